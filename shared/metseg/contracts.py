@@ -1,0 +1,228 @@
+"""What crosses a wire: jobs, results, model cards and problems, as the store and the REST API hold them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metseg.errors import MetsegError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Role = Literal["pre", "flair", "post"]
+
+
+class Contract(BaseModel):
+    """The common ground: immutable, and no unknown field passes silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Contract):
+    """A problem detail as of RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+
+    @classmethod
+    def of(cls, error: MetsegError, instance: str | None = None) -> "Problem":
+        """The problem that tells of `error`."""
+        return cls(type=error.type, title=error.title, status=error.status, detail=error.detail, instance=instance)
+
+
+class JobStatus(StrEnum):
+    """The life of a job; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class Progress(Contract):
+    """How far a running job is, in slices."""
+
+    done: int = Field(ge=0)
+    total: int = Field(ge=1)
+
+
+class Job(Contract):
+    """A submission's state, as a client polls it and as the store keeps it.
+
+    `queue_position` and `progress` are live figures: they are present only while the job waits or runs.
+    """
+
+    id: str
+    status: JobStatus
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    files: int = Field(ge=1, description="uploaded files")
+    attempts: int = Field(default=0, ge=0, description="how often a worker began it")
+    queue_position: int | None = Field(default=None, ge=1, description="1 is next")
+    progress: Progress | None = None
+    model_version: str | None = None
+    problem: Problem | None = None
+
+
+class JobPage(Contract):
+    """Jobs, newest first; `next` is the cursor of the following page."""
+
+    jobs: list[Job]
+    next: str | None = None
+
+
+class InputFile(Contract):
+    """One uploaded file: where it lies, what the user called it, what it shows."""
+
+    key: str
+    name: str = Field(description="as uploaded, without any folder; never logged, never part of an object's name")
+    size_bytes: int = Field(ge=1)
+    sha256: str
+    role: Role | None = None
+
+
+class Request(Contract):
+    """A submission as accepted: immutable, and all that a worker needs."""
+
+    id: str
+    created_at: datetime
+    inputs: list[InputFile] = Field(min_length=1)
+    threshold: Probability | None = Field(default=None, description="None: the model's own")
+    model: str | None = Field(default=None, description="None: the champion")
+
+
+class Box(Contract):
+    """A half-open box in voxels: `first` is inside, `stop` is not."""
+
+    first: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+
+class Lesion(Contract):
+    """One 26-connected component of the mask. Millimetres are None where no spacing is known."""
+
+    number: int = Field(ge=1, description="1 is the largest; the label in mask.nii.gz stays 1")
+    voxels: int = Field(ge=1)
+    volume_mm3: float | None
+    largest_slice: int = Field(ge=0, description="index of the slice with the largest area")
+    largest_area_px: int = Field(ge=1)
+    largest_area_mm2: float | None
+    long_diameter_px: float = Field(description="largest in-plane Feret diameter")
+    long_diameter_mm: float | None
+    perpendicular_diameter_px: float
+    perpendicular_diameter_mm: float | None
+    box: Box
+    centroid: tuple[float, float, float] = Field(description="slice, row, column")
+    mean_probability: Probability
+    lowest_probability: Probability
+
+
+class SliceFigures(Contract):
+    """What was found in one slice."""
+
+    index: int = Field(ge=0)
+    name: str
+    lesions: list[int] = Field(description="numbers of the lesions that touch this slice")
+    area_px: int = Field(ge=0)
+    area_mm2: float | None
+    highest_probability: Probability
+
+
+class Result(Contract):
+    """The answer to a job."""
+
+    job_id: str
+    model_version: str
+    network: str
+    threshold: Probability
+    shape: tuple[int, int, int] = Field(description="slices, rows, columns as uploaded")
+    spacing_mm: tuple[float, float, float] | None
+    lesions: list[Lesion]
+    slices: list[SliceFigures]
+    warnings: list[str]
+    durations_s: dict[str, float] = Field(description="by phase: read, predict, report")
+    disclaimer: str = "Research use only. Not a medical device; not for diagnosis or treatment."
+
+
+class Preprocessing(Contract):
+    """The contract between a model and the code that feeds it, stored in its card.
+
+    A worker serves a model only if its own code implements `revision`.
+    """
+
+    revision: Literal[1] = 1
+    pixel_scale: float = Field(default=0.5, gt=0, le=1, description="model pixels a reference pixel")
+    multiple: int = Field(default=16, ge=1, description="rows and columns fed are multiples of it")
+    clahe_clip_limit: float = Field(default=2.0, gt=0)
+    clahe_tiles: int = Field(default=8, ge=1)
+    low_percentile: float = Field(default=0.5, ge=0, lt=100)
+    high_percentile: float = Field(default=99.5, gt=0, le=100)
+
+
+class DiceSummary(Contract):
+    """Dice by patient (all slices of a patient as one volume) of one model on one set of patients."""
+
+    patients: int = Field(ge=1)
+    mean: float
+    median: float
+    std: float
+    lowest: float
+    highest: float
+    mean_single_slices: float | None = Field(default=None, description="each slice submitted alone")
+
+
+class DataCard(Contract):
+    """What a model learned from, without naming a patient."""
+
+    name: str
+    licence: str
+    citations: list[str]
+    patients: dict[str, int] = Field(description="by part of the split: train, validation, test")
+    slices: dict[str, int]
+    sha256: str = Field(description="of the sorted names and sizes of all files used")
+    split_sha256: str = Field(description="of split.json; the run keeps the file")
+
+
+class ModelCard(Contract):
+    """Everything that has to be known of a model version to serve it and to judge it."""
+
+    version: str
+    created_at: datetime
+    network: str
+    parameters: int = Field(ge=1)
+    sha256: str = Field(description="of model.onnx")
+    preprocessing: Preprocessing
+    threshold: Probability
+    smallest_lesion_voxels: int = Field(default=1, ge=1)
+    data: DataCard
+    figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
+    git_revision: str
+    packages: dict[str, str] = Field(description="versions of what trained and exported it")
+    intended_use: str
+    limits: list[str]
+    licence: str
+
+
+class Champion(Contract):
+    """The pointer to the version that serves."""
+
+    version: str
+    sha256: str
+    promoted_at: datetime
+
+
+class ModelPage(Contract):
+    """The registry: all versions, newest first, and the one that serves."""
+
+    models: list[ModelCard]
+    champion: Champion | None
