@@ -164,7 +164,7 @@ class Preprocessing(Contract):
     pixel_scale: float = Field(default=0.5, gt=0, le=1, description="model pixels a reference pixel")
     multiple: int = Field(default=16, ge=1, description="rows and columns fed are multiples of it")
     clahe_clip_limit: float = Field(default=2.0, gt=0)
-    clahe_tiles: int = Field(default=8, ge=1)
+    clahe_tiles: int = Field(default=4, ge=1, description="tiles a side of the head crop")
     low_percentile: float = Field(default=0.5, ge=0, lt=100)
     high_percentile: float = Field(default=99.5, gt=0, le=100)
 
@@ -203,7 +203,6 @@ class ModelCard(Contract):
     sha256: str = Field(description="of model.onnx")
     preprocessing: Preprocessing
     threshold: Probability
-    smallest_lesion_voxels: int = Field(default=1, ge=1)
     data: DataCard
     figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
     git_revision: str
