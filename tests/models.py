@@ -1,0 +1,62 @@
+"""A model small enough to be made in a test: it calls bright FLAIR a lesion, and is served as any other."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from onnx import TensorProto, checker, helper
+
+from metseg.contracts import DataCard, DiceSummary, ModelCard, Preprocessing
+
+VERSION = "20260101-000000-tiny"
+
+
+def tiny_model(brighter_than: float = 1.5, steepness: float = 4.0) -> bytes:
+    """An ONNX file: the sigmoid of how far FLAIR lies above `brighter_than` deviations."""
+    shape = ["batch", 3, "height", "width"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["slices", "flair"], ["bright"], axis=1),
+            helper.make_node("Sub", ["bright", "offset"], ["above"]),
+            helper.make_node("Mul", ["above", "steepness"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], ["probability"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("slices", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", 1, "height", "width"])],
+        [
+            helper.make_tensor("flair", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("offset", TensorProto.FLOAT, [], [brighter_than]),
+            helper.make_tensor("steepness", TensorProto.FLOAT, [], [steepness]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def tiny_card(model: bytes, version: str = VERSION) -> ModelCard:
+    """The card of `model`, with figures that no one measured."""
+    return ModelCard(
+        version=version,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        network="tiny",
+        parameters=2,
+        sha256=hashlib.sha256(model).hexdigest(),
+        preprocessing=Preprocessing(),
+        threshold=0.5,
+        data=DataCard(
+            name="phantoms",
+            licence="Apache-2.0",
+            citations=[],
+            patients={"train": 1, "validation": 1, "test": 1},
+            slices={"train": 24, "validation": 24, "test": 24},
+            sha256="0" * 64,
+            split_sha256="0" * 64,
+        ),
+        figures={"tiny": DiceSummary(patients=1, mean=0.5, median=0.5, std=0.0, lowest=0.5, highest=0.5)},
+        git_revision="0000000",
+        packages={},
+        intended_use="Tests of metseg.",
+        limits=["It knows nothing of lesions."],
+        licence="Apache-2.0",
+    )
