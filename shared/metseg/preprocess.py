@@ -53,17 +53,30 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """What a network is fed.
+    """What a network is fed, kept at a quarter of its size until it is.
 
     Attributes:
-        tensor: float32, (slice, row, column, channel), rows and columns of `geometry.box`.
+        pixels: uint8 after CLAHE, (slice, row, column, channel), rows and columns of `geometry.box`.
+        mean: float32, (channel,), over the study's head.
+        deviation: float32, (channel,), over the study's head.
         occupied: bool, (slice,): whether the slice shows any head; the others need no network.
         geometry: the way back.
     """
 
-    tensor: Floats
+    pixels: npt.NDArray[np.uint8]
+    mean: Floats
+    deviation: Floats
     occupied: npt.NDArray[np.bool_]
     geometry: Geometry
+
+    def tensor(self, slices: slice) -> Floats:
+        """Some slices as a network takes them: float32, (slice, row, column, channel), standardised."""
+        return standardise(self.pixels[slices], self.mean, self.deviation)
+
+
+def standardise(pixels: npt.NDArray[np.uint8], mean: Floats, deviation: Floats) -> Floats:
+    """Mean 0 and deviation 1, channel by channel; float32, shaped as `pixels`."""
+    return (pixels - mean) / deviation
 
 
 def to_input(volume: Volume, contract: Preprocessing) -> ModelInput:
@@ -85,7 +98,9 @@ def to_input(volume: Volume, contract: Preprocessing) -> ModelInput:
     geometry = Geometry(volume.shape, frame, origin, box)
     pixels, head = _cut(scaled, origin, box), _cut(head, origin, box)
     equalised = _equalise(_stretch(pixels, head, contract), contract)
-    return ModelInput(_standardise(equalised, head), head.any(axis=(1, 2)), geometry)
+    inside = equalised[head].astype(np.float32)
+    mean, deviation = inside.mean(axis=0), np.maximum(inside.std(axis=0), 1)
+    return ModelInput(equalised, mean, deviation, head.any(axis=(1, 2)), geometry)
 
 
 def from_output(probability: Floats, geometry: Geometry) -> Floats:
@@ -218,10 +233,3 @@ def _equalise(pixels: npt.NDArray[np.uint8], contract: Preprocessing) -> npt.NDA
         for channel in range(source.shape[-1]):
             target[..., channel] = clahe.apply(np.ascontiguousarray(source[..., channel]))
     return out
-
-
-def _standardise(pixels: npt.NDArray[np.uint8], head: npt.NDArray[np.bool_]) -> Floats:
-    """Mean 0 and deviation 1 over the study's head, channel by channel."""
-    inside = pixels[head].astype(np.float32)
-    deviation = np.maximum(inside.std(axis=0), 1)
-    return (pixels.astype(np.float32) - inside.mean(axis=0)) / deviation

@@ -1,0 +1,87 @@
+"""The pipeline: a study goes in, its lesions come out, whatever computes the probabilities."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from metseg import lesions
+from metseg.contracts import Lesion, Preprocessing
+from metseg.preprocess import from_output, to_input
+from metseg.volume import Volume
+
+
+class Predictor(Protocol):
+    """A model, whatever runs it."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the model's input has to go through."""
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which the model calls a pixel lesion."""
+
+    def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The lesions of a study.
+
+    Attributes:
+        probability: float32 in [0, 1], (slice, row, column), as the study.
+        mask: bool, the same shape: where the probability reaches the threshold.
+        threshold: the one that was used.
+        lesions: the components of the mask, largest first.
+        warnings: sentences for the reader of the result.
+    """
+
+    probability: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    threshold: float
+    lesions: list[Lesion]
+    warnings: tuple[str, ...]
+
+
+def segment(
+    volume: Volume,
+    predictor: Predictor,
+    threshold: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Segmentation:
+    """Segment a study.
+
+    Args:
+        volume: the study; one slice or many.
+        predictor: the model.
+        threshold: from 0 to 1; None takes the model's own.
+        progress: told (slices done, slices in all) after each slice; what it raises ends the work.
+    """
+    threshold = predictor.threshold if threshold is None else threshold
+    probability = probabilities(volume, predictor, progress)
+    mask = probability >= threshold
+    return Segmentation(
+        probability, mask, threshold, lesions.measure(mask, volume.spacing_mm, probability), volume.warnings
+    )
+
+
+def probabilities(
+    volume: Volume, predictor: Predictor, progress: Callable[[int, int], None] | None = None
+) -> npt.NDArray[np.float32]:
+    """The probability map of a study: float32 in [0, 1], (slice, row, column); see `segment`.
+
+    Slices go through the model one at a time: on a CPU a batch gains nothing, and progress is told sooner.
+    """
+    prepared = to_input(volume, predictor.preprocessing)
+    maps = np.zeros(prepared.pixels.shape[:3], np.float32)
+    for index, occupied in enumerate(prepared.occupied):
+        if occupied:
+            here = slice(index, index + 1)
+            maps[here] = predictor(prepared.tensor(here))
+        if progress is not None:
+            progress(index + 1, len(maps))
+    return from_output(maps, prepared.geometry)
