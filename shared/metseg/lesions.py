@@ -1,0 +1,179 @@
+"""Lesions: what a mask holds, counted and measured as radiologists do."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from metseg.contracts import Box, Lesion, SliceFigures
+
+__all__ = ["measure", "slices"]
+
+Mask = npt.NDArray[np.bool_]
+Probability = npt.NDArray[np.float32]
+Spacing = tuple[float, float, float]
+Region = tuple[slice, slice, slice]
+
+NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
+TIE = 1 - 1e-9  # equal lengths may differ by rounding, as a mirrored lesion's do
+
+
+def measure(mask: Mask, spacing_mm: Spacing | None, probability: Probability) -> list[Lesion]:
+    """Measure every lesion of a volume.
+
+    A lesion is a 26-connected component of the mask. Its long diameter is the largest in-plane Feret
+    diameter over its slices, and its perpendicular diameter the longest across that one in the same slice,
+    as RANO-BM measures them (Lin et al., Lancet Oncol 2015;16:e270-8). A diameter runs between the middles
+    of pixel edges, so that one pixel is 1 px across and a row of ten is 10 px. Diameters in millimetres are
+    measured in millimetres, so that they hold for rows and columns of different spacing.
+
+    Args:
+        mask: bool, (slice, row, column).
+        spacing_mm: between slices, rows and columns; None gives figures in pixels alone.
+        probability: float32 in [0, 1], the shape of `mask`.
+
+    Returns:
+        Lesions, largest volume first and in the order of their first voxels where equal; empty where the
+        mask is.
+
+    Raises:
+        ValueError: `probability` is not shaped as `mask` (a bug of the caller).
+    """
+    _check_shapes(mask, probability)
+    found = sorted(_components(mask), key=lambda component: -int(component[1].sum()))
+    return [
+        _lesion(number, region, component, spacing_mm, probability[region])
+        for number, (region, component) in enumerate(found, start=1)
+    ]
+
+
+def slices(
+    mask: Mask,
+    lesions: Sequence[Lesion],
+    names: Sequence[str],
+    spacing_mm: Spacing | None,
+    probability: Probability,
+) -> list[SliceFigures]:
+    """Figures of every slice, those without a lesion too.
+
+    Args:
+        mask: bool, (slice, row, column).
+        lesions: what `measure` found in `mask`.
+        names: of the slices.
+        spacing_mm: between slices, rows and columns, or None.
+        probability: float32 in [0, 1], the shape of `mask`.
+
+    Raises:
+        ValueError: `probability` or `names` do not fit `mask` (a bug of the caller).
+    """
+    _check_shapes(mask, probability)
+    return [
+        SliceFigures(
+            index=index,
+            name=name,
+            lesions=[lesion.number for lesion in lesions if lesion.box.first[0] <= index < lesion.box.stop[0]],
+            area_px=int(area := np.count_nonzero(in_slice)),
+            area_mm2=None if spacing_mm is None else float(area * spacing_mm[1] * spacing_mm[2]),
+            highest_probability=float(of_slice.max()),
+        )
+        for index, (name, in_slice, of_slice) in enumerate(zip(names, mask, probability, strict=True))
+    ]
+
+
+def _check_shapes(mask: Mask, probability: Probability) -> None:
+    if mask.ndim != 3 or mask.dtype != np.bool_ or probability.shape != mask.shape:
+        raise ValueError(
+            f"a bool mask and its probability must share one (slice, row, column) shape, "
+            f"not {mask.dtype} {mask.shape} and {probability.shape}"
+        )
+
+
+def _components(mask: Mask) -> Iterator[tuple[Region, Mask]]:
+    """Every 26-connected component as its box and what it fills of it, in the order of first voxels.
+
+    An empty slice parts components for certain, so each run of slices that hold something is labelled
+    alone: a long series with few lesions costs little.
+    """
+    runs = np.flatnonzero(np.diff(mask.any(axis=(1, 2)), prepend=False, append=False)).reshape(-1, 2)
+    for first, stop in runs.tolist():
+        labels, _ = ndimage.label(mask[first:stop], NEIGHBOURS_26)
+        for number, box in enumerate(ndimage.find_objects(labels), start=1):
+            yield (slice(box[0].start + first, box[0].stop + first), *box[1:]), labels[box] == number
+
+
+def _lesion(number: int, region: Region, component: Mask, spacing_mm: Spacing | None, near: Probability) -> Lesion:
+    """The lesion that fills `component` of `region`, where the probability is `near`."""
+    areas = component.sum(axis=(1, 2))
+    largest, voxels, area = int(areas.argmax()), int(areas.sum()), int(areas.max())
+    inside = near[component].astype(np.float64)
+    hulls = [_hull(in_slice) for in_slice in component]
+    long_px, perpendicular_px = _diameters(hulls, (1.0, 1.0))
+    long_mm, perpendicular_mm = (None, None) if spacing_mm is None else _diameters(hulls, spacing_mm[1:])
+    first = tuple(side.start for side in region)
+    centroid = np.argwhere(component).mean(axis=0) + first
+    return Lesion(
+        number=number,
+        voxels=voxels,
+        volume_mm3=None if spacing_mm is None else float(voxels * np.prod(spacing_mm)),
+        largest_slice=region[0].start + largest,
+        largest_area_px=area,
+        largest_area_mm2=None if spacing_mm is None else float(area * spacing_mm[1] * spacing_mm[2]),
+        long_diameter_px=long_px,
+        long_diameter_mm=long_mm,
+        perpendicular_diameter_px=perpendicular_px,
+        perpendicular_diameter_mm=perpendicular_mm,
+        box=Box(first=first, stop=tuple(side.stop for side in region)),
+        centroid=tuple(centroid.tolist()),
+        mean_probability=float(inside.mean()),
+        lowest_probability=float(inside.min()),
+    )
+
+
+def _hull(in_slice: Mask) -> npt.NDArray[np.float64]:
+    """The convex hull, (point, row and column), of the edge middles of all pixels of a slice's part."""
+    rows = np.flatnonzero(in_slice.any(axis=1))
+    left = in_slice[rows].argmax(axis=1)
+    right = in_slice.shape[1] - 1 - in_slice[rows, ::-1].argmax(axis=1)
+    half_pixels = [
+        (2 * rows + row, 2 * ends + column)
+        for ends, outward in ((left, -1), (right, 1))
+        for row, column in ((0, outward), (-1, 0), (1, 0))
+    ]
+    points = np.hstack(half_pixels).T.astype(np.int32)
+    return cv2.convexHull(points)[:, 0].astype(np.float64) / 2
+
+
+def _diameters(hulls: Sequence[npt.NDArray[np.float64]], spacing: tuple[float, ...]) -> tuple[float, float]:
+    """The long diameter over all slices and the longest perpendicular to it in its slice."""
+    longest, across = 0.0, 0.0
+    for hull in hulls:
+        points = hull * spacing
+        between = points[:, None] - points
+        lengths = np.hypot(between[..., 0], between[..., 1])
+        length = float(lengths.max())
+        if length < longest * TIE:
+            continue
+        if length * TIE > longest:
+            across = 0.0
+        longest = max(longest, length)
+        ends = np.argwhere(np.triu(lengths >= length * TIE))
+        across = max(across, *(_chord(points, points[one], points[other]) for one, other in ends))
+    return longest, across
+
+
+def _chord(hull: npt.NDArray[np.float64], one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """The longest chord of a convex hull perpendicular to its diameter from `one` to `other`.
+
+    The length of a chord is concave along the diameter and changes its slope at corners alone, so one of
+    them bounds the longest.
+    """
+    axis = (other - one) / np.hypot(*(other - one))
+    along, aside = (hull - one) @ axis, (hull - one) @ np.array([-axis[1], axis[0]])
+    along, aside = along[order := np.argsort(along)], aside[order]
+    end = along[-1]
+    above, below = (
+        np.interp(along, np.r_[0, along[side], end], np.r_[0, aside[side], 0]) for side in (aside > 0, aside < 0)
+    )
+    return float((above - below).max())

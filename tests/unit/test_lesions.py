@@ -1,0 +1,266 @@
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import ndimage
+
+from metseg.lesions import measure, slices
+
+MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=3, max_dims=3, max_side=9))
+SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)
+
+
+@pytest.fixture
+def ball():
+    """A ball in the middle of just enough space."""
+
+    def draw(radius_mm, spacing_mm):
+        sides = [2 * math.ceil(radius_mm / side) + 5 for side in spacing_mm]
+        axes = [(np.arange(count) - count // 2) * side for count, side in zip(sides, spacing_mm, strict=True)]
+        return sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij")) <= radius_mm**2
+
+    return draw
+
+
+def drawn(*rows):
+    """A mask of one slice, drawn with `#`."""
+    return np.array([[[sign == "#" for sign in row] for row in rows]])
+
+
+def sure(mask):
+    return mask.astype(np.float32)
+
+
+def figures(lesion):
+    """What must not change when the lesion is mirrored or laid on its side."""
+    told = (
+        lesion.voxels,
+        lesion.volume_mm3,
+        lesion.largest_area_px,
+        lesion.largest_area_mm2,
+        lesion.long_diameter_px,
+        lesion.long_diameter_mm,
+        lesion.perpendicular_diameter_px,
+        lesion.perpendicular_diameter_mm,
+        lesion.mean_probability,
+        lesion.lowest_probability,
+    )
+    return tuple(round(figure, 6) for figure in told)
+
+
+def test_a_lesion_across_slices_counts_once(ball):
+    mask = ball(radius_mm=6, spacing_mm=(3, 1, 1))
+    [lesion] = measure(mask, (3, 1, 1), sure(mask))
+    assert lesion.volume_mm3 == pytest.approx(4 / 3 * math.pi * 6**3, rel=0.1)
+    assert lesion.largest_slice == mask.shape[0] // 2
+    assert lesion.largest_area_mm2 == pytest.approx(math.pi * 6**2, rel=0.05)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (5, 0.9, 0.9), (4, 0.5, 1.5), (4, 1.5, 0.5)])
+def test_a_ball_is_as_wide_as_it_is_whatever_the_spacing(ball, spacing_mm):
+    mask = ball(radius_mm=12, spacing_mm=spacing_mm)
+    [lesion] = measure(mask, spacing_mm, sure(mask))
+    coarsest = max(spacing_mm[1:])
+    assert lesion.long_diameter_mm == pytest.approx(24, abs=coarsest)
+    assert lesion.perpendicular_diameter_mm == pytest.approx(24, abs=coarsest)
+    assert lesion.volume_mm3 == pytest.approx(4 / 3 * math.pi * 12**3, rel=0.05)
+    assert lesion.centroid == pytest.approx([side // 2 for side in mask.shape])
+
+
+def test_an_empty_mask_holds_no_lesion():
+    mask = np.zeros((2, 20, 20), bool)
+    assert measure(mask, (1, 1, 1), sure(mask)) == []
+
+
+def test_a_pixel_is_one_pixel_across():
+    mask = drawn("...", ".#.", "...")
+    [lesion] = measure(mask, (5, 2, 3), sure(mask))
+    assert (lesion.long_diameter_px, lesion.perpendicular_diameter_px) == (1, 1)
+    assert (lesion.long_diameter_mm, lesion.perpendicular_diameter_mm) == (3, 2)
+    assert (lesion.voxels, lesion.volume_mm3, lesion.largest_area_px, lesion.largest_area_mm2) == (1, 30, 1, 6)
+    assert (lesion.box.first, lesion.box.stop, lesion.centroid) == ((0, 1, 1), (1, 2, 2), (0, 1, 1))
+
+
+def test_a_row_of_pixels_is_as_long_as_their_number():
+    mask = drawn("......", ".####.")
+    [lesion] = measure(mask, (1, 2, 0.5), sure(mask))
+    assert (lesion.long_diameter_px, lesion.perpendicular_diameter_px) == (4, 1)
+    # in millimetres the row is 2 mm long and 2 mm wide; the longest line leans a little
+    assert lesion.long_diameter_mm == pytest.approx(math.hypot(2, 1.5))
+
+
+def test_diameters_of_a_cross_are_its_bars():
+    mask = drawn(
+        "...#...",
+        "...#...",
+        "#######",
+        "...#...",
+    )
+    [lesion] = measure(mask, (1, 1, 1), sure(mask))
+    assert (lesion.long_diameter_px, lesion.long_diameter_mm) == (7, 7)
+    assert lesion.perpendicular_diameter_px == 4
+
+
+def test_diameters_lie_in_one_slice():
+    mask = np.zeros((2, 12, 12), bool)
+    mask[0, 5, 1:11] = True  # 10 long, 1 wide
+    mask[1, 3:8, 5:9] = True  # shorter, but wider
+    [lesion] = measure(mask, (1, 1, 1), sure(mask))
+    assert (lesion.long_diameter_px, lesion.perpendicular_diameter_px) == (10, 1)
+    assert lesion.largest_slice == 1
+
+
+def test_a_longer_slice_further_on_takes_over_both_diameters():
+    mask = np.zeros((2, 12, 12), bool)
+    mask[0, 3:8, 5:9] = True
+    mask[1, 5, 1:11] = True
+    [lesion] = measure(mask, (1, 1, 1), sure(mask))
+    assert (lesion.long_diameter_px, lesion.perpendicular_diameter_px) == (10, 1)
+
+
+def test_voxels_that_touch_at_a_corner_are_one_lesion():
+    mask = np.zeros((2, 4, 4), bool)
+    mask[0, 1, 1] = mask[1, 2, 2] = True
+    assert len(measure(mask, None, sure(mask))) == 1
+
+
+def test_an_empty_slice_parts_lesions():
+    mask = np.zeros((3, 4, 4), bool)
+    mask[0, 1, 1] = mask[2, 1, 1] = True
+    first, second = measure(mask, None, sure(mask))
+    assert (first.box.first[0], second.box.first[0]) == (0, 2)
+
+
+def test_the_largest_lesion_is_number_one_and_equals_keep_their_order():
+    mask = drawn("#.##.#.###")
+    found = measure(mask, None, sure(mask))
+    assert [lesion.number for lesion in found] == [1, 2, 3, 4]
+    assert [lesion.box.first[2] for lesion in found] == [7, 2, 0, 5]
+
+
+def test_without_spacing_there_are_no_millimetres():
+    mask = drawn("##", "##")
+    [lesion] = measure(mask, None, sure(mask))
+    assert lesion.voxels == lesion.largest_area_px == 4
+    assert lesion.long_diameter_px == pytest.approx(math.sqrt(5))
+    assert [value for name, value in lesion if name.endswith(("_mm", "_mm2", "_mm3"))] == [None] * 4
+    assert slices(mask, [lesion], ["a"], None, sure(mask))[0].area_mm2 is None
+
+
+def test_a_lesion_is_as_sure_as_its_voxels_not_as_its_neighbours():
+    mask = drawn("##.")
+    probability = np.array([[[0.5, 1.0, 0.25]]], np.float32)
+    [lesion] = measure(mask, None, probability)
+    assert (lesion.mean_probability, lesion.lowest_probability) == (0.75, 0.5)
+
+
+def test_every_slice_gets_its_figures():
+    mask = np.zeros((4, 5, 9), bool)
+    mask[1:3, 1:3, 1:3] = True
+    mask[2, 4, 6:9] = True
+    probability = mask * np.float32(0.75)
+    probability[0, 0, 0] = 0.25
+    found = measure(mask, (4, 0.5, 2), probability)
+    told = slices(mask, found, ["a", "b", "c", "d"], (4, 0.5, 2), probability)
+    assert [(one.index, one.name) for one in told] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
+    assert [one.lesions for one in told] == [[], [1], [1, 2], []]
+    assert [one.area_px for one in told] == [0, 4, 7, 0]
+    assert [one.area_mm2 for one in told] == [0, 4, 7, 0]
+    assert [one.highest_probability for one in told] == [0.25, 0.75, 0.75, 0]
+
+
+@pytest.mark.parametrize(
+    ("mask", "probability"),
+    [
+        (np.zeros((1, 4, 4), bool), np.zeros((1, 4, 5), np.float32)),
+        (np.zeros((4, 4), bool), np.zeros((4, 4), np.float32)),
+        (np.zeros((1, 4, 4), np.uint8), np.zeros((1, 4, 4), np.float32)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_a_bug_of_the_caller(mask, probability):
+    with pytest.raises(ValueError, match="share one"):
+        measure(mask, None, probability)
+    with pytest.raises(ValueError, match="share one"):
+        slices(mask, [], [], None, probability)
+
+
+def test_names_that_do_not_fit_are_a_bug_of_the_caller():
+    mask = np.zeros((2, 4, 4), bool)
+    with pytest.raises(ValueError, match="argument"):
+        slices(mask, [], ["a"], None, sure(mask))
+
+
+def test_a_long_series_with_few_lesions_is_measured_at_once():
+    mask = np.zeros((1000, 256, 256), bool)
+    mask[5:10, 20:60, 20:40] = mask[990:998, 100:180, 100:220] = True
+    probability = sure(mask)
+    began = time.process_time()
+    assert len(measure(mask, (1, 1, 1), probability)) == 2
+    assert time.process_time() - began < 0.5
+
+
+@given(MASKS, SPACINGS)
+def test_lesions_are_the_components_and_share_out_the_mask(mask, spacing_mm):
+    found = measure(mask, spacing_mm, sure(mask))
+    assert len(found) == ndimage.label(mask, np.ones((3, 3, 3)))[1]
+    assert sum(lesion.voxels for lesion in found) == mask.sum()
+    assert sum(lesion.volume_mm3 for lesion in found) == pytest.approx(mask.sum() * math.prod(spacing_mm))
+    assert [lesion.voxels for lesion in found] == sorted((lesion.voxels for lesion in found), reverse=True)
+
+
+@given(MASKS, SPACINGS)
+def test_slices_add_up_to_the_mask_and_name_what_touches_them(mask, spacing_mm):
+    found = measure(mask, spacing_mm, sure(mask))
+    told = slices(mask, found, [str(index) for index in range(len(mask))], spacing_mm, sure(mask))
+    assert [one.area_px for one in told] == mask.sum(axis=(1, 2)).tolist()
+    assert [bool(one.lesions) for one in told] == mask.any(axis=(1, 2)).tolist()
+    spans = [lesion.box.stop[0] - lesion.box.first[0] for lesion in found]
+    assert sum(len(one.lesions) for one in told) == sum(spans)
+
+
+@given(MASKS, SPACINGS)
+def test_boxes_hold_their_lesions_and_nothing_to_spare(mask, spacing_mm):
+    for lesion in measure(mask, spacing_mm, sure(mask)):
+        region = tuple(slice(*ends) for ends in zip(lesion.box.first, lesion.box.stop, strict=True))
+        assert mask[region].sum() >= lesion.voxels
+        assert all(
+            first <= at < stop
+            for first, at, stop in zip(lesion.box.first, lesion.centroid, lesion.box.stop, strict=True)
+        )
+        assert lesion.box.first[0] <= lesion.largest_slice < lesion.box.stop[0]
+        longest_side = max(stop - first for first, stop in zip(lesion.box.first[1:], lesion.box.stop[1:], strict=True))
+        diagonal = math.hypot(*(stop - first for first, stop in zip(lesion.box.first, lesion.box.stop, strict=True)))
+        assert 1 <= lesion.perpendicular_diameter_px <= lesion.long_diameter_px * (1 + 1e-9)
+        assert lesion.long_diameter_px <= diagonal
+        assert lesion.long_diameter_px >= longest_side or lesion.box.stop[0] - lesion.box.first[0] > 1
+
+
+@given(MASKS, st.tuples(*[st.booleans()] * 3), st.floats(0.3, 8), st.floats(0.3, 8))
+def test_mirrored_or_laid_on_its_side_a_lesion_keeps_its_figures(mask, mirrored, between_mm, within_mm):
+    spacing_mm = (between_mm, within_mm, within_mm)
+    turned = np.flip(mask, [axis for axis in range(3) if mirrored[axis]]).transpose(0, 2, 1)
+    before = sorted(figures(lesion) for lesion in measure(mask, spacing_mm, sure(mask)))
+    after = sorted(figures(lesion) for lesion in measure(turned, spacing_mm, sure(turned)))
+    assert len(before) == len(after)
+    for one, other in zip(before, after, strict=True):
+        assert one == pytest.approx(other)
+
+
+@given(MASKS, st.floats(0.3, 8), st.floats(0.3, 8))
+def test_rows_and_columns_may_change_places_with_their_spacing(mask, row_mm, column_mm):
+    before = measure(mask, (1, row_mm, column_mm), sure(mask))
+    after = measure(mask.transpose(0, 2, 1), (1, column_mm, row_mm), sure(mask.transpose(0, 2, 1)))
+    one, other = (sorted(lesion.long_diameter_mm for lesion in found) for found in (before, after))
+    assert one == pytest.approx(other)
+
+
+@given(st.integers(4, 40))
+def test_a_disc_is_two_radii_across(radius):
+    rows, columns = np.ogrid[-radius - 1 : radius + 2, -radius - 1 : radius + 2]
+    mask = (rows**2 + columns**2 <= radius**2)[None]
+    [lesion] = measure(mask, None, sure(mask))
+    assert 2 * radius <= lesion.perpendicular_diameter_px <= lesion.long_diameter_px * (1 + 1e-9) <= 2 * radius + 1.5
