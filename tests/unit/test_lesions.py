@@ -234,7 +234,8 @@ def test_boxes_hold_their_lesions_and_nothing_to_spare(mask, spacing_mm):
         assert lesion.box.first[0] <= lesion.largest_slice < lesion.box.stop[0]
         longest_side = max(stop - first for first, stop in zip(lesion.box.first[1:], lesion.box.stop[1:], strict=True))
         diagonal = math.hypot(*(stop - first for first, stop in zip(lesion.box.first, lesion.box.stop, strict=True)))
-        assert 1 <= lesion.perpendicular_diameter_px <= lesion.long_diameter_px * (1 + 1e-9)
+        assert lesion.long_diameter_px >= 1
+        assert 0.5 <= lesion.perpendicular_diameter_px <= lesion.long_diameter_px * (1 + 1e-9)
         assert lesion.long_diameter_px <= diagonal
         assert lesion.long_diameter_px >= longest_side or lesion.box.stop[0] - lesion.box.first[0] > 1
 
