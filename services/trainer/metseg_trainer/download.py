@@ -1,0 +1,176 @@
+"""Fetch the public data set: resumed where it broke off, checked, and in place only when it is whole."""
+
+import shutil
+import stat
+import time
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+import httpx
+from tqdm import tqdm
+
+from metseg.errors import DatasetError
+
+__all__ = ["DATA_URL", "download", "extract", "fetch"]
+
+DATA_URL = "https://dicom5c.blob.core.windows.net/public/Data.zip"
+INSTEAD = (
+    "Where this machine has no way out, fetch the archive elsewhere, unpack it and mount the folder: "
+    "DATA_DIR=/path/to/folder docker compose run trainer, or metseg-trainer --data /path/to/folder."
+)
+ATTEMPTS = 5
+CHUNK_BYTES = 2**20
+MOST_MEMBERS = 200_000
+MOST_BYTES = 32 * 2**30
+FINAL_STATUS = range(400, 500)
+HTTP_PARTIAL, HTTP_RANGE_WRONG = 206, 416
+
+
+class _BrokenOff(Exception):
+    """The body ended before the length that the server had told."""
+
+
+def download(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0) -> Path:
+    """Fetch the archive at `url` and unpack it into `folder`.
+
+    Args:
+        folder: made where absent; what broke off before lies in it and is resumed.
+        url: of a ZIP archive.
+        pause_s: before the second attempt; doubled for each further one.
+
+    Returns:
+        The folder with the data, named as the archive.
+
+    Raises:
+        DatasetError: the archive cannot be had, is damaged or unsafe, or the folder cannot be written.
+    """
+    name = PurePosixPath(httpx.URL(url).path).name or "Data.zip"
+    target = folder / Path(name).stem
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = fetch(url, folder / name, pause_s=pause_s)
+        extract(archive, target)
+        archive.unlink()
+    except OSError as error:
+        raise DatasetError(f"The data cannot be written to {folder} ({error.strerror}). {INSTEAD}") from error
+    return target
+
+
+def fetch(url: str, path: Path, *, pause_s: float = 2.0) -> Path:
+    """Download `url` to `path`, which exists only when it is whole.
+
+    What has come lies in `<name>.part` beside it, and the server's mark of that version in `<name>.etag`: a later call
+    goes on from there if the server can and still has that version, and starts again if not.
+
+    Raises:
+        DatasetError: after some attempts there still is no whole file, or the server refuses.
+    """
+    timeout = httpx.Timeout(30.0, connect=10.0)
+    reason = ""
+    with httpx.Client(follow_redirects=True, timeout=timeout) as client:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(pause_s * 2 ** (attempt - 1))
+            try:
+                _attempt(client, url, path)
+            except httpx.HTTPStatusError as error:
+                reason = f"the server answered {error.response.status_code}"
+                if error.response.status_code in FINAL_STATUS:
+                    break
+            except httpx.TransportError as error:
+                reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            except _BrokenOff:
+                reason = "the connection broke off; what has come is kept, so run this again to go on"
+            else:
+                return path
+    raise DatasetError(f"{url} could not be downloaded ({reason}). {INSTEAD}")
+
+
+def extract(archive: Path, target: Path) -> None:
+    """Unpack `archive` so that `target` appears whole or not at all; every member's checksum is verified.
+
+    Raises:
+        DatasetError: the archive is damaged (it is removed then), or a member of it is unsafe, or `target` exists.
+    """
+    if target.exists():
+        raise DatasetError(f"{target} exists already; remove it to unpack the archive again.")
+    parts = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(parts, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            members = _safe_members(packed)
+            for member in tqdm(members, desc="Unpacking", unit="file", disable=None):
+                packed.extract(member, parts)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        archive.unlink()
+        raise DatasetError(f"{archive.name} is damaged ({error}) and was removed; run this again.") from error
+    else:
+        parts.rename(target)
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def _attempt(client: httpx.Client, url: str, path: Path) -> None:
+    """One request: the whole file, or what is missing of it."""
+    part, mark = path.with_name(path.name + ".part"), path.with_name(path.name + ".etag")
+    have = part.stat().st_size if part.exists() and mark.exists() else 0
+    # Without the server's mark of the version, two versions might be joined into one file.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-", "If-Range": mark.read_text()}
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == HTTP_RANGE_WRONG:
+            part.unlink()
+            raise _BrokenOff
+        response.raise_for_status()
+        goes_on = response.status_code == HTTP_PARTIAL and _starts_at(response) == have
+        if response.status_code == HTTP_PARTIAL and not goes_on:
+            part.unlink()
+            raise _BrokenOff
+        have = have if goes_on else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        _remember(response, mark)
+        _save(response, part, have, total)
+    if total is not None and part.stat().st_size != total:
+        raise _BrokenOff
+    part.replace(path)
+    mark.unlink(missing_ok=True)
+
+
+def _save(response: httpx.Response, part: Path, have: int, total: int | None) -> None:
+    bar = tqdm(desc="Downloading", total=total, initial=have, unit="B", unit_scale=True, disable=None)
+    with bar, part.open("ab" if have else "wb") as file:
+        for chunk in response.iter_bytes(CHUNK_BYTES):
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+def _starts_at(response: httpx.Response) -> int | None:
+    """Where a partial answer begins, of `Content-Range: bytes 100-199/200`."""
+    first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else None
+
+
+def _remember(response: httpx.Response, mark: Path) -> None:
+    """Keep what names this version of the file; a weak tag does not promise equal bytes (RFC 9110, 13.1.5)."""
+    etag = response.headers.get("ETag", "")
+    version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
+    mark.unlink(missing_ok=True)
+    if version:
+        mark.write_text(version)
+
+
+def _safe_members(packed: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files of an archive, none of which leaves the folder or is more than plain data."""
+    members = packed.infolist()
+    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
+        raise DatasetError(f"The archive would expand beyond {MOST_MEMBERS} files or {MOST_BYTES // 2**30} GiB.")
+    for member in members:
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+            raise DatasetError("The archive names files outside itself and was not unpacked; use another one.")
+        if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1:
+            raise DatasetError("The archive holds links or encrypted files and was not unpacked; use another one.")
+    return [member for member in members if not member.is_dir()]

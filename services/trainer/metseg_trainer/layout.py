@@ -1,0 +1,223 @@
+"""Which file of a training folder is which: images and masks paired by name, each pair's patient, site and part.
+
+Two layouts are read, both by the same rule. The public one: `TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif`
+beside `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/` and `masks/` with equal names, or
+`x.png` beside `x_mask.png`; a subfolder is a patient, and where there is none, the name before its last number is.
+"""
+
+import filecmp
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from metseg.errors import DatasetError
+
+__all__ = ["Found", "Part", "Study", "find", "natural", "person", "site"]
+
+Part = Literal["train", "test"]
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+IMAGE_FOLDERS = frozenset({"images", "image"})
+MASK_FOLDERS = frozenset({"masks", "mask"})
+# A validation set is drawn anew from the training patients, so that both networks stop by the same rule.
+PARTS: dict[str, Part] = {
+    "train": "train",
+    "training": "train",
+    "val": "train",
+    "validation": "train",
+    "test": "test",
+    "testing": "test",
+}
+STUDY = re.compile(r"(?P<study>(?P<person>(?:TCGA|PHANTOM)_(?P<site>[A-Z0-9]{2})_[A-Z0-9]{4})(?:_\d{8})?)(?:_\d+)?")
+BEFORE_LAST_NUMBER = re.compile(r"(?P<patient>.*?)[\s_.()-]*\d+\D*")
+
+
+class Files(NamedTuple):
+    """What a slice has; one of both may be missing."""
+
+    image: Path | None
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """The slices of one patient as found, by stem."""
+
+    id: str
+    part: Part | None
+    slices: dict[str, Files]
+
+
+@dataclass
+class Found:
+    """What a folder holds, before any pixel is read."""
+
+    studies: list[Study] = field(default_factory=list)
+    copies: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class Place(NamedTuple):
+    """What a file's path says."""
+
+    path: Path
+    part: Part | None
+    folders: tuple[str, ...]
+    stem: str
+    mask: bool
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sort key that orders the numbers in names by value: `x_2` before `x_10`."""
+    return [(0, int(token), "") if token.isdigit() else (1, 0, token) for token in re.findall(r"[0-9]+|[^0-9]+", name)]
+
+
+def site(patient_id: str) -> str:
+    """The clinic that the name of a study tells, `CS` for `TCGA_CS_4941_19960909`; `unknown` where it tells none."""
+    match = STUDY.search(patient_id)
+    return match["site"] if match else "unknown"
+
+
+def person(patient_id: str) -> str:
+    """Who a study is of: two dates of one TCGA number are one person."""
+    match = STUDY.search(patient_id)
+    return match["person"] if match else patient_id
+
+
+def find(folder: Path) -> Found:
+    """Pair the images and masks below `folder` and tell them by patient.
+
+    A tree that lies in the folder twice, as in the public archive, counts once.
+
+    Raises:
+        DatasetError: the folder cannot be listed, or a patient's name occurs in train/ and in test/.
+    """
+    found = Found()
+    groups: dict[tuple[str, Part | None, tuple[str, ...]], dict[str, Files]] = defaultdict(dict)
+    places = _places(folder)
+    shared = _shared_folders(places)
+    nameless = 0
+    for place in places:
+        patient, told = _patient(place, shared)
+        nameless += not told and not place.mask
+        slices = groups[patient, place.part, place.folders]
+        before = slices.get(place.stem, Files(None, None))
+        if (before.mask if place.mask else before.image) is not None:
+            found.notes.append(f"{place.path.relative_to(folder)} has the name of another file and is left out")
+            continue
+        slices[place.stem] = before._replace(mask=place.path) if place.mask else before._replace(image=place.path)
+    if nameless:
+        found.notes.append(
+            f"{nameless} images have only a number for a name, so their patients cannot be told apart: each counts as a "
+            "patient, and slices of one patient may lie on both sides of the split; put each patient in a folder"
+        )
+    _without_copies(groups, found)
+    return found
+
+
+def _places(folder: Path) -> list[Place]:
+    """Every image file below `folder`, in an order that does not depend on the file system."""
+    try:
+        return [_place(folder, path) for path in sorted(_walk(folder)) if path.suffix.lower() in SUFFIXES]
+    except OSError as error:
+        raise DatasetError(f"The folder {folder} cannot be listed ({error.strerror}); mount a readable one.") from error
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    for top, names, files in os.walk(folder, onerror=fail):
+        names[:] = [name for name in names if not name.startswith((".", "__MACOSX"))]
+        yield from (Path(top, name) for name in files if not name.startswith("."))
+
+
+def _place(folder: Path, path: Path) -> Place:
+    folders = path.relative_to(folder).parts[:-1]
+    part: Part | None = None
+    for index, name in enumerate(folders):
+        if name.lower() in PARTS:
+            part, folders = PARTS[name.lower()], folders[index + 1 :]
+            break
+    mask = any(name.lower() in MASK_FOLDERS for name in folders) or path.stem.lower().endswith("_mask")
+    stem = path.stem[: -len("_mask")] if path.stem.lower().endswith("_mask") else path.stem
+    kept = tuple(name for name in folders if name.lower() not in IMAGE_FOLDERS | MASK_FOLDERS)
+    return Place(path, part, kept, stem, mask)
+
+
+def _shared_folders(places: Sequence[Place]) -> int:
+    """How many leading folders hold everything and so name no patient, such as the top folder of an archive."""
+    chains = {place.folders for place in places if place.part is None}
+    if not chains:
+        return 0
+    depth = len(os.path.commonprefix(sorted(chains)))
+    if len(chains) > 1:
+        return depth
+    told = {_before_last_number(place.stem) for place in places if place.part is None}
+    return depth if len(told - {""}) > 1 else max(depth - 1, 0)
+
+
+def _patient(place: Place, shared: int) -> tuple[str, bool]:
+    """The patient's name, and whether the path tells one."""
+    match = STUDY.fullmatch(place.stem)
+    if match:
+        return match["study"], True
+    folders = place.folders if place.part else place.folders[shared:]
+    if folders:
+        return folders[-1], True
+    before = _before_last_number(place.stem)
+    return (before, True) if before else ("/".join(filter(None, (place.part, place.stem))), False)
+
+
+def _before_last_number(stem: str) -> str:
+    match = BEFORE_LAST_NUMBER.fullmatch(stem)
+    return match["patient"] if match else stem
+
+
+def _without_copies(
+    groups: dict[tuple[str, Part | None, tuple[str, ...]], dict[str, Files]],
+    found: Found,
+) -> None:
+    """Keep each study once; folders of one name and different content stay apart under their whole path."""
+    by_patient: dict[str, list[tuple[Part | None, tuple[str, ...]]]] = defaultdict(list)
+    for patient, part, folders in groups:
+        by_patient[patient].append((part, folders))
+    for patient, sources in sorted(by_patient.items()):
+        if len({part for part, _ in sources}) > 1:
+            raise DatasetError(
+                f"Patient {patient} lies in more than one of train/, test/ and the rest; give each patient a name of its "
+                "own and keep all of a patient's slices on one side."
+            )
+        kept: list[tuple[tuple[str, ...], Study]] = []
+        sources.sort(key=lambda source: (-len(groups[patient, *source]), len(source[1]), source[1]))
+        for part, folders in sources:
+            slices = groups[patient, part, folders]
+            if any(_copied(slices, study.slices) for _, study in kept):
+                found.copies += len(slices)
+            else:
+                kept.append((folders, Study(patient, part, slices)))
+        if len(kept) > 1:
+            found.notes.append(f"{len(kept)} different folders are named {patient}; they count as different patients")
+            kept = [(folders, replace(study, id="/".join(_path(folders, patient)))) for folders, study in kept]
+        found.studies += [study for _, study in kept]
+
+
+def _path(folders: tuple[str, ...], patient: str) -> tuple[str, ...]:
+    return folders if folders[-1:] == (patient,) else (*folders, patient)
+
+
+def _copied(slices: dict[str, Files], original: dict[str, Files]) -> bool:
+    return all(
+        stem in original and _same(files.image, original[stem].image) and _same(files.mask, original[stem].mask)
+        for stem, files in slices.items()
+    )
+
+
+def _same(one: Path | None, other: Path | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return filecmp.cmp(one, other, shallow=False)

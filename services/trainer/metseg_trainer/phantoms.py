@@ -1,0 +1,64 @@
+"""A data set of head phantoms in the layout of the public one: everything runs with it, and it shows no person."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from metseg import phantom
+from metseg.errors import DatasetError
+
+__all__ = ["SITES", "write"]
+
+# Three clinics that scan with other slice distances and pixels, as the clinics of the public data do.
+SITES: dict[str, tuple[float, float, float]] = {
+    "P1": (5.0, 0.9, 0.9),
+    "P2": (4.0, 0.8, 0.8),
+    "P3": (6.0, 1.0, 1.0),
+}
+
+
+def write(folder: Path, patients: int = 12, seed: int = 0, slices: int = 24, size_px: int = 256) -> list[str]:
+    """Write phantoms as `PHANTOM_<site>_<number>/PHANTOM_<site>_<number>_<n>.tif` beside `..._<n>_mask.tif`.
+
+    Args:
+        folder: absent or empty.
+        patients: how many heads.
+        seed: the same seed writes the same bytes.
+        slices: of each head.
+        size_px: rows and columns.
+
+    Returns:
+        The ids of the patients.
+
+    Raises:
+        DatasetError: the folder holds something, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise DatasetError(f"{folder} is not empty; name a new folder for the phantoms.")
+        seeds = np.random.SeedSequence(seed).generate_state(patients)
+        return [
+            _write_patient(folder, number, int(seeds[number]), slices, size_px)
+            for number in tqdm(range(patients), desc="Drawing phantoms", unit="patient", disable=None)
+        ]
+    except OSError as error:
+        raise DatasetError(f"The phantoms cannot be written to {folder} ({error.strerror}).") from error
+
+
+def _write_patient(folder: Path, number: int, seed: int, slices: int, size_px: int) -> str:
+    site = sorted(SITES)[number % len(SITES)]
+    name = f"PHANTOM_{site}_{number + 1:04d}"
+    head = phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=SITES[site])
+    (folder / name).mkdir()
+    for index, (pixels, lesion) in enumerate(zip(head.volume.pixels, head.mask, strict=True), start=1):
+        _save(pixels, folder / name / f"{name}_{index}.tif")
+        _save(lesion.astype(np.uint8) * np.uint8(255), folder / name / f"{name}_{index}_mask.tif")
+    return name
+
+
+def _save(pixels: npt.NDArray[np.generic], path: Path) -> None:
+    Image.fromarray(pixels).save(path, compression="tiff_adobe_deflate")

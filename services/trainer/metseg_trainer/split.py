@@ -1,0 +1,203 @@
+"""Split patients into train, validation and test: by person, stratified, and the same for the same seed."""
+
+import hashlib
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from metseg.errors import DatasetError
+from metseg_trainer.dataset import Patient
+from metseg_trainer.layout import person
+
+__all__ = ["Split", "check", "read", "sha256", "split", "write"]
+
+SMALLEST_SITE = 6
+LOADS = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """Patient ids by side, each side sorted."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What must stay on one side: all studies of one person."""
+
+    name: str
+    site: str
+    lesion_pixels: int
+    ids: tuple[str, ...]
+
+
+def split(
+    patients: Sequence[Patient], seed: int, test_fraction: float = 0.2, validation_fraction: float = 0.1
+) -> Split:
+    """Split by person, so that each side has the same mix of sites and of lesion load.
+
+    A stratum is a site (small ones pooled) times a third of the lesion load; each gives to a side by its share,
+    rounded by largest remainder. Where the folders name a test side, it is taken as it is.
+
+    Args:
+        patients: as `dataset.scan` gives them, in any order.
+        seed: decides who is drawn within a stratum.
+        test_fraction: of all persons.
+        validation_fraction: of the persons that are not in the test side.
+
+    Raises:
+        DatasetError: too few persons for three sides.
+    """
+    units = _units(patients)
+    given = {patient.id for patient in patients if patient.part == "test"}
+    test = [unit for unit in units if given.intersection(unit.ids)]
+    rest = [unit for unit in units if unit not in test]
+    needed = 2 if test else 3
+    if len(rest) < needed:
+        raise DatasetError(
+            f"Training needs at least {needed} patients{' beside those in test/' if test else ''}, for a side each; "
+            f"the folder has {len(rest)}. Put the slices of each patient in a folder of their own."
+        )
+    if not test:
+        test = _draw(rest, _share(len(rest), test_fraction, leave=2), random.Random(f"test {seed}"))
+        rest = [unit for unit in rest if unit not in test]
+    validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), random.Random(f"validation {seed}"))
+    result = Split(*(_ids(side) for side in ([unit for unit in rest if unit not in validation], validation, test)))
+    check(result, patients)
+    return result
+
+
+def check(split: Split, patients: Sequence[Patient]) -> None:
+    """Refuse a split that would let a figure be measured on what was learned.
+
+    Raises:
+        DatasetError: a patient is on two sides, missing, twice or unknown; a person's studies or byte-identical
+            images under two names lie on different sides; a patient of the folder test/ is not in the test side.
+    """
+    sides: dict[str, str] = {}
+    for side, ids in asdict(split).items():
+        for id in ids:
+            if id in sides:
+                raise DatasetError(f"The split has patient {id} twice (in {sides[id]} and {side}); split again.")
+            sides[id] = side
+    known = {patient.id: patient for patient in patients}
+    for id in sorted(sides.keys() ^ known.keys()):
+        fault = "misses" if id in known else "names the unknown"
+        raise DatasetError(f"The split {fault} patient {id}; split again after the data have changed.")
+    for patient in patients:
+        if patient.part == "test" and sides[patient.id] != "test":
+            raise DatasetError(f"Patient {patient.id} lies in test/, but the split has it in {sides[patient.id]}.")
+    _one_side(((person(patient.id), patient.id) for patient in patients), sides, "are of the same person")
+    _one_side(_contents(patients), sides, "hold the same image")
+
+
+def write(split: Split, path: Path) -> None:
+    """Write split.json."""
+    path.write_bytes(_bytes(split))
+
+
+def read(path: Path) -> Split:
+    """Read split.json.
+
+    Raises:
+        DatasetError: the file is none.
+    """
+    try:
+        content: Mapping[str, list[str]] = json.loads(path.read_bytes())
+        sides = {side: tuple(map(str, content[side])) for side in ("train", "validation", "test")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not a split as metseg writes it; remove it to split again.") from error
+    return Split(**sides)
+
+
+def sha256(split: Split) -> str:
+    """The sha256 of split.json."""
+    return hashlib.sha256(_bytes(split)).hexdigest()
+
+
+def _bytes(split: Split) -> bytes:
+    return (json.dumps(asdict(split), indent=2) + "\n").encode()
+
+
+def _ids(units: Iterable[_Unit]) -> tuple[str, ...]:
+    return tuple(sorted(id for unit in units for id in unit.ids))
+
+
+def _units(patients: Sequence[Patient]) -> list[_Unit]:
+    persons: dict[str, list[Patient]] = defaultdict(list)
+    for patient in sorted(patients, key=lambda patient: patient.id):
+        persons[person(patient.id)].append(patient)
+    return [
+        _Unit(
+            name, studies[0].site, sum(study.lesion_pixels for study in studies), tuple(study.id for study in studies)
+        )
+        for name, studies in persons.items()
+    ]
+
+
+def _share(count: int, fraction: float, leave: int) -> int:
+    return min(max(round(count * fraction), 1), count - leave)
+
+
+def _strata(units: Sequence[_Unit]) -> dict[tuple[str, int], list[_Unit]]:
+    """Units by site and third of the lesion load; sites too small for thirds of their own are one."""
+    sizes = Counter(unit.site for unit in units)
+    by_site: dict[str, list[_Unit]] = defaultdict(list)
+    for unit in units:
+        by_site[unit.site if sizes[unit.site] >= SMALLEST_SITE else ""].append(unit)
+    strata: dict[tuple[str, int], list[_Unit]] = defaultdict(list)
+    for site, members in sorted(by_site.items()):
+        for rank, unit in enumerate(sorted(members, key=lambda unit: (unit.lesion_pixels, unit.name))):
+            strata[site, rank * LOADS // len(members)].append(unit)
+    return strata
+
+
+def _draw(units: Sequence[_Unit], count: int, rng: random.Random) -> list[_Unit]:
+    """`count` units, each stratum giving by its share of all."""
+    strata = _strata(units)
+    exact = {stratum: count * len(members) / len(units) for stratum, members in strata.items()}
+    quota = {stratum: int(share) for stratum, share in exact.items()}
+    ties = {stratum: rng.random() for stratum in strata}
+    by_remainder = sorted(strata, key=lambda stratum: (quota[stratum] - exact[stratum], ties[stratum]))
+    for stratum in by_remainder[: count - sum(quota.values())]:
+        quota[stratum] += 1
+    return [unit for stratum, members in strata.items() for unit in rng.sample(members, quota[stratum])]
+
+
+def _one_side(members: Iterable[tuple[str, str]], sides: Mapping[str, str], reason: str) -> None:
+    """Refuse what belongs together by its key but lies on different sides."""
+    first: dict[str, str] = {}
+    for key, id in members:
+        other = first.setdefault(key, id)
+        if sides[other] != sides[id]:
+            raise DatasetError(
+                f"Patients {other} (in {sides[other]}) and {id} (in {sides[id]}) {reason}; keep one of both, or give "
+                "them one folder."
+            )
+
+
+def _contents(patients: Sequence[Patient]) -> Iterable[tuple[str, str]]:
+    """The hash of each image that occurs more than once, and whose it is; blank slices may well be equal."""
+    holders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for patient in patients:
+        for pair in patient.slices:
+            digest = hashlib.blake2b(pair.image.read_bytes(), digest_size=16).hexdigest()
+            holders[digest].append((patient.id, pair.image))
+    for digest, found in holders.items():
+        if len({id for id, _ in found}) > 1 and not _blank(found[0][1]):
+            yield from ((digest, id) for id, _ in found)
+
+
+def _blank(path: Path) -> bool:
+    with Image.open(path) as image:
+        levels = np.asarray(image)
+    return bool(levels.min() == levels.max())
