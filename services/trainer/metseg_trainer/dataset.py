@@ -1,10 +1,9 @@
 """Folder -> audit -> patients: what a training folder holds, what of it can be used, and why the rest cannot."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from metseg import formats
 from metseg.errors import BadInput, DatasetError, UnusableImage
 from metseg.settings import settings
 from metseg.volume import Volume
+from metseg_trainer.audit import Audit
 from metseg_trainer.layout import Files, Found, Part, Study, find, natural, site
 
 __all__ = ["Audit", "Patient", "SlicePair", "fingerprint", "load", "read_mask", "scan"]
@@ -58,57 +58,6 @@ class Patient:
     part: Part | None
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What was found and what was left out; files are named by their path below the folder.
-
-    Attributes:
-        patients: with at least one usable slice.
-        slices: usable pairs of image and mask.
-        lesion_slices: of these, how many show a lesion.
-        sites: patients by site.
-        images_without_mask: left out.
-        masks_without_image: left out.
-        unreadable: files that cannot be decoded, and why; their slices are left out.
-        shape_mismatch: masks of another size than their image, with both sizes; left out.
-        unusable_patients: patients left out whole, and why.
-        copies: slices of trees that lie in the folder twice, counted once.
-        notes: sentences on what a reader of the figures should know.
-    """
-
-    patients: int
-    slices: int
-    lesion_slices: int
-    sites: dict[str, int]
-    images_without_mask: tuple[str, ...]
-    masks_without_image: tuple[str, ...]
-    unreadable: tuple[tuple[str, str], ...]
-    shape_mismatch: tuple[tuple[str, str], ...]
-    unusable_patients: tuple[tuple[str, str], ...]
-    copies: int
-    notes: tuple[str, ...]
-
-    def text(self) -> str:
-        """The audit for a terminal, at most ten names of each kind."""
-        sites = ", ".join(f"{name} {count}" for name, count in self.sites.items())
-        lines = [
-            f"{self.patients} patients ({sites})",
-            f"{self.slices} slices, {self.lesion_slices} of them with a lesion",
-        ]
-        if self.copies:
-            lines.append(f"{self.copies} slices lie in the folder more than once and count once")
-        lines += _listed("images without a mask, left out", self.images_without_mask)
-        lines += _listed("masks without an image, left out", self.masks_without_image)
-        lines += _listed("unreadable files, left out", [f"{name}: {why}" for name, why in self.unreadable])
-        lines += _listed("masks of another size, left out", [f"{name}: {why}" for name, why in self.shape_mismatch])
-        lines += _listed("patients that cannot be used", [f"{name}: {why}" for name, why in self.unusable_patients])
-        return "\n".join([*lines, *(f"Note: {note}." for note in self.notes)])
-
-    def to_json(self) -> str:
-        """The whole audit, every name of it."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-
 class _Auditor:
     """Reads study after study and remembers what was wrong."""
 
@@ -124,7 +73,7 @@ class _Auditor:
     def patient(self, study: Study) -> Patient | None:
         """The usable part of a study; None where nothing of it is."""
         read = [self._pair(stem, study.slices[stem]) for stem in sorted(study.slices, key=natural)]
-        masks = {pair: mask for pair, mask in filter(None, read)}
+        masks = dict(filter(None, read))
         if not masks:
             return None
         if len({mask.shape for mask in masks.values()}) > 1:
@@ -243,7 +192,7 @@ def scan(folder: Path) -> tuple[list[Patient], Audit]:
     patients = [patient for patient in read if patient is not None]
     audit = auditor.audit(patients, found)
     if not patients:
-        raise DatasetError(f"Nothing in {folder} can be used: {_nothing(audit)}; {LAYOUTS}.")
+        raise DatasetError(f"Nothing in {folder} can be used: {audit.left_out()}; {LAYOUTS}.")
     return patients, audit
 
 
@@ -276,13 +225,16 @@ def read_mask(path: Path) -> Mask:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) != 1:
                 raise DatasetError("several pages in one file; write one mask a file")
-            levels = np.asarray(image)
+            levels: npt.NDArray[np.generic] = np.asarray(image)
             lossy = image.format == "JPEG"
             colours = len(image.getbands()) - ("A" in image.getbands())
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError("not an image that can be decoded") from error
-    lesion = levels > (127 if lossy else 0)
-    return lesion if lesion.ndim == 2 else lesion[..., :colours].any(axis=-1)
+    lesion: Mask = np.greater(levels, 127 if lossy else 0)
+    if lesion.ndim == 2:
+        return lesion
+    anywhere: Mask = np.any(lesion[..., :colours], axis=-1)
+    return anywhere
 
 
 def fingerprint(patients: Iterable[Patient]) -> str:
@@ -306,22 +258,3 @@ def _why(error: BadInput | OSError) -> str:
 
 def _size(shape: Sequence[int]) -> str:
     return "x".join(str(side) for side in shape)
-
-
-def _listed(title: str, names: Sequence[str], most: int = 10) -> list[str]:
-    if not names:
-        return []
-    rest = [f"  ... and {len(names) - most} more"] if len(names) > most else []
-    return [f"{len(names)} {title}:", *(f"  {name}" for name in names[:most]), *rest]
-
-
-def _nothing(audit: Audit) -> str:
-    counts = {
-        "images without a mask": len(audit.images_without_mask),
-        "masks without an image": len(audit.masks_without_image),
-        "unreadable files": len(audit.unreadable),
-        "masks of another size": len(audit.shape_mismatch),
-        "unusable patients": len(audit.unusable_patients),
-    }
-    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return told or "it holds no image with a mask"

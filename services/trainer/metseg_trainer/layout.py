@@ -6,6 +6,7 @@ beside `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/
 """
 
 import filecmp
+import itertools
 import os
 import re
 from collections import defaultdict
@@ -112,8 +113,8 @@ def find(folder: Path) -> Found:
         slices[place.stem] = before._replace(mask=place.path) if place.mask else before._replace(image=place.path)
     if nameless:
         found.notes.append(
-            f"{nameless} images have only a number for a name, so their patients cannot be told apart: each counts as a "
-            "patient, and slices of one patient may lie on both sides of the split; put each patient in a folder"
+            f"{nameless} images have only a number for a name, so their patients cannot be told apart: each counts as "
+            "a patient, and slices of one patient may lie on both sides of the split; put each patient in a folder"
         )
     _without_copies(groups, found)
     return found
@@ -154,7 +155,7 @@ def _shared_folders(places: Sequence[Place]) -> int:
     chains = {place.folders for place in places if place.part is None}
     if not chains:
         return 0
-    depth = len(os.path.commonprefix(sorted(chains)))
+    depth = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False)))
     if len(chains) > 1:
         return depth
     told = {_before_last_number(place.stem) for place in places if place.part is None}
@@ -189,8 +190,8 @@ def _without_copies(
     for patient, sources in sorted(by_patient.items()):
         if len({part for part, _ in sources}) > 1:
             raise DatasetError(
-                f"Patient {patient} lies in more than one of train/, test/ and the rest; give each patient a name of its "
-                "own and keep all of a patient's slices on one side."
+                f"Patient {patient} lies in more than one of train/, test/ and the rest; give each patient a name of "
+                "its own and keep all of a patient's slices on one side."
             )
         kept: list[tuple[tuple[str, ...], Study]] = []
         sources.sort(key=lambda source: (-len(groups[patient, *source]), len(source[1]), source[1]))

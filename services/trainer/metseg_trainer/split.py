@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -68,9 +67,9 @@ def split(
             f"the folder has {len(rest)}. Put the slices of each patient in a folder of their own."
         )
     if not test:
-        test = _draw(rest, _share(len(rest), test_fraction, leave=2), random.Random(f"test {seed}"))
+        test = _draw(rest, _share(len(rest), test_fraction, leave=2), f"test {seed}")
         rest = [unit for unit in rest if unit not in test]
-    validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), random.Random(f"validation {seed}"))
+    validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), f"validation {seed}")
     result = Split(*(_ids(side) for side in ([unit for unit in rest if unit not in validation], validation, test)))
     check(result, patients)
     return result
@@ -137,10 +136,8 @@ def _units(patients: Sequence[Patient]) -> list[_Unit]:
     for patient in sorted(patients, key=lambda patient: patient.id):
         persons[person(patient.id)].append(patient)
     return [
-        _Unit(
-            name, studies[0].site, sum(study.lesion_pixels for study in studies), tuple(study.id for study in studies)
-        )
-        for name, studies in persons.items()
+        _Unit(name, group[0].site, sum(study.lesion_pixels for study in group), tuple(study.id for study in group))
+        for name, group in persons.items()
     ]
 
 
@@ -161,16 +158,24 @@ def _strata(units: Sequence[_Unit]) -> dict[tuple[str, int], list[_Unit]]:
     return strata
 
 
-def _draw(units: Sequence[_Unit], count: int, rng: random.Random) -> list[_Unit]:
+def _draw(units: Sequence[_Unit], count: int, lot: str) -> list[_Unit]:
     """`count` units, each stratum giving by its share of all."""
     strata = _strata(units)
     exact = {stratum: count * len(members) / len(units) for stratum, members in strata.items()}
     quota = {stratum: int(share) for stratum, share in exact.items()}
-    ties = {stratum: rng.random() for stratum in strata}
-    by_remainder = sorted(strata, key=lambda stratum: (quota[stratum] - exact[stratum], ties[stratum]))
+    by_remainder = sorted(strata, key=lambda stratum: (quota[stratum] - exact[stratum], _drawn(lot, *stratum)))
     for stratum in by_remainder[: count - sum(quota.values())]:
         quota[stratum] += 1
-    return [unit for stratum, members in strata.items() for unit in rng.sample(members, quota[stratum])]
+    return [
+        unit
+        for stratum, members in strata.items()
+        for unit in sorted(members, key=lambda unit: _drawn(lot, unit.name))[: quota[stratum]]
+    ]
+
+
+def _drawn(lot: str, *name: object) -> bytes:
+    """A place in an order as good as random, the same on every machine and with every library's version."""
+    return hashlib.sha256(repr((lot, *name)).encode()).digest()
 
 
 def _one_side(members: Iterable[tuple[str, str]], sides: Mapping[str, str], reason: str) -> None:
