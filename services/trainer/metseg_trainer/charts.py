@@ -1,0 +1,162 @@
+"""The geometry of the report's figures: scales, lines, dots and outlines; report.html.j2 gives them their ink."""
+
+import math
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Curve", "DotRow", "Dots", "Lines", "Series", "Tick", "dots", "lines", "outline", "png_uri"]
+
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 10.0, 34.0
+OUTLINE_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis."""
+
+    at: float
+    label: str
+
+
+class Series(NamedTuple):
+    """What a line is drawn from: a name, a style and (epoch, value) points."""
+
+    name: str
+    style: str
+    dashed: bool
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart: a name, the style of its network and the points `x,y x,y`."""
+
+    name: str
+    style: str
+    dashed: bool
+    points: str
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line chart, ready to draw."""
+
+    title: str
+    width: float
+    height: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """A patient: the row's height and one (style, x, value) for each network."""
+
+    label: str
+    y: float
+    dots: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A dot plot of Dice by patient, ready to draw."""
+
+    width: float
+    height: float
+    x_ticks: tuple[Tick, ...]
+    rows: tuple[DotRow, ...]
+    means: tuple[tuple[str, float, float], ...]
+
+
+def lines(title: str, series: Sequence[Series], highest: float | None = None) -> Lines | None:
+    """A chart of values over epochs; None where no series has a finite point.
+
+    Args:
+        title: what is drawn.
+        series: a line each.
+        highest: the end of the value axis; None: what the values need.
+    """
+    finite = [one._replace(points=[point for point in one.points if math.isfinite(point[1])]) for one in series]
+    points = [point for one in finite for point in one.points]
+    if not points:
+        return None
+    width, height = 360.0, 230.0
+    first, last = min(x for x, _ in points), max(x for x, _ in points)
+    y_values = _ticks(0.0, highest or max(y for _, y in points) or 1.0)
+
+    def x_at(x: float) -> float:
+        return LEFT + (width - LEFT - RIGHT) * (x - first) / max(last - first, 1)
+
+    def y_at(y: float) -> float:
+        return height - BOTTOM - (height - TOP - BOTTOM) * y / y_values[-1]
+
+    return Lines(
+        title,
+        width,
+        height,
+        tuple(Tick(x_at(x), f"{x:g}") for x in _ticks(first, last) if x == int(x) and x <= last),
+        tuple(Tick(y_at(y), f"{y:.4g}") for y in y_values),
+        tuple(
+            Curve(one.name, one.style, one.dashed, " ".join(f"{x_at(x):.1f},{y_at(y):.1f}" for x, y in one.points))
+            for one in finite
+            if one.points
+        ),
+    )
+
+
+def dots(scores: Mapping[str, Mapping[str, float]], styles: Mapping[str, str], order: Sequence[str]) -> Dots:
+    """A row for each patient and a dot for each network.
+
+    Args:
+        scores: Dice by network and patient's label.
+        styles: by network.
+        order: the patients' labels from top to bottom.
+    """
+    width, left = 760.0, 190.0
+    step = 20.0 if len(order) <= 60 else 12.0
+
+    def x_at(score: float) -> float:
+        return left + (width - left - RIGHT) * score
+
+    rows = tuple(
+        DotRow(
+            label,
+            TOP + step * (index + 0.5),
+            tuple((styles[name], x_at(by[label]), by[label]) for name, by in scores.items()),
+        )
+        for index, label in enumerate(order)
+    )
+    means = tuple((styles[name], x_at(mean := float(np.mean(list(by.values())))), mean) for name, by in scores.items())
+    ticks = tuple(Tick(x_at(tenth / 10), f"{tenth / 10:.1f}") for tenth in range(0, 11, 2))
+    return Dots(width, TOP + step * len(order) + BOTTOM, ticks, rows, means)
+
+
+def outline(mask: npt.NDArray[np.bool_]) -> str:
+    """An SVG path along the edges of the mask's pixels, in pixels; holes come out with the rule `evenodd`."""
+    fine = mask.astype(np.uint8).repeat(OUTLINE_STEPS, axis=0).repeat(OUTLINE_STEPS, axis=1)
+    contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    loops = [((contour[:, 0] + 0.5) / OUTLINE_STEPS).tolist() for contour in contours]
+    return " ".join("M" + "L".join(f"{x:.3g} {y:.3g}" for x, y in loop) + "Z" for loop in loops)
+
+
+def png_uri(picture: npt.NDArray[np.uint8]) -> str:
+    """A grey picture (row, column) as a data URI, so that a page needs no other file."""
+    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    return "data:image/png;base64," + b64encode(encoded.tobytes()).decode()
+
+
+def _ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round values from `low` to at least `high`, 1, 2 or 5 times a power of ten apart."""
+    raw = (high - low) / (most - 1) or 1.0
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+    begin = math.ceil(low / step - 1e-9)
+    end = math.ceil(high / step - 1e-9)
+    return [round(number * step, 12) for number in range(begin, end + 1)]

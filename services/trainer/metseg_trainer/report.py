@@ -1,0 +1,264 @@
+"""The report of a run: one HTML file that needs nothing else, and the results as JSON and Markdown."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from metseg.contracts import DiceSummary
+from metseg.volume import CHANNELS
+from metseg_trainer import charts
+from metseg_trainer.audit import Audit
+from metseg_trainer.layout import site
+from metseg_trainer.split import Split
+
+__all__ = ["Evaluation", "Example", "NetworkRecord", "RunRecord", "markdown", "write", "write_results"]
+
+Mask = npt.NDArray[np.bool_]
+SHOWN_CHANNEL = 1
+RESEARCH_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment."
+
+
+class Evaluation(Protocol):
+    """A network's figures, as evaluate.py gives them."""
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+
+    @property
+    def dice(self) -> Mapping[str, float]:
+        """By patient, all slices as one volume."""
+
+    @property
+    def summary(self) -> DiceSummary:
+        """Over the patients."""
+
+
+class NetworkRecord(TypedDict):
+    """What a run remembers of training one network."""
+
+    title: str
+    parameters: int
+    minutes: float
+    epochs: int
+    best_epoch: int
+
+
+class RunRecord(TypedDict):
+    """What a run remembers of itself; `environment` and `configuration` are shown as they are."""
+
+    created_at: str
+    preset: str
+    git_revision: str
+    networks: Mapping[str, NetworkRecord]
+    configuration: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    data_name: str
+    data_licence: str
+    data_citations: Sequence[str]
+    data_sha256: str
+    version: NotRequired[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One slice of a test patient to look at.
+
+    Attributes:
+        patient: id.
+        label: how the patient came out with the winning network.
+        picture: uint8 for display, (row, column, channel).
+        truth: (row, column).
+        predictions: by network, (row, column).
+    """
+
+    patient: str
+    label: Literal["best", "median", "worst"]
+    picture: npt.NDArray[np.uint8]
+    truth: Mask
+    predictions: Mapping[str, Mask]
+
+
+def write(
+    path: Path,
+    *,
+    run: RunRecord,
+    audit: Audit,
+    split: Split,
+    curves: Mapping[str, Sequence[Mapping[str, float | None]]],
+    results: Mapping[str, Evaluation],
+    winner: str,
+    verdict: str,
+    examples: Sequence[Example] = (),
+    anonymous: bool = False,
+) -> None:
+    """Write report.html.
+
+    Args:
+        path: of the file.
+        run: how the networks were trained.
+        audit: of the data.
+        split: who was trained on and who was tested.
+        curves: by network a point an epoch: `epoch`, `train_loss`, `val_loss`, `val_dice`, `lr`; what an epoch did not
+            measure is absent or None.
+        results: by network, on the same test patients.
+        winner: a key of `results`.
+        verdict: what was decided and why, in sentences.
+        examples: pictures of the test patients.
+        anonymous: leave out pictures and every name of a patient or file, for a report that leaves the house.
+
+    Raises:
+        ValueError: the networks were not tested on the same patients, or a run's record lacks one.
+    """
+    styles = {name: f"n{index}" for index, name in enumerate(results)}
+    order = _order(results, winner)
+    labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
+    scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
+    page = _environment().get_template("report.html.j2").render(
+        run=run,
+        audit=audit,
+        split=asdict(split),
+        sites=_sites(split),
+        rows=_rows(run, results, winner),
+        styles=styles,
+        winner=winner,
+        verdict=verdict,
+        dots=charts.dots(scores, styles, [labels[patient] for patient in order]),
+        charts=_curves(curves, styles),
+        examples=[] if anonymous else [_panels(example, run, results, styles) for example in examples],
+        channel=CHANNELS[SHOWN_CHANNEL],
+        anonymous=anonymous,
+        research_only=RESEARCH_ONLY,
+    )  # fmt: skip
+    path.write_text(page, encoding="utf-8")
+
+
+def write_results(path: Path, *, run: RunRecord, results: Mapping[str, Evaluation], winner: str, verdict: str) -> None:
+    """Write results.json, from which `markdown` and other tools make tables; it names no patient."""
+    content = {
+        "created_at": run["created_at"],
+        "preset": run["preset"],
+        "data": run["data_name"],
+        "git_revision": run["git_revision"],
+        "winner": winner,
+        "verdict": verdict,
+        "networks": _rows(run, results, winner),
+    }
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def markdown(path: Path) -> str:
+    """The table of a results.json, as the README shows it; the winner is bold."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    head = ("Network", "Test patients", "Mean Dice", "Median", "Std", "Lowest", "Highest", "Lone slices")
+    lines = ["| " + " | ".join((*head, "Parameters", "Training, minutes")) + " |", "| --- |" + " ---: |" * 9]
+    for row in content["networks"]:
+        emphasis = "**" if row["winner"] else ""
+        scores = (row[key] for key in ("mean", "median", "std", "lowest", "highest", "mean_single_slices"))
+        cells = (
+            row["title"],
+            str(row["patients"]),
+            *("–" if score is None else f"{score:.3f}" for score in scores),
+            f"{row['parameters']:,}",
+            f"{row['minutes']:.0f}",
+        )
+        lines.append("| " + " | ".join(f"{emphasis}{cell}{emphasis}" for cell in cells) + " |")
+    note = (
+        f"{content['data']}, preset `{content['preset']}`. Dice by patient: all slices of a test patient are one "
+        "volume, through the pipeline that serves; neither network saw these patients in training. Lone slices: the "
+        "same, but each slice submitted alone."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _order(results: Mapping[str, Evaluation], winner: str) -> list[str]:
+    """Test patients, the winner's best first."""
+    patients = set(results[winner].dice)
+    if any(set(result.dice) != patients for result in results.values()):
+        raise ValueError("the networks were tested on different patients, so they cannot be compared")
+    return sorted(patients, key=lambda patient: (-results[winner].dice[patient], patient))
+
+
+def _rows(run: RunRecord, results: Mapping[str, Evaluation], winner: str) -> list[dict[str, Any]]:
+    """One row of figures a network."""
+    if missing := results.keys() - run["networks"].keys():
+        raise ValueError(f"the run's record lacks {', '.join(sorted(missing))}")
+    return [
+        {"network": name, "winner": name == winner, **run["networks"][name], **result.summary.model_dump()}
+        for name, result in results.items()
+    ]
+
+
+def _sites(split: Split) -> list[tuple[str, dict[str, int]]]:
+    """Patients of each site by side."""
+    counts = {side: Counter(map(site, ids)) for side, ids in asdict(split).items()}
+    names = sorted(set().union(*counts.values()))
+    return [(name, {side: count[name] for side, count in counts.items()}) for name in names]
+
+
+def _curves(
+    curves: Mapping[str, Sequence[Mapping[str, float | None]]], styles: Mapping[str, str]
+) -> list[charts.Lines]:
+    def series(key: str, dashed: bool = False) -> list[charts.Series]:
+        return [
+            charts.Series(
+                name, styles[name], dashed, [_point(point, key) for point in points if point.get(key) is not None]
+            )
+            for name, points in curves.items()
+        ]
+
+    drawn = [
+        charts.lines("Loss: validation solid, training dashed", series("train_loss", dashed=True) + series("val_loss")),
+        charts.lines("Validation Dice, mean of patients", series("val_dice"), highest=1.0),
+        charts.lines("Learning rate", series("lr")),
+    ]
+    return [chart for chart in drawn if chart]
+
+
+def _point(point: Mapping[str, float | None], key: str) -> tuple[float, float]:
+    return float(point["epoch"] or 0), float(point[key] or 0)
+
+
+def _panels(
+    example: Example, run: RunRecord, results: Mapping[str, Evaluation], styles: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the template draws of an example: the picture once, outlines over it."""
+    truth = example.truth
+    return {
+        "patient": example.patient,
+        "label": example.label,
+        "rows": truth.shape[0],
+        "columns": truth.shape[1],
+        "picture": charts.png_uri(np.ascontiguousarray(example.picture[..., SHOWN_CHANNEL])),
+        "truth": charts.outline(truth),
+        "truth_px": int(truth.sum()),
+        "networks": [
+            {
+                "title": run["networks"][name]["title"],
+                "style": styles[name],
+                "dice": results[name].dice[example.patient],
+                "outline": charts.outline(mask),
+                "hit_px": int((mask & truth).sum()),
+                "missed_px": int((truth & ~mask).sum()),
+                "added_px": int((mask & ~truth).sum()),
+            }
+            for name, mask in example.predictions.items()
+        ],
+    }
