@@ -1,0 +1,141 @@
+"""Model versions and the champion, the version that serves.
+
+A version is the folder `models/{version}/` of the store and never changes; its card is written last, so that a
+version exists only when it is whole. `models/champion.json` points to the version that serves, with its checksum.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from metseg.contracts import Champion, ModelCard
+from metseg.errors import Conflict, ModelRejected, NotFound
+from metseg.objects import ObjectStore
+
+__all__ = ["CARD", "MODEL", "Registry"]
+
+MODEL = "model.onnx"
+CARD = "card.json"
+_ROOT = "models/"
+_CHAMPION = f"{_ROOT}champion.json"
+_VERSION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """The models in a store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def publish(self, card: ModelCard, files: Mapping[str, bytes]) -> None:
+        """Add a version.
+
+        Args:
+            card: what is known of it.
+            files: by name; among them `model.onnx`.
+
+        Raises:
+            ModelRejected: there is no model, or it does not match the card's checksum.
+            Conflict: the version exists.
+        """
+        if not _VERSION.fullmatch(card.version):
+            raise ValueError(f"not a version: {card.version!r}")
+        if hashlib.sha256(files.get(MODEL, b"")).hexdigest() != card.sha256:
+            raise ModelRejected(f"The model of version {card.version} does not match its card's checksum.")
+        if self._exists(card.version):
+            raise Conflict(f"Version {card.version} exists already; versions never change.")
+        for name, content in files.items():
+            if name != CARD:
+                self._store.put(_key(card.version, name), content)
+        self._store.put(_key(card.version, CARD), card.model_dump_json(indent=2).encode())
+
+    def versions(self) -> list[ModelCard]:
+        """The cards of all versions, newest first; one that this release cannot read is left out and logged."""
+        cards = []
+        for info in self._store.list(_ROOT):
+            if info.key.endswith(f"/{CARD}"):
+                try:
+                    cards.append(self.card(info.key.split("/")[1]))
+                except ModelRejected as error:
+                    log.warning("%s", error.detail)
+        return sorted(cards, key=lambda card: (card.created_at, card.version), reverse=True)
+
+    def card(self, version: str) -> ModelCard:
+        """What is known of a version.
+
+        Raises:
+            NotFound: there is no such version.
+            ModelRejected: this release cannot read its card.
+        """
+        try:
+            return ModelCard.model_validate_json(self.file(version, CARD))
+        except ValidationError as error:
+            raise ModelRejected(f"The card of version {version} cannot be read by this release.") from error
+
+    def champion(self) -> Champion | None:
+        """The pointer to the version that serves; None before the first promotion."""
+        try:
+            return Champion.model_validate_json(self._store.get(_CHAMPION))
+        except NotFound:
+            return None
+        except ValidationError as error:
+            raise ModelRejected("The champion's pointer cannot be read by this release.") from error
+
+    def promote(self, version: str) -> Champion:
+        """Put a version into service, at once and for every worker.
+
+        Raises:
+            NotFound: there is no such version.
+            ModelRejected: its model is missing or does not match its checksum.
+        """
+        card, _ = self.load(version)
+        champion = Champion(version=version, sha256=card.sha256, promoted_at=datetime.now(UTC))
+        self._store.put(_CHAMPION, champion.model_dump_json(indent=2).encode(), content_type="application/json")
+        return champion
+
+    def load(self, version: str) -> tuple[ModelCard, bytes]:
+        """A version's card and its model, whose checksum has been verified.
+
+        Raises:
+            NotFound: there is no such version.
+            ModelRejected: its model is missing or does not match its checksum.
+        """
+        card = self.card(version)
+        try:
+            model = self.file(version, MODEL)
+        except NotFound as error:
+            raise ModelRejected(f"Version {version} has lost its model.") from error
+        if hashlib.sha256(model).hexdigest() != card.sha256:
+            raise ModelRejected(f"The model of version {version} does not match its checksum.")
+        return card, model
+
+    def file(self, version: str, name: str) -> bytes:
+        """One file of a version, as `report.html`.
+
+        Raises:
+            NotFound: there is no such version, or it has no such file.
+        """
+        try:
+            return self._store.get(_key(version, name))
+        except (NotFound, ValueError) as error:
+            raise NotFound(f"There is no {name} of a model version {version}.") from error
+
+    def _exists(self, version: str) -> bool:
+        try:
+            self._store.stat(_key(version, CARD))
+        except NotFound:
+            return False
+        return True
+
+
+def _key(version: str, name: str) -> str:
+    """Where a version's file lies; a ValueError for what can be no version or file."""
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"not a version: {version!r}")
+    return f"{_ROOT}{version}/{name}"

@@ -1,0 +1,415 @@
+"""What every store promises: the same tests for a real S3 and for a folder."""
+
+import io
+import os
+import threading
+import time
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.servers import free_ports
+
+from metseg.errors import NotFound, StoreUnavailable, UploadInterrupted
+from metseg.objects import DirectoryStore, S3Store, open_store
+from metseg.objects.s3 import PART_BYTES
+from metseg.settings import Settings
+
+MIB = 2**20
+
+
+def s3_store(s3, bucket="objects", **changes):
+    options = {"access_key": s3.access_key, "secret_key": s3.secret_key, "timeout_s": 5.0}
+    return S3Store(changes.pop("endpoint", s3.endpoint), bucket, **{**options, **changes})
+
+
+@pytest.fixture(params=["s3", "directory"])
+def store(request, tmp_path):
+    if request.param == "directory":
+        store = DirectoryStore(tmp_path / "store")
+    else:
+        store = s3_store(request.getfixturevalue("s3"))
+    store.prepare(job_days=7)
+    yield store
+    for top in ("jobs", "models", "x"):
+        store.delete(top)
+
+
+def keys(store, prefix=""):
+    return [info.key for info in store.list(prefix)]
+
+
+class Endless:
+    """A stream of a size that only reading it tells."""
+
+    def __init__(self, size):
+        self.left = size
+        self.largest_read = 0
+
+    def read(self, count=-1):
+        self.largest_read = max(self.largest_read, count)
+        size = self.left if count < 0 else min(count, self.left)
+        self.left -= size
+        return b"\x5a" * size
+
+
+def test_what_was_put_is_what_is_got(store):
+    store.put("jobs/1/request.json", b'{"a": 1}', content_type="application/json")
+    assert store.get("jobs/1/request.json") == b'{"a": 1}'
+
+
+def test_an_object_may_be_empty(store):
+    store.put("x/empty", b"")
+    assert store.get("x/empty") == b""
+    assert store.stat("x/empty").size == 0
+
+
+def test_a_put_replaces(store):
+    store.put("x/a", b"first")
+    before = store.stat("x/a")
+    store.put("x/a", b"other")
+    assert store.get("x/a") == b"other"
+    assert store.stat("x/a").etag != before.etag
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=4096), known=st.booleans())
+def test_any_bytes_come_back_from_a_stream(store, content, known):
+    store.put("x/any", io.BytesIO(content), size=len(content) if known else None)
+    assert store.get("x/any") == content
+    assert store.stat("x/any").size == len(content)
+
+
+@pytest.mark.parametrize("size", [PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 5])
+def test_a_stream_of_unknown_size_is_kept_whole_around_the_size_of_a_part(store, size):
+    store.put("x/parts", Endless(size))
+    with store.stream("x/parts") as chunks:
+        assert sum(len(chunk) for chunk in chunks) == size
+
+
+def test_a_large_stream_is_never_whole_in_memory(store):
+    stream = Endless(96 * MIB)
+    tracemalloc.start()
+    try:
+        store.put("x/large", stream)
+        with store.stream("x/large") as chunks:
+            sizes = [len(chunk) for chunk in chunks]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(sizes) == 96 * MIB
+    assert max(sizes) <= 4 * MIB
+    assert peak < 40 * MIB
+    assert stream.largest_read <= PART_BYTES + 1
+
+
+@pytest.mark.parametrize("size", [3, 30])
+def test_a_stream_of_another_length_than_announced_leaves_nothing(store, size):
+    with pytest.raises(UploadInterrupted):
+        store.put("x/cut", io.BytesIO(b"0123456789"), size=size)
+    assert keys(store, "x") == []
+
+
+def test_a_stream_that_breaks_midway_leaves_what_was_there(store):
+    class Broken(Endless):
+        def read(self, count=-1):
+            if self.left < PART_BYTES:
+                raise UploadInterrupted("The client hung up.")
+            return super().read(count)
+
+    store.put("x/kept", b"as before")
+    with pytest.raises(UploadInterrupted, match="hung up"):
+        store.put("x/kept", Broken(2 * PART_BYTES + 9))
+    assert store.get("x/kept") == b"as before"
+    assert keys(store) == ["x/kept"]
+
+
+def test_a_reader_never_sees_half_an_object(store):
+    contents = {bytes([fill]) * 300_000 for fill in range(4)}
+    store.put("x/racing", min(contents))
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            for content in contents:
+                store.put("x/racing", content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = [store.get("x/racing") in contents for _ in range(40)]
+    finally:
+        stop.set()
+        writer.join()
+    assert all(seen)
+
+
+@pytest.mark.parametrize("call", ["get", "stat"])
+@pytest.mark.parametrize("key", ["x/absent", "absent", "x", "x/here/below"])
+def test_what_is_not_there_is_not_found(store, call, key):
+    store.put("x/here", b"1")
+    with pytest.raises(NotFound):
+        getattr(store, call)(key)
+
+
+def test_streaming_what_is_not_there_fails_on_entering(store):
+    with pytest.raises(NotFound), store.stream("x/absent"):
+        pytest.fail("entered")
+
+
+def test_a_stat_tells_size_and_time_as_the_listing_does(store):
+    store.put("x/a", b"12345")
+    info = store.stat("x/a")
+    assert (info.key, info.size) == ("x/a", 5)
+    assert abs(datetime.now(UTC) - info.modified) < timedelta(minutes=1)
+    [listed] = store.list("x/a")
+    assert (listed.key, listed.size, listed.etag) == (info.key, info.size, info.etag)
+
+
+def test_a_listing_is_recursive_and_in_the_order_of_keys(store):
+    names = ["x/a/1", "x/a-b", "x/a.b", "x/b/c/d", "x/z", "x/a/0/9"]
+    for name in names:
+        store.put(name, b"")
+    assert keys(store, "x/") == sorted(names)
+
+
+def test_a_listing_takes_the_beginning_of_a_name(store):
+    for name in ("x/ab/1", "x/abc", "x/b", "models/x"):
+        store.put(name, b"")
+    assert keys(store, "x/ab") == ["x/ab/1", "x/abc"]
+    assert keys(store, "x/ab/") == ["x/ab/1"]
+    assert keys(store, "y") == []
+
+
+def test_a_listing_goes_on_past_one_answer_of_the_server(s3):
+    store = s3_store(s3)
+    store.prepare(7)
+    for index in range(1005):
+        store.put(f"x/many/{index:04d}", b"")
+    assert len(keys(store, "x/many/")) == 1005
+    store.delete("x/many")
+    assert keys(store, "x") == []
+
+
+def test_a_delete_takes_the_object_and_all_below_but_not_its_neighbours(store):
+    for name in ("jobs/1/request.json", "jobs/1/input/0000", "jobs/12/request.json", "x/1"):
+        store.put(name, b"1")
+    store.delete("jobs/1")
+    assert keys(store) == ["jobs/12/request.json", "x/1"]
+    store.delete("x/1")
+    assert keys(store) == ["jobs/12/request.json"]
+
+
+def test_deleting_nothing_is_fine(store):
+    store.delete("x/absent")
+    store.delete("x/absent")
+
+
+BAD_KEYS = ["", "/", "/x", "x/", "x//y", "..", "x/../y", "../x", "x/./y", "X", "x y", "x\\y", "x\0", "é", "~x"]
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_a_key_that_is_not_ours_is_refused_by_every_call(store, key):
+    for call in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.stat(key)):
+        with pytest.raises(ValueError, match="not a key"):
+            call()
+    with pytest.raises(ValueError, match="not a key"):
+        store.delete(key)
+    with pytest.raises(ValueError, match="not a key"), store.stream(key):
+        pytest.fail("entered")
+
+
+@pytest.mark.parametrize("prefix", ["../", "/x", "x/../", "/"])
+def test_a_prefix_that_is_not_ours_is_refused(store, prefix):
+    with pytest.raises(ValueError, match="not a key"):
+        list(store.list(prefix))
+
+
+def test_preparing_twice_keeps_what_is_there(store):
+    store.put("models/a", b"1")
+    store.prepare(job_days=3)
+    store.check()
+    assert store.get("models/a") == b"1"
+
+
+# What only S3 does
+
+
+def test_the_lifecycle_rule_expires_jobs_and_nothing_else(s3):
+    store = s3_store(s3, "lifecycle")
+    store.prepare(job_days=9)
+    [rule] = store._client.get_bucket_lifecycle("lifecycle").rules
+    assert (rule.rule_filter.prefix, rule.expiration.days, rule.status) == ("jobs/", 9, "Enabled")
+
+
+def test_two_that_prepare_at_once_both_succeed(s3):
+    stores = [s3_store(s3, "contended") for _ in range(6)]
+    failures = []
+
+    def prepare(store):
+        try:
+            store.prepare(7)
+        except StoreUnavailable as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=prepare, args=[store]) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    stores[0].check()
+
+
+def calls(store):
+    def stream():
+        with store.stream("x/a") as chunks:
+            list(chunks)
+
+    return {
+        "put": lambda: store.put("x/a", b"1"),
+        "get": lambda: store.get("x/a"),
+        "stream": stream,
+        "stat": lambda: store.stat("x/a"),
+        "list": lambda: list(store.list("x/")),
+        "delete": lambda: store.delete("x/a"),
+        "check": store.check,
+        "prepare": lambda: store.prepare(7),
+    }
+
+
+CALLS = ["put", "get", "stream", "stat", "list", "delete", "check", "prepare"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nobody_listening_is_store_unavailable_within_seconds(s3, call):
+    store = s3_store(s3, endpoint=f"127.0.0.1:{free_ports(1)[0]}")
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        calls(store)[call]()
+    assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("call", ["put", "get", "check"])
+def test_a_server_that_hangs_is_store_unavailable_within_bounds_and_usable_afterwards(s3, call):
+    store = s3_store(s3, timeout_s=0.3)
+    s3_store(s3).prepare(7)
+    s3_store(s3).put("x/a", b"1")
+    store.get("x/a")
+    with s3.paused():
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            calls(store)[call]()
+        assert time.monotonic() - begun < 3
+    assert s3_store(s3).get("x/a") == b"1"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_wrong_secret_is_store_unavailable(s3, call):
+    with pytest.raises(StoreUnavailable):
+        calls(s3_store(s3, secret_key="wrong"))[call]()
+
+
+def test_a_missing_bucket_is_store_unavailable_and_never_an_absent_object(s3):
+    store = s3_store(s3, "never-made")
+    for call in ("get", "list", "check"):
+        with pytest.raises(StoreUnavailable):
+            calls(store)[call]()
+
+
+def test_a_connection_cut_in_the_middle_of_an_object_is_store_unavailable(s3):
+    store = s3_store(s3, timeout_s=0.5)
+    store.prepare(7)
+    store.put("x/big", Endless(64 * MIB))
+    with store.stream("x/big") as chunks:
+        next(chunks)
+        with s3.paused(), pytest.raises(StoreUnavailable):
+            list(chunks)
+
+
+# What only a folder does
+
+
+@pytest.fixture
+def folder(tmp_path):
+    store = DirectoryStore(tmp_path / "store")
+    store.prepare(7)
+    return store
+
+
+def test_a_delete_leaves_no_empty_folder(folder, tmp_path):
+    folder.put("jobs/1/input/0000", b"1")
+    folder.delete("jobs/1")
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_a_write_in_progress_is_never_listed_and_its_remains_are_removed(folder, tmp_path):
+    folder.put("x/a", b"1")
+    remains = [tmp_path / "store" / "x" / name for name in ("~old", "~new")]
+    for path in remains:
+        path.write_bytes(b"half")
+    os.utime(remains[0], (0, 0))
+    assert keys(folder) == ["x/a"]
+    folder.prepare(7)
+    assert [path.exists() for path in remains] == [False, True]
+
+
+def test_puts_and_deletes_in_one_folder_do_not_trip_over_each_other(folder):
+    stop = threading.Event()
+
+    def delete():
+        while not stop.is_set():
+            folder.delete("x/y/a")
+
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    try:
+        for _ in range(200):
+            folder.put("x/y/b", b"1")
+            folder.delete("x/y/b")
+    finally:
+        stop.set()
+        deleter.join()
+    assert keys(folder) == []
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in {"delete", "prepare"}])
+def test_a_folder_that_is_gone_is_store_unavailable_and_is_not_made_anew(tmp_path, call):
+    store = DirectoryStore(tmp_path / "unmounted")
+    with pytest.raises(StoreUnavailable):
+        calls(store)[call]()
+    assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_full_disk_is_store_unavailable_and_leaves_nothing(folder, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    folder.put("x/a", b"1")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreUnavailable):
+        folder.put("x/b", b"2")
+    monkeypatch.undo()
+    assert keys(folder) == ["x/a"]
+    assert [path.name for path in Path(folder._root, "x").iterdir()] == ["a"]
+
+
+# Which store
+
+
+def test_the_settings_choose_the_store(s3, tmp_path):
+    assert isinstance(open_store(Settings(store_directory=tmp_path)), DirectoryStore)
+    store = open_store(Settings(**s3.settings(), s3_bucket="chosen"))
+    assert isinstance(store, S3Store)
+    store.prepare(7)
+    store.check()
+
+
+def test_settings_that_name_no_store_or_two_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="METSEG_S3_ENDPOINT"):
+        open_store(Settings())
+    with pytest.raises(ValueError, match="not both"):
+        open_store(Settings(store_directory=tmp_path, s3_endpoint="127.0.0.1:1"))
