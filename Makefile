@@ -1,0 +1,128 @@
+# Every command people type. `make help` lists them; each sets up what it needs, once.
+#
+# An environment is a virtual environment in .venv-NAME, made from a lock file with hashes and renewed when that
+# file changes. PIP_FIND_LINKS and the rest of pip's settings are honoured, so a folder of wheels is enough.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?= torch==2.13.0
+ARGS ?=
+PACKAGES := shared services/inference-api services/worker services/ui services/trainer
+SERVED := shared services/inference-api services/worker services/ui
+
+DEV := .venv-dev
+LOCAL := .venv-local
+TRAIN := .venv-train
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUNBUFFERED := 1
+
+# $(call environment,FOLDER,LOCK,FIRST): the libraries, from nothing, exactly as locked; FIRST is installed before.
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "metseg needs Python 3.11; set PYTHON=/path/to/python3.11")'
+	@echo "setting up $(1) from $(2), once"
+	rm -rf $(1)
+	$(PYTHON) -m venv $(1)
+	$(if $(3),$(1)/bin/pip install --quiet $(3))
+	$(1)/bin/pip install --quiet --no-deps --require-hashes -r $(2)
+	touch $@
+endef
+
+# $(call packages,FOLDER,PACKAGES): our own packages, in place.
+define packages
+	$(1)/bin/pip install --quiet --no-deps --no-build-isolation $(addprefix -e ./,$(2))
+	touch $@
+endef
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Settings: ARGS='...' for up, train, test and e2e; METSEG_API_PORT, METSEG_UI_PORT; PYTHON=/path/to/python3.11"
+
+# --- run ---------------------------------------------------------------------------------------------------------
+
+.PHONY: up
+up: ## the deployment with Docker: page on http://127.0.0.1:8501, REST on http://127.0.0.1:8000
+	docker compose up --build $(ARGS)
+
+.PHONY: down
+down: ## stop the deployment; what it stored stays
+	docker compose down $(ARGS)
+
+.PHONY: local
+local: $(LOCAL)/.ready ## the same without Docker, until Ctrl-C (METSEG_API_PORT, METSEG_UI_PORT)
+	@exec $(LOCAL)/bin/python infra/local/run.py
+
+.PHONY: train
+train: $(TRAIN)/.ready ## train, compare and promote without Docker: make train ARGS="run --preset quick --data ./data"
+	@METSEG_STORE_DIRECTORY="$${METSEG_STORE_DIRECTORY-var/store}" exec $(TRAIN)/bin/metseg-trainer $(ARGS)
+
+# --- check -------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(DEV)/.ready ## format, rules, types, who imports whom, Dockerfiles
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/hadolint --config infra/hadolint.yaml services/*/Dockerfile
+
+.PHONY: format
+format: $(DEV)/.ready ## format the code and repair what ruff can
+	$(DEV)/bin/ruff format .
+	$(DEV)/bin/ruff check --fix .
+
+.PHONY: test
+test: $(DEV)/.ready ## unit and integration tests with branch coverage of metseg; needs nothing but pip
+	$(DEV)/bin/pytest -m "not real_data and not e2e" --cov --cov-report=term $(ARGS)
+
+.PHONY: test-real
+test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA
+	@test -n "$${METSEG_REAL_DATA-}" || { echo "set METSEG_REAL_DATA to a folder of TCGA_* patients; nothing was tested" >&2; exit 2; }
+	$(DEV)/bin/pytest -m "real_data and not e2e" --timeout 1200 $(ARGS)
+
+.PHONY: e2e
+e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser, take down
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| { echo "make e2e needs Debian's chromium: sudo apt-get install chromium" >&2; exit 2; }
+	$(DEV)/bin/pytest -m e2e --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
+
+# --- keep --------------------------------------------------------------------------------------------------------
+
+UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" --excludes requirements/excludes.txt $(UPGRADE)
+
+.PHONY: lock
+lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes newer releases
+	test -x $(DEV)/bin/uv || { $(PYTHON) -m venv $(DEV) && $(DEV)/bin/pip install --quiet uv; }
+	$(UV_COMPILE) --all-extras $(addsuffix /pyproject.toml,$(PACKAGES)) requirements/local.in requirements/dev.in -o requirements/dev.lock
+	$(UV_COMPILE) -c requirements/dev.lock --all-extras $(addsuffix /pyproject.toml,$(SERVED)) requirements/local.in -o requirements/local.lock
+
+.PHONY: clean
+clean: ## remove caches and build products
+	rm -rf .coverage* .*_cache build dist
+	find . -name .git -prune -o -name '.venv*' -prune -o \( -name __pycache__ -o -name '*.egg-info' \) -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## remove the environments too; var/ (what `make local` stored) stays
+	rm -rf .venv-*
+
+$(DEV)/.locked: requirements/dev.lock
+	$(call environment,$(DEV),$<,$(TORCH))
+$(DEV)/.ready: $(DEV)/.locked $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(call packages,$(DEV),$(PACKAGES))
+
+$(LOCAL)/.locked: requirements/local.lock
+	$(call environment,$(LOCAL),$<)
+$(LOCAL)/.ready: $(LOCAL)/.locked $(addsuffix /pyproject.toml,$(SERVED))
+	$(call packages,$(LOCAL),$(SERVED))
+
+$(TRAIN)/.locked: services/trainer/requirements.lock
+	$(call environment,$(TRAIN),$<,$(TORCH))
+$(TRAIN)/.ready: $(TRAIN)/.locked shared/pyproject.toml services/trainer/pyproject.toml
+	$(call packages,$(TRAIN),shared services/trainer)
