@@ -1,0 +1,1 @@
+"""The worker of metseg: takes jobs from the queue and segments them."""

@@ -1,0 +1,25 @@
+"""One JSON object a line: what happened, to which job. Never a name, a pixel or an exception's text."""
+
+from logging.config import dictConfig
+
+__all__ = ["configure"]
+
+
+def configure(level: str | int = "INFO") -> None:
+    """Send everything that this process logs to stderr as JSON lines."""
+    dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "fmt": "%(levelname)s %(name)s %(process)d %(message)s",
+                    "rename_fields": {"levelname": "level", "name": "logger"},
+                    "timestamp": "time",
+                }
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+            "root": {"handlers": ["stderr"], "level": level},
+        }
+    )

@@ -1,0 +1,82 @@
+"""The models of one worker process: loaded once, checked, exchanged when the registry names another champion."""
+
+import logging
+from collections import OrderedDict
+
+from metseg.contracts import Champion
+from metseg.errors import ModelRejected, NoChampion, NotFound
+from metseg.predictor import OnnxPredictor
+from metseg.registry import Registry
+
+__all__ = ["Models"]
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """What this process can segment with.
+
+    Args:
+        registry: where versions and the champion pointer lie.
+        threads: that one inference may use.
+        kept: loaded versions to keep beside the champion.
+    """
+
+    def __init__(self, registry: Registry, threads: int, kept: int = 2) -> None:
+        self._registry = registry
+        self._threads = threads
+        self._kept = kept
+        self._named: OrderedDict[str, OnnxPredictor] = OrderedDict()
+        self._serving: OnnxPredictor | None = None
+        self._seen: Champion | None = None
+        self._warnings: tuple[str, ...] = ()
+
+    def champion(self) -> tuple[OnnxPredictor, tuple[str, ...]]:
+        """The champion of this moment, and what the reader of a result must know of the choice.
+
+        A new champion that cannot be trusted is not served: the former one stays, with a warning.
+
+        Raises:
+            NoChampion: nothing has been promoted.
+            ModelRejected: the champion cannot be trusted and there is no former one.
+        """
+        pointer = self._registry.champion()
+        if pointer is None:
+            raise NoChampion("No model is in service yet; train one, or promote a version of the registry.")
+        if self._serving is None or pointer != self._seen:
+            self._serving, self._warnings = self._follow(pointer)
+            self._seen = pointer
+        return self._serving, self._warnings
+
+    def version(self, version: str) -> OnnxPredictor:
+        """The version that a job asked for by name.
+
+        Raises:
+            NotFound: there is no such version.
+            ModelRejected: its bytes or its contract cannot be trusted.
+        """
+        if version not in self._named:
+            self._named[version] = self._load(version)
+        self._named.move_to_end(version)
+        while len(self._named) > self._kept:
+            self._named.popitem(last=False)
+        return self._named[version]
+
+    def _follow(self, pointer: Champion) -> tuple[OnnxPredictor, tuple[str, ...]]:
+        """Load the new champion, or say why the former one stays."""
+        try:
+            predictor = self._load(pointer.version)
+            if predictor.card.sha256 != pointer.sha256:
+                raise ModelRejected(f"Model {pointer.version} is not the one that was promoted; promote it again.")
+        except (ModelRejected, NotFound) as error:
+            log.error("champion rejected", extra={"model": pointer.version, "reason": error.detail})
+            if self._serving is None:
+                raise ModelRejected(f"The champion {pointer.version} cannot be served: {error.detail}") from error
+            former = self._serving.card.version
+            return self._serving, (f"The champion {pointer.version} was rejected; {former} segmented instead.",)
+        log.info("champion in service", extra={"model": pointer.version})
+        return predictor, ()
+
+    def _load(self, version: str) -> OnnxPredictor:
+        card, model = self._registry.load(version)
+        return OnnxPredictor(card, model, self._threads)

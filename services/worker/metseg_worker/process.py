@@ -1,0 +1,92 @@
+"""One job, from its inputs in the store to its result: no queue, no state."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import BinaryIO, cast
+
+from metseg import formats, report
+from metseg.contracts import InputFile, Request, Result
+from metseg.errors import ProcessingFailed
+from metseg.objects import ObjectStore
+from metseg.segment import segment
+from metseg.settings import Limits
+from metseg.volume import Volume
+
+from metseg_worker.models import Models
+
+__all__ = ["process"]
+
+IN_MEMORY_BYTES = 2**20
+"""Larger files are read from disk; smaller ones are many, and would use up the file descriptors."""
+
+
+def process(
+    request: Request,
+    store: ObjectStore,
+    models: Models,
+    limits: Limits,
+    progress: Callable[[int, int], None],
+) -> tuple[Result, Mapping[str, bytes]]:
+    """Segment what a request names.
+
+    Args:
+        request: as accepted.
+        store: holds the inputs.
+        models: of this process.
+        limits: of one submission.
+        progress: told (slices done, slices in all) after each slice; what it raises ends the work.
+
+    Returns:
+        The result, and the artefacts beside it by name.
+    """
+    clock = _Clock()
+    predictor, warnings = (models.version(request.model), ()) if request.model else models.champion()
+    clock.lap("load")
+    volume = _read(request, store, limits)
+    clock.lap("read")
+    segmentation = segment(volume, predictor, request.threshold, progress)
+    segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
+    clock.lap("predict")
+    artefacts = report.artefacts(volume, segmentation)
+    clock.lap("report")
+    return report.build(request.id, volume, segmentation, predictor.card, clock.laps_s), artefacts
+
+
+class _Clock:
+    """How long each phase took."""
+
+    def __init__(self) -> None:
+        self.laps_s: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Note what has passed since the last lap as the time of `phase`."""
+        now = time.perf_counter()
+        self.laps_s[phase], self._last = round(now - self._last, 3), now
+
+
+def _read(request: Request, store: ObjectStore, limits: Limits) -> Volume:
+    with ExitStack() as stack:
+        uploads = [
+            formats.Upload(file.name, stack.enter_context(_fetched(store, file)), file.role) for file in request.inputs
+        ]
+        return formats.read(uploads, limits)
+
+
+@contextmanager
+def _fetched(store: ObjectStore, file: InputFile) -> Iterator[BinaryIO]:
+    """An input as a seekable file, copied in chunks and checked to be what was accepted."""
+    digest = hashlib.sha256()
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as local:
+        with store.stream(file.key) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+                local.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise ProcessingFailed("An input changed after it was accepted; submit the study again.")
+        local.seek(0)
+        yield cast(BinaryIO, local)

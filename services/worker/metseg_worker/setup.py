@@ -1,0 +1,85 @@
+"""The one-shot set-up of a deployment: `python -m metseg_worker.setup`. Idempotent."""
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from metseg.contracts import ModelCard
+from metseg.errors import Conflict, MetsegError, StoreUnavailable
+from metseg.objects import ObjectStore, open_store
+from metseg.registry import Registry
+from metseg.settings import settings
+
+from metseg_worker import logs
+
+__all__ = ["await_store", "main", "seed"]
+
+STARTER = Path("infra/starter-model")
+"""Beside the code, in the repository as in the image."""
+FILES = ("model.onnx", "report.html")
+PAUSE_S = 0.5
+
+log = logging.getLogger("metseg_worker.setup")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Wait for the store, make the bucket, seed the starter model; the exit status says how it went."""
+    parser = argparse.ArgumentParser(prog="metseg_worker.setup", description=__doc__)
+    parser.add_argument("--starter", type=Path, default=STARTER, help="folder with model.onnx and card.json")
+    parser.add_argument("--timeout", type=float, default=90, metavar="SECONDS", help="to wait for the store")
+    options = parser.parse_args(arguments)
+    logs.configure()
+    store = open_store(settings())
+    try:
+        await_store(store, options.timeout)
+        store.prepare(settings().job_days)
+        seed(Registry(store), options.starter)
+    except MetsegError as error:
+        log.error("set-up failed", extra={"reason": error.detail})
+        return 1
+    return 0
+
+
+def await_store(store: ObjectStore, timeout_s: float) -> None:
+    """Return as soon as the store answers.
+
+    Raises:
+        StoreUnavailable: it did not within `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            store.check()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            return
+
+
+def seed(registry: Registry, folder: Path) -> None:
+    """Publish the starter model if its version is new, and promote it if nothing serves yet.
+
+    Raises:
+        ModelRejected: the folder's model is not the one that its card describes.
+    """
+    if not (folder / "card.json").is_file():
+        log.warning("no starter model: nothing serves until a version is trained or promoted")
+        return
+    card = ModelCard.model_validate_json((folder / "card.json").read_bytes())
+    files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    try:
+        registry.publish(card, files)
+        log.info("starter model published", extra={"model": card.version})
+    except Conflict:
+        log.info("starter model is there already", extra={"model": card.version})
+    if registry.champion() is None:
+        registry.promote(card.version)
+        log.info("starter model promoted", extra={"model": card.version})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
