@@ -1,0 +1,313 @@
+"""Anatomy: a schematic adult head, drawn tissue by tissue, for the phantoms.
+
+Coordinates are millimetres in the head: x to the patient's left, y to the back, z to the vertex; the origin
+lies between the thalami. Shapes are given by signed distances in millimetres, positive inside. Sizes are those
+of an adult as atlases draw them, rounded; no person's scan went into them.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Anatomy", "Grid", "Tissue", "draw"]
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Point = tuple[float, float, float]
+
+HEIGHT_MM = 120.0
+"""What a scan covers of the head, from the orbits to the vertex."""
+MIDDLE_MM = 14.0
+"""The height of the scan's middle above the thalami."""
+
+
+class Tissue(IntEnum):
+    """What a voxel is made of."""
+
+    AIR = 0
+    SKIN = 1
+    FAT = 2
+    MUSCLE = 3
+    BONE = 4
+    MARROW = 5
+    CSF = 6
+    GREY = 7
+    WHITE = 8
+    DEEP_GREY = 9
+    CEREBELLAR_GREY = 10
+    STEM = 11
+    CHOROID = 12
+    VESSEL = 13
+    EYE = 14
+    LENS = 15
+    DURA = 16
+    MUCOSA = 17
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where the voxels of a scan lie in the head, in millimetres: x, y and z, each (slice, row, column)."""
+
+    x: Floats
+    y: Floats
+    z: Floats
+    pixel_mm: float
+
+    def noise(self, rng: np.random.Generator, wavelength_mm: float) -> Floats:
+        """Smooth noise of deviation 1: cubic B-splines with random weights, `wavelength_mm` apart."""
+        lengths = [np.ptp(axis) for axis in (self.z[:, 0, 0], self.y[0, :, 0], self.x[0, 0, :])]
+        weights = rng.standard_normal([int(length / wavelength_mm) + 5 for length in lengths], dtype=np.float32)
+        field: Floats = weights
+        for length, count in zip(lengths, self.z.shape, strict=True):
+            field = np.moveaxis(np.tensordot(_splines(count, length / wavelength_mm), field, (1, 0)), 0, 2)
+        return np.ascontiguousarray(field) * np.float32(3)
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A head.
+
+    Attributes:
+        tissue: a `Tissue` each voxel, uint8.
+        brain: bool: grey and white matter with the fluid in its furrows, no ventricle.
+        cortex_mm: depth below the nearest surface or furrow of the brain.
+        region: uint8: 0 cerebrum, 1 cerebellum, 2 brain stem; meaningful where `brain`.
+    """
+
+    tissue: npt.NDArray[np.uint8]
+    brain: Mask
+    cortex_mm: Floats
+    region: npt.NDArray[np.uint8]
+
+
+def _splines(count: int, spans: float) -> Floats:
+    """Cubic B-spline weights, (sample, knot), of `count` samples spread over `spans` knots."""
+    at = np.linspace(0, spans, count, dtype=np.float32)[:, None] + 2
+    distance = np.abs(at - np.arange(int(spans) + 5, dtype=np.float32))
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = np.clip(2 - distance, 0, None) ** 3 / 6
+    return np.where(distance < 1, near, far).astype(np.float32)
+
+
+def _ellipsoid(grid: Grid, centre: Point, radii: Point) -> Floats:
+    """Signed distance, to first order, to an ellipsoid; x is taken as given."""
+    x, y, z = grid.x - centre[0], grid.y - centre[1], grid.z - centre[2]
+    a, b, c = (np.float32(radius**-2) for radius in radii)
+    squares = x * x * a + y * y * b + z * z * c
+    slope = np.sqrt(x * x * a * a + y * y * b * b + z * z * c * c) + np.float32(1e-4)
+    return (1 - squares) / (2 * slope)
+
+
+def _pipe(grid: Grid, start: Point, end: Point, radius: float) -> Floats:
+    """Signed distance to a pipe with round ends."""
+    away = np.subtract(end, start)
+    x, y, z = grid.x - start[0], grid.y - start[1], grid.z - start[2]
+    a, b, c = (np.float32(part) for part in away / (away @ away))
+    share = np.clip(x * a + y * b + z * c, 0, 1)
+    x, y, z = x - share * np.float32(away[0]), y - share * np.float32(away[1]), z - share * np.float32(away[2])
+    return np.float32(radius) - np.sqrt(x * x + y * y + z * z)
+
+
+def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
+    """Draw a head into a grid; the same generator state and grid give the same head."""
+    wobble = [grid.noise(rng, 45) for _ in range(3)]
+    warped = Grid(grid.x + 1.5 * wobble[0], grid.y + 1.5 * wobble[1], grid.z + 1.5 * wobble[2], grid.pixel_mm)
+    folded = Grid(np.abs(warped.x), warped.y, warped.z, grid.pixel_mm)
+    tissue = np.zeros(grid.x.shape, np.uint8)
+    skull_mm = _shell(rng, tissue, warped)
+    _face(rng, tissue, folded, grid)
+    case_mm = _brain_case(folded, skull_mm)
+    tissue[case_mm > -3.5] = Tissue.BONE
+    tissue[case_mm > 0] = Tissue.DURA
+    tissue[case_mm > 0.8] = Tissue.CSF
+    region, cortex_mm = _brain(rng, tissue, folded, grid, case_mm)
+    _deep(rng, tissue, folded)
+    _fluid(rng, tissue, folded)
+    brain = np.isin(tissue, (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.CEREBELLAR_GREY, Tissue.STEM))
+    brain |= (tissue == Tissue.CSF) & (cortex_mm < 1.2) & (case_mm > 4.5)
+    _vessels(rng, tissue, folded, grid, case_mm)
+    return Anatomy(tissue, brain, cortex_mm, region)
+
+
+def _shell(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], grid: Grid) -> Floats:
+    """Scalp and skull; returns the depth below the skull's inner table."""
+    below = Grid(grid.x, grid.y, np.where(grid.z < 0, grid.z * np.float32(0.45), grid.z), grid.pixel_mm)
+    depth = _ellipsoid(below, (0, 2, 0), (76, 95, 81))
+    scalp, skull = rng.uniform(4.5, 7.5), rng.uniform(6.0, 8.0)
+    nose = _pipe(grid, (0, -88, -60), (0, -92, -22), 9)
+    tissue[(depth > 0) | (nose > 0)] = Tissue.SKIN
+    tissue[(depth > 1.6) | (nose > 2)] = Tissue.FAT
+    temple = (np.abs(grid.x) > 45) & (grid.z < 12) & (depth > 0.45 * scalp)
+    tissue[temple] = Tissue.MUSCLE
+    tissue[depth > scalp] = Tissue.BONE
+    tissue[(depth > scalp + 0.28 * skull) & (depth < scalp + 0.68 * skull)] = Tissue.MARROW
+    return depth - np.float32(scalp + skull)
+
+
+def _face(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid) -> None:
+    """What lies below and before the brain: orbits, sinuses, muscles. `folded` has both sides on one."""
+    bands = grid.noise(rng, 9)
+    low = (tissue >= Tissue.MUSCLE) & (grid.z < np.clip(4 - (grid.y + 20) / 2, -60, -6))
+    tissue[low] = np.where(bands[low] > 0.9, Tissue.FAT, Tissue.MUSCLE)
+    cone = _pipe(folded, (31, -72, -31), (14, -34, -27), 13) - np.clip((folded.y + 72) * np.float32(0.25), 0, 9)
+    tissue[cone > -2] = Tissue.BONE
+    tissue[cone > 0] = Tissue.FAT
+    for start, end in (((22, -70, -31), (13, -36, -27)), ((41, -68, -31), (17, -36, -27))):
+        tissue[_pipe(folded, start, end, 1.8) > 0] = Tissue.MUSCLE
+    tissue[_pipe(folded, (31, -66, -31), (14, -34, -26), 1.8) > 0] = Tissue.STEM
+    eye = _ellipsoid(folded, (31, -74, -31), (12, 12.5, 12))
+    tissue[eye > -1] = Tissue.MUSCLE
+    tissue[eye > 0] = Tissue.EYE
+    tissue[_ellipsoid(folded, (31, -84, -31), (4.5, 2.2, 4.5)) > 0] = Tissue.LENS
+    nose = _pipe(folded, (0, -78, -48), (0, -30, -30), 13)
+    tissue[nose > -2] = Tissue.BONE
+    tissue[nose > 0] = np.where(np.abs(bands[nose > 0]) < 0.3, Tissue.MUCOSA, Tissue.AIR)
+    tissue[(nose > 0) & (folded.x < 1)] = Tissue.MUCOSA
+    frontal = _ellipsoid(folded, (9, -80, -4), (14, 5, 12))
+    tissue[frontal > -1.5] = Tissue.BONE
+    tissue[frontal > 0] = Tissue.AIR
+    mastoid = _ellipsoid(folded, (54, 28, -44), (12, 14, 16))
+    tissue[mastoid > -1] = Tissue.BONE
+    tissue[(mastoid > 0) & (bands > 0.4)] = Tissue.AIR
+
+
+def _brain_case(folded: Grid, skull_mm: Floats) -> Floats:
+    """Signed distance to the inside of the skull, whose base steps up before the temples and the sella."""
+    height, inside = folded.z, skull_mm
+    front = np.interp(height, [-46, -36, -24, -12, -6], [-10, -38, -52, -70, -110]).astype(np.float32)
+    inside = np.minimum(inside, folded.y - front)
+    sella = _pipe(folded, (0, -70, -40), (0, -24, -38), 19)
+    return np.minimum(inside, -sella)
+
+
+def _brain(
+    rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid, case_mm: Floats
+) -> tuple[npt.NDArray[np.uint8], Floats]:
+    """Grey and white matter of cerebrum, cerebellum and stem; returns the regions and the cortex's depth."""
+    cerebellum = np.minimum(_ellipsoid(folded, (0, 47, -42), (52, 36, 30)), case_mm - np.float32(3))
+    stem = np.minimum(_ellipsoid(folded, (0, 9, -36), (16, 14, 60)), np.float32(-6) - folded.z)
+    surface = np.minimum(case_mm - np.float32(rng.uniform(3.0, 4.5)), _fissure(folded))
+    cortex = np.minimum(surface, np.minimum(_furrows(rng, folded, grid, surface), _sylvian(folded)))
+    width, grey_mm = rng.uniform(0.35, 0.9), rng.uniform(2.7, 3.3)
+    cerebrum = (surface > 0) & (cortex > width)
+    tissue[cerebrum] = np.where(cortex[cerebrum] < width + grey_mm, Tissue.GREY, Tissue.WHITE)
+    leaf = cerebellum > 0
+    tissue[(cerebellum > -1.5) & (case_mm > 1)] = Tissue.CSF
+    tissue[leaf] = _folia(rng, folded, grid, cerebellum)[leaf]
+    tissue[(stem > -3) & (folded.z < -6) & (case_mm > 1) & ~leaf] = Tissue.CSF
+    tissue[stem > 0] = Tissue.STEM
+    region = np.where(stem > 0, 2, np.where(leaf, 1, 0)).astype(np.uint8)
+    return region, np.where(stem > 0, stem, np.where(leaf, cerebellum, cortex)).astype(np.float32)
+
+
+def _fissure(folded: Grid) -> Floats:
+    """Depth beside the fissure between the hemispheres, which the callosum and what lies below it bridge."""
+    bridge = np.maximum(_ellipsoid(folded, (0, 2, 4), (60, 38, 20)), np.float32(-5) - np.abs(folded.y - 2) / 8)
+    return folded.x - np.float32(0.9) + np.float32(6) * np.clip(bridge, 0, 6)
+
+
+def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats) -> Floats:
+    """Depth beside the furrows: they run in from the surface along the zero lines of smooth noise."""
+    fine, coarse = grid.noise(rng, 6), grid.noise(rng, 14)
+    pattern = fine - np.float32(0.5) * coarse
+    inwards = np.float32(0.75) * np.clip(surface, 0, 40)
+    sides = np.where(grid.x < 0, np.float32(-1), np.float32(1))
+    radius = np.hypot(folded.x, folded.y) + np.float32(1)
+    flat = np.clip((np.float32(66) - grid.z) / 40, 0, 1)
+    shift = flat * inwards / radius / np.float32(grid.pixel_mm)
+    rows, columns = np.indices(pattern.shape[1:], np.float32)
+    drawn = np.stack(
+        [
+            cv2.remap(level, columns + side * x * by, rows + y * by, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+            for level, side, x, y, by in zip(
+                pattern, sides, folded.x, np.broadcast_to(folded.y, pattern.shape), shift, strict=True
+            )
+        ]
+    )
+    slopes = np.gradient(drawn, grid.pixel_mm, axis=(1, 2))
+    beside = np.abs(drawn) / np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + np.float32(0.01))
+    reach = np.float32(13) + np.float32(5) * coarse
+    return beside + np.float32(0.7) * np.clip(surface - reach, 0, None)
+
+
+def _sylvian(folded: Grid) -> Floats:
+    """Depth beside the Sylvian fissure and the insula."""
+    cleft = _pipe(folded, (72, -4, 2), (42, -8, -4), 0.3)
+    insula = np.maximum(_pipe(folded, (41, -20, 2), (40, 8, 4), 0.4), _pipe(folded, (44, -10, -12), (46, 14, 12), 0.4))
+    return -np.maximum(cleft, insula)
+
+
+def _folia(rng: np.random.Generator, folded: Grid, grid: Grid, cerebellum: Floats) -> npt.NDArray[np.uint8]:
+    """The cerebellum's leaves: fine furrows across it, around a white core on both sides."""
+    ragged = grid.noise(rng, 6)
+    wave = np.sin((folded.y + np.float32(0.2) * folded.x + ragged) * np.float32(2 * np.pi / 4.6))
+    tissue = np.full(wave.shape, Tissue.CEREBELLAR_GREY, np.uint8)
+    tissue[(cerebellum > 10 + 2.5 * ragged) & (folded.x > 6)] = Tissue.WHITE
+    tissue[(wave > 0.8) & (cerebellum < 8 + 2 * ragged)] = Tissue.CSF
+    return tissue
+
+
+def _deep(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid) -> None:
+    """Thalamus, lentiform and caudate nucleus, and the corpus callosum's white matter."""
+    cerebral = np.isin(tissue, (Tissue.GREY, Tissue.WHITE))
+    size = rng.uniform(0.92, 1.08)
+    callosum = _ellipsoid(folded, (0, 2, 4), (30, 40, 20))
+    tissue[(callosum > 0) & cerebral] = Tissue.WHITE
+    nuclei = (
+        ((10, 8, 3), (8, 14, 9)),
+        ((25, -4, 3), (7, 17, 10)),
+        ((14, -20, 8), (5, 10, 9)),
+    )
+    for centre, radii in nuclei:
+        a, b, c = (size * radius for radius in radii)
+        tissue[(_ellipsoid(folded, centre, (a, b, c)) > 0) & cerebral] = Tissue.DEEP_GREY
+
+
+def _fluid(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid) -> None:
+    """Ventricles with their choroid plexus, and the cisterns at the brain's base."""
+    wide = rng.uniform(0.75, 1.35)
+    inside = np.isin(tissue, (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.STEM, Tissue.CEREBELLAR_GREY))
+    ventricles = (
+        ((4, -14, 14), (11, -32, 8), 4.0),
+        ((5, -14, 17), (9, 20, 19), 4.0),
+        ((10, 20, 18), (21, 36, 6), 5.5),
+        ((21, 36, 6), (24, 54, 4), 3.0),
+        ((29, 26, -4), (33, -8, -20), 2.2),
+        ((0, -10, 0), (0, 14, 1), 2.2),
+        ((0, 22, -24), (0, 29, -42), 3.8),
+    )
+    for start, end, radius in ventricles:
+        tissue[(_pipe(folded, start, end, radius * wide) > 0) & inside] = Tissue.CSF
+    for start, end, radius in (((0, -16, -18), (16, -12, -16), 5.0), ((0, 26, -4), (14, 26, -10), 3.5)):
+        tissue[(_pipe(folded, start, end, radius) > 0) & (tissue > Tissue.MARROW)] = Tissue.CSF
+    tissue[(_pipe(folded, (12, 22, 16), (21, 33, 7), 2.2 * wide) > 0) & inside] = Tissue.CHOROID
+
+
+def _vessels(
+    rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid, case_mm: Floats
+) -> None:
+    """The venous sinuses, the arteries at the base, and veins that run through the furrows."""
+    sinuses = (
+        _pipe(folded, (0, 88, 14), (0, 60, 66), 3.4),
+        _pipe(folded, (0, -60, 58), (0, 60, 66), 2.8),
+        _pipe(folded, (0, 84, 0), (0, 34, 6), 1.8),
+        _pipe(folded, (0, 84, -14), (54, 52, -26), 3.0),
+    )
+    sagittal = (folded.x < 3.2) & (case_mm > 0.5) & (case_mm < 5) & (grid.z > 10)
+    arteries = (
+        _pipe(folded, (0, -3, -22), (0, -2, -60), 1.5),
+        _pipe(folded, (7, -18, -30), (8, -16, -18), 2.2),
+        _pipe(folded, (8, -16, -18), (36, -12, -12), 1.3),
+        _pipe(folded, (1.2, -22, -16), (1.2, -50, 8), 1.0),
+    )
+    fluid = (tissue == Tissue.CSF) | (tissue == Tissue.DURA)
+    course = np.abs(grid.noise(rng, 9)) < 0.22
+    veins = fluid & course & (case_mm > 0) & (np.abs(grid.noise(rng, 15)) < 0.8)
+    ventricle = (folded.x < 34) & (np.abs(folded.y - 10) < 50) & (grid.z < 26) & (case_mm > 12)
+    tissue[veins & ~ventricle] = Tissue.VESSEL
+    tissue[sagittal] = Tissue.VESSEL
+    for vessel in (*sinuses, *arteries):
+        tissue[(vessel > 0) & (case_mm > 0)] = Tissue.VESSEL
