@@ -40,7 +40,7 @@ class Models:
             NoChampion: nothing has been promoted.
             ModelRejected: the champion cannot be trusted and there is no former one.
         """
-        pointer = self._registry.champion()
+        pointer = self._pointer()
         if pointer is None:
             raise NoChampion("No model is in service yet; train one, or promote a version of the registry.")
         if self._serving is None or pointer != self._seen:
@@ -61,6 +61,16 @@ class Models:
         while len(self._named) > self._kept:
             self._named.popitem(last=False)
         return self._named[version]
+
+    def _pointer(self) -> Champion | None:
+        """Where the registry points; where it did, if that cannot be read any more."""
+        try:
+            return self._registry.champion()
+        except ModelRejected as error:
+            if self._seen is None:
+                raise
+            log.error("champion pointer rejected", extra={"reason": error.detail})
+            return self._seen
 
     def _follow(self, pointer: Champion) -> tuple[OnnxPredictor, tuple[str, ...]]:
         """Load the new champion, or say why the former one stays."""
