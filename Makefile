@@ -88,8 +88,9 @@ test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA
 
 .PHONY: e2e
 e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser, take down
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
-		|| { echo "make e2e needs Debian's chromium: sudo apt-get install chromium" >&2; exit 2; }
+	@command -v "$${METSEG_BROWSER:-chromium}" chromium google-chrome >/dev/null \
+		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| { echo "make e2e needs a browser: install chromium, or set METSEG_BROWSER to one" >&2; exit 2; }
 	$(DEV)/bin/pytest -m e2e --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
 # --- keep --------------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ def read_procfile(path: Path, environment: Mapping[str, str]) -> list[Command]:
     commands = []
     for line in path.read_text(encoding="utf-8").splitlines():
         name, _, command = line.partition(":")
+        if not command.strip() or line.startswith("#"):
+            continue
         arguments = [string.Template(word).substitute(environment) for word in shlex.split(command)]
         commands.append(Command(name.strip(), arguments))
     return commands
@@ -50,15 +52,21 @@ class Supervisor:
     """Starts commands in order, relays what they print, and stops them in the opposite order.
 
     Each command leads a session of its own: a Ctrl-C reaches only us, and a signal to its group reaches all that
-    it started.
+    it started. `write` is given the name of a command and a line that it printed; `stop_s` is how long a command
+    may take to end before it is killed.
     """
 
     def __init__(
-        self, commands: list[Command], environment: Mapping[str, str], write: Callable[[str, str], None]
+        self,
+        commands: list[Command],
+        environment: Mapping[str, str],
+        write: Callable[[str, str], None],
+        stop_s: float = STOP_S,
     ) -> None:
         self._commands = commands
         self._environment = dict(environment)
         self._write = write
+        self._stop_s = stop_s
         self._stop = asyncio.Event()
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._relays: list[asyncio.Task[None]] = []
@@ -84,7 +92,7 @@ class Supervisor:
             for name in reversed(list(self._running)):
                 await self._end(name)
             if self._relays:
-                await asyncio.wait(self._relays, timeout=STOP_S)
+                await asyncio.wait(self._relays, timeout=self._stop_s)
         return self.returncode
 
     async def _start(self, command: Command) -> None:
@@ -114,7 +122,7 @@ class Supervisor:
         process = self._running[name]
         _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_S)
+            await asyncio.wait_for(process.wait(), self._stop_s)
         _signal_group(process.pid, signal.SIGKILL)  # also those of its group that outlived it
         await process.wait()
 
