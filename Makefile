@@ -70,7 +70,7 @@ lint: $(DEV)/.ready ## format, rules, types, who imports whom, Dockerfiles
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
-	$(DEV)/bin/hadolint --config infra/hadolint.yaml services/*/Dockerfile
+	$(DEV)/bin/hadolint services/*/Dockerfile
 
 .PHONY: format
 format: $(DEV)/.ready ## format the code and repair what ruff can

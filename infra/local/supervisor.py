@@ -51,9 +51,9 @@ def die_with_parent() -> None:
 class Supervisor:
     """Starts commands in order, relays what they print, and stops them in the opposite order.
 
-    Each command leads a session of its own: a Ctrl-C reaches only us, and a signal to its group reaches all that
-    it started. `write` is given the name of a command and a line that it printed; `stop_s` is how long a command
-    may take to end before it is killed.
+    Each command leads a session of its own: a Ctrl-C reaches only us, and its group is all that it started.
+    `write` is given the name of a command and a line that it printed; `stop_s` is how long a command may take to
+    end before it is killed.
     """
 
     def __init__(
@@ -120,10 +120,12 @@ class Supervisor:
 
     async def _end(self, name: str) -> None:
         process = self._running[name]
-        _signal_group(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()  # it alone: a leader ends its workers with more care than we could
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), self._stop_s)
-        _signal_group(process.pid, signal.SIGKILL)  # also those of its group that outlived it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also those of its group that outlived it
         await process.wait()
 
 
@@ -133,8 +135,3 @@ async def _line(stream: asyncio.StreamReader) -> str:
     except ValueError:  # longer than the reader's buffer, which is emptied by that
         return "(a line too long to show)"
     return line.decode(errors="replace").rstrip("\n") + "\n" if line else ""
-
-
-def _signal_group(leader: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, number)
