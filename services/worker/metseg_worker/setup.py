@@ -14,7 +14,7 @@ from metseg.settings import settings
 
 from metseg_worker import logs
 
-__all__ = ["await_store", "main", "seed"]
+__all__ = ["main", "prepare", "seed"]
 
 STARTER = Path("infra/starter-model")
 """Beside the code, in the repository as in the image."""
@@ -33,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure()
     store = open_store(settings())
     try:
-        await_store(store, options.timeout)
-        store.prepare(settings().job_days)
+        prepare(store, settings().job_days, options.timeout)
         seed(Registry(store), options.starter)
     except MetsegError as error:
         log.error("set-up failed", extra={"reason": error.detail})
@@ -42,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def await_store(store: ObjectStore, timeout_s: float) -> None:
-    """Return as soon as the store answers.
+def prepare(store: ObjectStore, job_days: int, timeout_s: float) -> None:
+    """Make the bucket and its lifecycle rule as soon as the store answers.
 
     Raises:
         StoreUnavailable: it did not within `timeout_s`.
@@ -51,7 +50,7 @@ def await_store(store: ObjectStore, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            store.check()
+            store.prepare(job_days)
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise

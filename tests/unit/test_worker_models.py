@@ -1,0 +1,136 @@
+"""A worker serves the champion of the moment, and never a model that it cannot trust."""
+
+import pytest
+from metseg_worker.models import Models
+
+from metseg.errors import ModelRejected, NoChampion, NotFound
+from metseg.objects import DirectoryStore
+from metseg.registry import Registry
+from tests.models import tiny_card, tiny_model
+
+OLD, NEW = "20260101-000000-tiny", "20260102-000000-tiny"
+
+
+class CountingStore(DirectoryStore):
+    """Remembers what was read."""
+
+    def __init__(self, root):
+        super().__init__(root)
+        self.reads = []
+
+    def get(self, key):
+        self.reads.append(key)
+        return super().get(key)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = CountingStore(tmp_path)
+    store.prepare(job_days=1)
+    return store
+
+
+@pytest.fixture
+def registry(store):
+    registry = Registry(store)
+    for version, brighter_than in ((OLD, 1.0), (NEW, 2.0)):
+        model = tiny_model(brighter_than)
+        registry.publish(tiny_card(model, version), {"model.onnx": model})
+    return registry
+
+
+@pytest.fixture
+def models(registry):
+    return Models(registry, threads=1)
+
+
+def damage(store, version):
+    store.put(f"models/{version}/model.onnx", b"other bytes")
+
+
+def test_no_champion_is_said_in_words(models):
+    with pytest.raises(NoChampion, match="promote"):
+        models.champion()
+
+
+def test_the_champion_is_loaded_once(models, registry, store):
+    registry.promote(OLD)
+    first, warnings = models.champion()
+    store.reads.clear()
+    again, _ = models.champion()
+    assert (again is first, warnings, store.reads) == (True, (), ["models/champion.json"])
+
+
+def test_a_new_champion_is_followed(models, registry):
+    registry.promote(OLD)
+    models.champion()
+    registry.promote(NEW)
+    assert models.champion()[0].card.version == NEW
+
+
+def test_a_damaged_new_champion_leaves_the_old_one_in_service_with_a_warning(models, registry, store):
+    registry.promote(OLD)
+    models.champion()
+    registry.promote(NEW)
+    damage(store, NEW)
+    predictor, [warning] = models.champion()
+    assert predictor.card.version == OLD
+    assert NEW in warning
+    assert OLD in warning
+
+
+def test_a_rejected_champion_is_not_read_again_until_it_is_promoted_again(models, registry, store):
+    registry.promote(OLD)
+    models.champion()
+    registry.promote(NEW)
+    damage(store, NEW)
+    models.champion()
+    store.reads.clear()
+    models.champion()
+    assert store.reads == ["models/champion.json"]
+    store.put(f"models/{NEW}/model.onnx", tiny_model(2.0))
+    registry.promote(NEW)
+    assert models.champion()[0].card.version == NEW
+
+
+def test_a_champion_that_was_exchanged_after_its_promotion_is_rejected(models, registry, store):
+    registry.promote(OLD)
+    model = tiny_model(0.1)
+    store.put(f"models/{OLD}/model.onnx", model)
+    store.put(f"models/{OLD}/card.json", tiny_card(model, OLD).model_dump_json().encode())
+    with pytest.raises(ModelRejected, match="not the one that was promoted"):
+        models.champion()
+
+
+def test_a_card_of_another_preprocessing_is_rejected(models, registry, store):
+    registry.promote(OLD)
+    card = store.get(f"models/{OLD}/card.json").replace(b'"revision": 1', b'"revision": 2')
+    store.put(f"models/{OLD}/card.json", card)
+    with pytest.raises(ModelRejected):
+        models.champion()
+
+
+def test_an_unreadable_pointer_leaves_the_champion_in_service(models, registry, store):
+    registry.promote(OLD)
+    models.champion()
+    store.put("models/champion.json", b"{")
+    assert models.champion()[0].card.version == OLD
+
+
+def test_an_unreadable_pointer_at_first_is_rejected(models, store):
+    store.put("models/champion.json", b"{")
+    with pytest.raises(ModelRejected):
+        models.champion()
+
+
+def test_a_named_version_is_loaded_once_and_the_least_used_one_forgotten(models, registry, store):
+    models = Models(registry, threads=1, kept=1)
+    old = models.version(OLD)
+    assert models.version(OLD) is old
+    models.version(NEW)
+    assert models.version(OLD) is not old
+
+
+def test_an_unknown_version_is_not_found(models):
+    with pytest.raises(NotFound):
+        models.version("20990101-000000-tiny")

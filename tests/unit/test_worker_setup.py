@@ -1,0 +1,101 @@
+"""The set-up of a deployment: once or many times, with or without a starter model."""
+
+import pytest
+from metseg_worker import setup
+
+from metseg.errors import StoreUnavailable
+from metseg.objects import DirectoryStore
+from metseg.registry import Registry
+from metseg.settings import settings
+from tests.models import VERSION, tiny_card, tiny_model
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("METSEG_STORE_DIRECTORY", str(tmp_path / "store"))
+    monkeypatch.delenv("METSEG_S3_ENDPOINT", raising=False)
+    settings.cache_clear()
+    yield tmp_path / "store"
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _loud_logs(monkeypatch):
+    monkeypatch.setattr(setup.logs, "configure", lambda: None)  # pytest keeps its own handlers
+
+
+@pytest.fixture
+def starter(tmp_path):
+    model = tiny_model()
+    starter = tmp_path / "starter"
+    starter.mkdir()
+    (starter / "model.onnx").write_bytes(model)
+    (starter / "card.json").write_text(tiny_card(model).model_dump_json())
+    (starter / "report.html").write_text("<html>")
+    return starter
+
+
+def run(starter):
+    return setup.main(["--starter", str(starter), "--timeout", "0"])
+
+
+def test_the_starter_model_is_published_whole_and_promoted(folder, starter):
+    assert run(starter) == 0
+    registry = Registry(DirectoryStore(folder))
+    assert registry.champion().version == VERSION
+    assert registry.file(VERSION, "report.html") == b"<html>"
+
+
+def test_a_second_run_changes_nothing(folder, starter):
+    run(starter)
+    before = Registry(DirectoryStore(folder)).champion()
+    assert run(starter) == 0
+    assert Registry(DirectoryStore(folder)).champion() == before
+
+
+def test_a_champion_of_ones_own_stays(folder, starter):
+    store = DirectoryStore(folder)
+    store.prepare(job_days=1)
+    registry, model = Registry(store), tiny_model(3.0)
+    registry.publish(tiny_card(model, "20260202-000000-own"), {"model.onnx": model})
+    registry.promote("20260202-000000-own")
+    assert run(starter) == 0
+    assert registry.champion().version == "20260202-000000-own"
+    assert len(registry.versions()) == 2
+
+
+def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, caplog):
+    assert run(tmp_path / "nothing") == 0
+    assert Registry(DirectoryStore(folder)).champion() is None
+    assert "no starter model" in caplog.text
+
+
+def test_a_starter_model_unlike_its_card_is_refused(folder, starter, caplog):
+    (starter / "model.onnx").write_bytes(tiny_model(9.0))
+    assert run(starter) == 1
+    assert Registry(DirectoryStore(folder)).champion() is None
+    assert "set-up failed" in caplog.text
+
+
+class LateStore(DirectoryStore):
+    """Answers from the third call on."""
+
+    calls = 0
+
+    def prepare(self, job_days):
+        self.calls += 1
+        if self.calls < 3:
+            raise StoreUnavailable("The store does not answer.")
+
+
+def test_a_store_that_starts_late_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(setup, "PAUSE_S", 0)
+    store = LateStore(tmp_path)
+    setup.prepare(store, 1, timeout_s=10)
+    assert store.calls == 3
+
+
+def test_a_store_that_never_answers_is_an_error_in_bounded_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(setup, "PAUSE_S", 0)
+    with pytest.raises(StoreUnavailable):
+        setup.prepare(LateStore(tmp_path), 1, timeout_s=0)
