@@ -213,7 +213,7 @@ def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats
     """Depth beside the furrows: they run in from the surface along the zero lines of smooth noise."""
     fine, coarse = grid.noise(rng, 6), grid.noise(rng, 14)
     pattern = fine - np.float32(0.5) * coarse
-    inwards = np.float32(0.75) * np.clip(surface, 0, 40)
+    inwards = np.float32(0.35) * np.clip(surface, 0, 40)
     sides = np.where(grid.x < 0, np.float32(-1), np.float32(1))
     radius = np.hypot(folded.x, folded.y) + np.float32(1)
     flat = np.clip((np.float32(66) - grid.z) / 40, 0, 1)
@@ -235,8 +235,9 @@ def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats
 
 def _sylvian(folded: Grid) -> Floats:
     """Depth beside the Sylvian fissure and the insula."""
-    cleft = _pipe(folded, (72, -4, 2), (42, -8, -4), 0.3)
-    insula = np.maximum(_pipe(folded, (41, -20, 2), (40, 8, 4), 0.4), _pipe(folded, (44, -10, -12), (46, 14, 12), 0.4))
+    upright = Grid(folded.x, folded.y, np.clip(np.abs(folded.z - 2) - 9, 0, None), folded.pixel_mm)
+    cleft = _pipe(upright, (72, -2, 0), (44, -6, 0), 0.9)
+    insula = _pipe(upright, (40, -22, 0), (43, 13, 0), 0.5)
     return -np.maximum(cleft, insula)
 
 
@@ -257,7 +258,7 @@ def _deep(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid)
     callosum = _ellipsoid(folded, (0, 2, 4), (30, 40, 20))
     tissue[(callosum > 0) & cerebral] = Tissue.WHITE
     nuclei = (
-        ((10, 8, 3), (8, 14, 9)),
+        ((9, 8, 3), (8, 14, 9)),
         ((25, -4, 3), (7, 17, 10)),
         ((14, -20, 8), (5, 10, 9)),
     )
@@ -276,11 +277,11 @@ def _fluid(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid
         ((10, 20, 18), (21, 36, 6), 5.5),
         ((21, 36, 6), (24, 54, 4), 3.0),
         ((29, 26, -4), (33, -8, -20), 2.2),
-        ((0, -10, 0), (0, 14, 1), 2.2),
         ((0, 22, -24), (0, 29, -42), 3.8),
     )
     for start, end, radius in ventricles:
         tissue[(_pipe(folded, start, end, radius * wide) > 0) & inside] = Tissue.CSF
+    tissue[(_ellipsoid(folded, (0, 0, 1), (2.2 * wide, 13, 9)) > 0) & inside] = Tissue.CSF
     for start, end, radius in (((0, -16, -18), (16, -12, -16), 5.0), ((0, 26, -4), (14, 26, -10), 3.5)):
         tissue[(_pipe(folded, start, end, radius) > 0) & (tissue > Tissue.MARROW)] = Tissue.CSF
     tissue[(_pipe(folded, (12, 22, 16), (21, 33, 7), 2.2 * wide) > 0) & inside] = Tissue.CHOROID

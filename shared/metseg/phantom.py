@@ -1,0 +1,276 @@
+"""Phantoms: procedural heads with known lesions, for tests, examples in the page and training without data.
+
+A head is drawn tissue by tissue (`metseg.anatomy`), receives metastases, and is then imaged as a scanner would:
+contrast of each sequence, blur, coil shading, Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995), and a
+brightness of its own. No person's scan went into it.
+
+The lesions follow what is known of brain metastases:
+
+- One in 49% of heads, two in 21%, three in 13%, four in 6%, more in 11%; in cerebrum, cerebellum and brain stem
+  as 80 to 15 to 5 (Delattre et al., Arch Neurol 1988;45:741-4).
+- At the border of grey and white matter, where arteries narrow (Hwang et al., Cancer 1996;77:1551-5).
+- 2 to 30 mm across and mostly small; large ones die from within and enhance as a ring.
+- In oedema that spreads through white matter and spares cortex and fluid.
+
+The mask is the whole abnormality that FLAIR shows, lesion and oedema, as in the public LGG data (Buda et al.,
+Comput Biol Med 2019).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from metseg.anatomy import HEIGHT_MM, MIDDLE_MM, Anatomy, Grid, Tissue, draw
+from metseg.volume import CHANNELS, Volume
+
+__all__ = ["Phantom", "PlacedLesion", "head"]
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Voxel = tuple[int, int, int]
+Spacing = tuple[float, float, float]
+
+MOST_LESIONS = 20
+DIAMETER_MM = (2.0, 30.0)
+FRAME_MM = 230.0
+"""The field of view that a head of usual size fills; a smaller one is given a smaller head."""
+RING_FROM_MM = 9.0
+LUMPS = 0.22
+"""How far a lesion's surface swings around a ball's, as a share of its radius."""
+
+# Pre-contrast T1, FLAIR and post-contrast T1, as shares of white matter's T1 before contrast.
+SIGNAL: dict[Tissue, tuple[float, float, float]] = {
+    Tissue.AIR: (0.00, 0.00, 0.00),
+    Tissue.SKIN: (0.60, 0.50, 0.75),
+    Tissue.FAT: (1.45, 1.00, 1.40),
+    Tissue.MUSCLE: (0.52, 0.42, 0.72),
+    Tissue.BONE: (0.07, 0.06, 0.08),
+    Tissue.MARROW: (0.55, 0.38, 0.55),
+    Tissue.CSF: (0.24, 0.13, 0.25),
+    Tissue.GREY: (0.74, 0.72, 0.78),
+    Tissue.WHITE: (1.00, 0.60, 1.04),
+    Tissue.DEEP_GREY: (0.83, 0.68, 0.88),
+    Tissue.CEREBELLAR_GREY: (0.76, 0.70, 0.81),
+    Tissue.STEM: (0.94, 0.64, 0.98),
+    Tissue.CHOROID: (0.45, 0.45, 1.60),
+    Tissue.VESSEL: (0.22, 0.14, 1.75),
+    Tissue.EYE: (0.28, 0.16, 0.29),
+    Tissue.LENS: (0.65, 0.50, 0.68),
+    Tissue.DURA: (0.30, 0.25, 0.65),
+    Tissue.MUCOSA: (0.45, 0.60, 1.10),
+}
+OEDEMA = (0.70, 1.22, 0.74)
+SOLID = (0.66, 1.05, 1.75)
+RIM = (0.68, 0.98, 1.85)
+CORE = (0.42, 1.12, 0.44)
+WET = (Tissue.WHITE, Tissue.STEM)
+"""Where oedema spreads freely."""
+FULL_SCALE = 1.7
+"""The signal that becomes white."""
+
+
+@dataclass(frozen=True)
+class PlacedLesion:
+    """A metastasis of a phantom; it and its oedema are one component of the mask.
+
+    Attributes:
+        centre: slice, row and column; part of the mask.
+        diameter_mm: of the tumour, without oedema.
+        oedema_mm: how far the oedema reaches beyond it in white matter.
+        ring: whether it enhances as a ring around a dead core.
+    """
+
+    centre: Voxel
+    diameter_mm: float
+    oedema_mm: float
+    ring: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A head whose lesions are known.
+
+    Attributes:
+        volume: uint8 pixels.
+        mask: bool, (slice, row, column): lesions with their oedema.
+        lesions: largest tumour first.
+    """
+
+    volume: Volume
+    mask: Mask
+    lesions: tuple[PlacedLesion, ...]
+
+
+def head(
+    seed: int,
+    *,
+    slices: int = 24,
+    size_px: int = 256,
+    lesions: int | None = None,
+    spacing_mm: tuple[float, float, float] = (5.0, 0.9, 0.9),
+) -> Phantom:
+    """Make a head with metastases.
+
+    The slices reach from the orbits to the vertex whatever their number, and a field of view narrower than a
+    head shows a whole but smaller one, so that small phantoms are heads too.
+
+    Args:
+        seed: equal arguments give equal pixels.
+        slices: how many.
+        size_px: rows and columns.
+        lesions: how many, from 0 to 20; None draws a number as patients have it.
+        spacing_mm: between slices, rows and columns.
+
+    Raises:
+        ValueError: `lesions` is out of its range, or the brain has no room for so many.
+    """
+    if lesions is not None and not 0 <= lesions <= MOST_LESIONS:
+        raise ValueError(f"a phantom has 0 to {MOST_LESIONS} lesions, not {lesions}")
+    rng = np.random.default_rng(seed)
+    grid, scale = _pose(rng, slices, size_px, spacing_mm)
+    anatomy = draw(rng, grid)
+    signal = _contrasts(rng)[anatomy.tissue]
+    mask = np.zeros(anatomy.brain.shape, bool)
+    placed: list[PlacedLesion] = []
+    for diameter_mm in _diameters(rng, _count(rng) if lesions is None else lesions, scale):
+        placed.append(_place(rng, anatomy, placed, diameter_mm, spacing_mm))
+        mask |= _paint(rng, signal, anatomy, placed[-1], spacing_mm)
+    names = tuple(f"slice_{index:03d}" for index in range(slices))
+    affine = _affine(spacing_mm, (slices, size_px, size_px))
+    volume = Volume(_image(rng, signal, grid), names, spacing_mm, affine, source="phantom")
+    return Phantom(volume, mask, tuple(sorted(placed, key=lambda lesion: -lesion.diameter_mm)))
+
+
+def _pose(rng: np.random.Generator, slices: int, size_px: int, spacing_mm: Spacing) -> tuple[Grid, float]:
+    """Where the voxels lie in the head, and the head's size as a share of a usual one."""
+    between_mm, *pixel_mm = spacing_mm
+    scale = min(1.0, size_px * min(pixel_mm) / FRAME_MM)
+    size, turn, tilt = scale * rng.uniform(0.99, 1.08), rng.normal(0, 0.05), rng.normal(0, 0.06)
+    step = max(HEIGHT_MM / slices, between_mm / 1.2)
+    z = MIDDLE_MM + (np.arange(slices) - (slices - 1) / 2)[:, None, None] * step
+    row, column = (
+        (np.arange(size_px) - (size_px - 1) / 2 + rng.uniform(-0.015, 0.015) * size_px) * mm / size for mm in pixel_mm
+    )
+    x = column * np.cos(turn) - row[:, None] * np.sin(turn)
+    y = column * np.sin(turn) + row[:, None] * np.cos(turn) + tilt * (z - MIDDLE_MM)
+    x, y, z = (np.ascontiguousarray(axis, np.float32) for axis in np.broadcast_arrays(x, y, z))
+    return Grid(x, y, z, float(np.mean(pixel_mm)) / size), scale
+
+
+def _affine(spacing_mm: Spacing, shape: Voxel) -> npt.NDArray[np.float64]:
+    """Columns run to the patient's left, rows to the back, slices to the top; the middle is the origin."""
+    affine = np.diag([-spacing_mm[2], -spacing_mm[1], spacing_mm[0], 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
+    return affine
+
+
+def _count(rng: np.random.Generator) -> int:
+    """How many lesions a patient has."""
+    few = int(rng.choice(5, p=[0.49, 0.21, 0.13, 0.06, 0.11])) + 1
+    return few if few < 5 else min(few + int(rng.exponential(4)), MOST_LESIONS)
+
+
+def _diameters(rng: np.random.Generator, count: int, scale: float) -> list[float]:
+    """Tumour diameters in millimetres, largest first, which is the order that leaves room for all."""
+    low, high = DIAMETER_MM
+    drawn = rng.lognormal(np.log(10), 0.6, count) * scale
+    return sorted(np.clip(drawn, low, max(low, high * scale)).tolist(), reverse=True)
+
+
+def _place(
+    rng: np.random.Generator,
+    anatomy: Anatomy,
+    others: Sequence[PlacedLesion],
+    diameter_mm: float,
+    spacing_mm: Spacing,
+) -> PlacedLesion:
+    """Find a place at the border of grey and white matter, apart from other lesions; shrinks where it is tight."""
+    oedema_mm = min(1.0 + diameter_mm * rng.uniform(0.25, 0.9), 12.0)
+    ring = bool(diameter_mm >= RING_FROM_MM and rng.random() < 0.7)
+    here = anatomy.region == rng.choice(3, p=[0.80, 0.15, 0.05])
+    border = anatomy.brain & (anatomy.cortex_mm > 3) & (anatomy.cortex_mm < 8)
+    while diameter_mm >= DIAMETER_MM[0]:
+        lesion = PlacedLesion((0, 0, 0), diameter_mm, oedema_mm, ring)
+        for candidates in (border & here, border, anatomy.brain):
+            voxels = np.argwhere(candidates)
+            for other in others:
+                apart = np.linalg.norm((voxels - other.centre) * spacing_mm, axis=1)
+                voxels = voxels[apart > _reach(lesion) + _reach(other) + 1.5 * np.linalg.norm(spacing_mm)]
+            if len(voxels):
+                centre: Voxel = tuple(voxels[rng.integers(len(voxels))].tolist())
+                return replace(lesion, centre=centre)
+        diameter_mm, oedema_mm = diameter_mm * 0.7, oedema_mm * 0.7
+    raise ValueError("the brain has no room for so many lesions; ask for fewer, or for a larger head")
+
+
+def _reach(lesion: PlacedLesion) -> float:
+    """How far from its centre a lesion and its oedema may spread, in millimetres."""
+    return lesion.diameter_mm / 2 * (1 + LUMPS) + lesion.oedema_mm
+
+
+def _paint(
+    rng: np.random.Generator, signal: Floats, anatomy: Anatomy, lesion: PlacedLesion, spacing_mm: Spacing
+) -> Mask:
+    """Draw a lesion with its oedema into `signal`; returns what it covers."""
+    margins = [int(_reach(lesion) / side) + 1 for side in spacing_mm]
+    box = tuple(slice(max(0, at - by), at + by + 1) for at, by in zip(lesion.centre, margins, strict=True))
+    sides = [np.arange(side.start, min(side.stop, size)) for side, size in zip(box, signal.shape[:3], strict=True)]
+    away = [(side - at) * mm for side, at, mm in zip(sides, lesion.centre, spacing_mm, strict=True)]
+    offset = np.stack(np.meshgrid(*away, indexing="ij"), axis=-1)
+    distance = np.linalg.norm(offset, axis=-1)
+    edge = lesion.diameter_mm / 2 * (1 + LUMPS * _lumps(rng, offset / lesion.diameter_mm))
+    brain = anatomy.brain[box] & (anatomy.region[box] == anatomy.region[lesion.centre])
+    tumour = brain & (distance < edge)
+    spread = lesion.oedema_mm * (0.65 + 0.35 * _lumps(rng, offset / lesion.diameter_mm))
+    spread = np.where(np.isin(anatomy.tissue[box], WET), spread, 0.25 * spread)
+    wet = brain & (anatomy.tissue[box] != Tissue.CSF) & (distance < edge + spread)
+    covered = _connected(tumour | wet, tuple(int(np.flatnonzero(side == 0)[0]) for side in away))
+    local = signal[box]
+    share = np.clip(1.05 - 0.3 * (distance - edge) / lesion.oedema_mm, 0.75, 1)[..., None]
+    near = np.where(covered[..., None], local + share * (np.array(OEDEMA) - local), local)
+    near[tumour & covered] = RIM if lesion.ring else SOLID
+    if lesion.ring:
+        near[tumour & covered & (distance < edge * rng.uniform(0.55, 0.75))] = CORE
+    signal[box] = near
+    mask = np.zeros(anatomy.brain.shape, bool)
+    mask[box] = covered
+    return mask
+
+
+def _lumps(rng: np.random.Generator, offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Smooth noise in [-1, 1] over points, (..., 3), that vary with a wavelength of about 1.5."""
+    waves, phases = rng.normal(0, 4, (3, 6)), rng.uniform(0, 2 * np.pi, 6)
+    return np.clip(np.cos(offset @ waves + phases).sum(axis=-1) / 3, -1, 1)
+
+
+def _connected(mask: Mask, seed: Voxel) -> Mask:
+    """The part of a mask that hangs together with one of its voxels."""
+    labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    return np.asarray(labels == labels[seed])
+
+
+def _contrasts(rng: np.random.Generator) -> Floats:
+    """Each tissue's signal on this scanner, (tissue, channel); some suppress fat after contrast."""
+    signal = np.array([SIGNAL[tissue] for tissue in Tissue], np.float32)
+    signal *= rng.normal(1, 0.04, signal.shape).clip(0.9, 1.1).astype(np.float32)
+    if rng.random() < 0.4:
+        signal[[Tissue.FAT, Tissue.MARROW], 2] *= np.float32(0.35)
+    return signal
+
+
+def _image(rng: np.random.Generator, signal: Floats, grid: Grid) -> npt.NDArray[np.uint8]:
+    """What a scanner makes of a head: texture, blur, coil shading, noise, contrast and brightness, in 8 bits."""
+    signal = signal * (1 + np.float32(0.03) * grid.noise(rng, 3)[..., None])
+    blurred = np.stack([cv2.GaussianBlur(one, (0, 0), 0.65) for one in signal])
+    pixels = np.empty(blurred.shape, np.uint8)
+    for channel in range(len(CHANNELS)):
+        shaded = blurred[..., channel] * np.exp(np.float32(rng.uniform(0.03, 0.12)) * grid.noise(rng, 90))
+        shaded = shaded.clip(0) ** np.float32(rng.uniform(0.9, 1.2))
+        noise = rng.standard_normal((2, *shaded.shape), dtype=np.float32) * np.float32(rng.uniform(0.012, 0.03))
+        seen = np.hypot(shaded + noise[0], noise[1])
+        pixels[..., channel] = np.clip(seen * np.float32(255 / FULL_SCALE * rng.uniform(0.55, 1.05)), 0, 255)
+    return pixels
