@@ -1,6 +1,7 @@
 """Volume: the pixels of one study and what is known of their place in the patient."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -54,3 +55,11 @@ class Volume:
         """Slices, rows and columns."""
         slices, rows, columns, _ = self.pixels.shape
         return slices, rows, columns
+
+    def lone_slices(self) -> Iterator["Volume | None"]:
+        """Each slice as a study of its own, None where its pixels are all equal."""
+        for index, (slice_pixels, name) in enumerate(zip(self.pixels, self.names, strict=True)):
+            if slice_pixels.min() == slice_pixels.max():
+                yield None
+            else:
+                yield replace(self, pixels=self.pixels[index : index + 1], names=(name,))
