@@ -1,0 +1,208 @@
+"""The gateway's client: what the page, the command line and the tests use to talk REST."""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, NamedTuple, Self, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from metseg.contracts import Champion, Contract, Job, JobPage, ModelCard, ModelPage, Problem, Result, Role
+from metseg.errors import MetsegError, Unavailable
+
+MaskFormat = Literal["png", "tiff", "nifti", "dicom-seg", "zip"]
+ProbabilityFormat = Literal["nifti", "png", "tiff"]
+Answer = TypeVar("Answer", bound=Contract)
+
+ATTEMPTS = 4
+LONGEST_PAUSE_S = 10.0
+
+
+class Attachment(NamedTuple):
+    """A file to submit. A path is opened when it is sent; a stream has to be seekable, so that it can be sent again."""
+
+    name: str
+    content: bytes | BinaryIO | Path
+    role: Role | None = None
+
+
+class RemoteProblem(MetsegError):
+    """What the gateway answered instead of what was asked for; type, title and status are those of its problem."""
+
+    def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.type, self.title, self.status = problem.type, problem.title, problem.status
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Problem, float | None]]:
+        return type(self), (self.problem, self.retry_after_s)
+
+
+class Client:
+    """Talks to one gateway; safe to share between threads, closed by `close` or a `with`.
+
+    A 503, or a gateway that does not answer, is tried again up to three times, after the pause that the
+    answer asks for: every call is idempotent, submissions by the Idempotency-Key that each of them carries.
+
+    Args:
+        base_url: of the gateway, without `/v1`.
+        timeout_s: for the gateway to take up or to continue an answer, beyond any `wait_s`.
+        transport: for tests: what carries the requests instead of a network.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None) -> None:
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(
+            base_url=base_url, timeout=timeout_s, transport=transport, headers={"Accept": "application/json, */*"}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(
+        self,
+        files: Sequence[Attachment | tuple[str, bytes | BinaryIO | Path]],
+        threshold: float | None = None,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit one study; its files are streamed, never read whole.
+
+        Args:
+            files: slices or volumes, each with its name; with roles, volumes by modality.
+            threshold: None: the model's own.
+            model: a version; None: the champion.
+            idempotency_key: the same key with the same files gives the same job; None: a new one.
+        """
+        fields = {"threshold": threshold, "model": model}
+        attachments = [Attachment(*file) for file in files]
+        opened = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
+        try:
+            return self._read(
+                Job,
+                "POST",
+                "/v1/jobs",
+                headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+                data={name: str(value) for name, value in fields.items() if value is not None},
+                files=[
+                    (file.role or "files", (file.name, content, "application/octet-stream"))
+                    for file, content in zip(attachments, opened, strict=True)
+                ],
+            )
+        finally:
+            for file, content in zip(attachments, opened, strict=True):
+                if isinstance(file.content, Path) and not isinstance(content, bytes):
+                    content.close()
+
+    def job(self, job_id: str, wait_s: float = 0) -> Job:
+        """The state of a job; with `wait_s` (60 at most) the answer comes when the job ends or the time is over."""
+        query = {"wait": f"{wait_s:g}"} if wait_s else {}
+        return self._read(Job, "GET", f"/v1/jobs/{job_id}", params=query, timeout=self._timeout_s + wait_s)
+
+    def jobs(self, limit: int = 20, cursor: str | None = None) -> JobPage:
+        """A page of jobs, newest first; `cursor` is the `next` of the page before."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        return self._read(JobPage, "GET", "/v1/jobs", params=query)
+
+    def result(self, job_id: str) -> Result:
+        """The figures of a job that succeeded."""
+        return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
+
+    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
+        """The mask as a file of that format."""
+        return self._send("GET", f"/v1/jobs/{job_id}/mask", params={"format": format}).content
+
+    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The probability map as a file of that format."""
+        return self._send("GET", f"/v1/jobs/{job_id}/probability", params={"format": format}).content
+
+    def overlay(self, job_id: str, index: int) -> bytes:
+        """The PNG of a slice with its lesions drawn on it; the first is 0."""
+        return self._send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
+
+    def slice(self, job_id: str, index: int) -> bytes:
+        """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
+        return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
+
+    def delete(self, job_id: str) -> None:
+        """Cancel a job if it is not done; delete its input and results."""
+        self._send("DELETE", f"/v1/jobs/{job_id}")
+
+    def models(self) -> ModelPage:
+        """All model versions and the champion."""
+        return self._read(ModelPage, "GET", "/v1/models")
+
+    def model(self, version: str) -> ModelCard:
+        """The card of a model version."""
+        return self._read(ModelCard, "GET", f"/v1/models/{version}")
+
+    def promote(self, version: str) -> Champion:
+        """Put a version into service."""
+        return self._read(Champion, "PUT", "/v1/models/champion", json={"version": version})
+
+    def _read(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:  # noqa: ANN401
+        response = self._send(method, path, **request)
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError as error:
+            raise _problem(
+                response.status_code, "The gateway's answer is of another version than this client."
+            ) from error
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._send_once(method, path, **request)
+            except RemoteProblem as problem:
+                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == ATTEMPTS:
+                    raise
+                pause_s = 2.0 ** (attempt - 1) if problem.retry_after_s is None else problem.retry_after_s
+            time.sleep(min(pause_s, LONGEST_PAUSE_S))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
+        try:
+            response = self._http.request(method, path, **request)
+        except httpx.TransportError as error:
+            detail = f"The gateway does not answer ({type(error).__name__}); try again later."
+            raise RemoteProblem(Problem.of(Unavailable(detail))) from error
+        if response.is_success:
+            return response
+        raise _remote_problem(response)
+
+
+def _remote_problem(response: httpx.Response) -> RemoteProblem:
+    retry_after_s = _seconds(response.headers)
+    if response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        try:
+            return RemoteProblem(Problem.model_validate_json(response.content), retry_after_s)
+        except ValidationError:  # a later gateway may say more than this client knows
+            pass
+    return _problem(response.status_code, f"The gateway answered {response.status_code}.", retry_after_s)
+
+
+def _problem(status: int, detail: str, retry_after_s: float | None = None) -> RemoteProblem:
+    known = status in HTTPStatus._value2member_map_
+    title = HTTPStatus(status).phrase if known else "Unexpected answer"
+    return RemoteProblem(Problem(type="about:blank", title=title, status=status, detail=detail), retry_after_s)
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds; its other form, a date, is one that our gateway never sends."""
+    value = headers.get("Retry-After", "")
+    return float(value) if re.fullmatch(r"\d{1,6}", value) else None
