@@ -1,0 +1,60 @@
+"""Names of files: their natural order, the stems that slices carry, masks beside images."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
+from pathlib import PurePosixPath
+
+__all__ = ["MASK_SUFFIX", "natural_key", "page_stems", "stem", "unique", "without_masks"]
+
+MASK_SUFFIX = "_mask"
+LONGEST_STEM = 200
+DIGITS = re.compile("([0-9]+)")
+
+
+def natural_key(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
+    """A sort key that orders the numbers in names by value: `x_2` before `x_10`.
+
+    Numbers are compared by length and digits, never converted: a name may hold thousands of digits.
+    """
+    parts: list[str | tuple[int, str]] = []
+    for index, part in enumerate(DIGITS.split(name.casefold())):
+        digits = part.lstrip("0")
+        parts.append((len(digits), digits) if index % 2 else part)
+    return tuple(parts), name
+
+
+def stem(name: str) -> str:
+    """The name without folder and suffix, safe to be part of another file's name."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    clean = "".join(letter if letter.isprintable() else "_" for letter in PurePosixPath(last).stem)
+    return clean[:LONGEST_STEM] or "slice"
+
+
+def page_stems(name: str, pages: int) -> Iterator[str]:
+    """The stem itself for one page, else `stem_001` and so on."""
+    if pages == 1:
+        yield stem(name)
+        return
+    width = max(3, len(str(pages)))
+    yield from (f"{stem(name)}_{number:0{width}}" for number in range(1, pages + 1))
+
+
+def unique(stems: Iterable[str]) -> tuple[str, ...]:
+    """The same stems in the same order; one that came before gets `_2`, `_3` and so on."""
+    taken: dict[str, None] = {}
+    for name in stems:
+        candidates = chain([name], (f"{name}_{number}" for number in count(2)))
+        taken[next(candidate for candidate in candidates if candidate not in taken)] = None
+    return tuple(taken)
+
+
+def without_masks(names: Sequence[str]) -> list[int]:
+    """The indices of all names but those of masks, `x_mask.*`, whose image, `x.*`, is among them."""
+    bases = [str(PurePosixPath(name).parent / PurePosixPath(name).stem).casefold() for name in names]
+    images = set(bases)
+    return [index for index, base in enumerate(bases) if not _is_mask(base, images)]
+
+
+def _is_mask(base: str, images: set[str]) -> bool:
+    return base.endswith(MASK_SUFFIX) and base.removesuffix(MASK_SUFFIX) in images

@@ -1,0 +1,80 @@
+"""NIfTI: our own masks and probability maps, as the store keeps them and as people download them.
+
+Our arrays are (slice, row, column); NIfTI's are (column, row, slice), the first axis fastest. So the bytes of
+both are in the same order, and an affine maps (column, row, slice) indices to patient millimetres.
+"""
+
+import gzip
+import zlib
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+
+from metseg.errors import ProcessingFailed
+
+__all__ = ["Affine", "Spacing", "quantise", "read_mask", "read_probability", "write_mask", "write_probability"]
+
+Affine = npt.NDArray[np.float64]
+Spacing = tuple[float, float, float]
+
+STEPS = 65535  # a probability of 1; 16 bits keep what float32 holds to 8e-6
+DAMAGE = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError)
+
+
+def write_mask(mask: npt.NDArray[np.bool_], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
+    """A mask, (slice, row, column), as `.nii.gz` of uint8, 0 and 1; equal input gives equal bytes."""
+    return _pack(mask.astype(np.uint8), spacing_mm, affine)
+
+
+def write_probability(probability: npt.NDArray[np.float32], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
+    """A probability map as `.nii.gz` of uint16 with the slope 1/65535; equal input gives equal bytes."""
+    return _pack(quantise(probability), spacing_mm, affine, slope=1 / STEPS)
+
+
+def quantise(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Probabilities in 65536 steps."""
+    return np.rint(probability * np.float64(STEPS)).astype(np.uint16)
+
+
+def read_mask(data: bytes) -> npt.NDArray[np.bool_]:
+    """The mask in bytes that `write_mask` wrote.
+
+    Raises:
+        ProcessingFailed: the bytes are damaged.
+    """
+    mask: npt.NDArray[np.bool_] = _unpack(data) > 0
+    return mask
+
+
+def read_probability(data: bytes) -> npt.NDArray[np.float32]:
+    """The probability map in bytes that `write_probability` wrote.
+
+    Raises:
+        ProcessingFailed: the bytes are damaged.
+    """
+    probability: npt.NDArray[np.float32] = np.divide(_unpack(data), STEPS).astype(np.float32)
+    return probability
+
+
+def _pack(
+    values: npt.NDArray[np.generic], spacing_mm: Spacing | None, affine: Affine | None, slope: float | None = None
+) -> bytes:
+    image: Any = nibabel.Nifti1Image(values.transpose(), affine)  # type: ignore[no-untyped-call]
+    if affine is not None or spacing_mm is not None:
+        image.header.set_xyzt_units("mm")
+    if affine is None and spacing_mm is not None:  # sizes are known, the place in the patient is not
+        image.header.set_zooms(spacing_mm[::-1])
+    if slope is not None:
+        image.header.set_slope_inter(slope, 0)
+    return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def _unpack(data: bytes) -> npt.NDArray[Any]:
+    """The stored values, unscaled, as (slice, row, column)."""
+    try:
+        image: Any = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
+        return np.asarray(image.dataobj.get_unscaled()).transpose()
+    except DAMAGE as error:
+        raise ProcessingFailed("A stored result is damaged; submit the study again.") from error

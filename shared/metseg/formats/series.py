@@ -1,0 +1,197 @@
+"""From uploads to series: which files make up a study, in which order, and whether they fit together."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from os import SEEK_END
+from typing import BinaryIO, NamedTuple
+
+from metseg.contracts import Role
+from metseg.errors import (
+    BadArchive,
+    EmptyUpload,
+    ImageTooLarge,
+    InvalidParameter,
+    MixedSizes,
+    SeveralPatients,
+    TooManyFiles,
+    UploadTooLarge,
+)
+from metseg.formats import raster
+from metseg.formats.archive import Archive
+from metseg.formats.names import natural_key, page_stems, unique, without_masks
+from metseg.formats.pixels import Depth, Page, Pixels
+from metseg.formats.sniff import Kind, sniff
+from metseg.settings import MIB, Limits
+
+__all__ = ["Series", "Upload", "gather"]
+
+Opener = Callable[[], AbstractContextManager[BinaryIO]]
+
+
+class Upload(NamedTuple):
+    """One uploaded file.
+
+    Attributes:
+        name: as the user called it; orders the slices and names the results, decides nothing else.
+        stream: seekable; its position does not matter and is moved.
+        role: which of the study's series it belongs to; None where the study is one series.
+    """
+
+    name: str
+    stream: BinaryIO
+    role: Role | None = None
+
+
+class _File(NamedTuple):
+    """A picture file with the pages that its header tells."""
+
+    name: str
+    kind: Kind
+    pages: list[Page]
+    open: Opener
+
+
+@dataclass(frozen=True)
+class Series:
+    """Slices that fit together, in natural order.
+
+    Attributes:
+        files: one or more; with several pages only if alone.
+        masks: how many masks beside their images were left out.
+        source: `png`, `jpeg`, `tiff`, `zip`, or several of them joined by `+`.
+    """
+
+    files: tuple[_File, ...]
+    masks: int
+    source: str
+
+    @property
+    def pages(self) -> list[Page]:
+        """The slices."""
+        return [page for file in self.files for page in file.pages]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns."""
+        pages = self.pages
+        return len(pages), pages[0].rows, pages[0].columns
+
+    @property
+    def depth(self) -> Depth:
+        """The type of the pixels."""
+        return self.files[0].pages[0].depth
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One stem a slice, unique."""
+        return unique(stem for file in self.files for stem in page_stems(file.name, len(file.pages)))
+
+    def decode(self) -> Iterator[Pixels]:
+        """The pixels of each slice, (row, column) or (row, column, 3).
+
+        Raises:
+            UnreadableImage: a file is damaged.
+        """
+        for file in self.files:
+            with file.open() as stream:
+                yield from raster.decode(file.kind, stream, file.pages)
+
+
+def gather(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | None, Series]:
+    """The series of a study, by role, or the only one by None; all of one shape.
+
+    Raises:
+        BadInput: one of its kinds, whichever fits; told from headers alone.
+    """
+    _check_weight(uploads, limits)
+    roles = {upload.role for upload in uploads}
+    if None in roles and len(roles) > 1:
+        raise InvalidParameter("Some files have a role and some have none; send all of them either way.")
+    study = {role: _series([upload for upload in uploads if upload.role == role], limits) for role in roles}
+    if len({series.shape for series in study.values()}) > 1:
+        raise MixedSizes("The series of the study differ in their number of slices or in size; send matching ones.")
+    return study
+
+
+def _check_weight(uploads: Sequence[Upload], limits: Limits) -> None:
+    if not uploads:
+        raise EmptyUpload("No file was sent; choose one or more.")
+    if len(uploads) > limits.files:
+        raise TooManyFiles(f"{len(uploads)} files were sent, {limits.files} are allowed; submit one study at a time.")
+    sizes = [upload.stream.seek(0, SEEK_END) for upload in uploads]
+    if not all(sizes):
+        raise EmptyUpload("A file has no bytes; export it again.")
+    if sum(sizes) > limits.upload_bytes:
+        raise UploadTooLarge(f"The upload is larger than the {limits.upload_bytes // MIB} MiB allowed.")
+
+
+def _series(uploads: Sequence[Upload], limits: Limits) -> Series:
+    kinds = [sniff(upload.stream) for upload in uploads]
+    if "zip" in kinds:
+        series = _from_archive(uploads, kinds, limits)
+    else:
+        ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
+        slices = [ordered[index] for index in without_masks([upload.name for upload in ordered])]
+        files = _files([(upload.name, partial(_rewound, upload.stream)) for upload in slices], limits)
+        source = "+".join(sorted({file.kind for file in files}))
+        series = Series(files, len(uploads) - len(slices), source)
+    _check_fit(series, limits)
+    return series
+
+
+def _from_archive(uploads: Sequence[Upload], kinds: Sequence[Kind], limits: Limits) -> Series:
+    if len(uploads) > 1 and set(kinds) == {"zip"}:
+        raise SeveralPatients("Several archives were sent; submit each patient's archive on its own.")
+    if len(uploads) > 1:
+        raise BadArchive("An archive was sent beside other files; send the archive alone.")
+    archive = Archive(uploads[0].stream, limits)
+    files = _files([(name, partial(archive.open, index)) for index, name in enumerate(archive.names)], limits)
+    return Series(files, archive.masks, "zip")
+
+
+def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_File, ...]:
+    files = []
+    for name, opener in sources:
+        file = _file(name, opener, limits)
+        if len(file.pages) > 1 and len(sources) > 1:
+            raise MixedSizes(
+                "Files with several pages were sent among others; send one such file alone, or each series in its "
+                "field pre, flair or post."
+            )
+        files.append(file)
+    return tuple(files)
+
+
+def _file(name: str, opener: Opener, limits: Limits) -> _File:
+    with opener() as stream:
+        if not stream.read(1):
+            raise EmptyUpload("A file in the archive has no bytes; export it again.")
+        kind = sniff(stream)
+        if kind == "zip":
+            raise BadArchive("An archive within an archive is not opened; zip the slices themselves.")
+        return _File(name, kind, raster.pages(kind, stream, limits), opener)
+
+
+@contextmanager
+def _rewound(stream: BinaryIO) -> Iterator[BinaryIO]:
+    stream.seek(0)
+    yield stream
+    stream.seek(0)
+
+
+def _check_fit(series: Series, limits: Limits) -> None:
+    """Refuse slices that are no stack, and stacks that are too large."""
+    slices, rows, columns = series.shape
+    if len({(page.rows, page.columns) for page in series.pages}) > 1:
+        raise MixedSizes("The slices differ in size; send the slices of one series.")
+    if len({page.depth for page in series.pages}) > 1:
+        raise MixedSizes("The slices differ in bits a sample; export all of them in the same way.")
+    if slices > limits.slices:
+        raise TooManyFiles(f"The study has {slices} slices, {limits.slices} are allowed; submit one series at a time.")
+    if slices * rows * columns > limits.volume_pixels:
+        raise ImageTooLarge(
+            f"The study has {slices} slices of {rows} x {columns} pixels, more than the {limits.volume_pixels} pixels "
+            "allowed; scale the slices down."
+        )

@@ -1,0 +1,57 @@
+"""What a file is by its first bytes, whatever its name says."""
+
+import struct
+import zlib
+from typing import BinaryIO, Literal
+
+from metseg.errors import UnsupportedFormat
+
+__all__ = ["Kind", "sniff"]
+
+Kind = Literal["png", "jpeg", "tiff", "zip"]
+
+MAGIC: dict[bytes, Kind] = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"II*\x00": "tiff",
+    b"MM\x00*": "tiff",
+    b"II+\x00": "tiff",
+    b"MM\x00+": "tiff",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+}
+HEAD_BYTES = 4096
+NIFTI_HEAD_BYTES = 348
+READ = "metseg reads PNG, JPEG and TIFF files and a ZIP of them"
+
+
+def sniff(stream: BinaryIO) -> Kind:
+    """The kind of file that begins at the stream's start; the stream is rewound.
+
+    Raises:
+        UnsupportedFormat: the content is of no kind that metseg reads.
+    """
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    for magic, kind in MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    if head[128:132] == b"DICM":
+        raise UnsupportedFormat(f"DICOM files are not read yet; export the slices as PNG or TIFF. {READ}.")
+    if _is_nifti(head):
+        raise UnsupportedFormat(f"NIfTI files are not read yet; export the slices as PNG or TIFF. {READ}.")
+    raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {READ}.")
+
+
+def _is_nifti(head: bytes) -> bool:
+    """Whether this is a NIfTI-1 or NIfTI-2 header, packed by gzip or not."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, NIFTI_HEAD_BYTES)
+        except zlib.error:
+            return False
+    if len(head) < NIFTI_HEAD_BYTES:
+        return False
+    sizes = {struct.unpack_from(order + "i", head)[0] for order in "<>"}
+    return (348 in sizes and head[344:347] in (b"n+1", b"ni1")) or (540 in sizes and head[4:7] in (b"n+2", b"ni2"))
