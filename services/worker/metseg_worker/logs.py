@@ -20,6 +20,7 @@ def configure(level: str | int = "INFO") -> None:
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+            "loggers": {"urllib3": {"level": "ERROR"}},  # we log what its retries come to
             "root": {"handlers": ["stderr"], "level": level},
         }
     )
