@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Curve", "DotRow", "Dots", "Lines", "Series", "Tick", "dots", "lines", "outline", "png_uri"]
+__all__ = ["Curve", "DotRow", "Dots", "Lines", "Series", "Tick", "dots", "lines", "outline", "png_uri", "view"]
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 10.0, 34.0
 OUTLINE_STEPS = 4
+VIEW_MARGIN_PX = 8
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,15 @@ def outline(mask: npt.NDArray[np.bool_]) -> str:
     contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     loops = [((contour[:, 0] + 0.5) / OUTLINE_STEPS).tolist() for contour in contours]
     return " ".join("M" + "L".join(f"{x:.3g} {y:.3g}" for x, y in loop) + "Z" for loop in loops)
+
+
+def view(picture: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """The square about what is not background, as an SVG view box: left, top, width, height."""
+    lit = np.argwhere(picture > picture.max() // 10)
+    top, left = lit.min(axis=0).tolist()
+    bottom, right = (lit.max(axis=0) + 1).tolist()
+    side = max(bottom - top, right - left) + VIEW_MARGIN_PX
+    return (left + right - side) // 2, (top + bottom - side) // 2, side, side
 
 
 def png_uri(picture: npt.NDArray[np.uint8]) -> str:

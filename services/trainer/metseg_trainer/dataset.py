@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from metseg.errors import BadInput, DatasetError, UnusableImage
 from metseg.settings import settings
 from metseg.volume import Volume
 from metseg_trainer.audit import Audit
-from metseg_trainer.layout import Files, Found, Part, Study, find, natural, site
+from metseg_trainer.layout import Files, Found, Part, Study, find, site
 
 __all__ = ["Audit", "Patient", "SlicePair", "fingerprint", "load", "read_mask", "scan"]
 
@@ -72,7 +72,7 @@ class _Auditor:
 
     def patient(self, study: Study) -> Patient | None:
         """The usable part of a study; None where nothing of it is."""
-        read = [self._pair(stem, study.slices[stem]) for stem in sorted(study.slices, key=natural)]
+        read = [self._pair(stem, study.slices[stem]) for stem in sorted(study.slices, key=formats.natural_key)]
         masks = dict(filter(None, read))
         if not masks:
             return None
@@ -187,7 +187,7 @@ def scan(folder: Path) -> tuple[list[Patient], Audit]:
         raise DatasetError(f"There is no folder {folder}; {LAYOUTS}.")
     found = find(folder)
     auditor = _Auditor(folder)
-    studies = sorted(found.studies, key=lambda study: natural(study.id))
+    studies = sorted(found.studies, key=lambda study: formats.natural_key(study.id))
     read = [auditor.patient(study) for study in tqdm(studies, desc="Reading patients", unit="patient", disable=None)]
     patients = [patient for patient in read if patient is not None]
     audit = auditor.audit(patients, found)
@@ -209,10 +209,10 @@ def load(patient: Patient) -> tuple[Volume, Mask]:
         volume = formats.read(_uploads([pair.image for pair in patient.slices]), settings().limits)
     except (BadInput, OSError) as error:
         raise DatasetError(f"Patient {patient.id} cannot be read any more ({_why(error)}); scan again.") from error
-    masks = {pair.name: read_mask(pair.mask) for pair in patient.slices}
-    if any(mask.shape != volume.shape[1:] for mask in masks.values()):
+    masks = [read_mask(pair.mask) for pair in patient.slices]
+    if any(mask.shape != volume.shape[1:] for mask in masks):
         raise DatasetError(f"Patient {patient.id} has changed in size since the scan; scan again.")
-    return volume, np.stack([masks[name] for name in volume.names])
+    return replace(volume, names=tuple(pair.name for pair in patient.slices)), np.stack(masks)
 
 
 def read_mask(path: Path) -> Mask:
@@ -249,7 +249,11 @@ def fingerprint(patients: Iterable[Patient]) -> str:
 
 
 def _uploads(paths: Sequence[Path]) -> list[formats.Upload]:
-    return [formats.Upload(path.name, BytesIO(path.read_bytes()), None) for path in paths]
+    """The files in this order, whatever they are called."""
+    return [
+        formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), None)
+        for index, path in enumerate(paths)
+    ]
 
 
 def _why(error: BadInput | OSError) -> str:

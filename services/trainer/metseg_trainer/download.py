@@ -81,10 +81,11 @@ def fetch(url: str, path: Path, *, pause_s: float = 2.0) -> Path:
             except httpx.TransportError as error:
                 reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             except _BrokenOff:
-                reason = "the connection broke off; what has come is kept, so run this again to go on"
+                reason = "the connection broke off"
             else:
                 return path
-    raise DatasetError(f"{url} could not be downloaded ({reason}). {INSTEAD}")
+    kept = " What has come is kept: run this again to go on." if _part(path).exists() else ""
+    raise DatasetError(f"{url} could not be downloaded ({reason}).{kept} {INSTEAD}")
 
 
 def extract(archive: Path, target: Path) -> None:
@@ -113,7 +114,7 @@ def extract(archive: Path, target: Path) -> None:
 
 def _attempt(client: httpx.Client, url: str, path: Path) -> None:
     """One request: the whole file, or what is missing of it."""
-    part, mark = path.with_name(path.name + ".part"), path.with_name(path.name + ".etag")
+    part, mark = _part(path), path.with_name(path.name + ".etag")
     have = part.stat().st_size if part.exists() and mark.exists() else 0
     # Without the server's mark of the version, two versions might be joined into one file.
     headers = {"Accept-Encoding": "identity"}
@@ -137,6 +138,10 @@ def _attempt(client: httpx.Client, url: str, path: Path) -> None:
         raise _BrokenOff
     part.replace(path)
     mark.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
 
 
 def _save(response: httpx.Response, part: Path, have: int, total: int | None) -> None:
@@ -169,7 +174,7 @@ def _safe_members(packed: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         raise DatasetError(f"The archive would expand beyond {MOST_MEMBERS} files or {MOST_BYTES // 2**30} GiB.")
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+        if path.is_absolute() or ".." in path.parts or ":" in member.filename:
             raise DatasetError("The archive names files outside itself and was not unpacked; use another one.")
         if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1:
             raise DatasetError("The archive holds links or encrypted files and was not unpacked; use another one.")

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from metseg.errors import DatasetError
 
-__all__ = ["Found", "Part", "Study", "find", "natural", "person", "site"]
+__all__ = ["Found", "Part", "Study", "find", "person", "site"]
 
 Part = Literal["train", "test"]
 
@@ -70,11 +70,6 @@ class Place(NamedTuple):
     folders: tuple[str, ...]
     stem: str
     mask: bool
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A sort key that orders the numbers in names by value: `x_2` before `x_10`."""
-    return [(0, int(token), "") if token.isdigit() else (1, 0, token) for token in re.findall(r"[0-9]+|[^0-9]+", name)]
 
 
 def site(patient_id: str) -> str:

@@ -12,12 +12,14 @@ from metseg.errors import DatasetError
 
 __all__ = ["SITES", "write"]
 
-# Three clinics that scan with other slice distances and pixels, as the clinics of the public data do.
+# Three clinics that scan with other slice distances and pixels, as the clinics of the public data do; in mm, of
+# heads of the usual 24 slices of 256 x 256.
 SITES: dict[str, tuple[float, float, float]] = {
     "P1": (5.0, 0.9, 0.9),
     "P2": (4.0, 0.8, 0.8),
     "P3": (6.0, 1.0, 1.0),
 }
+USUAL_SLICES, USUAL_SIZE_PX = 24, 256
 
 
 def write(folder: Path, patients: int = 12, seed: int = 0, slices: int = 24, size_px: int = 256) -> list[str]:
@@ -27,8 +29,8 @@ def write(folder: Path, patients: int = 12, seed: int = 0, slices: int = 24, siz
         folder: absent or empty.
         patients: how many heads.
         seed: the same seed writes the same bytes.
-        slices: of each head.
-        size_px: rows and columns.
+        slices: of each head; fewer lie farther apart.
+        size_px: rows and columns; fewer are larger.
 
     Returns:
         The ids of the patients.
@@ -52,7 +54,9 @@ def write(folder: Path, patients: int = 12, seed: int = 0, slices: int = 24, siz
 def _write_patient(folder: Path, number: int, seed: int, slices: int, size_px: int) -> str:
     site = sorted(SITES)[number % len(SITES)]
     name = f"PHANTOM_{site}_{number + 1:04d}"
-    head = phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=SITES[site])
+    between, row, column = SITES[site]
+    spacing_mm = (between * USUAL_SLICES / slices, row * USUAL_SIZE_PX / size_px, column * USUAL_SIZE_PX / size_px)
+    head = phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=spacing_mm)
     (folder / name).mkdir()
     for index, (pixels, lesion) in enumerate(zip(head.volume.pixels, head.mask, strict=True), start=1):
         _save(pixels, folder / name / f"{name}_{index}.tif")

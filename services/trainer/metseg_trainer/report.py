@@ -246,6 +246,7 @@ def _panels(
         "label": example.label,
         "rows": truth.shape[0],
         "columns": truth.shape[1],
+        "view": charts.view(example.picture[..., SHOWN_CHANNEL]),
         "picture": charts.png_uri(np.ascontiguousarray(example.picture[..., SHOWN_CHANNEL])),
         "truth": charts.outline(truth),
         "truth_px": int(truth.sum()),

@@ -1,0 +1,157 @@
+"""The split: by person, stratified, repeatable, and checked before any figure is measured on it."""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metseg.errors import DatasetError
+from metseg_trainer.dataset import Patient, SlicePair
+from metseg_trainer.split import Split, check, read, sha256, split, write
+
+SITES = {"CS": 15, "DU": 30, "HT": 25, "EZ": 1, "FG": 3}
+
+
+@pytest.fixture
+def patient(tmp_path):
+    def make(name: str, site: str = "unknown", load: int = 1, part=None, picture: bytes | None = None) -> Patient:
+        image = tmp_path / f"{name.replace('/', '-')}.png"
+        image.write_bytes(picture if picture is not None else name.encode())
+        return Patient(name, site, (SlicePair(image, image, image.stem),), load, part)
+
+    return make
+
+
+@pytest.fixture
+def cohort(patient):
+    return [
+        patient(f"TCGA_{site}_{number:04d}_20000101", site, load=number * 37 % 101)
+        for site, count in SITES.items()
+        for number in range(count)
+    ]
+
+
+def png(tmp_path: Path, pixels: np.ndarray) -> bytes:
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return (tmp_path / "picture.png").read_bytes()
+
+
+def test_every_patient_is_on_one_side_and_the_sides_have_their_sizes(cohort):
+    result = split(cohort, seed=1)
+    everyone = [*result.train, *result.validation, *result.test]
+    assert sorted(everyone) == sorted(patient.id for patient in cohort)
+    assert (len(result.train), len(result.validation), len(result.test)) == (53, 6, 15)
+
+
+def test_sites_and_lesion_loads_are_alike_on_both_sides(cohort):
+    test = set(split(cohort, seed=1).test)
+    for site in ("CS", "DU", "HT"):
+        of_site = [patient for patient in cohort if patient.site == site]
+        drawn = [patient for patient in of_site if patient.id in test]
+        assert abs(len(drawn) - 0.2 * len(of_site)) <= 1
+        thirds = Counter(
+            sorted(of_site, key=lambda one: (one.lesion_pixels, one.id)).index(patient) * 3 // len(of_site)
+            for patient in drawn
+        )
+        assert max(thirds.values()) - min(thirds.get(third, 0) for third in range(3)) <= 1
+
+
+def test_the_same_seed_splits_alike_in_any_order_and_another_seed_does_not(cohort):
+    assert split(cohort, seed=3) == split(cohort[::-1], seed=3)
+    assert split(cohort, seed=3) != split(cohort, seed=4)
+
+
+def test_the_draw_is_the_same_on_every_machine(cohort):
+    assert sha256(split(cohort, seed=2026)) == "812ce5f33d1970f66d1dd928c10e76b070bd713751c67dd1b22d0de689f7ff33"
+
+
+def test_three_patients_are_enough_and_two_are_not(patient):
+    three = [patient(name) for name in ("a", "b", "c")]
+    result = split(three, seed=0)
+    assert (len(result.train), len(result.validation), len(result.test)) == (1, 1, 1)
+    with pytest.raises(DatasetError, match="at least 3 patients"):
+        split(three[:2], seed=0)
+
+
+def test_the_folder_test_is_the_test_side(patient):
+    patients = [patient(f"p{n}", part="test" if n < 3 else "train") for n in range(13)]
+    result = split(patients, seed=0)
+    assert result.test == ("p0", "p1", "p2")
+    assert (len(result.train), len(result.validation)) == (9, 1)
+
+
+def test_a_test_folder_alone_is_refused(patient):
+    with pytest.raises(DatasetError, match="at least 2 patients beside those in test/"):
+        split([patient("a", part="test"), patient("b", part="test")], seed=0)
+
+
+def test_two_studies_of_one_person_stay_together(patient):
+    patients = [
+        patient(f"TCGA_CS_{number:04d}_{year}0101", "CS", load=number) for number in range(12) for year in (1999, 2001)
+    ]
+    for seed in range(8):
+        result = split(patients, seed)
+        sides = [{name[:12] for name in side} for side in (result.train, result.validation, result.test)]
+        assert len(set.union(*sides)) == sum(map(len, sides)) == 12
+
+
+def test_split_json_comes_back_as_it_was_and_has_the_told_sha256(cohort, tmp_path):
+    result = split(cohort, seed=5)
+    write(result, tmp_path / "split.json")
+    assert read(tmp_path / "split.json") == result
+    assert hashlib.sha256((tmp_path / "split.json").read_bytes()).hexdigest() == sha256(result)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"train": []}', '{"train": 1, "validation": 2, "test": 3}'])
+def test_a_file_that_is_no_split_is_refused(tmp_path, content):
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(DatasetError, match="not a split"):
+        read(tmp_path / "split.json")
+
+
+def test_a_patient_on_two_sides_is_refused(patient):
+    patients = [patient(name) for name in "abc"]
+    with pytest.raises(DatasetError, match=r"patient a twice \(in train and test\)"):
+        check(Split(("a",), ("b",), ("a", "c")), patients)
+
+
+def test_a_patient_twice_on_one_side_is_refused(patient):
+    with pytest.raises(DatasetError, match="patient a twice"):
+        check(Split(("a", "a"), ("b",), ("c",)), [patient(name) for name in "abc"])
+
+
+def test_a_missing_and_an_unknown_patient_are_refused(patient):
+    patients = [patient(name) for name in "abcd"]
+    with pytest.raises(DatasetError, match="misses patient d"):
+        check(Split(("a",), ("b",), ("c",)), patients)
+    with pytest.raises(DatasetError, match="names the unknown patient d"):
+        check(Split(("a", "d"), ("b",), ("c",)), patients[:3])
+
+
+def test_training_on_the_folder_test_is_refused(patient):
+    patients = [patient("a", part="test"), patient("b"), patient("c")]
+    with pytest.raises(DatasetError, match="lies in test/, but the split has it in train"):
+        check(Split(("a",), ("b",), ("c",)), patients)
+
+
+def test_a_person_on_two_sides_under_two_dates_is_refused(patient):
+    patients = [patient("TCGA_CS_4941_19990101"), patient("TCGA_CS_4941_20010101"), patient("b")]
+    with pytest.raises(DatasetError, match="same person"):
+        check(Split((patients[0].id,), ("b",), (patients[1].id,)), patients)
+
+
+def test_one_image_under_two_names_on_two_sides_is_refused(patient, tmp_path):
+    same = png(tmp_path, np.arange(1024, dtype=np.uint16).astype(np.uint8).reshape(32, 32))
+    patients = [patient("a", picture=same), patient("b"), patient("c", picture=same)]
+    with pytest.raises(DatasetError, match="hold the same image"):
+        check(Split(("a",), ("b",), ("c",)), patients)
+    check(Split(("a", "c"), ("b",), ()), patients)
+
+
+def test_blank_slices_may_be_equal(patient, tmp_path):
+    blank = png(tmp_path, np.zeros((32, 32), np.uint8))
+    patients = [patient("a", picture=blank), patient("b"), patient("c", picture=blank)]
+    check(Split(("a",), ("b",), ("c",)), patients)
