@@ -1,0 +1,65 @@
+"""The model that serves: what it is, what it learned from, how well it does, what it may be used for."""
+
+import streamlit as st
+
+from metseg.contracts import ModelCard, ModelPage
+from metseg_ui import figures, words
+
+SCORES = {
+    name: st.column_config.NumberColumn(format="%.3f")
+    for name in ("Mean", "Median", "Spread", "Lowest", "Highest", "Single slices")
+}
+
+
+def champion(models: ModelPage) -> ModelCard | None:
+    """The card of the version that serves."""
+    if models.champion is None:
+        return None
+    return next((card for card in models.models if card.version == models.champion.version), None)
+
+
+def summary(card: ModelCard | None) -> None:
+    """The model in two lines, and the way to the rest."""
+    if card is None:
+        st.warning("No model is in service yet: train one or register one first.", icon=":material/info:")
+        return
+    dice = card.figures.get(card.network)
+    tested = f" · mean Dice {dice.mean:.2f} on {dice.patients} test patients" if dice else ""
+    st.caption(
+        f"**{figures.network(card.network)}**{tested}  \nTrained on {words.plain(card.data.name)}  \n"
+        f"Weights: {words.plain(card.licence)}"
+    )
+    if st.button("About the model", icon=":material/info:", type="tertiary"):
+        _dialog(card)
+
+
+@st.dialog("The model", width="large", icon=":material/neurology:")
+def _dialog(card: ModelCard) -> None:
+    st.markdown(f"**{figures.network(card.network)}**, version `{card.version}`")
+    st.markdown(words.plain(card.intended_use))
+    st.markdown("**Dice by patient, on patients that training never saw**")
+    st.dataframe(
+        figures.model_rows(card), hide_index=True, column_config=SCORES, alt="Dice figures of every compared network."
+    )
+    learned, used = st.columns(2)
+    with learned:
+        st.markdown("**Learned from**")
+        st.markdown(
+            f"{words.plain(card.data.name)}: {_split(card.data.patients)} patients, {_split(card.data.slices)} slices.\n\n"
+            f"Data licence: {words.plain(card.data.licence)}"
+        )
+    with used:
+        st.markdown("**Model**")
+        st.markdown(
+            f"{card.parameters / 1e6:.1f} million weights, threshold {card.threshold:.2f}.\n\n"
+            f"Licence of the weights: {words.plain(card.licence)}"
+        )
+    if card.limits:
+        st.markdown("**Limits**\n" + "".join(f"\n- {words.plain(limit)}" for limit in card.limits))
+    if card.data.citations:
+        st.markdown("**Please cite**\n" + "".join(f"\n- {words.plain(citation)}" for citation in card.data.citations))
+    st.caption(f"sha256 `{card.sha256}` · code `{card.git_revision}` · made {card.created_at:%d %b %Y}")
+
+
+def _split(parts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {part}" for part, count in parts.items())

@@ -1,0 +1,137 @@
+"""The page itself: what lies where. `streamlit run app.py`."""
+
+from functools import partial
+
+import streamlit as st
+
+from metseg.client import RemoteProblem
+from metseg.contracts import Job, JobStatus, ModelCard
+from metseg_ui import about, address, findings, gateway, submit, viewer, watch, words
+
+STYLE = """<style>
+.stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; max-width: 1500px; }
+[data-testid="stBottomBlockContainer"] { padding: .3rem 2rem; }
+[data-testid="stCaptionContainer"] { color: inherit; opacity: .85; }
+[data-testid="stFileUploaderDropzoneInstructions"] { display: none; }  /* rounds 512 MB to 1 GB */
+.st-key-jobs button { justify-content: flex-start; text-align: left; }
+.metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
+.metseg-profile { display: flex; height: 22px; padding: 0 .4rem; }
+.metseg-profile i { flex: 1; display: flex; align-items: end; margin: 0 1px; border-bottom: 1px solid; }
+.metseg-profile b { flex: 1; background: currentColor; opacity: .7; }
+.metseg-profile .here { background: color-mix(in srgb, currentColor 25%, transparent); }
+</style>"""
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><ellipse cx="16" cy="16" rx="12" ry="14" fill="#16232b"
+stroke="#8fb6c4" stroke-width="2"/><circle cx="20" cy="12" r="4" fill="#f2b632"/></svg>"""
+
+
+def main() -> None:
+    """Draw the page."""
+    st.set_page_config("metseg: lesions in brain MRI", ICON, "wide", initial_sidebar_state=300)
+    st.html(STYLE)
+    st.bottom.html(f'<div class="metseg-notice" role="note">{words.DISCLAIMER} Not for diagnosis or treatment.</div>')
+    try:
+        card = about.champion(gateway.models())
+    except RemoteProblem as problem:
+        with st.sidebar:
+            _brand()
+        words.trouble(problem)
+        return
+    with st.sidebar:
+        _sidebar(card)
+    shown = address.shown()
+    if shown is None:
+        _welcome()
+    else:
+        words.guarded(partial(_job, shown))
+
+
+def _brand() -> None:
+    st.markdown("### :material/neurology: metseg")
+
+
+def _sidebar(card: ModelCard | None) -> None:
+    _brand()
+    submit.panel(card)
+    if address.jobs():
+        with st.expander("Example scans"):
+            submit.examples()
+        st.markdown("**Your scans**")
+        with st.container(key="jobs", gap=None):
+            watch.jobs()
+    about.summary(card)
+
+
+def _welcome() -> None:
+    st.markdown("## Lesions in a brain MRI")
+    st.markdown(
+        f"Upload a scan on the left: {submit.FORMATS}. A model outlines what it takes for lesions and measures them; "
+        "you check every slice and take the masks with you."
+    )
+    st.markdown("**No scan at hand?** Take a drawn head. No patient is in it.")
+    submit.gallery()
+
+
+def _job(job_id: str) -> None:
+    try:
+        job = gateway.job(job_id)
+    except RemoteProblem as problem:
+        if not words.gone(problem):
+            raise
+        _gone(job_id)
+        return
+    _header(job)
+    if job.status is JobStatus.SUCCEEDED:
+        st.fragment(_result)(job_id)
+    elif not job.status.final:
+        watch.progress(job)
+    else:
+        _ended(job)
+
+
+def _header(job: Job) -> None:
+    title, remove = st.columns([5, 1], vertical_alignment="center")
+    files = f"{job.files} file{'s' * (job.files > 1)}"
+    title.markdown(
+        f"**:large[{words.name(job)}]** &ensp; :small[{files}, submitted {words.clock(job.created_at)}]"
+    )
+    with remove.popover("Remove", icon=":material/delete:", width="stretch"):
+        st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
+        if st.button("Delete for good", type="primary", key=f"delete-{job.id}"):
+            gateway.delete(job.id)
+            address.forget(job.id)
+            st.rerun()
+
+
+def _result(job_id: str) -> None:
+    words.guarded(partial(_picture_and_findings, job_id))
+
+
+def _picture_and_findings(job_id: str) -> None:
+    result = gateway.result(job_id)
+    picture, figures = st.columns([11, 9], gap="medium")
+    with picture:
+        viewer.viewer(job_id, result)
+    with figures:
+        findings.findings(job_id, result)
+
+
+def _ended(job: Job) -> None:
+    if job.problem is None:
+        st.info("This scan was cancelled. Remove it, or submit it again.", icon=":material/cancel:")
+        return
+    st.error(f"**{job.problem.title}.** {job.problem.detail}", icon=":material/error:")
+    st.caption("The other scans are not affected. Remove this one, and submit it again once the reason is mended.")
+
+
+def _gone(job_id: str) -> None:
+    st.info(
+        "**This scan is not there any more.** Uploads and results are deleted after some days, or when someone removes "
+        "them. Submit it again to see it.",
+        icon=":material/history:",
+    )
+    if st.button("Take it off the list", key=f"forget-{job_id}"):
+        address.forget(job_id)
+        st.rerun()
+
+
+main()

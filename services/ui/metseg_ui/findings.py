@@ -1,0 +1,98 @@
+"""What was found in a finished job: figures, lesions, warnings, downloads."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from metseg.client import MaskFormat
+from metseg.contracts import Result
+from metseg_ui import figures, gateway, words
+from metseg_ui.viewer import jump, slice_key
+
+COLUMNS = {
+    "No.": st.column_config.NumberColumn(width=40),
+    "Confidence": st.column_config.ProgressColumn(
+        format="percent", width=90, min_value=0, max_value=1, help="Mean probability inside the lesion"
+    ),
+    "Slice": st.column_config.NumberColumn(width=50, help="Where the lesion is largest"),
+    "Volume, ml": st.column_config.NumberColumn(format="%.2f", width=75),
+}
+MASKS: tuple[tuple[str, MaskFormat, str, str], ...] = (
+    ("Masks, ZIP", "zip", "zip", "application/zip"),
+    ("Mask, NIfTI", "nifti", "nii.gz", "application/gzip"),
+    ("Mask, TIFF", "tiff", "tif", "image/tiff"),
+)
+SINGLE_MASK: tuple[str, MaskFormat, str, str] = ("Mask, PNG", "png", "png", "image/png")
+
+
+def findings(job_id: str, result: Result) -> None:
+    """Everything beside the picture."""
+    for column, (label, value) in zip(st.columns(3), figures.headline(result), strict=True):
+        column.metric(label, value)
+    _table(job_id, result)
+    for warning in result.warnings:
+        st.warning(words.plain(warning), icon=":material/info:")
+    _downloads(job_id, result)
+    _details(result)
+
+
+def _table(job_id: str, result: Result) -> None:
+    if not result.lesions:
+        st.info("The model marked no lesion. That does not mean that there is none.", icon=":material/info:")
+        return
+    key = f"table-{job_id}"
+
+    def follow() -> None:
+        for row, _ in st.session_state[key].selection.cells:
+            jump(job_id, result.lesions[row].largest_slice)
+
+    st.dataframe(
+        figures.lesion_rows(result),
+        key=key,
+        hide_index=True,
+        column_config=COLUMNS,
+        on_select=follow,
+        selection_mode="single-cell",
+        alt=f"The {len(result.lesions)} lesions found, largest first.",
+    )
+    st.caption("Click a lesion to see the slice where it is largest.")
+
+
+def _downloads(job_id: str, result: Result) -> None:
+    masks = MASKS if len(result.slices) > 1 else (SINGLE_MASK, *MASKS)
+    shown = int(st.session_state.get(slice_key(job_id), 1)) - 1
+    stem = f"metseg-{job_id[-6:]}"
+    st.markdown("**Downloads**")
+    with st.container(horizontal=True, gap="small"):
+        for label, form, suffix, mime in masks:
+            _download(label, _mask(job_id, form), f"{stem}-mask.{suffix}", mime)
+        _download(
+            "This slice, PNG", _overlay(job_id, shown), f"{stem}-slice-{shown + 1:04d}.png", "image/png"
+        )
+        _download("Report, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-report.json", "application/json")
+
+
+def _download(label: str, data: Callable[[], bytes | str], file_name: str, mime: str) -> None:
+    st.download_button(label, data, file_name, mime, on_click="ignore", icon=":material/download:")
+
+
+def _mask(job_id: str, form: MaskFormat) -> Callable[[], bytes]:
+    reader = gateway.client()
+    return lambda: reader.mask(job_id, form)
+
+
+def _overlay(job_id: str, index: int) -> Callable[[], bytes]:
+    reader = gateway.client()
+    return lambda: reader.overlay(job_id, index)
+
+
+def _details(result: Result) -> None:
+    with st.expander("How it was made"):
+        took = sum(result.durations_s.values())
+        st.markdown(
+            f"- Scan: {figures.extent(result)}\n"
+            f"- Model: `{result.model_version}` ({figures.network(result.network)})\n"
+            f"- Threshold: {result.threshold:.2f}\n"
+            f"- Time: {took:.1f} s"
+        )
+        st.caption(result.disclaimer)

@@ -1,0 +1,115 @@
+"""How a scan comes in: an upload, or an example at one click."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import streamlit as st
+
+from metseg.client import Attachment, RemoteProblem
+from metseg.contracts import ModelCard
+from metseg.settings import MIB, settings
+from metseg_ui import address, gateway, words
+from metseg_ui.examples import EXAMPLES, Example, archive, by_seed, preview
+
+FORMATS = "PNG, JPEG or TIFF slices, or one ZIP of them"
+TOGETHER, APART = "slices of one scan", "a scan each"
+
+
+def panel(card: ModelCard | None) -> None:
+    """The upload: files, what they are to each other, and the threshold for those who want another."""
+    round_number: int = st.session_state.setdefault("upload_round", 0)
+    files = st.file_uploader(
+        f"Brain MRI: {FORMATS}, {_megabytes()} MB at most",
+        accept_multiple_files=True,
+        key=f"files-{round_number}",
+        max_upload_size=_megabytes(),
+    )
+    relation = TOGETHER
+    if len(files) > 1:
+        relation = st.radio("These files are", (TOGETHER, APART), horizontal=True, key=f"relation-{round_number}")
+    threshold = _threshold(card)
+    if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
+        _send(_studies(files, apart=relation == APART), threshold)
+    _refusals()
+
+
+def _megabytes() -> int:
+    return max(settings().limits.upload_bytes // MIB, 1)
+
+
+def _threshold(card: ModelCard | None) -> float | None:
+    """The threshold to submit with; None leaves it to the model."""
+    if card is None or not st.toggle("Set the threshold myself", key="own_threshold"):
+        return None
+    return st.slider(
+        "Threshold of the submission",
+        0.01,
+        0.99,
+        round(card.threshold, 2),
+        0.01,
+        help="The probability from which a pixel counts as lesion. Lower finds more, and more that is none.",
+    )
+
+
+def _studies(files: Sequence[BinaryIO], apart: bool) -> Iterator[tuple[str, list[Attachment]]]:
+    """Each study to submit, with the name that the reader will know it by."""
+    attachments = [Attachment(file.name, file) for file in files]
+    if apart:
+        yield from ((attachment.name, [attachment]) for attachment in attachments)
+        return
+    more = f" and {len(attachments) - 1} more" if len(attachments) > 1 else ""
+    yield attachments[0].name + more, attachments
+
+
+def _send(studies: Iterator[tuple[str, list[Attachment]]], threshold: float | None) -> None:
+    """Submit every study; list what was taken, keep the reason for what was not."""
+    refused: list[tuple[str, RemoteProblem]] = []
+    with st.spinner("Sending …"):
+        for name, attachments in studies:
+            try:
+                address.add(gateway.submit(attachments, threshold, uuid.uuid4().hex).id, name)
+            except RemoteProblem as problem:
+                refused.append((name, problem))
+    st.session_state["refused"] = refused
+    if not refused:
+        st.session_state["upload_round"] += 1
+    st.rerun()
+
+
+def _refusals() -> None:
+    """Why the last submission was not taken, until the next one."""
+    refused: list[tuple[str, RemoteProblem]] = st.session_state.get("refused", [])
+    for name, problem in refused:
+        st.error(f"**{problem.title}.** {problem.detail}  \n:small[{words.plain(name)}]", icon=":material/error:")
+
+
+def examples() -> None:
+    """One button for each example scan."""
+    for example in EXAMPLES:
+        _example(example)
+
+
+def gallery() -> None:
+    """The example scans as a visitor first meets them: a slice, what it is, and the button."""
+    for column, example in zip(st.columns(len(EXAMPLES)), EXAMPLES, strict=True):
+        with column.container(border=True):
+            st.image(_preview(example.seed), width="stretch", alt=f"A drawn head: {example.words}")
+            st.caption(example.words[0].upper() + example.words[1:] + ".")
+            _example(example)
+
+
+def _example(example: Example) -> None:
+    if st.button(example.title, key=f"example-{example.seed}", width="stretch"):
+        attachment = Attachment(f"example-{example.seed}.zip", _archive(example.seed))
+        _send(iter([(f"Example: {example.title.lower()}", [attachment])]), None)
+
+
+@st.cache_data(max_entries=len(EXAMPLES), show_spinner="Drawing a head …")
+def _archive(seed: int) -> bytes:
+    return archive(by_seed(seed))
+
+
+@st.cache_data(max_entries=len(EXAMPLES), show_spinner="Drawing a head …")
+def _preview(seed: int) -> bytes:
+    return preview(by_seed(seed))

@@ -1,0 +1,230 @@
+"""A gateway without a worker behind it: the REST table over a phantom, for the page and its tests.
+
+    with serving(FakeGateway(running_s=3)) as gateway:
+        Client(gateway.url)
+
+Whatever is uploaded, the answer is the same phantom. Jobs move on by the clock, so that a page sees them wait
+and run; the attributes of `FakeGateway` let it refuse, fail or be away.
+"""
+
+import contextlib
+import gzip
+import io
+import secrets
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import nibabel
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from PIL import Image
+from scipy import ndimage
+from tests.models import tiny_card
+from tests.servers import free_ports
+
+from metseg import lesions, phantom, report
+from metseg.contracts import Champion, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Progress, Result
+from metseg.errors import MetsegError, NotFinished, NotFound
+
+THRESHOLD = 0.5
+
+
+class Study:
+    """What every job finds: a phantom, and a probability map that is sure within its lesions and not at their rim."""
+
+    def __init__(self, seed: int = 23, slices: int = 12, lesions_placed: int = 4, spacing: bool = True) -> None:
+        head = phantom.head(seed, slices=slices, lesions=lesions_placed)
+        self.pixels = head.volume.pixels.astype(np.uint8)
+        self.names = head.volume.names
+        self.spacing_mm = head.volume.spacing_mm if spacing else None
+        self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
+        self.mask = self.probability >= THRESHOLD
+
+    def result(self, job_id: str, card: ModelCard) -> Result:
+        found = lesions.measure(self.mask, self.spacing_mm, self.probability)
+        return Result(
+            job_id=job_id,
+            model_version=card.version,
+            network=card.network,
+            threshold=THRESHOLD,
+            shape=self.mask.shape,
+            spacing_mm=self.spacing_mm,
+            lesions=found,
+            slices=lesions.slices(self.mask, found, self.names, self.spacing_mm, self.probability),
+            warnings=[],
+            durations_s={"read": 0.1, "predict": 0.8, "report": 0.1},
+        )
+
+
+@dataclass
+class FakeGateway:
+    """What it answers; a test may change any of it while it serves."""
+
+    study: Study = field(default_factory=Study)
+    card: ModelCard = field(default_factory=lambda: tiny_card(b"model").model_copy(update={"network": "nested-unet"}))
+    waiting_s: float = 0.0
+    running_s: float = 0.0
+    refusal: MetsegError | None = None
+    failure: MetsegError | None = None
+    away: MetsegError | None = None
+    champion: bool = True
+    warnings: list[str] = field(default_factory=list)
+    submissions: list[dict[str, object]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    accepted: dict[str, datetime] = field(default_factory=dict)
+    url: str = ""
+
+    def submit(self, names: list[str], threshold: str | None) -> Job:
+        if self.refusal is not None:
+            raise self.refusal
+        job_id = f"{len(self.submissions):04d}{secrets.token_hex(14)}"
+        self.submissions.append({"id": job_id, "names": names, "threshold": threshold})
+        self.accepted[job_id] = datetime.now(UTC)
+        return self.job(job_id)
+
+    def job(self, job_id: str) -> Job:
+        """Where the clock says that a job is."""
+        created = self.known(job_id)
+        started, ended = created + timedelta(seconds=self.waiting_s), None
+        ended = started + timedelta(seconds=self.running_s)
+        names = next(entry["names"] for entry in self.submissions if entry["id"] == job_id)
+        job = Job(id=job_id, status=JobStatus.QUEUED, created_at=created, files=len(names))
+        now = datetime.now(UTC)
+        if now < started:
+            return job.model_copy(update={"queue_position": 2})
+        job = job.model_copy(update={"status": JobStatus.RUNNING, "started_at": started, "attempts": 1})
+        if now < ended:
+            total = len(self.study.mask)
+            done = int(total * (now - started) / (ended - started))
+            return job.model_copy(update={"progress": Progress(done=done, total=total)})
+        if self.failure is not None:
+            end = {"status": JobStatus.FAILED, "problem": Problem.of(self.failure)}
+        else:
+            end = {"status": JobStatus.SUCCEEDED, "model_version": self.card.version}
+        return job.model_copy(update={"finished_at": ended, **end})
+
+    def known(self, job_id: str) -> datetime:
+        if job_id not in self.accepted:
+            raise NotFound("There is no such job; it may have expired.")
+        return self.accepted[job_id]
+
+    def finished(self, job_id: str) -> Study:
+        if self.job(job_id).status is not JobStatus.SUCCEEDED:
+            raise NotFinished("The job has no result yet.")
+        return self.study
+
+    def models(self) -> ModelPage:
+        pointer = Champion(version=self.card.version, sha256=self.card.sha256, promoted_at=self.card.created_at)
+        return ModelPage(models=[self.card], champion=pointer if self.champion else None)
+
+
+def app(gateway: FakeGateway) -> FastAPI:
+    """The REST table."""
+    api = FastAPI()
+
+    @api.middleware("http")
+    async def keep_count(request: Request, call_next: object) -> Response:
+        gateway.asked.append(f"{request.method} {request.url.path}")
+        if gateway.away is not None:
+            return problem(request, gateway.away)
+        return await call_next(request)
+
+    @api.exception_handler(MetsegError)
+    def problem(request: Request, error: MetsegError) -> Response:
+        body = Problem.of(error, request.url.path).model_dump_json()
+        return Response(body, error.status, media_type="application/problem+json", headers={"Retry-After": "0"})
+
+    @api.post("/v1/jobs", status_code=202)
+    async def submit(request: Request) -> Job:
+        form = await request.form()
+        return gateway.submit([file.filename for file in form.getlist("files")], form.get("threshold"))
+
+    @api.get("/v1/jobs")
+    def jobs() -> JobPage:
+        return JobPage(jobs=[gateway.job(job_id) for job_id in reversed(gateway.accepted)])
+
+    @api.get("/v1/jobs/{job_id}")
+    def job(job_id: str) -> Job:
+        return gateway.job(job_id)
+
+    @api.get("/v1/jobs/{job_id}/result")
+    def result(job_id: str) -> Result:
+        study = gateway.finished(job_id)
+        return study.result(job_id, gateway.card).model_copy(update={"warnings": gateway.warnings})
+
+    @api.get("/v1/jobs/{job_id}/mask")
+    def mask(job_id: str, format: str = "nifti") -> Response:
+        study = gateway.finished(job_id)
+        return Response(packed((study.mask * 255).astype(np.uint8), study.names, format))
+
+    @api.get("/v1/jobs/{job_id}/probability")
+    def probability(job_id: str, format: str = "nifti") -> Response:
+        study = gateway.finished(job_id)
+        return Response(packed(np.round(study.probability * 255).astype(np.uint8), study.names, format))
+
+    @api.get("/v1/jobs/{job_id}/slice/{index}")
+    def pixels(job_id: str, index: int) -> Response:
+        return Response(png(gateway.finished(job_id).pixels[index]), media_type="image/png")
+
+    @api.get("/v1/jobs/{job_id}/overlay/{index}")
+    def overlay(job_id: str, index: int) -> Response:
+        study = gateway.finished(job_id)
+        return Response(report.encode_png(report.overlay(study.pixels[index], study.mask[index])))
+
+    @api.delete("/v1/jobs/{job_id}", status_code=204)
+    def delete(job_id: str) -> None:
+        gateway.known(job_id)
+        del gateway.accepted[job_id]
+
+    @api.get("/v1/models")
+    def models() -> ModelPage:
+        return gateway.models()
+
+    return api
+
+
+def png(image: np.ndarray) -> bytes:
+    stored = io.BytesIO()
+    Image.fromarray(image).save(stored, "PNG")
+    return stored.getvalue()
+
+
+def packed(volume: np.ndarray, names: tuple[str, ...], form: str) -> bytes:
+    """A volume of 0 to 255 as a file of that format."""
+    if form == "nifti":
+        image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), np.eye(4))
+        return gzip.compress(image.to_bytes(), 1)
+    stored = io.BytesIO()
+    if form == "zip":
+        with zipfile.ZipFile(stored, "w") as archive:
+            for name, page in zip(names, volume, strict=True):
+                archive.writestr(f"{name}_mask.png", png(page))
+    else:
+        first, *rest = [Image.fromarray(page) for page in volume]
+        first.save(stored, form.upper(), save_all=True, append_images=rest)
+    return stored.getvalue()
+
+
+@contextlib.contextmanager
+def serving(gateway: FakeGateway, port: int | None = None) -> Iterator[FakeGateway]:
+    """Serve on a loopback port from a thread, until the block ends."""
+    port = port or free_ports(1)[0]
+    server = uvicorn.Server(uvicorn.Config(app(gateway), host="127.0.0.1", port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the fake gateway did not start")
+        time.sleep(0.01)
+    gateway.url = f"http://127.0.0.1:{port}"
+    try:
+        yield gateway
+    finally:
+        server.should_exit = True
+        thread.join(20)
