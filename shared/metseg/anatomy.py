@@ -22,6 +22,9 @@ HEIGHT_MM = 120.0
 """What a scan covers of the head, from the orbits to the vertex."""
 MIDDLE_MM = 14.0
 """The height of the scan's middle above the thalami."""
+FAR = -99.0
+MARGIN_MM = 12.0
+"""How far from a shape its distance is computed."""
 
 
 class Tissue(IntEnum):
@@ -58,12 +61,16 @@ class Grid:
 
     def noise(self, rng: np.random.Generator, wavelength_mm: float) -> Floats:
         """Smooth noise of deviation 1: cubic B-splines with random weights, `wavelength_mm` apart."""
-        lengths = [np.ptp(axis) for axis in (self.z[:, 0, 0], self.y[0, :, 0], self.x[0, 0, :])]
-        weights = rng.standard_normal([int(length / wavelength_mm) + 5 for length in lengths], dtype=np.float32)
-        field: Floats = weights
-        for length, count in zip(lengths, self.z.shape, strict=True):
-            field = np.moveaxis(np.tensordot(_splines(count, length / wavelength_mm), field, (1, 0)), 0, 2)
-        return np.ascontiguousarray(field) * np.float32(3)
+        spans = [float(np.ptp(axis)) / wavelength_mm for axis in (self.z[:, 0, 0], self.y[0, :, 0], self.x[0, 0])]
+        field = rng.standard_normal([int(span) + 5 for span in spans], dtype=np.float32) * np.float32(3)
+        for axis, (count, span) in enumerate(zip(self.z.shape, spans, strict=True)):
+            field = _splines(field, axis, count, span)
+        return field
+
+    def warped(self, rng: np.random.Generator, by_mm: float, wavelength_mm: float) -> "Grid":
+        """The grid, bent smoothly."""
+        x, y, z = (axis + np.float32(by_mm) * self.noise(rng, wavelength_mm) for axis in (self.x, self.y, self.z))
+        return Grid(x, y, z, self.pixel_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,39 +90,61 @@ class Anatomy:
     region: npt.NDArray[np.uint8]
 
 
-def _splines(count: int, spans: float) -> Floats:
-    """Cubic B-spline weights, (sample, knot), of `count` samples spread over `spans` knots."""
-    at = np.linspace(0, spans, count, dtype=np.float32)[:, None] + 2
-    distance = np.abs(at - np.arange(int(spans) + 5, dtype=np.float32))
-    near = 2 / 3 - distance**2 + distance**3 / 2
-    far = np.clip(2 - distance, 0, None) ** 3 / 6
-    return np.where(distance < 1, near, far).astype(np.float32)
+def _splines(knots: Floats, axis: int, count: int, spans: float) -> Floats:
+    """Cubic B-splines along an axis: `count` samples spread over `spans` of its knots.
+
+    By hand, as a matrix product would start threads that fight over the cores with those who call us.
+    """
+    at = np.linspace(0, spans, count)
+    first = at.astype(int)
+    rest = (at - first).astype(np.float32).reshape([-1 if side == axis else 1 for side in range(3)])
+    weights = (
+        (1 - rest) ** 3 / 6,
+        2 / 3 - rest**2 + rest**3 / 2,
+        2 / 3 - (1 - rest) ** 2 + (1 - rest) ** 3 / 2,
+        rest**3 / 6,
+    )
+    samples: Floats = sum(weight * knots.take(first + knot, axis) for knot, weight in enumerate(weights))
+    return samples
+
+
+def _levels(grid: Grid, *heights: float) -> slice:
+    """The slices near some heights; what lies further away need not be computed."""
+    level = grid.z[:, 0, 0]
+    (inside,) = np.nonzero((level > min(heights) - MARGIN_MM) & (level < max(heights) + MARGIN_MM))
+    return slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0)
 
 
 def _ellipsoid(grid: Grid, centre: Point, radii: Point) -> Floats:
-    """Signed distance, to first order, to an ellipsoid; x is taken as given."""
-    x, y, z = grid.x - centre[0], grid.y - centre[1], grid.z - centre[2]
+    """Signed distance, to first order, to an ellipsoid; `FAR` beyond its slices."""
+    distance = np.full(grid.x.shape, FAR, np.float32)
+    levels = _levels(grid, centre[2] - radii[2], centre[2] + radii[2])
+    x, y, z = grid.x[levels] - centre[0], grid.y[levels] - centre[1], grid.z[levels] - centre[2]
     a, b, c = (np.float32(radius**-2) for radius in radii)
     squares = x * x * a + y * y * b + z * z * c
     slope = np.sqrt(x * x * a * a + y * y * b * b + z * z * c * c) + np.float32(1e-4)
-    return (1 - squares) / (2 * slope)
+    distance[levels] = (1 - squares) / (2 * slope)
+    return distance
 
 
 def _pipe(grid: Grid, start: Point, end: Point, radius: float) -> Floats:
-    """Signed distance to a pipe with round ends."""
+    """Signed distance to a pipe with round ends; `FAR` beyond its slices."""
+    distance = np.full(grid.x.shape, FAR, np.float32)
+    levels = _levels(grid, start[2] - radius, start[2] + radius, end[2] - radius, end[2] + radius)
     away = np.subtract(end, start)
-    x, y, z = grid.x - start[0], grid.y - start[1], grid.z - start[2]
+    x, y, z = grid.x[levels] - start[0], grid.y[levels] - start[1], grid.z[levels] - start[2]
     a, b, c = (np.float32(part) for part in away / (away @ away))
     share = np.clip(x * a + y * b + z * c, 0, 1)
     x, y, z = x - share * np.float32(away[0]), y - share * np.float32(away[1]), z - share * np.float32(away[2])
-    return np.float32(radius) - np.sqrt(x * x + y * y + z * z)
+    distance[levels] = np.float32(radius) - np.sqrt(x * x + y * y + z * z)
+    return distance
 
 
 def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
     """Draw a head into a grid; the same generator state and grid give the same head."""
-    wobble = [grid.noise(rng, 45) for _ in range(3)]
-    warped = Grid(grid.x + 1.5 * wobble[0], grid.y + 1.5 * wobble[1], grid.z + 1.5 * wobble[2], grid.pixel_mm)
+    warped = grid.warped(rng, 1.5, 45)
     folded = Grid(np.abs(warped.x), warped.y, warped.z, grid.pixel_mm)
+    bent = folded.warped(rng, 1.8, 14)
     tissue = np.zeros(grid.x.shape, np.uint8)
     skull_mm = _shell(rng, tissue, warped)
     _face(rng, tissue, folded, grid)
@@ -123,9 +152,9 @@ def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
     tissue[case_mm > -3.5] = Tissue.BONE
     tissue[case_mm > 0] = Tissue.DURA
     tissue[case_mm > 0.8] = Tissue.CSF
-    region, cortex_mm = _brain(rng, tissue, folded, grid, case_mm)
-    _deep(rng, tissue, folded)
-    _fluid(rng, tissue, folded)
+    region, cortex_mm = _brain(rng, tissue, case_mm, grid=grid, folded=folded, bent=bent)
+    _deep(rng, tissue, bent)
+    _fluid(rng, tissue, bent)
     brain = np.isin(tissue, (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.CEREBELLAR_GREY, Tissue.STEM))
     brain |= (tissue == Tissue.CSF) & (cortex_mm < 1.2) & (case_mm > 4.5)
     _vessels(rng, tissue, folded, grid, case_mm)
@@ -149,9 +178,9 @@ def _shell(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], grid: Grid) 
 
 def _face(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid) -> None:
     """What lies below and before the brain: orbits, sinuses, muscles. `folded` has both sides on one."""
-    bands = grid.noise(rng, 9)
+    bands = grid.noise(rng, 7)
     low = (tissue >= Tissue.MUSCLE) & (grid.z < np.clip(4 - (grid.y + 20) / 2, -60, -6))
-    tissue[low] = np.where(bands[low] > 0.9, Tissue.FAT, Tissue.MUSCLE)
+    tissue[low] = np.where(bands[low] > 0.8, Tissue.FAT, Tissue.MUSCLE)
     cone = _pipe(folded, (31, -72, -31), (14, -34, -27), 13) - np.clip((folded.y + 72) * np.float32(0.25), 0, 9)
     tissue[cone > -2] = Tissue.BONE
     tissue[cone > 0] = Tissue.FAT
@@ -178,19 +207,27 @@ def _brain_case(folded: Grid, skull_mm: Floats) -> Floats:
     """Signed distance to the inside of the skull, whose base steps up before the temples and the sella."""
     height, inside = folded.z, skull_mm
     front = np.interp(height, [-46, -36, -24, -12, -6], [-10, -38, -52, -70, -110]).astype(np.float32)
-    inside = np.minimum(inside, folded.y - front)
-    sella = _pipe(folded, (0, -70, -40), (0, -24, -38), 19)
-    return np.minimum(inside, -sella)
+    tips = np.interp(height, [-30, -14], [34, 0]).astype(np.float32)
+    inside = np.minimum(inside, folded.y - front - np.float32(0.008) * (folded.x - tips) ** 2)
+    sella = _pipe(folded, (0, -70, -44), (0, -22, -40), 16)
+    case: Floats = np.minimum(inside, -sella)
+    return case
 
 
 def _brain(
-    rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid, case_mm: Floats
+    rng: np.random.Generator,
+    tissue: npt.NDArray[np.uint8],
+    case_mm: Floats,
+    *,
+    grid: Grid,
+    folded: Grid,
+    bent: Grid,
 ) -> tuple[npt.NDArray[np.uint8], Floats]:
     """Grey and white matter of cerebrum, cerebellum and stem; returns the regions and the cortex's depth."""
     cerebellum = np.minimum(_ellipsoid(folded, (0, 47, -42), (52, 36, 30)), case_mm - np.float32(3))
     stem = np.minimum(_ellipsoid(folded, (0, 9, -36), (16, 14, 60)), np.float32(-6) - folded.z)
-    surface = np.minimum(case_mm - np.float32(rng.uniform(3.0, 4.5)), _fissure(folded))
-    cortex = np.minimum(surface, np.minimum(_furrows(rng, folded, grid, surface), _sylvian(folded)))
+    surface = np.minimum(case_mm - np.float32(rng.uniform(2.0, 3.5)), _fissure(folded))
+    cortex = np.minimum(surface, np.minimum(_furrows(rng, folded, grid, surface), _sylvian(bent)))
     width, grey_mm = rng.uniform(0.35, 0.9), rng.uniform(2.7, 3.3)
     cerebrum = (surface > 0) & (cortex > width)
     tissue[cerebrum] = np.where(cortex[cerebrum] < width + grey_mm, Tissue.GREY, Tissue.WHITE)
@@ -205,8 +242,9 @@ def _brain(
 
 def _fissure(folded: Grid) -> Floats:
     """Depth beside the fissure between the hemispheres, which the callosum and what lies below it bridge."""
-    bridge = np.maximum(_ellipsoid(folded, (0, 2, 4), (60, 38, 20)), np.float32(-5) - np.abs(folded.y - 2) / 8)
-    return folded.x - np.float32(0.9) + np.float32(6) * np.clip(bridge, 0, 6)
+    bridge = _ellipsoid(folded, (0, 2, 4), (60, 38, 20))
+    depth: Floats = folded.x - np.float32(0.9) + np.float32(2) * np.clip(bridge, 0, 16)
+    return depth
 
 
 def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats) -> Floats:
@@ -230,7 +268,9 @@ def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats
     slopes = np.gradient(drawn, grid.pixel_mm, axis=(1, 2))
     beside = np.abs(drawn) / np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + np.float32(0.01))
     reach = np.float32(13) + np.float32(5) * coarse
-    return beside + np.float32(0.7) * np.clip(surface - reach, 0, None)
+    narrowing = np.float32(0.7) * np.clip(surface - reach, 0, None) - np.exp(-surface.clip(0) / 4)
+    depth: Floats = beside + narrowing
+    return depth
 
 
 def _sylvian(folded: Grid) -> Floats:

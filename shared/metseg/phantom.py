@@ -51,7 +51,7 @@ SIGNAL: dict[Tissue, tuple[float, float, float]] = {
     Tissue.BONE: (0.07, 0.06, 0.08),
     Tissue.MARROW: (0.55, 0.38, 0.55),
     Tissue.CSF: (0.24, 0.13, 0.25),
-    Tissue.GREY: (0.74, 0.72, 0.78),
+    Tissue.GREY: (0.70, 0.72, 0.78),
     Tissue.WHITE: (1.00, 0.60, 1.04),
     Tissue.DEEP_GREY: (0.83, 0.68, 0.88),
     Tissue.CEREBELLAR_GREY: (0.76, 0.70, 0.81),
@@ -225,10 +225,12 @@ def _paint(
     edge = lesion.diameter_mm / 2 * (1 + LUMPS * _lumps(rng, offset / lesion.diameter_mm))
     brain = anatomy.brain[box] & (anatomy.region[box] == anatomy.region[lesion.centre])
     tumour = brain & (distance < edge)
-    spread = lesion.oedema_mm * (0.65 + 0.35 * _lumps(rng, offset / lesion.diameter_mm))
-    spread = np.where(np.isin(anatomy.tissue[box], WET), spread, 0.25 * spread)
+    spread = lesion.oedema_mm * (0.6 + 0.4 * _lumps(rng, 1.5 * offset / _reach(lesion)))
+    spread = np.where(np.isin(anatomy.tissue[box], WET), spread, 0.4 * spread)
     wet = brain & (anatomy.tissue[box] != Tissue.CSF) & (distance < edge + spread)
-    covered = _connected(tumour | wet, tuple(int(np.flatnonzero(side == 0)[0]) for side in away))
+    middle = np.unravel_index(distance.argmin(), distance.shape)
+    labels, _ = ndimage.label(tumour | wet, np.ones((3, 3, 3)))
+    covered = labels == labels[middle]
     local = signal[box]
     share = np.clip(1.05 - 0.3 * (distance - edge) / lesion.oedema_mm, 0.75, 1)[..., None]
     near = np.where(covered[..., None], local + share * (np.array(OEDEMA) - local), local)
@@ -244,13 +246,8 @@ def _paint(
 def _lumps(rng: np.random.Generator, offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Smooth noise in [-1, 1] over points, (..., 3), that vary with a wavelength of about 1.5."""
     waves, phases = rng.normal(0, 4, (3, 6)), rng.uniform(0, 2 * np.pi, 6)
-    return np.clip(np.cos(offset @ waves + phases).sum(axis=-1) / 3, -1, 1)
-
-
-def _connected(mask: Mask, seed: Voxel) -> Mask:
-    """The part of a mask that hangs together with one of its voxels."""
-    labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
-    return np.asarray(labels == labels[seed])
+    lumps: npt.NDArray[np.float64] = np.clip(np.cos(offset @ waves + phases).sum(axis=-1) / 3, -1, 1)
+    return lumps
 
 
 def _contrasts(rng: np.random.Generator) -> Floats:

@@ -1,0 +1,151 @@
+"""Report: what a person reads and sees of a segmentation, and what the store keeps of it."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from metseg import lesions
+from metseg.contracts import ModelCard, Result
+from metseg.formats import write_mask, write_probability
+from metseg.segment import Segmentation
+from metseg.volume import CHANNELS, Volume
+
+__all__ = ["MARK", "artefacts", "build", "display", "encode_png", "overlay"]
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+MARK = (255, 92, 56)
+"""The colour of lesions, RGB: told apart from grey by colour-blind eyes, too."""
+FLAIR = CHANNELS.index("FLAIR")
+SAMPLES = 2_000_000
+"""Values that a window is judged from; a percentile needs no more."""
+NO_SPACING = (
+    "The upload tells no pixel spacing, so sizes are given in pixels; "
+    "upload DICOM or NIfTI for diameters, areas and volumes in millimetres."
+)
+
+
+def display(volume: Volume) -> Pixels:
+    """The pixels of a study as a screen shows them, every channel windowed alike over all slices.
+
+    The window reaches from the darkest to nearly the brightest of the head (its 99.5th percentile), and leaves
+    out the air around it, which would fill half of the histogram.
+
+    Returns:
+        uint8, shaped as `volume.pixels`.
+    """
+    shown = np.empty(volume.pixels.shape, np.uint8)
+    for channel in range(len(CHANNELS)):
+        low, high = _window(volume.pixels[..., channel])
+        for source, target in zip(volume.pixels[..., channel], shown[..., channel], strict=True):
+            share = (source.astype(np.float64) - low) / (high - low)
+            target[:] = np.rint(255 * share.clip(0, 1))
+    return shown
+
+
+def _window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
+    """The values to show black and white; apart even where all are equal."""
+    sample = values.reshape(-1)[:: values.size // SAMPLES + 1].astype(np.float64)
+    low, top = np.percentile(sample, (0.5, 99.9))
+    head = sample[sample > low + 0.08 * (top - low)]
+    high = np.percentile(head, 99.5) if head.size else sample.max()
+    return float(low), float(high if high > low else low + 1)
+
+
+def overlay(
+    pixels: Pixels, mask: Mask, channel: int | None = FLAIR, opacity: float = 0.35, contour: bool = False
+) -> Pixels:
+    """One slice with its lesions marked.
+
+    Args:
+        pixels: uint8, (row, column, channel), as `display` gives them.
+        mask: bool, (row, column).
+        channel: which one to show in grey; None shows the mean of all.
+        opacity: of the mark, from 0 to 1.
+        contour: draw a line of one pixel around the lesions, which covers none of them, instead of filling them.
+
+    Returns:
+        RGB, uint8, (row, column, 3).
+
+    Raises:
+        ValueError: `mask` is not shaped as the slice (a bug of the caller).
+    """
+    if mask.shape != pixels.shape[:2]:
+        raise ValueError(f"the mask must be shaped as the slice, {pixels.shape[:2]}, not {mask.shape}")
+    grey = pixels.mean(axis=2) if channel is None else pixels[..., channel]
+    picture = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+    marked = _outline(mask) if contour else mask
+    picture[marked] = np.rint((1 - opacity) * picture[marked] + opacity * np.array(MARK))
+    return picture
+
+
+def _outline(mask: Mask) -> Mask:
+    """The pixels outside a mask that share an edge with it."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    grown: Mask = cv2.dilate(mask.astype(np.uint8), cross).astype(bool)
+    return grown & ~mask
+
+
+def encode_png(image: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
+    """A PNG without dates or names: equal images give equal bytes.
+
+    Args:
+        image: grey, (row, column), in 8 or 16 bits, or RGB, (row, column, 3), in 8 bits.
+    """
+    _, data = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    return bytes(data)
+
+
+def build(
+    job_id: str,
+    volume: Volume,
+    segmentation: Segmentation,
+    card: ModelCard,
+    durations_s: Mapping[str, float],
+) -> Result:
+    """The answer to a job.
+
+    Args:
+        job_id: of the job.
+        volume: what was uploaded.
+        segmentation: what was found in it.
+        card: of the model that found it.
+        durations_s: by phase.
+    """
+    warnings = [*volume.warnings, *segmentation.warnings, *([NO_SPACING] if volume.spacing_mm is None else [])]
+    return Result(
+        job_id=job_id,
+        model_version=card.version,
+        network=card.network,
+        threshold=segmentation.threshold,
+        shape=volume.shape,
+        spacing_mm=volume.spacing_mm,
+        lesions=segmentation.lesions,
+        slices=lesions.slices(
+            segmentation.mask, segmentation.lesions, volume.names, volume.spacing_mm, segmentation.probability
+        ),
+        warnings=list(dict.fromkeys(warnings)),
+        durations_s=dict(durations_s),
+    )
+
+
+def artefacts(volume: Volume, segmentation: Segmentation) -> dict[str, bytes]:
+    """What is kept of a job beside its result, by name.
+
+    `mask.nii.gz` and `probability.nii.gz` are in the upload's size and place; `slices/0000.png` and so on show
+    FLAIR in grey, `overlays/0000.png` and so on the same with the lesions' contours.
+    """
+    spacing_mm, affine = volume.spacing_mm, volume.affine
+    kept = {
+        "mask.nii.gz": write_mask(segmentation.mask, volume.names, "nifti", spacing_mm=spacing_mm, affine=affine),
+        "probability.nii.gz": write_probability(
+            segmentation.probability, "nifti", spacing_mm=spacing_mm, affine=affine
+        ),
+    }
+    for index, (pixels, mask) in enumerate(zip(display(volume), segmentation.mask, strict=True)):
+        kept[f"slices/{index:04d}.png"] = encode_png(pixels[..., FLAIR])
+        kept[f"overlays/{index:04d}.png"] = encode_png(overlay(pixels, mask, opacity=1.0, contour=True))
+    return kept
