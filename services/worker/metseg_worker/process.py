@@ -15,7 +15,6 @@ from metseg.objects import ObjectStore
 from metseg.segment import segment
 from metseg.settings import Limits
 from metseg.volume import Volume
-
 from metseg_worker.models import Models
 
 __all__ = ["process"]

@@ -11,7 +11,6 @@ from metseg.errors import Conflict, MetsegError, StoreUnavailable
 from metseg.objects import ObjectStore, open_store
 from metseg.registry import Registry
 from metseg.settings import settings
-
 from metseg_worker import logs
 
 __all__ = ["main", "prepare", "seed"]

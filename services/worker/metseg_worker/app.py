@@ -1,0 +1,39 @@
+"""The Celery application: `celery -A metseg_worker.app worker`.
+
+One child computes, one job at a time, with every CPU that the container may use; the main process keeps the
+connection, the time limits and the answers to health checks while it does.
+"""
+
+import logging
+from typing import Any
+
+from celery.signals import setup_logging, worker_ready
+
+from metseg.jobs import broker
+from metseg.settings import settings
+from metseg_worker import logs
+from metseg_worker.bench import open_bench
+from metseg_worker.upkeep import Upkeep
+
+__all__ = ["celery"]
+
+CHILD_KIB = 2 * 2**20
+"""A child that has ever used more than this is replaced after its job: memory that a large study took comes back."""
+
+celery = broker(settings())
+celery.conf.update(
+    include=["metseg_worker.tasks"],
+    worker_pool="prefork",
+    worker_concurrency=1,
+    worker_max_memory_per_child=CHILD_KIB,
+)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log_as_json(loglevel: int = logging.INFO, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    logs.configure(loglevel)
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _keep_up(**_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    Upkeep(open_bench(settings()).jobs).start()
