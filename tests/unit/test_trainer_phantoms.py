@@ -62,3 +62,19 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match="cannot be written"):
         write(tmp_path / "file", patients=1)
+
+
+def test_a_head_too_coarse_for_its_lesions_gets_one(tmp_path, monkeypatch):
+    real, asked = phantom.head, []
+
+    def crowded(seed, *, lesions=None, **grid):
+        asked.append(lesions)
+        if lesions is None:
+            raise ValueError("the brain has no room for so many lesions")
+        return real(seed, lesions=lesions, **grid)
+
+    monkeypatch.setattr(phantom, "head", crowded)
+    write(tmp_path, patients=1, slices=6, size_px=64)
+    [patient], _ = scan(tmp_path)
+    assert asked == [None, 1]
+    assert patient.lesion_pixels > 0

@@ -56,7 +56,10 @@ def _write_patient(folder: Path, number: int, seed: int, slices: int, size_px: i
     name = f"PHANTOM_{site}_{number + 1:04d}"
     between, row, column = SITES[site]
     spacing_mm = (between * USUAL_SLICES / slices, row * USUAL_SIZE_PX / size_px, column * USUAL_SIZE_PX / size_px)
-    head = phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=spacing_mm)
+    try:
+        head = phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=spacing_mm)
+    except ValueError:  # on a coarse grid there may be no room for all the lesions that were drawn
+        head = phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=spacing_mm, lesions=1)
     (folder / name).mkdir()
     for index, (pixels, lesion) in enumerate(zip(head.volume.pixels, head.mask, strict=True), start=1):
         _save(pixels, folder / name / f"{name}_{index}.tif")
