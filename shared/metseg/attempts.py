@@ -1,0 +1,146 @@
+"""A worker's side of jobs: claim one, tell how far it is, and end it once."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+
+from metseg.claims import Claim, take
+from metseg.contracts import Job, JobStatus, Problem, Request, Result
+from metseg.errors import Cancelled, NotFound, ProcessingFailed, QueueUnavailable
+from metseg.live import Live
+from metseg.records import Records
+
+__all__ = ["ATTEMPTS", "Attempts"]
+
+ATTEMPTS = 3
+
+log = logging.getLogger(__name__)
+
+
+class Attempts:
+    """The attempts of one worker.
+
+    Args:
+        records: the jobs in the store.
+        live: what Redis knows of them.
+        longest_s: longer than any attempt may take.
+    """
+
+    def __init__(self, records: Records, live: Live, longest_s: float) -> None:
+        self._records = records
+        self._live = live
+        self._longest_s = longest_s
+        self._claims: dict[str, Claim] = {}
+
+    def claim(self, job_id: str) -> Request | None:
+        """Begin a job. From here on until `finish`, `fail` or `release` it is this worker's.
+
+        Returns:
+            What is to be done; None where nothing is: the job is final, deleted, or in another living worker's hands.
+
+        Raises:
+            Unavailable: the store or Redis is away; `recover` will bring the job back.
+        """
+        claim = take(self._live, job_id, self._longest_s)
+        if claim is None:
+            return None
+        self._claims[job_id] = claim
+        with ExitStack() as stack:
+            stack.callback(self.release, job_id)
+            request = self._begin(job_id)
+            if request is not None:
+                stack.pop_all()
+        return request
+
+    def advance(self, job_id: str, done: int, total: int) -> None:
+        """Tell how far a claimed job is.
+
+        Raises:
+            Cancelled: stop, the job is deleted or another worker's; nothing more is to be told.
+        """
+        claim = self._claims.get(job_id)
+        if claim is None or not claim.held():
+            self.release(job_id)
+            raise Cancelled("The job was cancelled or taken over.")
+        with suppress(QueueUnavailable):
+            self._live.advance(job_id, done, total)
+
+    def finish(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
+        """Write a claimed job's result, whole or not at all; nothing where the job is no longer ours or exists."""
+
+        def write(record: Job) -> None:
+            for name, content in artefacts.items():
+                self._records.put(job_id, name, content)
+            self._records.put_result(result)
+            self._close(record, JobStatus.SUCCEEDED, model_version=result.model_version)
+
+        self._end(job_id, write)
+
+    def fail(self, job_id: str, problem: Problem) -> None:
+        """End a claimed job for a reason; nothing where the job is no longer ours or exists."""
+        self._end(job_id, lambda record: self._close(record, JobStatus.FAILED, problem=problem))
+
+    def release(self, job_id: str) -> None:
+        """Give up a claimed job without an end; `recover` brings it back, as often as a job may be attempted."""
+        claim = self._claims.pop(job_id, None)
+        if claim is not None:
+            claim.give_up()
+
+    def _begin(self, job_id: str) -> Request | None:
+        """Mark a job that we hold as running; None where there is nothing to do, which is put in order."""
+        try:
+            job = self._records.job(job_id)
+            request = self._records.request(job_id)
+        except NotFound:
+            self._live.forget(job_id)
+            return None
+        if job.status.final:
+            self._live.close(job_id)
+        elif (result := self._written(job_id)) is not None:
+            self._close(job, JobStatus.SUCCEEDED, model_version=result.model_version)
+        elif job.attempts >= ATTEMPTS:
+            log.error("job %s ended its worker %d times", job_id, job.attempts)
+            self._close(job, JobStatus.FAILED, problem=_exhausted())
+        elif self._records.update(_running(job)):
+            self._live.start(job_id)
+            return request
+        return None
+
+    def _written(self, job_id: str) -> Result | None:
+        """The result of a worker that died between writing it and saying so."""
+        try:
+            return self._records.result(job_id)
+        except NotFound:
+            return None
+
+    def _end(self, job_id: str, write: Callable[[Job], None]) -> None:
+        """Let `write` end a job that is ours and open; the claim ends with it."""
+        claim = self._claims.get(job_id)
+        try:
+            if claim is None or not claim.held():
+                log.info("job %s is not ours to end", job_id)
+                return
+            job = self._records.job(job_id)
+            if not job.status.final:
+                write(job)
+        except NotFound:
+            log.info("job %s was deleted before its end", job_id)
+        finally:
+            self.release(job_id)
+
+    def _close(self, job: Job, status: JobStatus, **changes: object) -> None:
+        self._records.update(job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes}))
+        with suppress(QueueUnavailable):
+            self._live.close(job.id)
+
+
+def _running(job: Job) -> Job:
+    return job.model_copy(
+        update={"status": JobStatus.RUNNING, "started_at": datetime.now(UTC), "attempts": job.attempts + 1}
+    )
+
+
+def _exhausted() -> Problem:
+    detail = f"The job ended its worker, or outlived it, {ATTEMPTS} times; it is not tried again."
+    return Problem.of(ProcessingFailed(detail))

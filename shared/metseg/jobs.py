@@ -1,0 +1,211 @@
+"""The life of a job: submit, claim, progress, finish, fail, cancel, recover, expire.
+
+The store is the truth (`metseg.records`), Redis only speeds things up (`metseg.live`), and a message in the queue may
+come twice, late, or for nothing. A job's state is written by whoever accepts it, then by whoever holds its claim.
+"""
+
+import secrets
+import time
+from contextlib import suppress
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from metseg.attempts import ATTEMPTS, Attempts
+from metseg.broker import QUEUE, TASK, TIME_TO_FAIL_S, broker
+from metseg.contracts import Job, JobPage, JobStatus, Request, Result
+from metseg.errors import (
+    NotFinished,
+    NotFound,
+    QueueUnavailable,
+    StoreUnavailable,
+    Unavailable,
+)
+from metseg.idempotency import Keys
+from metseg.live import Live
+from metseg.objects import ObjectStore
+from metseg.reconcile import Reconciler
+from metseg.records import Records
+from metseg.settings import Settings
+
+__all__ = ["ATTEMPTS", "QUEUE", "TASK", "Jobs", "broker"]
+
+CLAIM_TTL_S = 15.0
+RECHECK_S = 5.0
+
+
+class Jobs(Attempts):
+    """All jobs of a deployment, for its gateway and its workers.
+
+    Args:
+        store: where jobs lie.
+        client: of the settings' Redis, with socket time-outs.
+        celery: as `broker` makes it.
+        settings: of the deployment.
+        claim_ttl_s: after which silence a worker counts as dead.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        client: "redis.Redis",
+        celery: Celery,
+        settings: Settings,
+        claim_ttl_s: float = CLAIM_TTL_S,
+    ) -> None:
+        longest_s = settings.job_time_limit_s + 2 * TIME_TO_FAIL_S
+        live = Live(client, claim_ttl_s=claim_ttl_s, cancel_ttl_s=longest_s)
+        super().__init__(Records(store), live, longest_s)
+        self._celery = celery
+        self._days = settings.job_days
+        self._keys = Keys(self._live, self._records.exists)
+        self._reconciler = Reconciler(self._records, self._live, self._publish)
+
+    def new_id(self) -> str:
+        """An id that nobody can guess; ids sort by the time they were made, as UUIDs of version 7 do."""
+        return f"{time.time_ns() // 1_000_000:012x}7{secrets.token_hex(10)[:19]}"
+
+    def input_key(self, job_id: str, index: int) -> str:
+        """Where a job's input lies in the store."""
+        return self.artefact_key(job_id, f"input/{index:04d}")
+
+    def artefact_key(self, job_id: str, name: str) -> str:
+        """Where one of a job's objects lies in the store; NotFound for what is no id."""
+        return self._records.key(job_id, name)
+
+    def submit(self, request: Request) -> Job:
+        """Accept a job whose inputs lie in the store: write it down and queue it.
+
+        Raises:
+            StoreUnavailable: it could not be written.
+            QueueUnavailable: it could not be queued. In both cases nothing of it is left behind.
+        """
+        job = Job(id=request.id, status=JobStatus.QUEUED, created_at=request.created_at, files=len(request.inputs))
+        try:
+            self._live.check()  # before the store is touched
+            self._records.accept(job, request)
+            self._live.enter(job.id)
+            self._publish(job.id)
+        except Unavailable:
+            with suppress(StoreUnavailable):
+                self.discard(job.id)
+            raise
+        return self._seen(job)
+
+    def discard(self, job_id: str) -> None:
+        """Remove an upload that was not accepted."""
+        self._records.erase(job_id)
+        self._reconciler.forget(job_id)
+
+    def get(self, job_id: str) -> Job:
+        """A job as it is now; NotFound."""
+        return self._seen(self._records.job(job_id))
+
+    def wait(self, job_id: str, timeout_s: float) -> Job:
+        """A job once it is final, or as it is after a while; NotFound also when it is deleted meanwhile."""
+        deadline = time.monotonic() + timeout_s
+        job = self.get(job_id)
+        if job.status.final or timeout_s <= 0:
+            return job
+        with self._live.bell(job_id) as sleep:
+            while True:
+                job = self.get(job_id)
+                left_s = deadline - time.monotonic()
+                if job.status.final or left_s <= 0:
+                    return job
+                sleep(min(left_s, RECHECK_S))  # a wake-up may be lost
+
+    def page(self, limit: int, cursor: str | None) -> JobPage:
+        """Jobs, newest first; `cursor` is the `next` of the page before."""
+        jobs: list[Job] = []
+        while len(jobs) <= limit and (ids := self._reconciler.newest(limit + 1 - len(jobs), cursor)):
+            for job_id in ids:
+                try:
+                    jobs.append(self.get(job_id))
+                except NotFound:  # expired
+                    self._reconciler.forget(job_id)
+            cursor = ids[-1]
+        return JobPage(jobs=jobs[:limit], next=jobs[limit - 1].id if len(jobs) > limit else None)
+
+    def request(self, job_id: str) -> Request:
+        """What was asked for; NotFound."""
+        return self._records.request(job_id)
+
+    def result(self, job_id: str) -> Result:
+        """The answer.
+
+        Raises:
+            NotFound: there is no such job.
+            NotFinished: it has not succeeded, or not yet.
+        """
+        status = self._records.job(job_id).status
+        if status is not JobStatus.SUCCEEDED:
+            raise NotFinished(f"The job is {status}; only one that succeeded has a result.")
+        return self._records.result(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Cancel a job if it waits or runs, and delete all of it; NotFound."""
+        self._records.job(job_id)
+        with suppress(QueueUnavailable):  # a worker then notices when it finishes
+            self._live.cancel(job_id)
+        self._records.erase(job_id)
+        self._reconciler.forget(job_id)
+
+    def idempotent(self, key: str, body_sha256: str, job_id: str) -> str:
+        """The id of the job that holds an Idempotency-Key for a day: `job_id` where the key is new.
+
+        Raises:
+            IdempotencyConflict: it was used with another body.
+            Conflict: the submission that holds it is still being taken in.
+            QueueUnavailable: Redis does not answer.
+        """
+        return self._keys.holder(key, body_sha256, job_id)
+
+    def depth(self) -> int:
+        """How many jobs wait; QueueUnavailable."""
+        return self._live.depth()
+
+    def check(self) -> None:
+        """See whether jobs can be queued; QueueUnavailable."""
+        self._live.check()
+
+    def recover(self) -> int:
+        """Queue again what was accepted but is neither queued, in a living worker's hands, nor final.
+
+        Cheap, and harmless to call often: one caller at a time looks at the jobs that are open, and every ten minutes,
+        or when Redis has forgotten them, at the whole store.
+
+        Returns:
+            How many jobs were queued again.
+        """
+        return self._reconciler.recover()
+
+    def expire(self) -> int:
+        """Delete jobs older than the settings allow, and uploads of more than a day that never became one.
+
+        A bucket's lifecycle rule does this in time; a folder has none.
+        """
+        expired = list(self._records.expired(self._days))
+        for job_id in expired:
+            self.discard(job_id)
+        return len(expired)
+
+    def _seen(self, job: Job) -> Job:
+        """A job with what Redis knows of it. One that lost its worker and waits again is shown as waiting."""
+        if job.status.final:
+            return job
+        try:
+            sighting = self._live.sight(job.id)
+        except QueueUnavailable:
+            return job
+        if sighting.position and not sighting.claimed:
+            return job.model_copy(update={"status": JobStatus.QUEUED, "queue_position": sighting.position})
+        return job.model_copy(update={"progress": sighting.progress})
+
+    def _publish(self, job_id: str) -> None:
+        try:
+            self._celery.send_task(TASK, args=[job_id], task_id=job_id, queue=QUEUE)
+        except (OperationalError, RedisError) as error:
+            raise QueueUnavailable("The queue does not answer; try again later.") from error

@@ -1,0 +1,278 @@
+"""What Redis knows of jobs: order, progress, claims and wake-ups. All of it may be lost; the store is the truth.
+
+Every failure of Redis is a `QueueUnavailable`. After a time-out the next second's calls fail at once, so that a
+Redis that hangs does not hang its callers one by one.
+"""
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from metseg.broker import QUEUE
+from metseg.contracts import Progress
+from metseg.errors import QueueUnavailable
+
+__all__ = ["Live", "Sighting"]
+
+PREFIX: Final = "metseg:"
+INDEX: Final = f"{PREFIX}index"  # ids of all jobs; they sort by time
+WHOLE: Final = f"{PREFIX}index-whole"  # there while the index has not been lost
+SCANNED: Final = f"{PREFIX}scanned"  # there while the store was searched not long ago
+OPEN: Final = f"{PREFIX}open"  # ids of the jobs that are not final
+WAITING: Final = f"{PREFIX}waiting"  # ids by the time they were queued
+AWAY_S: Final = 1.0
+DAY_S: Final = 86400
+
+HOLD: Final = """
+if redis.call('exists', KEYS[2]) == 1 then return 'cancelled' end
+local holder = redis.call('get', KEYS[1])
+if holder and holder ~= ARGV[1] then return 'taken' end
+redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+return 'held'
+"""
+RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+SWAP: Final = """
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'ex', ARGV[3])
+return 1
+"""
+
+
+class Sighting(NamedTuple):
+    """What can be seen of a job while it waits or runs."""
+
+    position: int | None
+    claimed: bool
+    progress: Progress | None
+
+
+class Live:
+    """The quick and forgetful side of jobs.
+
+    Args:
+        client: of the Redis that the broker uses too; how often it retries is set here.
+        claim_ttl_s: how long a claim lasts that nobody renews.
+        cancel_ttl_s: how long a cancellation is remembered, longer than any job runs.
+    """
+
+    def __init__(self, client: "redis.Redis", *, claim_ttl_s: float, cancel_ttl_s: int) -> None:
+        client.set_retry(Retry(ConstantBackoff(0.1), 1, supported_errors=(redis.ConnectionError,)))
+        self._redis: Any = client  # its methods are typed for asyncio as well, which says nothing here
+        self.claim_ttl_s = claim_ttl_s
+        self._cancel_ttl_s = cancel_ttl_s
+        self._hold, self._release, self._swap = (client.register_script(script) for script in (HOLD, RELEASE, SWAP))
+        self._away_until = 0.0
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        if time.monotonic() < self._away_until:
+            raise QueueUnavailable("The queue does not answer; try again later.")
+        try:
+            yield
+        except RedisError as error:
+            if isinstance(error, redis.TimeoutError):
+                self._away_until = time.monotonic() + AWAY_S
+            raise QueueUnavailable("The queue does not answer; try again later.") from error
+
+    def check(self) -> None:
+        """See whether Redis answers."""
+        with self._errors():
+            self._redis.ping()
+
+    # The life of a job, as far as it is seen from outside
+
+    def enter(self, job_id: str) -> None:
+        """A new job: indexed, open, and last in line."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            pipe.zadd(INDEX, {job_id: 0}).sadd(OPEN, job_id).zadd(WAITING, {job_id: time.time()}, nx=True).execute()
+
+    def start(self, job_id: str) -> None:
+        """A job left the line."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            pipe.zrem(WAITING, job_id).delete(_progress(job_id)).execute()
+
+    def close(self, job_id: str) -> None:
+        """A job is final; wake who waits for it."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            self._leave(pipe, job_id).execute()
+
+    def forget(self, job_id: str) -> None:
+        """A job is no more; the idempotency key that it held is free."""
+        with self._errors():
+            key = self._redis.get(_key_of(job_id))
+            with self._redis.pipeline() as pipe:
+                self._leave(pipe, job_id).zrem(INDEX, job_id).delete(_key_of(job_id))
+                if key:
+                    pipe.delete(key)
+                pipe.execute()
+
+    @staticmethod
+    def _leave(pipe: Any, job_id: str) -> Any:  # noqa: ANN401 (a pipeline, typed like the client)
+        pipe.srem(OPEN, job_id).zrem(WAITING, job_id).delete(_progress(job_id))
+        return pipe.publish(_bell(job_id), "1")
+
+    def sight(self, job_id: str) -> Sighting:
+        """What can be seen of a job that is not final."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrank(WAITING, job_id).exists(_claim(job_id)).hmget(_progress(job_id), "done", "total")
+            rank, claimed, (done, total) = pipe.execute()
+        progress = None if total is None else Progress(done=int(done), total=int(total))
+        return Sighting(None if rank is None else rank + 1, bool(claimed), progress)
+
+    def advance(self, job_id: str, done: int, total: int) -> None:
+        """Note how many slices are done."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            pipe.hset(_progress(job_id), mapping={"done": done, "total": total})
+            pipe.expire(_progress(job_id), self._cancel_ttl_s).execute()
+
+    @contextlib.contextmanager
+    def bell(self, job_id: str) -> Iterator[Callable[[float], None]]:
+        """A function that sleeps until the job changes, at most the seconds it is given."""
+        with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+            with contextlib.suppress(RedisError):
+                subscription.subscribe(_bell(job_id))
+                subscription.get_message(timeout=1)  # the confirmation, so that nothing is missed from here on
+
+            def sleep(seconds: float) -> None:
+                begun = time.monotonic()
+                try:
+                    subscription.get_message(timeout=seconds)
+                except (RedisError, RuntimeError):  # away, or never subscribed
+                    time.sleep(max(0.0, min(seconds, AWAY_S) - (time.monotonic() - begun)))
+
+            yield sleep
+
+    # Claims
+
+    def hold(self, job_id: str, token: str) -> str:
+        """Take or renew the claim on a job: 'held', 'taken' by another, or 'cancelled'."""
+        with self._errors():
+            answer = self._hold(keys=[_claim(job_id), _cancelled(job_id)], args=[token, int(self.claim_ttl_s * 1000)])
+        return _text(answer)
+
+    def release(self, job_id: str, token: str) -> None:
+        """Give up a claim; another's is left alone."""
+        with self._errors():
+            self._release(keys=[_claim(job_id)], args=[token])
+
+    def claim_left_s(self, job_id: str) -> float:
+        """How long the claim on a job lasts unless it is renewed; 0 where there is none."""
+        with self._errors():
+            return float(max(0, self._redis.pttl(_claim(job_id)))) / 1000
+
+    def cancel(self, job_id: str) -> None:
+        """Let no worker begin or renew a claim on a job."""
+        with self._errors():
+            self._redis.set(_cancelled(job_id), "1", ex=self._cancel_ttl_s)
+
+    # All jobs
+
+    def depth(self) -> int:
+        """How many jobs wait."""
+        with self._errors():
+            return int(self._redis.zcard(WAITING))
+
+    def newest(self, limit: int, before: str | None) -> list[str] | None:
+        """Ids of the newest jobs, those before a certain one; None where the index was lost."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            pipe.exists(WHOLE).zrevrangebylex(INDEX, f"({before}" if before else "+", "-", start=0, num=limit)
+            whole, ids = pipe.execute()
+        return [_text(each) for each in ids] if whole else None
+
+    def rebuild(self, job_ids: Iterable[str]) -> None:
+        """Make the index whole again."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            for job_id in job_ids:
+                pipe.zadd(INDEX, {job_id: 0})
+            pipe.set(WHOLE, "1").execute()
+
+    def open_jobs(self) -> list[str] | None:
+        """Ids of the jobs that are not final; None where it is time to search the store for them."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            scanned, ids = pipe.exists(SCANNED).smembers(OPEN).execute()
+        return sorted(map(_text, ids)) if scanned else None
+
+    def reopen(self, job_id: str) -> None:
+        """Know again that a job is not final."""
+        with self._errors():
+            self._redis.sadd(OPEN, job_id)
+
+    def scanned(self, ttl_s: int) -> None:
+        """Note that the store was searched."""
+        with self._errors():
+            self._redis.set(SCANNED, "1", ex=ttl_s)
+
+    def in_queue(self) -> set[str]:
+        """The jobs that a message in the queue names; a message's id is its job's."""
+        with self._errors():
+            messages = self._redis.lrange(QUEUE, 0, -1)
+        return {json.loads(message)["headers"]["id"] for message in messages}
+
+    @contextlib.contextmanager
+    def alone(self, what: str, ttl_s: int) -> Iterator[bool]:
+        """Whether nobody else does the same inside this block."""
+        token = uuid.uuid4().hex
+        name = f"{PREFIX}lock:{what}"
+        with self._errors():
+            mine = bool(self._redis.set(name, token, nx=True, ex=ttl_s))
+        try:
+            yield mine
+        finally:
+            if mine:
+                with contextlib.suppress(QueueUnavailable), self._errors():
+                    self._release(keys=[name], args=[token])
+
+    # Idempotency keys
+
+    def remember(self, key: str, value: str, job_id: str) -> str | None:
+        """Keep a value for a day unless the key has one; that one is returned."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            mine, held = pipe.set(_kept(key), value, nx=True, ex=DAY_S).get(_kept(key)).execute()
+            if mine:
+                self._redis.set(_key_of(job_id), _kept(key), ex=DAY_S)
+        return None if mine else _text(held)
+
+    def replace(self, key: str, old: str, new: str, job_id: str) -> bool:
+        """Change a key's value if it still is `old`."""
+        with self._errors():
+            done = bool(self._swap(keys=[_kept(key)], args=[old, new, DAY_S]))
+            if done:
+                self._redis.set(_key_of(job_id), _kept(key), ex=DAY_S)
+        return done
+
+
+def _claim(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:claim"
+
+
+def _cancelled(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:cancelled"
+
+
+def _progress(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:progress"
+
+
+def _bell(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:bell"
+
+
+def _key_of(job_id: str) -> str:
+    return f"{PREFIX}{job_id}:key"
+
+
+def _kept(key: str) -> str:
+    return f"{PREFIX}key:{key}"
+
+
+def _text(answer: bytes | str) -> str:
+    """A client may decode its answers or not."""
+    return answer.decode() if isinstance(answer, bytes) else answer
