@@ -12,31 +12,26 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?= torch==2.13.0
 ARGS ?=
-PACKAGES := shared services/inference-api services/worker services/ui services/trainer
 SERVED := shared services/inference-api services/worker services/ui
 
 DEV := .venv-dev
 LOCAL := .venv-local
 TRAIN := .venv-train
+UV := .venv-lock/bin/uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-# $(call environment,FOLDER,LOCK,FIRST): the libraries, from nothing, exactly as locked; FIRST is installed before.
+# $(call environment,LOCK,PACKAGES,FIRST): from nothing: FIRST, the libraries exactly as locked, our packages in place.
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "metseg needs Python 3.11; set PYTHON=/path/to/python3.11")'
-	@echo "setting up $(1) from $(2), once"
-	rm -rf $(1)
-	$(PYTHON) -m venv $(1)
-	$(if $(3),$(1)/bin/pip install --quiet $(3))
-	$(1)/bin/pip install --quiet --no-deps --require-hashes -r $(2)
-	touch $@
-endef
-
-# $(call packages,FOLDER,PACKAGES): our own packages, in place.
-define packages
-	$(1)/bin/pip install --quiet --no-deps --no-build-isolation $(addprefix -e ./,$(2))
-	touch $@
+	@echo "setting up $(@D) from $(1), once"
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D)
+	@$(if $(3),$(@D)/bin/pip install --quiet $(3))
+	@$(@D)/bin/pip install --quiet --no-deps --require-hashes -r $(1)
+	@printf '%s\n' $(abspath $(2)) >$(@D)/lib/python3.11/site-packages/metseg.pth
+	@touch $@
 endef
 
 .PHONY: help
@@ -59,8 +54,9 @@ local: $(LOCAL)/.ready ## the same without Docker, until Ctrl-C (METSEG_API_PORT
 	@exec $(LOCAL)/bin/python infra/local/run.py
 
 .PHONY: train
-train: $(TRAIN)/.ready ## train, compare and promote without Docker: make train ARGS="run --preset quick --data ./data"
-	@METSEG_STORE_DIRECTORY="$${METSEG_STORE_DIRECTORY-var/store}" exec $(TRAIN)/bin/metseg-trainer $(ARGS)
+train: $(TRAIN)/.ready ## the trainer without Docker, into the store of `make local`: make train ARGS="run --preset quick"
+	@test -n "$${METSEG_S3_ENDPOINT-}" || export METSEG_STORE_DIRECTORY="$${METSEG_STORE_DIRECTORY-var/store}"; \
+		exec $(TRAIN)/bin/python -m metseg_trainer $(ARGS)
 
 # --- check -------------------------------------------------------------------------------------------------------
 
@@ -95,14 +91,26 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser
 
 # --- keep --------------------------------------------------------------------------------------------------------
 
-UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--custom-compile-command "make lock" --excludes requirements/excludes.txt $(UPGRADE)
+# For Python 3.11 on Linux; the hashes are those of every platform's files. Our own packages and torch stay out.
+UV_COMPILE = $(UV) pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" --excludes requirements/excludes.txt \
+	$(foreach name,metseg metseg-api metseg-worker metseg-ui metseg-trainer,--no-emit-package $(name)) $(UPGRADE)
+# $(call lock,SERVICE,FILE,MORE): what one service needs, in the versions that are tested.
+define lock
+	printf '%s\n' ./shared './services/$(1)' | $(UV_COMPILE) -c requirements/dev.lock - $(3) -o services/$(2)
+
+endef
 
 .PHONY: lock
 lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes newer releases
-	test -x $(DEV)/bin/uv || { $(PYTHON) -m venv $(DEV) && $(DEV)/bin/pip install --quiet uv; }
-	$(UV_COMPILE) --all-extras $(addsuffix /pyproject.toml,$(PACKAGES)) requirements/local.in requirements/dev.in -o requirements/dev.lock
-	$(UV_COMPILE) -c requirements/dev.lock --all-extras $(addsuffix /pyproject.toml,$(SERVED)) requirements/local.in -o requirements/local.lock
+	test -x $(UV) || { $(PYTHON) -m venv .venv-lock && $(UV:uv=pip) install --quiet uv; }
+	$(UV_COMPILE) requirements/dev.in -o requirements/dev.lock
+	$(UV_COMPILE) -c requirements/dev.lock requirements/local.in -o requirements/local.lock
+	$(call lock,inference-api,inference-api/requirements.lock)
+	$(call lock,worker,worker/requirements.lock)
+	$(call lock,worker,worker/requirements-gpu.lock,services/worker/requirements-gpu.in --excludes <(echo onnxruntime))
+	$(call lock,ui,ui/requirements.lock)
+	$(call lock,trainer,trainer/requirements.lock)
 
 .PHONY: clean
 clean: ## remove caches and build products
@@ -113,17 +121,11 @@ clean: ## remove caches and build products
 distclean: clean ## remove the environments too; var/ (what `make local` stored) stays
 	rm -rf .venv-*
 
-$(DEV)/.locked: requirements/dev.lock
-	$(call environment,$(DEV),$<,$(TORCH))
-$(DEV)/.ready: $(DEV)/.locked $(addsuffix /pyproject.toml,$(PACKAGES))
-	$(call packages,$(DEV),$(PACKAGES))
+$(DEV)/.ready: requirements/dev.lock
+	$(call environment,$<,$(SERVED) services/trainer,$(TORCH))
 
-$(LOCAL)/.locked: requirements/local.lock
-	$(call environment,$(LOCAL),$<)
-$(LOCAL)/.ready: $(LOCAL)/.locked $(addsuffix /pyproject.toml,$(SERVED))
-	$(call packages,$(LOCAL),$(SERVED))
+$(LOCAL)/.ready: requirements/local.lock
+	$(call environment,$<,$(SERVED))
 
-$(TRAIN)/.locked: services/trainer/requirements.lock
-	$(call environment,$(TRAIN),$<,$(TORCH))
-$(TRAIN)/.ready: $(TRAIN)/.locked shared/pyproject.toml services/trainer/pyproject.toml
-	$(call packages,$(TRAIN),shared services/trainer)
+$(TRAIN)/.ready: services/trainer/requirements.lock
+	$(call environment,$<,shared services/trainer,$(TORCH))

@@ -1,0 +1,57 @@
+"""A deployment with Docker Compose of its own name and ports, beside any that runs."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from tests.servers import free_ports
+
+ROOT = Path(__file__).parents[2]
+
+
+class Deployment:
+    """The compose file of this repository, as a stranger would run it: no .env, no data."""
+
+    def __init__(self, data: Path) -> None:
+        api, ui = free_ports(2)
+        self.name = f"metseg-e2e-{os.getpid()}"
+        self.api_url = f"http://127.0.0.1:{api}"
+        self.ui_url = f"http://127.0.0.1:{ui}"
+        self.ready_s = float("inf")
+        ours = {"METSEG_API_PORT": str(api), "METSEG_UI_PORT": str(ui), "DATA_DIR": str(data)}
+        foreign = ("METSEG_", "COMPOSE_", "MINIO_")
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | ours
+
+    def compose(self, *arguments: str, timeout_s: float = 600) -> str:
+        """Run `docker compose` and give what it printed; its progress goes to our own output."""
+        command = ["docker", "compose", "--project-name", self.name, "--env-file", os.devnull, *arguments]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, text=True, check=True, timeout=timeout_s
+        )
+        return done.stdout
+
+    def build(self) -> None:
+        """Build every image, the trainer's too."""
+        self.compose("--profile", "train", "build", timeout_s=1200)
+
+    def up(self) -> None:
+        """Start it; returns when every service is healthy."""
+        began = time.monotonic()
+        self.compose("up", "--detach", "--wait", "--wait-timeout", "120", timeout_s=180)
+        self.ready_s = time.monotonic() - began
+
+    def down(self) -> None:
+        """Remove its containers, volumes, networks and images."""
+        self.compose("--profile", "train", "down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10")
+
+    def container(self, service: str) -> str:
+        """The id of a running service's container."""
+        return self.compose("ps", "--quiet", service).strip()
+
+    def restarts(self, service: str) -> tuple[str, str]:
+        """Which container runs a service, and since when and how often it was restarted."""
+        form = "{{.State.StartedAt}} {{.RestartCount}} {{.State.Running}}"
+        container = self.container(service)
+        command = ["docker", "inspect", "--format", form, container]
+        return container, subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()

@@ -1,0 +1,218 @@
+"""The deployment as a program meets it: REST alone, then the trainer beside it."""
+
+import gzip
+import io
+import time
+import zipfile
+from collections.abc import Callable
+
+import httpx
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from PIL import Image
+from tests.e2e.deployment import ROOT, Deployment
+
+from metseg import formats, phantom, segment
+from metseg.client import Client, RemoteProblem
+from metseg.contracts import Job, JobStatus, ModelCard
+from metseg.predictor import OnnxPredictor
+from metseg.settings import Limits
+
+Bools = npt.NDArray[np.bool_]
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def study() -> phantom.Phantom:
+    return phantom.head(7, slices=30, lesions=4)
+
+
+@pytest.fixture(scope="session")
+def slices(study: phantom.Phantom) -> dict[str, bytes]:
+    return {f"head_{number}.png": png(pixels) for number, pixels in enumerate(study.volume.pixels, start=1)}
+
+
+@pytest.fixture(scope="session")
+def whole(slices: dict[str, bytes]) -> list[tuple[str, bytes]]:
+    return [("head.zip", archive(slices))]
+
+
+@pytest.fixture(scope="session")
+def lone(study: phantom.Phantom) -> list[tuple[str, bytes]]:
+    largest = int(study.mask.sum(axis=(1, 2)).argmax())
+    return [("slice.png", png(study.volume.pixels[largest]))]
+
+
+def finished(client: Client, files: list[tuple[str, bytes]], threshold: float | None = None) -> Job:
+    job = client.submit(files, threshold=threshold)
+    return client.job(job.id, wait_s=60)
+
+
+def seconds(call: Callable[[], Job]) -> float:
+    began = time.monotonic()
+    job = call()
+    assert job.status is JobStatus.SUCCEEDED, job.problem
+    return time.monotonic() - began
+
+
+def mask_of(client: Client, job: Job) -> Bools:
+    """The mask over REST, (slice, row, column)."""
+    with zipfile.ZipFile(io.BytesIO(client.mask(job.id, "zip"))) as packed:
+        images = {name: np.asarray(Image.open(io.BytesIO(packed.read(name)))) for name in packed.namelist()}
+    assert all(set(np.unique(image)) <= {0, 255} for image in images.values())
+    if len(images) == 1:
+        return np.stack(list(images.values())) > 0
+    return np.stack([images[f"head_{number}_mask.png"] for number in range(1, len(images) + 1)]) > 0
+
+
+def test_it_is_ready_within_a_minute_and_segments_at_once(deployment: Deployment, client: Client) -> None:
+    assert deployment.ready_s < 60
+    assert httpx.get(f"{deployment.api_url}/readyz").status_code == 200
+    champion = client.models().champion
+    assert champion is not None, "the starter model serves from the first boot"
+    assert champion.version == starter().version
+
+
+def test_a_lone_slice_is_answered_within_two_seconds(client: Client, lone: list[tuple[str, bytes]]) -> None:
+    finished(client, lone)
+    best = min(seconds(lambda: finished(client, lone)) for _ in range(3))
+    print(f"single slice: {best:.2f} s")
+    assert best < 2
+
+
+def test_a_whole_patient_is_answered_within_fifteen_seconds(client: Client, whole: list[tuple[str, bytes]]) -> None:
+    took = seconds(lambda: finished(client, whole))
+    print(f"30 slices: {took:.2f} s")
+    assert took < 15
+
+
+def test_the_mask_is_to_the_pixel_what_the_pipeline_computes(client: Client, whole: list[tuple[str, bytes]]) -> None:
+    card = starter()
+    predictor = OnnxPredictor(card, (ROOT / "infra/starter-model/model.onnx").read_bytes(), threads=2)
+    upload = formats.Upload(whole[0][0], io.BytesIO(whole[0][1]), None)
+    expected = segment.segment(formats.read([upload], Limits()), predictor)
+    job = finished(client, whole)
+    assert job.model_version == card.version
+    np.testing.assert_array_equal(mask_of(client, job), expected.mask)
+    assert client.result(job.id).lesions == expected.lesions
+
+
+def test_every_artefact_tells_the_same_story(client: Client, whole: list[tuple[str, bytes]]) -> None:
+    job = finished(client, whole, threshold=0.3)
+    result, mask = client.result(job.id), mask_of(client, job)
+    assert result.shape == mask.shape == (30, 256, 256)
+    assert result.threshold == 0.3
+    assert sum(lesion.voxels for lesion in result.lesions) <= mask.sum()
+    assert [figures.area_px for figures in result.slices] == mask.sum(axis=(1, 2)).tolist()
+    nifti = np.asarray(nibabel.Nifti1Image.from_bytes(unpacked(client.mask(job.id, "nifti"))).dataobj)
+    assert int(nifti.astype(bool).sum()) == int(mask.sum())
+    probability = nibabel.Nifti1Image.from_bytes(unpacked(client.probability(job.id))).get_fdata()
+    assert 0 <= probability.min() <= probability.max() <= 1
+    pages = tifffile.imread(io.BytesIO(client.mask(job.id, "tiff")))
+    np.testing.assert_array_equal(pages > 0, mask)
+    overlay = Image.open(io.BytesIO(client.overlay(job.id, 15)))
+    assert overlay.size == (256, 256)
+
+
+def unpacked(content: bytes) -> bytes:
+    return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+
+
+def not_finite() -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.full((64, 64), np.nan, np.float32))
+    return buffer.getvalue()
+
+
+BAD = {
+    "empty-upload": [("slice.png", b"")],
+    "unsupported-format": [("slice.png", b"this is a letter, not a picture\n" * 40)],
+    "unreadable-image": [("slice.png", png(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64))[:-200])],
+    "unusable-image": [("slice.png", png(np.full((64, 64), 9, np.uint8)))],
+    "bad-archive": [("slices.zip", archive({"../../slice.png": b"x"}))],
+    "archive-bomb": [("slices.zip", archive({"slice.png": bytes(64 * 2**20)}))],
+    "mixed-sizes": [
+        ("a_1.png", png(np.arange(4096, dtype=np.uint8).reshape(64, 64))),
+        ("a_2.png", png(np.arange(2048, dtype=np.uint8).reshape(32, 64))),
+    ],
+}
+
+
+@pytest.mark.parametrize("problem", BAD)
+def test_bad_input_is_told_apart(client: Client, problem: str) -> None:
+    assert refusal(client, BAD[problem]) == f"/problems/{problem}"
+
+
+def test_values_that_are_not_finite_are_refused(client: Client) -> None:
+    assert refusal(client, [("slice.tif", not_finite())]) in {
+        "/problems/unusable-image",
+        "/problems/unsupported-format",
+    }
+
+
+def refusal(client: Client, files: list[tuple[str, bytes]]) -> str:
+    """The type of the problem that an upload meets: at the gateway, or later in the worker."""
+    try:
+        job = finished(client, files)
+    except RemoteProblem as refused:
+        return refused.type
+    assert job.status is JobStatus.FAILED
+    assert job.problem is not None
+    return job.problem.type
+
+
+def test_the_worker_outlives_all_bad_input(
+    deployment: Deployment, client: Client, lone: list[tuple[str, bytes]]
+) -> None:
+    before = deployment.restarts("worker")
+    for files in BAD.values():
+        refusal(client, files)
+    assert seconds(lambda: finished(client, lone)) < 10
+    assert deployment.restarts("worker") == before
+
+
+def test_the_trainer_puts_a_new_model_into_service_without_a_restart(
+    deployment: Deployment, client: Client, whole: list[tuple[str, bytes]]
+) -> None:
+    before = client.models()
+    worker = deployment.restarts("worker")
+    deployment.compose("run", "--rm", "-T", "trainer", "run", "--preset", "smoke", "--promote", "always", timeout_s=900)
+    after = client.models()
+    assert len(after.models) == len(before.models) + 1
+    assert after.champion is not None
+    assert after.champion.version not in {card.version for card in before.models}
+    card = client.model(after.champion.version)
+    assert len(card.figures) == 2, "both networks were compared on the same patients"
+    job = finished(client, whole)
+    assert job.status is JobStatus.SUCCEEDED, job.problem
+    assert job.model_version == after.champion.version
+    assert deployment.restarts("worker") == worker
+
+
+def test_a_deleted_job_is_gone(client: Client, lone: list[tuple[str, bytes]]) -> None:
+    job = finished(client, lone)
+    client.delete(job.id)
+    with pytest.raises(RemoteProblem) as gone:
+        client.result(job.id)
+    assert gone.value.status == 404
+
+
+def starter() -> ModelCard:
+    """The card of the model that the deployment brings along."""
+    return ModelCard.model_validate_json((ROOT / "infra/starter-model/card.json").read_bytes())
