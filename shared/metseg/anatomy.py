@@ -345,7 +345,7 @@ def _vessels(
         _pipe(folded, (1.2, -22, -16), (1.2, -50, 8), 1.0),
     )
     fluid = (tissue == Tissue.CSF) | (tissue == Tissue.DURA)
-    course = np.abs(grid.noise(rng, 9)) < 0.22
+    course = np.abs(grid.noise(rng, 9)) < 0.17
     veins = fluid & course & (case_mm > 0) & (np.abs(grid.noise(rng, 15)) < 0.8)
     ventricle = (folded.x < 34) & (np.abs(folded.y - 10) < 50) & (grid.z < 26) & (case_mm > 12)
     tissue[veins & ~ventricle] = Tissue.VESSEL

@@ -134,11 +134,13 @@ def head(
     grid, scale = _pose(rng, slices, size_px, spacing_mm)
     anatomy = draw(rng, grid)
     signal = _contrasts(rng)[anatomy.tissue]
-    mask = np.zeros(anatomy.brain.shape, bool)
+    mask, free = np.zeros(anatomy.brain.shape, bool), anatomy.brain.copy()
     placed: list[PlacedLesion] = []
     for diameter_mm in _diameters(rng, _count(rng) if lesions is None else lesions, scale):
-        placed.append(_place(rng, anatomy, placed, diameter_mm, spacing_mm))
-        mask |= _paint(rng, signal, anatomy, placed[-1], spacing_mm)
+        placed.append(_place(rng, anatomy, free, others=placed, diameter_mm=diameter_mm, spacing_mm=spacing_mm))
+        box, covered = _paint(rng, signal, anatomy, free=free, lesion=placed[-1], spacing_mm=spacing_mm)
+        mask[box] |= covered
+        free[box] &= ~ndimage.binary_dilation(covered, np.ones((3, 3, 3)))
     names = tuple(f"slice_{index:03d}" for index in range(slices))
     affine = _affine(spacing_mm, (slices, size_px, size_px))
     volume = Volume(_image(rng, signal, grid), names, spacing_mm, affine, source="phantom")
@@ -184,27 +186,36 @@ def _diameters(rng: np.random.Generator, count: int, scale: float) -> list[float
 def _place(
     rng: np.random.Generator,
     anatomy: Anatomy,
+    free: Mask,
+    *,
     others: Sequence[PlacedLesion],
     diameter_mm: float,
     spacing_mm: Spacing,
 ) -> PlacedLesion:
     """Find a place at the border of grey and white matter, apart from other lesions; shrinks where it is tight."""
+    region = rng.choice(3, p=[0.80, 0.15, 0.05])
+    border = free & (anatomy.cortex_mm > 3) & (anatomy.cortex_mm < 8)
+    places = [np.argwhere(where) for where in (border & (anatomy.region == region), border, free)]
+    if not len(places[-1]):
+        raise ValueError("the brain has no room for so many lesions; ask for fewer, or for a larger head")
     oedema_mm = min(1.0 + diameter_mm * rng.uniform(0.25, 0.9), 12.0)
-    ring = bool(diameter_mm >= RING_FROM_MM and rng.random() < 0.7)
-    here = anatomy.region == rng.choice(3, p=[0.80, 0.15, 0.05])
-    border = anatomy.brain & (anatomy.cortex_mm > 3) & (anatomy.cortex_mm < 8)
-    while diameter_mm >= DIAMETER_MM[0]:
-        lesion = PlacedLesion((0, 0, 0), diameter_mm, oedema_mm, ring)
-        for candidates in (border & here, border, anatomy.brain):
-            voxels = np.argwhere(candidates)
+    lesion = PlacedLesion((0, 0, 0), diameter_mm, oedema_mm, bool(diameter_mm > RING_FROM_MM and rng.random() < 0.7))
+    while lesion.diameter_mm > DIAMETER_MM[0]:
+        for place in places:
+            roomy = place
             for other in others:
-                apart = np.linalg.norm((voxels - other.centre) * spacing_mm, axis=1)
-                voxels = voxels[apart > _reach(lesion) + _reach(other) + 1.5 * np.linalg.norm(spacing_mm)]
-            if len(voxels):
-                centre: Voxel = tuple(voxels[rng.integers(len(voxels))].tolist())
-                return replace(lesion, centre=centre)
-        diameter_mm, oedema_mm = diameter_mm * 0.7, oedema_mm * 0.7
-    raise ValueError("the brain has no room for so many lesions; ask for fewer, or for a larger head")
+                apart = np.linalg.norm((roomy - other.centre) * spacing_mm, axis=1)
+                roomy = roomy[apart > _reach(lesion) + _reach(other)]
+            if len(roomy):
+                return replace(lesion, centre=_one(rng, roomy))
+        smaller_mm = max(0.7 * lesion.diameter_mm, DIAMETER_MM[0])
+        lesion = PlacedLesion((0, 0, 0), smaller_mm, 0.7 * lesion.oedema_mm, lesion.ring and smaller_mm > RING_FROM_MM)
+    return replace(lesion, centre=_one(rng, places[-1]))
+
+
+def _one(rng: np.random.Generator, voxels: npt.NDArray[np.int64]) -> Voxel:
+    slice_, row, column = voxels[rng.integers(len(voxels))].tolist()
+    return slice_, row, column
 
 
 def _reach(lesion: PlacedLesion) -> float:
@@ -213,17 +224,23 @@ def _reach(lesion: PlacedLesion) -> float:
 
 
 def _paint(
-    rng: np.random.Generator, signal: Floats, anatomy: Anatomy, lesion: PlacedLesion, spacing_mm: Spacing
-) -> Mask:
-    """Draw a lesion with its oedema into `signal`; returns what it covers."""
-    margins = [int(_reach(lesion) / side) + 1 for side in spacing_mm]
+    rng: np.random.Generator,
+    signal: Floats,
+    anatomy: Anatomy,
+    *,
+    free: Mask,
+    lesion: PlacedLesion,
+    spacing_mm: Spacing,
+) -> tuple[tuple[slice, ...], Mask]:
+    """Draw a lesion with its oedema into `signal`; returns a box and what the lesion covers of it."""
+    margins = [int(_reach(lesion) / side) + 2 for side in spacing_mm]
     box = tuple(slice(max(0, at - by), at + by + 1) for at, by in zip(lesion.centre, margins, strict=True))
     sides = [np.arange(side.start, min(side.stop, size)) for side, size in zip(box, signal.shape[:3], strict=True)]
     away = [(side - at) * mm for side, at, mm in zip(sides, lesion.centre, spacing_mm, strict=True)]
     offset = np.stack(np.meshgrid(*away, indexing="ij"), axis=-1)
     distance = np.linalg.norm(offset, axis=-1)
     edge = lesion.diameter_mm / 2 * (1 + LUMPS * _lumps(rng, offset / lesion.diameter_mm))
-    brain = anatomy.brain[box] & (anatomy.region[box] == anatomy.region[lesion.centre])
+    brain = free[box] & (anatomy.region[box] == anatomy.region[lesion.centre])
     tumour = brain & (distance < edge)
     spread = lesion.oedema_mm * (0.6 + 0.4 * _lumps(rng, 1.5 * offset / _reach(lesion)))
     spread = np.where(np.isin(anatomy.tissue[box], WET), spread, 0.4 * spread)
@@ -238,9 +255,7 @@ def _paint(
     if lesion.ring:
         near[tumour & covered & (distance < edge * rng.uniform(0.55, 0.75))] = CORE
     signal[box] = near
-    mask = np.zeros(anatomy.brain.shape, bool)
-    mask[box] = covered
-    return mask
+    return box, covered
 
 
 def _lumps(rng: np.random.Generator, offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,0 +1,170 @@
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.models import tiny_card
+
+from metseg import phantom, report
+from metseg.formats import read_mask, read_probability
+from metseg.lesions import measure
+from metseg.segment import Segmentation
+from metseg.volume import Volume
+
+
+def volume_of(pixels, **known):
+    return Volume(pixels, tuple(f"s{index}" for index in range(len(pixels))), **known)
+
+
+def opened(png):
+    with Image.open(BytesIO(png)) as image:
+        return np.asarray(image)
+
+
+def segmentation_of(head, *warnings):
+    probability = head.mask * np.float32(0.9)
+    found = measure(head.mask, head.volume.spacing_mm, probability)
+    return Segmentation(probability, head.mask, 0.4, found, warnings)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return phantom.head(3, slices=5, size_px=64, lesions=2)
+
+
+@pytest.fixture
+def ramp():
+    """A disc of rising brightness in air, in three channels of different scale."""
+    rows, columns = np.mgrid[-32:32, -32:32]
+    disc = np.where(np.hypot(rows, columns) < 24, 100 + columns, 0)
+    return np.stack([disc, 2 * disc, disc / 10], axis=-1)[None].astype(np.float32)
+
+
+def test_a_display_uses_the_whole_range_of_every_channel(ramp):
+    shown = report.display(volume_of(ramp))
+    assert (shown.dtype, shown.shape) == (np.uint8, ramp.shape)
+    assert shown[0, 0, 0].tolist() == [0, 0, 0]
+    assert shown.max(axis=(0, 1, 2)).tolist() == [255, 255, 255]
+    assert np.ptp(shown.astype(int), axis=3).max() <= 1  # the scale of a channel is gone
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_display_looks_the_same_whatever_the_type(ramp, dtype):
+    whole = np.rint(ramp).astype(dtype)
+    shown = report.display(volume_of(whole))
+    assert np.array_equal(shown, report.display(volume_of(whole.astype(np.float32))))
+
+
+def test_a_display_does_not_follow_one_hot_pixel(ramp):
+    hot = ramp.copy()
+    hot[0, 0, 0] = 30_000
+    calm, shown = report.display(volume_of(ramp)), report.display(volume_of(hot))
+    assert np.abs(calm.astype(int) - shown)[0, 1:].max() <= 3
+
+
+def test_all_slices_share_one_window(ramp):
+    shown = report.display(volume_of(np.concatenate([ramp, ramp / 2])))
+    assert shown[1].max() == pytest.approx(shown[0].max() / 2, abs=3)
+
+
+def test_values_below_zero_are_shown(ramp):
+    assert np.array_equal(report.display(volume_of(ramp - 1000)), report.display(volume_of(ramp)))
+
+
+def test_an_empty_channel_is_black(ramp):
+    ramp[..., 2] = 7
+    assert not report.display(volume_of(ramp))[..., 2].any()
+
+
+def test_an_overlay_fills_lesions_as_opaquely_as_asked():
+    pixels = np.full((4, 5, 3), 100, np.uint8)
+    mask = np.zeros((4, 5), bool)
+    mask[1, 2] = True
+    for opacity in (0.0, 0.5, 1.0):
+        drawn = report.overlay(pixels, mask, opacity=opacity)
+        assert drawn.dtype == np.uint8
+        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(report.MARK), abs=0.5)
+        assert (drawn[~mask] == 100).all()
+
+
+def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
+    mask = np.zeros((6, 6), bool)
+    mask[2, 2] = mask[5, 5] = True
+    drawn = report.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
+    marked = (drawn == report.MARK).all(axis=2)
+    assert np.argwhere(marked).tolist() == [[1, 2], [2, 1], [2, 3], [3, 2], [4, 5], [5, 4]]
+    assert not drawn[~marked].any()
+
+
+def test_an_overlay_shows_the_channel_asked_for_or_the_mean():
+    pixels = np.tile(np.array([10, 40, 100], np.uint8), (3, 3, 1))
+    nothing = np.zeros((3, 3), bool)
+    shown = [report.overlay(pixels, nothing, channel)[0, 0].tolist() for channel in (0, 1, 2, None)]
+    assert shown == [[10] * 3, [40] * 3, [100] * 3, [50] * 3]
+    assert report.overlay(pixels, nothing)[0, 0].tolist() == [40] * 3
+
+
+def test_a_mask_of_another_size_is_a_bug_of_the_caller():
+    with pytest.raises(ValueError, match="shaped as the slice"):
+        report.overlay(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 4), bool))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((7, 9), np.uint8), ((7, 9), np.uint16), ((7, 9, 3), np.uint8)])
+def test_a_png_keeps_every_pixel_and_is_the_same_each_time(shape, dtype):
+    image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    assert np.array_equal(opened(report.encode_png(image)), image)
+    assert report.encode_png(image) == report.encode_png(image.copy())
+
+
+def test_a_result_tells_what_was_found_by_which_model(head):
+    card = tiny_card(b"model")
+    result = report.build("job", head.volume, segmentation_of(head), card, {"read": 0.5})
+    assert (result.job_id, result.model_version, result.network) == ("job", card.version, card.network)
+    assert (result.threshold, result.durations_s) == (0.4, {"read": 0.5})
+    assert (result.shape, result.spacing_mm) == ((5, 64, 64), head.volume.spacing_mm)
+    assert [lesion.number for lesion in result.lesions] == [1, 2]
+    assert [one.name for one in result.slices] == list(head.volume.names)
+    assert [one.area_px for one in result.slices] == head.mask.sum(axis=(1, 2)).tolist()
+    assert result.warnings == []
+    assert "Research use only" in result.disclaimer
+    assert type(result).model_validate_json(result.model_dump_json()) == result
+
+
+def test_a_result_repeats_no_warning(head):
+    volume = replace(head.volume, warnings=("grey", "small"))
+    result = report.build("job", volume, segmentation_of(head, "grey", "old model"), tiny_card(b"model"), {})
+    assert result.warnings == ["grey", "small", "old model"]
+
+
+def test_a_result_without_spacing_says_that_its_sizes_are_pixels(head):
+    unplaced = replace(head, volume=replace(head.volume, spacing_mm=None, affine=None))
+    result = report.build("job", unplaced.volume, segmentation_of(unplaced), tiny_card(b"model"), {})
+    assert result.warnings == [report.NO_SPACING]
+    assert result.lesions[0].long_diameter_mm is None
+
+
+def test_artefacts_hold_the_maps_and_two_pictures_a_slice(head):
+    kept = report.artefacts(head.volume, segmentation_of(head))
+    numbers = [f"{index:04d}.png" for index in range(5)]
+    assert sorted(kept) == sorted(
+        ["mask.nii.gz", "probability.nii.gz"]
+        + [f"{folder}/{number}" for folder in ("slices", "overlays") for number in numbers]
+    )
+    assert np.array_equal(read_mask(kept["mask.nii.gz"]), head.mask)
+    assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
+
+
+def test_pictures_show_flair_and_lesions_are_outlined(head):
+    kept = report.artefacts(head.volume, segmentation_of(head))
+    index = int(head.mask.sum(axis=(1, 2)).argmax())
+    plain, marked = opened(kept[f"slices/{index:04d}.png"]), opened(kept[f"overlays/{index:04d}.png"])
+    assert np.array_equal(plain, report.display(head.volume)[index, ..., 1])
+    outlined = (marked == report.MARK).all(axis=2)
+    assert outlined.any()
+    assert not (outlined & head.mask[index]).any()
+    assert np.array_equal(marked[~outlined], np.repeat(plain[..., None], 3, axis=2)[~outlined])
+
+
+def test_equal_studies_have_equal_artefacts(head):
+    assert report.artefacts(head.volume, segmentation_of(head)) == report.artefacts(head.volume, segmentation_of(head))
