@@ -1,20 +1,4 @@
-"""Phantoms: procedural heads with known lesions, for tests, examples in the page and training without data.
-
-A head is drawn tissue by tissue (`metseg.anatomy`), receives metastases, and is then imaged as a scanner would:
-contrast of each sequence, blur, coil shading, Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995), and a
-brightness of its own. No person's scan went into it.
-
-The lesions follow what is known of brain metastases:
-
-- One in 49% of heads, two in 21%, three in 13%, four in 6%, more in 11%; in cerebrum, cerebellum and brain stem
-  as 80 to 15 to 5 (Delattre et al., Arch Neurol 1988;45:741-4).
-- At the border of grey and white matter, where arteries narrow (Hwang et al., Cancer 1996;77:1551-5).
-- 2 to 30 mm across and mostly small; large ones die from within and enhance as a ring.
-- In oedema that spreads through white matter and spares cortex and fluid.
-
-The mask is the whole abnormality that FLAIR shows, lesion and oedema, as in the public LGG data (Buda et al.,
-Comput Biol Med 2019).
-"""
+"""Scan: a head, what metastasises in it, and what a scanner makes of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.anatomy import HEIGHT_MM, MIDDLE_MM, Anatomy, Grid, Tissue, draw
+from metseg.phantom.anatomy import HEIGHT_MM, MIDDLE_MM, Anatomy, Tissue, draw
+from metseg.phantom.shapes import Floats, Grid
 from metseg.volume import CHANNELS, Volume
 
-__all__ = ["Phantom", "PlacedLesion", "head"]
+__all__ = ["SIGNAL", "Phantom", "PlacedLesion", "head"]
 
-Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Voxel = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -244,7 +228,7 @@ def _paint(
     tumour = brain & (distance < edge)
     spread = lesion.oedema_mm * (0.6 + 0.4 * _lumps(rng, 1.5 * offset / _reach(lesion)))
     spread = np.where(np.isin(anatomy.tissue[box], WET), spread, 0.4 * spread)
-    wet = brain & (anatomy.tissue[box] != Tissue.CSF) & (distance < edge + spread)
+    wet = brain & (distance < edge + spread)
     middle = np.unravel_index(distance.argmin(), distance.shape)
     labels, _ = ndimage.label(tumour | wet, np.ones((3, 3, 3)))
     covered = labels == labels[middle]

@@ -12,19 +12,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Anatomy", "Grid", "Tissue", "draw"]
+from metseg.phantom.shapes import Floats, Grid, ellipsoid, pipe
 
-Floats = npt.NDArray[np.float32]
+__all__ = ["Anatomy", "Tissue", "draw"]
+
 Mask = npt.NDArray[np.bool_]
-Point = tuple[float, float, float]
 
 HEIGHT_MM = 120.0
 """What a scan covers of the head, from the orbits to the vertex."""
 MIDDLE_MM = 14.0
 """The height of the scan's middle above the thalami."""
-FAR = -99.0
-MARGIN_MM = 12.0
-"""How far from a shape its distance is computed."""
 
 
 class Tissue(IntEnum):
@@ -51,29 +48,6 @@ class Tissue(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the voxels of a scan lie in the head, in millimetres: x, y and z, each (slice, row, column)."""
-
-    x: Floats
-    y: Floats
-    z: Floats
-    pixel_mm: float
-
-    def noise(self, rng: np.random.Generator, wavelength_mm: float) -> Floats:
-        """Smooth noise of deviation 1: cubic B-splines with random weights, `wavelength_mm` apart."""
-        spans = [float(np.ptp(axis)) / wavelength_mm for axis in (self.z[:, 0, 0], self.y[0, :, 0], self.x[0, 0])]
-        field = rng.standard_normal([int(span) + 5 for span in spans], dtype=np.float32) * np.float32(3)
-        for axis, (count, span) in enumerate(zip(self.z.shape, spans, strict=True)):
-            field = _splines(field, axis, count, span)
-        return field
-
-    def warped(self, rng: np.random.Generator, by_mm: float, wavelength_mm: float) -> "Grid":
-        """The grid, bent smoothly."""
-        x, y, z = (axis + np.float32(by_mm) * self.noise(rng, wavelength_mm) for axis in (self.x, self.y, self.z))
-        return Grid(x, y, z, self.pixel_mm)
-
-
-@dataclass(frozen=True, eq=False)
 class Anatomy:
     """A head.
 
@@ -88,56 +62,6 @@ class Anatomy:
     brain: Mask
     cortex_mm: Floats
     region: npt.NDArray[np.uint8]
-
-
-def _splines(knots: Floats, axis: int, count: int, spans: float) -> Floats:
-    """Cubic B-splines along an axis: `count` samples spread over `spans` of its knots.
-
-    By hand, as a matrix product would start threads that fight over the cores with those who call us.
-    """
-    at = np.linspace(0, spans, count)
-    first = at.astype(int)
-    rest = (at - first).astype(np.float32).reshape([-1 if side == axis else 1 for side in range(3)])
-    weights = (
-        (1 - rest) ** 3 / 6,
-        2 / 3 - rest**2 + rest**3 / 2,
-        2 / 3 - (1 - rest) ** 2 + (1 - rest) ** 3 / 2,
-        rest**3 / 6,
-    )
-    samples: Floats = sum(weight * knots.take(first + knot, axis) for knot, weight in enumerate(weights))
-    return samples
-
-
-def _levels(grid: Grid, *heights: float) -> slice:
-    """The slices near some heights; what lies further away need not be computed."""
-    level = grid.z[:, 0, 0]
-    (inside,) = np.nonzero((level > min(heights) - MARGIN_MM) & (level < max(heights) + MARGIN_MM))
-    return slice(inside[0], inside[-1] + 1) if inside.size else slice(0, 0)
-
-
-def _ellipsoid(grid: Grid, centre: Point, radii: Point) -> Floats:
-    """Signed distance, to first order, to an ellipsoid; `FAR` beyond its slices."""
-    distance = np.full(grid.x.shape, FAR, np.float32)
-    levels = _levels(grid, centre[2] - radii[2], centre[2] + radii[2])
-    x, y, z = grid.x[levels] - centre[0], grid.y[levels] - centre[1], grid.z[levels] - centre[2]
-    a, b, c = (np.float32(radius**-2) for radius in radii)
-    squares = x * x * a + y * y * b + z * z * c
-    slope = np.sqrt(x * x * a * a + y * y * b * b + z * z * c * c) + np.float32(1e-4)
-    distance[levels] = (1 - squares) / (2 * slope)
-    return distance
-
-
-def _pipe(grid: Grid, start: Point, end: Point, radius: float) -> Floats:
-    """Signed distance to a pipe with round ends; `FAR` beyond its slices."""
-    distance = np.full(grid.x.shape, FAR, np.float32)
-    levels = _levels(grid, start[2] - radius, start[2] + radius, end[2] - radius, end[2] + radius)
-    away = np.subtract(end, start)
-    x, y, z = grid.x[levels] - start[0], grid.y[levels] - start[1], grid.z[levels] - start[2]
-    a, b, c = (np.float32(part) for part in away / (away @ away))
-    share = np.clip(x * a + y * b + z * c, 0, 1)
-    x, y, z = x - share * np.float32(away[0]), y - share * np.float32(away[1]), z - share * np.float32(away[2])
-    distance[levels] = np.float32(radius) - np.sqrt(x * x + y * y + z * z)
-    return distance
 
 
 def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
@@ -156,7 +80,8 @@ def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
     _deep(rng, tissue, bent)
     _fluid(rng, tissue, bent)
     brain = np.isin(tissue, (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.CEREBELLAR_GREY, Tissue.STEM))
-    brain |= (tissue == Tissue.CSF) & (cortex_mm < 1.2) & (case_mm > 4.5)
+    furrows = np.where(region == 1, (cortex_mm > 0) & (folded.x > 5), (cortex_mm < 1.2) & (folded.x > 2))
+    brain |= (tissue == Tissue.CSF) & furrows & (case_mm > 4.5)
     _vessels(rng, tissue, folded, grid, case_mm)
     return Anatomy(tissue, brain, cortex_mm, region)
 
@@ -164,9 +89,9 @@ def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
 def _shell(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], grid: Grid) -> Floats:
     """Scalp and skull; returns the depth below the skull's inner table."""
     below = Grid(grid.x, grid.y, np.where(grid.z < 0, grid.z * np.float32(0.45), grid.z), grid.pixel_mm)
-    depth = _ellipsoid(below, (0, 2, 0), (76, 95, 81))
+    depth = ellipsoid(below, (0, 2, 0), (76, 95, 81))
     scalp, skull = rng.uniform(4.5, 7.5), rng.uniform(6.0, 8.0)
-    nose = _pipe(grid, (0, -88, -60), (0, -92, -22), 9)
+    nose = pipe(grid, (0, -88, -60), (0, -92, -22), 9)
     tissue[(depth > 0) | (nose > 0)] = Tissue.SKIN
     tissue[(depth > 1.6) | (nose > 2)] = Tissue.FAT
     temple = (np.abs(grid.x) > 45) & (grid.z < 12) & (depth > 0.45 * scalp)
@@ -181,24 +106,24 @@ def _face(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid,
     bands = grid.noise(rng, 7)
     low = (tissue >= Tissue.MUSCLE) & (grid.z < np.clip(4 - (grid.y + 20) / 2, -60, -6))
     tissue[low] = np.where(bands[low] > 0.8, Tissue.FAT, Tissue.MUSCLE)
-    cone = _pipe(folded, (31, -72, -31), (14, -34, -27), 13) - np.clip((folded.y + 72) * np.float32(0.25), 0, 9)
+    cone = pipe(folded, (31, -72, -31), (14, -34, -27), 13) - np.clip((folded.y + 72) * np.float32(0.25), 0, 9)
     tissue[cone > -2] = Tissue.BONE
     tissue[cone > 0] = Tissue.FAT
     for start, end in (((22, -70, -31), (13, -36, -27)), ((41, -68, -31), (17, -36, -27))):
-        tissue[_pipe(folded, start, end, 1.8) > 0] = Tissue.MUSCLE
-    tissue[_pipe(folded, (31, -66, -31), (14, -34, -26), 1.8) > 0] = Tissue.STEM
-    eye = _ellipsoid(folded, (31, -74, -31), (12, 12.5, 12))
+        tissue[pipe(folded, start, end, 1.8) > 0] = Tissue.MUSCLE
+    tissue[pipe(folded, (31, -66, -31), (14, -34, -26), 1.8) > 0] = Tissue.STEM
+    eye = ellipsoid(folded, (31, -74, -31), (12, 12.5, 12))
     tissue[eye > -1] = Tissue.MUSCLE
     tissue[eye > 0] = Tissue.EYE
-    tissue[_ellipsoid(folded, (31, -84, -31), (4.5, 2.2, 4.5)) > 0] = Tissue.LENS
-    nose = _pipe(folded, (0, -78, -48), (0, -30, -30), 13)
+    tissue[ellipsoid(folded, (31, -84, -31), (4.5, 2.2, 4.5)) > 0] = Tissue.LENS
+    nose = pipe(folded, (0, -78, -48), (0, -30, -30), 13)
     tissue[nose > -2] = Tissue.BONE
     tissue[nose > 0] = np.where(np.abs(bands[nose > 0]) < 0.3, Tissue.MUCOSA, Tissue.AIR)
     tissue[(nose > 0) & (folded.x < 1)] = Tissue.MUCOSA
-    frontal = _ellipsoid(folded, (9, -80, -4), (14, 5, 12))
+    frontal = ellipsoid(folded, (9, -80, -4), (14, 5, 12))
     tissue[frontal > -1.5] = Tissue.BONE
     tissue[frontal > 0] = Tissue.AIR
-    mastoid = _ellipsoid(folded, (54, 28, -44), (12, 14, 16))
+    mastoid = ellipsoid(folded, (54, 28, -44), (12, 14, 16))
     tissue[mastoid > -1] = Tissue.BONE
     tissue[(mastoid > 0) & (bands > 0.4)] = Tissue.AIR
 
@@ -209,7 +134,7 @@ def _brain_case(folded: Grid, skull_mm: Floats) -> Floats:
     front = np.interp(height, [-46, -36, -24, -12, -6], [-10, -38, -52, -70, -110]).astype(np.float32)
     tips = np.interp(height, [-30, -14], [34, 0]).astype(np.float32)
     inside = np.minimum(inside, folded.y - front - np.float32(0.008) * (folded.x - tips) ** 2)
-    sella = _pipe(folded, (0, -70, -44), (0, -22, -40), 16)
+    sella = pipe(folded, (0, -70, -44), (0, -22, -40), 16)
     case: Floats = np.minimum(inside, -sella)
     return case
 
@@ -224,8 +149,8 @@ def _brain(
     bent: Grid,
 ) -> tuple[npt.NDArray[np.uint8], Floats]:
     """Grey and white matter of cerebrum, cerebellum and stem; returns the regions and the cortex's depth."""
-    cerebellum = np.minimum(_ellipsoid(folded, (0, 47, -42), (52, 36, 30)), case_mm - np.float32(3))
-    stem = np.minimum(_ellipsoid(folded, (0, 9, -36), (16, 14, 60)), np.float32(-6) - folded.z)
+    cerebellum = np.minimum(ellipsoid(folded, (0, 47, -42), (52, 36, 30)), case_mm - np.float32(3))
+    stem = np.minimum(ellipsoid(folded, (0, 9, -36), (16, 14, 60)), np.float32(-6) - folded.z)
     surface = np.minimum(case_mm - np.float32(rng.uniform(2.0, 3.5)), _fissure(folded))
     cortex = np.minimum(surface, np.minimum(_furrows(rng, folded, grid, surface), _sylvian(bent)))
     width, grey_mm = rng.uniform(0.35, 0.9), rng.uniform(2.7, 3.3)
@@ -242,7 +167,7 @@ def _brain(
 
 def _fissure(folded: Grid) -> Floats:
     """Depth beside the fissure between the hemispheres, which the callosum and what lies below it bridge."""
-    bridge = _ellipsoid(folded, (0, 2, 4), (60, 38, 20))
+    bridge = ellipsoid(folded, (0, 2, 4), (60, 38, 20))
     depth: Floats = folded.x - np.float32(0.9) + np.float32(2) * np.clip(bridge, 0, 16)
     return depth
 
@@ -276,8 +201,8 @@ def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats
 def _sylvian(folded: Grid) -> Floats:
     """Depth beside the Sylvian fissure and the insula."""
     upright = Grid(folded.x, folded.y, np.clip(np.abs(folded.z - 2) - 9, 0, None), folded.pixel_mm)
-    cleft = _pipe(upright, (72, -2, 0), (44, -6, 0), 0.9)
-    insula = _pipe(upright, (40, -22, 0), (43, 13, 0), 0.5)
+    cleft = pipe(upright, (72, -2, 0), (44, -6, 0), 0.9)
+    insula = pipe(upright, (40, -22, 0), (43, 13, 0), 0.5)
     return -np.maximum(cleft, insula)
 
 
@@ -295,7 +220,7 @@ def _deep(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid)
     """Thalamus, lentiform and caudate nucleus, and the corpus callosum's white matter."""
     cerebral = np.isin(tissue, (Tissue.GREY, Tissue.WHITE))
     size = rng.uniform(0.92, 1.08)
-    callosum = _ellipsoid(folded, (0, 2, 4), (30, 40, 20))
+    callosum = ellipsoid(folded, (0, 2, 4), (30, 40, 20))
     tissue[(callosum > 0) & cerebral] = Tissue.WHITE
     nuclei = (
         ((9, 8, 3), (8, 14, 9)),
@@ -304,7 +229,7 @@ def _deep(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid)
     )
     for centre, radii in nuclei:
         a, b, c = (size * radius for radius in radii)
-        tissue[(_ellipsoid(folded, centre, (a, b, c)) > 0) & cerebral] = Tissue.DEEP_GREY
+        tissue[(ellipsoid(folded, centre, (a, b, c)) > 0) & cerebral] = Tissue.DEEP_GREY
 
 
 def _fluid(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid) -> None:
@@ -320,11 +245,11 @@ def _fluid(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid
         ((0, 22, -24), (0, 29, -42), 3.8),
     )
     for start, end, radius in ventricles:
-        tissue[(_pipe(folded, start, end, radius * wide) > 0) & inside] = Tissue.CSF
-    tissue[(_ellipsoid(folded, (0, 0, 1), (2.2 * wide, 13, 9)) > 0) & inside] = Tissue.CSF
+        tissue[(pipe(folded, start, end, radius * wide) > 0) & inside] = Tissue.CSF
+    tissue[(ellipsoid(folded, (0, 0, 1), (2.2 * wide, 13, 9)) > 0) & inside] = Tissue.CSF
     for start, end, radius in (((0, -16, -18), (16, -12, -16), 5.0), ((0, 26, -4), (14, 26, -10), 3.5)):
-        tissue[(_pipe(folded, start, end, radius) > 0) & (tissue > Tissue.MARROW)] = Tissue.CSF
-    tissue[(_pipe(folded, (12, 22, 16), (21, 33, 7), 2.2 * wide) > 0) & inside] = Tissue.CHOROID
+        tissue[(pipe(folded, start, end, radius) > 0) & (tissue > Tissue.MARROW)] = Tissue.CSF
+    tissue[(pipe(folded, (12, 22, 16), (21, 33, 7), 2.2 * wide) > 0) & inside] = Tissue.CHOROID
 
 
 def _vessels(
@@ -332,17 +257,17 @@ def _vessels(
 ) -> None:
     """The venous sinuses, the arteries at the base, and veins that run through the furrows."""
     sinuses = (
-        _pipe(folded, (0, 88, 14), (0, 60, 66), 3.4),
-        _pipe(folded, (0, -60, 58), (0, 60, 66), 2.8),
-        _pipe(folded, (0, 84, 0), (0, 34, 6), 1.8),
-        _pipe(folded, (0, 84, -14), (54, 52, -26), 3.0),
+        pipe(folded, (0, 88, 14), (0, 60, 66), 3.4),
+        pipe(folded, (0, -60, 58), (0, 60, 66), 2.8),
+        pipe(folded, (0, 84, 0), (0, 34, 6), 1.8),
+        pipe(folded, (0, 84, -14), (54, 52, -26), 3.0),
     )
     sagittal = (folded.x < 3.2) & (case_mm > 0.5) & (case_mm < 5) & (grid.z > 10)
     arteries = (
-        _pipe(folded, (0, -3, -22), (0, -2, -60), 1.5),
-        _pipe(folded, (7, -18, -30), (8, -16, -18), 2.2),
-        _pipe(folded, (8, -16, -18), (36, -12, -12), 1.3),
-        _pipe(folded, (1.2, -22, -16), (1.2, -50, 8), 1.0),
+        pipe(folded, (0, -3, -22), (0, -2, -60), 1.5),
+        pipe(folded, (7, -18, -30), (8, -16, -18), 2.2),
+        pipe(folded, (8, -16, -18), (36, -12, -12), 1.3),
+        pipe(folded, (1.2, -22, -16), (1.2, -50, 8), 1.0),
     )
     fluid = (tissue == Tissue.CSF) | (tissue == Tissue.DURA)
     course = np.abs(grid.noise(rng, 9)) < 0.17
