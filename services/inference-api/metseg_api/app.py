@@ -1,0 +1,45 @@
+"""The application: `create_app()` is what gunicorn and the tests start."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from metseg.settings import Settings
+from metseg.settings import settings as settings_of_process
+from metseg_api import __version__, documentation, problems
+from metseg_api.edge import Edge
+from metseg_api.gateway import open_gateway
+from metseg_api.routes import jobs, models, results, service
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The gateway's application.
+
+    Args:
+        settings: None: those of the process's environment.
+    """
+    chosen = settings or settings_of_process()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with open_gateway(chosen) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="metseg",
+        version=__version__,
+        description=documentation.DESCRIPTION,
+        openapi_tags=documentation.TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    documentation.install(app)
+    for each in (jobs, results, models, service):
+        app.include_router(each.router)
+    app.add_middleware(Edge, upload_bytes=chosen.limits.upload_bytes)
+    return app

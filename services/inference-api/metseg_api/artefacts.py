@@ -1,0 +1,114 @@
+"""Artefacts on their way out: streamed from the store as they lie there, or converted, with validators for caches."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import anyio
+from anyio import to_thread
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from metseg.contracts import JobStatus
+from metseg.errors import NotFinished
+from metseg.jobs import Jobs
+from metseg.objects import ObjectInfo
+from metseg_api.gateway import Gateway
+
+
+class Download(NamedTuple):
+    """What a browser is told of a file: its media type, the end of its name, and whether it is shown or saved."""
+
+    media_type: str
+    suffix: str
+    disposition: str = "attachment"
+
+
+class Artefact(NamedTuple):
+    """An object of a job, and what it becomes on its way out."""
+
+    job_id: str
+    name: str
+    download: Download
+
+
+class StoredResponse(StreamingResponse):
+    """Streams an object; the store's connection is given back however the answer ends."""
+
+    def __init__(
+        self, source: AbstractContextManager[Iterator[bytes]], headers: dict[str, str], media_type: str
+    ) -> None:
+        self._source = source
+        super().__init__(source.__enter__(), headers=headers, media_type=media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it, as ASGI has it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(self._source.__exit__, None, None, None)
+
+
+def require_success(jobs: Jobs, job_id: str) -> None:
+    """Refuse a job that has no results.
+
+    Raises:
+        NotFound: there is no such job.
+        NotFinished: it waits, runs, failed or was cancelled.
+    """
+    status = jobs.get(job_id).status
+    if status != JobStatus.SUCCEEDED:
+        raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
+
+
+async def stored(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
+    """An artefact as it lies in the store; 304 where the client has it already."""
+
+    def answer() -> Response:
+        info = _stat(gateway, artefact)
+        headers = _headers(artefact, info.etag)
+        if _known(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        headers["Content-Length"] = str(info.size)
+        return StoredResponse(gateway.store.stream(info.key), headers, artefact.download.media_type)
+
+    return await to_thread.run_sync(answer)
+
+
+async def converted(
+    gateway: Gateway, request: Request, artefact: Artefact, convert: Callable[[bytes], bytes]
+) -> Response:
+    """An artefact in another format, made at each call; 304 where the client has it already."""
+    info = await to_thread.run_sync(_stat, gateway, artefact)
+    headers = _headers(artefact, f"{info.etag}-{artefact.download.suffix}")
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+
+    def make() -> bytes:
+        return convert(gateway.store.get(info.key))
+
+    content = await to_thread.run_sync(make, limiter=gateway.threads.conversions)
+    return Response(content, headers=headers, media_type=artefact.download.media_type)
+
+
+def _stat(gateway: Gateway, artefact: Artefact) -> ObjectInfo:
+    require_success(gateway.jobs, artefact.job_id)
+    return gateway.store.stat(gateway.jobs.artefact_key(artefact.job_id, artefact.name))
+
+
+def _headers(artefact: Artefact, etag: str) -> dict[str, str]:
+    """The headers of an artefact. Its name is ours, not that of an uploaded file, which may name a patient."""
+    name = f"{artefact.job_id}_{artefact.download.suffix}"
+    return {
+        "ETag": f'"{etag}"',
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'{artefact.download.disposition}; filename="{name}"',
+    }
+
+
+def _known(request: Request, etag: str) -> bool:
+    given = request.headers.get("If-None-Match", "")
+    return given.strip() == "*" or etag in re.findall(r'"[^"]*"', given)

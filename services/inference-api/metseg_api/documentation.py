@@ -1,0 +1,124 @@
+"""What OpenAPI says beyond what the routes' types say: examples, problems by status, the multipart body."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from metseg.contracts import Problem
+from metseg.errors import MetsegError, Unavailable
+from metseg_api.problems import MEDIA_TYPE
+
+Responses = dict[int | str, dict[str, Any]]
+
+DESCRIPTION = """
+A scan goes in, lesions come out: submit the slices or volumes of one study, wait for the job, fetch figures,
+masks and pictures. **Research use only. Not a medical device; not for diagnosis or treatment.**
+
+Every refusal is an `application/problem+json` (RFC 9457) with a stable `type`. A submission with an
+`Idempotency-Key` may be sent again as often as needed: the same key with the same files gives the same job.
+"""
+TAGS = [
+    {"name": "jobs", "description": "Submit studies and follow them."},
+    {"name": "results", "description": "What was found: figures, masks, probabilities and pictures."},
+    {"name": "models", "description": "The registry: versions, promotion and rollback."},
+    {"name": "service", "description": "Liveness, readiness and metrics."},
+]
+JOB_ID = "019ab3f2c4d87e5f9a60b1c2d3e4f506"
+VERSION = "20260101-120000-unetpp"
+JOB = {
+    "id": JOB_ID,
+    "status": "queued",
+    "created_at": "2026-01-01T12:00:00Z",
+    "files": 2,
+    "attempts": 0,
+    "queue_position": 1,
+}
+CHAMPION = {"version": VERSION, "sha256": "9f86d081" * 8, "promoted_at": "2026-01-01T12:30:00Z"}
+IDEMPOTENCY = "1 to 255 printable ASCII characters; remembered for a day"
+
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "description": "`files`, or any of `pre`, `flair` and `post`: one study.",
+                    "properties": {
+                        "files": _FILES | {"description": "slices in any order, a volume, or a ZIP of slices"},
+                        "pre": _FILES | {"description": "the pre-contrast volume or its slices"},
+                        "flair": _FILES | {"description": "the FLAIR volume or its slices"},
+                        "post": _FILES | {"description": "the post-contrast volume or its slices"},
+                        "threshold": {"type": "number", "minimum": 0, "maximum": 1, "example": 0.5},
+                        "model": {"type": "string", "pattern": "^[a-z0-9-]{1,64}$", "example": VERSION},
+                    },
+                    "additionalProperties": False,
+                },
+                "encoding": {name: {"style": "form", "explode": True} for name in ("files", "pre", "flair", "post")},
+            }
+        },
+    }
+}
+
+
+def example(value: object, headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A JSON answer with an example and the headers that it carries."""
+    documented = {name: {"schema": {"type": "string"}} for name in headers}
+    return {"content": {"application/json": {"example": value}}, "headers": documented}
+
+
+def files(*media_types: str) -> Responses:
+    """An answer that is a file of one of the media types, or 304 for a client that has it."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
+    headers = {name: {"schema": {"type": "string"}} for name in ("ETag", "Content-Disposition")}
+    return {
+        200: {"description": "The file", "content": content, "headers": headers},
+        304: {"description": "The client's copy is current"},
+    }
+
+
+def problems(*errors: type[MetsegError]) -> Responses:
+    """The problems that a route may answer with, by status; every route may meet a store or queue that is away."""
+    by_status: Responses = {"default": _problem("Any other problem", ())}
+    kinds: tuple[type[MetsegError], ...] = (*errors, Unavailable)
+    for error in kinds:
+        alike = tuple(other for other in kinds if other.status == error.status)
+        by_status[error.status] = _problem("; ".join(other.title for other in alike), alike)
+    return by_status
+
+
+def install(app: FastAPI) -> None:
+    """Complete the schema that FastAPI makes with the schema of problems, which no route returns by its type."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+                license_info=app.license_info,
+            )
+            schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _problem(description: str, errors: tuple[type[MetsegError], ...]) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    if errors:
+        content["examples"] = {error.__name__: {"value": _example(error)} for error in errors}
+    answer: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: content}}
+    if any(issubclass(error, Unavailable) for error in errors):
+        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+    return answer
+
+
+def _example(error: type[MetsegError]) -> dict[str, Any]:
+    detail = (error.__doc__ or error.title).split("\n")[0]
+    return Problem.of(error(detail), instance="urn:metseg:request:4f1c2a").model_dump()

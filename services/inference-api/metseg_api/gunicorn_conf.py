@@ -1,0 +1,84 @@
+"""How gunicorn serves the gateway: `gunicorn -c python:metseg_api.gunicorn_conf "metseg_api.app:create_app()"`.
+
+The command line and GUNICORN_CMD_ARGS go before what is said here; WEB_CONCURRENCY sets the workers.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from uvicorn_worker import UvicornH11Worker  # type: ignore[import-untyped]
+
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Process(Protocol):
+    """What is used here of gunicorn's workers."""
+
+    pid: int
+
+
+class GatewayWorker(UvicornH11Worker):  # type: ignore[misc]
+    """An h11 worker: unlike httptools it bounds a request's headers, at 64 KiB and what one read brings more."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        "loop": "asyncio",
+        "http": "h11",
+        "ws": "none",
+        "h11_max_incomplete_event_size": 64 * 1024,
+        "timeout_graceful_shutdown": 8,
+        "server_header": False,
+        "access_log": False,
+    }
+
+
+bind = "0.0.0.0:8000"  # inside a container; `make local` binds to loopback by its command line
+worker_class = "metseg_api.gunicorn_conf.GatewayWorker"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 -- only the heartbeat's files
+control_socket_disable = True
+keepalive = 75
+timeout = 60
+graceful_timeout = 10
+accesslog = None
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        }
+    },
+    "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+    "root": {"level": "INFO", "handlers": ["out"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
+        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
+    },
+}
+
+
+def on_starting(server: object) -> None:
+    """Give the workers one folder for their counters, empty at each start."""
+    if METRICS not in os.environ:
+        os.environ[METRICS] = tempfile.mkdtemp(prefix="metseg-metrics-")
+    folder = Path(os.environ[METRICS])
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("*.db"):
+        leftover.unlink()
+
+
+def child_exit(server: object, worker: Process) -> None:
+    """Drop the live gauges of a worker that is gone; its counters stay counted."""
+    from prometheus_client import multiprocess  # looks for the folder when it is imported
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: object) -> None:
+    """Leave no counters behind."""
+    shutil.rmtree(os.environ[METRICS], ignore_errors=True)

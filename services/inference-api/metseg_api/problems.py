@@ -1,0 +1,99 @@
+"""Every refusal and failure as `application/problem+json` (RFC 9457)."""
+
+import logging
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from metseg.contracts import Problem
+from metseg.errors import InvalidParameter, MetsegError, NotFound, Unavailable, UploadTooLarge
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+
+log = logging.getLogger("metseg.api")
+
+
+def respond(error: MetsegError, scope: Scope, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that tells of `error`, with the request's id as its instance."""
+    return _respond(Problem.of(error, instance(scope)), headers, retry=isinstance(error, Unavailable))
+
+
+def failure(scope: Scope) -> Response:
+    """The answer to an error that nobody foresaw: it tells nothing but the id under which the log tells more."""
+    detail = "The gateway failed; its log tells more under this request's id."
+    return _respond(_plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, scope))
+
+
+def instance(scope: Scope) -> str:
+    """This one request, as a URI."""
+    return f"urn:metseg:request:{scope['state']['request_id']}"
+
+
+def log_failure(error: BaseException, request_id: str) -> None:
+    """Log where an error came from; its words stay out, since they may quote what a client sent."""
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error("unexpected error", extra={"request_id": request_id, "error": type(error).__name__, "frames": frames})
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the routes, of FastAPI and of Starlette a problem."""
+    app.add_exception_handler(MetsegError, _on_metseg_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_metseg_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MetsegError)  # noqa: S101
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        fields = {"request_id": request.scope["state"]["request_id"], "error": type(error).__name__}
+        log.warning(error.detail, extra=fields)
+    return respond(error, request.scope)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    place, *names = [str(part) for part in first["loc"]]
+    name = ".".join(names) if first["type"] != "json_invalid" else ""
+    what = f"`{name}` in the {place}" if name else f"The {place}"
+    return respond(InvalidParameter(f"{what} is not valid: {_sentence(first['msg'])}"), request.scope)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return respond(NotFound("There is nothing at this address; /docs lists what there is."), request.scope)
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return respond(UploadTooLarge(error.detail), request.scope)
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "")
+            problem = _plain(
+                405, "method-not-allowed", f"This address allows {allowed or 'other methods'}.", request.scope
+            )
+        case status:
+            problem = _plain(status, "bad-request", _sentence(error.detail), request.scope)
+    return _respond(problem, error.headers)
+
+
+def _plain(status: int, kind: str, detail: str, scope: Scope) -> Problem:
+    title = HTTPStatus(status).phrase
+    return Problem(type=f"/problems/{kind}", title=title, status=status, detail=detail, instance=instance(scope))
+
+
+def _respond(problem: Problem, headers: Mapping[str, str] | None = None, *, retry: bool = False) -> Response:
+    content: dict[str, Any] = problem.model_dump(exclude_none=True)
+    more = {"Retry-After": str(RETRY_AFTER_S)} if retry else {}
+    return JSONResponse(content, problem.status, {**(headers or {}), **more}, MEDIA_TYPE)
+
+
+def _sentence(words: str) -> str:
+    return words[:1].lower() + words[1:].rstrip(".") + "."

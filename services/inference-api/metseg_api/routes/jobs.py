@@ -1,0 +1,143 @@
+"""Submissions and their state."""
+
+import time
+from typing import Annotated
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter, Header, Query, Request, Response, status
+
+from metseg.contracts import Job, JobPage
+from metseg.errors import (
+    ArchiveBomb,
+    BadArchive,
+    EmptyUpload,
+    IdempotencyConflict,
+    ImageTooLarge,
+    InvalidParameter,
+    MetsegError,
+    MixedSizes,
+    NoChampion,
+    NotFound,
+    QueueUnavailable,
+    SeveralPatients,
+    StoreUnavailable,
+    TooManyFiles,
+    UnreadableImage,
+    UnsupportedFormat,
+    UnusableImage,
+    UploadInterrupted,
+    UploadTooLarge,
+)
+from metseg_api import metrics
+from metseg_api.documentation import IDEMPOTENCY, JOB, JOB_ID, UPLOAD, example, problems
+from metseg_api.gateway import Gateway, TheGateway
+from metseg_api.routes.paths import JobId
+from metseg_api.spool import received
+from metseg_api.submissions import accept, check_idempotency_key
+
+LONGEST_WAIT_S = 60
+TURN_S = 5.0
+REFUSALS = (
+    *(UploadInterrupted, IdempotencyConflict, UnsupportedFormat),
+    *(UploadTooLarge, TooManyFiles, ImageTooLarge, ArchiveBomb),
+    *(EmptyUpload, InvalidParameter, UnreadableImage, UnusableImage, MixedSizes, BadArchive, SeveralPatients),
+    *(NoChampion, StoreUnavailable, QueueUnavailable),
+)
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.post(
+    "",
+    summary="Submit a study",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model_exclude_none=True,
+    responses={**problems(*REFUSALS), 202: example(JOB, ("Location", "Retry-After"))},
+    openapi_extra=UPLOAD,
+)
+async def submit(
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    idempotency_key: Annotated[str | None, Header(description=IDEMPOTENCY, examples=["scan-7-of-trial-2"])] = None,
+) -> Job:
+    """Submit the slices or volumes of one study; all of them become one job.
+
+    202 says that the files lie in the store and the job is queued: nothing short of losing the store loses it.
+    """
+    try:
+        check_idempotency_key(idempotency_key)
+        async with received(request, gateway.settings.limits.files) as spool:
+            limiter = gateway.threads.uploads
+            job = await to_thread.run_sync(accept, gateway, spool, idempotency_key, limiter=limiter)
+    except MetsegError as error:
+        metrics.SUBMISSIONS.labels(error.type).inc()
+        raise
+    metrics.SUBMISSIONS.labels("accepted").inc()
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "1"
+    return job
+
+
+@router.get(
+    "",
+    summary="List jobs",
+    response_model_exclude_none=True,
+    responses={**problems(InvalidParameter), 200: example({"jobs": [JOB], "next": JOB_ID})},
+)
+def page(
+    gateway: TheGateway,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before")] = None,
+) -> JobPage:
+    """Jobs, newest first."""
+    return gateway.jobs.page(limit, cursor)
+
+
+@router.get(
+    "/{job_id}",
+    summary="Follow a job",
+    response_model_exclude_none=True,
+    responses={**problems(NotFound, InvalidParameter), 200: example(JOB, ("Retry-After",))},
+)
+async def job(
+    request: Request,
+    response: Response,
+    gateway: TheGateway,
+    job_id: JobId,
+    wait: Annotated[
+        float, Query(ge=0, le=LONGEST_WAIT_S, description="answer when it ends, or after these seconds")
+    ] = 0,
+) -> Job:
+    """The state of a job; with `wait` the answer comes as soon as the job ends, or with the time."""
+    state = await _wait(gateway, request, job_id, wait)
+    if not state.status.final:
+        response.headers["Retry-After"] = "1"
+    return state
+
+
+@router.delete(
+    "/{job_id}",
+    summary="Cancel and delete a job",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=problems(NotFound),
+)
+def delete(gateway: TheGateway, job_id: JobId) -> None:
+    """Cancel a job if it waits or runs; delete its input and its results."""
+    gateway.jobs.delete(job_id)
+
+
+async def _wait(gateway: Gateway, request: Request, job_id: str, wait_s: float) -> Job:
+    """Wait in turns of a few seconds, so that waiting clients share the threads and one that left frees its own."""
+    deadline = time.monotonic() + wait_s
+    state = await to_thread.run_sync(gateway.jobs.get, job_id)
+    while not state.status.final and (left_s := deadline - time.monotonic()) > 0:
+        if await request.is_disconnected():
+            break
+        with anyio.move_on_after(left_s):
+            async with gateway.threads.waits:
+                turn_s = min(max(deadline - time.monotonic(), 0), TURN_S)
+                with anyio.CancelScope(shield=True):
+                    state = await to_thread.run_sync(gateway.jobs.wait, job_id, turn_s)
+    return state

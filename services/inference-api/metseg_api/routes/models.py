@@ -1,0 +1,42 @@
+"""The model registry."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+from pydantic import Field
+
+from metseg.contracts import Champion, Contract, ModelCard, ModelPage
+from metseg.errors import InvalidParameter, ModelRejected, NotFound
+from metseg_api.documentation import CHAMPION, VERSION, example, problems
+from metseg_api.gateway import TheGateway
+from metseg_api.routes.paths import Version
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+class Promotion(Contract):
+    """The version to put into service."""
+
+    version: str = Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, examples=[VERSION])
+
+
+@router.get("", summary="List models", responses=problems())
+def models(gateway: TheGateway) -> ModelPage:
+    """All versions, newest first, and the one that serves."""
+    return ModelPage(models=gateway.registry.versions(), champion=gateway.registry.champion())
+
+
+@router.put(
+    "/champion",
+    summary="Promote or roll back",
+    responses={**problems(NotFound, InvalidParameter, ModelRejected), 200: example(CHAMPION)},
+)
+def promote(gateway: TheGateway, promotion: Annotated[Promotion, Body()]) -> Champion:
+    """Put a version into service, newer or older than the present one; workers follow without a restart."""
+    return gateway.registry.promote(promotion.version)
+
+
+@router.get("/{version}", summary="A model's card", responses=problems(NotFound))
+def model(gateway: TheGateway, version: Version) -> ModelCard:
+    """What the version learned from, how it was measured, what it is for."""
+    return gateway.registry.card(version)

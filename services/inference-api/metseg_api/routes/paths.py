@@ -1,0 +1,27 @@
+"""The parts of an address: a value that no resource of ours can have is 404, as any that is not there."""
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Path
+
+from metseg.errors import NotFound
+from metseg_api.documentation import JOB_ID, VERSION
+
+
+async def _job_id(
+    job_id: Annotated[str, Path(description="as the submission's answer gave it", examples=[JOB_ID])],
+) -> str:
+    if not re.fullmatch(r"[a-z0-9]{1,64}", job_id):
+        raise NotFound("There is no such job.")
+    return job_id
+
+
+async def _version(version: Annotated[str, Path(description="as /v1/models lists it", examples=[VERSION])]) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", version) or len(version) > 64:
+        raise NotFound("There is no such model version.")
+    return version
+
+
+JobId = Annotated[str, Depends(_job_id)]
+Version = Annotated[str, Depends(_version)]

@@ -1,0 +1,121 @@
+"""What was found: figures, masks, probabilities and pictures."""
+
+from functools import partial
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Request, Response
+
+from metseg.client import MaskFormat, ProbabilityFormat
+from metseg.contracts import Result
+from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
+from metseg.formats import ArtefactFormat, read_mask, read_probability, write_mask, write_probability
+from metseg_api.artefacts import Artefact, Download, converted, require_success, stored
+from metseg_api.documentation import files, problems
+from metseg_api.gateway import Gateway, TheGateway
+from metseg_api.routes.paths import JobId
+
+MASKS: dict[MaskFormat, Download] = {
+    "png": Download("image/png", "mask.png"),
+    "tiff": Download("image/tiff", "mask.tiff"),
+    "nifti": Download("application/gzip", "mask.nii.gz"),
+    "zip": Download("application/zip", "masks.zip"),
+}
+PROBABILITIES: dict[ProbabilityFormat, Download] = {
+    "png": Download("image/png", "probability.png"),
+    "tiff": Download("image/tiff", "probability.tiff"),
+    "nifti": Download("application/gzip", "probability.nii.gz"),
+}
+NOT_THERE = (NotFound, NotFinished, InvalidParameter)
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first is 0")]
+
+
+@router.get("/result", summary="Figures", responses=problems(NotFound, NotFinished))
+def result(gateway: TheGateway, job_id: JobId) -> Result:
+    """Each lesion and each slice in figures, the model that found them, and warnings."""
+    require_success(gateway.jobs, job_id)
+    return gateway.jobs.result(job_id)
+
+
+@router.get(
+    "/mask",
+    summary="The mask",
+    response_class=Response,
+    responses={**problems(*NOT_THERE, NotAvailable), **files(*(each.media_type for each in MASKS.values()))},
+)
+async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
+    """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
+
+    `png` and `tiff` have a page for each slice; `zip` has a PNG `<name>_mask.png` for each uploaded slice.
+    """
+    if format == "dicom-seg":
+        raise NotAvailable("DICOM-SEG needs a study that was uploaded as DICOM; ask for nifti, png, tiff or zip.")
+    if format == "nifti":
+        return await stored(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
+    names = await to_thread.run_sync(_names, gateway, job_id) if format == "zip" else []
+    convert = partial(_mask, names=names, format=format)
+    return await converted(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), convert)
+
+
+@router.get(
+    "/probability",
+    summary="The probability map",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files(*(each.media_type for each in PROBABILITIES.values()))},
+)
+async def probability(
+    request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
+) -> Response:
+    """The probability of a lesion at each pixel, in 16 bits; 65535 is 1 in pictures."""
+    download = PROBABILITIES[format]
+    if format == "nifti":
+        return await stored(gateway, request, Artefact(job_id, "probability.nii.gz", download))
+    convert = partial(_probability, format=format)
+    return await converted(gateway, request, Artefact(job_id, "probability.nii.gz", download), convert)
+
+
+@router.get(
+    "/overlay/{index}",
+    summary="A slice with its lesions",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files("image/png")},
+)
+async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
+    """A slice as a PNG with its lesions drawn on it."""
+    return await _picture(request, gateway, job_id, "overlay", index)
+
+
+@router.get(
+    "/slice/{index}",
+    summary="A slice as uploaded",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files("image/png")},
+)
+async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
+    """A slice as a PNG, windowed for display, with nothing drawn on it."""
+    return await _picture(request, gateway, job_id, "slice", index)
+
+
+async def _picture(request: Request, gateway: Gateway, job_id: str, kind: str, index: int) -> Response:
+    download = Download("image/png", f"{kind}_{index:04d}.png", "inline")
+    artefact = Artefact(job_id, f"{kind}s/{index:04d}.png", download)
+    try:
+        return await stored(gateway, request, artefact)
+    except NotFound:
+        await to_thread.run_sync(gateway.jobs.get, job_id)  # tells of the job itself where that is what is missing
+        raise NotFound(f"This job has no such picture of slice {index}.") from None
+
+
+def _names(gateway: Gateway, job_id: str) -> list[str]:
+    require_success(gateway.jobs, job_id)
+    return [each.name for each in gateway.jobs.result(job_id).slices]
+
+
+def _mask(data: bytes, names: list[str], format: ArtefactFormat) -> bytes:
+    return write_mask(read_mask(data), names, format)
+
+
+def _probability(data: bytes, format: ProbabilityFormat) -> bytes:
+    return write_probability(read_probability(data), format)

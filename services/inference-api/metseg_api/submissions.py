@@ -1,0 +1,155 @@
+"""From an upload on disk to a job in the queue: check, store, queue, and leave nothing behind where one fails."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import NamedTuple, get_args
+
+from pydantic import TypeAdapter, ValidationError
+
+from metseg import formats
+from metseg.contracts import InputFile, Job, Probability, Request, Role
+from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
+from metseg_api.gateway import Gateway
+from metseg_api.spool import Part, Spool
+
+ROLES: tuple[Role, ...] = get_args(Role)
+LONGEST_NAME = 200
+IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
+
+
+class Options(NamedTuple):
+    """The fields that a submission may carry beside its files."""
+
+    threshold: float | None
+    model: str | None
+
+
+def accept(gateway: Gateway, spool: Spool, idempotency_key: str | None) -> Job:
+    """Take a submission: when this returns, its files lie in the store and its job is queued.
+
+    Blocks on the disk, the store and the queue. With a key that was used before, the job that has it is returned.
+
+    Raises:
+        BadInput: the files or a field have to change.
+        IdempotencyConflict: the key came before with other files or fields.
+        Unavailable: the store or the queue is away, or no model serves; nothing was kept.
+    """
+    uploads, options = _read(spool)
+    formats.inspect(uploads, gateway.settings.limits)
+    _check_model(gateway, options.model)
+    job_id = gateway.jobs.new_id()
+    inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
+    with _kept_only_whole(gateway, job_id):
+        for file, upload in zip(inputs, uploads, strict=True):
+            upload.stream.seek(0)
+            gateway.store.put(file.key, upload.stream, size=file.size_bytes)
+        request = Request(id=job_id, created_at=datetime.now(UTC), inputs=inputs, **options._asdict())
+        return _submit(gateway, request, idempotency_key)
+
+
+def _submit(gateway: Gateway, request: Request, idempotency_key: str | None) -> Job:
+    if idempotency_key is None:
+        return gateway.jobs.submit(request)
+    holder = gateway.jobs.idempotent(idempotency_key, _digest(request), request.id)
+    if holder == request.id:
+        return gateway.jobs.submit(request)
+    gateway.jobs.discard(request.id)
+    return gateway.jobs.get(holder)
+
+
+@contextmanager
+def _kept_only_whole(gateway: Gateway, job_id: str) -> Iterator[None]:
+    """Discard the upload unless the block ends well; a store that is down keeps what its lifecycle rule will expire."""
+    accepted = False
+    try:
+        yield
+        accepted = True
+    finally:
+        if not accepted:
+            with suppress(Unavailable):
+                gateway.jobs.discard(job_id)
+
+
+def check_idempotency_key(key: str | None) -> None:
+    """Refuse a key that is not one short word of printable ASCII.
+
+    Raises:
+        InvalidParameter: it is empty, too long or holds other characters.
+    """
+    if key is not None and not re.fullmatch(IDEMPOTENCY_KEY, key):
+        raise InvalidParameter("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.")
+
+
+def _read(spool: Spool) -> tuple[list[formats.Upload], Options]:
+    files = [part for part in spool.parts if part.filename is not None]
+    fields = [part for part in spool.parts if part.filename is None]
+    kinds = {part.name for part in files}
+    if not files:
+        raise EmptyUpload("Send at least one file, in the file field `files`, `pre`, `flair` or `post`.")
+    if not kinds <= {"files", *ROLES}:
+        raise InvalidParameter("Files belong in the file fields `files`, `pre`, `flair` or `post`.")
+    return [_upload(spool, part) for part in files], _options(fields)
+
+
+def _upload(spool: Spool, part: Part) -> formats.Upload:
+    role = next((role for role in ROLES if role == part.name), None)
+    return formats.Upload(base_name(part.filename or ""), spool.open(part), role)
+
+
+def _options(parts: list[Part]) -> Options:
+    if not {part.name for part in parts} <= set(Options._fields):
+        raise InvalidParameter("The fields are `threshold` and `model`; every file needs a filename.")
+    if len({part.name for part in parts}) < len(parts):
+        raise InvalidParameter("Send each of the fields `threshold` and `model` once at most.")
+    fields = {part.name: part.value for part in parts if part.value}
+    return Options(_threshold(fields.get("threshold")), _model(fields.get("model")))
+
+
+def _threshold(value: bytes | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return TypeAdapter(Probability).validate_python(value.decode())
+    except (UnicodeDecodeError, ValidationError) as error:
+        raise InvalidParameter("`threshold` must be a number from 0 to 1.") from error
+
+
+def _model(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    if not re.fullmatch(rb"[a-z0-9-]{1,64}", value):
+        raise InvalidParameter("`model` must be a version as /v1/models lists them.")
+    return value.decode()
+
+
+def _check_model(gateway: Gateway, version: str | None) -> None:
+    if version is None and gateway.registry.champion() is None:
+        raise NoChampion("No model is in service yet; promote one or name one in the field `model`.")
+    if version is not None:
+        try:
+            gateway.registry.card(version)
+        except NotFound as error:
+            raise InvalidParameter("`model` names no version that /v1/models lists.") from error
+
+
+def base_name(name: str) -> str:
+    """What a user called a file, without folders and control characters, of bounded length."""
+    base = re.split(r"[/\\]", name)[-1]
+    printable = "".join(character for character in base if character.isprintable()).strip()
+    return printable[-LONGEST_NAME:] or "unnamed"
+
+
+def _describe(key: str, upload: formats.Upload) -> InputFile:
+    upload.stream.seek(0)
+    sha256 = hashlib.file_digest(upload.stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    return InputFile(key=key, name=upload.name, size_bytes=upload.stream.tell(), sha256=sha256, role=upload.role)
+
+
+def _digest(request: Request) -> str:
+    """What makes two submissions the same: their files and fields, not where they lie."""
+    files = [(file.role, file.name, file.sha256) for file in request.inputs]
+    return hashlib.sha256(json.dumps([files, request.threshold, request.model]).encode()).hexdigest()

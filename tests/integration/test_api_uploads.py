@@ -1,0 +1,327 @@
+"""What may come in over `POST /v1/jobs`, and how everything else is refused."""
+
+import io
+import resource
+import socket
+import struct
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.gateways import Gateway, png, problem, promote_tiny, running, zipped
+from tests.servers import wait_until
+
+from metseg.settings import Limits, Settings
+from metseg_api import spool
+from metseg_api.submissions import base_name
+
+MIB = 2**20
+BOUNDARY = "a-boundary"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, redis) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("store")
+    limits = Limits(upload_bytes=300 * MIB, files=150)
+    with running(Settings(store_directory=folder, **redis.settings(), limits=limits)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test sends and sees refused, the store and the spool are as before."""
+    before = gateway.job_keys()
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
+    yield
+    assert list((tmp_path / "spool").iterdir()) == []
+    wait_until(lambda: gateway.job_keys() == before and open_spools() == 0, 5)
+
+
+def open_spools() -> int:
+    """How many upload files this process holds open."""
+    return sum(target.startswith(tempfile.gettempdir()) for target in map(_target, Path("/proc/self/fd").iterdir()))
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # the descriptor of the listing itself
+        return ""
+
+
+def header(columns: int, rows: int) -> bytes:
+    """The start of a PNG of that size, right up to its pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def test_an_upload_without_files_is_empty(gateway):
+    problem(gateway.http.post("/v1/jobs", files={"threshold": (None, "0.5")}), 422, "empty-upload")
+
+
+def test_an_empty_file_is_refused(gateway):
+    problem(gateway.submit(png(), b""), 422, "empty-upload")
+
+
+def test_text_named_png_is_refused_by_its_content(gateway):
+    problem(gateway.submit(b"this is no picture, whatever it is called"), 415, "unsupported-format")
+
+
+def test_a_png_that_ends_within_its_header_is_refused(gateway):
+    problem(gateway.submit(png()[:20]), 422, "unreadable-image")
+
+
+def test_a_png_of_900_million_pixels_is_refused_by_its_header(gateway):
+    problem(gateway.submit(header(30_000, 30_000) + b"\0" * 100), 413, "image-too-large")
+
+
+def test_an_image_of_one_pixel_is_refused(gateway):
+    problem(gateway.submit(png(rows=1, columns=1)), 422, "unusable-image")
+
+
+def test_slices_of_different_sizes_are_refused(gateway):
+    problem(gateway.submit(png(), png(rows=48)), 422, "mixed-sizes")
+
+
+def test_a_zip_bomb_is_refused(gateway):
+    problem(gateway.submit(zipped({"1.png": header(64, 64) + b"\0" * (64 * MIB)})), 413, "archive-bomb")
+
+
+def test_a_zip_that_climbs_out_is_refused(gateway):
+    problem(gateway.submit(zipped({"../1.png": png()})), 422, "bad-archive")
+
+
+def test_a_zip_of_nothing_is_refused(gateway):
+    problem(gateway.submit(zipped({})), 422, "bad-archive")
+
+
+def test_a_damaged_zip_is_refused(gateway):
+    problem(gateway.submit(zipped({"1.png": png()})[:-30]), 422, "bad-archive")
+
+
+def test_a_zip_of_two_patients_is_refused_with_advice(gateway):
+    archive = zipped({f"patient_{patient}/slice_{index}.png": png() for patient in "ab" for index in (1, 2)})
+    assert "each" in problem(gateway.submit(archive), 422, "several-patients")
+
+
+def test_more_files_than_allowed_are_refused(gateway):
+    problem(gateway.submit(*[png()] * 200), 413, "too-many-files")
+
+
+def test_more_fields_than_there_are_is_refused(gateway):
+    parts = [("files", ("1.png", png()))] + [(f"field{index}", (None, "1")) for index in range(9)]
+    problem(gateway.http.post("/v1/jobs", files=parts), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("threshold", ["2", "-0.1", "abc", "nan", "inf", "0,5"])
+def test_a_wrong_threshold_is_refused(gateway, threshold):
+    assert "0 to 1" in problem(gateway.submit(png(), threshold=threshold), 422, "invalid-parameter")
+
+
+def test_an_unknown_field_is_refused(gateway):
+    problem(gateway.submit(png(), treshold="0.5"), 422, "invalid-parameter")
+
+
+def test_a_field_sent_twice_is_refused(gateway):
+    parts = [("files", ("1.png", png())), ("threshold", (None, "0.4")), ("threshold", (None, "0.5"))]
+    problem(gateway.http.post("/v1/jobs", files=parts), 422, "invalid-parameter")
+
+
+def test_a_field_that_is_too_long_is_refused(gateway):
+    problem(gateway.submit(png(), model="a" * 2000), 422, "invalid-parameter")
+
+
+def test_files_in_an_unknown_field_are_refused(gateway):
+    problem(gateway.http.post("/v1/jobs", files={"scan": ("1.png", png())}), 422, "invalid-parameter")
+
+
+def test_slices_beside_volumes_by_role_are_refused(gateway):
+    parts = [("files", ("1.png", png())), ("flair", ("2.png", png()))]
+    problem(gateway.http.post("/v1/jobs", files=parts), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("model", ["20990101-000000-none", "../../jobs", "UPPER", "-"])
+def test_an_unknown_model_is_refused(gateway, model):
+    problem(gateway.submit(png(), model=model), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "ümlaut".encode("latin-1")])
+def test_a_wrong_idempotency_key_is_refused(gateway, key):
+    problem(gateway.submit(png(), headers={"Idempotency-Key": key}), 422, "invalid-parameter")
+
+
+def test_another_media_type_is_refused(gateway):
+    problem(gateway.http.post("/v1/jobs", json={"files": []}), 415, "unsupported-format")
+
+
+@pytest.mark.parametrize("media_type", ["multipart/form-data", f"multipart/form-data; boundary={'x' * 300}"])
+def test_multipart_without_a_usable_boundary_is_refused(gateway, media_type):
+    problem(
+        gateway.http.post("/v1/jobs", content=b"x", headers={"Content-Type": media_type}), 400, "upload-interrupted"
+    )
+
+
+def test_a_body_that_is_not_multipart_is_refused(gateway):
+    problem(post(gateway, b"not a boundary in sight"), 400, "upload-interrupted")
+
+
+def test_a_chunked_body_without_its_last_boundary_is_refused(gateway):
+    whole = form(png())
+    problem(post(gateway, iter([whole[: len(whole) // 2]])), 400, "upload-interrupted")
+
+
+def test_a_part_with_endless_headers_is_refused(gateway):
+    body = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=files; filename={'x' * 10_000}".encode()
+    problem(post(gateway, body), 400, "upload-interrupted")
+
+
+def test_endless_request_headers_are_refused(gateway):
+    try:
+        status = gateway.http.get("/healthz", headers={"X-Long": "x" * 4 * MIB}).status_code
+    except httpx.TransportError:  # refused before all of it was read
+        status = 400
+    assert status == 400
+
+
+def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(gateway):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(request_head(content_length=300 * MIB + 1))
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"/problems/upload-too-large" in answer
+
+
+def test_a_chunked_body_is_refused_where_it_passes_the_limit(tmp_path, redis):
+    limits = Limits(upload_bytes=MIB)
+    sent = []
+
+    def endless() -> Iterator[bytes]:
+        yield form(b"|").split(b"|")[0]
+        for _ in range(64):
+            sent.append(MIB)
+            yield b"x" * MIB
+
+    with running(Settings(store_directory=tmp_path / "store", **redis.settings(), limits=limits)) as small:
+        problem(post(small, endless()), 413, "upload-too-large")
+    assert len(sent) < 64
+
+
+def test_a_json_body_may_not_be_large(gateway):
+    response = gateway.http.put("/v1/models/champion", content=b'{"version": "' + b"a" * 100_000 + b'"}')
+    problem(response, 413, "upload-too-large")
+
+
+def test_an_upload_cut_in_the_middle_leaves_nothing(gateway):
+    whole = form(png(rows=512, columns=512))
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(request_head(len(whole)) + whole[: len(whole) // 2])
+        wait_until(lambda: open_spools() == 1, 5)
+    wait_until(lambda: open_spools() == 0, 5)
+    assert gateway.http.get("/healthz").status_code == 200
+
+
+def test_an_upload_that_pauses_is_given_up(gateway, monkeypatch):
+    monkeypatch.setattr(spool, "IDLE_S", 0.2)
+    whole = form(png())
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(request_head(len(whole)) + whole[:100])
+        assert b"/problems/upload-interrupted" in connection.recv(65536)
+
+
+def test_a_large_upload_is_never_whole_in_memory(gateway):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    head, tail = form(b"|").split(b"|")
+    body = (part for parts in ([head], [b"x" * MIB] * 256, [tail]) for part in parts)
+    problem(post(gateway, body), 415, "unsupported-format")
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 48 * 1024
+
+
+def test_other_calls_are_answered_while_uploads_are_slow(gateway):
+    whole = form(png())
+    sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=10) for _ in range(60)]
+    try:
+        for connection in sockets:
+            connection.sendall(request_head(len(whole)) + whole[:-10])
+        wait_until(lambda: open_spools() == 60, 10)
+        assert gateway.http.get("/v1/jobs", timeout=2).status_code == 200
+    finally:
+        for connection in sockets:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("slice_1.png", "slice_1.png"),
+        ("/home/doctor/DOE^JANE/slice_1.png", "slice_1.png"),
+        ("C:\\scans\\slice_1.png", "slice_1.png"),
+        ("..", ".."),
+        ("a\x00\r\n\u202eb.png", "ab.png"),
+        ("", "unnamed"),
+        ("x/", "unnamed"),
+        ("x" * 1000 + ".png", "x" * 196 + ".png"),
+    ],
+)
+def test_a_filename_is_reduced_to_a_bounded_base_name(given, kept):
+    assert base_name(given) == kept
+
+
+def test_a_window_of_a_file_is_a_file_of_its_own():
+    with spool.Spool(BOUNDARY.encode(), 2) as upload:
+        upload.feed(form(b"0123456789", b"abcdef"))
+        upload.finish()
+        first, second = (upload.open(part) for part in upload.parts)
+        assert first.seek(-4, io.SEEK_END) == 6
+        assert (first.read(), second.read(3), first.tell(), second.seek(1, io.SEEK_CUR)) == (b"6789", b"abc", 10, 4)
+        assert (first.seek(100), first.read(), second.read()) == (100, b"", b"ef")
+        with pytest.raises(OSError, match="before the start"):
+            first.seek(-1)
+        assert zipfile.is_zipfile(first) is False
+
+
+def test_windows_can_be_read_by_many_threads_at_once():
+    contents = [bytes([value]) * 300_000 for value in range(4)]
+    with spool.Spool(BOUNDARY.encode(), 4) as upload:
+        upload.feed(form(*contents))
+        upload.finish()
+        read: dict[int, bytes] = {}
+        threads = [
+            threading.Thread(target=lambda index=index, part=part: read.update({index: upload.open(part).read()}))
+            for index, part in enumerate(upload.parts)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [read[index] for index in range(4)] == contents
+
+
+def form(*files: bytes) -> bytes:
+    """The multipart body of these files."""
+    disposition = b'Content-Disposition: form-data; name="files"; filename="%d.png"'
+    parts = [
+        b"--%s\r\n%s\r\n\r\n%s\r\n" % (BOUNDARY.encode(), disposition % index, data) for index, data in enumerate(files)
+    ]
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def post(gateway: Gateway, body: bytes | Iterator[bytes]):
+    """Send a body as it is; an iterator goes out in chunks, with no length announced."""
+    media_type = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return gateway.http.post("/v1/jobs", content=body, headers=media_type)
+
+
+def request_head(content_length: int) -> bytes:
+    """The head of a submission, for a raw socket."""
+    return (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Length: {content_length}\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n"
+    ).encode()
