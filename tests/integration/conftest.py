@@ -1,9 +1,13 @@
-"""Redis and S3 for the whole run of integration tests; both real."""
+"""Redis and S3 for the whole run of integration tests, both real, and the stores on them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.servers import RedisServer, S3Server, redis_server, s3_server
+
+from metseg.objects import ObjectStore, open_store
+from metseg.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,17 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with s3_server(tmp_path_factory.mktemp("servers")) as server:
         yield server
+
+
+@pytest.fixture(params=["s3", "directory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    """Every store there is, one after the other, prepared and empty."""
+    if request.param == "directory":
+        changes = {"store_directory": tmp_path / "store"}
+    else:
+        changes = request.getfixturevalue("s3").settings()
+    store = open_store(Settings(**changes))
+    store.prepare(job_days=7)
+    yield store
+    for top in ("jobs", "models", "x"):
+        store.delete(top)
