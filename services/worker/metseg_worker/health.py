@@ -6,6 +6,9 @@ The main process answers while its child computes, so a long job does not look l
 import sys
 from socket import gethostname
 
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
 from metseg.jobs import broker
 from metseg.settings import settings
 
@@ -15,8 +18,11 @@ TIMEOUT_S = 5.0
 
 
 def answers(node: str) -> bool:
-    """Whether the node takes part in the queue."""
-    return bool(broker(settings()).control.ping(destination=[node], timeout=TIMEOUT_S))
+    """Whether the node takes part in the queue; False also where the queue is away."""
+    try:
+        return bool(broker(settings()).control.ping(destination=[node], timeout=TIMEOUT_S))
+    except (OperationalError, RedisError):
+        return False
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from logging.config import dictConfig
 
+from pythonjsonlogger.core import RESERVED_ATTRS
+
 __all__ = ["configure"]
 
 
@@ -17,6 +19,7 @@ def configure(level: str | int = "INFO") -> None:
                     "fmt": "%(levelname)s %(name)s %(process)d %(message)s",
                     "rename_fields": {"levelname": "level", "name": "logger"},
                     "timestamp": "time",
+                    "reserved_attrs": [*RESERVED_ATTRS, "data"],  # Celery's own copy of a task's message
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},

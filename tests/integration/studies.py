@@ -1,0 +1,28 @@
+"""What tests of the worker and the gateway submit: phantoms as files, straight into a deployment's store and queue."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from metseg.contracts import InputFile, Job, Request
+from metseg.jobs import Jobs
+from metseg.objects import ObjectStore
+from metseg.phantom import head
+from metseg.report import encode_png
+
+
+def phantom_files(slices: int, seed: int = 7, size_px: int = 128) -> dict[str, bytes]:
+    """A head with metastases as PNG slices by name."""
+    pixels = head(seed, slices=slices, size_px=size_px).volume.pixels
+    return {f"DOE-JOHN_{index}.png": encode_png(pixels[index]) for index in range(slices)}
+
+
+def submit(store: ObjectStore, jobs: Jobs, files: dict[str, bytes], model: str | None = None) -> Job:
+    """Submit `files` as the gateway does."""
+    job_id = jobs.new_id()
+    inputs = []
+    for index, (name, content) in enumerate(files.items()):
+        key = jobs.input_key(job_id, index)
+        store.put(key, content)
+        digest = hashlib.sha256(content).hexdigest()
+        inputs.append(InputFile(key=key, name=name, size_bytes=len(content), sha256=digest))
+    return jobs.submit(Request(id=job_id, created_at=datetime.now(UTC), inputs=inputs, model=model))

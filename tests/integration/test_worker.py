@@ -1,0 +1,198 @@
+"""The worker as a deployment runs it: a process of its own, on a real Redis and a real S3."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+import numpy as np
+import psutil
+import pytest
+from redis import Redis
+from tests.integration.studies import phantom_files, submit
+from tests.models import VERSION, tiny_card, tiny_model
+from tests.servers import wait_until
+
+from metseg.contracts import JobStatus
+from metseg.errors import StoreUnavailable
+from metseg.formats import read_mask
+from metseg.jobs import Jobs, broker
+from metseg.objects import open_store
+from metseg.phantom import head
+from metseg.predictor import OnnxPredictor
+from metseg.registry import Registry
+from metseg.segment import segment
+from metseg.settings import Settings, settings
+from metseg_worker import health
+
+NODE = "celery@metseg-test"
+OTHER = "20260102-000000-other"
+END_S = 60.0
+
+
+def long_study():
+    """A hundred slices, which keep a worker busy for some seconds."""
+    [content] = phantom_files(1).values()
+    return {f"DOE-JOHN_{index}.png": content for index in range(100)}
+
+
+class Deployment:
+    """Store, queue and registry of a worker, and the worker itself."""
+
+    def __init__(self, folder, redis, s3):
+        self.log = folder / "worker.log"
+        variables = {**redis.settings(), **s3.settings(), "s3_bucket": f"worker-{uuid.uuid4().hex[:8]}"}
+        variables["redis_url"] = redis.url.removesuffix("/0") + "/1"  # no message of another test strays here
+        self.environment = {f"METSEG_{name.upper()}": value for name, value in variables.items()}
+        self.settings = Settings(**variables)
+        self.store = open_store(self.settings)
+        self.store.prepare(job_days=1)
+        self.registry = Registry(self.store)
+        client = Redis.from_url(self.settings.redis_url, socket_timeout=5)
+        self.jobs = Jobs(self.store, client, broker(self.settings), self.settings)
+        self.process = None
+
+    def publish(self, version, brighter_than):
+        model = tiny_model(brighter_than)
+        self.registry.publish(tiny_card(model, version), {"model.onnx": model})
+        self.registry.promote(version)
+
+    def start(self):
+        command = [sys.executable, "-m", "celery", "--quiet", "-A", "metseg_worker.app", "worker", "--loglevel", "INFO"]
+        command += ["--without-gossip", "--without-mingle", "--hostname", NODE]
+        environment = {**os.environ, **self.environment, "METSEG_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        wait_until(lambda: b"ready" in self.log.read_bytes(), END_S)
+
+    def kill(self):
+        """As a power cut does: main process and child at once."""
+        processes = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """As `docker compose stop` does."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def run(self, files, model=None):
+        return self.jobs.wait(submit(self.store, self.jobs, files, model).id, END_S)
+
+    def lines(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def deployment(redis, s3, tmp_path_factory):
+    deployment = Deployment(tmp_path_factory.mktemp("worker"), redis, s3)
+    deployment.publish(VERSION, brighter_than=1.5)
+    deployment.start()
+    yield deployment
+    deployment.stop()
+
+
+@pytest.fixture
+def here(deployment, monkeypatch):
+    """This process sees the settings of the deployment."""
+    for name, value in deployment.environment.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def test_the_mask_is_pixel_for_pixel_the_pipelines(deployment):
+    job = deployment.run(phantom_files(6))
+    volume, model = head(7, slices=6, size_px=128).volume, tiny_model(1.5)
+    volume = type(volume)(volume.pixels, volume.names)  # a PNG stores no spacing
+    expected = segment(volume, OnnxPredictor(tiny_card(model), model, threads=1)).mask
+    mask = read_mask(deployment.store.get(deployment.jobs.artefact_key(job.id, "mask.nii.gz")))
+    assert job.status is JobStatus.SUCCEEDED
+    assert expected.any()
+    assert np.array_equal(mask, expected)
+
+
+def test_a_new_champion_is_served_without_a_restart(deployment):
+    deployment.publish(OTHER, brighter_than=1.0)
+    try:
+        assert deployment.run(phantom_files(1)).model_version == OTHER
+        assert deployment.run(phantom_files(1), model=VERSION).model_version == VERSION
+    finally:
+        deployment.registry.promote(VERSION)
+    assert deployment.run(phantom_files(1)).model_version == VERSION
+
+
+def test_bad_input_fails_its_own_job_and_no_other(deployment):
+    bad = deployment.run({"head.png": b"this is text"})
+    good = deployment.run(phantom_files(1))
+    assert (bad.status, bad.problem.type) == (JobStatus.FAILED, "/problems/unsupported-format")
+    assert good.status is JobStatus.SUCCEEDED
+
+
+def test_logs_are_json_and_name_jobs_but_no_file(deployment):
+    job = deployment.run(phantom_files(1))
+    wait_until(lambda: {"job begun", "job ended"} <= messages(deployment, job.id), END_S)
+    assert "DOE" not in deployment.log.read_text()
+
+
+def messages(deployment, job_id):
+    return {line["message"] for line in deployment.lines() if line.get("job") == job_id}
+
+
+def readable(store):
+    try:
+        return bool(store.get("models/champion.json"))
+    except StoreUnavailable:
+        return False
+
+
+def test_the_health_check_tells_a_living_worker_from_none(deployment, here):
+    assert health.answers(NODE)
+    assert not health.answers("celery@nobody")
+
+
+def test_the_health_check_fails_where_the_queue_is_away(deployment, here, redis):
+    with redis.down():
+        assert not health.answers(NODE)
+    wait_until(lambda: health.answers(NODE), END_S)  # the worker comes back by itself
+
+
+@pytest.mark.slow
+def test_a_worker_answers_while_its_child_computes(deployment, here):
+    job = submit(deployment.store, deployment.jobs, long_study())
+    wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)
+    answered = health.answers(NODE)
+    still = deployment.jobs.get(job.id)
+    assert answered
+    assert still.status is JobStatus.RUNNING
+    assert deployment.jobs.wait(job.id, END_S).status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.slow
+def test_a_job_outlives_its_worker(deployment):
+    job = submit(deployment.store, deployment.jobs, long_study())
+    wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)
+    deployment.kill()
+    deployment.start()
+    ended = deployment.jobs.wait(job.id, END_S)
+    assert (ended.status, ended.attempts) == (JobStatus.SUCCEEDED, 2)
+
+
+@pytest.mark.slow
+def test_a_job_waits_for_a_store_that_is_away(deployment, s3):
+    job = submit(deployment.store, deployment.jobs, long_study())
+    wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)
+    with s3.down():
+        wait_until(lambda: "job given back" in messages(deployment, job.id), END_S)
+    wait_until(lambda: readable(deployment.store), END_S)
+    assert deployment.jobs.wait(job.id, END_S).status is JobStatus.SUCCEEDED

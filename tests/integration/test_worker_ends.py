@@ -1,0 +1,200 @@
+"""However a job goes, its end is written down for the person who waits, or it is tried again."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from tests.integration.studies import phantom_files, submit
+from tests.models import VERSION, tiny_card, tiny_model
+from tests.servers import talk, wait_until
+
+from metseg.contracts import JobStatus
+from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
+from metseg.registry import Registry
+from metseg.settings import Settings
+from metseg_worker.bench import open_bench
+from metseg_worker.models import Models
+from metseg_worker.tasks import work
+from metseg_worker.upkeep import Upkeep
+
+OTHER = "20260102-000000-other"
+
+
+@pytest.fixture
+def bench(redis, tmp_path):
+    redis.flush()
+    bench = open_bench(Settings(store_directory=tmp_path, redis_url=redis.url, threads=1))
+    bench.store.prepare(job_days=1)
+    for version, brighter_than in ((VERSION, 1.5), (OTHER, 9.0)):
+        model = tiny_model(brighter_than)
+        Registry(bench.store).publish(tiny_card(model, version), {"model.onnx": model})
+    Registry(bench.store).promote(VERSION)
+    return bench
+
+
+@pytest.fixture
+def job(bench):
+    return submit(bench.store, bench.jobs, phantom_files(3))
+
+
+class Raising(Models):
+    """Models that cannot be had."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def champion(self):
+        raise self._error
+
+
+class Flaky:
+    """A store that is away whenever an input is read."""
+
+    def __init__(self, store):
+        self._store = store
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    @contextmanager
+    def stream(self, key):
+        raise StoreUnavailable("The object store does not answer; try again later.")
+        yield
+
+
+def test_a_job_ends_with_its_result_and_artefacts(bench, job):
+    work(bench, job.id)
+    result = bench.jobs.result(job.id)
+    names = {info.key.removeprefix(f"jobs/{job.id}/") for info in bench.store.list(f"jobs/{job.id}/")}
+    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+    assert (result.model_version, result.shape) == (VERSION, (3, 128, 128))
+    assert set(result.durations_s) >= {"read", "predict", "report"}
+    assert {"mask.nii.gz", "probability.nii.gz", "overlays/0000.png", "overlays/0002.png"} <= names
+
+
+def test_a_job_may_name_its_model(bench):
+    job = submit(bench.store, bench.jobs, phantom_files(1), model=OTHER)
+    work(bench, job.id)
+    assert bench.jobs.result(job.id).model_version == OTHER
+
+
+def test_a_job_that_names_an_unknown_model_fails_with_not_found(bench):
+    job = submit(bench.store, bench.jobs, phantom_files(1), model="20990101-000000-none")
+    work(bench, job.id)
+    assert bench.jobs.get(job.id).problem.type == NotFound.type
+
+
+def test_a_rejected_new_champion_is_told_in_the_result(bench, job):
+    work(bench, job.id)
+    Registry(bench.store).promote(OTHER)
+    bench.store.put(f"models/{OTHER}/model.onnx", b"damaged")
+    second = submit(bench.store, bench.jobs, phantom_files(1))
+    work(bench, second.id)
+    result = bench.jobs.result(second.id)
+    assert result.model_version == VERSION
+    assert any(OTHER in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"this is text", "/problems/unsupported-format"),
+        (next(iter(phantom_files(1).values()))[:500], "/problems/unreadable-image"),
+    ],
+    ids=["text", "truncated"],
+)
+def test_an_upload_that_cannot_be_read_fails_with_its_own_problem(bench, content, problem):
+    job = submit(bench.store, bench.jobs, {"head.png": content})
+    work(bench, job.id)
+    ended = bench.jobs.get(job.id)
+    assert (ended.status, ended.problem.type) == (JobStatus.FAILED, problem)
+
+
+def test_an_input_that_changed_in_the_store_is_not_segmented(bench, job):
+    bench.store.put(bench.jobs.input_key(job.id, 0), phantom_files(1, seed=8)["DOE-JOHN_0.png"])
+    work(bench, job.id)
+    assert "changed" in bench.jobs.get(job.id).problem.detail
+
+
+def test_a_job_that_takes_too_long_says_so(bench, job):
+    work(replace(bench, models=Raising(SoftTimeLimitExceeded())), job.id)
+    ended = bench.jobs.get(job.id)
+    assert (ended.status, ended.problem.type) == (JobStatus.FAILED, "/problems/processing-failed")
+    assert "1800 seconds" in ended.problem.detail
+
+
+def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_told(bench, job, caplog):
+    work(replace(bench, models=Raising(ZeroDivisionError("DOE JOHN"))), job.id)
+    ended = bench.jobs.get(job.id)
+    [record] = [record for record in caplog.records if record.message == "job met a bug"]
+    assert (ended.status, ended.problem.type) == (JobStatus.FAILED, "/problems/processing-failed")
+    assert (record.job, record.error, "champion" in record.where[-1]) == (job.id, "ZeroDivisionError", True)
+    assert "DOE" not in caplog.text + ended.problem.detail + str(vars(record))
+
+
+def test_a_job_deleted_while_it_runs_leaves_nothing_behind(bench, job):
+    class Deleting(Models):
+        def __init__(self, models):
+            self._models = models
+
+        def champion(self):
+            bench.jobs.delete(job.id)
+            return self._models.champion()
+
+    work(replace(bench, models=Deleting(bench.models)), job.id)
+    assert list(bench.store.list(f"jobs/{job.id}/")) == []
+
+
+def test_a_store_that_is_away_costs_no_job(bench, job):
+    work(replace(bench, store=Flaky(bench.store)), job.id)
+    assert not bench.jobs.get(job.id).status.final
+    work(bench, job.id)
+    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_queue_that_is_away_ends_nothing(bench, job, redis):
+    with redis.down():
+        work(bench, job.id)
+    wait_until(lambda: b"+PONG" in talk(redis.port, b"PING\r\n"), 5)
+    assert bench.jobs.get(job.id).status is JobStatus.QUEUED
+
+
+def test_no_champion_fails_the_job_in_words(bench, job):
+    bench.store.delete("models/champion.json")
+    work(bench, job.id)
+    assert bench.jobs.get(job.id).problem.type == "/problems/no-champion"
+
+
+def test_a_second_delivery_changes_nothing(bench, job):
+    work(bench, job.id)
+    before = [info.etag for info in bench.store.list(f"jobs/{job.id}/")]
+    work(bench, job.id)
+    assert [info.etag for info in bench.store.list(f"jobs/{job.id}/")] == before
+
+
+class Counting:
+    """Jobs that count who looks after them; the queue is away at first."""
+
+    recovered = expired = 0
+
+    def recover(self):
+        self.recovered += 1
+        if self.recovered == 1:
+            raise QueueUnavailable("The queue does not answer.")
+        return 0
+
+    def expire(self):
+        self.expired += 1
+        return 1
+
+
+def test_the_upkeep_outlives_a_queue_that_is_away():
+    jobs = Counting()
+    upkeep = Upkeep(jobs, recover_every_s=0.01)
+    upkeep.start()
+    wait_until(lambda: jobs.recovered > 3, 5)
+    upkeep.stop()
+    upkeep.join(5)
+    assert not upkeep.is_alive()
+    assert jobs.expired == 1
