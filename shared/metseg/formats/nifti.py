@@ -11,6 +11,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from metseg.errors import ProcessingFailed
 
@@ -20,7 +23,7 @@ Affine = npt.NDArray[np.float64]
 Spacing = tuple[float, float, float]
 
 STEPS = 65535  # a probability of 1; 16 bits keep what float32 holds to 8e-6
-DAMAGE = (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError)
+DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 
 def write_mask(mask: npt.NDArray[np.bool_], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:

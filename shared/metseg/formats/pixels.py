@@ -65,8 +65,14 @@ class Page(NamedTuple):
         return self._replace(rows=rows, columns=columns, orientation=orientation)
 
 
-def by_pillow(image: Image.Image) -> Pixels:
-    """The picture as uint8 or uint16, grey or RGB: alpha dropped, a palette applied, black and white as 0 and 255."""
+def by_pillow(image: Image.Image, page: Page) -> Pixels:
+    """The picture as uint8 or uint16, grey or RGB: alpha dropped, a palette applied, black and white as 0 and 255.
+
+    Raises:
+        UnreadableImage: Pillow has found another size than the header tells, which would not be the allowed one.
+    """
+    if image.width * image.height != page.rows * page.columns:
+        raise UnreadableImage("An image is damaged: its header contradicts itself.")
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # straight to RGB, Pillow warns of transparency
     elif image.mode == "1":
@@ -101,6 +107,6 @@ def by_opencv(data: npt.NDArray[np.uint8]) -> Pixels:
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
     """The picture as a viewer shows it."""
-    turns = {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}.get(orientation, 0)
+    turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
     mirrored = pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
     return np.rot90(mirrored, turns)

@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -91,15 +92,25 @@ def _decode_png(stream: BinaryIO, wanted: Sequence[Page]) -> Iterator[Pixels]:
     try:
         PngImageFile(stream).verify()  # the checksums, which decoding leaves alone
         stream.seek(0)
-        pixels = by_opencv(np.frombuffer(stream.read(), np.uint8)) if page.deep else by_pillow(PngImageFile(stream))
+        pixels = (
+            by_opencv(np.frombuffer(stream.read(), np.uint8)) if page.deep else by_pillow(PngImageFile(stream), page)
+        )
     except DAMAGE as error:
         raise UnreadableImage("A PNG is damaged or cut off; export it again.") from error
     yield pixels
 
 
+class _Jpeg(JpegImageFile):
+    """A JPEG whose EXIF data Pillow leaves alone: it warns of damaged ones, which matter to nobody."""
+
+    def getexif(self) -> Image.Exif:
+        """None."""
+        return Image.Exif()
+
+
 def _jpeg_header(stream: BinaryIO, _: Limits) -> Iterator[Page]:
     try:
-        image = JpegImageFile(BytesIO(stream.read(JPEG_HEAD_BYTES)))
+        image = _Jpeg(BytesIO(stream.read(JPEG_HEAD_BYTES)))
     except DAMAGE as error:
         raise UnreadableImage("The header of a JPEG is damaged or cut off.") from error
     columns, rows = image.size
@@ -117,7 +128,7 @@ def _exif_orientation(exif: bytes) -> int:
 def _decode_jpeg(stream: BinaryIO, wanted: Sequence[Page]) -> Iterator[Pixels]:
     [page] = wanted
     try:
-        pixels = by_pillow(JpegImageFile(stream))
+        pixels = by_pillow(_Jpeg(stream), page)
     except DAMAGE as error:
         raise UnreadableImage("A JPEG is damaged or cut off; export it again.") from error
     yield upright(pixels, page.orientation)

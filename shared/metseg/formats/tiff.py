@@ -5,11 +5,12 @@ from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from metseg.errors import ImageTooLarge, UnreadableImage, UnsupportedFormat
 from metseg.formats.directories import Directory, Tag, directories, point_to
-from metseg.formats.pixels import DAMAGE, Depth, Page, Pixels, by_opencv, by_pillow, upright
+from metseg.formats.pixels import DAMAGE, Depth, Page, Pixels, by_opencv, by_pillow
 from metseg.settings import Limits
 
 __all__ = ["decode", "headers"]
@@ -103,20 +104,22 @@ def _is_deep_layout(directory: Directory) -> bool:
 
 
 def _decode_shallow(data: bytes, wanted: Sequence[Page]) -> Iterator[Pixels]:
-    """By Pillow, which turns the page upright itself."""
+    """By Pillow, which turns a page upright by its tag."""
     try:
         image = TiffImageFile(BytesIO(data))
         for page in wanted:
             image.seek(page.number)
-            yield by_pillow(image)
+            yield by_pillow(image, page)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, where ours is set above it
+        raise ImageTooLarge("A TIFF has more pixels than can be decoded; scale it down.") from error
     except DAMAGE as error:
         raise UnreadableImage("A TIFF is damaged or cut off; export it again.") from error
 
 
 def _decode_deep(data: bytes, wanted: Sequence[Page]) -> Iterator[Pixels]:
-    """By OpenCV, which is fast at the first page only: so each page becomes the first in its turn."""
+    """By OpenCV, which turns a page upright, too; only the first is quick to find, so each becomes it in its turn."""
     buffer = np.frombuffer(bytearray(data), np.uint8)
     for page in wanted:
         point_to(buffer.data, page.offset)
-        pixels = upright(by_opencv(buffer), page.orientation)
+        pixels = by_opencv(buffer)
         yield np.iinfo(np.uint16).max - pixels if page.white_is_zero else pixels

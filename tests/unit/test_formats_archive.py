@@ -1,0 +1,227 @@
+import io
+import struct
+import time
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from tests.unit.pictures import LIMITS, noise, png, tiff, upload, zipped
+
+from metseg.errors import (
+    ArchiveBomb,
+    BadArchive,
+    EmptyUpload,
+    SeveralPatients,
+    TooManyFiles,
+    UnreadableImage,
+    UnsupportedFormat,
+)
+from metseg.formats import Inspection, inspect, read
+from metseg.formats.archive import Archive
+from metseg.settings import MIB, Limits
+
+
+def refused(error, data, limits=LIMITS):
+    for function in (inspect, read):
+        with pytest.raises(error) as caught:
+            function([upload(data, "study.zip")], limits)
+        assert caught.type is error
+    return caught.value.detail
+
+
+def slices(count, folder="", seed=0):
+    return {f"{folder}p_{number}.png": png(noise(20, 24, seed=seed + number)) for number in range(1, count + 1)}
+
+
+def test_the_slices_of_an_archive_come_in_the_order_of_their_numbers():
+    stored = {number: noise(20, 24, seed=number) for number in (10, 9, 2, 1, 100)}
+    volume = read([upload(zipped({f"TCGA_X_{number}.tif": tiff(grey) for number, grey in stored.items()}))], LIMITS)
+    assert volume.names == ("TCGA_X_1", "TCGA_X_2", "TCGA_X_9", "TCGA_X_10", "TCGA_X_100")
+    np.testing.assert_array_equal(volume.pixels[..., 0], [stored[number] for number in sorted(stored)])
+    assert volume.source == "zip"
+
+
+def test_an_archive_is_inspected_without_decoding():
+    headers = {f"{number}.png": png(noise(20, 24))[:60] for number in range(3)}
+    assert inspect([upload(zipped(headers))], LIMITS) == Inspection("zip", 3, 20, 24)
+    with pytest.raises(UnreadableImage):
+        read([upload(zipped(headers))], LIMITS)
+
+
+def test_one_patients_folder_is_fine_however_deep():
+    assert read([upload(zipped({"data/p/": b""} | slices(3, "data/p/")))], LIMITS).names == ("p_1", "p_2", "p_3")
+
+
+def test_a_folder_zipped_on_windows_is_read():
+    assert read([upload(zipped(slices(2, "data\\p\\")))], LIMITS).names == ("p_1", "p_2")
+
+
+def test_what_operating_systems_leave_behind_is_ignored():
+    litter = ["__MACOSX/p/._p_1.png", "p/.DS_Store", "p/Thumbs.db", "p/desktop.ini", ".git/x"]
+    assert inspect([upload(zipped(slices(2, "p/") | dict.fromkeys(litter, b"?")))], LIMITS).slices == 2
+
+
+def test_masks_beside_their_images_are_left_out_with_a_warning():
+    masks = {f"p/p_{number}_mask.png": png(noise(20, 24) > 200) for number in (1, 2)}
+    volume = read([upload(zipped(slices(3, "p/") | masks))], LIMITS)
+    assert volume.names == ("p_1", "p_2", "p_3")
+    assert "Mask files that lie beside their images were left out: 2." in volume.warnings
+
+
+def test_a_mask_without_its_image_is_a_picture_as_any_other():
+    assert inspect([upload(zipped({"p_1_mask.png": png()}))], LIMITS).slices == 1
+
+
+def test_an_archive_of_one_tiff_of_several_pages_is_a_volume():
+    volume = read([upload(zipped({"scan.tif": tiff(noise(3, 20, 24))}))], LIMITS)
+    assert volume.names == ("scan_001", "scan_002", "scan_003")
+
+
+def test_a_large_member_is_read_through_a_file_on_disk():
+    stored = noise(1, 3000, 3000, dtype="uint16")
+    volume = read([upload(zipped({"scan.tif": tiff(stored)}, zipfile.ZIP_STORED))], LIMITS)
+    np.testing.assert_array_equal(volume.pixels[..., 0], stored)
+
+
+@pytest.mark.parametrize("folders", [("a/", "b/"), ("all/a/", "all/b/"), ("", "b/"), ("a/", "a/b/")])
+def test_an_archive_of_several_patients_is_refused_with_advice(folders):
+    files = {name: data for folder in folders for name, data in slices(2, folder).items()}
+    assert "submit each patient's folder on its own" in refused(SeveralPatients, zipped(files))
+
+
+def test_several_archives_are_several_patients():
+    with pytest.raises(SeveralPatients):
+        inspect([upload(zipped(slices(2)), name) for name in ("a.zip", "b.zip")], LIMITS)
+
+
+def test_an_archive_beside_pictures_is_refused():
+    with pytest.raises(BadArchive):
+        inspect([upload(zipped(slices(2))), upload(png())], LIMITS)
+
+
+@pytest.mark.parametrize("files", [{}, {"folder/": b""}, {".DS_Store": b"?"}], ids=["nothing", "a folder", "litter"])
+def test_an_archive_of_nothing_is_refused(files):
+    assert "holds no file" in refused(BadArchive, zipped(files))
+
+
+@pytest.mark.parametrize(
+    "name", ["../p_1.png", "p/../../p_1.png", "/p_1.png", "..\\p_1.png", "C:\\p_1.png", "\\\\s\\p.png"]
+)
+def test_an_archive_that_names_files_outside_itself_is_refused(name):
+    assert "outside itself" in refused(BadArchive, zipped(slices(1) | {name: png()}))
+
+
+def test_a_member_without_a_name_is_refused():
+    data = zipped({"x": png()})
+    assert "outside itself" in refused(BadArchive, data.replace(b"x", b"\x00"))
+
+
+def test_an_encrypted_archive_is_refused():
+    data = bytearray(zipped(slices(1)))
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    assert "password" in refused(BadArchive, bytes(data))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_unpack_without_bounds_are_refused(method):
+    assert "deflate" in refused(BadArchive, zipped(slices(1), method))
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+def test_an_archive_that_is_cut_off_is_refused(kept):
+    data = zipped(slices(5))
+    refused(BadArchive, data[: int(len(data) * kept)])
+
+
+def test_an_archive_with_a_damaged_member_is_refused():
+    data = bytearray(zipped(slices(1), zipfile.ZIP_STORED))
+    data[100] ^= 1
+    assert "damaged" in refused(BadArchive, bytes(data))
+
+
+def test_a_name_in_no_known_letters_is_a_damaged_archive():
+    data = bytearray(zipped({"ä.png": png()}))
+    data[data.rindex("ä".encode())] = 0xFF
+    refused(BadArchive, bytes(data))
+
+
+def test_an_archive_in_an_archive_is_not_opened():
+    assert "within" in refused(BadArchive, zipped({"inner.zip": zipped(slices(1))}))
+
+
+def test_an_empty_file_in_an_archive_is_refused():
+    refused(EmptyUpload, zipped(slices(1) | {"p_2.png": b""}))
+
+
+def test_text_in_an_archive_is_refused_whatever_its_name():
+    refused(UnsupportedFormat, zipped(slices(1) | {"p_2.png": b"I am a picture."}))
+
+
+def test_too_many_files_in_an_archive_are_refused():
+    refused(TooManyFiles, zipped(slices(4)), Limits(files=3))
+
+
+def test_a_directory_of_vast_length_is_not_read():
+    files = [(f"{'long' * 60}{number}.png", b"?") for number in range(800)]
+    assert "far more files" in refused(TooManyFiles, zipped(files), Limits(files=3))
+
+
+def test_an_archive_that_declares_too_much_is_a_bomb():
+    refused(ArchiveBomb, zipped({"p.png": noise(300, 10000).tobytes()}), Limits(expanded_bytes=2 * MIB))
+
+
+def test_an_archive_that_packs_too_well_is_a_bomb():
+    refused(ArchiveBomb, zipped({"p.tif": bytes(8 * MIB)}))
+
+
+def test_a_small_black_slice_is_no_bomb():
+    grey = np.zeros((300, 400), np.uint8)
+    grey[150, 200] = 1
+    assert read([upload(zipped({"p.tif": tiff(grey)}))], LIMITS).shape == (1, 300, 400)
+
+
+def test_what_is_unpacked_is_counted_whatever_was_declared():
+    limits = Limits()
+    archive = Archive(io.BytesIO(zipped(slices(3))), limits)
+    limits.expanded_bytes = len(slices(3)["p_1.png"]) + 10  # as if the directory had lied to zipfile, too
+    with archive.open(0) as stream:
+        assert stream.read(4) == b"\x89PNG"
+    with archive.open(0) as stream:
+        assert stream.read(4) == b"\x89PNG"
+    with pytest.raises(ArchiveBomb), archive.open(1):
+        pass
+
+
+@pytest.fixture(scope="module")
+def gibibyte():
+    """A GiB of zeros in a MiB, packed without holding it."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("p_1.tif", "w") as member:
+        member.write(b"II*\x00")
+        for _ in range(1024):
+            member.write(bytes(MIB))
+    return target.getvalue()
+
+
+def declaring(data, size):
+    """The archive, its directory telling another size."""
+    lying = bytearray(data)
+    struct.pack_into("<I", lying, lying.rindex(b"PK\x01\x02") + 24, size)
+    return bytes(lying)
+
+
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [(None, ArchiveBomb), (100, BadArchive), (100 * MIB, BadArchive)],
+    ids=["honest", "tiny", "small"],
+)
+def test_a_bomb_is_refused_fast_and_without_its_memory(gibibyte, size, error):
+    data = gibibyte if size is None else declaring(gibibyte, size)
+    began = time.process_time()
+    tracemalloc.start()
+    refused(error, data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 * MIB
+    assert time.process_time() - began < 10
