@@ -1,0 +1,1 @@
+"""metseg: a scan goes in, lesions come out; the domain that every service shares."""

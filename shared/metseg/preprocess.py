@@ -11,7 +11,7 @@ A study becomes model input in five steps, all of them by study so that neighbou
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,9 +29,9 @@ PLAUSIBLE_HEAD = (0.7, 1.1)
 PLAUSIBLE_LONE_HEAD = (0.3, 1.1)
 """The same for a lone slice, which may cut the head near its top."""
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-A = TypeVar("A", bound=Array)
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ModelInput:
     pixels: npt.NDArray[np.uint8]
     mean: Floats
     deviation: Floats
-    occupied: npt.NDArray[np.bool_]
+    occupied: Mask
     geometry: Geometry
 
     def tensor(self, slices: slice) -> Floats:
@@ -100,7 +100,7 @@ def to_input(volume: Volume, contract: Preprocessing) -> ModelInput:
     equalised = _equalise(_stretch(pixels, head, contract), contract)
     inside = equalised[head].astype(np.float32)
     mean, deviation = inside.mean(axis=0), np.maximum(inside.std(axis=0), 1)
-    return ModelInput(equalised, mean, deviation, head.any(axis=(1, 2)), geometry)
+    return ModelInput(equalised, mean, deviation, np.asarray(head.any(axis=(1, 2))), geometry)
 
 
 def from_output(probability: Floats, geometry: Geometry) -> Floats:
@@ -124,7 +124,7 @@ def from_output(probability: Floats, geometry: Geometry) -> Floats:
     return _resize(whole[..., None], geometry.shape[1:])[..., 0]
 
 
-def truth_to_input(mask: npt.NDArray[np.bool_], geometry: Geometry) -> Floats:
+def truth_to_input(mask: Mask, geometry: Geometry) -> Floats:
     """Bring a true mask into model pixels, to train with.
 
     Args:
@@ -153,7 +153,7 @@ def _scale(volume: Volume) -> tuple[float, float]:
     return factor, factor
 
 
-def _resize(pixels: A, size: tuple[int, int]) -> A:
+def _resize(pixels: Array, size: tuple[int, int]) -> Array:
     """Scale every slice of (slice, row, column, channel) to `size` rows and columns."""
     if pixels.shape[1:3] == size:
         return pixels
@@ -165,7 +165,7 @@ def _resize(pixels: A, size: tuple[int, int]) -> A:
     return out
 
 
-def _head(pixels: Array) -> npt.NDArray[np.bool_]:
+def _head(pixels: Array) -> Mask:
     """What is brighter than air: bool, (slice, row, column).
 
     Air is darker than half of Otsu's threshold (IEEE Trans. SMC 1979) over the study's mean of channels;
@@ -178,14 +178,14 @@ def _head(pixels: Array) -> npt.NDArray[np.bool_]:
     grey = np.rint(bright * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(grey.reshape(len(grey), -1), 0, 255, cv2.THRESH_OTSU)
     kernel = np.ones((3, 3), np.uint8)
-    opened = [cv2.morphologyEx(np.uint8(one > threshold / 2), cv2.MORPH_OPEN, kernel) for one in grey]
+    opened = [cv2.morphologyEx((one > threshold / 2).astype(np.uint8), cv2.MORPH_OPEN, kernel) for one in grey]
     head = np.stack(opened).astype(bool)
     return head if head.any() else np.ones_like(head)
 
 
-def _head_box(head: npt.NDArray[np.bool_], multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def _head_box(head: Mask, multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Origin and size of the smallest box, centred on the head of all slices, of whole multiples."""
-    seen = head.any(axis=0)
+    seen: Mask = np.asarray(head.any(axis=0))
     sides = []
     for line in (seen.any(axis=1), seen.any(axis=0)):
         [inside] = np.nonzero(line)
@@ -208,7 +208,7 @@ def _overlap(
     return (inside[0], inside[1]), (outside[0], outside[1])
 
 
-def _cut(pixels: A, origin: tuple[int, int], box: tuple[int, int]) -> A:
+def _cut(pixels: Array, origin: tuple[int, int], box: tuple[int, int]) -> Array:
     """Cut a box out of every slice, with zeros where it reaches beyond the frame."""
     frame = (pixels.shape[1], pixels.shape[2])
     inside, outside = _overlap(origin, box, frame)
@@ -217,12 +217,13 @@ def _cut(pixels: A, origin: tuple[int, int], box: tuple[int, int]) -> A:
     return out
 
 
-def _stretch(pixels: Array, head: npt.NDArray[np.bool_], contract: Preprocessing) -> npt.NDArray[np.uint8]:
+def _stretch(pixels: Array, head: Mask, contract: Preprocessing) -> npt.NDArray[np.uint8]:
     """Every channel to 8 bits between two percentiles of the study's head."""
     bounds = np.percentile(pixels[head], (contract.low_percentile, contract.high_percentile), axis=0)
     low, high = bounds.astype(np.float32)
     span = np.maximum(high - low, np.finfo(np.float32).eps)
-    return np.rint(((pixels - low) / span).clip(0, 1) * 255).astype(np.uint8)
+    eight_bits: npt.NDArray[np.uint8] = np.rint(((pixels - low) / span).clip(0, 1) * 255).astype(np.uint8)
+    return eight_bits
 
 
 def _equalise(pixels: npt.NDArray[np.uint8], contract: Preprocessing) -> npt.NDArray[np.uint8]:

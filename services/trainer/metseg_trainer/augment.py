@@ -1,6 +1,7 @@
 """Augmentation: what a scanner, a patient's position or an export could have changed in a slice."""
 
 import os
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,7 +62,7 @@ class Augmentation:
         return changed["image"], changed["mask"]
 
 
-def drop_sequences(values: npt.NDArray[np.generic], dropped: tuple[int, ...]) -> npt.NDArray[np.generic]:
+def drop_sequences(values: npt.NDArray[Any], dropped: tuple[int, ...]) -> npt.NDArray[Any]:
     """Replace channels (last axis) by FLAIR, as the data set and a grey upload fill missing sequences."""
     filled = values.copy()
     filled[..., list(dropped)] = values[..., FLAIR, None]

@@ -11,7 +11,7 @@ import torch
 from metseg.contracts import DiceSummary, Preprocessing
 from metseg.segment import Predictor, probabilities
 from metseg.volume import Volume
-from metseg_trainer.networks import SegmentationNetwork
+from metseg_trainer.networks import SegmentationNetwork, channels_last
 
 Mask = npt.NDArray[np.bool_]
 
@@ -53,13 +53,13 @@ class TorchPredictor:
     def __init__(self, network: SegmentationNetwork, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+        self.network = channels_last(network.eval().to(self._device))
 
     def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
         slices = torch.from_numpy(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)))
         with torch.inference_mode():
-            logits = self._network(slices.to(self._device, memory_format=torch.channels_last))
+            logits = self.network(slices.to(self._device, memory_format=torch.channels_last))
             probability: npt.NDArray[np.float32] = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
         return probability
 

@@ -17,12 +17,13 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from metseg_trainer.evaluate import dice
 from metseg_trainer.losses import dice_bce, supervised
-from metseg_trainer.networks import SegmentationNetwork, create
+from metseg_trainer.networks import SegmentationNetwork, channels_last, create
 from metseg_trainer.recipe import Recipe
 from metseg_trainer.samples import EpochSampler, Samples, Study
 
@@ -37,7 +38,7 @@ class Fitting(lightning.LightningModule):
         self.save_hyperparameters({"network": network, "recipe": asdict(recipe)})
         self.recipe = recipe
         self._validation = validation
-        self.network: SegmentationNetwork = create(network, recipe.base_width).to(memory_format=torch.channels_last)
+        self.network = channels_last(create(network, recipe.base_width))
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """The loss of all supervised outputs."""
@@ -55,7 +56,7 @@ class Fitting(lightning.LightningModule):
         self.log("val_loss", dice_bce(logits.float(), truth), on_epoch=True, batch_size=1, sync_dist=True)
         self.log("val_dice", score, on_epoch=True, prog_bar=True, batch_size=1, sync_dist=True)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under a one-cycle schedule with warm-up and cosine descent."""
         optimizer = torch.optim.AdamW(
             self.parameters(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
@@ -130,10 +131,14 @@ def fit(
         samples, batch, sampler=EpochSampler(recipe.samples), num_workers=workers, persistent_workers=workers > 0,
         drop_last=True, pin_memory=workers > 0,
     )  # fmt: skip
-    judged = DataLoader(range(len(validation)), batch_size=None)  # type: ignore[arg-type]
+    judged: DataLoader[int] = DataLoader(range(len(validation)), batch_size=None)  # type: ignore[arg-type]
     last = folder / LAST
     trainer.fit(
-        Fitting(network, recipe, validation), drawn, judged, ckpt_path=last if last.exists() else None, weights_only=False
+        Fitting(network, recipe, validation),
+        drawn,
+        judged,
+        ckpt_path=last if last.exists() else None,
+        weights_only=False,
     )
     return trainer
 

@@ -36,9 +36,7 @@ class Recipe:
 
 _STANDARD = Recipe()
 PRESETS = {
-    "smoke": replace(
-        _STANDARD, base_width=4, epochs=2, samples=96, batch=8, patch=(64, 64), patience=2, averaging=0.5
-    ),
+    "smoke": replace(_STANDARD, base_width=4, epochs=2, samples=96, batch=8, patch=(64, 64), patience=2, averaging=0.5),
     "quick": replace(_STANDARD, base_width=8, epochs=6, samples=640, patience=6, averaging=0.95),
     "standard": _STANDARD,
     "full": replace(_STANDARD, base_width=32, epochs=120, samples=5056, batch=32, patience=30, averaging=0.998),

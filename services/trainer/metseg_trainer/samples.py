@@ -72,12 +72,14 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         """The sample of that number, of any size: epochs follow one another."""
         random = np.random.default_rng((self._recipe.seed, number))
         without, having = self._pools[int(random.random() < self._recipe.lone)]
-        pool = having if random.random() < 0.5 and having or not without else without
+        wants_lesion = random.random() < 0.5
+        pool = having if having and (wants_lesion or not without) else without
         place = pool[random.integers(len(pool))]
         prepared = place.study.prepared
         pixels, mean, deviation = prepared.pixels[place.index], prepared.mean, prepared.deviation
         if (drop := random.choice(len(_DROPS) + 1, p=(*_DROP_SHARES, 1 - sum(_DROP_SHARES)))) < len(_DROPS):
-            pixels, mean, deviation = (drop_sequences(v, _DROPS[drop]) for v in (pixels, mean, deviation))
+            pixels = drop_sequences(pixels, _DROPS[drop])
+            mean, deviation = drop_sequences(mean, _DROPS[drop]), drop_sequences(deviation, _DROPS[drop])
         pixels, truth = self._augment(pixels, place.study.truth[place.index], int(random.integers(2**31)))
         tensor = standardise(pixels, mean, deviation).astype(np.float32).transpose(2, 0, 1)
         return torch.from_numpy(np.ascontiguousarray(tensor)), torch.from_numpy(truth[None].astype(np.float32) / 255)

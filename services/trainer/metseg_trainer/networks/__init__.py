@@ -1,10 +1,10 @@
 """The networks that the trainer compares, one file each."""
 
 from metseg_trainer.networks.attention_unet import AttentionUNet
-from metseg_trainer.networks.blocks import SegmentationNetwork
+from metseg_trainer.networks.blocks import SegmentationNetwork, channels_last
 from metseg_trainer.networks.nested_unet import NestedUNet
 
-__all__ = ["NETWORKS", "AttentionUNet", "NestedUNet", "SegmentationNetwork", "create"]
+__all__ = ["NETWORKS", "AttentionUNet", "NestedUNet", "SegmentationNetwork", "channels_last", "create"]
 
 NETWORKS: dict[str, type[SegmentationNetwork]] = {
     "nested-unet": NestedUNet,

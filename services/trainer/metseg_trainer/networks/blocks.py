@@ -30,6 +30,12 @@ class SegmentationNetwork(nn.Module, ABC):
         return self.branches(slices)[-1]
 
 
+def channels_last(network: SegmentationNetwork) -> SegmentationNetwork:
+    """The same network with its weights laid out as convolutions are quickest on a CPU and with tensor cores."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotations lack this form
+    return network
+
+
 class ConvBlock(nn.Sequential):
     """Two 3x3 convolutions, each with batch normalisation and ReLU."""
 

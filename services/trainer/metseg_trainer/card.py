@@ -1,0 +1,112 @@
+"""The model card: what a version learned from, how well it does and what it must not be used for."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from importlib.metadata import version as installed
+
+from metseg.contracts import DataCard, DiceSummary, ModelCard, Preprocessing
+from metseg_trainer.audit import Audit
+from metseg_trainer.dataset import Patient, fingerprint
+from metseg_trainer.networks import SegmentationNetwork
+from metseg_trainer.split import Split
+from metseg_trainer.split import sha256 as split_sha256
+
+PACKAGES = ("torch", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy", "onnx", "onnxruntime")
+LGG_CITATIONS = [
+    "Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features "
+    "automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",
+    "Mazurowski MA et al. Radiogenomics of lower-grade glioma: algorithmically-assessed tumor shape is associated "
+    "with tumor genomic subtypes and patient outcomes in a multi-institutional study with The Cancer Genome Atlas "
+    "data. Journal of Neuro-Oncology, 2017.",
+    "Pedano N et al. The Cancer Genome Atlas Low Grade Glioma Collection (TCGA-LGG). The Cancer Imaging Archive, 2016.",
+]
+_COMMON_LIMITS = [
+    "Not a medical device. Not for diagnosis or treatment.",
+    "Figures hold for patients like those it was tested on; other scanners and diseases have to be measured first.",
+]
+
+
+def describe_data(patients: Sequence[Patient], audit: Audit, split: Split) -> DataCard:
+    """What the networks saw, without naming a patient."""
+    sides = {"train": split.train, "validation": split.validation, "test": split.test}
+    slices = {patient.id: len(patient.slices) for patient in patients}
+    name, licence, citations = _source(patients)
+    return DataCard(
+        name=name,
+        licence=licence,
+        citations=citations,
+        patients={side: len(ids) for side, ids in sides.items()},
+        slices={side: sum(slices[id] for id in ids) for side, ids in sides.items()},
+        sha256=fingerprint(patients),
+        split_sha256=split_sha256(split),
+    )
+
+
+def write_card(
+    *,
+    version: str,
+    created_at: datetime,
+    title: str,
+    network: SegmentationNetwork,
+    model: bytes,
+    preprocessing: Preprocessing,
+    threshold: float,
+    data: DataCard,
+    figures: Mapping[str, DiceSummary],
+) -> ModelCard:
+    """The card of a version that is about to be published."""
+    return ModelCard(
+        version=version,
+        created_at=created_at,
+        network=title,
+        parameters=parameters(network),
+        sha256=sha256(model).hexdigest(),
+        preprocessing=preprocessing,
+        threshold=threshold,
+        data=data,
+        figures=dict(figures),
+        git_revision=git_revision(),
+        packages={package: installed(package) for package in PACKAGES},
+        intended_use="Research on the segmentation of focal lesions in axial brain MRI slices.",
+        limits=[*_limits(data), *_COMMON_LIMITS],
+        licence=data.licence,
+    )
+
+
+def parameters(network: SegmentationNetwork) -> int:
+    """How many weights a network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def git_revision() -> str:
+    """The revision that runs: as the image was told when built, or the checkout's; `unknown` without both."""
+    if told := os.environ.get("METSEG_GIT_REVISION"):
+        return told
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    asked = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603
+    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
+
+
+def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:
+    if all(patient.id.startswith("TCGA_") for patient in patients):
+        return "TCGA lower-grade glioma (FLAIR abnormality)", "CC BY-NC-SA 4.0", LGG_CITATIONS
+    if all(patient.id.startswith("PHANTOM_") for patient in patients):
+        return "metseg head phantoms", "Apache-2.0", []
+    return "local data", "as its owner states; nothing is granted here", []
+
+
+def _limits(data: DataCard) -> list[str]:
+    if data.licence == "CC BY-NC-SA 4.0":
+        return [
+            "It learned the FLAIR abnormality of adult lower-grade gliomas; it has seen no real metastasis.",
+            "Non-commercial use only, under the licence of its data.",
+        ]
+    if data.name == "metseg head phantoms":
+        return ["It has seen drawn heads only; on real MRI it finds nothing that can be relied on."]
+    return []

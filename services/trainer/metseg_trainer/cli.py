@@ -1,0 +1,127 @@
+"""The command line of the trainer: run, audit, download, phantom."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from metseg.errors import DatasetError, MetsegError
+from metseg.objects import ObjectStore, open_store
+from metseg.predictor import cpu_quota
+from metseg.settings import settings
+from metseg_trainer import dataset, download, phantoms
+from metseg_trainer.networks import NETWORKS
+from metseg_trainer.recipe import PRESETS
+from metseg_trainer.run import run
+
+RUN_VARIABLE = "METSEG_TRAINER_RUN"
+"""Tells further processes of one run, which a launcher starts with the same words, what it is called."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; 1 and one line on stderr where that is impossible."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except MetsegError as error:
+        print(f"metseg-trainer: {error.detail}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("metseg-trainer: stopped; the same command with --resume goes on.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("metseg-trainer", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = commands.add_parser("run", help="train, compare, export, register and promote")
+    add.add_argument("--data", type=Path, default=_data_folder(), help="slices and masks (default: %(default)s)")
+    add.add_argument("--runs", type=Path, default=_runs_folder(), help="where runs lie (default: %(default)s)")
+    add.add_argument("--name", help="of the run (default: the time)")
+    add.add_argument("--resume", action="store_true", help="go on with the run of that name, or with the newest")
+    add.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
+    add.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: both")
+    add.add_argument(
+        "--promote", choices=("better", "always", "never"), default="better",
+        help="put the winner into service if it beats the champion on the same patients (default), always or never",
+    )  # fmt: skip
+    add.set_defaults(command=_run)
+    add = commands.add_parser("audit", help="read a folder and say what can be used of it")
+    add.add_argument("data", type=Path, nargs="?", default=_data_folder())
+    add.set_defaults(command=_audit)
+    add = commands.add_parser("download", help="fetch the public data set")
+    add.add_argument("folder", type=Path)
+    add.set_defaults(command=_download)
+    add = commands.add_parser("phantom", help="draw a data set of head phantoms")
+    add.add_argument("folder", type=Path)
+    add.add_argument("--patients", type=int, default=12)
+    add.add_argument("--seed", type=int, default=0)
+    add.set_defaults(command=_phantom)
+    return parser
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get("DATA_DIR", "data"))
+
+
+def _runs_folder() -> Path:
+    return Path(os.environ.get("RUNS_DIR", "runs"))
+
+
+def _run(options: argparse.Namespace) -> None:
+    torch.set_num_threads(cpu_quota())
+    folder = options.runs / _name(options)
+    os.environ[RUN_VARIABLE] = folder.name
+    outcome = run(
+        options.data, folder, preset=options.preset, networks=options.networks, policy=options.promote, store=_store()
+    )
+    if outcome is not None:
+        print(f"Report: {outcome.folder / 'report.html'}")
+
+
+def _name(options: argparse.Namespace) -> str:
+    if told := os.environ.get(RUN_VARIABLE):
+        return told
+    if options.name:
+        exists = (options.runs / options.name).exists()
+        if exists != options.resume:
+            wrong = "is there already; add --resume to go on with it" if exists else "is not there"
+            raise DatasetError(f"The run {options.name} {wrong}.")
+        return str(options.name)
+    if options.resume:
+        earlier = sorted(options.runs.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+        if not earlier:
+            raise DatasetError(f"There is no run in {options.runs} to resume.")
+        return str(earlier[-1].parent.name)
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def _store() -> ObjectStore | None:
+    """The registry's store, asked now rather than after hours; None where none is configured."""
+    configured = settings()
+    if configured.s3_endpoint is None and configured.store_directory is None:
+        return None
+    store = open_store(configured)
+    if configured.store_directory is not None:  # a bucket is made by the deployment's set-up, a folder by who needs it
+        store.prepare(configured.job_days)
+    store.check()
+    return store
+
+
+def _audit(options: argparse.Namespace) -> None:
+    _, audit = dataset.scan(options.data)
+    print(audit.text())
+
+
+def _download(options: argparse.Namespace) -> None:
+    print(download.download(options.folder))
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    written = phantoms.write(options.folder, options.patients, options.seed)
+    print(f"{len(written)} phantoms in {options.folder}")
