@@ -25,10 +25,17 @@ class Deployment:
 
     def compose(self, *arguments: str, timeout_s: float = 600) -> str:
         """Run `docker compose` and give what it printed; its progress goes to our own output."""
-        command = ["docker", "compose", "--project-name", self.name, "--env-file", os.devnull, *arguments]
+        options = ["--ansi", "never", "--project-name", self.name, "--env-file", os.devnull]
         done = subprocess.run(
-            command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, text=True, check=True, timeout=timeout_s
+            ["docker", "compose", *options, *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=timeout_s,
         )
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)} ended with {done.returncode}"
         return done.stdout
 
     def build(self) -> None:
