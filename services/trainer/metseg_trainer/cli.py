@@ -23,8 +23,11 @@ RUN_VARIABLE = "METSEG_TRAINER_RUN"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; 1 and one line on stderr where that is impossible."""
-    options = _parser().parse_args(arguments)
+    """Do what the command line says, `run` where it names no command; 1 and one line on stderr if it cannot be done."""
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if not told or (told[0].startswith("-") and told[0] not in ("-h", "--help")):
+        told.insert(0, "run")
+    options = _parser().parse_args(told)
     try:
         options.command(options)
     except MetsegError as error:
