@@ -33,7 +33,6 @@ from metseg_trainer.dataset import Patient
 from metseg_trainer.evaluate import EvaluationResult, Mask, TorchPredictor, evaluate
 from metseg_trainer.export import to_onnx, verify
 from metseg_trainer.fit import BEST, CURVES, fit, load
-from metseg_trainer.networks import NETWORKS
 from metseg_trainer.promote import Policy
 from metseg_trainer.recipe import PRESETS, Recipe
 from metseg_trainer.samples import Study, prepare, prepare_lone
