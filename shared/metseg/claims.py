@@ -71,6 +71,6 @@ def take(live: Live, job_id: str, longest_s: float, sleep: Callable[[float], Non
     while (answer := live.hold(job_id, token)) == "taken":
         sleep(pause_s)
         before_s, left_s = left_s, live.claim_left_s(job_id)
-        if left_s > before_s - pause_s / 2:
+        if left_s > max(before_s - pause_s / 2, 0):  # somebody renewed it
             return None
     return Claim(live, job_id, token, longest_s) if answer == "held" else None

@@ -1,0 +1,123 @@
+"""A store, a Redis and as many processes' worth of `Jobs` as a test needs."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import redis
+from tests.servers import RedisServer
+
+from metseg.broker import broker
+from metseg.contracts import InputFile, Job, Request, Result
+from metseg.jobs import Jobs
+from metseg.objects import ObjectStore
+from metseg.settings import Settings
+
+CLAIM_TTL_S = 0.6
+TIMEOUT_S = 0.5
+
+
+class Deployment:
+    """What a gateway and its workers share. `jobs()` is another process each time."""
+
+    def __init__(self, store: ObjectStore, server: RedisServer, stack: contextlib.ExitStack):
+        self.store = store
+        self.redis = server
+        self._stack = stack
+        self.settings = Settings(redis_url=server.url, redis_timeout_s=TIMEOUT_S, job_time_limit_s=20)
+
+    def jobs(self, store: ObjectStore | None = None, claim_ttl_s: float = CLAIM_TTL_S, **changes: str) -> Jobs:
+        settings = self.settings.model_copy(update=changes)
+        client = redis.Redis.from_url(
+            self.settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+        )
+        self._stack.callback(client.close)
+        celery = self._stack.enter_context(broker(settings))
+        jobs = Jobs(store or self.store, client, celery, settings, claim_ttl_s)
+        self._stack.callback(end, jobs)
+        return jobs
+
+    def client(self) -> "redis.Redis":
+        client = redis.Redis.from_url(self.settings.redis_url, decode_responses=True)
+        self._stack.callback(client.close)
+        return client
+
+    def keys(self, job_id: str) -> list[str]:
+        """What the store has of a job."""
+        return [info.key.removeprefix(f"jobs/{job_id}/") for info in self.store.list(f"jobs/{job_id}/")]
+
+
+def end(jobs: Jobs) -> None:
+    """End the process in good order."""
+    for job_id in list(jobs._claims):
+        jobs.release(job_id)
+
+
+def kill(jobs: Jobs) -> None:
+    """End the process as `kill -9` does: its claims are renewed no more, and not given up either."""
+    for claim in jobs._claims.values():
+        claim._stop.set()
+        claim._thread.join()
+    jobs._claims.clear()
+
+
+@contextlib.contextmanager
+def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
+    server.flush()
+    with contextlib.ExitStack() as stack:
+        yield Deployment(store, server, stack)
+
+
+def upload(jobs: Jobs, store: ObjectStore, content: bytes = b"pixels") -> Request:
+    """What the gateway does before it submits."""
+    job_id = jobs.new_id()
+    key = jobs.input_key(job_id, 0)
+    store.put(key, content)
+    digest = hashlib.sha256(content).hexdigest()
+    file = InputFile(key=key, name="DOE JOHN.png", size_bytes=len(content), sha256=digest)
+    return Request(id=job_id, created_at=datetime.now(UTC), inputs=[file])
+
+
+def submit(jobs: Jobs, store: ObjectStore) -> Job:
+    return jobs.submit(upload(jobs, store))
+
+
+def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:
+    return Result(
+        job_id=job_id,
+        model_version=model,
+        network="tiny",
+        threshold=0.5,
+        shape=(1, 8, 8),
+        spacing_mm=None,
+        lesions=[],
+        slices=[],
+        warnings=[],
+        durations_s={"predict": 0.1},
+    )
+
+
+class Interfering:
+    """A store in which something else happens just before, or just after, a certain object is written."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        name: str,
+        *,
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
+    ):
+        self._store, self._name, self._before, self._after = store, name, before, after
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def put(self, key: str, *args: object, **kwargs: object) -> None:
+        mine = key.endswith(self._name)
+        if mine:
+            self._before()
+        self._store.put(key, *args, **kwargs)
+        if mine:
+            self._after()
