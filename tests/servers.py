@@ -103,7 +103,7 @@ class RedisServer(Server):
     def command(self) -> list[str]:
         return [
             *(redis_executable(), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)),
-            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
         ]
 
     def ready(self) -> bool:

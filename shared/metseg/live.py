@@ -64,7 +64,7 @@ class Live:
     """
 
     def __init__(self, client: "redis.Redis", *, claim_ttl_s: float, cancel_ttl_s: int) -> None:
-        client.set_retry(Retry(ConstantBackoff(0.1), 1, supported_errors=(redis.ConnectionError,)))
+        client.set_retry(Retry(ConstantBackoff(0.05), 1, supported_errors=(redis.ConnectionError,)))
         self._redis: Any = client  # its methods are typed for asyncio as well, which says nothing here
         self.claim_ttl_s = claim_ttl_s
         self._cancel_ttl_s = cancel_ttl_s

@@ -1,0 +1,106 @@
+"""The queue is set so that nothing is lost in it: every name is one that Celery knows, every value is used."""
+
+import threading
+import time
+
+import pytest
+from celery.app.defaults import DEFAULTS
+from celery.contrib.testing.worker import start_worker
+from kombu.transport.redis import Channel
+from tests.integration.deployments import deployment, submit
+from tests.servers import free_ports, wait_until
+
+from metseg.broker import QUEUE, TASK, broker
+from metseg.jobs import Jobs
+from metseg.objects import DirectoryStore
+from metseg.settings import Settings
+
+
+@pytest.fixture
+def app(redis):
+    with broker(Settings(redis_url=redis.url, redis_timeout_s=1, job_time_limit_s=100)) as app:
+        yield app
+
+
+@pytest.fixture
+def here(tmp_path, redis):
+    store = DirectoryStore(tmp_path)
+    with deployment(store, redis) as here:
+        yield here
+
+
+def test_every_setting_is_one_that_celery_knows(app):
+    assert set(app.conf.changes) - {"deprecated_settings"} <= set(DEFAULTS)
+    assert not app.conf.deprecated_settings
+    understood_by_connections = {"connect_retries_timeout", "max_retries"} | {
+        f"interval_{name}" for name in ("start", "step", "max")
+    }
+    assert set(app.conf.broker_transport_options) <= set(Channel.from_transport_options) | understood_by_connections
+
+
+def test_a_job_is_killed_after_it_was_asked_to_stop_and_redelivered_only_after_both(app):
+    assert app.conf.task_soft_time_limit == 100
+    assert 100 < app.conf.task_time_limit < app.conf.broker_transport_options["visibility_timeout"]
+
+
+def test_a_message_is_acknowledged_after_the_work_and_nobody_hoards(app):
+    assert app.conf.task_acks_late
+    assert app.conf.task_reject_on_worker_lost
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert not app.conf.worker_cancel_long_running_tasks_on_connection_loss
+
+
+def test_only_json_is_believed_and_no_result_is_kept(app):
+    assert list(app.conf.accept_content) == ["json"]
+    assert app.conf.task_serializer == "json"
+    assert app.conf.task_ignore_result
+    assert app.conf.result_backend is None
+
+
+def test_two_settings_make_two_brokers():
+    ports = free_ports(2)
+    apps = [broker(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) for port in ports]
+    assert [app.conf.broker_url for app in apps] == [f"redis://127.0.0.1:{port}/0" for port in ports]
+
+
+class Worker:
+    """A Celery worker in a thread, with the one task."""
+
+    def __init__(self, app):
+        self.app = app
+        self.done: list[str] = []
+        self.may_end = threading.Event()
+        self.may_end.set()
+
+        app.finalize()
+        app.tasks.pop(TASK, None)  # the real one, where another test imported it: Celery shares tasks among apps
+
+        @app.task(name=TASK, shared=False)
+        def segment(job_id: str) -> None:
+            self.may_end.wait(20)
+            self.done.append(job_id)
+
+
+@pytest.fixture
+def worker(here):
+    with broker(here.settings) as app:
+        worker = Worker(app)
+        with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
+            yield worker
+
+
+def test_a_worker_is_told_of_each_submitted_job(here, worker):
+    jobs: Jobs = here.jobs()
+    ids = [submit(jobs, here.store).id for _ in range(3)]
+    wait_until(lambda: len(worker.done) == 3, 10)
+    assert worker.done == ids
+    assert here.client().llen(QUEUE) == 0
+
+
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning")  # what broker() decides on purpose
+def test_a_worker_hears_again_after_redis_was_away(here, worker):
+    jobs = here.jobs()
+    with here.redis.down():
+        time.sleep(0.5)
+    job = submit(jobs, here.store)
+    wait_until(lambda: job.id in worker.done, 20)
