@@ -67,7 +67,7 @@ class _Exchange:
 
     async def serve(self, app: ASGIApp) -> None:
         """Have the request answered, whatever happens."""
-        if self._announced() > self._limit:
+        if self._beyond():
             await problems.respond(UploadTooLarge(self._refusal()), self._scope)(self._scope, self._receive, self.send)
             return
         try:
@@ -82,7 +82,7 @@ class _Exchange:
         """Count the body; what is beyond the limit is refused, however it was announced."""
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > self._limit:
+        if self._beyond():
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._refusal())
         return message
 
@@ -94,6 +94,8 @@ class _Exchange:
             headers["X-Request-ID"] = self._id
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            if self._beyond():  # else the server would read on to the body's end, which may never come
+                headers["Connection"] = "close"
         self._sent += len(message.get("body", b""))
         await self._send(message)
 
@@ -113,9 +115,10 @@ class _Exchange:
         given = self._headers.get("X-Request-ID", "")
         return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
 
-    def _announced(self) -> int:
-        length = self._headers.get("Content-Length", "")
-        return int(length) if re.fullmatch(r"\d{1,19}", length) else 0
+    def _beyond(self) -> bool:
+        announced = self._headers.get("Content-Length", "")
+        size = int(announced) if re.fullmatch(r"\d{1,19}", announced) else 0
+        return max(size, self._received) > self._limit
 
     def _refusal(self) -> str:
         return f"The body of this request may have {self._limit} bytes at most."

@@ -56,6 +56,7 @@ logconfig_dict = {
     "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
     "root": {"level": "INFO", "handlers": ["out"]},
     "loggers": {
+        "urllib3.connectionpool": {"level": "ERROR"},  # it warns of each connection beyond its pool
         "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
         "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
     },

@@ -131,13 +131,14 @@ def delete(gateway: TheGateway, job_id: JobId) -> None:
 async def _wait(gateway: Gateway, request: Request, job_id: str, wait_s: float) -> Job:
     """Wait in turns of a few seconds, so that waiting clients share the threads and one that left frees its own."""
     deadline = time.monotonic() + wait_s
+
+    def turn() -> Job:
+        return gateway.jobs.wait(job_id, min(max(deadline - time.monotonic(), 0), TURN_S))
+
     state = await to_thread.run_sync(gateway.jobs.get, job_id)
     while not state.status.final and (left_s := deadline - time.monotonic()) > 0:
         if await request.is_disconnected():
             break
-        with anyio.move_on_after(left_s):
-            async with gateway.threads.waits:
-                turn_s = min(max(deadline - time.monotonic(), 0), TURN_S)
-                with anyio.CancelScope(shield=True):
-                    state = await to_thread.run_sync(gateway.jobs.wait, job_id, turn_s)
+        with anyio.move_on_after(left_s):  # ends the wait for a thread, not a turn that began
+            state = await to_thread.run_sync(turn, limiter=gateway.threads.waits)
     return state

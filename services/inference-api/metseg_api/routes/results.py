@@ -63,12 +63,12 @@ async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: Mas
     "/probability",
     summary="The probability map",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files(*(each.media_type for each in PROBABILITIES.values()))},
+    responses={**problems(*NOT_THERE, NotAvailable), **files(*(each.media_type for each in PROBABILITIES.values()))},
 )
 async def probability(
     request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
 ) -> Response:
-    """The probability of a lesion at each pixel, in 16 bits; 65535 is 1 in pictures."""
+    """The probability of a lesion at each pixel, in 16 bits; 65535 is 1 in pictures. `png` is for a lone slice."""
     download = PROBABILITIES[format]
     if format == "nifti":
         return await stored(gateway, request, Artefact(job_id, "probability.nii.gz", download))

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from metseg.errors import NoChampion, QueueUnavailable, StoreUnavailable, Unavailable
 from metseg_api import metrics
-from metseg_api.documentation import VERSION, example, problems
+from metseg_api.documentation import example, problems
 from metseg_api.gateway import Gateway, TheGateway
 
 router = APIRouter(tags=["service"])
@@ -22,15 +22,17 @@ async def alive() -> dict[str, str]:
 @router.get(
     "/readyz",
     summary="Can it take jobs?",
-    responses={**problems(StoreUnavailable, QueueUnavailable, NoChampion), 200: example({"champion": VERSION})},
+    responses={**problems(StoreUnavailable, QueueUnavailable, NoChampion), 200: example({"status": "ready"})},
 )
 def ready(gateway: TheGateway) -> dict[str, str]:
     """Ready when the queue and the store answer and a model serves; else the problem names what is missing."""
-    missing = [error for check in (_queue, _store, _champion) if (error := _error(check, gateway))]
+    missing = [error for check in (_queue, _store) if (error := _error(check, gateway))]
     if len(missing) > 1:
         raise Unavailable(" ".join(error.detail for error in missing))
     if missing:
         raise missing[0]
+    if gateway.registry.champion() is None:
+        raise NoChampion("No model is in service yet; promote one.")
     return {"status": "ready"}
 
 
@@ -41,16 +43,11 @@ def exposition(gateway: TheGateway) -> Response:
 
 
 def _queue(gateway: Gateway) -> None:
-    gateway.jobs.depth()
+    gateway.jobs.check()
 
 
 def _store(gateway: Gateway) -> None:
     gateway.store.check()
-
-
-def _champion(gateway: Gateway) -> None:
-    if gateway.registry.champion() is None:
-        raise NoChampion("No model is in service yet.")
 
 
 def _error(check: Callable[[Gateway], None], gateway: Gateway) -> Unavailable | None:

@@ -1,0 +1,175 @@
+"""Results over REST: each artefact in each format, with validators, streamed, and only when there is one."""
+
+import gzip
+import io
+import uuid
+import zipfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+from tests.gateways import Gateway, png, problem, promote_tiny, result, running
+
+from metseg.contracts import Problem, Result
+from metseg.settings import Settings
+
+NAMES = ("front", "middle", "back")
+
+
+class Done(NamedTuple):
+    """A job that succeeded and the mask that it has."""
+
+    path: str
+    mask: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def gateway(redis, s3) -> Iterator[Gateway]:
+    bucket = f"results-{uuid.uuid4().hex}"
+    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def done(gateway) -> Done:
+    job = gateway.accepted(png(1), png(2), png(3))
+    mask = np.random.default_rng(0).random((3, 32, 40)) > 0.5
+    gateway.succeed(job.id, mask, NAMES)
+    return Done(f"/v1/jobs/{job.id}", mask)
+
+
+def test_the_figures_are_those_that_the_worker_wrote(gateway, done):
+    figures = Result.model_validate(gateway.http.get(f"{done.path}/result").json())
+    assert figures.shape == (3, 32, 40)
+    assert [each.area_px for each in figures.slices] == done.mask.sum((1, 2)).tolist()
+
+
+def test_the_nifti_mask_is_the_object_in_the_store(gateway, done):
+    response = gateway.http.get(f"{done.path}/mask")
+    assert response.headers["Content-Type"] == "application/gzip"
+    assert response.headers["Content-Disposition"].endswith('_mask.nii.gz"')
+    assert int(response.headers["Content-Length"]) == len(response.content)
+    assert response.content == gateway.store.get(f"{done.path.removeprefix('/v1/')}/mask.nii.gz")
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, done.mask)
+
+
+@pytest.mark.parametrize(("format", "media_type"), [("png", "image/png"), ("tiff", "image/tiff")])
+def test_a_picture_of_the_mask_has_a_page_for_each_slice(gateway, done, format, media_type):
+    response = gateway.http.get(f"{done.path}/mask", params={"format": format})
+    assert response.headers["Content-Type"] == media_type
+    pages = [np.asarray(page.convert("L")) for page in ImageSequence.Iterator(Image.open(io.BytesIO(response.content)))]
+    np.testing.assert_array_equal(np.stack(pages), done.mask * np.uint8(255))
+
+
+def test_the_zip_holds_a_mask_for_each_uploaded_slice(gateway, done):
+    response = gateway.http.get(f"{done.path}/mask?format=zip")
+    assert response.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.namelist() == [f"{name}_mask.png" for name in NAMES]
+        masks = [np.asarray(Image.open(archive.open(name))) for name in archive.namelist()]
+    np.testing.assert_array_equal(np.stack(masks), done.mask * np.uint8(255))
+
+
+def test_dicom_seg_of_a_study_that_was_no_dicom_is_told_to_be_impossible(gateway, done):
+    detail = problem(gateway.http.get(f"{done.path}/mask?format=dicom-seg"), 406, "not-available")
+    assert "DICOM" in detail
+
+
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_the_probability_of_a_lone_slice_has_16_bits_in_pictures(gateway, format):
+    job = gateway.accepted()
+    gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
+    response = gateway.http.get(f"/v1/jobs/{job.id}/probability", params={"format": format})
+    pixels = np.asarray(Image.open(io.BytesIO(response.content)))
+    np.testing.assert_allclose(pixels / 65535, np.where(np.eye(32), 0.75, 0.25), atol=1e-4)
+
+
+def test_the_probability_of_a_study_is_no_single_png(gateway, done):
+    assert "tiff" in problem(gateway.http.get(f"{done.path}/probability?format=png"), 406, "not-available")
+
+
+def test_the_probability_is_nifti_by_default(gateway, done):
+    response = gateway.http.get(f"{done.path}/probability")
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
+    np.testing.assert_allclose(image.get_fdata().T, np.where(done.mask, 0.75, 0.25), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["overlay", "slice"])
+def test_each_slice_has_its_pictures(gateway, done, kind):
+    response = gateway.http.get(f"{done.path}/{kind}/2")
+    assert (response.headers["Content-Type"], response.content) == ("image/png", png(2))
+    assert response.headers["Content-Disposition"].startswith("inline;")
+
+
+@pytest.mark.parametrize("kind", ["overlay", "slice"])
+@pytest.mark.parametrize("index", ["3", "9999"])
+def test_a_slice_that_is_not_there_is_404(gateway, done, kind, index):
+    problem(gateway.http.get(f"{done.path}/{kind}/{index}"), 404, "not-found")
+
+
+@pytest.mark.parametrize("index", ["-1", "10000", "first"])
+def test_a_slice_that_cannot_be_is_refused(gateway, done, index):
+    problem(gateway.http.get(f"{done.path}/overlay/{index}"), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("path", ["mask?format=gif", "mask?format=", "probability?format=zip"])
+def test_an_unknown_format_is_refused_with_those_there_are(gateway, done, path):
+    assert "'png'" in problem(gateway.http.get(f"{done.path}/{path}"), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize(
+    "artefact", ["mask", "mask?format=png", "mask?format=zip", "probability?format=tiff", "overlay/0"]
+)
+def test_a_client_that_has_an_artefact_gets_304(gateway, done, artefact):
+    first = gateway.http.get(f"{done.path}/{artefact}")
+    again = gateway.http.get(
+        f"{done.path}/{artefact}", headers={"If-None-Match": f'"other", W/{first.headers["ETag"]}'}
+    )
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    other = gateway.http.get(f"{done.path}/{artefact}", headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.content) == (200, first.content)
+    assert "no-cache" in first.headers["Cache-Control"]
+
+
+def test_each_format_has_an_etag_of_its_own(gateway, done):
+    etags = {
+        gateway.http.get(f"{done.path}/mask?format={each}").headers["ETag"] for each in ("png", "tiff", "nifti", "zip")
+    }
+    assert len(etags) == 4
+
+
+ARTEFACTS = ["result", "mask", "mask?format=png", "mask?format=zip", "probability", "overlay/0", "slice/0"]
+
+
+@pytest.mark.parametrize("artefact", ARTEFACTS)
+def test_a_job_that_waits_has_no_results_yet(gateway, artefact):
+    job = gateway.accepted()
+    assert "queued" in problem(gateway.http.get(f"/v1/jobs/{job.id}/{artefact}"), 409, "not-finished")
+
+
+def test_a_job_that_failed_has_no_results(gateway):
+    job = gateway.accepted()
+    gateway.jobs.claim(job.id)
+    gateway.jobs.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="D."))
+    assert "failed" in problem(gateway.http.get(f"/v1/jobs/{job.id}/mask"), 409, "not-finished")
+
+
+@pytest.mark.parametrize("artefact", ARTEFACTS)
+def test_an_unknown_job_has_no_results(gateway, artefact):
+    problem(gateway.http.get(f"/v1/jobs/{'0' * 32}/{artefact}"), 404, "not-found")
+
+
+def test_a_download_given_up_in_the_middle_frees_its_connection(gateway):
+    job = gateway.accepted()
+    large = np.random.default_rng(0).bytes(16 * 2**20)  # more than the buffers on the way hold
+    gateway.jobs.claim(job.id)
+    gateway.jobs.finish(job.id, result(job.id, np.zeros((1, 32, 32), bool), ("slice_0",)), {"mask.nii.gz": large})
+    for _ in range(50):  # more than the store's pool has connections
+        with gateway.http.stream("GET", f"/v1/jobs/{job.id}/mask") as response:
+            assert next(response.iter_raw(1024))
+    assert gateway.http.get(f"/v1/jobs/{job.id}/mask").content == large
