@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import zlib
 
 import nibabel
 import numpy as np
@@ -290,10 +291,17 @@ def test_samples_of_different_bits_are_refused():
     refused(UnsupportedFormat, bytes(stored))
 
 
-@pytest.mark.parametrize("second", [png_header(2000, 2000), png_header(24, 20)], ids=["larger", "shallower"])
+@pytest.mark.parametrize("second", [png_header(2000, 2000, 16), png_header(24, 20)], ids=["larger", "shallower"])
 def test_a_png_with_a_second_header_cannot_smuggle_in_another_picture(second):
-    data = png(noise(20, 24, dtype="uint16"))
-    damaged(data[:33] + second[8:] + data[33:])
+    rows = zlib.compress((noise(20, 49) % 3).tobytes())  # of 16 bits, and of 8 bits as well
+    damaged(png_header(24, 20, bits=16) + second[8:] + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+def test_a_tiff_whose_pixels_lie_beyond_any_file_is_unreadable():
+    data = bytearray(tiff(noise(20, 24), bigtiff=True))
+    strip_offsets = data.index(struct.pack("<HHQ", 273, 16, 1)) + 12
+    data[strip_offsets : strip_offsets + 8] = struct.pack("<Q", 2**63)
+    damaged(bytes(data))
 
 
 def test_a_png_that_opencv_refuses_by_its_size_is_unreadable():
