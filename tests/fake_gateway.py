@@ -3,26 +3,21 @@
     with serving(FakeGateway(running_s=3)) as gateway:
         Client(gateway.url)
 
-Whatever is uploaded, the answer is the same phantom. Jobs move on by the clock, so that a page sees them wait
+Whatever can be read, the answer is the same phantom. Jobs move on by the clock, so that a page sees them wait
 and run; the attributes of `FakeGateway` let it refuse, fail or be away.
 """
 
 import contextlib
-import gzip
-import io
 import secrets
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import nibabel
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from PIL import Image
 from scipy import ndimage
 from tests.models import tiny_card
 from tests.servers import free_ports
@@ -30,6 +25,8 @@ from tests.servers import free_ports
 from metseg import lesions, phantom, report
 from metseg.contracts import Champion, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Progress, Result
 from metseg.errors import MetsegError, NotFinished, NotFound
+from metseg.formats import Upload, inspect, write_mask, write_probability
+from metseg.settings import Limits
 
 THRESHOLD = 0.5
 
@@ -61,12 +58,18 @@ class Study:
         )
 
 
+def card() -> ModelCard:
+    """Of a Nested U-Net that no one trained."""
+    tiny = tiny_card(b"model")
+    return tiny.model_copy(update={"network": "nested-unet", "figures": {"nested-unet": tiny.figures["tiny"]}})
+
+
 @dataclass
 class FakeGateway:
     """What it answers; a test may change any of it while it serves."""
 
     study: Study = field(default_factory=Study)
-    card: ModelCard = field(default_factory=lambda: tiny_card(b"model").model_copy(update={"network": "nested-unet"}))
+    card: ModelCard = field(default_factory=card)
     waiting_s: float = 0.0
     running_s: float = 0.0
     refusal: MetsegError | None = None
@@ -141,8 +144,10 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.post("/v1/jobs", status_code=202)
     async def submit(request: Request) -> Job:
-        form = await request.form()
-        return gateway.submit([file.filename for file in form.getlist("files")], form.get("threshold"))
+        async with request.form() as form:
+            uploads = [Upload(file.filename, file.file, None) for file in form.getlist("files")]
+            inspect(uploads, Limits())
+            return gateway.submit([upload.name for upload in uploads], form.get("threshold"))
 
     @api.get("/v1/jobs")
     def jobs() -> JobPage:
@@ -160,21 +165,21 @@ def app(gateway: FakeGateway) -> FastAPI:
     @api.get("/v1/jobs/{job_id}/mask")
     def mask(job_id: str, format: str = "nifti") -> Response:
         study = gateway.finished(job_id)
-        return Response(packed((study.mask * 255).astype(np.uint8), study.names, format))
+        return Response(write_mask(study.mask, study.names, format, spacing_mm=study.spacing_mm))
 
     @api.get("/v1/jobs/{job_id}/probability")
     def probability(job_id: str, format: str = "nifti") -> Response:
         study = gateway.finished(job_id)
-        return Response(packed(np.round(study.probability * 255).astype(np.uint8), study.names, format))
+        return Response(write_probability(study.probability, format, spacing_mm=study.spacing_mm))
 
     @api.get("/v1/jobs/{job_id}/slice/{index}")
     def pixels(job_id: str, index: int) -> Response:
-        return Response(png(gateway.finished(job_id).pixels[index]), media_type="image/png")
+        return Response(report.encode_png(gateway.finished(job_id).pixels[index]), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/overlay/{index}")
     def overlay(job_id: str, index: int) -> Response:
         study = gateway.finished(job_id)
-        return Response(report.encode_png(report.overlay(study.pixels[index], study.mask[index])))
+        return Response(report.encode_png(report.overlay(study.pixels[index], study.mask[index], contour=True)))
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:
@@ -188,33 +193,13 @@ def app(gateway: FakeGateway) -> FastAPI:
     return api
 
 
-def png(image: np.ndarray) -> bytes:
-    stored = io.BytesIO()
-    Image.fromarray(image).save(stored, "PNG")
-    return stored.getvalue()
-
-
-def packed(volume: np.ndarray, names: tuple[str, ...], form: str) -> bytes:
-    """A volume of 0 to 255 as a file of that format."""
-    if form == "nifti":
-        image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), np.eye(4))
-        return gzip.compress(image.to_bytes(), 1)
-    stored = io.BytesIO()
-    if form == "zip":
-        with zipfile.ZipFile(stored, "w") as archive:
-            for name, page in zip(names, volume, strict=True):
-                archive.writestr(f"{name}_mask.png", png(page))
-    else:
-        first, *rest = [Image.fromarray(page) for page in volume]
-        first.save(stored, form.upper(), save_all=True, append_images=rest)
-    return stored.getvalue()
-
-
 @contextlib.contextmanager
 def serving(gateway: FakeGateway, port: int | None = None) -> Iterator[FakeGateway]:
     """Serve on a loopback port from a thread, until the block ends."""
     port = port or free_ports(1)[0]
-    server = uvicorn.Server(uvicorn.Config(app(gateway), host="127.0.0.1", port=port, log_level="error", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(app(gateway), host="127.0.0.1", port=port, log_config=None, access_log=False, ws="none")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20

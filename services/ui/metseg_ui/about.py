@@ -5,11 +5,6 @@ import streamlit as st
 from metseg.contracts import ModelCard, ModelPage
 from metseg_ui import figures, words
 
-SCORES = {
-    name: st.column_config.NumberColumn(format="%.3f")
-    for name in ("Mean", "Median", "Spread", "Lowest", "Highest", "Single slices")
-}
-
 
 def champion(models: ModelPage) -> ModelCard | None:
     """The card of the version that serves."""
@@ -38,14 +33,13 @@ def _dialog(card: ModelCard) -> None:
     st.markdown(f"**{figures.network(card.network)}**, version `{card.version}`")
     st.markdown(words.plain(card.intended_use))
     st.markdown("**Dice by patient, on patients that training never saw**")
-    st.dataframe(
-        figures.model_rows(card), hide_index=True, column_config=SCORES, alt="Dice figures of every compared network."
-    )
+    st.table(figures.model_rows(card), border="horizontal", hide_index=True, alt="Dice of every compared network.")
     learned, used = st.columns(2)
     with learned:
         st.markdown("**Learned from**")
         st.markdown(
-            f"{words.plain(card.data.name)}: {_split(card.data.patients)} patients, {_split(card.data.slices)} slices.\n\n"
+            f"{words.plain(card.data.name)}: {_split(card.data.patients)} patients, "
+            f"{_split(card.data.slices)} slices.\n\n"
             f"Data licence: {words.plain(card.data.licence)}"
         )
     with used:

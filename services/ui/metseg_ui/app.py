@@ -9,24 +9,26 @@ from metseg.contracts import Job, JobStatus, ModelCard
 from metseg_ui import about, address, findings, gateway, submit, viewer, watch, words
 
 STYLE = """<style>
-.stMainBlockContainer { padding-left: 2rem; padding-right: 2rem; max-width: 1500px; }
+.stMainBlockContainer { padding-left: 1.5rem; padding-right: 1.5rem; max-width: 1500px; }
+[data-testid="stSidebarHeader"] { height: 2rem; margin-bottom: 0; }
 [data-testid="stBottomBlockContainer"] { padding: .3rem 2rem; }
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .85; }
 [data-testid="stFileUploaderDropzoneInstructions"] { display: none; }  /* rounds 512 MB to 1 GB */
-.st-key-jobs button { justify-content: flex-start; text-align: left; }
+.st-key-jobs button, .st-key-jobs button div { justify-content: flex-start; text-align: left; }
 .metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
-.metseg-profile { display: flex; height: 22px; padding: 0 .4rem; }
+.metseg-profile { display: flex; height: 22px; padding: 0 .4rem; margin-top: -.6rem; }
 .metseg-profile i { flex: 1; display: flex; align-items: end; margin: 0 1px; border-bottom: 1px solid; }
 .metseg-profile b { flex: 1; background: currentColor; opacity: .7; }
 .metseg-profile .here { background: color-mix(in srgb, currentColor 25%, transparent); }
 </style>"""
-ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><ellipse cx="16" cy="16" rx="12" ry="14" fill="#16232b"
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+<ellipse cx="16" cy="16" rx="12" ry="14" fill="#16232b"
 stroke="#8fb6c4" stroke-width="2"/><circle cx="20" cy="12" r="4" fill="#f2b632"/></svg>"""
 
 
 def main() -> None:
     """Draw the page."""
-    st.set_page_config("metseg: lesions in brain MRI", ICON, "wide", initial_sidebar_state=300)
+    st.set_page_config("metseg: lesions in brain MRI", ICON, "wide", initial_sidebar_state=270)
     st.html(STYLE)
     st.bottom.html(f'<div class="metseg-notice" role="note">{words.DISCLAIMER} Not for diagnosis or treatment.</div>')
     try:
@@ -89,17 +91,20 @@ def _job(job_id: str) -> None:
 
 
 def _header(job: Job) -> None:
-    title, remove = st.columns([5, 1], vertical_alignment="center")
     files = f"{job.files} file{'s' * (job.files > 1)}"
-    title.markdown(
-        f"**:large[{words.name(job)}]** &ensp; :small[{files}, submitted {words.clock(job.created_at)}]"
-    )
-    with remove.popover("Remove", icon=":material/delete:", width="stretch"):
-        st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
-        if st.button("Delete for good", type="primary", key=f"delete-{job.id}"):
-            gateway.delete(job.id)
-            address.forget(job.id)
-            st.rerun()
+    when = f", submitted {words.clock(job.created_at)}" if address.name(job.id) else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{words.name(job)}** &ensp; :small[{files}{when}]", width="content")
+        with st.popover("Remove", icon=":material/delete:", type="tertiary"):
+            _removal(job)
+
+
+def _removal(job: Job) -> None:
+    st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
+    if st.button("Delete for good", type="primary", key=f"delete-{job.id}"):
+        gateway.delete(job.id)
+        address.forget(job.id)
+        st.rerun()
 
 
 def _result(job_id: str) -> None:

@@ -9,9 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from metseg import phantom
-from metseg.volume import Volume
 
-SLICES = 24
+SLICES = 16
 
 
 class Example(NamedTuple):
@@ -23,34 +22,36 @@ class Example(NamedTuple):
     lesions: int
 
 
+class Drawing(NamedTuple):
+    """A drawn example.
+
+    Attributes:
+        archive: as a reader would upload it: a ZIP of PNG slices whose colours are pre-contrast, FLAIR, post-contrast.
+        preview: a PNG of the FLAIR slice that shows most, or of the middle one.
+    """
+
+    archive: bytes
+    preview: bytes
+
+
 EXAMPLES = (
-    Example("One large lesion", "a single mass with oedema around it", seed=11, lesions=1),
-    Example("Many small lesions", "as metastases often are: scattered, some a few pixels wide", seed=23, lesions=9),
-    Example("No lesion", "a healthy head, to see what the model makes of it", seed=31, lesions=0),
+    Example("One large lesion", "A single mass with oedema around it.", seed=47, lesions=1),
+    Example("Many small lesions", "As metastases often are: many, some a few pixels wide.", seed=60, lesions=9),
+    Example("No lesion", "A healthy head: does the model leave it alone?", seed=31, lesions=0),
 )
 
 
-def scan(example: Example) -> Volume:
-    """The head itself; the same seed gives the same pixels."""
-    return phantom.head(example.seed, slices=SLICES, lesions=example.lesions).volume
-
-
-def archive(example: Example) -> bytes:
-    """The head as a reader would upload it: a ZIP of PNG slices, pre-contrast, FLAIR and post-contrast as colours."""
-    volume = scan(example)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as slices:
-        for index, pixels in enumerate(volume.pixels):
-            slices.writestr(f"example_{index + 1:02d}.png", _png(np.asarray(pixels, np.uint8)))
-    return packed.getvalue()
-
-
-def preview(example: Example) -> bytes:
-    """A PNG of the FLAIR slice that shows most of the lesions, or of the middle one."""
+def draw(example: Example) -> Drawing:
+    """Draw an example; the same seed gives the same pixels."""
     head = phantom.head(example.seed, slices=SLICES, lesions=example.lesions)
+    pixels = np.asarray(head.volume.pixels, np.uint8)
     areas = head.mask.sum(axis=(1, 2))
-    index = int(areas.argmax()) if areas.any() else SLICES // 2
-    return _png(np.asarray(head.volume.pixels[index, :, :, 1], np.uint8))
+    best = int(areas.argmax()) if areas.any() else SLICES // 2
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for index, one in enumerate(pixels):
+            archive.writestr(f"example_{index + 1:02d}.png", _png(one))
+    return Drawing(packed.getvalue(), _png(pixels[best, :, :, 1]))
 
 
 def by_seed(seed: int) -> Example:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from metseg import report
 from metseg.contracts import Lesion, ModelCard, Result
@@ -19,6 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 
 SHOWN_SIDE_PX = 768
 NUMBER_PX = 26
+LINE_PX = 3
 NETWORKS = {"nested-unet": "Nested U-Net (U-Net++)", "attention-unet": "Attention U-Net"}
 
 
@@ -29,10 +30,12 @@ class View:
     channel: int = 1
     marking: Marking = "Outline"
     opacity: float = 0.35
-    numbers: bool = True
+    note: str = ""
 
 
-def picture(pixels: Pixels, mask: Mask, lesions: Sequence[tuple[int, Lesion]], spacing: Sequence[float], view: View) -> Pixels:
+def picture(
+    pixels: Pixels, mask: Mask, lesions: Sequence[tuple[int, Lesion]], spacing: Sequence[float], view: View
+) -> Pixels:
     """Draw one slice as large as the page shows it, so that lines stay thin and pixels keep their true shape.
 
     Args:
@@ -50,8 +53,11 @@ def picture(pixels: Pixels, mask: Mask, lesions: Sequence[tuple[int, Lesion]], s
     marked = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     if view.marking == "Off":
         return np.repeat(large[:, :, view.channel, None], 3, axis=2)
-    drawn = report.overlay(large, marked, view.channel, view.opacity, contour=view.marking == "Outline")
-    return _numbered(drawn, mask, lesions) if view.numbers else drawn
+    if view.marking == "Fill":
+        drawn = report.overlay(large, marked, view.channel, view.opacity)
+    else:
+        drawn = report.overlay(large, _line(marked), view.channel, opacity=1.0)
+    return _written(drawn, mask, lesions, view.note)
 
 
 def _shown_size(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, int]:
@@ -61,8 +67,14 @@ def _shown_size(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, in
     return round(columns * enough), round(rows * enough)
 
 
-def _numbered(drawn: Pixels, mask: Mask, lesions: Sequence[tuple[int, Lesion]]) -> Pixels:
-    """Write each lesion's number beside its upper right corner."""
+def _line(marked: Mask) -> Mask:
+    """A line around what is marked that covers none of it, wide enough to be seen when the picture is scaled down."""
+    grown = Image.fromarray(marked.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * LINE_PX + 1))
+    return np.asarray(grown, bool) & ~marked
+
+
+def _written(drawn: Pixels, mask: Mask, lesions: Sequence[tuple[int, Lesion]], note: str) -> Pixels:
+    """Write each lesion's number beside its upper right corner, and the note into the picture's upper left."""
     image = Image.fromarray(drawn)
     pencil, font = ImageDraw.Draw(image), ImageFont.load_default(NUMBER_PX)
     row_scale, column_scale = image.height / mask.shape[0], image.width / mask.shape[1]
@@ -70,6 +82,7 @@ def _numbered(drawn: Pixels, mask: Mask, lesions: Sequence[tuple[int, Lesion]]) 
         x = min(column * column_scale + 4, image.width - NUMBER_PX * len(str(number)))
         y = max(row * row_scale - NUMBER_PX, 0)
         pencil.text((x, y), str(number), fill="white", font=font, stroke_width=3, stroke_fill="black")
+    pencil.text((12, 8), note, fill="#f2b632", font=font, stroke_width=3, stroke_fill="black")
     return np.asarray(image)
 
 
@@ -105,9 +118,9 @@ def _metric_row(lesion: Lesion) -> Row:
     return {
         "No.": lesion.number,
         "Slice": lesion.largest_slice + 1,
-        "Diameters, mm": _across(lesion.long_diameter_mm, lesion.perpendicular_diameter_mm),
-        "Volume, ml": None if lesion.volume_mm3 is None else lesion.volume_mm3 / 1000,
-        "Confidence": lesion.mean_probability,
+        "Size, mm": _across(lesion.long_diameter_mm, lesion.perpendicular_diameter_mm),
+        "Vol., ml": None if lesion.volume_mm3 is None else lesion.volume_mm3 / 1000,
+        "Prob.": 100 * lesion.mean_probability,
     }
 
 
@@ -115,15 +128,17 @@ def _pixel_row(lesion: Lesion) -> Row:
     return {
         "No.": lesion.number,
         "Slice": lesion.largest_slice + 1,
-        "Diameters, px": _across(lesion.long_diameter_px, lesion.perpendicular_diameter_px),
+        "Size, px": _across(lesion.long_diameter_px, lesion.perpendicular_diameter_px),
         "Voxels": lesion.voxels,
-        "Confidence": lesion.mean_probability,
+        "Prob.": 100 * lesion.mean_probability,
     }
 
 
 def _across(longest: float | None, perpendicular: float | None) -> str:
     """A lesion's two diameters as radiologists note them."""
-    return f"{longest or 0:.0f} × {perpendicular or 0:.0f}"
+    return " × ".join(
+        f"{length:.0f}" if length >= 9.95 else f"{length:.1f}" for length in (longest or 0, perpendicular or 0)
+    )
 
 
 def headline(result: Result) -> list[tuple[str, str]]:
@@ -136,7 +151,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
         load = f"{sum(lesion.volume_mm3 or 0 for lesion in result.lesions) / 1000:.1f} ml"
         longest = f"{max((lesion.long_diameter_mm or 0 for lesion in result.lesions), default=0):.0f} mm"
     name = "Total size" if result.spacing_mm is None else "Total volume"
-    return [("Lesions", str(count)), (name, load if count else "–"), ("Longest diameter", longest if count else "–")]
+    return [("Lesions", str(count)), (name, load if count else "–"), ("Longest", longest if count else "–")]
 
 
 def extent(result: Result) -> str:
@@ -169,11 +184,13 @@ def profile(result: Result, index: int) -> str:
     """The lesion area of every slice as a row of bars, the shown slice marked; HTML for the page's style sheet."""
     tallest = max((figures.area_px for figures in result.slices), default=0) or 1
     bars = "".join(
-        f'<i{" class=here" * (figures.index == index)}><b style="height:{100 * figures.area_px / tallest:.0f}%"></b></i>'
-        for figures in result.slices
+        f'<i{" class=here" * (one.index == index)}><b style="height:{100 * one.area_px / tallest:.0f}%"></b></i>'
+        for one in result.slices
     )
     with_lesions = sum(1 for figures in result.slices if figures.lesions)
-    words = f"Lesion area by slice: {with_lesions} of {len(result.slices)} slices show lesions; here is slice {index + 1}."
+    words = (
+        f"Lesion area by slice: {with_lesions} of {len(result.slices)} slices show lesions; here is slice {index + 1}."
+    )
     return f'<div class="metseg-profile" role="img" aria-label="{words}">{bars}</div>'
 
 
@@ -182,19 +199,18 @@ def network(name: str) -> str:
     return NETWORKS.get(name, name.replace("-", " ").replace("_", " "))
 
 
-def model_rows(card: ModelCard) -> list[Row]:
+def model_rows(card: ModelCard) -> list[dict[str, str]]:
     """The test figures of every network that was compared for a model, the one that serves first."""
     ranked = sorted(card.figures.items(), key=lambda entry: (entry[0] != card.network, -entry[1].mean))
     return [
         {
             "Network": network(name),
-            "Patients": dice.patients,
-            "Mean": dice.mean,
-            "Median": dice.median,
-            "Spread": dice.std,
-            "Lowest": dice.lowest,
-            "Highest": dice.highest,
-            "Single slices": dice.mean_single_slices,
+            "Test patients": str(dice.patients),
+            "Mean": f"{dice.mean:.3f}",
+            "Median": f"{dice.median:.3f}",
+            "Spread": f"{dice.std:.3f}",
+            "Lowest to highest": f"{dice.lowest:.3f} to {dice.highest:.3f}",
+            "Slices alone": "–" if dice.mean_single_slices is None else f"{dice.mean_single_slices:.3f}",
         }
         for name, dice in ranked
     ]

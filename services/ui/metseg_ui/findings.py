@@ -9,13 +9,15 @@ from metseg.contracts import Result
 from metseg_ui import figures, gateway, words
 from metseg_ui.viewer import jump, slice_key
 
+DIAMETERS = "Largest diameter in a slice × the longest across it"
 COLUMNS = {
-    "No.": st.column_config.NumberColumn(width=40),
-    "Confidence": st.column_config.ProgressColumn(
-        format="percent", width=90, min_value=0, max_value=1, help="Mean probability inside the lesion"
-    ),
-    "Slice": st.column_config.NumberColumn(width=50, help="Where the lesion is largest"),
-    "Volume, ml": st.column_config.NumberColumn(format="%.2f", width=75),
+    "No.": st.column_config.NumberColumn(width=36),
+    "Slice": st.column_config.NumberColumn(width=48, help="Where the lesion is largest"),
+    "Size, mm": st.column_config.TextColumn(width=84, help=DIAMETERS),
+    "Size, px": st.column_config.TextColumn(width=84, help=DIAMETERS),
+    "Vol., ml": st.column_config.NumberColumn(format="%.2f", width=72, help="Volume in millilitres"),
+    "Voxels": st.column_config.NumberColumn(width=72),
+    "Prob.": st.column_config.NumberColumn(format="%d%%", width=56, help="Mean probability inside the lesion"),
 }
 MASKS: tuple[tuple[str, MaskFormat, str, str], ...] = (
     ("Masks, ZIP", "zip", "zip", "application/zip"),
@@ -66,9 +68,7 @@ def _downloads(job_id: str, result: Result) -> None:
     with st.container(horizontal=True, gap="small"):
         for label, form, suffix, mime in masks:
             _download(label, _mask(job_id, form), f"{stem}-mask.{suffix}", mime)
-        _download(
-            "This slice, PNG", _overlay(job_id, shown), f"{stem}-slice-{shown + 1:04d}.png", "image/png"
-        )
+        _download("This slice, PNG", _overlay(job_id, shown), f"{stem}-slice-{shown + 1:04d}.png", "image/png")
         _download("Report, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-report.json", "application/json")
 
 

@@ -71,14 +71,12 @@ def _slice(url: str, job_id: str, index: int) -> bytes:
 
 def mask(job_id: str, index: int) -> npt.NDArray[np.bool_]:
     """The stored mask of a slice."""
-    return _page(_marks(settings().gateway_url, job_id, "mask"), index) > 0
+    return _page(_marks(settings().gateway_url, job_id, "mask"), index).astype(bool)
 
 
 def probability(job_id: str, index: int) -> npt.NDArray[np.float32]:
-    """The probability map of a slice, from 0 to 1."""
-    page = _page(_marks(settings().gateway_url, job_id, "probability"), index)
-    scale = 1.0 if page.dtype.kind == "f" else float(np.iinfo(page.dtype).max)
-    return (page / scale).astype(np.float32)
+    """The probability map of a slice, from 0 to 1; it comes in 16 bits."""
+    return _page(_marks(settings().gateway_url, job_id, "probability"), index).astype(np.float32) / np.float32(65535)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Fetching the contours …")
@@ -89,10 +87,10 @@ def _marks(url: str, job_id: str, kind: str) -> bytes:
     return _reader(url).probability(job_id, "tiff")
 
 
-def _page(stored: bytes, index: int) -> npt.NDArray[np.generic]:
+def _page(stored: bytes, index: int) -> npt.NDArray[np.uint16]:
     with Image.open(io.BytesIO(stored)) as pages:
         pages.seek(index)
-        return np.asarray(pages)
+        return np.asarray(pages, np.uint16)
 
 
 def job(job_id: str) -> Job:

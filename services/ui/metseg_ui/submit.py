@@ -10,7 +10,7 @@ from metseg.client import Attachment, RemoteProblem
 from metseg.contracts import ModelCard
 from metseg.settings import MIB, settings
 from metseg_ui import address, gateway, words
-from metseg_ui.examples import EXAMPLES, Example, archive, by_seed, preview
+from metseg_ui.examples import EXAMPLES, Drawing, Example, by_seed, draw
 
 FORMATS = "PNG, JPEG or TIFF slices, or one ZIP of them"
 TOGETHER, APART = "slices of one scan", "a scan each"
@@ -93,23 +93,18 @@ def examples() -> None:
 def gallery() -> None:
     """The example scans as a visitor first meets them: a slice, what it is, and the button."""
     for column, example in zip(st.columns(len(EXAMPLES)), EXAMPLES, strict=True):
-        with column.container(border=True):
-            st.image(_preview(example.seed), width="stretch", alt=f"A drawn head: {example.words}")
-            st.caption(example.words[0].upper() + example.words[1:] + ".")
+        with column.container(border=True, height="stretch", vertical_alignment="distribute"):
+            st.image(_drawing(example.seed).preview, width="stretch", alt=f"A drawn head. {example.words}")
+            st.caption(example.words)
             _example(example)
 
 
 def _example(example: Example) -> None:
     if st.button(example.title, key=f"example-{example.seed}", width="stretch"):
-        attachment = Attachment(f"example-{example.seed}.zip", _archive(example.seed))
+        attachment = Attachment(f"example-{example.seed}.zip", _drawing(example.seed).archive)
         _send(iter([(f"Example: {example.title.lower()}", [attachment])]), None)
 
 
-@st.cache_data(max_entries=len(EXAMPLES), show_spinner="Drawing a head …")
-def _archive(seed: int) -> bytes:
-    return archive(by_seed(seed))
-
-
-@st.cache_data(max_entries=len(EXAMPLES), show_spinner="Drawing a head …")
-def _preview(seed: int) -> bytes:
-    return preview(by_seed(seed))
+@st.cache_resource(max_entries=len(EXAMPLES), show_spinner="Drawing a head …")
+def _drawing(seed: int) -> Drawing:
+    return draw(by_seed(seed))

@@ -1,5 +1,6 @@
 """The slices of a finished job, with what the model marked in them."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -26,13 +27,19 @@ def viewer(job_id: str, result: Result) -> None:
     index = _index(job_id, result)
     pixels = gateway.pixels(job_id, index)
     view, sequence = _view(job_id, pixels)
-    area = st.container()
+    area = st.empty()
     _slices(job_id, result, index)
-    mask = _mask(job_id, result, index)
-    drawn = figures.picture(
-        pixels, mask, figures.lesions_of(result, index), (result.spacing_mm or (1.0, 1.0, 1.0))[1:], view
-    )
-    area.image(drawn, width="stretch", alt=figures.description(result, index, sequence, int(mask.sum())))
+    below = st.columns([3, 2] if view.marking == "Fill" else 1)
+    with below[0]:
+        mask, note = _mask(job_id, result, index)
+    if view.marking == "Fill":
+        view = replace(
+            view, opacity=below[1].slider("Opacity", 0.1, 1.0, 0.35, 0.05, key="opacity", persist_state="page")
+        )
+    spacing = (result.spacing_mm or (1.0, 1.0, 1.0))[1:]
+    drawn = figures.picture(pixels, mask, figures.lesions_of(result, index), spacing, replace(view, note=note))
+    alt = figures.description(result, index, sequence, int(mask.sum()))
+    area.image(drawn, width="stretch", alt=f"{note} {alt}".strip())
 
 
 def _index(job_id: str, result: Result) -> int:
@@ -44,13 +51,18 @@ def _index(job_id: str, result: Result) -> int:
 
 
 def _view(job_id: str, pixels: npt.NDArray[np.uint8]) -> tuple[View, str]:
-    """How to draw, and the name of the sequence that is drawn."""
+    """How to draw, but for the opacity, and the name of the sequence that is drawn."""
     names = figures.sequences(pixels)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         sequence = names[0]
         if len(names) > 1:
             sequence = st.segmented_control(
-                "Sequence", names, default=names[1], required=True, key=f"sequence-{job_id}", label_visibility="collapsed"
+                "Sequence",
+                names,
+                default=names[1],
+                required=True,
+                key=f"sequence-{job_id}",
+                label_visibility="collapsed",
             )
         marking: Marking = st.segmented_control(
             "Lesions are drawn as",
@@ -61,11 +73,8 @@ def _view(job_id: str, pixels: npt.NDArray[np.uint8]) -> tuple[View, str]:
             label_visibility="collapsed",
             persist_state="page",
         )
-        opacity = 0.35
-        if marking == "Fill":
-            opacity = st.slider("Opacity", 0.1, 1.0, opacity, 0.05, key="opacity", persist_state="page", width=160)
     channel = names.index(sequence) if len(names) > 1 else 1
-    return View(channel, marking, opacity), sequence
+    return View(channel, marking), sequence
 
 
 def _slices(job_id: str, result: Result, index: int) -> None:
@@ -73,13 +82,11 @@ def _slices(job_id: str, result: Result, index: int) -> None:
     count = len(result.slices)
     if count == 1:
         return
-    before, along, after = st.columns([1, 8, 1], vertical_alignment="center", gap="small")
-    with along:
-        st.slider(f"Slice of {count}", 1, count, key=slice_key(job_id), persist_state="page")
-        st.html(figures.profile(result, index))
-    with before:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         _step(job_id, figures.neighbour(result, index, -1), "Previous slice with a lesion", ":material/chevron_left:")
-    with after:
+        with st.container(gap=None):
+            st.slider(f"Slice {index + 1} of {count}", 1, count, key=slice_key(job_id), persist_state="page")
+            st.html(figures.profile(result, index))
         _step(job_id, figures.neighbour(result, index, 1), "Next slice with a lesion", ":material/chevron_right:")
 
 
@@ -89,16 +96,15 @@ def _step(job_id: str, index: int | None, words: str, icon: str) -> None:
         key=f"{words}-{job_id}",
         help=words,
         disabled=index is None,
-        width="stretch",
+        width=44,
         on_click=jump,
         args=(job_id, index or 0),
     )
 
 
-def _mask(job_id: str, result: Result, index: int) -> npt.NDArray[np.bool_]:
-    """What to mark: the stored mask, or what another threshold would mark in this slice."""
-    stored = round(result.threshold, 2)
-    key = f"threshold-{job_id}"
+def _mask(job_id: str, result: Result, index: int) -> tuple[npt.NDArray[np.bool_], str]:
+    """What to mark, and a note: the stored mask, or what another threshold would mark in this slice."""
+    stored, key = round(result.threshold, 2), f"threshold-{job_id}"
     threshold = st.slider(
         "Threshold",
         0.01,
@@ -111,15 +117,14 @@ def _mask(job_id: str, result: Result, index: int) -> npt.NDArray[np.bool_]:
     )
     mask = gateway.mask(job_id, index)
     if threshold == stored:
-        return mask
+        return mask, ""
     preview = gateway.probability(job_id, index) >= threshold
-    note, back = st.columns([4, 1], vertical_alignment="center")
-    note.caption(
-        f":material/info: **Preview at {threshold:.2f}**, {int(preview.sum())} px in this slice. The stored result, its "
-        f"table and its downloads are at {stored:.2f}, {int(mask.sum())} px here."
+    st.caption(
+        f":material/info: **Preview at {threshold:.2f}**, {int(preview.sum()):,} px in this slice. The stored result, "
+        f"its table and its downloads are at {stored:.2f}, {int(mask.sum()):,} px here."
     )
-    back.button("Reset", key=f"reset-{job_id}", width="stretch", on_click=_set, args=(key, stored))
-    return preview
+    st.button("Reset the threshold", key=f"reset-{job_id}", on_click=_set, args=(key, stored))
+    return preview, f"Preview at {threshold:.2f}, stored at {stored:.2f}."
 
 
 def _set(key: str, value: float) -> None:

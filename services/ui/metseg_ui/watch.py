@@ -60,9 +60,7 @@ def _name(job_id: str, state: Job | RemoteProblem) -> str:
 def _standing(state: Job | RemoteProblem) -> str:
     if isinstance(state, RemoteProblem):
         return "Not there any more" if words.gone(state) else "Not known just now"
-    if state.status is not JobStatus.SUCCEEDED:
-        return words.state(state)
-    return words.clock(state.finished_at or state.created_at)
+    return words.state(state)
 
 
 def _tell_the_page(states: dict[str, Job | RemoteProblem], waited: bool) -> None:

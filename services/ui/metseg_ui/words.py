@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
+from itertools import count
 
 import streamlit as st
 
@@ -37,19 +39,29 @@ def clock(moment: datetime) -> str:
 
 def trouble(problem: RemoteProblem) -> None:
     """Say what is wrong and what to do; where it may pass, ask again and go on by itself."""
-    if problem.status < 500 or problem.status == 500:
+    if problem.status <= HTTPStatus.INTERNAL_SERVER_ERROR:
         st.error(f"**{problem.title}.** {problem.detail}", icon=":material/error:")
         return
-    st.fragment(_waiting, run_every=RETRY_S)(problem)
+    rounds = count()
+
+    @st.fragment(run_every=RETRY_S)
+    def waiting() -> None:
+        _explain(_ask_again(problem) if next(rounds) else problem)
+
+    waiting()
 
 
-def _waiting(problem: RemoteProblem) -> None:
+def _ask_again(problem: RemoteProblem) -> RemoteProblem:
+    """What is wrong now; where nothing is, draw the whole page anew."""
     try:
         gateway.client().models()
     except RemoteProblem as still:
-        problem = still
-    else:
-        st.rerun()
+        return still
+    st.rerun()
+    return problem
+
+
+def _explain(problem: RemoteProblem) -> None:
     st.warning(
         f"**The service is not available just now.** {problem.detail}  \n"
         "This page asks again every few seconds and goes on by itself; nothing you submitted is lost. "

@@ -1,0 +1,248 @@
+"""The page as a person meets it, in a real browser.
+
+METSEG_UI_URL names a page that runs already, however it was started; without it, the deployment is brought up.
+What a healthy deployment cannot show is shown over a gateway that a test holds in its hand.
+"""
+
+import io
+import os
+import re
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from tests.fake_gateway import FakeGateway, Study, serving
+from tests.pages import serving_page
+
+from metseg import phantom
+from metseg.errors import ProcessingFailed, StoreUnavailable
+
+CALM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SOON_MS = 20_000
+SEGMENTED_MS = 120_000
+SIZE = (256, 256)
+DISCLAIMER = "Research use only. Not a medical device."
+
+
+@pytest.fixture(scope="session")
+def url(request: pytest.FixtureRequest) -> str:
+    return os.environ.get("METSEG_UI_URL") or request.getfixturevalue("deployment").ui_url
+
+
+@pytest.fixture(scope="module")
+def browser(browser_path: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(CALM))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    context.set_default_timeout(SOON_MS)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[tuple[FakeGateway, str]]:
+    """A gateway in the test's hand, and a page over it."""
+    with serving(FakeGateway(study=Study(slices=6))) as gateway, serving_page(gateway.url) as url:
+        yield gateway, url
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ZIP of eight slices of a drawn head with lesions."""
+    path = tmp_path_factory.mktemp("scan") / "head.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, pixels in enumerate(phantom.head(47, slices=8, lesions=2).volume.pixels, start=1):
+            stored = io.BytesIO()
+            Image.fromarray(pixels).save(stored, "PNG")
+            archive.writestr(f"slice_{number}.png", stored.getvalue())
+    return path
+
+
+def opened(page: Page, url: str) -> Page:
+    page.goto(url)
+    expect(page.get_by_role("button", name="Find lesions")).to_be_visible()
+    return page
+
+
+def send(page: Page, *files: Path) -> None:
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files([str(file) for file in files])
+    button = page.get_by_role("button", name="Find lesions")
+    expect(button).to_be_enabled()
+    button.click()
+
+
+def finished(page: Page) -> None:
+    """Waits until the shown job's result stands on the page."""
+    expect(page.get_by_text("Downloads", exact=True)).to_be_visible(timeout=SEGMENTED_MS)
+    expect(picture(page)).to_be_visible()
+
+
+def picture(page: Page) -> Locator:
+    return page.get_by_test_id("stMain").get_by_role("img", name=re.compile(r"Slice \d+ of \d+"))
+
+
+def shown_slice(page: Page) -> int:
+    return int(re.search(r"Slice (\d+) of", picture(page).get_attribute("alt") or "").group(1))
+
+
+def figure(page: Page, name: str) -> str:
+    return page.get_by_test_id("stMetric").filter(has_text=name).get_by_test_id("stMetricValue").inner_text()
+
+
+def saved(page: Page, button: str) -> bytes:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=button).click()
+    return Path(download.value.path()).read_bytes()
+
+
+def test_a_visitor_without_data_sees_lesions_at_one_click(page: Page, url: str) -> None:
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    finished(page)
+    assert int(figure(page, "Lesions")) >= 1
+    expect(page.get_by_role("img", name=re.compile("Marked: lesion"))).to_be_visible()
+
+
+def test_an_uploaded_scan_survives_a_reload(page: Page, url: str, scan: Path) -> None:
+    send(opened(page, url), scan)
+    finished(page)
+    expect(page).to_have_url(re.compile(r"job=[0-9a-f-]+"))
+    found = figure(page, "Lesions")
+    page.reload()
+    finished(page)
+    assert figure(page, "Lesions") == found
+
+
+def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, url: str) -> None:
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    finished(page)
+    [total] = {int(n) for n in re.findall(r"of (\d+)", picture(page).get_attribute("alt") or "")}
+    with zipfile.ZipFile(io.BytesIO(saved(page, "Masks, ZIP"))) as archive:
+        masks = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist()]
+        assert len(masks) == total and all(name.endswith("_mask.png") for name in archive.namelist())
+    assert {mask.size for mask in masks} == {SIZE}
+    assert Image.open(io.BytesIO(saved(page, "This slice, PNG"))).size == SIZE
+    assert b'"lesions"' in saved(page, "Report, JSON")
+    assert saved(page, "Mask, NIfTI")[:2] == b"\x1f\x8b"
+
+
+def test_slices_are_turned_by_key_by_arrow_and_by_lesion(page: Page, url: str, scan: Path) -> None:
+    send(opened(page, url), scan)
+    finished(page)
+    begun = shown_slice(page)
+    step = "ArrowLeft" if begun > 1 else "ArrowRight"
+    page.get_by_role("slider", name=re.compile("Slice")).press(step)
+    turned = begun + (1 if step == "ArrowRight" else -1)
+    expect(picture(page)).to_have_attribute("alt", re.compile(f"Slice {turned} of"))
+    page.get_by_test_id("stDataFrame").click(position={"x": 20, "y": 52})
+    expect(picture(page)).to_have_attribute("alt", re.compile(f"Slice {begun} of"))
+
+
+def test_another_threshold_is_a_preview_and_says_so(page: Page, url: str, scan: Path) -> None:
+    send(opened(page, url), scan)
+    finished(page)
+    page.get_by_role("slider", name="Threshold").press("Home")
+    expect(page.get_by_text("Preview at 0.01")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Preview at 0.01, stored at"))).to_be_visible()
+    page.get_by_role("button", name="Reset the threshold").click()
+    expect(page.get_by_text("Preview at")).to_have_count(0)
+
+
+def test_what_is_no_image_is_refused_in_clear_words(page: Page, url: str, tmp_path: Path) -> None:
+    text = tmp_path / "scan.png"
+    text.write_text("This is no image.")
+    send(opened(page, url), text)
+    expect(page.get_by_role("alert").filter(has_text=re.compile("format is not supported", re.I))).to_be_visible()
+    expect(page.get_by_text("Traceback")).to_have_count(0)
+
+
+def test_several_scans_stand_side_by_side_and_one_can_be_removed(page: Page, url: str, scan: Path) -> None:
+    send(opened(page, url), scan)
+    finished(page)
+    send(page, scan)
+    jobs = page.locator(".st-key-jobs").get_by_role("button")
+    expect(jobs).to_have_count(2)
+    expect(jobs.first).to_contain_text("Done", timeout=SEGMENTED_MS)
+    jobs.last.click()
+    finished(page)
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(jobs).to_have_count(1)
+    finished(page)
+    assert len(re.findall(r"job=", page.url)) == 1
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1024, 1280])
+def test_the_page_asks_no_one_else_and_always_says_what_it_is_for(
+    browser: Browser, url: str, width: int, theme: str
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    page = opened(context.new_page(), url)
+    page.get_by_role("button", name="Many small lesions").click()
+    finished(page)
+    page.mouse.wheel(0, 5000)
+    expect(page.get_by_text(DISCLAIMER)).to_be_in_viewport()
+    page.get_by_role("button", name="About the model").click()
+    expect(page.get_by_role("dialog").get_by_text("Learned from")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+    assert [one for one in asked if not one.startswith((url, "data:", "blob:"))] == []
+
+
+def test_a_job_is_watched_live_and_left_alone_once_it_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    gateway.waiting_s, gateway.running_s = 3.0, 4.0
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_text("Waiting, 2nd in line")).to_be_visible()
+    expect(main.get_by_text(re.compile(r"Slice [1-6] of 6"))).to_be_visible()
+    finished(page)
+    gateway.waiting_s = gateway.running_s = 0
+    page.wait_for_timeout(2000)
+    before = len(gateway.asked)
+    page.wait_for_timeout(4000)
+    assert len(gateway.asked) == before
+
+
+def test_a_failed_job_tells_its_reason(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    gateway.failure = ProcessingFailed("The worker ran out of memory; submit fewer slices.")
+    try:
+        opened(page, url).get_by_role("button", name="No lesion").click()
+        expect(page.get_by_role("alert").filter(has_text="ran out of memory; submit fewer slices")).to_be_visible()
+    finally:
+        gateway.failure = None
+
+
+def test_the_page_recovers_by_itself_from_a_gateway_that_was_away(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    finished(page)
+    gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
+    try:
+        time.sleep(16)  # the registry is asked for every 15 s at most
+        page.reload()
+        expect(page.get_by_text("not available just now")).to_be_visible()
+    finally:
+        gateway.away = None
+    finished(page)
