@@ -148,6 +148,6 @@ def problem(response: httpx.Response, status: int, kind: str) -> str:
     body = response.json()
     assert (response.status_code, body["status"], body["type"]) == (status, status, f"/problems/{kind}"), body
     assert body["title"]
-    assert body["detail"].endswith(".")
+    assert body["detail"].endswith((".", "?"))
     assert body["instance"] == f"urn:metseg:request:{response.headers['X-Request-ID']}"
     return body["detail"]

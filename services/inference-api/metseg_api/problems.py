@@ -60,11 +60,16 @@ async def _on_metseg_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    first = error.errors()[0]
-    place, *names = [str(part) for part in first["loc"]]
-    name = ".".join(names) if first["type"] != "json_invalid" else ""
-    what = f"`{name}` in the {place}" if name else f"The {place}"
-    return respond(InvalidParameter(f"{what} is not valid: {_sentence(first['msg'])}"), request.scope)
+    return respond(InvalidParameter(_invalid(**error.errors()[0])), request.scope)
+
+
+def _invalid(type: str, loc: tuple[str | int, ...], msg: str, **_: object) -> str:
+    """What is wrong with the first of the values; the value itself is not quoted."""
+    place, *names = map(str, loc)
+    if type == "json_invalid":
+        return f"The {place} is not valid JSON."
+    what = f"`{'.'.join(names)}` in the {place}" if names else f"The {place}"
+    return f"{what} is not valid: {msg[:1].lower()}{msg[1:]}."
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -80,7 +85,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
                 405, "method-not-allowed", f"This address allows {allowed or 'other methods'}.", request.scope
             )
         case status:
-            problem = _plain(status, "bad-request", _sentence(error.detail), request.scope)
+            problem = _plain(status, "bad-request", f"{error.detail}.", request.scope)
     return _respond(problem, error.headers)
 
 
@@ -93,7 +98,3 @@ def _respond(problem: Problem, headers: Mapping[str, str] | None = None, *, retr
     content: dict[str, Any] = problem.model_dump(exclude_none=True)
     more = {"Retry-After": str(RETRY_AFTER_S)} if retry else {}
     return JSONResponse(content, problem.status, {**(headers or {}), **more}, MEDIA_TYPE)
-
-
-def _sentence(words: str) -> str:
-    return words[:1].lower() + words[1:].rstrip(".") + "."

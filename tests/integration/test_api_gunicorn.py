@@ -1,0 +1,115 @@
+"""The gateway as it is deployed: gunicorn with its configuration, several processes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.gateways import png, promote_tiny
+from tests.servers import free_ports, wait_until
+
+from metseg.objects import DirectoryStore
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("gunicorn")
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
+def process(folder, port, redis) -> Iterator[subprocess.Popen[bytes]]:
+    store = DirectoryStore(folder / "store")
+    store.prepare(7)
+    promote_tiny(store)
+    (folder / "tmp").mkdir()
+    environment = (
+        os.environ
+        | redis.environment()
+        | {
+            "METSEG_STORE_DIRECTORY": str(folder / "store"),
+            "TMPDIR": str(folder / "tmp"),
+            "WEB_CONCURRENCY": "2",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+    )
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--bind", f"127.0.0.1:{port}"], env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, 60)
+        assert process.poll() is None, (folder / "log").read_text()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_figures_are_of_all_processes_together(process, port):
+    for _ in range(40):  # a new connection each, so that both processes get some
+        assert httpx.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
+    wait_until(lambda: counted(port) == 40, 5)  # counted once an answer has gone out
+    assert [counted(port) for _ in range(5)] == [40] * 5
+
+
+def counted(port: int) -> float:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return float(re.search(r'route="/v1/models",status="200"} (\S+)', text)[1])
+
+
+def test_no_answer_names_the_server(process, port):
+    assert "server" not in httpx.get(f"http://127.0.0.1:{port}/healthz").headers
+
+
+def test_the_log_is_json_without_a_file_name(process, port, folder):
+    sent = httpx.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("DOE^JANE.png", png())})
+    assert sent.status_code == 202
+    wait_until(lambda: sent.headers["X-Request-ID"] in (folder / "log").read_text(), 5)
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    [line] = [each for each in lines if each.get("request_id") == sent.headers["X-Request-ID"]]
+    assert (line["logger"], line["route"], line["status"]) == ("metseg.access", "/v1/jobs", 202)
+    assert "DOE" not in (folder / "log").read_text()
+
+
+def test_malformed_http_is_refused_and_harms_nobody(process, port):
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+    assert answers(port)
+
+
+def test_a_process_that_dies_is_replaced(process, port, folder):
+    pids = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    workers = [pid for pid in pids if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: (folder / "log").read_text().count("Booting worker") >= 3, 20)
+    assert answers(port)
+
+
+def test_a_stop_is_quick_and_leaves_nothing(process, port, folder):
+    job = httpx.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("1.png", png())}).json()["id"]
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as waiting:
+        waiting.sendall(f"GET /v1/jobs/{job}?wait=60 HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
+        process.terminate()
+        assert process.wait(20) == 0
+    assert list((folder / "tmp").iterdir()) == []
