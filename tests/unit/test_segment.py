@@ -1,0 +1,89 @@
+"""The pipeline over a predictor that the test can read."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from metseg import phantom
+from metseg.contracts import Preprocessing
+from metseg.segment import segment
+
+
+class Bright:
+    """Calls FLAIR above one deviation a lesion, and remembers what it was asked."""
+
+    preprocessing = Preprocessing()
+    threshold = 0.5
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ...]] = []
+
+    def __call__(self, tensor: np.ndarray) -> np.ndarray:
+        self.asked.append(tensor.shape)
+        return 1 / (1 + np.exp(-4 * (tensor[..., 1] - 1)))
+
+
+@pytest.fixture(scope="module")
+def head() -> phantom.Phantom:
+    return phantom.head(3, slices=4, size_px=96, lesions=2)
+
+
+def test_a_study_gets_a_map_a_mask_and_lesions_of_its_own_shape(head):
+    found = segment(head.volume, Bright())
+    assert found.probability.shape == found.mask.shape == head.volume.shape
+    assert found.probability.dtype == np.float32
+    assert 0 <= found.probability.min() <= found.probability.max() <= 1
+    assert np.array_equal(found.mask, found.probability >= 0.5)
+    assert sum(lesion.voxels for lesion in found.lesions) == found.mask.sum() > 0
+
+
+def test_a_given_threshold_takes_the_place_of_the_models(head):
+    strict, loose = segment(head.volume, Bright(), 0.9), segment(head.volume, Bright(), 0.1)
+    assert (strict.threshold, loose.threshold) == (0.9, 0.1)
+    assert strict.mask.sum() < loose.mask.sum()
+
+
+def test_slices_without_head_are_never_computed(head):
+    pixels = head.volume.pixels.copy()
+    pixels[0] = 0
+    predictor = Bright()
+    found = segment(replace(head.volume, pixels=pixels), predictor)
+    assert len(predictor.asked) == 3
+    assert all(shape[0] == 1 for shape in predictor.asked)
+    assert not found.mask[0].any()
+
+
+def test_progress_is_told_after_every_slice(head):
+    told: list[tuple[int, int]] = []
+    segment(head.volume, Bright(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_what_progress_raises_ends_the_work(head):
+    predictor = Bright()
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        segment(head.volume, predictor, progress=stop)
+    assert len(predictor.asked) == 1
+
+
+def test_each_slice_can_be_submitted_alone(head):
+    for index, lone in enumerate(head.volume.lone_slices()):
+        assert lone is not None
+        assert lone.names == (head.volume.names[index],)
+        assert segment(lone, Bright()).mask.shape == (1, *head.volume.shape[1:])
+
+
+def test_a_constant_slice_is_no_study_alone(head):
+    pixels = head.volume.pixels.copy()
+    pixels[1] = 0
+    lone = list(replace(head.volume, pixels=pixels).lone_slices())
+    assert [one is None for one in lone] == [False, True, False, False]
+
+
+def test_warnings_of_the_volume_reach_the_result(head):
+    assert segment(replace(head.volume, warnings=("Grey.",)), Bright()).warnings == ("Grey.",)
