@@ -103,7 +103,7 @@ class RedisServer(Server):
     def command(self) -> list[str]:
         return [
             *(redis_executable(), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)),
-            *("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
+            *("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction"),
         ]
 
     def ready(self) -> bool:
@@ -115,7 +115,7 @@ class RedisServer(Server):
 
     def flush(self) -> None:
         """Forget everything, as a Redis without its volume does."""
-        assert talk(self.port, b"FLUSHALL\r\n").startswith(b"+OK")
+        assert talk(self.port, b"FLUSHALL\r\n", timeout_s=20).startswith(b"+OK")
 
     def settings(self) -> dict[str, str]:
         """The keyword arguments of `metseg.settings.Settings` that lead here."""
@@ -126,15 +126,21 @@ class S3Server(Server):
     """SeaweedFS as one process: master, volume, filer and S3."""
 
     access_key = "metseg-tests"
+    reader_access_key = "metseg-tests-reader"  # may write nothing
     secret_key = "metseg-tests-secret"
 
     def __init__(self, folder: Path, ports: list[int]):
         super().__init__(folder, ports[0])
         self._other_ports = [str(port) for port in ports[1:]]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
-        identity = {"name": "metseg", "credentials": credentials, "actions": actions}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        rights = {
+            self.access_key: ["Admin", "Read", "Write", "List", "Tagging"],
+            self.reader_access_key: ["Read", "List"],
+        }
+        identities = [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": self.secret_key}], "actions": actions}
+            for key, actions in rights.items()
+        ]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     def command(self) -> list[str]:
         s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = self._other_ports
@@ -199,10 +205,10 @@ def redis_executable() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
 
 
-def talk(port: int, message: bytes) -> bytes:
+def talk(port: int, message: bytes, timeout_s: float = 1) -> bytes:
     """What a server answers first to `message`; empty where nobody listens."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
             connection.sendall(message)
             return connection.recv(4096)
     except OSError:

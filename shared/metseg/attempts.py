@@ -96,14 +96,16 @@ class Attempts:
             self._live.forget(job_id)
             return None
         if job.status.final:
-            self._live.close(job_id)
+            with suppress(QueueUnavailable):
+                self._live.close(job_id)
         elif (result := self._written(job_id)) is not None:
             self._close(job, JobStatus.SUCCEEDED, model_version=result.model_version)
         elif job.attempts >= ATTEMPTS:
             log.error("job %s ended its worker %d times", job_id, job.attempts)
             self._close(job, JobStatus.FAILED, problem=_exhausted())
         elif self._records.update(_running(job)):
-            self._live.start(job_id)
+            with suppress(QueueUnavailable):
+                self._live.start(job_id)
             return request
         return None
 

@@ -6,6 +6,7 @@ import time
 import pytest
 from celery.app.defaults import DEFAULTS
 from celery.contrib.testing.worker import start_worker
+from celery.exceptions import CPendingDeprecationWarning
 from kombu.transport.redis import Channel
 from tests.integration.deployments import deployment, submit
 from tests.servers import free_ports, wait_until
@@ -97,10 +98,10 @@ def test_a_worker_is_told_of_each_submitted_job(here, worker):
     assert here.client().llen(QUEUE) == 0
 
 
-@pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning")  # what broker() decides on purpose
 def test_a_worker_hears_again_after_redis_was_away(here, worker):
     jobs = here.jobs()
-    with here.redis.down():
-        time.sleep(0.5)
-    job = submit(jobs, here.store)
-    wait_until(lambda: job.id in worker.done, 20)
+    with pytest.warns(CPendingDeprecationWarning, match="worker_cancel_long"):  # noqa: PT031 (what broker() decides)
+        with here.redis.down():
+            time.sleep(0.5)
+        job = submit(jobs, here.store)
+        wait_until(lambda: job.id in worker.done, 20)

@@ -91,6 +91,7 @@ def test_ids_are_unguessable_and_sort_by_time(jobs):
     assert {len(job_id) for job_id in ids} == {32}
 
 
+@in_a_folder
 @pytest.mark.parametrize("job_id", ["", "0" * 32, "../models", "0" * 31, "A" * 32, "0" * 33, "x" * 32])
 def test_an_unknown_job_is_not_found_by_any_call(jobs, job_id):
     calls = [jobs.get, jobs.request, jobs.result, jobs.delete, lambda name: jobs.wait(name, 1)]
@@ -106,6 +107,7 @@ def test_no_key_is_made_for_what_is_no_id(jobs):
         jobs.input_key("x", 0)
 
 
+@in_a_folder
 def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs):
     with here.redis.down():
         request = upload(jobs, here.store)
@@ -322,12 +324,14 @@ def test_pages_hold_every_job_once_newest_first(jobs, five):
     assert walk(jobs, 9) == [five]
 
 
+@in_a_folder
 def test_a_page_goes_on_where_its_job_was_deleted(here, jobs, five):
     first = jobs.page(2, None)
     jobs.delete(five[1])
     assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
 
 
+@in_a_folder
 def test_new_jobs_do_not_shift_the_pages_after(here, jobs, five):
     first = jobs.page(2, None)
     submit(jobs, here.store)
@@ -356,6 +360,7 @@ def test_pages_come_from_the_store_with_redis_down(here, jobs, five):
         assert walk(jobs, 2) == [five[0:2], five[2:4], five[4:5]]
 
 
+@in_a_folder
 def test_an_upload_that_was_not_submitted_is_on_no_page(here, jobs):
     upload(jobs, here.store)
     assert jobs.page(9, None).jobs == []
@@ -465,6 +470,15 @@ def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch
 
 
 @in_a_folder
+def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
+    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
+    jobs.idempotent("key", "body", jobs.new_id())
+    later = time.time() + CRASHED_S + 1
+    monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
+    assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
+
+
+@in_a_folder
 def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monkeypatch):
     monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
     jobs.idempotent("key", "body", jobs.new_id())
@@ -472,14 +486,14 @@ def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monke
         jobs.idempotent("key", "body", jobs.new_id())
 
 
-@in_a_folder
-def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
+def race_for_a_key(here):
     everyone = [here.jobs() for _ in range(8)]
+    barrier = threading.Barrier(len(everyone))
     holders = []
 
     def race(jobs):
         mine = jobs.new_id()
+        barrier.wait()
         try:
             holders.append(jobs.idempotent("key", "body", mine) == mine)
         except Conflict:
@@ -490,7 +504,13 @@ def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(holders) == [False] * 7 + [True]
+    return holders
+
+
+@in_a_folder
+def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
+    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
+    assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
 
 
 @in_a_folder

@@ -158,7 +158,7 @@ def test_every_accepted_job_ends_once_whatever_happens(redis):
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=25,
+            max_examples=20,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

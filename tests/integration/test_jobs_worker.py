@@ -140,6 +140,7 @@ def test_a_long_silence_between_slices_is_no_death(jobs, worker, other, job):
     worker.advance(job.id, 1, 2)
 
 
+@in_a_folder
 def test_of_many_workers_one_gets_the_job(here, jobs, job):
     workers = [here.jobs() for _ in range(8)]
     requests = []
@@ -181,6 +182,7 @@ def test_a_dead_workers_job_is_taken_over_by_the_very_next_message(jobs, worker,
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
+@in_a_folder
 def test_a_worker_that_was_only_paused_gives_way_and_writes_nothing(jobs, worker, other, job):
     worker.claim(job.id)
     claim = worker._claims[job.id]
@@ -192,6 +194,32 @@ def test_a_worker_that_was_only_paused_gives_way_and_writes_nothing(jobs, worker
     assert jobs.result(job.id).model_version == "20260101-000000-tiny"
 
 
+@in_a_folder
+def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, worker, other, job):
+    worker.claim(job.id)
+    worker._claims[job.id]._stop.set()
+    here.redis.flush()
+    other.claim(job.id)
+    other.finish(job.id, result_of(job.id), ARTEFACTS)
+    before = jobs.get(job.id)
+    worker.finish(job.id, result_of(job.id, "20260102-000000-paused"), {})
+    assert jobs.get(job.id) == before
+    assert jobs.result(job.id).model_version == "20260101-000000-tiny"
+
+
+@in_a_folder
+def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, other, job):
+    deaf = here.jobs(Interfering(here.store, "job.json", after=here.redis.kill))
+    try:
+        assert deaf.claim(job.id) is not None
+    finally:
+        here.redis.start()
+    assert jobs.get(job.id).attempts == 1
+    deaf.finish(job.id, result_of(job.id), {})
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+@in_a_folder
 def test_a_worker_whose_job_was_taken_over_is_told_to_stop(worker, other, job):
     worker.claim(job.id)
     worker._claims[job.id]._stop.set()
@@ -201,6 +229,7 @@ def test_a_worker_whose_job_was_taken_over_is_told_to_stop(worker, other, job):
     other.advance(job.id, 1, 2)
 
 
+@in_a_folder
 def test_a_job_that_ends_every_worker_fails_and_harms_no_more(jobs, here, job):
     for attempt in range(1, ATTEMPTS + 1):
         victim = here.jobs()
@@ -402,6 +431,7 @@ def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_orde
         assert worker.claim(job_id) is not None
 
 
+@in_a_folder
 def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, job):
     forget_messages(here)
     assert jobs.recover() == 0  # it may be on its way to a worker
@@ -411,6 +441,7 @@ def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, j
     assert worker.claim(job.id) is not None
 
 
+@in_a_folder
 def test_a_dead_workers_job_waits_again_as_anyone_can_see(here, jobs, worker, job):
     worker.claim(job.id)
     forget_messages(here)

@@ -301,6 +301,20 @@ def test_a_wrong_secret_is_store_unavailable(s3, call):
         calls(s3_store(s3, secret_key="wrong"))[call]()
 
 
+def test_a_key_that_may_only_read_reads_and_changes_nothing(s3):
+    writer, reader = s3_store(s3), s3_store(s3, access_key=s3.reader_access_key)
+    writer.prepare(7)
+    writer.put("x/a", b"1")
+    assert reader.get("x/a") == b"1"
+    assert keys(reader, "x/") == ["x/a"]
+    for call in ("put", "delete", "prepare"):
+        with pytest.raises(StoreUnavailable):
+            calls(reader)[call]()
+    with pytest.raises(StoreUnavailable):
+        s3_store(s3, "not-yet", access_key=s3.reader_access_key).prepare(7)
+    assert writer.get("x/a") == b"1"
+
+
 def test_a_missing_bucket_is_store_unavailable_and_never_an_absent_object(s3):
     store = s3_store(s3, "never-made")
     for call in ("get", "list", "check"):
@@ -370,6 +384,14 @@ def test_a_folder_that_is_gone_is_store_unavailable_and_is_not_made_anew(tmp_pat
     with pytest.raises(StoreUnavailable):
         calls(store)[call]()
     assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_store_unavailable(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("metseg.objects.directory.random.uniform", lambda _low, _high: 0)
+    monkeypatch.setattr(Path, "mkdir", lambda *_args, **_kwargs: None)  # a delete that is always quicker
+    with pytest.raises(StoreUnavailable):
+        folder.put("x/a", b"1")
+    assert keys(folder) == []
 
 
 def test_a_full_disk_is_store_unavailable_and_leaves_nothing(folder, monkeypatch):
