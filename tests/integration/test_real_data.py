@@ -1,0 +1,96 @@
+"""On real MRI: what the trainer measured is what the gateway returns. Needs the folder METSEG_REAL_DATA."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.gateways import running
+
+from metseg.contracts import Job, JobStatus, ModelCard
+from metseg.predictor import OnnxPredictor
+from metseg.registry import Registry
+from metseg.segment import segment
+from metseg.settings import Settings
+from metseg_trainer import dataset, split
+from metseg_trainer.evaluate import evaluate
+from metseg_trainer.recipe import PRESETS
+from metseg_worker.bench import open_bench
+from metseg_worker.setup import seed
+from metseg_worker.tasks import work
+
+pytestmark = pytest.mark.real_data
+
+STARTER = Path(__file__).parents[2] / "infra" / "starter-model"
+PUBLIC_PATIENTS, PROMISED_DICE = 88, 0.80
+
+
+@pytest.fixture(scope="module")
+def patients():
+    folder = os.environ.get("METSEG_REAL_DATA")
+    if not folder:
+        pytest.skip("METSEG_REAL_DATA names no folder of TCGA_* patients, so real MRI was not tested")
+    return dataset.scan(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def starter():
+    card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
+    return OnnxPredictor(card, (STARTER / "model.onnx").read_bytes(), threads=2)
+
+
+def test_the_public_data_set_is_read_whole(patients):
+    _, audit = patients
+    assert audit.slices > 0
+    assert (audit.images_without_mask, audit.masks_without_image) == ((), ())
+    assert (audit.unreadable, audit.shape_mismatch, audit.unusable_patients) == ((), (), ())
+
+
+def test_the_starter_model_holds_the_figures_of_its_card(patients, starter):
+    everyone, _ = patients
+    if len(everyone) != PUBLIC_PATIENTS:
+        pytest.skip(f"the starter model's split needs the {PUBLIC_PATIENTS} patients it was drawn from")
+    drawn = split.split(everyone, PRESETS["standard"].seed)
+    assert split.sha256(drawn) == starter.card.data.split_sha256
+    test = [patient for patient in everyone if patient.id in drawn.test]
+    summary = evaluate("starter", starter, ((one.id, *dataset.load(one)) for one in test)).summary
+    promised = starter.card.figures[starter.card.network]
+    assert summary.mean == pytest.approx(promised.mean, abs=0.002)
+    assert summary.mean_single_slices == pytest.approx(promised.mean_single_slices, abs=0.002)
+    assert summary.mean >= PROMISED_DICE
+
+
+def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter, redis, s3):
+    everyone, _ = patients
+    settings = Settings(**redis.settings(), **s3.settings(), s3_bucket="real-data")
+    with running(settings) as gateway:
+        seed(Registry(gateway.store), STARTER)
+        bench = open_bench(settings)
+        for patient in everyone[:: max(1, len(everyone) // 3)][:3]:
+            volume, _ = dataset.load(patient)
+            answer = gateway.http.post("/v1/jobs", files={"files": ("study.zip", _zip(patient), "application/zip")})
+            assert answer.status_code == 202, answer.text
+            job = Job.model_validate(answer.json())
+            work(bench, job.id)
+            assert gateway.jobs.get(job.id).status is JobStatus.SUCCEEDED
+            masks = gateway.http.get(f"/v1/jobs/{job.id}/mask", params={"format": "zip"})
+            assert np.array_equal(_masks(masks.content, volume.names), segment(volume, starter).mask)
+            gateway.jobs.delete(job.id)
+
+
+def _zip(patient: dataset.Patient) -> bytes:
+    """The patient's public folder as it is, masks included."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for pair in patient.slices:
+            archive.write(pair.image, f"{patient.id}/{pair.image.name}")
+            archive.write(pair.mask, f"{patient.id}/{pair.mask.name}")
+    return packed.getvalue()
+
+
+def _masks(packed: bytes, names: tuple[str, ...]) -> np.ndarray:
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return np.stack([np.asarray(Image.open(archive.open(f"{name}_mask.png"))) > 0 for name in names])

@@ -1,0 +1,142 @@
+"""Losses, samples and the loop: what is learned from, and that a broken run loses nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import pytorch_lightning
+import torch
+
+from metseg import phantom
+from metseg.contracts import Preprocessing
+from metseg_trainer import fit as fitting
+from metseg_trainer.augment import Augmentation, drop_sequences
+from metseg_trainer.losses import dice_bce, supervised
+from metseg_trainer.recipe import PRESETS
+from metseg_trainer.samples import EpochSampler, Samples, prepare, prepare_lone
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+
+RECIPE = replace(PRESETS["smoke"], base_width=2, epochs=3, samples=16, batch=8, patch=(32, 32))
+
+
+@pytest.fixture(scope="module")
+def studies():
+    heads = [phantom.head(seed, slices=4, size_px=64, lesions=1) for seed in (1, 2, 3)]
+    return [prepare(str(n), head.volume, head.mask, Preprocessing()) for n, head in enumerate(heads)]
+
+
+@pytest.fixture(scope="module")
+def lone():
+    head = phantom.head(1, slices=4, size_px=64, lesions=1)
+    return prepare_lone("0", head.volume, head.mask, Preprocessing())
+
+
+def test_a_perfect_prediction_costs_nothing():
+    truth = (torch.rand(2, 1, 8, 8) > 0.5).float()
+    assert dice_bce((truth - 0.5) * 100, truth).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_the_loss_is_half_dice_and_half_cross_entropy():
+    logits, truth = torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]])
+    dice = 1 - (2 * 0.5 + 1) / (1 + 1 + 1)
+    assert dice_bce(logits, truth).item() == pytest.approx(0.5 * dice + 0.5 * np.log(2), abs=1e-6)
+
+
+def test_an_empty_slice_predicted_empty_costs_nothing():
+    truth = torch.zeros(1, 1, 4, 4)
+    assert dice_bce(torch.full_like(truth, -50), truth).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_every_supervised_output_counts_alike():
+    truth = (torch.rand(1, 1, 4, 4) > 0.5).float()
+    one, two = torch.randn(2, 1, 1, 4, 4)
+    mean = (dice_bce(one, truth) + dice_bce(two, truth)) / 2
+    assert supervised([one, two], truth).item() == pytest.approx(mean.item())
+
+
+def test_a_sample_is_a_function_of_its_number(studies, lone):
+    first, again = Samples(studies, lone, RECIPE), Samples(studies, lone, RECIPE)
+    for number in (0, 5, 1000):
+        for one, other in zip(first[number], again[number], strict=True):
+            assert torch.equal(one, other)
+    assert not torch.equal(first[0][0], first[1][0])
+
+
+def test_samples_have_the_recipes_patch_and_a_truth_between_zero_and_one(studies, lone):
+    samples = Samples(studies, lone, RECIPE)
+    for number in range(12):
+        slices, truth = samples[number]
+        assert slices.shape == (3, 32, 32)
+        assert slices.dtype == torch.float32
+        assert truth.shape == (1, 32, 32)
+        assert 0 <= truth.min() <= truth.max() <= 1
+
+
+def test_lesion_slices_are_drawn_as_often_as_others(studies, lone):
+    samples = Samples(studies, lone, replace(RECIPE, patch=(64, 64)))
+    having = np.mean([samples[number][1].max().item() > 0.5 for number in range(200)])
+    assert 0.35 < having < 0.65
+
+
+def test_truth_moves_with_its_slice():
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[20:40, 24:44] = 200
+    truth = (pixels[..., 0] > 0).astype(np.uint8) * 255
+    augment = Augmentation((64, 64))
+    for seed in range(30):
+        changed, moved = augment(pixels, truth, seed)
+        if (moved > 127).any():
+            assert changed[moved > 127].mean() > changed[moved <= 127].mean() + 40
+
+
+def test_a_dropped_sequence_is_filled_with_flair():
+    values = np.arange(12).reshape(2, 2, 3)
+    filled = drop_sequences(values, (0, 2))
+    assert (filled == values[..., 1:2]).all()
+    assert (drop_sequences(values, (0,))[..., 2] == values[..., 2]).all()
+
+
+def test_epochs_follow_one_another_without_a_sample_twice():
+    sampler = EpochSampler(5)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert (first, list(sampler)) == ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_processes_share_an_epoch_without_overlap(monkeypatch, world):
+    shares = []
+    for rank in range(world):
+        monkeypatch.setattr("metseg_trainer.samples._rank", lambda rank=rank: rank)
+        monkeypatch.setattr("metseg_trainer.samples._world", lambda: world)
+        shares.append(list(EpochSampler(12)))
+    assert sorted(number for share in shares for number in share) == list(range(12))
+
+
+class _Unplugged(pytorch_lightning.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.current_epoch == 1:
+            raise RuntimeError("unplugged")
+
+
+@pytest.mark.slow
+def test_a_broken_run_resumes_to_the_very_weights_of_an_unbroken_one(studies, lone, tmp_path, monkeypatch):
+    fitting.fit("attention-unet", RECIPE, (studies[:2], lone), studies[2:], tmp_path / "whole")
+
+    build = fitting._trainer
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "_trainer", lambda *words: _with(build(*words), _Unplugged()))
+        with pytest.raises(RuntimeError, match="unplugged"):
+            fitting.fit("attention-unet", RECIPE, (studies[:2], lone), studies[2:], tmp_path / "broken")
+    fitting.fit("attention-unet", RECIPE, (studies[:2], lone), studies[2:], tmp_path / "broken")
+
+    whole = fitting.load(tmp_path / "whole" / fitting.LAST).state_dict()
+    broken = fitting.load(tmp_path / "broken" / fitting.LAST).state_dict()
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert (tmp_path / "broken" / fitting.CURVES).read_text().count("epoch") == RECIPE.epochs
+
+
+def _with(trainer, callback):
+    trainer.callbacks.append(callback)
+    return trainer
