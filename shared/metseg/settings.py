@@ -15,7 +15,8 @@ class Limits(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="METSEG_LIMIT_")
 
     upload_bytes: int = Field(default=512 * MIB, ge=1)
-    files: int = Field(default=1024, ge=1, description="files of an upload, and members of an archive")
+    files: int = Field(default=128, ge=1, description="files of one upload; more slices come in an archive")
+    members: int = Field(default=4096, ge=1, description="files inside an archive, masks and folders included")
     slices: int = Field(default=1024, ge=1)
     slice_pixels: int = Field(default=4096 * 4096, ge=256, description="rows times columns of one slice")
     volume_pixels: int = Field(default=256 * 2**20, ge=256, description="rows times columns times slices")

@@ -159,12 +159,12 @@ def test_text_in_an_archive_is_refused_whatever_its_name():
 
 
 def test_too_many_files_in_an_archive_are_refused():
-    refused(TooManyFiles, zipped(slices(4)), Limits(files=3))
+    refused(TooManyFiles, zipped(slices(4)), Limits(members=3))
 
 
 def test_a_directory_of_vast_length_is_not_read():
     files = [(f"{'long' * 60}{number}.png", b"?") for number in range(800)]
-    assert "far more files" in refused(TooManyFiles, zipped(files), Limits(files=3))
+    assert "far more files" in refused(TooManyFiles, zipped(files), Limits(members=3))
 
 
 def test_an_archive_that_declares_too_much_is_a_bomb():

@@ -13,7 +13,9 @@ from metseg.formats import inspect, read
 from metseg.settings import Limits
 from metseg.volume import Volume
 
-LIMITS = Limits(slice_pixels=2**16, volume_pixels=2**20, slices=16, files=16, expanded_bytes=2**22, upload_bytes=2**20)
+LIMITS = Limits(
+    slice_pixels=2**16, volume_pixels=2**20, slices=16, files=16, members=16, expanded_bytes=2**22, upload_bytes=2**20
+)
 FRAMES = [Image.fromarray(noise(20, 24, seed=seed)) for seed in range(3)]
 VALID = {
     "png": png(),

@@ -52,7 +52,7 @@ class Archive:
         self._limits = limits
         self._unpacked_bytes: dict[int, int] = {}
         try:
-            self._zip = ZipFile(cast(IO[bytes], _Frugal(stream, limits.files * DIRECTORY_BYTES_PER_FILE)))
+            self._zip = ZipFile(cast(IO[bytes], _Frugal(stream, limits.members * DIRECTORY_BYTES_PER_FILE)))
         except DAMAGE as error:
             raise BadArchive("The archive is damaged or cut off; zip the slices again.") from error
         members = [(info.filename.replace("\\", "/"), info) for info in self._zip.infolist()]
@@ -95,8 +95,8 @@ class Archive:
 
     def _check_weight(self, files: int, stream: BinaryIO) -> None:
         """Refuse what is too much by the archive's own directory."""
-        if files > self._limits.files:
-            raise TooManyFiles(f"The archive holds {files} files, {self._limits.files} are allowed; submit one study.")
+        if files > self._limits.members:
+            raise TooManyFiles(f"The archive holds {files} files, {self._limits.members} are allowed; submit one study.")
         declared = sum(info.file_size for info in self._zip.infolist())
         if declared > self._limits.expanded_bytes:
             raise _bomb(self._limits.expanded_bytes)

@@ -119,7 +119,7 @@ def _check_weight(uploads: Sequence[Upload], limits: Limits) -> None:
     if not uploads:
         raise EmptyUpload("No file was sent; choose one or more.")
     if len(uploads) > limits.files:
-        raise TooManyFiles(f"{len(uploads)} files were sent, {limits.files} are allowed; submit one study at a time.")
+        raise TooManyFiles(f"{len(uploads)} files were sent, {limits.files} are allowed; send the slices in one ZIP.")
     sizes = [upload.stream.seek(0, SEEK_END) for upload in uploads]
     if not all(sizes):
         raise EmptyUpload("A file has no bytes; export it again.")
