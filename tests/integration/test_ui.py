@@ -40,7 +40,7 @@ def page(gateway: FakeGateway) -> Page:
     """Opens the page at an address, as a new visitor."""
 
     def opened(*jobs: str, show: str | None = None) -> AppTest:
-        at = AppTest.from_file(APP, default_timeout=60)
+        at = AppTest.from_file(APP, default_timeout=100)
         at.query_params["job"] = list(jobs)
         if show:
             at.query_params["show"] = show

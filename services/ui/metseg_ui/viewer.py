@@ -1,7 +1,7 @@
 """The slices of a finished job, with what the model marked in them."""
 
 from dataclasses import replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,23 @@ import streamlit as st
 from metseg.contracts import Result
 from metseg_ui import figures, gateway
 from metseg_ui.figures import Marking, View
+
+OPACITY = 0.35
+
+
+class Marks(NamedTuple):
+    """What is marked in a slice, beside what is stored of it, each with its threshold."""
+
+    mask: npt.NDArray[np.bool_]
+    stored: npt.NDArray[np.bool_]
+    chosen: float
+    kept: float
+
+    @property
+    def note(self) -> str:
+        """Words for a picture that does not show the stored result; empty where it does."""
+        same = self.chosen == self.kept
+        return "" if same else f"Preview at {self.chosen:.2f}, stored at {self.kept:.2f}."
 
 
 def slice_key(job_id: str) -> str:
@@ -23,23 +40,27 @@ def jump(job_id: str, index: int) -> None:
 
 
 def viewer(job_id: str, result: Result) -> None:
-    """Picture, slice and threshold, one below the other."""
+    """Picture, slice and threshold, one below the other.
+
+    The session knows every slider's value before the slider is drawn, so the picture comes in its place at once
+    and the old one stays in sight until then.
+    """
     index = _index(job_id, result)
     pixels = gateway.pixels(job_id, index)
     view, sequence = _view(job_id, pixels)
-    area = st.empty()
-    _slices(job_id, result, index)
-    below = st.columns([3, 2] if view.marking == "Fill" else 1)
-    with below[0]:
-        mask, note = _mask(job_id, result, index)
-    if view.marking == "Fill":
-        view = replace(
-            view, opacity=below[1].slider("Opacity", 0.1, 1.0, 0.35, 0.05, key="opacity", persist_state="page")
-        )
+    marks = _marks(job_id, result, index)
     spacing = (result.spacing_mm or (1.0, 1.0, 1.0))[1:]
-    drawn = figures.picture(pixels, mask, figures.lesions_of(result, index), spacing, replace(view, note=note))
-    alt = figures.description(result, index, sequence, int(mask.sum()))
-    area.image(drawn, width="stretch", alt=f"{note} {alt}".strip())
+    drawn = figures.picture(
+        pixels, marks.mask, figures.lesions_of(result, index), spacing, replace(view, note=marks.note)
+    )
+    alt = figures.description(result, index, sequence, int(marks.mask.sum()))
+    st.image(drawn, width="stretch", alt=f"{marks.note} {alt}".strip())
+    _slices(job_id, result, index)
+    threshold, opacity = st.columns([3, 2]) if view.marking == "Fill" else (st.container(), None)
+    with threshold:
+        _threshold(job_id, marks)
+    if opacity is not None:
+        opacity.slider("Opacity", 0.1, 1.0, step=0.05, key="opacity", persist_state="page")
 
 
 def _index(job_id: str, result: Result) -> int:
@@ -51,7 +72,7 @@ def _index(job_id: str, result: Result) -> int:
 
 
 def _view(job_id: str, pixels: npt.NDArray[np.uint8]) -> tuple[View, str]:
-    """How to draw, but for the opacity, and the name of the sequence that is drawn."""
+    """How to draw, and the name of the sequence that is drawn."""
     names = figures.sequences(pixels)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         sequence = names[0]
@@ -74,7 +95,7 @@ def _view(job_id: str, pixels: npt.NDArray[np.uint8]) -> tuple[View, str]:
             persist_state="page",
         )
     channel = names.index(sequence) if len(names) > 1 else 1
-    return View(channel, marking), sequence
+    return View(channel, marking, st.session_state.setdefault("opacity", OPACITY)), sequence
 
 
 def _slices(job_id: str, result: Result, index: int) -> None:
@@ -102,29 +123,35 @@ def _step(job_id: str, index: int | None, words: str, icon: str) -> None:
     )
 
 
-def _mask(job_id: str, result: Result, index: int) -> tuple[npt.NDArray[np.bool_], str]:
-    """What to mark, and a note: the stored mask, or what another threshold would mark in this slice."""
-    stored, key = round(result.threshold, 2), f"threshold-{job_id}"
-    threshold = st.slider(
+def _marks(job_id: str, result: Result, index: int) -> Marks:
+    """What to mark in a slice: the stored mask, or what the threshold of the slider would mark."""
+    stored = round(result.threshold, 2)
+    chosen: float = st.session_state.setdefault(f"threshold-{job_id}", stored)
+    mask = gateway.mask(job_id, index)
+    if chosen == stored:
+        return Marks(mask, mask, stored, stored)
+    return Marks(gateway.probability(job_id, index) >= chosen, mask, chosen, stored)
+
+
+def _threshold(job_id: str, marks: Marks) -> None:
+    """The slider, and while it differs from the stored result, words that say so."""
+    key = f"threshold-{job_id}"
+    st.slider(
         "Threshold",
         0.01,
         0.99,
-        stored,
-        0.01,
+        step=0.01,
         key=key,
         persist_state="page",
         help="The probability from which a pixel counts as lesion. Changing it redraws the picture alone.",
     )
-    mask = gateway.mask(job_id, index)
-    if threshold == stored:
-        return mask, ""
-    preview = gateway.probability(job_id, index) >= threshold
+    if not marks.note:
+        return
     st.caption(
-        f":material/info: **Preview at {threshold:.2f}**, {int(preview.sum()):,} px in this slice. The stored result, "
-        f"its table and its downloads are at {stored:.2f}, {int(mask.sum()):,} px here."
+        f":material/info: **Preview at {marks.chosen:.2f}**, {int(marks.mask.sum()):,} px in this slice. The stored "
+        f"result, its table and its downloads are at {marks.kept:.2f}, {int(marks.stored.sum()):,} px here."
     )
-    st.button("Reset the threshold", key=f"reset-{job_id}", on_click=_set, args=(key, stored))
-    return preview, f"Preview at {threshold:.2f}, stored at {stored:.2f}."
+    st.button("Reset the threshold", key=f"reset-{job_id}", on_click=_set, args=(key, marks.kept))
 
 
 def _set(key: str, value: float) -> None:
