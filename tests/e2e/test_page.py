@@ -30,7 +30,7 @@ CALM = (
     "--disable-component-update",
     "--disable-sync",
 )
-SOON_MS = 20_000
+SOON_MS = 30_000
 SEGMENTED_MS = 120_000
 SIZE = (256, 256)
 DISCLAIMER = "Research use only. Not a medical device."
@@ -43,6 +43,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def browser(browser_path: str) -> Iterator[Browser]:
+    expect.set_options(timeout=SOON_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=list(CALM))
         yield browser
