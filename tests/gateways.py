@@ -21,6 +21,7 @@ from metseg.objects import ObjectStore
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_api.app import create_app
+from metseg_api.gateway import Threads
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Gateway:
     settings: Settings
     store: ObjectStore
     jobs: Jobs
+    threads: Threads
     http: httpx.Client = field(repr=False)
 
     @property
@@ -90,7 +92,7 @@ def running(settings: Settings) -> Iterator[Gateway]:
         parts = app.state.gateway
         parts.store.prepare(settings.job_days)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            yield Gateway(port, settings, parts.store, parts.jobs, http)
+            yield Gateway(port, settings, parts.store, parts.jobs, parts.threads, http)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -18,6 +18,7 @@ from tests.servers import free_ports, wait_until
 from metseg.objects import DirectoryStore
 
 pytestmark = pytest.mark.slow
+HTTP = httpx.Client(headers={"Connection": "close"}, timeout=30)  # a connection each, so that all processes get some
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def process(folder, port, redis) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--bind", f"127.0.0.1:{port}"], env=environment, stdout=log, stderr=log)
     try:
-        wait_until(lambda: answers(port) or process.poll() is not None, 60)
+        wait_until(lambda: answers(port) or process.poll() is not None, 100)
         assert process.poll() is None, (folder / "log").read_text()
         yield process
     finally:
@@ -60,29 +61,29 @@ def process(folder, port, redis) -> Iterator[subprocess.Popen[bytes]]:
 
 def answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        return HTTP.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
 
 def test_figures_are_of_all_processes_together(process, port):
-    for _ in range(40):  # a new connection each, so that both processes get some
-        assert httpx.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
+    for _ in range(40):
+        assert HTTP.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
     wait_until(lambda: counted(port) == 40, 5)  # counted once an answer has gone out
     assert [counted(port) for _ in range(5)] == [40] * 5
 
 
 def counted(port: int) -> float:
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    text = HTTP.get(f"http://127.0.0.1:{port}/metrics").text
     return float(re.search(r'route="/v1/models",status="200"} (\S+)', text)[1])
 
 
 def test_no_answer_names_the_server(process, port):
-    assert "server" not in httpx.get(f"http://127.0.0.1:{port}/healthz").headers
+    assert "server" not in HTTP.get(f"http://127.0.0.1:{port}/healthz").headers
 
 
 def test_the_log_is_json_without_a_file_name(process, port, folder):
-    sent = httpx.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("DOE^JANE.png", png())})
+    sent = HTTP.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("DOE^JANE.png", png())})
     assert sent.status_code == 202
     wait_until(lambda: sent.headers["X-Request-ID"] in (folder / "log").read_text(), 5)
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
@@ -107,7 +108,7 @@ def test_a_process_that_dies_is_replaced(process, port, folder):
 
 
 def test_a_stop_is_quick_and_leaves_nothing(process, port, folder):
-    job = httpx.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("1.png", png())}).json()["id"]
+    job = HTTP.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("1.png", png())}).json()["id"]
     with socket.create_connection(("127.0.0.1", port), timeout=5) as waiting:
         waiting.sendall(f"GET /v1/jobs/{job}?wait=60 HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
         process.terminate()
