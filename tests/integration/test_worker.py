@@ -64,9 +64,14 @@ class Deployment:
         command = [sys.executable, "-m", "celery", "--quiet", "-A", "metseg_worker.app", "worker", "--loglevel", "INFO"]
         command += ["--without-gossip", "--without-mingle", "--hostname", NODE]
         environment = {**os.environ, **self.environment, "METSEG_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
+        before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        wait_until(lambda: b"ready" in self.log.read_bytes(), END_S)
+        try:
+            wait_until(lambda: b" ready." in self.log.read_bytes()[before:], END_S)
+        except TimeoutError as error:
+            self.kill()
+            raise RuntimeError(f"the worker did not start:\n{self.log.read_text()[before:]}") from error
 
     def kill(self):
         """As a power cut does: main process and child at once."""

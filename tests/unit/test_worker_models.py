@@ -1,12 +1,12 @@
 """A worker serves the champion of the moment, and never a model that it cannot trust."""
 
 import pytest
-from metseg_worker.models import Models
+from tests.models import tiny_card, tiny_model
 
 from metseg.errors import ModelRejected, NoChampion, NotFound
 from metseg.objects import DirectoryStore
 from metseg.registry import Registry
-from tests.models import tiny_card, tiny_model
+from metseg_worker.models import Models
 
 OLD, NEW = "20260101-000000-tiny", "20260102-000000-tiny"
 

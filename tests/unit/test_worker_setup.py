@@ -1,13 +1,13 @@
 """The set-up of a deployment: once or many times, with or without a starter model."""
 
 import pytest
-from metseg_worker import setup
+from tests.models import VERSION, tiny_card, tiny_model
 
 from metseg.errors import StoreUnavailable
 from metseg.objects import DirectoryStore
 from metseg.registry import Registry
 from metseg.settings import settings
-from tests.models import VERSION, tiny_card, tiny_model
+from metseg_worker import setup
 
 
 @pytest.fixture
