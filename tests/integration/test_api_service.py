@@ -31,9 +31,9 @@ def kinds(kind: type[MetsegError] = MetsegError) -> Iterator[type[MetsegError]]:
             yield from kinds(each)
 
 
-def access_lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What was logged of requests; a line is written once its answer has gone out."""
-    return [each for each in caplog.records if each.name == "metseg.access"]
+def access_lines(caplog: pytest.LogCaptureFixture) -> dict[str, logging.LogRecord]:
+    """What was logged of requests, by their ids; a line is written once its answer has gone out."""
+    return {each.request_id: each for each in caplog.records if each.name == "metseg.access"}
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +155,11 @@ def test_every_answer_is_guarded(gateway, path):
 
 def test_the_access_log_names_the_route_and_no_file_and_no_job(gateway, caplog):
     with caplog.at_level(logging.INFO, "metseg.access"):
-        job_id = gateway.http.post("/v1/jobs", files={"files": ("DOE^JANE.png", png())}).json()["id"]
+        sent = gateway.http.post("/v1/jobs", files={"files": ("DOE^JANE.png", png())})
+        job_id = sent.json()["id"]
         gateway.http.get(f"/v1/jobs/{job_id}?wait=0", headers={"X-Request-ID": "followed"})
-        wait_until(lambda: len(access_lines(caplog)) == 2, 5)
-    submitted, followed = access_lines(caplog)
+        wait_until(lambda: {sent.headers["X-Request-ID"], "followed"} <= access_lines(caplog).keys(), 5)
+    submitted, followed = (access_lines(caplog)[each] for each in (sent.headers["X-Request-ID"], "followed"))
     assert (submitted.route, submitted.method, submitted.status) == ("/v1/jobs", "POST", 202)
     assert submitted.received_bytes > len(png())
     assert (followed.route, followed.request_id) == ("/v1/jobs/{job_id}", "followed")

@@ -62,6 +62,7 @@ class _Exchange:
         self._status = 0
         self._received = self._sent = 0
         self._headers = Headers(scope=scope)
+        self._unread = not {"content-length", "transfer-encoding"}.isdisjoint(self._headers)
         self._id = self._request_id()
         scope.setdefault("state", {})["request_id"] = self._id
 
@@ -82,6 +83,7 @@ class _Exchange:
         """Count the body; what is beyond the limit is refused, however it was announced."""
         message = await self._receive()
         self._received += len(message.get("body", b""))
+        self._unread = self._unread and message.get("more_body", False)
         if self._beyond():
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._refusal())
         return message
@@ -94,7 +96,7 @@ class _Exchange:
             headers["X-Request-ID"] = self._id
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
-            if self._beyond():  # else the server would read on to the body's end, which may never come
+            if self._unread:  # else the server would read on to the body's end, which may never come
                 headers["Connection"] = "close"
         self._sent += len(message.get("body", b""))
         await self._send(message)
