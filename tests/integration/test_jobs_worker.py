@@ -305,6 +305,27 @@ def test_a_delete_while_a_worker_begins_leaves_nothing(here, jobs, job, moment):
 
 
 @in_a_folder
+def test_a_finish_in_the_middle_of_a_delete_leaves_nothing(here, worker, job):
+    class Slow:
+        """Deletes a folder as S3 does: first it lists, then it removes what it listed."""
+
+        def __getattr__(self, name):
+            return getattr(here.store, name)
+
+        def delete(self, prefix):
+            listed = [info.key for info in here.store.list(prefix)]
+            if prefix == f"jobs/{job.id}":
+                with here.redis.down():
+                    worker.finish(job.id, result_of(job.id), ARTEFACTS)
+            for key in listed:
+                here.store.delete(key)
+
+    worker.claim(job.id)
+    here.jobs(Slow()).delete(job.id)
+    assert here.keys(job.id) == []
+
+
+@in_a_folder
 def test_a_job_deleted_while_redis_was_away_does_not_come_back(here, jobs, worker, job):
     worker.claim(job.id)
     with here.redis.down():
@@ -429,6 +450,17 @@ def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_orde
     assert here.client().llen("metseg") == 2
     for job_id in ids[2:]:
         assert worker.claim(job_id) is not None
+
+
+@in_a_folder
+def test_a_job_that_ran_while_redis_forgot_it_is_watched_over_again(here, jobs, worker, job):
+    worker.claim(job.id)
+    here.redis.flush()
+    worker.advance(job.id, 1, 2)
+    assert jobs.recover() == 0
+    kill(worker)
+    time.sleep(CLAIM_TTL_S)
+    assert jobs.recover() == 1
 
 
 @in_a_folder
