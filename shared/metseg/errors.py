@@ -1,33 +1,33 @@
 """The one error tree: what a caller can act on, over HTTP, on the command line and across Celery.
 
-    MetsegError
-    ├── BadInput                 the upload or a field of it has to change
-    │   ├── EmptyUpload            no file, or a file of zero bytes
-    │   ├── UnsupportedFormat      content that is no format we read
-    │   ├── UnreadableImage        the right format, but damaged
-    │   ├── UnusableImage          readable, but nothing to segment: constant, not finite, too small
-    │   ├── ImageTooLarge          more pixels than allowed, told from the header
-    │   ├── MixedSizes             slices of one study that do not fit together
-    │   ├── SeveralPatients        an archive with more than one patient's folder
-    │   ├── UploadTooLarge         more bytes than allowed
-    │   ├── TooManyFiles           more files or slices than allowed
-    │   ├── UploadInterrupted      the body ended before its last boundary
-    │   ├── BadArchive             an archive that is damaged, empty or unsafe to open
-    │   ├── ArchiveBomb            an archive that expands beyond the limits
-    │   └── InvalidParameter       a field, header or query value out of its range
-    ├── NotFound                 a job, model version or artefact that is not there
-    ├── Conflict                 the state of the thing forbids the call
-    │   ├── NotFinished            a result asked for before the job ended well
-    │   └── IdempotencyConflict    a key used again with another body
-    ├── NotAvailable             an artefact this job cannot have in that format
-    ├── Unavailable              something we depend on is away; try again later
-    │   ├── StoreUnavailable
-    │   ├── QueueUnavailable
-    │   └── NoChampion             no model has been promoted yet
-    ├── Cancelled                the job was cancelled while it ran
-    ├── ModelRejected            a model version whose bytes or contract cannot be trusted
-    ├── ProcessingFailed         the worker could not finish a job, for a reason it states
-    └── DatasetError             a training folder that cannot be used
+MetsegError
+├── BadInput                 the upload or a field of it has to change
+│   ├── EmptyUpload            no file, or a file of zero bytes
+│   ├── UnsupportedFormat      content that is no format we read
+│   ├── UnreadableImage        the right format, but damaged
+│   ├── UnusableImage          readable, but nothing to segment: constant, not finite, too small
+│   ├── ImageTooLarge          more pixels than allowed, told from the header
+│   ├── MixedSizes             slices of one study that do not fit together
+│   ├── SeveralPatients        an archive with more than one patient's folder
+│   ├── UploadTooLarge         more bytes than allowed
+│   ├── TooManyFiles           more files or slices than allowed
+│   ├── UploadInterrupted      the body ended before its last boundary
+│   ├── BadArchive             an archive that is damaged, empty or unsafe to open
+│   ├── ArchiveBomb            an archive that expands beyond the limits
+│   └── InvalidParameter       a field, header or query value out of its range
+├── NotFound                 a job, model version or artefact that is not there
+├── Conflict                 the state of the thing forbids the call
+│   ├── NotFinished            a result asked for before the job ended well
+│   └── IdempotencyConflict    a key used again with another body
+├── NotAvailable             an artefact this job cannot have in that format
+├── Unavailable              something we depend on is away; try again later
+│   ├── StoreUnavailable
+│   ├── QueueUnavailable
+│   └── NoChampion             no model has been promoted yet
+├── Cancelled                the job was cancelled while it ran
+├── ModelRejected            a model version whose bytes or contract cannot be trusted
+├── ProcessingFailed         the worker could not finish a job, for a reason it states
+└── DatasetError             a training folder that cannot be used
 """
 
 

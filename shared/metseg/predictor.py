@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its wheels report what they run to their maker
+
 import onnxruntime
 
 from metseg.contracts import ModelCard, Preprocessing
