@@ -24,20 +24,20 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """Built from this tree and healthy; its logs are printed where a test failed."""
 
     def leave(number: int, _: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # once is enough: the taking down has to end
         pytest.exit(f"ended by {signal.Signals(number).name}", returncode=128 + number)
 
     previous = signal.signal(signal.SIGTERM, leave)
     deployment = Deployment(tmp_path_factory.mktemp("no-data"))
+    up = False
     try:
         deployment.build()
         deployment.up()
+        up = True
         yield deployment
-    except BaseException:
-        print(deployment.compose("--profile", "train", "logs", "--no-color", "--tail", "200"))
-        raise
     finally:
-        if request.session.testsfailed:
-            print(deployment.compose("--profile", "train", "logs", "--no-color", "--tail", "200"))
+        if request.session.testsfailed or not up:
+            print(deployment.logs())
         deployment.down()
         signal.signal(signal.SIGTERM, previous)
 

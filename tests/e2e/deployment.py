@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers import free_ports
@@ -25,8 +26,13 @@ class Deployment:
 
     def compose(self, *arguments: str, timeout_s: float = 600) -> str:
         """Run `docker compose` and give what it printed; its progress goes to our own output."""
+        done = self._run(arguments, timeout_s)
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)} ended with {done.returncode}"
+        return done.stdout
+
+    def _run(self, arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
         options = ["--ansi", "never", "--project-name", self.name, "--env-file", os.devnull]
-        done = subprocess.run(
+        return subprocess.run(
             ["docker", "compose", *options, *arguments],
             cwd=ROOT,
             env=self._environment,
@@ -34,9 +40,12 @@ class Deployment:
             text=True,
             check=False,
             timeout=timeout_s,
+            start_new_session=True,  # a signal to our group must not end the taking down
         )
-        assert done.returncode == 0, f"docker compose {' '.join(arguments)} ended with {done.returncode}"
-        return done.stdout
+
+    def logs(self) -> str:
+        """The last lines of every service, as far as they can be had."""
+        return self._run(["--profile", "train", "logs", "--no-color", "--tail", "200"], 60).stdout
 
     def build(self) -> None:
         """Build every image, the trainer's too."""
@@ -49,8 +58,14 @@ class Deployment:
         self.ready_s = time.monotonic() - began
 
     def down(self) -> None:
-        """Remove its containers, volumes, networks and images."""
-        self.compose("--profile", "train", "down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10")
+        """Remove its containers, volumes, networks and images, also where another command is ending meanwhile."""
+        options = ["--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10"]
+        for _ in range(3):  # a one-off container may remove itself at the same moment
+            done = self._run(["--profile", "train", "down", *options], 120)
+            if done.returncode == 0:
+                return
+            time.sleep(2)
+        raise AssertionError(f"{self.name} could not be taken down")
 
     def container(self, service: str) -> str:
         """The id of a running service's container."""
