@@ -1,5 +1,6 @@
 """The worker's side of jobs: one attempt at a time, one result, nothing lost, nothing that comes back."""
 
+import contextlib
 import threading
 import time
 
@@ -208,14 +209,14 @@ def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, 
 
 
 @in_a_folder
-def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, other, job):
-    deaf = here.jobs(Interfering(here.store, "job.json", after=here.redis.kill))
-    try:
+def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, worker, job):
+    with contextlib.ExitStack() as outage:
+        deaf = here.jobs(Interfering(here.store, "job.json", after=lambda: outage.enter_context(here.redis.down())))
         assert deaf.claim(job.id) is not None
-    finally:
-        here.redis.start()
     assert jobs.get(job.id).attempts == 1
-    deaf.finish(job.id, result_of(job.id), {})
+    deaf.release(job.id)
+    worker.claim(job.id)
+    worker.finish(job.id, result_of(job.id), {})
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 

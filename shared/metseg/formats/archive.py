@@ -96,7 +96,9 @@ class Archive:
     def _check_weight(self, files: int, stream: BinaryIO) -> None:
         """Refuse what is too much by the archive's own directory."""
         if files > self._limits.members:
-            raise TooManyFiles(f"The archive holds {files} files, {self._limits.members} are allowed; submit one study.")
+            raise TooManyFiles(
+                f"The archive holds {files} files, {self._limits.members} are allowed; submit one study."
+            )
         declared = sum(info.file_size for info in self._zip.infolist())
         if declared > self._limits.expanded_bytes:
             raise _bomb(self._limits.expanded_bytes)

@@ -60,7 +60,7 @@ class DirectoryStore:
     @staticmethod
     def _open_scratch(folder: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
         for _ in range(100):
-            with contextlib.suppress(FileNotFoundError):  # a delete took the empty folder away in between
+            with contextlib.suppress(FileNotFoundError, FileExistsError):  # a delete took the folder away in between
                 folder.mkdir(parents=True, exist_ok=True)
                 return tempfile.NamedTemporaryFile(dir=folder, prefix="~", delete=False)
             time.sleep(random.uniform(0, 0.005))  # noqa: S311 (out of step with it)
