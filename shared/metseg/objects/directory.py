@@ -1,9 +1,9 @@
 """Objects as files below a folder."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
-import random
 import shutil
 import tempfile
 import time
@@ -50,21 +50,24 @@ class DirectoryStore:
     @contextlib.contextmanager
     def _scratch(self, path: Path) -> Iterator["tempfile._TemporaryFileWrapper[bytes]"]:
         """A file beside `path` whose name no key can have, gone afterwards unless it was renamed."""
-        file = self._open_scratch(path.parent)
+        with self._folders(fcntl.LOCK_SH):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix="~", delete=False)  # noqa: SIM115
         try:
             yield file
         finally:
             file.close()
             Path(file.name).unlink(missing_ok=True)
 
-    @staticmethod
-    def _open_scratch(folder: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
-        for _ in range(100):
-            with contextlib.suppress(FileNotFoundError, FileExistsError):  # a delete took the folder away in between
-                folder.mkdir(parents=True, exist_ok=True)
-                return tempfile.NamedTemporaryFile(dir=folder, prefix="~", delete=False)
-            time.sleep(random.uniform(0, 0.005))  # noqa: S311 (out of step with it)
-        raise OSError(f"{folder} does not stay")
+    @contextlib.contextmanager
+    def _folders(self, lock: int) -> Iterator[None]:
+        """Making folders, in which something is put at once, and removing empty ones take turns."""
+        descriptor = os.open(self._root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, lock)
+            yield
+        finally:
+            os.close(descriptor)
 
     def get(self, key: str) -> bytes:
         """The whole object; NotFound."""
@@ -124,11 +127,15 @@ class DirectoryStore:
                 path.unlink(missing_ok=True)
             for info in self.list(f"{prefix}/"):
                 (self._root / info.key).unlink(missing_ok=True)
-            below = [Path(folder) for folder, _, _ in os.walk(path, topdown=False)]
-            above = [folder for folder in path.parents if folder.is_relative_to(self._root) and folder != self._root]
-            for folder in [*below, *above]:
-                with contextlib.suppress(OSError):  # not empty, or gone
-                    folder.rmdir()
+            with self._folders(fcntl.LOCK_EX):
+                self._prune(path)
+
+    def _prune(self, path: Path) -> None:
+        below = [Path(folder) for folder, _, _ in os.walk(path, topdown=False)]
+        above = [folder for folder in path.parents if folder.is_relative_to(self._root) and folder != self._root]
+        for folder in [*below, *above]:
+            with contextlib.suppress(OSError):  # not empty, or gone
+                folder.rmdir()
 
     def check(self) -> None:
         """See whether the folder can be written."""
