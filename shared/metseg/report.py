@@ -22,10 +22,7 @@ MARK = (255, 92, 56)
 FLAIR = CHANNELS.index("FLAIR")
 SAMPLES = 2_000_000
 """Values that a window is judged from; a percentile needs no more."""
-NO_SPACING = (
-    "The upload tells no pixel spacing, so sizes are given in pixels; "
-    "upload DICOM or NIfTI for diameters, areas and volumes in millimetres."
-)
+NO_SPACING = "The upload tells no pixel spacing, so sizes are given in pixels, not in millimetres."
 
 
 def display(volume: Volume) -> Pixels:

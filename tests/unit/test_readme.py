@@ -1,42 +1,218 @@
-"""What the README says is so."""
+"""What README and docs say is what the code does: commands, addresses, settings, figures, links."""
 
 import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import pytest
 import yaml
+from pydantic_settings import BaseSettings
 
+from metseg import errors
+from metseg.settings import Limits, Settings
 from metseg_api.app import create_app
-from metseg_trainer import report
+from metseg_trainer import cli, report
+from metseg_trainer.networks import NETWORKS, NestedUNet, create
+from metseg_trainer.recipe import PRESETS
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
+STARTER = ROOT / "infra/starter-model/results.json"
+PUBLISHED = "http://127.0.0.1:8000"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def test_the_results_are_those_that_the_run_wrote():
-    [block] = re.findall(r"<!-- results[^>]*-->\n(.*?)<!-- /results -->", README, re.DOTALL)
-    assert block == report.markdown(ROOT / "infra/starter-model/results.json")
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
-def test_the_first_command_brings_everything_up():
-    first = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)[0]
-    assert first.strip() == "docker compose up"
+def prose(page: Path) -> str:
+    return FENCE.sub("", text(page))
 
 
-def test_every_link_leads_to_a_file():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).is_file()] == []
+def shell_lines(page: Path) -> list[str]:
+    """The command lines of a page, continued ones as one, and commands within a sentence."""
+    blocks = [body.replace("\\\n", "") for kind, body in FENCE.findall(text(page)) if kind == "bash"]
+    lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
+    return lines + re.findall(r"`((?:docker compose|make) [^`\n]+)`", prose(page))
 
 
-def test_every_path_of_the_rest_example_exists():
-    said = set(re.findall(r"127\.0\.0\.1:8000(/v1[^\s'?]*)", README))
-    known = {re.sub(r"\{\w+\}", "{id}", path) for path in create_app().openapi()["paths"]}
-    assert said
-    assert said <= known
+def tables(page: Path) -> Iterator[list[list[str]]]:
+    """The cells of each table's rows, without its head."""
+    for table in re.findall(r"(?:^\|.*\|\n)+", prose(page), re.MULTILINE):
+        yield [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines()[2:]]
 
 
-def test_every_service_that_it_names_is_in_the_compose_file():
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    [table] = re.findall(r"\| service \|.*?\n\n", README, re.DOTALL)
-    named = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in table.strip().splitlines()[2:]))
-    assert {"ui", "api", "worker", "trainer", "redis", "store"} == set(named) <= services.keys()
+def row_of(page: Path, first: str) -> list[str]:
+    [row] = [row for table in tables(page) for row in table if row[0] == first]
+    return row
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def services() -> set[str]:
+    return set(yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"])
+
+
+def variables(settings: type[BaseSettings]) -> dict[str, object]:
+    """The environment's names of a group of settings, and their defaults."""
+    prefix = settings.model_config["env_prefix"]
+    fields = {name: field for name, field in settings.model_fields.items() if name != "limits"}
+    return {f"{prefix}{name.upper()}": field.get_default() for name, field in fields.items()}
+
+
+def shown(default: object) -> str:
+    """A default as the tables write it."""
+    value = default.get_secret_value() if hasattr(default, "get_secret_value") else default
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_the_first_two_commands_run_it_and_train_and_the_third_tests_it():
+    first, second, third = [body.strip() for kind, body in FENCE.findall(text(README)) if kind == "bash"][:3]
+    assert first == "docker compose up"
+    assert second.split()[1:] == ["docker", "compose", "run", "--rm", "trainer"]
+    assert third == "make test"
+
+
+def test_the_results_are_those_of_the_starter_model():
+    [block] = re.findall(r"<!-- results[^>]*-->\n(.*?)<!-- /results -->", text(README), re.DOTALL)
+    assert block == report.markdown(STARTER)
+
+
+def test_the_readme_stays_short_and_its_pictures_small():
+    assert len(text(README).splitlines()) <= 250
+    assert all(path.stat().st_size < 400_000 for path in (ROOT / "docs/pictures").iterdir())
+
+
+@each_page
+def test_every_link_and_picture_leads_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if urlsplit(target).scheme:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_every_picture_and_every_page_is_shown_or_linked():
+    named = {Path(target).name for page in PAGES for target in re.findall(r"\]\(([^)#\s]+)", text(page))}
+    assert {path.name for path in [*PAGES[1:], *(ROOT / "docs/pictures").iterdir()]} <= named
+
+
+@each_page
+def test_every_make_command_is_a_target(page: Path):
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):.*## ", text(ROOT / "Makefile"), re.MULTILINE))
+    for line in shell_lines(page):
+        if line.startswith("make "):
+            assert shlex.split(line, comments=True)[1] in targets, line
+
+
+@each_page
+def test_every_trainer_command_is_understood_by_the_trainer(page: Path):
+    for line in shell_lines(page):
+        words = shlex.split(line, comments=True)
+        if "trainer" in words and "--entrypoint" not in words:
+            told = words[words.index("trainer") + 1 :]
+        elif words[:2] == ["make", "train"] and len(words) > 2 and words[2] != "ARGS=…":
+            told = shlex.split(words[2].removeprefix("ARGS="))
+        else:
+            continue
+        command = told if told and not told[0].startswith("-") else ["run", *told]
+        cli._parser().parse_args(command)
+
+
+@each_page
+def test_every_compose_command_names_a_service(page: Path):
+    runs = [line for line in shell_lines(page) if "docker compose run" in line]
+    for line in runs:
+        assert services() & set(shlex.split(line, comments=True)), line
+    assert runs or "docker compose run" not in text(page)
+
+
+def test_the_readme_names_every_service():
+    named = set(re.findall(r"`([a-z-]+)`", prose(README)))
+    assert services() <= named
+
+
+@each_page
+def test_every_variable_is_one_that_something_reads(page: Path):
+    sources = [ROOT / name for name in ("docker-compose.yml", ".env.example", "Makefile", "infra/local/run.py")]
+    sources += [path for folder in ("shared", "services") for path in ROOT.glob(f"{folder}/**/*.py")]
+    read = {word for path in sources for word in re.findall(r"\b[A-Z][A-Z0-9_]+\b", text(path))}
+    read |= variables(Settings).keys() | variables(Limits).keys() | {"PIP_FIND_LINKS"}
+    code = " ".join([*re.findall(r"`([^`\n]+)`", prose(page)), *(body for _, body in FENCE.findall(text(page)))])
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z0-9]+)+\b", code))
+    assert {name for name in named if not name.startswith("TCGA_")} <= read
+
+
+@pytest.mark.parametrize("settings", [Settings, Limits])
+def test_the_settings_are_listed_with_their_defaults(settings: type[BaseSettings]):
+    for name, default in variables(settings).items():
+        assert row_of(ROOT / "docs/operations.md", f"`{name}`")[1].strip("`") == shown(default), name
+
+
+@cache
+def routes() -> dict[str, dict[str, dict]]:
+    """The gateway's operations by path, whose variable parts are `{}`, and by method."""
+    return {re.sub(r"\{\w+\}", "{}", path): methods for path, methods in create_app().openapi()["paths"].items()}
+
+
+@each_page
+def test_every_curl_call_is_one_that_the_gateway_knows(page: Path):
+    known = routes()
+    calls = [line for line in shell_lines(page) if "curl " in line]
+    for line in calls:
+        words = shlex.split(re.search(r"curl [^|)]*", line.replace("$API", PUBLISHED)).group())
+        address = urlsplit(next(word for word in words if word.startswith(PUBLISHED)))
+        fields = {words[index + 1].split("=")[0] for index, word in enumerate(words) if word == "-F"}
+        method = words[words.index("-X") + 1].lower() if "-X" in words else "post" if fields else "get"
+        operation = known[address.path.replace("$JOB", "{}")][method]
+        assert set(parse_qs(address.query)) <= {each["name"] for each in operation.get("parameters", [])}, line
+        if fields:
+            [form] = operation["requestBody"]["content"].values()
+            assert fields <= set(form["schema"]["properties"]), line
+    assert calls or page.name not in ("README.md", "rest.md")
+
+
+def test_the_rest_page_lists_every_call_and_no_other():
+    listed = set(re.findall(r"^\| `([A-Z]+) ([^`]+)` \|", text(ROOT / "docs/rest.md"), re.MULTILINE))
+    known = {(method.upper(), path) for path, methods in routes().items() for method in methods}
+    assert {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in listed} == known
+
+
+def test_the_rest_page_lists_every_problem():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__]
+    wanted = {(str(kind.status), kind.type, kind.title) for kind in kinds if kind is not errors.MetsegError}
+    listed = re.findall(r"^\| (\d{3}) \| `([^`]+)` \| (.+) \|$", text(ROOT / "docs/rest.md"), re.MULTILINE)
+    assert set(listed) == wanted
+
+
+def test_the_presets_are_listed_as_they_are():
+    for name, recipe in PRESETS.items():
+        wanted = (recipe.base_width, recipe.epochs, recipe.samples, recipe.batch, recipe.patience)
+        assert row_of(ROOT / "docs/training.md", f"`{name}`")[1:6] == [str(number) for number in wanted]
+
+
+def parameters(network: object) -> str:
+    return f"{sum(weight.numel() for weight in network.parameters()):,}"
+
+
+def test_the_networks_are_as_large_as_told():
+    counts = {name: {width: parameters(create(name, width)) for width in (4, 8, 16, 32)} for name in NETWORKS}
+    for width in (4, 8, 16, 32):
+        row = row_of(ROOT / "docs/networks.md", str(width))
+        assert row[2:] == [counts["nested-unet"][width], counts["attention-unet"][width]]
+        assert PRESETS[row[1].strip("`")].base_width == width
+    assert all(f"{counts[name][16]} parameters" in text(README) for name in NETWORKS)
+    pruned = [parameters(NestedUNet(16, depth)) for depth in (1, 2, 3, 4)]
+    assert all(count in text(ROOT / "docs/networks.md") for count in pruned)

@@ -1,5 +1,7 @@
 """The set-up of a deployment: once or many times, with or without a starter model."""
 
+import logging
+
 import pytest
 from tests.models import VERSION, tiny_card, tiny_model
 
@@ -22,6 +24,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def _loud_logs(monkeypatch):
     monkeypatch.setattr(setup.logs, "configure", lambda: None)  # pytest keeps its own handlers
+    monkeypatch.setattr(setup.log, "disabled", False)  # whatever a library configured in this process before
+    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
 
 
 @pytest.fixture
@@ -65,6 +69,7 @@ def test_a_champion_of_ones_own_stays(folder, starter):
 
 
 def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, logger=setup.log.name)
     assert run(tmp_path / "nothing") == 0
     assert Registry(DirectoryStore(folder)).champion() is None
     assert "no starter model" in caplog.text
