@@ -127,7 +127,8 @@ def _source(data: Path, folder: Path, preset: str) -> Path:
         return drawn
     if data.is_dir() and any(path for path in data.iterdir() if not path.name.startswith(".")):
         return data
-    return download.download(folder.parent / "data")
+    fetched = folder.parent / "data" / "Data"
+    return fetched if fetched.is_dir() else download.download(fetched.parent)
 
 
 def _split(folder: Path, patients: Sequence[Patient], recipe: Recipe) -> Split:
@@ -246,9 +247,12 @@ def _some_inputs(this: _Run) -> list[npt.NDArray[np.float32]]:
 
 
 def _comparison(results: Mapping[str, EvaluationResult], winner: str) -> str:
+    """Who won, in a sentence."""
     scores = ", ".join(f"{TITLES[name]} {result.summary.mean:.3f}" for name, result in results.items())
-    count = results[winner].summary.patients
-    return f"{TITLES[winner]} has the higher mean patient Dice on the same {count} test patients ({scores})."
+    on = f"on the same {results[winner].summary.patients} test patients ({scores})"
+    if sum(result.summary.mean == results[winner].summary.mean for result in results.values()) > 1:
+        return f"Both networks have the same mean patient Dice {on}; {TITLES[winner]} was taken as the first of them."
+    return f"{TITLES[winner]} has the higher mean patient Dice {on}."
 
 
 def _examples(this: _Run, predictors: Mapping[str, TorchPredictor], winner: EvaluationResult) -> list[report.Example]:

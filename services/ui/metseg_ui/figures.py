@@ -196,7 +196,7 @@ def profile(result: Result, index: int) -> str:
 
 def network(name: str) -> str:
     """A network's name as people write it."""
-    return NETWORKS.get(name, name.replace("-", " ").replace("_", " "))
+    return NETWORKS.get(name, name)
 
 
 def model_rows(card: ModelCard) -> list[dict[str, str]]:
