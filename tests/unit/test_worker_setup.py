@@ -68,7 +68,8 @@ def test_a_champion_of_ones_own_stays(folder, starter):
     assert len(registry.versions()) == 2
 
 
-def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, caplog):
+def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(setup.log, "handlers", [caplog.handler])
     caplog.set_level(logging.WARNING, logger=setup.log.name)
     assert run(tmp_path / "nothing") == 0
     assert Registry(DirectoryStore(folder)).champion() is None
