@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import time
 import zipfile
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from metseg.contracts import Job, JobStatus, ModelCard
 from metseg.predictor import OnnxPredictor
 from metseg.settings import Limits
 
+log = logging.getLogger(__name__)
 Bools = npt.NDArray[np.bool_]
 
 
@@ -82,6 +84,7 @@ def mask_of(client: Client, job: Job) -> Bools:
 
 
 def test_it_is_ready_within_a_minute_and_segments_at_once(deployment: Deployment, client: Client) -> None:
+    log.info("ready: %.1f s", deployment.ready_s)
     assert deployment.ready_s < 60
     assert httpx.get(f"{deployment.api_url}/readyz").status_code == 200
     champion = client.models().champion
@@ -92,13 +95,13 @@ def test_it_is_ready_within_a_minute_and_segments_at_once(deployment: Deployment
 def test_a_lone_slice_is_answered_within_two_seconds(client: Client, lone: list[tuple[str, bytes]]) -> None:
     finished(client, lone)
     best = min(seconds(lambda: finished(client, lone)) for _ in range(3))
-    print(f"single slice: {best:.2f} s")
+    log.info("a lone slice: %.2f s", best)
     assert best < 2
 
 
 def test_a_whole_patient_is_answered_within_fifteen_seconds(client: Client, whole: list[tuple[str, bytes]]) -> None:
     took = seconds(lambda: finished(client, whole))
-    print(f"30 slices: {took:.2f} s")
+    log.info("30 slices: %.2f s", took)
     assert took < 15
 
 

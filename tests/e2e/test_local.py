@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from metseg import phantom
 from metseg.client import Client
 from metseg.contracts import JobStatus
 
+log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 
 
@@ -68,7 +70,7 @@ def test_from_nothing_to_a_mask_and_no_process_is_left(ports: dict[str, str]) ->
     buffer = io.BytesIO()
     Image.fromarray(phantom.head(7).volume.pixels[12].astype(np.uint8)).save(buffer, "PNG")
     with make_local(ports) as process:
-        print(f"ready after {until_ready(process, url, 300):.1f} s")
+        log.info("ready after %.1f s", until_ready(process, url, 300))
         with Client(url) as client:
             job = client.submit([("slice.png", buffer.getvalue())])
             assert client.job(job.id, wait_s=60).status is JobStatus.SUCCEEDED
@@ -80,7 +82,7 @@ def test_from_nothing_to_a_mask_and_no_process_is_left(ports: dict[str, str]) ->
         assert family(ports["METSEG_VAR"]) == []
     with make_local(ports) as process:
         again_s = until_ready(process, url, 60)
-        print(f"ready again after {again_s:.1f} s")
+        log.info("ready again after %.1f s", again_s)
         assert again_s < 20
         with Client(url) as client:
             assert client.job(job.id).status is JobStatus.SUCCEEDED, "what was stored is still there"
