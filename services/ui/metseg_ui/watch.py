@@ -41,7 +41,7 @@ def _list(ids: list[str], waited: bool) -> None:
     shown = address.shown()
     states = {job_id: known(job_id) for job_id in ids}
     for job_id, state in states.items():
-        st.button(
+        picked = st.button(
             f"{_name(job_id, state)}  \n:small[{_standing(state)}]",
             key=f"job-{job_id}",
             icon=ICONS[state.status] if isinstance(state, Job) else ":material/help:",
@@ -50,6 +50,8 @@ def _list(ids: list[str], waited: bool) -> None:
             on_click=address.show,
             args=(job_id,),
         )
+        if picked:
+            st.rerun()  # a click in a fragment draws the fragment alone, and the picked scan stands outside it
     _tell_the_page(states, waited)
 
 
