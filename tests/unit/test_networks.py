@@ -1,10 +1,13 @@
 """The contract that every network keeps, inherited by each."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+import metseg_trainer
 from metseg.predictor import INPUT, OUTPUT
 from metseg_trainer.export import to_onnx
 from metseg_trainer.losses import supervised
@@ -61,6 +64,11 @@ class NetworkContract:
                 expected = torch.sigmoid(network(slices)).numpy()
             [answer] = session.run([OUTPUT], {INPUT: slices.numpy()})
             np.testing.assert_allclose(answer, expected, atol=1e-4)
+
+    def test_the_exported_model_tells_nothing_of_the_machine(self, network):
+        model = to_onnx(network)
+        assert str(Path(metseg_trainer.__file__).parent).encode() not in model
+        assert b".py" not in model
 
 
 class TestNestedUNet(NetworkContract):

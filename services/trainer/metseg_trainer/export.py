@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +53,16 @@ def to_onnx(network: SegmentationNetwork) -> bytes:
         )
     if program is None:
         raise ModelRejected("torch exported no ONNX program; train with the torch version that the lock names.")
-    return bytes(program.model_proto.SerializeToString())
+    return _without_traces(program.model_proto)
+
+
+def _without_traces(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model that tells nothing of the machine it was made on: the exporter notes source paths."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return bytes(model.SerializeToString())
 
 
 def verify(exported: Predictor, trained: Predictor, tensors: Sequence[npt.NDArray[np.float32]]) -> float:
