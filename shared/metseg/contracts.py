@@ -203,6 +203,9 @@ class ModelCard(Contract):
     sha256: str = Field(description="of model.onnx")
     preprocessing: Preprocessing
     threshold: Probability
+    smallest_lesion_px: float = Field(
+        default=0, ge=0, description="components of fewer reference pixels of 0.9 mm, over all slices, are left out"
+    )
     data: DataCard
     figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
     git_revision: str

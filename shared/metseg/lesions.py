@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from metseg.contracts import Box, Lesion, SliceFigures
 
-__all__ = ["measure", "slices"]
+__all__ = ["at_least", "measure", "slices"]
 
 Mask = npt.NDArray[np.bool_]
 Probability = npt.NDArray[np.float32]
@@ -47,6 +47,22 @@ def measure(mask: Mask, spacing_mm: Spacing | None, probability: Probability) ->
         _lesion(number, region, component, spacing_mm, probability[region])
         for number, (region, component) in enumerate(found, start=1)
     ]
+
+
+def at_least(mask: Mask, voxels: float) -> Mask:
+    """The mask without its 26-connected components of fewer voxels; the mask itself where one voxel is enough.
+
+    Args:
+        mask: bool, (slice, row, column).
+        voxels: the fewest that a component needs to stay.
+    """
+    if voxels <= 1:
+        return mask
+    kept = np.zeros_like(mask)
+    for region, component in _components(mask):
+        if np.count_nonzero(component) >= voxels:
+            kept[region] |= component
+    return kept
 
 
 def slices(

@@ -58,6 +58,11 @@ class OnnxPredictor:
         """As chosen when the model was trained."""
         return self.card.threshold
 
+    @property
+    def smallest_lesion_px(self) -> float:
+        """As chosen when the model was trained."""
+        return self.card.smallest_lesion_px
+
     def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
         slices = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))

@@ -43,12 +43,14 @@ class Geometry:
         frame: rows and columns of a whole slice in model pixels.
         origin: first row and column of the head's box in that frame; negative where the box is padded.
         box: rows and columns of the head's box in model pixels, multiples of the contract's `multiple`.
+        reference_px: the area of one pixel of the study in reference pixels.
     """
 
     shape: tuple[int, int, int]
     frame: tuple[int, int]
     origin: tuple[int, int]
     box: tuple[int, int]
+    reference_px: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def to_input(volume: Volume, contract: Preprocessing) -> ModelInput:
     scaled = _resize(volume.pixels, frame)
     head = _head(scaled)
     origin, box = _head_box(head, contract.multiple)
-    geometry = Geometry(volume.shape, frame, origin, box)
+    geometry = Geometry(volume.shape, frame, origin, box, factors[0] * factors[1])
     pixels, head = _cut(scaled, origin, box), _cut(head, origin, box)
     equalised = _equalise(_stretch(pixels, head, contract), contract)
     inside = equalised[head].astype(np.float32)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from metseg import lesions
 from metseg.contracts import Lesion, Preprocessing
-from metseg.preprocess import from_output, to_input
+from metseg.preprocess import Geometry, from_output, to_input
 from metseg.volume import Volume
 
 
@@ -24,6 +24,10 @@ class Predictor(Protocol):
     def threshold(self) -> float:
         """The probability from which the model calls a pixel lesion."""
 
+    @property
+    def smallest_lesion_px(self) -> float:
+        """The size, in reference pixels over all slices, below which a component of the mask is left out."""
+
     def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
 
@@ -34,7 +38,8 @@ class Segmentation:
 
     Attributes:
         probability: float32 in [0, 1], (slice, row, column), as the study.
-        mask: bool, the same shape: where the probability reaches the threshold.
+        mask: bool, the same shape: where the probability reaches the threshold, without components that are
+            smaller than the model keeps.
         threshold: the one that was used.
         lesions: the components of the mask, largest first.
         warnings: sentences for the reader of the result.
@@ -62,8 +67,8 @@ def segment(
         progress: told (slices done, slices in all) after each slice; what it raises ends the work.
     """
     threshold = predictor.threshold if threshold is None else threshold
-    probability = probabilities(volume, predictor, progress)
-    mask = probability >= threshold
+    probability, geometry = _predict(volume, predictor, progress)
+    mask = lesions.at_least(probability >= threshold, predictor.smallest_lesion_px / geometry.reference_px)
     return Segmentation(
         probability, mask, threshold, lesions.measure(mask, volume.spacing_mm, probability), volume.warnings
     )
@@ -72,10 +77,14 @@ def segment(
 def probabilities(
     volume: Volume, predictor: Predictor, progress: Callable[[int, int], None] | None = None
 ) -> npt.NDArray[np.float32]:
-    """The probability map of a study: float32 in [0, 1], (slice, row, column); see `segment`.
+    """The probability map of a study: float32 in [0, 1], (slice, row, column); see `segment`."""
+    return _predict(volume, predictor, progress)[0]
 
-    Slices go through the model one at a time: on a CPU a batch gains nothing, and progress is told sooner.
-    """
+
+def _predict(
+    volume: Volume, predictor: Predictor, progress: Callable[[int, int], None] | None
+) -> tuple[npt.NDArray[np.float32], Geometry]:
+    """Slices go through the model one at a time: on a CPU a batch gains nothing, and progress is told sooner."""
     prepared = to_input(volume, predictor.preprocessing)
     maps = np.zeros(prepared.pixels.shape[:3], np.float32)
     for index, occupied in enumerate(prepared.occupied):
@@ -84,4 +93,4 @@ def probabilities(
             maps[here] = predictor(prepared.tensor(here))
         if progress is not None:
             progress(index + 1, len(maps))
-    return from_output(maps, prepared.geometry)
+    return from_output(maps, prepared.geometry), prepared.geometry

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from metseg.lesions import measure, slices
+from metseg.lesions import at_least, measure, slices
 
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=3, max_dims=3, max_side=9))
 SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)
@@ -265,3 +265,11 @@ def test_a_disc_is_two_radii_across(radius):
     mask = (rows**2 + columns**2 <= radius**2)[None]
     [lesion] = measure(mask, None, sure(mask))
     assert 2 * radius <= lesion.perpendicular_diameter_px <= lesion.long_diameter_px * (1 + 1e-9) <= 2 * radius + 1.5
+
+
+@given(MASKS, st.floats(0, 12))
+def test_components_below_a_size_go_and_the_others_stay_whole(mask, voxels):
+    sizes = [lesion.voxels for lesion in measure(mask, None, sure(mask)) if lesion.voxels >= voxels]
+    kept = at_least(mask, voxels)
+    assert [lesion.voxels for lesion in measure(kept, None, sure(kept))] == sizes
+    assert not (kept & ~mask).any()

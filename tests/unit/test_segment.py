@@ -7,6 +7,7 @@ import pytest
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
+from metseg.preprocess import to_input
 from metseg.segment import segment
 
 
@@ -15,6 +16,7 @@ class Bright:
 
     preprocessing = Preprocessing()
     threshold = 0.5
+    smallest_lesion_px = 0.0
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, ...]] = []
@@ -87,3 +89,15 @@ def test_a_constant_slice_is_no_study_alone(head):
 
 def test_warnings_of_the_volume_reach_the_result(head):
     assert segment(replace(head.volume, warnings=("Grey.",)), Bright()).warnings == ("Grey.",)
+
+
+def test_components_smaller_than_the_model_keeps_are_left_out(head):
+    every = segment(head.volume, Bright())
+    sizes = sorted(lesion.voxels for lesion in every.lesions)
+    area = to_input(head.volume, Bright.preprocessing).geometry.reference_px
+    choosy = Bright()
+    choosy.smallest_lesion_px = (sizes[-1] - 0.5) * area
+    found = segment(head.volume, choosy)
+    assert [lesion.voxels for lesion in found.lesions] == [sizes[-1]]
+    assert found.mask.sum() == sizes[-1]
+    assert np.array_equal(found.probability, every.probability)

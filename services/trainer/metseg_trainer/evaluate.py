@@ -49,6 +49,7 @@ class TorchPredictor:
     """The Predictor that runs a network as it was trained, before it is exported."""
 
     threshold = 0.5
+    smallest_lesion_px = 0.0
 
     def __init__(self, network: SegmentationNetwork, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
