@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--name", help="of the run (default: the time)")
     add.add_argument("--resume", action="store_true", help="go on with the run of that name, or with the newest")
     add.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
+    add.add_argument("--epochs", type=int, help="other than the preset's")
+    add.add_argument("--start", type=Path, help="folder of an earlier run, whose networks are trained further")
     add.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: both")
     add.add_argument(
         "--promote", choices=("better", "always", "never"), default="better",
@@ -81,7 +83,14 @@ def _run(options: argparse.Namespace) -> None:
     folder = options.runs / _name(options)
     os.environ[RUN_VARIABLE] = folder.name
     outcome = run(
-        options.data, folder, preset=options.preset, networks=options.networks, policy=options.promote, store=_store()
+        options.data,
+        folder,
+        preset=options.preset,
+        epochs=options.epochs,
+        start=options.start,
+        networks=options.networks,
+        policy=options.promote,
+        store=_store(),
     )
     if outcome is not None:
         print(f"Report: {outcome.folder / 'report.html'}")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import (
     Callback,
-    EarlyStopping,
     EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
@@ -24,10 +23,10 @@ from torch.utils.data import DataLoader
 from metseg_trainer.evaluate import dice
 from metseg_trainer.losses import dice_bce, supervised
 from metseg_trainer.networks import SegmentationNetwork, channels_last, create
-from metseg_trainer.recipe import Recipe
+from metseg_trainer.recipe import Recipe, Source
 from metseg_trainer.samples import EpochSampler, Samples, Study
 
-LAST, BEST, CURVES = "last.ckpt", "best.ckpt", "curves.json"
+LAST, CURVES = "last.ckpt", "curves.json"
 
 
 class Fitting(lightning.LightningModule):
@@ -105,18 +104,21 @@ class Curves(Callback):
 def fit(
     network: str,
     recipe: Recipe,
-    train: tuple[Sequence[Study], Sequence[Study]],
+    sources: Mapping[Source, Sequence[Study]],
     validation: Sequence[Study],
     folder: Path,
+    *,
+    start: Path | None = None,
 ) -> lightning.Trainer:
     """Train a network, from its last checkpoint in `folder` if there is one.
 
     Args:
         network: a key of `metseg_trainer.networks.NETWORKS`.
         recipe: how.
-        train: studies, and the same patients' slices each prepared alone.
-        validation: studies of other patients, which early stopping and the best checkpoint are judged by.
-        folder: for checkpoints (`last.ckpt`, `best.ckpt`) and the learning curves (`curves.json`).
+        sources: what samples are drawn from, of the training patients.
+        validation: studies of other patients, which the curves tell of.
+        folder: for the checkpoint (`last.ckpt`) and the learning curves (`curves.json`).
+        start: a checkpoint of an earlier run whose weights are gone on with; None begins with random ones.
 
     Returns:
         The trainer, which knows how many processes took part.
@@ -124,7 +126,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     trainer = _trainer(recipe, folder)
-    samples = Samples(*train, recipe)
+    samples = Samples(sources, recipe)
     batch = max(1, recipe.batch // trainer.world_size)
     workers = 0 if trainer.accelerator.__class__.__name__ == "CPUAccelerator" else 4
     drawn = DataLoader(
@@ -133,8 +135,11 @@ def fit(
     )  # fmt: skip
     judged: DataLoader[int] = DataLoader(range(len(validation)), batch_size=None)  # type: ignore[arg-type]
     last = folder / LAST
+    fitting = Fitting(network, recipe, validation)
+    if start is not None and not last.exists():
+        fitting.network.load_state_dict(load(start).state_dict())
     trainer.fit(
-        Fitting(network, recipe, validation),
+        fitting,
         drawn,
         judged,
         ckpt_path=last if last.exists() else None,
@@ -161,9 +166,7 @@ def _trainer(recipe: Recipe, folder: Path) -> lightning.Trainer:
         gradient_clip_val=1.0,
         callbacks=[
             EMAWeightAveraging(decay=recipe.averaging),
-            ModelCheckpoint(**keep, filename=BEST.removesuffix(".ckpt"), monitor="val_dice", mode="max"),
             ModelCheckpoint(**keep, filename=LAST.removesuffix(".ckpt"), monitor=None),
-            EarlyStopping("val_dice", mode="max", patience=recipe.patience),
             Curves(folder),
             TQDMProgressBar(refresh_rate=10),
         ],

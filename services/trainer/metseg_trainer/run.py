@@ -6,7 +6,7 @@ folder -> audit -> patients -> split -> prepared studies -> both networks -> fig
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -26,16 +26,16 @@ from metseg.registry import Registry
 from metseg.segment import probabilities
 from metseg.volume import Volume
 from metseg_trainer import card as cards
-from metseg_trainer import dataset, download, phantoms, promote, report
+from metseg_trainer import dataset, download, phantoms, promote, report, sources
 from metseg_trainer import split as splits
 from metseg_trainer.audit import Audit
 from metseg_trainer.dataset import Patient
 from metseg_trainer.evaluate import EvaluationResult, Mask, TorchPredictor, evaluate
 from metseg_trainer.export import to_onnx, verify
-from metseg_trainer.fit import BEST, CURVES, fit, load
+from metseg_trainer.fit import CURVES, LAST, fit, load
 from metseg_trainer.promote import Policy
 from metseg_trainer.recipe import PRESETS, Recipe
-from metseg_trainer.samples import Study, prepare, prepare_lone
+from metseg_trainer.samples import prepare
 from metseg_trainer.split import Split
 
 TITLES = {"nested-unet": "Nested U-Net (U-Net++)", "attention-unet": "Attention U-Net"}
@@ -76,7 +76,15 @@ class _Run:
 
 
 def run(
-    data: Path, folder: Path, *, preset: str, networks: Sequence[str], policy: Policy, store: ObjectStore | None
+    data: Path,
+    folder: Path,
+    *,
+    preset: str,
+    epochs: int | None = None,
+    start: Path | None = None,
+    networks: Sequence[str],
+    policy: Policy,
+    store: ObjectStore | None,
 ) -> Outcome | None:
     """Train the networks, compare them on the same test patients and put the better one into service.
 
@@ -86,6 +94,8 @@ def run(
         data: slices in one of the layouts of `dataset.scan`; where it is empty, the public data are downloaded.
         folder: of this run; made if absent.
         preset: a key of `PRESETS`; `smoke` draws phantoms and looks at no data.
+        epochs: other than the preset's.
+        start: the folder of an earlier run of the same split, whose networks are trained further.
         networks: keys of `NETWORKS`, one or more.
         policy: whether the winner takes the champion's place.
         store: of the registry; None leaves the winner in the folder.
@@ -97,22 +107,33 @@ def run(
         MetsegError: the data cannot be used, the export is not exact, or the store is away.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = PRESETS[preset]
-    _keep_configuration(folder, preset, recipe)
+    recipe = PRESETS[preset] if epochs is None else replace(PRESETS[preset], epochs=epochs)
+    _keep_configuration(folder, preset, recipe, start)
     patients, audit = dataset.scan(_source(data, folder, preset))
     (folder / "audit.json").write_text(audit.to_json())
     print(audit.text())
     this = _Run(folder, preset, patients, audit, _split(folder, patients, recipe), Preprocessing())
-    if not _train(this, recipe, networks):
+    if start is not None:
+        _check_start(start, this.split)
+    if not _train(this, recipe, networks, start):
         return None
-    predictors = {name: TorchPredictor(load(folder / name / BEST), this.preprocessing) for name in networks}
+    predictors = {name: TorchPredictor(load(folder / name / LAST), this.preprocessing) for name in networks}
     results = {name: evaluate(name, predictor, this.test()) for name, predictor in predictors.items()}
     return _conclude(this, predictors, results, policy, store)
 
 
-def _keep_configuration(folder: Path, preset: str, recipe: Recipe) -> None:
+def _check_start(start: Path, split: Split) -> None:
+    """Refuse to go on with networks that have learned from patients who are tested or validated on now."""
+    seen = set(splits.read(start / "split.json").train)
+    if overlap := seen.intersection(split.test, split.validation):
+        raise DatasetError(f"The run in {start} has learned from {len(overlap)} patients that this one is judged by.")
+
+
+def _keep_configuration(folder: Path, preset: str, recipe: Recipe, start: Path | None) -> None:
     """Write config.json, or refuse to continue a run with another recipe."""
     path, content = folder / "config.json", json.loads(json.dumps({"preset": preset, **asdict(recipe)}))
+    if start is not None:
+        content["start"] = start.name
     if path.exists() and json.loads(path.read_text()) != content:
         raise DatasetError(f"The run in {folder} has another recipe; give the preset it began with, or another --name.")
     path.write_text(json.dumps(content, indent=2) + "\n")
@@ -141,18 +162,15 @@ def _split(folder: Path, patients: Sequence[Patient], recipe: Recipe) -> Split:
     return split
 
 
-def _train(this: _Run, recipe: Recipe, networks: Sequence[str]) -> bool:
+def _train(this: _Run, recipe: Recipe, networks: Sequence[str], start: Path | None) -> bool:
     """Fit every network; False in a process that has nothing left to do."""
-    whole: list[Study] = []
-    lone: list[Study] = []
-    for patient in this.side(this.split.train):
-        volume, mask = dataset.load(patient)
-        whole.append(prepare(patient.id, volume, mask, this.preprocessing))
-        lone += prepare_lone(patient.id, volume, mask, this.preprocessing)
+    learned = sources.build(this.side(this.split.train), this.preprocessing, recipe, this.folder.parent / "prepared")
     judged = [
         prepare(patient.id, *dataset.load(patient), this.preprocessing) for patient in this.side(this.split.validation)
     ]
-    trainers = [fit(name, recipe, (whole, lone), judged, this.folder / name) for name in networks]
+    trainers = [
+        fit(name, recipe, learned, judged, this.folder / name, start=start and start / name / LAST) for name in networks
+    ]
     return all(trainer.is_global_zero for trainer in trainers)
 
 
@@ -184,7 +202,7 @@ def _export(
 ) -> tuple[ModelCard, bytes]:
     """The winner as ONNX with its card, checked against the network on real slices."""
     created_at = datetime.now(UTC)
-    network = load(this.folder / winner / BEST)
+    network = load(this.folder / winner / LAST)
     model = to_onnx(network)
     card = cards.write_card(
         version=f"{created_at:%Y%m%d-%H%M%S}-{winner}",
