@@ -56,6 +56,18 @@ class Volume:
         slices, rows, columns, _ = self.pixels.shape
         return slices, rows, columns
 
+    def part(self, slices: slice) -> "Volume":
+        """Some of the slices, as a view.
+
+        Raises:
+            UnusableImage: all their pixels are equal.
+        """
+        affine = self.affine
+        if affine is not None and slices.start:
+            affine = affine.copy()
+            affine[:3, 3] += slices.start * affine[:3, 2]
+        return replace(self, pixels=self.pixels[slices], names=self.names[slices], affine=affine)
+
     def lone_slices(self) -> Iterator["Volume | None"]:
         """Each slice as a study of its own, None where its pixels are all equal."""
         for index, (slice_pixels, name) in enumerate(zip(self.pixels, self.names, strict=True)):

@@ -90,7 +90,7 @@ def transplant(
     rows, columns = lesion.shape
     move = cv2.getRotationMatrix2D((columns / 2, rows / 2), random.uniform(-20, 20), random.uniform(0.7, 1.3))
     centred = np.array([truth.shape[1] - columns, truth.shape[0] - rows]) / 2
-    move[:, 2] += centred + random.uniform(-8, 8, 2)
+    move[:, 2] = move[:, 2] + centred + random.uniform(-8, 8, 2)
     if random.random() < 0.5:
         donor, lesion = donor[:, ::-1], lesion[:, ::-1]
     size = (truth.shape[1], truth.shape[0])

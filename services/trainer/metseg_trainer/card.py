@@ -4,17 +4,23 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version as installed
+from pathlib import Path
 
-from metseg.contracts import DataCard, DiceSummary, ModelCard, Preprocessing
+import jinja2
+
+from metseg.contracts import Comparison, DataCard, DiceSummary, Evaluation, ModelCard, Preprocessing
 from metseg_trainer.audit import Audit
 from metseg_trainer.dataset import Patient, fingerprint
+from metseg_trainer.evaluation import EMPTY_CONVENTION, OperatingPoint
 from metseg_trainer.networks import SegmentationNetwork
 from metseg_trainer.split import Split
 from metseg_trainer.split import sha256 as split_sha256
 
+MARKDOWN = "model-card.md"
 PACKAGES = ("torch", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy", "onnx", "onnxruntime")
 LGG_CITATIONS = [
     "Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features "
@@ -30,13 +36,23 @@ _COMMON_LIMITS = [
 ]
 
 
-def describe_data(patients: Sequence[Patient], audit: Audit, split: Split) -> DataCard:
-    """What the networks saw, without naming a patient."""
+@dataclass(frozen=True)
+class Judged:
+    """The test figures that a card carries, by the networks' titles; see `ModelCard`."""
+
+    figures: Mapping[str, DiceSummary]
+    evaluation: Mapping[str, Evaluation]
+    implanted: Mapping[str, Evaluation]
+    comparison: Comparison | None
+
+
+def describe_data(patients: Sequence[Patient], audit: Audit, split: Split, *, implanted: bool) -> DataCard:
+    """What the networks saw, without naming a patient; `implanted` tells whether metastases were drawn into it."""
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
     slices = {patient.id: len(patient.slices) for patient in patients}
     name, licence, citations = _source(patients)
     return DataCard(
-        name=name,
+        name=f"{name} and drawn metastases" if implanted else name,
         licence=licence,
         citations=citations,
         patients={side: len(ids) for side, ids in sides.items()},
@@ -54,9 +70,9 @@ def write_card(
     network: SegmentationNetwork,
     model: bytes,
     preprocessing: Preprocessing,
-    threshold: float,
+    point: OperatingPoint,
     data: DataCard,
-    figures: Mapping[str, DiceSummary],
+    judged: Judged,
 ) -> ModelCard:
     """The card of a version that is about to be published."""
     return ModelCard(
@@ -66,15 +82,34 @@ def write_card(
         parameters=parameters(network),
         sha256=sha256(model).hexdigest(),
         preprocessing=preprocessing,
-        threshold=threshold,
+        threshold=point.threshold,
+        smallest_lesion_px=point.smallest_lesion_px,
         data=data,
-        figures=dict(figures),
+        figures=dict(judged.figures),
+        evaluation=dict(judged.evaluation),
+        implanted=dict(judged.implanted),
+        comparison=judged.comparison,
         git_revision=git_revision(),
-        packages={package: installed(package) for package in PACKAGES},
+        packages=packages(),
         intended_use="Research on the segmentation of focal lesions in axial brain MRI slices.",
         limits=[*_limits(data), *_COMMON_LIMITS],
         licence=data.licence,
     )
+
+
+def markdown(card: ModelCard) -> str:
+    """The card for people, under the headings of Mitchell et al., Model Cards for Model Reporting, FAT* 2019."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # noqa: S701  # Markdown, not HTML
+    )  # fmt: skip
+    page: str = environment.get_template("model-card.md.j2").render(card=card, convention=EMPTY_CONVENTION)
+    return page
+
+
+def packages() -> dict[str, str]:
+    """The versions of what trains and exports."""
+    return {package: installed(package) for package in PACKAGES}
 
 
 def parameters(network: SegmentationNetwork) -> int:
@@ -104,9 +139,10 @@ def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:
 def _limits(data: DataCard) -> list[str]:
     if data.licence == "CC BY-NC-SA 4.0":
         return [
-            "It learned the FLAIR abnormality of adult lower-grade gliomas; it has seen no real metastasis.",
+            "It learned the FLAIR abnormality of adult lower-grade gliomas, and metastases that were drawn into real "
+            "heads; it has seen no real metastasis.",
             "Non-commercial use only, under the licence of its data.",
         ]
-    if data.name == "metseg head phantoms":
+    if data.name.startswith("metseg head phantoms"):
         return ["It has seen drawn heads only; on real MRI it finds nothing that can be relied on."]
     return []

@@ -10,7 +10,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Curve", "DotRow", "Dots", "Lines", "Series", "Tick", "dots", "lines", "outline", "png_uri", "view"]
+__all__ = [
+    "Curve",
+    "DotRow",
+    "Dots",
+    "Lines",
+    "Series",
+    "Tick",
+    "dots",
+    "lines",
+    "outline",
+    "png_uri",
+    "reliability",
+    "view",
+]
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 10.0, 34.0
 OUTLINE_STEPS = 4
@@ -109,6 +122,34 @@ def lines(title: str, series: Sequence[Series], highest: float | None = None) ->
             for one in finite
             if one.points
         ),
+    )
+
+
+def reliability(points: Mapping[str, Sequence[tuple[float, float, int]]], styles: Mapping[str, str]) -> Lines:
+    """A reliability diagram: what was said against what was true, and the diagonal that both should lie on.
+
+    Args:
+        points: by network, (said, true, pixels) of each bin.
+        styles: by network.
+    """
+    side = 360.0
+
+    def at(x: float, y: float) -> str:
+        return f"{LEFT + (side - LEFT - RIGHT) * x:.1f},{side - BOTTOM - (side - TOP - BOTTOM) * y:.1f}"
+
+    tenths = [tenth / 10 for tenth in range(0, 11, 2)]
+    diagonal = Curve("as it should be", "ideal", True, f"{at(0, 0)} {at(1, 1)}")
+    drawn = (
+        Curve(name, styles[name], False, " ".join(at(said, true) for said, true, _ in of))
+        for name, of in points.items()
+    )
+    return Lines(
+        "Share that was lesion, by the probability that was said",
+        side,
+        side,
+        tuple(Tick(float(at(x, 0).split(",")[0]), f"{x:g}") for x in tenths),
+        tuple(Tick(float(at(0, y).split(",")[1]), f"{y:g}") for y in tenths),
+        (diagonal, *drawn),
     )
 
 

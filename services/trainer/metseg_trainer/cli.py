@@ -1,4 +1,4 @@
-"""The command line of the trainer: run, audit, download, phantom."""
+"""The command line of the trainer: run, runs, audit, download, phantom."""
 
 import argparse
 import os
@@ -13,10 +13,11 @@ from metseg.errors import DatasetError, MetsegError
 from metseg.objects import ObjectStore, open_store
 from metseg.predictor import cpu_quota
 from metseg.settings import settings
-from metseg_trainer import dataset, download, phantoms
+from metseg_trainer import cross, dataset, download, phantoms, record
 from metseg_trainer.networks import NETWORKS
+from metseg_trainer.plan import draw_up
 from metseg_trainer.recipe import PRESETS
-from metseg_trainer.run import run
+from metseg_trainer.run import run, train
 
 RUN_VARIABLE = "METSEG_TRAINER_RUN"
 """Tells further processes of one run, which a launcher starts with the same words, what it is called."""
@@ -55,7 +56,20 @@ def _parser() -> argparse.ArgumentParser:
         "--promote", choices=("better", "always", "never"), default="better",
         help="put the winner into service if it beats the champion on the same patients (default), always or never",
     )  # fmt: skip
+    add.add_argument("--threads", type=int, help="of the CPU (default: all that this container may use)")
+    add.add_argument("--train-only", action="store_true", help="leave figures and export to a later --resume")
+    way = add.add_mutually_exclusive_group()
+    way.add_argument("--folds", type=int, help="cross-validate by patient; exports nothing")
+    way.add_argument("--leave-site-out", metavar="SITE", help="train without a site and test on it, or `all` in turn")
+    way.add_argument(
+        "--split", choices=("patient", "slice"), default="patient",
+        help="`slice` puts slices of one patient on several sides to measure what that leak is worth; exports nothing",
+    )  # fmt: skip
     add.set_defaults(command=_run)
+    add = commands.add_parser("runs", help="list the runs, or compare two of them on their common test patients")
+    add.add_argument("--runs", type=Path, default=_runs_folder(), help="where runs lie (default: %(default)s)")
+    add.add_argument("names", nargs="*", metavar="RUN", help="two to compare")
+    add.set_defaults(command=_runs)
     add = commands.add_parser("audit", help="read a folder and say what can be used of it")
     add.add_argument("data", type=Path, nargs="?", default=_data_folder())
     add.set_defaults(command=_audit)
@@ -79,21 +93,36 @@ def _runs_folder() -> Path:
 
 
 def _run(options: argparse.Namespace) -> None:
-    torch.set_num_threads(cpu_quota())
+    torch.set_num_threads(options.threads or cpu_quota())
     folder = options.runs / _name(options)
     os.environ[RUN_VARIABLE] = folder.name
-    outcome = run(
-        options.data,
-        folder,
-        preset=options.preset,
-        epochs=options.epochs,
-        start=options.start,
-        networks=options.networks,
-        policy=options.promote,
-        store=_store(),
-    )
+    plan = draw_up(
+        options.data, folder, preset=options.preset, networks=options.networks, epochs=options.epochs,
+        start=options.start, split_by=options.split,
+    )  # fmt: skip
+    store = _store()
+    if options.train_only:
+        train(plan)
+        return
+    if options.folds:
+        outcome = cross.cross_validate(plan, options.folds, store)
+    elif options.leave_site_out:
+        outcome = cross.leave_sites_out(plan, options.leave_site_out, store)
+    else:
+        outcome = run(plan, options.promote, store)
     if outcome is not None:
         print(f"Report: {outcome.folder / 'report.html'}")
+
+
+def _runs(options: argparse.Namespace) -> None:
+    listed = {run.name: run for run in record.runs(options.runs, _store())}
+    if not options.names:
+        print(record.table(list(listed.values())))
+        return
+    if len(options.names) != 2 or (unknown := [name for name in options.names if name not in listed]):
+        wrong = "Name two runs to compare." if len(options.names) != 2 else f"There is no finished run {unknown[0]}."
+        raise DatasetError(f"{wrong} Known are: {', '.join(listed) or 'none'}.")
+    print(record.compare(*(listed[name] for name in options.names)))
 
 
 def _name(options: argparse.Namespace) -> str:

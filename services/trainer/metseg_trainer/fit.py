@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from metseg_trainer.evaluate import dice
+from metseg_trainer.evaluation.masks import dice
 from metseg_trainer.losses import dice_bce, supervised
 from metseg_trainer.networks import SegmentationNetwork, channels_last, create
 from metseg_trainer.recipe import Recipe, Source
@@ -146,6 +146,12 @@ def fit(
         weights_only=False,
     )
     return trainer
+
+
+def finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether the network of a folder has had all its epochs."""
+    curves = folder / CURVES
+    return (folder / LAST).exists() and curves.exists() and len(json.loads(curves.read_text())) >= recipe.epochs
 
 
 def load(checkpoint: Path) -> SegmentationNetwork:

@@ -7,7 +7,6 @@ contrast they are dark or like the brain around them; on FLAIR oedema spreads in
 taken from the patient's own brain, since it differs wildly between patients.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +17,10 @@ from scipy import ndimage
 
 from metseg.volume import Volume
 from metseg_trainer.brain import brain_mask
+from metseg_trainer.scale import spacing_mm
 
-__all__ = ["Implanted", "away_from", "implant"]
+__all__ = ["Implanted", "clear_run", "enhancing", "implant"]
 
-PIXEL_MM = 0.9
-HEAD_MM = 150.0
-"""The height of a head, which tells how far slices lie apart where no spacing is stored."""
 DIAMETERS_MM = (2.0, 30.0)
 MEDIAN_MM, SPREAD = 8.0, 0.7
 MANY = 20
@@ -37,6 +34,8 @@ BRAIN_SHARE = 0.5
 TRIES = 40
 DRY = 0.25
 """How many lesions have no oedema."""
+GLOWS = 0.35
+"""What gains more than this share of the brain's brightness after contrast enhances."""
 FLUID = 0.7
 """What is darker on FLAIR than this share of the brain's middle is fluid."""
 CORTEX_MM = 3.0
@@ -90,9 +89,28 @@ def implant(volume: Volume, truth: Mask, seed: int, count: int | None = None) ->
     return Implanted(canvas.volume(), canvas.labels, tuple(drawn))
 
 
-def away_from(volume: Volume, truth: Mask) -> Iterator[int]:
-    """The slices that neither have a lesion nor lie next to one."""
-    yield from np.flatnonzero(~_near(truth)).tolist()
+def enhancing(volume: Volume, brain: Mask) -> Mask:
+    """Vessels, choroid plexus and all else in and around the brain that lights up after contrast.
+
+    Args:
+        volume: the study as it was before any lesion was drawn into it.
+        brain: of the study.
+    """
+    pre, post = (volume.pixels[..., channel].astype(np.float32) for channel in (PRE, POST))
+    if not brain.any():
+        return np.zeros(volume.shape, np.bool_)
+    gain = post / max(float(np.median(post[brain])), 1) - pre / max(float(np.median(pre[brain])), 1)
+    around = ndimage.binary_dilation(brain, np.ones((1, 9, 9), bool))
+    return np.asarray(around & (gain > GLOWS), np.bool_)
+
+
+def clear_run(truth: Mask) -> slice:
+    """The longest run of slices that neither have a lesion nor lie next to one; empty where there is none."""
+    ends = np.flatnonzero(np.diff(~_near(truth), prepend=False, append=False)).reshape(-1, 2)
+    if not len(ends):
+        return slice(0, 0)
+    first, stop = max(ends.tolist(), key=lambda run: run[1] - run[0])
+    return slice(first, stop)
 
 
 def _near(truth: Mask) -> Mask:
@@ -116,7 +134,7 @@ class _Canvas:
     @classmethod
     def of(cls, volume: Volume, truth: Mask) -> "_Canvas":
         """A study without any drawing yet."""
-        spacing_mm = volume.spacing_mm or (float(np.clip(HEAD_MM / len(volume.pixels), 1, 7)), PIXEL_MM, PIXEL_MM)
+        spacing = spacing_mm(volume)
         brain = brain_mask(volume)
         areas = brain.sum(axis=(1, 2))
         usable = (areas > BRAIN_SHARE * areas.max()) & ~_near(truth)
@@ -129,9 +147,9 @@ class _Canvas:
             labels=np.zeros(volume.shape, np.int32),
             free=brain & usable[:, None, None],
             like_brain=(np.abs(pixels - levels.middle) < 2.5 * levels.spread).all(axis=-1),
-            depth_mm=(depth * spacing_mm[1]).astype(np.float32),
+            depth_mm=(depth * spacing[1]).astype(np.float32),
             levels=levels,
-            spacing_mm=spacing_mm,
+            spacing_mm=spacing,
         )
 
     def draw(self, diameter_mm: float, random: Random) -> bool:

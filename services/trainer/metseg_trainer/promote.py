@@ -1,6 +1,5 @@
 """Promote: whether a new version takes the champion's place, judged on the same patients."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +10,7 @@ from metseg.errors import MetsegError
 from metseg.objects import ObjectStore
 from metseg.predictor import OnnxPredictor
 from metseg.registry import Registry
-from metseg.volume import Volume
-from metseg_trainer.evaluate import EvaluationResult, Mask, evaluate
+from metseg_trainer.evaluation import EvaluationResult, Patients, evaluate
 
 Policy = Literal["better", "always", "never"]
 
@@ -30,7 +28,7 @@ def decide(
     result: EvaluationResult,
     policy: Policy,
     store: ObjectStore | None,
-    test: Callable[[], Iterable[tuple[str, Volume, Mask]]],
+    test: Patients,
 ) -> Decision:
     """Decide on a version.
 
@@ -39,7 +37,7 @@ def decide(
         result: its figures on the test patients.
         policy: `better` asks for a higher mean patient Dice than the champion's, `always` and `never` ask nothing.
         store: of the registry; None where there is none.
-        test: gives the test patients: identifier, study, true mask.
+        test: gives the test patients.
 
     Raises:
         StoreUnavailable: the registry cannot be asked.
@@ -57,7 +55,7 @@ def decide(
         predictor = OnnxPredictor(old_card, model, torch.get_num_threads())
     except MetsegError as error:
         return Decision(True, f"The champion {champion.version} cannot be served ({error.detail}), so it is replaced.")
-    old = evaluate(champion.version, predictor, test()).summary.mean
+    old = evaluate(champion.version, predictor, test(), {}).summary.mean
     new = result.summary.mean
     fairness = "" if old_card.data.split_sha256 == card.data.split_sha256 else " (which may have seen them in training)"
     figures = f"{new:.3f} against {old:.3f} for the champion {champion.version}{fairness} on the same patients"

@@ -5,40 +5,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NotRequired, Protocol, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import jinja2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.contracts import DiceSummary
 from metseg.volume import CHANNELS
 from metseg_trainer import charts
 from metseg_trainer.audit import Audit
+from metseg_trainer.evaluation import EMPTY_CONVENTION, EvaluationResult
+from metseg_trainer.judge import Judgement
 from metseg_trainer.layout import site
 from metseg_trainer.split import Split
 
-__all__ = ["Evaluation", "Example", "NetworkRecord", "RunRecord", "markdown", "write", "write_results"]
+__all__ = ["Example", "NetworkRecord", "RunRecord", "markdown", "write", "write_patients", "write_results"]
 
 Mask = npt.NDArray[np.bool_]
 SHOWN_CHANNEL = 1
 RESEARCH_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment."
-
-
-class Evaluation(Protocol):
-    """A network's figures, as evaluate.py gives them."""
-
-    @property
-    def network(self) -> str:
-        """The network's name."""
-
-    @property
-    def dice(self) -> Mapping[str, float]:
-        """By patient, all slices as one volume."""
-
-    @property
-    def summary(self) -> DiceSummary:
-        """Over the patients."""
 
 
 class NetworkRecord(TypedDict):
@@ -48,7 +33,8 @@ class NetworkRecord(TypedDict):
     parameters: int
     minutes: float
     epochs: int
-    best_epoch: int
+    threshold: float
+    smallest_lesion_px: float
 
 
 class RunRecord(TypedDict):
@@ -93,8 +79,7 @@ def write(
     audit: Audit,
     split: Split,
     curves: Mapping[str, Sequence[Mapping[str, float | None]]],
-    results: Mapping[str, Evaluation],
-    winner: str,
+    judgement: Judgement,
     verdict: str,
     examples: Sequence[Example] = (),
     anonymous: bool = False,
@@ -108,8 +93,7 @@ def write(
         split: who was trained on and who was tested.
         curves: by network a point an epoch: `epoch`, `train_loss`, `val_loss`, `val_dice`, `lr`; what an epoch did not
             measure is absent or None.
-        results: by network, on the same test patients.
-        winner: a key of `results`.
+        judgement: of the networks, on the same test patients.
         verdict: what was decided and why, in sentences.
         examples: pictures of the test patients.
         anonymous: leave out pictures and every name of a patient or file, for a report that leaves the house.
@@ -117,7 +101,9 @@ def write(
     Raises:
         ValueError: the networks were not tested on the same patients, or a run's record lacks one.
     """
+    results, winner = judgement.results, judgement.winner
     styles = {name: f"n{index}" for index, name in enumerate(results)}
+    titles = {name: run["networks"][name]["title"] for name in results}
     order = _order(results, winner)
     labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
     scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
@@ -132,6 +118,12 @@ def write(
         verdict=verdict,
         dots=charts.dots(scores, styles, [labels[patient] for patient in order]),
         charts=_curves(curves, styles),
+        comparison=judgement.comparison,
+        titles=titles,
+        tested={name: result.card() for name, result in results.items()},
+        drawn={name: result.card() for name, result in judgement.implanted.items()},
+        reliability=charts.reliability({name: result.reliability.points for name, result in results.items()}, styles),
+        convention=EMPTY_CONVENTION,
         examples=[] if anonymous else [_panels(example, run, results, styles) for example in examples],
         channel=CHANNELS[SHOWN_CHANNEL],
         anonymous=anonymous,
@@ -140,42 +132,101 @@ def write(
     path.write_text(page, encoding="utf-8")
 
 
-def write_results(path: Path, *, run: RunRecord, results: Mapping[str, Evaluation], winner: str, verdict: str) -> None:
+def write_results(path: Path, *, run: RunRecord, judgement: Judgement, verdict: str) -> None:
     """Write results.json, from which `markdown` and other tools make tables; it names no patient."""
+    rows = _rows(run, judgement.results, judgement.winner)
+    for row in rows:
+        row["evaluation"] = judgement.results[row["network"]].card().model_dump()
+        if drawn := judgement.implanted.get(row["network"]):
+            row["implanted"] = drawn.card().model_dump()
     content = {
         "created_at": run["created_at"],
         "preset": run["preset"],
+        "split_by": run["configuration"].get("split_by", "patient"),
         "data": run["data_name"],
         "git_revision": run["git_revision"],
-        "winner": winner,
+        "winner": judgement.winner,
         "verdict": verdict,
-        "networks": _rows(run, results, winner),
+        "comparison": None if judgement.comparison is None else judgement.comparison.model_dump(),
+        "networks": rows,
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_patients(path: Path, judgement: Judgement) -> None:
+    """Write the figures by network and patient, with the patients' names."""
+    content = {
+        name: {
+            id: {
+                **asdict(one.mask),
+                "lesions": [asdict(lesion) for lesion in one.lesions.lesions],
+                "false_positives_mm": one.lesions.false_positives_mm,
+                "groups": one.groups,
+                "shifted": {key: by[id] for key, by in result.shifted.items()},
+            }
+            for id, one in result.patients.items()
+        }
+        for name, result in judgement.results.items()
+    }
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def markdown(path: Path) -> str:
-    """The table of a results.json, as the README shows it; the winner is bold."""
+    """The tables of a results.json, as the README shows them; the network that serves is bold."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    head = ("Network", "Test patients", "Mean Dice", "Median", "Std", "Lowest", "Highest", "Lone slices")
-    lines = ["| " + " | ".join((*head, "Parameters", "Training, minutes")) + " |", "| --- |" + " ---: |" * 9]
-    for row in content["networks"]:
-        emphasis = "**" if row["winner"] else ""
-        scores = (row[key] for key in ("mean", "median", "std", "lowest", "highest", "mean_single_slices"))
-        cells = (
-            row["title"],
-            str(row["patients"]),
-            *("–" if score is None else f"{score:.3f}" for score in scores),
-            f"{row['parameters']:,}",
-            f"{row['minutes']:.0f}",
-        )
-        lines.append("| " + " | ".join(f"{emphasis}{cell}{emphasis}" for cell in cells) + " |")
+    networks = content["networks"]
+    tables = [_table("Patient Dice", networks, _dice_rows(networks))]
+    if all("implanted" in row for row in networks):
+        tables.append(_table("Drawn metastases", networks, _lesion_rows(networks, "implanted")))
     note = (
-        f"{content['data']}, preset `{content['preset']}`. Dice by patient: all slices of a test patient are one "
-        "volume, through the pipeline that serves; neither network saw these patients in training. Lone slices: the "
-        "same, but each slice submitted alone."
+        f"{content['data']}, preset `{content['preset']}`, {networks[0]['patients']} test patients. Dice by patient: "
+        "all slices of a test patient are one volume, through the pipeline that serves; neither network saw these patients "
+        "in training. In brackets 95% intervals of resampled patients."
     )
-    return "\n".join([*lines, "", note, ""])
+    words = [content["comparison"]["words"]] if content["comparison"] else []
+    return "\n\n".join([*tables, *words, note]) + "\n"
+
+
+def _table(corner: str, networks: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[str]]) -> str:
+    titles = [f"**{row['title']}**" if row["winner"] else row["title"] for row in networks]
+    lines = [f"| {corner} | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(titles)]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())])
+
+
+def _dice_rows(networks: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    dice = [row["evaluation"]["measures"]["dice"] for row in networks]
+    changes = networks[0]["evaluation"]["robustness"]
+    return {
+        "mean": [_with_interval(one["mean"], one["mean_interval"]) for one in dice],
+        "median": [_with_interval(one["median"], one["median_interval"]) for one in dice],
+        "lowest and highest": [f"{row['lowest']:.3f}, {row['highest']:.3f}" for row in networks],
+        **{title: [f"{row['evaluation']['robustness'][title]['mean']:.3f}" for row in networks] for title in changes},
+        "parameters": [f"{row['parameters']:,}" for row in networks],
+        "epochs, minutes": [f"{row['epochs']}, {row['minutes']:.0f}" for row in networks],
+    }
+
+
+def _lesion_rows(networks: Sequence[Mapping[str, Any]], which: str) -> dict[str, list[str]]:
+    found = [row[which]["lesions"] for row in networks]
+    strata = {
+        f"found, {stratum}": [
+            f"{one['by_diameter'][stratum]['sensitivity']:.2f} of {one['by_diameter'][stratum]['lesions']}"
+            for one in found
+        ]
+        for stratum in found[0]["by_diameter"]
+    }
+    false = [one["false_positives"] for one in found]
+    return {
+        **strata,
+        "false positives a patient": [_with_interval(one["mean"], one["mean_interval"], ".1f") for one in false],
+        "lesion-wise Dice": [
+            _with_interval(one["lesionwise_dice"]["mean"], one["lesionwise_dice"]["mean_interval"]) for one in found
+        ],
+    }
+
+
+def _with_interval(value: float, interval: Mapping[str, float], digits: str = ".3f") -> str:
+    return f"{value:{digits}} ({interval['low']:{digits}} to {interval['high']:{digits}})"
 
 
 def _environment() -> jinja2.Environment:
@@ -188,7 +239,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _order(results: Mapping[str, Evaluation], winner: str) -> list[str]:
+def _order(results: Mapping[str, EvaluationResult], winner: str) -> list[str]:
     """Test patients, the winner's best first."""
     patients = set(results[winner].dice)
     if any(set(result.dice) != patients for result in results.values()):
@@ -196,7 +247,7 @@ def _order(results: Mapping[str, Evaluation], winner: str) -> list[str]:
     return sorted(patients, key=lambda patient: (-results[winner].dice[patient], patient))
 
 
-def _rows(run: RunRecord, results: Mapping[str, Evaluation], winner: str) -> list[dict[str, Any]]:
+def _rows(run: RunRecord, results: Mapping[str, EvaluationResult], winner: str) -> list[dict[str, Any]]:
     """One row of figures a network."""
     if missing := results.keys() - run["networks"].keys():
         raise ValueError(f"the run's record lacks {', '.join(sorted(missing))}")
@@ -237,7 +288,7 @@ def _point(point: Mapping[str, float | None], key: str) -> tuple[float, float]:
 
 
 def _panels(
-    example: Example, run: RunRecord, results: Mapping[str, Evaluation], styles: Mapping[str, str]
+    example: Example, run: RunRecord, results: Mapping[str, EvaluationResult], styles: Mapping[str, str]
 ) -> dict[str, Any]:
     """What the template draws of an example: the picture once, outlines over it."""
     truth = example.truth

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from metseg.errors import DatasetError
 from metseg_trainer.dataset import Patient
 from metseg_trainer.layout import person
 
-__all__ = ["Split", "check", "read", "sha256", "split", "write"]
+__all__ = ["Split", "by_slice", "check", "folds", "read", "sha256", "split", "without_site", "write"]
 
 SMALLEST_SITE = 6
 LOADS = 3
@@ -75,6 +76,68 @@ def split(
     return result
 
 
+def folds(patients: Sequence[Patient], count: int, seed: int, validation_fraction: float = 0.1) -> list[Split]:
+    """Split for cross-validation: every patient is tested once, in one of `count` folds.
+
+    Folds are dealt by person and stratum, as `split` draws; a tenth of the rest of each fold validates.
+
+    Raises:
+        DatasetError: there are fewer persons than a side each of every fold needs, or fewer than 2 folds are asked for.
+    """
+    units = _units(patients)
+    if count < 2 or len(units) < max(count, 3):
+        raise DatasetError(f"{len(units)} patients cannot be dealt into {count} folds of their own; ask for 2 or more.")
+    dealt = [
+        unit
+        for _, members in sorted(_strata(units).items())
+        for unit in sorted(members, key=lambda unit: _drawn(f"fold {seed}", unit.name))
+    ]
+    return [_around(dealt[fold::count], units, f"fold {fold} {seed}", validation_fraction) for fold in range(count)]
+
+
+def without_site(patients: Sequence[Patient], site: str, seed: int, validation_fraction: float = 0.1) -> Split:
+    """Train on all sites but one, and test on that one.
+
+    Raises:
+        DatasetError: no patient is of that site, or too few are of others.
+    """
+    units = _units(patients)
+    test = [unit for unit in units if unit.site == site]
+    if not test or len(units) - len(test) < 2:
+        raise DatasetError(
+            f"Site {site} cannot be left out: {len(test)} patients are of it and {len(units) - len(test)} of others."
+        )
+    return _around(test, units, f"without {site} {seed}", validation_fraction)
+
+
+def by_slice(patients: Sequence[Patient], seed: int) -> tuple[list[Patient], Split]:
+    """Slices dealt at random, as splits must not be: only to measure how much such a leak flatters.
+
+    Returns:
+        Each patient as up to three, `<id>/train`, `<id>/validation` and `<id>/test`, with the slices that fell on that
+        side (70%, 10%, 20%), and the split of these.
+    """
+    parts: list[Patient] = []
+    for patient in patients:
+        lots = {pair: _drawn(f"slice {seed}", patient.id, pair.name)[0] / 256 for pair in patient.slices}
+        for side, (low, high) in {"train": (0.0, 0.7), "validation": (0.7, 0.8), "test": (0.8, 1.0)}.items():
+            slices = tuple(pair for pair, lot in lots.items() if low <= lot < high)
+            if slices:
+                parts.append(replace(patient, id=f"{patient.id}/{side}", slices=slices, part=None))
+    sides = {
+        side: tuple(part.id for part in parts if part.id.endswith(f"/{side}"))
+        for side in ("train", "validation", "test")
+    }
+    return parts, Split(**sides)
+
+
+def _around(test: Sequence[_Unit], units: Sequence[_Unit], lot: str, validation_fraction: float) -> Split:
+    """The split that tests on some units, validates on a share of the others and learns from the rest."""
+    rest = [unit for unit in units if unit not in test]
+    validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), lot)
+    return Split(_ids(unit for unit in rest if unit not in validation), _ids(validation), _ids(test))
+
+
 def check(split: Split, patients: Sequence[Patient]) -> None:
     """Refuse a split that would let a figure be measured on what was learned.
 
@@ -101,7 +164,9 @@ def check(split: Split, patients: Sequence[Patient]) -> None:
 
 def write(split: Split, path: Path) -> None:
     """Write split.json."""
-    path.write_bytes(_bytes(split))
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(_bytes(split))
+    partial.replace(path)
 
 
 def read(path: Path) -> Split:

@@ -1,0 +1,209 @@
+"""Conclude: the winner as ONNX with its card, the report, the record, and the decision who serves."""
+
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from metseg import report as pictures
+from metseg.contracts import ModelCard
+from metseg.objects import ObjectStore
+from metseg.predictor import OnnxPredictor
+from metseg.preprocess import to_input
+from metseg.registry import Registry
+from metseg.segment import segment
+from metseg_trainer import card as cards
+from metseg_trainer import promote, record, report
+from metseg_trainer.export import to_onnx, verify
+from metseg_trainer.fit import CURVES
+from metseg_trainer.judge import Judgement, test_patients
+from metseg_trainer.plan import TITLES, Plan
+from metseg_trainer.promote import Policy
+
+__all__ = ["Outcome", "conclude", "conclude_without_model"]
+
+REPORT, ANONYMOUS_REPORT, RESULTS = "report.html", "report-anonymous.html", "results.json"
+VERIFIED_SLICES = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run brought: where it lies, which version it published (None without a store) and what was decided."""
+
+    folder: Path
+    version: str | None
+    verdict: str
+
+
+def conclude(plan: Plan, judgement: Judgement, policy: Policy, store: ObjectStore | None) -> Outcome:
+    """Export the winner, offer it to the registry and write the record.
+
+    Raises:
+        ModelRejected: the export does not compute what the network does.
+        StoreUnavailable: the store is away.
+    """
+    card, model = _export(plan, judgement)
+    (plan.folder / "model.onnx").write_bytes(model)
+    (plan.folder / "card.json").write_text(card.model_dump_json(indent=2))
+    (plan.folder / cards.MARKDOWN).write_text(cards.markdown(card))
+    decision = promote.decide(card, judgement.results[judgement.winner], policy, store, lambda: test_patients(plan))
+    verdict = f"{comparison(judgement)} {decision.reason}"
+    _report(plan, judgement, verdict, card)
+    if store is not None:
+        record.keep(plan.folder, store)
+        _publish(plan.folder, store, card, model, promoted=decision.promote)
+    print(verdict)
+    return Outcome(plan.folder, card.version if store is not None else None, verdict)
+
+
+def conclude_without_model(plan: Plan, judgement: Judgement, reason: str, store: ObjectStore | None) -> Outcome:
+    """Write the report and the record of a run that measures and brings no model into service; `reason` says why."""
+    verdict = f"{comparison(judgement)} {reason}"
+    _report(plan, judgement, verdict, None)
+    if store is not None:
+        record.keep(plan.folder, store)
+    print(verdict)
+    return Outcome(plan.folder, None, verdict)
+
+
+def comparison(judgement: Judgement) -> str:
+    """Whether a network won, in a sentence."""
+    if judgement.comparison is not None:
+        taken = f" {TITLES[judgement.winner]}, which has the higher mean, was taken."
+        return judgement.comparison.words + ("" if judgement.comparison.winner else taken)
+    [(name, result)] = judgement.results.items()
+    return f"{TITLES[name]} alone was trained: mean patient Dice {result.summary.mean:.3f}."
+
+
+def _export(plan: Plan, judgement: Judgement) -> tuple[ModelCard, bytes]:
+    """The winner as ONNX with its card, checked against the network on real slices."""
+    created_at, winner = datetime.now(UTC), judgement.winner
+    predictor = judgement.predictors[winner]
+    model = to_onnx(predictor.network)
+    card = cards.write_card(
+        version=f"{created_at:%Y%m%d-%H%M%S}-{winner}",
+        created_at=created_at,
+        title=TITLES[winner],
+        network=predictor.network,
+        model=model,
+        preprocessing=plan.preprocessing,
+        point=predictor.point,
+        data=cards.describe_data(plan.patients, plan.audit, plan.split, implanted=plan.recipe.shares["implanted"] > 0),
+        judged=cards.Judged(
+            figures={TITLES[name]: result.summary for name, result in judgement.results.items()},
+            evaluation={TITLES[name]: result.card() for name, result in judgement.results.items()},
+            implanted={TITLES[name]: result.card() for name, result in judgement.implanted.items()},
+            comparison=judgement.comparison,
+        ),
+    )
+    verify(OnnxPredictor(card, model, torch.get_num_threads()), predictor, _some_inputs(plan))
+    return card, model
+
+
+def _some_inputs(plan: Plan) -> list[npt.NDArray[np.float32]]:
+    """Model inputs of a few slices of the test patients, one from the middle of each."""
+    inputs = []
+    for patient in islice(test_patients(plan), VERIFIED_SLICES):
+        prepared = to_input(patient.volume, plan.preprocessing)
+        middle = len(prepared.pixels) // 2
+        inputs.append(prepared.tensor(slice(middle, middle + 1)))
+    return inputs
+
+
+def _report(plan: Plan, judgement: Judgement, verdict: str, card: ModelCard | None) -> None:
+    """Write results.json, report.html and the report that may leave the house."""
+    about = _record(plan, judgement, card)
+    report.write_results(plan.folder / RESULTS, run=about, judgement=judgement, verdict=verdict)
+    report.write_patients(plan.folder / record.PATIENTS, judgement)
+    content: dict[str, Any] = {
+        "run": about,
+        "audit": plan.audit,
+        "split": plan.split,
+        "curves": {name: _rows(plan, name) for name in judgement.results},
+        "judgement": judgement,
+        "verdict": verdict,
+        "examples": _examples(plan, judgement),
+    }
+    report.write(plan.folder / REPORT, **content)
+    report.write(plan.folder / ANONYMOUS_REPORT, **content, anonymous=True)
+
+
+def _publish(folder: Path, store: ObjectStore, card: ModelCard, model: bytes, *, promoted: bool) -> None:
+    """The version, with the report that shows no patient."""
+    registry = Registry(store)
+    files = {name: (folder / kept).read_bytes() for name, kept in _PUBLISHED.items()}
+    registry.publish(card, {"model.onnx": model, **files})
+    if promoted:
+        registry.promote(card.version)
+
+
+_PUBLISHED = {"report.html": ANONYMOUS_REPORT, cards.MARKDOWN: cards.MARKDOWN}
+
+
+def _examples(plan: Plan, judgement: Judgement) -> list[report.Example]:
+    """The largest true slice of the winner's best, median and worst patients."""
+    scores = judgement.results[judgement.winner].dice
+    order = sorted(scores, key=lambda patient: -scores[patient])
+    labels: dict[str, Literal["best", "median", "worst"]] = {
+        order[-1]: "worst",
+        order[len(order) // 2]: "median",
+        order[0]: "best",
+    }
+    examples = []
+    for patient in test_patients(plan):
+        if patient.id not in labels:
+            continue
+        index = int(patient.truth.sum(axis=(1, 2)).argmax())
+        masks = {name: segment(patient.volume, one).mask[index] for name, one in judgement.predictors.items()}
+        picture = pictures.display(patient.volume)[index]
+        examples.append(report.Example(patient.id, labels[patient.id], picture, patient.truth[index], masks))
+    return sorted(examples, key=lambda example: -scores[example.patient])
+
+
+def _rows(plan: Plan, name: str) -> list[dict[str, float]]:
+    path = plan.folder / name / CURVES
+    rows: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
+    return rows
+
+
+def _record(plan: Plan, judgement: Judgement, card: ModelCard | None) -> report.RunRecord:
+    """How the run went, for its report."""
+    networks: dict[str, report.NetworkRecord] = {}
+    for name, predictor in judgement.predictors.items():
+        rows = _rows(plan, name)
+        networks[name] = {
+            "title": TITLES[name],
+            "parameters": cards.parameters(predictor.network),
+            "minutes": sum(row["seconds"] for row in rows) / 60,
+            "epochs": len(rows),
+            "threshold": predictor.threshold,
+            "smallest_lesion_px": predictor.smallest_lesion_px,
+        }
+    data = cards.describe_data(plan.patients, plan.audit, plan.split, implanted=plan.recipe.shares["implanted"] > 0)
+    about: report.RunRecord = {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "preset": plan.preset,
+        "git_revision": cards.git_revision(),
+        "networks": networks,
+        "configuration": json.loads((plan.folder / "config.json").read_text()),
+        "environment": {
+            "python": platform.python_version(),
+            **cards.packages(),
+            "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+        "data_name": data.name,
+        "data_licence": data.licence,
+        "data_citations": data.citations,
+        "data_sha256": data.sha256,
+    }
+    if card is not None:
+        about["version"] = card.version
+    return about

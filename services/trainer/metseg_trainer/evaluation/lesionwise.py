@@ -1,0 +1,130 @@
+"""Lesions found and missed: a patient with many small lesions is more than one overlap."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from metseg.lesions import NEIGHBOURS_26, measure
+
+__all__ = ["STRATA_MM", "Lesionwise", "TrueLesion", "label", "match", "stratum"]
+
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
+Spacing = tuple[float, float, float]
+
+STRATA_MM = (6.0, 10.0, 20.0)
+"""Bounds between strata of lesion diameter."""
+
+
+@dataclass(frozen=True)
+class TrueLesion:
+    """A lesion of the truth.
+
+    Attributes:
+        diameter_mm: its long diameter; of an implanted one, without its oedema.
+        detected: whether any predicted voxel lies in it.
+        dice: with all predicted components that touch it; 0 if it was missed.
+    """
+
+    diameter_mm: float
+    detected: bool
+    dice: float
+
+
+@dataclass(frozen=True)
+class Lesionwise:
+    """One patient, lesion by lesion.
+
+    Attributes:
+        lesions: of the truth.
+        false_positives_mm: long diameters of the predicted components that touch no true lesion.
+        false_on_vessels: how many of those lie by half or more on what enhances by itself.
+    """
+
+    lesions: tuple[TrueLesion, ...]
+    false_positives_mm: tuple[float, ...]
+    false_on_vessels: int = 0
+
+    @property
+    def dice(self) -> float:
+        """Lesion-wise Dice as BraTS-METS has it: missed and false lesions count 0; without either, 1."""
+        count = len(self.lesions) + len(self.false_positives_mm)
+        return sum(lesion.dice for lesion in self.lesions) / count if count else 1.0
+
+
+def label(mask: Mask) -> Labels:
+    """The 26-connected components of a mask, numbered from 1; 8-connected where there is one slice."""
+    labels, _ = ndimage.label(mask, NEIGHBOURS_26)
+    return np.asarray(labels, np.int32)
+
+
+def match(
+    predicted: Mask,
+    truth: Labels,
+    spacing_mm: Spacing,
+    *,
+    diameters_mm: Sequence[float] | None = None,
+    vessels: Mask | None = None,
+) -> Lesionwise:
+    """Which lesions were found and what was found that is none.
+
+    A predicted component may touch several true lesions and counts for each of them, and several may touch one:
+    BraTS-METS (Moawad et al., 2023) matches in the same way, after a dilation by a voxel that is left out here.
+
+    Args:
+        predicted: bool, (slice, row, column).
+        truth: int32, the same shape: n where the n-th lesion is; see `label`.
+        spacing_mm: between slices, rows and columns.
+        diameters_mm: of the true lesions, where they are known; None measures them.
+        vessels: what enhances and is no lesion, where that is known; the same shape.
+
+    Raises:
+        ValueError: the shapes differ, or the diameters are not as many as the lesions (bugs of the caller).
+    """
+    if predicted.shape != truth.shape:
+        raise ValueError(f"a prediction of {predicted.shape} for a truth of {truth.shape}")
+    components = label(predicted)
+    sizes, numbers = np.bincount(components.ravel()), range(1, int(truth.max()) + 1)
+    known = _diameters(truth, spacing_mm, numbers) if diameters_mm is None else list(diameters_mm)
+    if len(known) != len(numbers):
+        raise ValueError(f"{len(known)} diameters for {len(numbers)} lesions")
+    lesions = tuple(_lesion(truth, components, sizes, *of) for of in zip(numbers, known, strict=True))
+    touching = set(np.unique(components[truth > 0]).tolist())
+    false_ones = [number for number in range(1, len(sizes)) if number not in touching]
+    on_vessels = np.zeros_like(sizes) if vessels is None else np.bincount(components[vessels], minlength=len(sizes))
+    return Lesionwise(
+        lesions,
+        tuple(_diameters(components, spacing_mm, false_ones)),
+        sum(2 * int(on_vessels[number]) >= int(sizes[number]) for number in false_ones),
+    )
+
+
+def stratum(diameter_mm: float) -> str:
+    """The stratum of a diameter, in words."""
+    for low, high in zip((0.0, *STRATA_MM), STRATA_MM, strict=False):
+        if diameter_mm < high:
+            return f"below {high:g} mm" if low == 0 else f"{low:g} to {high:g} mm"
+    return f"{STRATA_MM[-1]:g} mm and more"
+
+
+def _lesion(
+    truth: Labels, components: Labels, sizes: npt.NDArray[np.int64], number: int, diameter_mm: float
+) -> TrueLesion:
+    inside = components[truth == number]
+    touching = [one for one in np.unique(inside).tolist() if one]
+    both, found = int((inside > 0).sum()), int(sizes[touching].sum())
+    return TrueLesion(diameter_mm, bool(touching), 2 * both / (found + len(inside)) if touching else 0.0)
+
+
+def _diameters(labels: Labels, spacing_mm: Spacing, numbers: Iterable[int]) -> list[float]:
+    """The long diameters of some components."""
+    boxes = ndimage.find_objects(labels)
+    return [_diameter(labels[boxes[number - 1]] == number, spacing_mm) for number in numbers]
+
+
+def _diameter(component: Mask, spacing_mm: Spacing) -> float:
+    parts = measure(component, spacing_mm, component.astype(np.float32))
+    return max(float(part.long_diameter_mm or 0) for part in parts)

@@ -1,0 +1,92 @@
+"""Masks against truth, a patient at a time: overlap, borders and volume."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # importing it warns of optional packages that nothing here needs
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_dice import compute_surface_dice
+
+__all__ = ["EMPTY_CONVENTION", "MaskFigures", "compare", "dice"]
+
+Mask = npt.NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+
+TOLERANCE_MM = 1.0
+EMPTY_CONVENTION = (
+    "Where truth and prediction are both empty they agree: Dice, sensitivity, precision and surface Dice are 1, HD95 "
+    "and volume error 0. Where only one of them is empty, Dice and surface Dice are 0 and HD95 has no value; "
+    "sensitivity has none without truth, precision none without prediction, volume error none without truth. What has "
+    "no value is left out of the mean of its column, and only there. A slice is never averaged by itself: all slices "
+    "of a patient are one volume, so a slice without a lesion counts by what was wrongly marked in it."
+)
+
+
+@dataclass(frozen=True)
+class MaskFigures:
+    """One patient; None where a figure has no value (see `EMPTY_CONVENTION`).
+
+    Attributes:
+        dice: 2|A and B| / (|A| + |B|).
+        sensitivity: the share of the truth that was found.
+        precision: the share of what was found that is true.
+        hd95_mm: the 95th percentile of distances between the two surfaces, the larger of both directions.
+        surface_dice: the share of both surfaces that lies within 1 mm of the other (Nikolov et al., JMIR 2021).
+        volume_error: found volume over true volume, less 1.
+    """
+
+    dice: float
+    sensitivity: float | None
+    precision: float | None
+    hd95_mm: float | None
+    surface_dice: float
+    volume_error: float | None
+
+
+def dice(predicted: Mask, truth: Mask) -> float:
+    """Dice's coefficient of two masks of one shape, 2|A and B| / (|A| + |B|); two empty masks agree: 1."""
+    total = int(predicted.sum()) + int(truth.sum())
+    return 1.0 if total == 0 else 2 * int((predicted & truth).sum()) / total
+
+
+def compare(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> MaskFigures:
+    """All figures of one patient.
+
+    Args:
+        predicted: bool, (slice, row, column).
+        truth: the same shape.
+        spacing_mm: between slices, rows and columns.
+
+    Raises:
+        ValueError: the shapes differ (a bug of the caller).
+    """
+    if predicted.shape != truth.shape:
+        raise ValueError(f"a prediction of {predicted.shape} for a truth of {truth.shape}")
+    found, true, both = (int(mask.sum()) for mask in (predicted, truth, predicted & truth))
+    if not found and not true:
+        return MaskFigures(1.0, 1.0, 1.0, 0.0, 1.0, 0.0)
+    if not found or not true:
+        return MaskFigures(0.0, 0.0 if true else None, 0.0 if found else None, None, 0.0, -1.0 if true else None)
+    hd95, surface = _surfaces(predicted, truth, spacing_mm)
+    return MaskFigures(2 * both / (found + true), both / true, both / found, hd95, surface, found / true - 1)
+
+
+def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float, float]:
+    """HD95 and surface Dice of two masks that are not empty, by MONAI."""
+    box = _around(predicted | truth)
+    found, true = (torch.from_numpy(mask[box][None, None].astype(np.float32)) for mask in (predicted, truth))
+    spacing = list(spacing_mm)
+    distance = compute_hausdorff_distance(found, true, include_background=True, percentile=95, spacing=spacing)
+    surface = compute_surface_dice(found, true, [TOLERANCE_MM], include_background=True, spacing=spacing)
+    return float(distance[0, 0]), float(surface[0, 0])
+
+
+def _around(mask: Mask) -> tuple[slice, ...]:
+    """The box of a mask with a rim of one voxel where the volume has one."""
+    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in ends)
