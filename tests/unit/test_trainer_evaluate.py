@@ -1,4 +1,4 @@
-"""Figures by patient, and who may take the champion's place."""
+"""The whole of an evaluation, and who may take the champion's place."""
 
 from dataclasses import replace
 
@@ -7,14 +7,18 @@ import pytest
 from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
-from metseg.contracts import Preprocessing
+from metseg.contracts import Evaluation, Preprocessing
 from metseg.errors import ModelRejected
 from metseg.objects import open_store
 from metseg.predictor import OnnxPredictor
 from metseg.registry import Registry
 from metseg.segment import segment
 from metseg.settings import Settings
-from metseg_trainer.evaluate import EvaluationResult, TorchPredictor, dice, evaluate
+from metseg_trainer.evaluation import EvaluationResult, TestPatient, TorchPredictor, dice, evaluate
+from metseg_trainer.evaluation.evaluate import LONE_SLICES, PatientResult
+from metseg_trainer.evaluation.lesionwise import Lesionwise, TrueLesion
+from metseg_trainer.evaluation.masks import MaskFigures
+from metseg_trainer.evaluation.shifts import SHIFTS
 from metseg_trainer.export import to_onnx, verify
 from metseg_trainer.networks import create
 from metseg_trainer.promote import decide
@@ -23,7 +27,7 @@ from metseg_trainer.promote import decide
 @pytest.fixture(scope="module")
 def patients():
     heads = [phantom.head(seed, slices=4, size_px=96, lesions=1) for seed in (1, 2)]
-    return [(f"P{n}", head.volume, head.mask) for n, head in enumerate(heads)]
+    return [TestPatient.of(f"P{n}", "ward", head.volume, head.mask) for n, head in enumerate(heads)]
 
 
 @pytest.fixture
@@ -33,51 +37,92 @@ def store(tmp_path):
     return store
 
 
-def mask(*pixels: int) -> np.ndarray:
-    return np.array(pixels, bool)
-
-
-@pytest.mark.parametrize(
-    ("predicted", "truth", "score"),
-    [
-        (mask(1, 1, 0, 0), mask(1, 0, 0, 0), 2 / 3),
-        (mask(1, 1), mask(1, 1), 1),
-        (mask(1, 0), mask(0, 1), 0),
-        (mask(0, 0), mask(0, 0), 1),
-        (mask(1, 0), mask(0, 0), 0),
-    ],
-)
-def test_dice_by_hand(predicted, truth, score):
-    assert dice(predicted, truth) == pytest.approx(score)
-
-
-def test_figures_are_those_of_the_masks_that_serving_returns(patients):
+@pytest.fixture(scope="module")
+def tiny():
     model = tiny_model()
-    predictor = OnnxPredictor(tiny_card(model), model, threads=1)
-    result = evaluate("tiny", predictor, patients)
-    for id, volume, truth in patients:
-        assert result.dice[id] == dice(segment(volume, predictor).mask, truth)
-        lone = np.concatenate([segment(one, predictor).mask for one in volume.lone_slices()])
-        assert result.dice_lone_slices[id] == dice(lone, truth)
+    return OnnxPredictor(tiny_card(model), model, threads=1)
 
 
-def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients):
-    id, volume, truth = patients[0]
-    pixels = volume.pixels.copy()
+def test_figures_are_those_of_the_masks_that_serving_returns(patients, tiny):
+    result = evaluate("tiny", tiny, patients)
+    for patient in patients:
+        assert result.dice[patient.id] == dice(segment(patient.volume, tiny).mask, patient.truth)
+        lone = np.concatenate([segment(one, tiny).mask for one in patient.volume.lone_slices()])
+        assert result.shifted[LONE_SLICES][patient.id] == dice(lone, patient.truth)
+
+
+def test_every_change_of_the_scans_is_judged_for_every_patient(patients, tiny):
+    result = evaluate("tiny", tiny, patients)
+    assert result.shifted.keys() == {LONE_SLICES, *SHIFTS}
+    assert all(by.keys() == {"P0", "P1"} for by in result.shifted.values())
+    volume, truth = SHIFTS["gamma-1.4"].apply(patients[0].volume, patients[0].truth)
+    assert result.shifted["gamma-1.4"]["P0"] == dice(segment(volume, tiny).mask, truth)
+
+
+def test_without_changes_only_the_scans_themselves_are_judged(patients, tiny):
+    assert evaluate("tiny", tiny, patients, {}).shifted == {}
+
+
+def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients, tiny):
+    pixels = patients[0].volume.pixels.copy()
     pixels[0] = 0
-    model = tiny_model()
-    result = evaluate(
-        "tiny", OnnxPredictor(tiny_card(model), model, threads=1), [(id, replace(volume, pixels=pixels), truth)]
-    )
-    assert 0 <= result.dice_lone_slices[id] <= 1
+    patient = TestPatient.of("P0", "ward", replace(patients[0].volume, pixels=pixels), patients[0].truth)
+    lone = evaluate("tiny", tiny, [patient]).shifted[LONE_SLICES]["P0"]
+    rest = [one for one in patient.volume.lone_slices() if one is not None]
+    found = np.concatenate([np.zeros((1, 96, 96), bool), *(segment(one, tiny).mask for one in rest)])
+    assert lone == dice(found, patient.truth)
+
+
+def test_a_sequence_that_flair_stands_in_for_is_missing(patients):
+    pixels = patients[0].volume.pixels.copy()
+    pixels[..., 0] = pixels[..., 1]
+    assert patients[0].missing == ()
+    assert replace(patients[0], volume=replace(patients[0].volume, pixels=pixels)).missing == ("pre-contrast",)
+
+
+def scored(score: float, **more: float) -> EvaluationResult:
+    scores = more or {"P0": score, "P1": score}
+    return EvaluationResult("new", {id: _patient(one) for id, one in scores.items()})
+
+
+def _patient(score: float) -> PatientResult:
+    found = TrueLesion(7.0, score > 0, score)
+    lesions = Lesionwise((found, TrueLesion(3.0, False, 0.0)), (4.0,), false_on_vessels=1)
+    return PatientResult(MaskFigures(score, score, None, 2.0, score, 0.1), lesions, {"site": "A"})
 
 
 def test_the_summary_is_over_patients():
-    summary = EvaluationResult("n", {"a": 0.5, "b": 0.7, "c": 0.9}, {"a": 0.4, "b": 0.6, "c": 0.8}).summary
+    result = scored(0, a=0.5, b=0.7, c=0.9)
+    result.shifted[LONE_SLICES] = {"a": 0.4, "b": 0.6, "c": 0.8}
+    summary = result.summary
     assert (summary.patients, summary.lowest, summary.highest) == (3, 0.5, 0.9)
     assert (summary.mean, summary.median) == pytest.approx((0.7, 0.7))
     assert summary.std == pytest.approx(0.2)
     assert summary.mean_single_slices == pytest.approx(0.6)
+
+
+def test_the_card_holds_every_figure_and_no_name():
+    result = scored(0, anna=0.5, ben=0.7, carl=0.9)
+    card = result.card()
+    assert card.measures["dice"].mean == pytest.approx(0.7)
+    assert card.measures["dice"].mean_interval.low >= 0.5
+    assert "precision" not in card.measures
+    assert card.lesions.by_diameter["6 to 10 mm"].sensitivity == 1
+    assert card.lesions.by_diameter["below 6 mm"].sensitivity == 0
+    assert card.lesions.lesionwise_dice.mean == pytest.approx((0.5 + 0.7 + 0.9) / 3 / 3)
+    assert card.lesions.false_positives.mean == 1
+    assert card.lesions.false_positives_on_vessels == 1
+    assert card.subgroups["site"]["A"].patients == 3
+    text = card.model_dump_json()
+    assert not any(name in text for name in ("anna", "ben", "carl"))
+    assert Evaluation.model_validate_json(text) == card
+
+
+def test_patients_are_grouped_by_thirds_of_lesion_volume(patients, tiny):
+    three = [*patients, replace(patients[0], id="P2", truth=np.zeros_like(patients[0].truth))]
+    result = evaluate("tiny", tiny, three, {})
+    assert result.patients["P2"].groups["lesion volume"] == "smallest third"
+    assert len({one.groups["lesion volume"] for one in result.patients.values()}) == 3
 
 
 def test_an_export_is_verified_and_a_wrong_one_refused(patients):
@@ -88,10 +133,6 @@ def test_an_export_is_verified_and_a_wrong_one_refused(patients):
     assert verify(exported, TorchPredictor(network, Preprocessing()), tensors) < 1e-4
     with pytest.raises(ModelRejected, match="differs"):
         verify(exported, TorchPredictor(other, Preprocessing()), tensors)
-
-
-def scored(score: float) -> EvaluationResult:
-    return EvaluationResult("new", {"P0": score, "P1": score}, {"P0": score, "P1": score})
 
 
 def test_the_first_version_is_promoted(store, patients):

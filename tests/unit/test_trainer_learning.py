@@ -1,19 +1,17 @@
-"""Losses, samples and the loop: what is learned from, and that a broken run loses nothing."""
+"""Losses and samples: what is learned from."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytorch_lightning
 import torch
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
-from metseg_trainer import fit as fitting
 from metseg_trainer.augment import Augmentation, drop_sequences
 from metseg_trainer.losses import dice_bce, supervised
 from metseg_trainer.recipe import PRESETS
-from metseg_trainer.samples import EpochSampler, Samples, prepare, prepare_lone
+from metseg_trainer.samples import Batches, Samples, prepare, prepare_lone
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -27,9 +25,9 @@ def studies():
 
 
 @pytest.fixture(scope="module")
-def lone():
+def sources(studies):
     head = phantom.head(1, slices=4, size_px=64, lesions=1)
-    return prepare_lone("0", head.volume, head.mask, Preprocessing())
+    return {"whole": studies, "lone": prepare_lone("0", head.volume, head.mask, Preprocessing())}
 
 
 def test_a_perfect_prediction_costs_nothing():
@@ -55,16 +53,16 @@ def test_every_supervised_output_counts_alike():
     assert supervised([one, two], truth).item() == pytest.approx(mean.item())
 
 
-def test_a_sample_is_a_function_of_its_number(studies, lone):
-    first, again = Samples(studies, lone, RECIPE), Samples(studies, lone, RECIPE)
+def test_a_sample_is_a_function_of_its_number(sources):
+    first, again = Samples(sources, RECIPE), Samples(sources, RECIPE)
     for number in (0, 5, 1000):
         for one, other in zip(first[number], again[number], strict=True):
             assert torch.equal(one, other)
     assert not torch.equal(first[0][0], first[1][0])
 
 
-def test_samples_have_the_recipes_patch_and_a_truth_between_zero_and_one(studies, lone):
-    samples = Samples(studies, lone, RECIPE)
+def test_samples_have_the_recipes_patch_and_a_truth_between_zero_and_one(sources):
+    samples = Samples(sources, RECIPE)
     for number in range(12):
         slices, truth = samples[number]
         assert slices.shape == (3, 32, 32)
@@ -73,8 +71,8 @@ def test_samples_have_the_recipes_patch_and_a_truth_between_zero_and_one(studies
         assert 0 <= truth.min() <= truth.max() <= 1
 
 
-def test_lesion_slices_are_drawn_as_often_as_others(studies, lone):
-    samples = Samples(studies, lone, replace(RECIPE, patch=(64, 64)))
+def test_lesion_slices_are_drawn_as_often_as_others(sources):
+    samples = Samples(sources, replace(RECIPE, patch=(64, 64)))
     having = np.mean([samples[number][1].max().item() > 0.5 for number in range(200)])
     assert 0.35 < having < 0.65
 
@@ -97,46 +95,16 @@ def test_a_dropped_sequence_is_filled_with_flair():
     assert (drop_sequences(values, (0,))[..., 2] == values[..., 2]).all()
 
 
-def test_epochs_follow_one_another_without_a_sample_twice():
-    sampler = EpochSampler(5)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    assert (first, list(sampler)) == ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])
+def test_steps_follow_one_another_without_a_sample_twice():
+    batches = Batches(range(2, 4), batch=3)
+    assert list(batches) == [[6, 7, 8], [9, 10, 11]]
+    assert len(batches) == 2
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_several_processes_share_an_epoch_without_overlap(monkeypatch, world):
-    shares = []
-    for rank in range(world):
-        monkeypatch.setattr("metseg_trainer.samples._rank", lambda rank=rank: rank)
-        monkeypatch.setattr("metseg_trainer.samples._world", lambda: world)
-        shares.append(list(EpochSampler(12)))
-    assert sorted(number for share in shares for number in share) == list(range(12))
-
-
-class _Unplugged(pytorch_lightning.Callback):
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if trainer.current_epoch == 1:
-            raise RuntimeError("unplugged")
-
-
-@pytest.mark.slow
-def test_a_broken_run_resumes_to_the_very_weights_of_an_unbroken_one(studies, lone, tmp_path, monkeypatch):
-    fitting.fit("attention-unet", RECIPE, (studies[:2], lone), studies[2:], tmp_path / "whole")
-
-    build = fitting._trainer
-    with monkeypatch.context() as patch:
-        patch.setattr(fitting, "_trainer", lambda *words: _with(build(*words), _Unplugged()))
-        with pytest.raises(RuntimeError, match="unplugged"):
-            fitting.fit("attention-unet", RECIPE, (studies[:2], lone), studies[2:], tmp_path / "broken")
-    fitting.fit("attention-unet", RECIPE, (studies[:2], lone), studies[2:], tmp_path / "broken")
-
-    whole = fitting.load(tmp_path / "whole" / fitting.LAST).state_dict()
-    broken = fitting.load(tmp_path / "broken" / fitting.LAST).state_dict()
-    assert all(torch.equal(whole[name], broken[name]) for name in whole)
-    assert (tmp_path / "broken" / fitting.CURVES).read_text().count("epoch") == RECIPE.epochs
-
-
-def _with(trainer, callback):
-    trainer.callbacks.append(callback)
-    return trainer
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_share_each_step_without_overlap(processes):
+    shares = [list(Batches(range(4), 6, rank, processes)) for rank in range(processes)]
+    for step in range(4):
+        drawn = [number for share in shares for number in share[step]]
+        assert sorted(drawn) == list(range(6 * step, 6 * step + 6))
+        assert {len(share[step]) for share in shares} == {6 // processes}

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from metseg.errors import DatasetError
 from metseg_trainer.dataset import Patient, SlicePair
-from metseg_trainer.split import Split, check, read, sha256, split, write
+from metseg_trainer.split import Split, by_slice, check, folds, read, sha256, split, without_site, write
 
 SITES = {"CS": 15, "DU": 30, "HT": 25, "EZ": 1, "FG": 3}
 
@@ -155,3 +156,65 @@ def test_blank_slices_may_be_equal(patient, tmp_path):
     blank = png(tmp_path, np.zeros((32, 32), np.uint8))
     patients = [patient("a", picture=blank), patient("b"), patient("c", picture=blank)]
     check(Split(("a",), ("b",), ("c",)), patients)
+
+
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_in_cross_validation_every_patient_is_tested_once(cohort, count):
+    parts = folds(cohort, count, seed=1)
+    assert sorted(id for part in parts for id in part.test) == sorted(patient.id for patient in cohort)
+    for part in parts:
+        check(part, cohort)
+        assert abs(len(part.test) - len(cohort) / count) <= len(SITES)
+    assert parts == folds(cohort[::-1], count, seed=1)
+    assert parts != folds(cohort, count, seed=2)
+
+
+def test_folds_have_the_same_mix_of_sites(cohort):
+    for part in folds(cohort, 5, seed=1):
+        sites = Counter(id.split("_")[1] for id in part.test)
+        assert abs(sites["DU"] - 6) <= 1
+        assert abs(sites["HT"] - 5) <= 1
+
+
+def test_both_studies_of_a_person_are_tested_in_one_fold(patient):
+    cohort = [patient(f"TCGA_CS_{n:04d}_{date}") for n in range(8) for date in ("19990101", "20010101")]
+    for part in folds(cohort, 4, seed=3):
+        check(part, cohort)
+        assert len(part.test) == 4
+
+
+def test_more_folds_than_persons_are_refused(cohort):
+    for wrong in (1, 500):
+        with pytest.raises(DatasetError, match="folds"):
+            folds(cohort, wrong, seed=1)
+
+
+def test_a_site_that_is_left_out_is_all_that_is_tested(cohort):
+    part = without_site(cohort, "HT", seed=1)
+    check(part, cohort)
+    assert sorted(part.test) == sorted(one.id for one in cohort if one.site == "HT")
+    assert not any("_HT_" in id for id in (*part.train, *part.validation))
+
+
+def test_a_site_that_nobody_is_of_cannot_be_left_out(cohort):
+    with pytest.raises(DatasetError, match="cannot be left out"):
+        without_site(cohort, "XX", seed=1)
+
+
+def test_a_split_by_slice_leaks_on_purpose_and_loses_no_slice(patient):
+    whole = [
+        replace(patient(f"P{n}"), slices=tuple(SlicePair(Path(f"{n}_{k}"), Path("m"), f"{n}_{k}") for k in range(40)))
+        for n in range(3)
+    ]
+    parts, result = by_slice(whole, seed=1)
+    assert by_slice(whole, seed=1) == (parts, result)
+    assert sorted(pair.name for part in parts for pair in part.slices) == sorted(
+        f"{n}_{k}" for n in range(3) for k in range(40)
+    )
+    sizes = Counter()
+    for part in parts:
+        sizes[part.id.split("/")[1]] += len(part.slices)
+    assert sizes["train"] > sizes["test"] > sizes["validation"] > 0
+    for n in range(3):
+        assert f"P{n}/train" in result.train
+        assert f"P{n}/test" in result.test

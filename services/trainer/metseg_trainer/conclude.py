@@ -76,8 +76,10 @@ def conclude_without_model(plan: Plan, judgement: Judgement, reason: str, store:
 def comparison(judgement: Judgement) -> str:
     """Whether a network won, in a sentence."""
     if judgement.comparison is not None:
-        taken = f" {TITLES[judgement.winner]}, which has the higher mean, was taken."
-        return judgement.comparison.words + ("" if judgement.comparison.winner else taken)
+        if judgement.comparison.winner is not None:
+            return judgement.comparison.words
+        why = "which has the higher mean" if judgement.comparison.difference else "the first of two equal ones"
+        return f"{judgement.comparison.words} {TITLES[judgement.winner]}, {why}, was taken."
     [(name, result)] = judgement.results.items()
     return f"{TITLES[name]} alone was trained: mean patient Dice {result.summary.mean:.3f}."
 

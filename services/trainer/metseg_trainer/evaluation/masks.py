@@ -81,8 +81,10 @@ def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float,
     box = _around(predicted | truth)
     found, true = (torch.from_numpy(mask[box][None, None].astype(np.float32)) for mask in (predicted, truth))
     spacing = list(spacing_mm)
-    distance = compute_hausdorff_distance(found, true, include_background=True, percentile=95, spacing=spacing)
-    surface = compute_surface_dice(found, true, [TOLERANCE_MM], include_background=True, spacing=spacing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of arguments that it gives itself
+        distance = compute_hausdorff_distance(found, true, include_background=True, percentile=95, spacing=spacing)
+        surface = compute_surface_dice(found, true, [TOLERANCE_MM], include_background=True, spacing=spacing)
     return float(distance[0, 0]), float(surface[0, 0])
 
 
