@@ -27,7 +27,12 @@ MetsegError
 ├── Cancelled                the job was cancelled while it ran
 ├── ModelRejected            a model version whose bytes or contract cannot be trusted
 ├── ProcessingFailed         the worker could not finish a job, for a reason it states
-└── DatasetError             a training folder that cannot be used
+├── DatasetError             a training folder that cannot be used
+└── TrainingFailed           a training that had to stop; it goes on from its last checkpoint
+    ├── LossNotFinite          the loss or its gradient is no number any more
+    ├── DiskFull               no room for a checkpoint
+    ├── FolderVanished         the run's or the data's folder has gone
+    └── OutOfMemory            neither the machine's memory nor the GPU's may run out
 """
 
 
@@ -209,3 +214,33 @@ class DatasetError(MetsegError):
     """A training folder cannot be used as it is."""
 
     type, title, status = "/problems/dataset", "The data set cannot be used", 422
+
+
+class TrainingFailed(MetsegError):
+    """A training had to stop; what its last checkpoint holds is whole."""
+
+    type, title = "/problems/training-failed", "The training had to stop"
+
+
+class LossNotFinite(TrainingFailed):
+    """The loss or its gradient was infinite or not a number; the weights were not changed by it."""
+
+    type, title = "/problems/loss-not-finite", "The loss is no longer a number"
+
+
+class DiskFull(TrainingFailed):
+    """There is no room for the next checkpoint."""
+
+    type, title = "/problems/disk-full", "The disk is full"
+
+
+class FolderVanished(TrainingFailed):
+    """A folder that the training reads or writes has gone."""
+
+    type, title = "/problems/folder-vanished", "A folder has gone"
+
+
+class OutOfMemory(TrainingFailed):
+    """The recipe needs more memory than the machine or its GPU has."""
+
+    type, title = "/problems/out-of-memory", "The memory is too small"

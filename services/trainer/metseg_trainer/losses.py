@@ -1,11 +1,19 @@
 """Dice + binary cross-entropy, the loss that both networks learn with."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Total = Callable[[Tensor], Tensor]
 
-def dice_bce(logits: Tensor, truth: Tensor) -> Tensor:
+
+def _alone(share: Tensor) -> Tensor:
+    return share
+
+
+def dice_bce(logits: Tensor, truth: Tensor, total: Total = _alone) -> Tensor:
     r"""Half soft Dice loss, half binary cross-entropy.
 
     Dice is taken over the whole batch (Milletari et al., 3DV 2016), so that a slice without a lesion is no case of
@@ -14,16 +22,18 @@ def dice_bce(logits: Tensor, truth: Tensor) -> Tensor:
     Args:
         logits: (batch, 1, row, column).
         truth: in [0, 1], the same shape.
+        total: adds a sum up over all processes that have a share of the batch.
 
     Returns:
         A scalar, 0 for a perfect prediction.
     """
     probability = torch.sigmoid(logits)
-    overlap = (probability * truth).sum()
-    dice = 1 - (2 * overlap + 1) / (probability.sum() + truth.sum() + 1)
-    return 0.5 * dice + 0.5 * functional.binary_cross_entropy_with_logits(logits, truth)
+    overlap, both = total(torch.stack([(probability * truth).sum(), probability.sum() + truth.sum()]))
+    dice = 1 - (2 * overlap + 1) / (both + 1)
+    loss: Tensor = 0.5 * dice + 0.5 * functional.binary_cross_entropy_with_logits(logits, truth)
+    return loss
 
 
-def supervised(branches: list[Tensor], truth: Tensor) -> Tensor:
+def supervised(branches: list[Tensor], truth: Tensor, total: Total = _alone) -> Tensor:
     """The mean loss of all supervised outputs (deep supervision, Zhou 2020, equation 3, equal weights)."""
-    return torch.stack([dice_bce(logits, truth) for logits in branches]).mean()
+    return torch.stack([dice_bce(logits, truth, total) for logits in branches]).mean()

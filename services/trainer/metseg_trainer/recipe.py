@@ -25,6 +25,8 @@ class Recipe:
         averaging: decay of the exponential moving average of the weights, which is what is evaluated.
         shares: how often a sample comes from each source (`metseg_trainer.sources`).
         transplant: how often a slice without a lesion is given another patient's.
+        half: whether the network computes in bfloat16 (float16 on older GPUs) where that is faster; weights, their
+            updates, their average and the loss are float32 in any case.
         seed: of the split, the weights and all draws.
     """
 
@@ -38,6 +40,7 @@ class Recipe:
     averaging: float = 0.99
     shares: dict[Source, float] = field(default_factory=_shares)
     transplant: float = 0.5
+    half: bool = True
     seed: int = 2026
 
 

@@ -54,7 +54,6 @@ def train(plan: Plan) -> bool:
     judged = [
         prepare(patient.id, *dataset.load(patient), plan.preprocessing) for patient in plan.side(plan.split.validation)
     ]
-    trainers = [
-        fit(name, plan.recipe, learned, judged, plan.folder / name, start=plan.start_of(name)) for name in waiting
-    ]
-    return all(trainer.is_global_zero for trainer in trainers)
+    for name in waiting:
+        fit(name, plan.recipe, learned, judged, plan.folder / name, start=plan.start_of(name))
+    return True

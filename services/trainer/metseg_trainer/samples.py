@@ -141,30 +141,24 @@ def _by_lesion(studies: Sequence[Study]) -> tuple[list[_Place], list[_Place]]:
     return without, having
 
 
-class EpochSampler(Sampler[int]):
-    """Sample numbers of the current epoch; each of several processes takes its share."""
+class Batches(Sampler[list[int]]):
+    """The sample numbers of each step; they are random draws already, so they are taken in order.
 
-    def __init__(self, samples: int) -> None:
-        self._samples = samples
-        self._epoch = 0
+    Args:
+        steps: which ones.
+        batch: samples in a step.
+        rank: which of several processes takes its share of each step.
+        processes: how many there are.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the training loop before each epoch, after a resume too."""
-        self._epoch = epoch
+    def __init__(self, steps: range, batch: int, rank: int = 0, processes: int = 1) -> None:
+        self._steps, self._batch, self._rank, self._processes = steps, batch, rank, processes
 
-    def __iter__(self) -> Iterator[int]:
-        """The numbers, in order: they are random draws already."""
-        first = self._epoch * self._samples
-        yield from range(first + _rank(), first + len(self) * _world(), _world())
+    def __iter__(self) -> Iterator[list[int]]:
+        """Step by step."""
+        for step in self._steps:
+            yield list(range(step * self._batch + self._rank, (step + 1) * self._batch, self._processes))
 
     def __len__(self) -> int:
-        """Samples of this process in an epoch."""
-        return self._samples // _world()
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-
-
-def _world() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        """How many steps there are."""
+        return len(self._steps)

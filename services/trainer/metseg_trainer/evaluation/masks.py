@@ -7,11 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # importing it warns of optional packages that nothing here needs
-    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-    from monai.metrics.surface_dice import compute_surface_dice
-
 __all__ = ["EMPTY_CONVENTION", "MaskFigures", "compare", "dice"]
 
 Mask = npt.NDArray[np.bool_]
@@ -77,7 +72,11 @@ def compare(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> MaskFigures:
 
 
 def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float, float]:
-    """HD95 and surface Dice of two masks that are not empty, by MONAI."""
+    """HD95 and surface Dice of two masks that are not empty, by MONAI, whose import takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # importing it warns of optional packages that nothing here needs
+        from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+        from monai.metrics.surface_dice import compute_surface_dice
     box = _around(predicted | truth)
     found, true = (torch.from_numpy(mask[box][None, None].astype(np.float32)) for mask in (predicted, truth))
     spacing = list(spacing_mm)
