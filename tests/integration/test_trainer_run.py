@@ -11,7 +11,7 @@ from metseg.segment import segment
 from metseg.settings import Settings, settings
 from metseg_trainer import dataset
 from metseg_trainer.cli import RUN_VARIABLE, main
-from metseg_trainer.evaluate import dice
+from metseg_trainer.evaluation import dice
 from metseg_trainer.split import read
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
@@ -43,12 +43,21 @@ def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, cap
     assert {row["title"] for row in results["networks"]} == {"Nested U-Net (U-Net++)", "Attention U-Net"}
     assert card.figures.keys() == {"Nested U-Net (U-Net++)", "Attention U-Net"}
     assert card.network in results["verdict"]
+    assert results["comparison"]["words"] in results["verdict"]
+    assert card.comparison.words == results["comparison"]["words"]
+    for evaluation in (*card.evaluation.values(), *(row["evaluation"] for row in results["networks"])):
+        assert evaluation
+    assert len(card.evaluation[card.network].robustness) == 11
+    assert 0.2 <= card.threshold <= 0.8
+    words = registry.file(champion.version, "model-card.md").decode()
+    assert "## Intended use" in words
+    assert "## Ethical considerations" in words
 
     report, public = (run / "report.html").read_text(), registry.file(champion.version, "report.html").decode()
     split = read(run / "split.json")
     assert not set(split.train) & set(split.test)
     assert all(patient in report for patient in split.test)
-    assert not any(patient in public for patient in (*split.train, *split.test))
+    assert not any(patient in public + words for patient in (*split.train, *split.test))
 
     patients = {patient.id: patient for patient in dataset.scan(configured / "runs" / "phantoms")[0]}
     predictor = OnnxPredictor(card, model, threads=1)
@@ -64,6 +73,66 @@ def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, cap
     assert (run / "attention-unet" / "curves.json").read_text() == curves
     assert registry.champion() == champion
     assert len(registry.versions()) == 2
+
+    kept = {info.key for info in open_store(Settings(store_directory=configured / "store")).list("runs/")}
+    for name in ("config.json", "split.json", "patients.json", "results.json", "attention-unet/curves.json"):
+        assert f"runs/first/{name}" in kept
+    assert any("events.out.tfevents" in key for key in kept)
+    assert not any(key.endswith((".ckpt", ".onnx", ".bin")) for key in kept)
+
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    assert "first" in capsys.readouterr().out
+    assert main(["runs", "first", "second"]) == 1
+    assert "no finished run second" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_cross_validation_tests_every_patient_once_and_exports_nothing(configured, capsys, monkeypatch):
+    words = ["run", "--preset", "smoke", "--epochs", "1", "--networks", "attention-unet", "--name", "crossed"]
+    assert main([*words, "--folds", "2"]) == 0
+    run = configured / "runs" / "crossed"
+    by_patient = json.loads((run / "patients.json").read_text())["attention-unet"]
+    assert len(by_patient) == 8
+    folds = [read(run / f"fold-{n}" / "split.json") for n in (1, 2)]
+    assert sorted((*folds[0].test, *folds[1].test)) == sorted(by_patient)
+    assert not list(run.rglob("*.onnx"))
+    assert "no model was exported" in json.loads((run / "results.json").read_text())["verdict"]
+
+    monkeypatch.setenv(RUN_VARIABLE, "")
+    trained = (run / "fold-1" / "attention-unet" / "last.ckpt").stat().st_mtime_ns
+    assert main([*words, "--folds", "2", "--resume"]) == 0
+    assert (run / "fold-1" / "attention-unet" / "last.ckpt").stat().st_mtime_ns == trained
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_split_by_slice_says_that_it_leaks_and_exports_nothing(configured, capsys):
+    words = ["run", "--preset", "smoke", "--epochs", "1", "--networks", "attention-unet", "--name", "leak"]
+    assert main([*words, "--split", "slice"]) == 0
+    run = configured / "runs" / "leak"
+    results = json.loads((run / "results.json").read_text())
+    assert results["split_by"] == "slice"
+    assert "say nothing of new patients" in results["verdict"]
+    assert not list(run.rglob("*.onnx"))
+    assert Registry(open_store(Settings(store_directory=configured / "store"))).champion() is None
+
+
+def test_a_run_can_go_on_from_another_but_not_from_one_that_saw_its_test_patients(configured, capsys):
+    assert main(["phantom", str(configured / "heads"), "--patients", "8"]) == 0
+    patients = sorted(path.name for path in (configured / "heads").iterdir())
+    early = configured / "runs" / "early"
+    early.mkdir(parents=True)
+    (early / "split.json").write_text(json.dumps({"train": patients, "validation": [], "test": []}))
+    words = ["run", "--preset", "quick", "--data", str(configured / "heads"), "--name", "late"]
+    assert main([*words, "--start", str(early)]) == 1
+    assert "has learned from" in capsys.readouterr().err
+
+
+def test_a_site_that_nobody_is_of_is_refused(configured, capsys):
+    assert main(["run", "--preset", "smoke", "--leave-site-out", "XX", "--name", "lost"]) == 1
+    assert "cannot be left out" in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten_by_another_of_its_name(configured, capsys):

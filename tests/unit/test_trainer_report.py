@@ -4,19 +4,24 @@ import base64
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from metseg.contracts import DiceSummary
 from metseg_trainer import charts
 from metseg_trainer.audit import Audit
-from metseg_trainer.report import Example, markdown, write, write_results
+from metseg_trainer.evaluation import EvaluationResult, compare_networks
+from metseg_trainer.evaluation.evaluate import PatientResult
+from metseg_trainer.evaluation.lesionwise import Lesionwise, TrueLesion
+from metseg_trainer.evaluation.masks import EMPTY_CONVENTION, MaskFigures
+from metseg_trainer.judge import Judgement
+from metseg_trainer.report import Example, markdown, write, write_patients, write_results
 from metseg_trainer.split import Split
 
 NESTED, ATTENTION = "nested-unet", "attention-unet"
+NAMES = {"anna": "<b>anna</b>"}
 SPLIT = Split(("TCGA_CS_0001_19990101", "TCGA_DU_0002_19990101"), ("TCGA_CS_0003_19990101",), ("<b>anna</b>", "ben"))
 AUDIT = Audit(
     patients=5,
@@ -33,37 +38,37 @@ AUDIT = Audit(
 )
 
 
-@dataclass(frozen=True)
-class Figures:
-    network: str
-    dice: dict[str, float]
+def figures(network: str, **scores: float) -> EvaluationResult:
+    result = EvaluationResult(network)
+    for id, score in scores.items():
+        lesions = Lesionwise((TrueLesion(8.0, True, score), TrueLesion(3.0, False, 0.0)), (5.0,), 1)
+        mask = MaskFigures(score, score, score, 1.5, score, 0.25)
+        result.patients[NAMES.get(id, id)] = PatientResult(mask, lesions, {"site": "CS"})
+    result.shifted["gamma-0.7"] = {id: one.mask.dice - 0.1 for id, one in result.patients.items()}
+    result.reliability.add(np.array([0.9, 0.9], np.float32), np.array([True, False]))
+    return result
 
-    @property
-    def summary(self) -> DiceSummary:
-        scores = list(self.dice.values())
-        return DiceSummary(
-            patients=len(scores),
-            mean=float(np.mean(scores)),
-            median=float(np.median(scores)),
-            std=0.125,
-            lowest=min(scores),
-            highest=max(scores),
-            mean_single_slices=None if self.network == NESTED else 0.5678,
-        )
+
+def judged(results: dict[str, EvaluationResult]) -> Judgement:
+    same = len({frozenset(result.dice) for result in results.values()}) == 1
+    found = (
+        compare_networks(("U-Net++", "Attention U-Net"), tuple(one.dice for one in results.values())) if same else None
+    )
+    return Judgement({}, results, results, found)
 
 
 @pytest.fixture
 def results():
-    return {
-        NESTED: Figures(NESTED, {"<b>anna</b>": 0.5, "ben": 0.7}),
-        ATTENTION: Figures(ATTENTION, {"<b>anna</b>": 0.8, "ben": 0.9}),
-    }
+    return {NESTED: figures(NESTED, anna=0.5, ben=0.7), ATTENTION: figures(ATTENTION, anna=0.8, ben=0.9)}
 
 
 @pytest.fixture
 def run():
     def network(title, parameters):
-        return {"title": title, "parameters": parameters, "minutes": 41.26, "epochs": 24, "best_epoch": 21}
+        return {
+            "title": title, "parameters": parameters, "minutes": 41.26, "epochs": 24,
+            "threshold": 0.45, "smallest_lesion_px": 10.0,
+        }  # fmt: skip
 
     return {
         "created_at": "2026-11-23 21:40 UTC",
@@ -98,8 +103,8 @@ def page(tmp_path, run, results):
             ]
             for name in results
         }
-        given = {"run": run, "audit": AUDIT, "split": SPLIT, "curves": curves, "results": results}
-        given |= {"winner": ATTENTION, "verdict": "It is <better> than the champion."}
+        given = {"run": run, "audit": AUDIT, "split": SPLIT, "curves": curves, "judgement": judged(results)}
+        given |= {"verdict": "It is <better> than the champion."}
         write(tmp_path / "report.html", **(given | changes))
         return (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -111,18 +116,56 @@ def figures_of(html: str) -> list[ElementTree.Element]:
 
 
 def test_the_headline_names_the_winner_and_its_figure(page):
-    assert "<h1>Attention U-Net wins with a mean patient Dice of 0.850</h1>" in page()
+    assert "<h1>Attention U-Net is ahead, by no more than chance, with a mean patient Dice of 0.850</h1>" in page()
+
+
+def test_a_winner_is_called_one_only_where_chance_does_not_explain_it(page, results):
+    many = {
+        name: figures(name, **{f"p{n}": 0.5 + n / 100 + 0.2 * (name == ATTENTION) for n in range(12)})
+        for name in results
+    }
+    assert "<h1>Attention U-Net wins with a mean patient Dice of 0.755</h1>" in page(judgement=judged(many))
 
 
 def test_the_table_holds_both_networks_with_every_figure(page):
     rows = re.findall(r"<tr(?: class=\"wins\")?>\s*<td><i.*?</tr>", page(), re.DOTALL)
     cells = [re.findall(r"<td>\s*(?:<i[^>]*></i>)?([^<]*)", row) for row in rows]
     assert [cell.strip() for cell in cells[0]] == [
-        "U-Net++", "0.600", "0.600", "0.125", "0.500", "0.700", "–", "2", "2,261,345", "41.3", "21&thinsp;/&thinsp;24",
+        "U-Net++", "0.600", "0.600", "0.141", "0.500", "0.700", "–", "2", "2,261,345", "41.3", "24",
     ]  # fmt: skip
-    assert cells[1][6].strip() == "0.568"
     assert 'class="wins"' in rows[1]
     assert 'class="wins"' not in rows[0]
+
+
+def words(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def test_all_figures_are_told_with_their_intervals(page):
+    told = words(page())
+    assert "Dice 0.600 0.500–0.700 0.850 0.800–0.900" in told
+    assert "HD95, mm 1.5 1.5–1.5" in told
+    assert "found, 6 to 10 mm 1.00 of 2" in told
+    assert "found, below 6 mm 0.00 of 2" in told
+    assert "of them on vessels and the like 100%" in told
+    assert "gamma 0.7 0.500 0.400–0.600 (-0.100)" in told
+    assert "site: CS (2) 0.600 0.850" in told
+    assert "Threshold 0.45 0.45" in told
+    assert EMPTY_CONVENTION in told
+
+
+def test_it_says_in_words_whether_there_is_a_winner(page):
+    assert "Neither network is shown to be better: difference of mean patient Dice -0.250" in page()
+
+
+def test_the_reliability_diagram_shows_each_network_and_the_ideal(page):
+    [drawn] = [figure for figure in figures_of(page()) if "probability said" in figure.get("aria-label", "")]
+    assert [line.get("class").split() for line in drawn.iter("polyline")] == [
+        ["curve", "ideal", "dashed"], ["curve", "n0"], ["curve", "n1"],
+    ]  # fmt: skip
+    [point] = drawn.findall(".//polyline[2]")[0].get("points").split()
+    x, y = map(float, point.split(","))
+    assert (x, y) == pytest.approx((44 + (360 - 44 - 12) * 0.9, 360 - 34 - (360 - 10 - 34) * 0.5), abs=0.1)
 
 
 def test_the_page_needs_no_other_file_and_runs_nothing(page, example):
@@ -217,7 +260,7 @@ def test_an_anonymous_report_holds_no_name_and_no_picture(page, example):
 
 def test_networks_tested_on_different_patients_are_not_compared(page, results):
     with pytest.raises(ValueError, match="different patients"):
-        page(results={**results, NESTED: Figures(NESTED, {"ben": 0.7})})
+        page(judgement=judged({**results, NESTED: figures(NESTED, ben=0.7)}))
 
 
 def test_a_network_without_a_record_is_an_error(page, run):
@@ -225,22 +268,27 @@ def test_a_network_without_a_record_is_an_error(page, run):
         page(run={**run, "networks": {NESTED: run["networks"][NESTED]}})
 
 
-def test_results_json_gives_the_table_of_the_readme(tmp_path, run, results):
-    write_results(tmp_path / "results.json", run=run, results=results, winner=ATTENTION, verdict="It wins.")
+def test_results_json_gives_the_tables_of_the_readme(tmp_path, run, results):
+    write_results(tmp_path / "results.json", run=run, judgement=judged(results), verdict="It wins.")
     lines = markdown(tmp_path / "results.json").splitlines()
-    assert lines[0].startswith("| Network | Test patients | Mean Dice |")
-    assert lines[2] == "| U-Net++ | 2 | 0.600 | 0.600 | 0.125 | 0.500 | 0.700 | – | 2,261,345 | 41 |"
-    assert lines[3].startswith("| **Attention U-Net** | **2** | **0.850** |")
-    assert {line.count("|") for line in lines[:4]} == {11}
-    assert "Phantoms, preset `standard`" in lines[5]
+    assert lines[0] == "| Patient Dice | U-Net++ | **Attention U-Net** |"
+    assert lines[2] == "| mean | 0.600 (0.500 to 0.700) | 0.850 (0.800 to 0.900) |"
+    assert "| gamma 0.7 | 0.500 | 0.750 |" in lines
+    assert "| found, 6 to 10 mm | 1.00 of 2 | 1.00 of 2 |" in lines
+    assert any(line.startswith("Neither network is shown to be better") for line in lines)
+    assert any("Phantoms, preset `standard`" in line for line in lines)
 
 
-def test_results_json_names_no_patient(tmp_path, run, results):
-    write_results(tmp_path / "results.json", run=run, results=results, winner=ATTENTION, verdict="It wins.")
+def test_results_json_names_no_patient_and_patients_json_all(tmp_path, run, results):
+    write_results(tmp_path / "results.json", run=run, judgement=judged(results), verdict="It wins.")
     text = (tmp_path / "results.json").read_text()
     assert "anna" not in text
     assert "ben" not in text
     assert json.loads(text)["winner"] == ATTENTION
+    write_patients(tmp_path / "patients.json", judged(results))
+    by_patient = json.loads((tmp_path / "patients.json").read_text())[ATTENTION]
+    assert by_patient["ben"]["dice"] == 0.9
+    assert by_patient["ben"]["shifted"]["gamma-0.7"] == pytest.approx(0.8)
 
 
 def test_an_outline_follows_the_edges_of_pixels_and_goes_round_holes():

@@ -21,7 +21,7 @@ from metseg_trainer.split import Split
 from metseg_trainer.split import sha256 as split_sha256
 
 MARKDOWN = "model-card.md"
-PACKAGES = ("torch", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy", "onnx", "onnxruntime")
+PACKAGES = ("torch", "albumentations", "opencv-python-headless", "numpy", "onnx", "onnxruntime")
 LGG_CITATIONS = [
     "Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features "
     "automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",

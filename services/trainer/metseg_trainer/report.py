@@ -103,7 +103,7 @@ def write(
     """
     results, winner = judgement.results, judgement.winner
     styles = {name: f"n{index}" for index, name in enumerate(results)}
-    titles = {name: run["networks"][name]["title"] for name in results}
+    rows = _rows(run, results, winner)
     order = _order(results, winner)
     labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
     scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
@@ -112,14 +112,14 @@ def write(
         audit=audit,
         split=asdict(split),
         sites=_sites(split),
-        rows=_rows(run, results, winner),
+        rows=rows,
         styles=styles,
         winner=winner,
         verdict=verdict,
         dots=charts.dots(scores, styles, [labels[patient] for patient in order]),
         charts=_curves(curves, styles),
         comparison=judgement.comparison,
-        titles=titles,
+        titles={row["network"]: row["title"] for row in rows},
         tested={name: result.card() for name, result in results.items()},
         drawn={name: result.card() for name, result in judgement.implanted.items()},
         reliability=charts.reliability({name: result.reliability.points for name, result in results.items()}, styles),

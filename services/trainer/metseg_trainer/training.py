@@ -96,7 +96,7 @@ class Training:
             LossNotFinite: the loss or its gradient is not finite; the weights have not changed.
         """
         loss = self.loss(slices, truth)
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         mean, norm_value, stopping = _agreed(loss.detach(), norm, stop=stop)

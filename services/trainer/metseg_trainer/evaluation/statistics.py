@@ -1,6 +1,7 @@
 """Statistics: how sure a mean is, and whether two networks differ by more than chance."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,11 @@ def interval(values: Sequence[float], statistic: Statistic = "mean") -> Interval
     Raises:
         ValueError: there are no values.
     """
+    return _interval(tuple(values), statistic)
+
+
+@cache
+def _interval(values: tuple[float, ...], statistic: Statistic) -> Interval:
     array = np.asarray(values, np.float64)
     if not len(array):
         raise ValueError("no values to resample")

@@ -1,0 +1,85 @@
+"""Runs as they are listed and compared, from a folder and from the store."""
+
+import json
+
+import pytest
+
+from metseg.errors import DatasetError
+from metseg.objects import open_store
+from metseg.settings import Settings
+from metseg_trainer import record
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(Settings(store_directory=tmp_path / "store"))
+    store.prepare(job_days=7)
+    return store
+
+
+@pytest.fixture
+def run(tmp_path):
+    def make(name: str, when: str = "2026-11-24T00:00:00", **dice: float):
+        folder = tmp_path / "runs" / name
+        (folder / "attention-unet").mkdir(parents=True)
+        measure = {"mean_interval": {"low": 0.5, "high": 0.75}}
+        row = {"title": "Attention U-Net", "mean": 0.625, "evaluation": {"measures": {"dice": measure}}}
+        results = {"created_at": when, "preset": "quick", "split_by": "patient", "networks": [row]}
+        (folder / "results.json").write_text(json.dumps(results))
+        patients = {"attention-unet": {id: {"dice": score} for id, score in dice.items()}}
+        (folder / record.PATIENTS).write_text(json.dumps(patients))
+        (folder / "attention-unet" / "curves.json").write_text("[]")
+        (folder / "attention-unet" / "last.ckpt").write_bytes(b"weights")
+        (folder / "attention-unet" / "events.out.tfevents.1.HOST.2").write_bytes(b"events")
+        return folder
+
+    return make
+
+
+def test_what_tells_of_a_run_is_kept_and_no_weights(store, run):
+    record.keep(run("One", a=0.5), store)
+    assert {info.key for info in store.list("runs/")} == {
+        "runs/one/results.json",
+        "runs/one/patients.json",
+        "runs/one/attention-unet/curves.json",
+        "runs/one/attention-unet/events.out.tfevents.1.host.2",
+    }
+
+
+def test_runs_of_folder_and_store_are_listed_once_in_order(tmp_path, store, run):
+    record.keep(run("late", when="2026-11-25T00:00:00", a=0.5), store)
+    run("early", a=0.5)
+    record.keep(run("elsewhere", when="2026-11-24T12:00:00", a=0.5), store)
+    for path in sorted((tmp_path / "runs" / "elsewhere").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    listed = record.runs(tmp_path / "runs", store)
+    assert [one.name for one in listed] == ["early", "elsewhere", "late"]
+    assert [one.name for one in record.runs(tmp_path / "runs", None)] == ["early", "late"]
+    table = record.table(listed).splitlines()
+    assert len(table) == 4
+    assert table[1].startswith("early")
+    assert "0.625 (0.500 to 0.750)" in table[1]
+
+
+def test_runs_are_compared_on_the_patients_that_both_tested(tmp_path, run):
+    run("one", a=0.5, b=0.6, c=0.7)
+    run("two", when="2026-11-25T00:00:00", b=0.6, c=0.9, d=0.1)
+    words = record.compare(*record.runs(tmp_path / "runs", None))
+    assert "2 patients" in words
+    assert "-0.100 (one less two)" in words
+
+
+def test_runs_without_common_patients_are_not_compared(tmp_path, run):
+    run("one", a=0.5)
+    run("two", when="2026-11-25T00:00:00", b=0.6)
+    with pytest.raises(DatasetError, match="no network on common patients"):
+        record.compare(*record.runs(tmp_path / "runs", None))
+
+
+def test_a_run_of_an_earlier_release_is_left_out_and_named(tmp_path, run, caplog):
+    folder = run("old", a=0.5)
+    results = json.loads((folder / "results.json").read_text())
+    del results["split_by"]
+    (folder / "results.json").write_text(json.dumps(results))
+    assert record.runs(tmp_path / "runs", None) == []
+    assert "earlier release" in caplog.text
