@@ -89,6 +89,10 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser
 		|| { echo "make e2e needs a browser: install chromium, or set METSEG_BROWSER to one" >&2; exit 2; }
 	$(DEV)/bin/pytest -m e2e --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
+.PHONY: bench-train
+bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
+	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
+
 # --- keep --------------------------------------------------------------------------------------------------------
 
 # For Python 3.11 on Linux; the hashes are those of every platform's files. Our own packages and torch stay out.
