@@ -59,12 +59,12 @@ def read(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Say what to do where the machine has run out of something; `folder` keeps the checkpoints."""
-    then = f"The last checkpoint in {folder} is whole, and the same command with --resume goes on from it."
+    """Say what to do where the machine has run out of something; `folder` is written to."""
+    then = f"What lies in {folder} is whole, and the same command with --resume goes on from there."
     try:
         yield
     except FileNotFoundError as error:
-        raise FolderVanished(f"{error.filename or folder} has gone while the training ran; bring it back.") from error
+        raise FolderVanished(f"{error.filename or folder} has gone; bring it back, then go on with --resume.") from error
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(f"The disk of {folder} is full; make room. {then}") from error

@@ -1,0 +1,135 @@
+"""Sources: made once, kept in files that are only mapped, and drawn from in the recipe's shares."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from metseg import phantom
+from metseg.contracts import Preprocessing
+from metseg.errors import DiskFull
+from metseg_trainer import dataset, phantoms, sources
+from metseg_trainer.recipe import PRESETS
+from metseg_trainer.samples import Samples, Study, prepare
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
+
+RECIPE = replace(PRESETS["smoke"], patch=(32, 32))
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    phantoms.write(folder, 2, slices=6, size_px=64)
+    return dataset.scan(folder)[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="module")
+def built(patients, folder):
+    return sources.build(patients, Preprocessing(), RECIPE, folder)
+
+
+def study(patient: str, lesions: int) -> Study:
+    head = phantom.head(len(patient), slices=4, size_px=64, lesions=lesions)
+    return prepare(patient, head.volume, head.mask, Preprocessing())
+
+
+def test_every_source_of_the_recipe_holds_every_patient(built, patients):
+    assert built.keys() == RECIPE.shares.keys()
+    for source in ("whole", "lone", "implanted"):
+        assert {one.patient for one in built[source]} == {one.id for one in patients}
+
+
+def test_lone_slices_are_studies_of_their_own(built):
+    assert {len(one.truth) for one in built["lone"]} == {1}
+    assert {len(one.truth) for one in built["whole"]} == {6}
+
+
+def test_what_is_read_back_is_what_serving_would_prepare(built, patients):
+    for patient, kept in zip(patients, built["whole"], strict=True):
+        fresh = prepare(patient.id, *dataset.load(patient), Preprocessing())
+        np.testing.assert_array_equal(kept.prepared.pixels, fresh.prepared.pixels)
+        np.testing.assert_array_equal(kept.truth, fresh.truth)
+        np.testing.assert_array_equal(kept.prepared.mean, fresh.prepared.mean)
+        np.testing.assert_array_equal(kept.prepared.occupied, fresh.prepared.occupied)
+        assert kept.prepared.geometry == fresh.prepared.geometry
+
+
+def test_pixels_stay_in_their_files_until_they_are_drawn(built):
+    for studies in built.values():
+        assert all(isinstance(one.prepared.pixels, np.memmap) for one in studies)
+        assert not any(one.prepared.pixels.flags.writeable for one in studies)
+
+
+def test_sources_are_made_once(built, patients, folder, monkeypatch):
+    monkeypatch.setattr(dataset, "load", lambda _: pytest.fail("read again"))
+    again = sources.build(patients, Preprocessing(), RECIPE, folder)
+    assert {source: len(studies) for source, studies in again.items()} == {
+        source: len(studies) for source, studies in built.items()
+    }
+
+
+def test_another_preprocessing_makes_them_anew(patients, folder, built):
+    other = sources.build(patients, Preprocessing(clahe_clip_limit=4.0), RECIPE, folder)
+    one, two = built["whole"][0].prepared.pixels, other["whole"][0].prepared.pixels
+    assert not np.array_equal(one, two)
+
+
+def test_a_source_that_was_not_finished_is_made_anew(patients, tmp_path, monkeypatch):
+    recipe, load = replace(RECIPE, shares={"whole": 1.0}), dataset.load
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "load", lambda one: load(one) if one is patients[0] else _unplugged())
+        with pytest.raises(KeyboardInterrupt):
+            sources.build(patients, Preprocessing(), recipe, tmp_path)
+    whole = sources.build(patients, Preprocessing(), recipe, tmp_path)["whole"]
+    assert [one.patient for one in whole] == [one.id for one in patients]
+
+
+def _unplugged():
+    raise KeyboardInterrupt
+
+
+def test_a_full_disk_is_told(patients, tmp_path, monkeypatch):
+    recipe, place = replace(RECIPE, shares={"whole": 1.0}), []
+    write = sources._write
+
+    def onto_a_full_disk(path, studies):
+        place.append(path)
+        path.mkdir(parents=True)
+        (path / "pixels.bin").symlink_to("/dev/full")
+        write(path, studies)
+
+    monkeypatch.setattr(sources, "_write", onto_a_full_disk)
+    with pytest.raises(DiskFull):
+        sources.build(patients, Preprocessing(), recipe, tmp_path)
+    assert not (place[0] / "index.json").exists()
+
+
+def test_sources_are_drawn_in_the_recipes_shares():
+    shares = {"whole": 0.45, "lone": 0.25, "implanted": 0.2, "stripped": 0.1}
+    samples = Samples({source: [study(source, 1)] for source in shares}, replace(RECIPE, shares=shares))
+    drawn = Counter(samples.patient(number) for number in range(2000))
+    assert {source: count / 2000 for source, count in drawn.items()} == pytest.approx(shares, abs=0.04)
+
+
+def test_a_source_without_studies_leaves_its_share_to_the_others():
+    shares = {"whole": 0.5, "stripped": 0.5}
+    samples = Samples({"whole": [study("whole", 1)], "stripped": []}, replace(RECIPE, shares=shares))
+    assert {samples.patient(number) for number in range(20)} == {"whole"}
+
+
+def test_lesions_are_transplanted_as_often_as_the_recipe_says():
+    recipe, shares = replace(RECIPE, patch=(64, 64)), {"whole": 1.0}
+    with_lesion = {}
+    for share in (0.0, 1.0):
+        samples = Samples(
+            {"whole": [study("one", 1), study("three", 0)]}, replace(recipe, shares=shares, transplant=share)
+        )
+        with_lesion[share] = np.mean([samples[number][1].max().item() > 0.5 for number in range(150)])
+    assert with_lesion[1.0] > with_lesion[0.0] + 0.15
