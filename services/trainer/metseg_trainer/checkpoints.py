@@ -64,7 +64,9 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise FolderVanished(f"{error.filename or folder} has gone; bring it back, then go on with --resume.") from error
+        raise FolderVanished(
+            f"{error.filename or folder} has gone; bring it back, then go on with --resume."
+        ) from error
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFull(f"The disk of {folder} is full; make room. {then}") from error
@@ -73,7 +75,7 @@ def explained(folder: Path) -> Iterator[None]:
         if not _is_of_memory(error):
             raise
         raise OutOfMemory(
-            f"The memory is too small for this recipe; free some, or use a smaller one. {then}"
+            f"The memory is too small for this recipe; free some, or take a smaller one. {then}"
         ) from error
 
 
