@@ -17,6 +17,7 @@ SERVED := shared services/inference-api services/worker services/ui
 DEV := .venv-dev
 LOCAL := .venv-local
 TRAIN := .venv-train
+BENCH := .venv-bench
 UV := .venv-lock/bin/uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -93,6 +94,10 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser
 bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
 	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(BENCH)/.ready ## other libraries' networks on the same patients: make bench-peers ARGS="--data FOLDER --epochs 6"
+	PYTHONPATH=. $(BENCH)/bin/python -W ignore -m tests.bench.bench_peers --table docs/results $(ARGS)
+
 # --- keep --------------------------------------------------------------------------------------------------------
 
 # For Python 3.11 on Linux; the hashes are those of every platform's files. Our own packages and torch stay out.
@@ -110,6 +115,7 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	test -x $(UV) || { $(PYTHON) -m venv .venv-lock && $(UV:uv=pip) install --quiet uv; }
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.lock
 	$(UV_COMPILE) -c requirements/dev.lock requirements/local.in -o requirements/local.lock
+	$(UV_COMPILE) -c requirements/dev.lock --excludes <(echo torchvision) requirements/bench.in -o requirements/bench.lock
 	$(call lock,inference-api,inference-api/requirements.lock)
 	$(call lock,worker,worker/requirements.lock)
 	$(call lock,worker,worker/requirements-gpu.lock,services/worker/requirements-gpu.in --excludes <(echo onnxruntime))
@@ -133,3 +139,6 @@ $(LOCAL)/.ready: requirements/local.lock
 
 $(TRAIN)/.ready: services/trainer/requirements.lock
 	$(call environment,$<,shared services/trainer,$(TORCH))
+
+$(BENCH)/.ready: requirements/bench.lock  # torchvision comes with torch: each of its builds fits one of torch's
+	$(call environment,$<,shared services/trainer,$(TORCH) torchvision)

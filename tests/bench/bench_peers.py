@@ -1,0 +1,221 @@
+"""Ours against other libraries' networks: the same patients, samples, steps, loss, optimiser and judgement.
+
+    make bench-peers ARGS="--data FOLDER --epochs 6"
+
+Only the network differs, so the trainer's own loop does everything. A stopped bench goes on where it was, with the
+same words; a network that has been judged is not judged again. What names patients stays in `--folder`; `--table`
+gets the figures that may be shown.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from tests.bench import peers
+from torch.utils.flop_counter import FlopCounterMode
+
+from metseg.contracts import Evaluation
+from metseg.predictor import cpu_quota
+from metseg_trainer.card import git_revision, packages, parameters
+from metseg_trainer.evaluation import compare_networks
+from metseg_trainer.fit import CURVES, LAST, load
+from metseg_trainer.judge import judge
+from metseg_trainer.networks import SegmentationNetwork, channels_last
+from metseg_trainer.plan import TITLES, Plan, draw_up
+from metseg_trainer.recipe import PRESETS
+from metseg_trainer.run import train
+
+OURS = tuple(TITLES)
+NAMES = {**TITLES, **peers.TITLES}
+FIGURES, TABLE_JSON, TABLE = "figures.json", "peers.json", "peers.md"
+FINDABLE_BELOW = "below 6 mm"
+ROUNDS = 15
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what has not been trained, judge what has not been judged, and write the table."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    plan = draw_up(
+        options.data, options.folder, preset=options.preset, networks=options.networks, epochs=options.epochs
+    )
+    for name in plan.networks:
+        alone = replace(plan, networks=(name,))
+        train(alone, store=None)
+        if not (plan.folder / name / FIGURES).exists():
+            _judge(alone)
+    told = table(plan)
+    for folder in {plan.folder, options.table or plan.folder}:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TABLE_JSON).write_text(json.dumps(told, indent=2) + "\n")
+        (folder / TABLE).write_text(markdown(told))
+    print(markdown(told))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bench_peers", description=__doc__)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metseg" / "bench-peers"
+    parser.add_argument("--data", type=Path, default=Path("data"), help="slices and masks (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=cache, help="of checkpoints and figures (default: %(default)s)")
+    parser.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, help="other than the preset's")
+    parser.add_argument("--networks", nargs="+", choices=NAMES, default=list(NAMES), help="default: all")
+    parser.add_argument("--threads", type=int, default=cpu_quota(), help="default: %(default)s")
+    parser.add_argument("--table", type=Path, help="where the table is written as well")
+    return parser
+
+
+def _judge(plan: Plan) -> None:
+    """The figures of a plan's one network, by patient and all together."""
+    [name] = plan.networks
+    judgement = judge(plan, shifted=False)
+    figures = {
+        "dice": judgement.results[name].dice,
+        "test": judgement.results[name].card().model_dump(),
+        "implanted": judgement.implanted[name].card().model_dump() if name in judgement.implanted else None,
+        "threshold": judgement.predictors[name].threshold,
+        "smallest_lesion_px": judgement.predictors[name].smallest_lesion_px,
+    }
+    (plan.folder / name / FIGURES).write_text(json.dumps(figures, indent=1))
+
+
+def table(plan: Plan) -> dict[str, Any]:
+    """All networks with what they cost and what they are worth; no patient is named."""
+    networks = {name: channels_last(load(plan.folder / name / LAST)) for name in plan.networks}
+    figures = {name: json.loads((plan.folder / name / FIGURES).read_text()) for name in plan.networks}
+    slices = torch.zeros(1, 3, *plan.recipe.patch).to(memory_format=torch.channels_last)
+    milliseconds = ms_a_slice(networks, slices)
+    rows = []
+    for name, network in networks.items():
+        test = Evaluation.model_validate(figures[name]["test"])
+        rows.append(
+            {
+                "network": name,
+                "title": NAMES[name],
+                "ours": name in OURS,
+                "parameters": parameters(network),
+                "gflop": gflop(network, slices),
+                "minutes": _minutes(plan.folder / name / CURVES),
+                "ms_a_slice": milliseconds[name],
+                "dice": test.measures["dice"].model_dump(),
+                "lowest_dice": min(figures[name]["dice"].values()),
+                "sensitivity": test.measures["sensitivity"].mean,
+                "implanted": _implanted(figures[name]["implanted"]),
+            }
+        )
+    rows.sort(key=lambda row: -row["dice"]["mean"])
+    return {
+        "preset": plan.preset,
+        "recipe": json.loads((plan.folder / "config.json").read_text()),
+        "steps": plan.recipe.epochs * (plan.recipe.samples // plan.recipe.batch),
+        "input": list(plan.recipe.patch),
+        "patients": {side: len(getattr(plan.split, side)) for side in ("train", "validation", "test")},
+        "threads": torch.get_num_threads(),
+        "processor": platform.machine(),
+        "git_revision": git_revision(),
+        "packages": packages(),
+        "networks": rows,
+        "comparisons": _comparisons(rows, figures),
+    }
+
+
+def gflop(network: SegmentationNetwork, slices: torch.Tensor) -> float:
+    """Of one forward pass; a multiplication and an addition are two operations."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(slices)
+    return float(counter.get_total_flops()) / 1e9
+
+
+@torch.inference_mode()
+def ms_a_slice(networks: dict[str, SegmentationNetwork], slices: torch.Tensor) -> dict[str, float]:
+    """The median time of one slice in torch; the networks take turns, so that the machine's moods hit all alike."""
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    for turn in range(ROUNDS + 1):
+        for name, network in networks.items():
+            began = time.perf_counter()
+            network(slices)
+            if turn:  # the first one makes plans
+                times[name].append(time.perf_counter() - began)
+    return {name: 1000 * median(taken) for name, taken in times.items()}
+
+
+def _minutes(curves: Path) -> float:
+    return float(sum(row["seconds"] for row in json.loads(curves.read_text())) / 60)
+
+
+def _implanted(figures: dict[str, Any] | None) -> dict[str, float] | None:
+    """Detection of metastases of 6 mm and more that were drawn into the test patients."""
+    if figures is None:
+        return None
+    lesions = Evaluation.model_validate(figures).lesions
+    strata = [found for name, found in lesions.by_diameter.items() if name != FINDABLE_BELOW]
+    count = sum(found.lesions for found in strata)
+    return {
+        "lesions": count,
+        "sensitivity": sum(found.lesions * found.sensitivity for found in strata) / count if count else 0.0,
+        "false_positives": lesions.false_positives.mean,
+    }
+
+
+def _comparisons(rows: Sequence[dict[str, Any]], figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """The better one of ours against each peer, on the same patients."""
+    ours = next((row["network"] for row in rows if row["ours"]), None)
+    if ours is None:
+        return []
+    return [
+        compare_networks(
+            (NAMES[ours], row["title"]), (figures[ours]["dice"], figures[row["network"]]["dice"])
+        ).model_dump(mode="json")
+        for row in rows
+        if not row["ours"]
+    ]
+
+
+def markdown(told: dict[str, Any]) -> str:
+    """The table for people."""
+    height, width = told["input"]
+    head = (
+        "network", "parameters", f"GFLOP at {height}x{width}", "minutes of training", "ms a slice", "mean Dice (95%)",
+        "median", "lowest", "sensitivity", "drawn metastases from 6 mm", "false positives",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    for row in told["networks"]:
+        dice, drawn = row["dice"], row["implanted"]
+        interval = dice["mean_interval"]
+        cells = (
+            f"**{row['title']}**" if row["ours"] else row["title"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['gflop']:.2f}",
+            f"{row['minutes']:.0f}",
+            f"{row['ms_a_slice']:.0f}",
+            f"{dice['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})",
+            f"{dice['median']:.3f}",
+            f"{row['lowest_dice']:.2f}",
+            f"{row['sensitivity']:.2f}",
+            "" if drawn is None else f"{drawn['sensitivity']:.2f}",
+            "" if drawn is None else f"{drawn['false_positives']:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    patients = told["patients"]
+    lines.append("")
+    lines.append(
+        f"{told['steps']} steps each on {patients['train']} patients, operating points from {patients['validation']}, "
+        f"judged on {patients['test']}; {told['threads']} threads. The last two columns, sensitivity and "
+        "false positives a patient, are of metastases drawn into the test patients."
+    )
+    lines += ["", *(f"- {one['words']}" for one in told["comparisons"])]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ in ("__main__", "__mp_main__"):  # the latter where several processes share a training
+    peers.register()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Peers: networks of other libraries behind the face of ours, so that one loop trains and judges them all.
+
+What a library lets be chosen is chosen nearest to our networks; all else is as its authors set it.
+"""
+
+from abc import abstractmethod
+from functools import cache
+
+from monai.networks.nets import AttentionUnet, BasicUNetPlusPlus
+from torch import Tensor
+from torch.library import Library
+from torch.nn import functional
+
+from metseg.volume import CHANNELS
+from metseg_trainer.networks import NETWORKS, SegmentationNetwork
+
+__all__ = ["PEERS", "TITLES", "register"]
+
+
+class Peer(SegmentationNetwork):
+    """A network that takes sizes of whole multiples only: slices are padded by their border and cut back."""
+
+    multiple = 16
+
+    def branches(self, slices: Tensor) -> list[Tensor]:
+        """The logits of every output that the library supervises."""
+        rows, columns = slices.shape[-2:]
+        border = (0, -columns % self.multiple, 0, -rows % self.multiple)
+        padded = functional.pad(slices, border, mode="replicate") if any(border) else slices
+        return [logits[..., :rows, :columns] for logits in self.outputs(padded)]
+
+    @abstractmethod
+    def outputs(self, slices: Tensor) -> list[Tensor]:
+        """The same for slices of a size that the network takes."""
+
+
+class SmpUnet(Peer):
+    """segmentation_models.pytorch's Unet on a ResNet-34 that begins with random weights; it knows no base width."""
+
+    multiple = 32
+
+    def __init__(self, base_width: int) -> None:
+        super().__init__(base_width)
+        _make_torchvision_importable()
+        from segmentation_models_pytorch import Unet
+
+        self.network = Unet("resnet34", encoder_weights=None, in_channels=len(CHANNELS), classes=1)
+
+    def outputs(self, slices: Tensor) -> list[Tensor]:
+        """The one output."""
+        return [self.network(slices)]
+
+
+class MonaiAttentionUnet(Peer):
+    """MONAI's AttentionUnet with the widths of ours."""
+
+    def __init__(self, base_width: int) -> None:
+        super().__init__(base_width)
+        strides = [2] * (len(self.widths) - 1)
+        self.network = AttentionUnet(2, len(CHANNELS), 1, channels=self.widths, strides=strides)
+
+    def outputs(self, slices: Tensor) -> list[Tensor]:
+        """The one output."""
+        return [self.network(slices)]
+
+
+class MonaiNestedUnet(Peer):
+    """MONAI's BasicUNetPlusPlus with the widths of ours, and deep supervision as ours."""
+
+    def __init__(self, base_width: int) -> None:
+        super().__init__(base_width)
+        self.network = BasicUNetPlusPlus(
+            2, len(CHANNELS), 1, features=(*self.widths, base_width), deep_supervision=True
+        )
+
+    def outputs(self, slices: Tensor) -> list[Tensor]:
+        """The nodes (0, 1) to (0, 4)."""
+        outputs: list[Tensor] = self.network(slices)
+        return outputs
+
+
+PEERS: dict[str, type[SegmentationNetwork]] = {
+    "smp-unet-resnet34": SmpUnet,
+    "monai-attention-unet": MonaiAttentionUnet,
+    "monai-nested-unet": MonaiNestedUnet,
+}
+TITLES = {
+    "smp-unet-resnet34": "segmentation_models.pytorch Unet (resnet34)",
+    "monai-attention-unet": "MONAI AttentionUnet",
+    "monai-nested-unet": "MONAI BasicUNetPlusPlus",
+}
+
+
+def register() -> None:
+    """Let the trainer make these networks by name, in this process and in those that it starts from it."""
+    NETWORKS.update(PEERS)
+
+
+@cache
+def _make_torchvision_importable() -> Library | None:
+    """Declare torchvision's operators where they were built for another torch, as PyPI's are for torch's CPU wheels.
+
+    The models that smp takes from it are Python and use none of them, but without their names it is not imported. The
+    declarations last as long as what is returned.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "operator torchvision::nms does not exist" not in str(error):
+            raise
+        declared = Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return declared
+    return None
