@@ -1,10 +1,10 @@
 """Metastases, drawn into real heads: lesions whose truth is known, where a data set has none of them.
 
 Sizes follow what is seen in series of patients: most lesions are small, many patients have several (BraTS-METS 2023,
-Moawad et al.). Places follow Delattre et al., Archives of Neurology 1988;45:741-4: most lie at the border of grey and
-white matter, few deep. After contrast small ones light up whole, larger ones as a ring around what has died; before
-contrast they are dark or like the brain around them; on FLAIR oedema spreads in the white matter. Every brightness is
-taken from the patient's own brain, since it differs wildly between patients.
+Moawad et al.; Delattre et al., Archives of Neurology 1988;45:741-4). Most lie at the border of grey and white matter,
+few deep (Hwang et al., Cancer 1996;77:1551-5). After contrast small ones light up whole, larger ones as a ring around
+what has died; before contrast they are dark or like the brain around them; on FLAIR oedema spreads in the white
+matter. Every brightness is taken from the patient's own brain, since it differs wildly between patients.
 """
 
 from dataclasses import dataclass, replace
@@ -79,7 +79,7 @@ def implant(volume: Volume, truth: Mask, seed: int, count: int | None = None) ->
         volume: the study, real or drawn.
         truth: bool, (slice, row, column): its own lesions; they and the slices next to them stay as they are.
         seed: of every draw; the same seed draws the same lesions.
-        count: how many are tried, 1 to 20; None draws it. Fewer are drawn where there is no room.
+        count: how many are tried, 1 to 20; None draws 2 to 20. Fewer are drawn where there is no room.
     """
     random = np.random.default_rng(seed)
     canvas = _Canvas.of(volume, truth)
