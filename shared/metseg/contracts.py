@@ -263,6 +263,18 @@ class DataCard(Contract):
     split_sha256: str = Field(description="of split.json; the run keeps the file")
 
 
+class Variant(Contract):
+    """What of a trained network a version keeps in order to be fast, and what that costs."""
+
+    precision: Literal["fp32", "int8"] = "fp32"
+    pruning_level: int | None = Field(
+        default=None, ge=1, le=4, description="of a U-Net++, 4 is the whole network; None for other networks"
+    )
+    dice_loss: float | None = Field(
+        default=None, description="mean patient Dice of the best variant less this one's, on the validation patients"
+    )
+
+
 class ModelCard(Contract):
     """Everything that has to be known of a model version to serve it and to judge it."""
 
@@ -276,6 +288,7 @@ class ModelCard(Contract):
     smallest_lesion_px: float = Field(
         default=0, ge=0, description="components of fewer reference pixels of 0.9 mm, over all slices, are left out"
     )
+    variant: Variant = Variant()
     data: DataCard
     figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
     evaluation: dict[str, Evaluation] = Field(default={}, description="the same patients, all figures, by network")
