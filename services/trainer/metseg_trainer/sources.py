@@ -18,6 +18,7 @@ from metseg.preprocess import Geometry, ModelInput
 from metseg.volume import Volume
 from metseg_trainer import dataset
 from metseg_trainer.brain import brain_mask, strip
+from metseg_trainer.checkpoints import explained
 from metseg_trainer.dataset import Mask, Patient
 from metseg_trainer.metastases import implant
 from metseg_trainer.recipe import Recipe, Source
@@ -41,6 +42,10 @@ def build(
         preprocessing: the contract with serving.
         recipe: its shares tell the sources, its seed the drawings.
         folder: for the files; what is there is taken only if it was made from the same.
+
+    Raises:
+        DatasetError: a file of a patient has changed or gone.
+        TrainingFailed: the disk is full, or the memory too small.
     """
     wanted: list[Source] = [source for source, share in recipe.shares.items() if share > 0]
     told = [REVISION, dataset.fingerprint(patients), preprocessing.model_dump(), recipe.seed]
@@ -48,9 +53,9 @@ def build(
     for source in wanted:
         digest = hashlib.sha256(json.dumps([*told, source]).encode()).hexdigest()[:16]
         place = folder / f"{source}-{digest}"
-        if not (place / "index.json").exists():
-            made = _made(source, patients, preprocessing, recipe.seed)
-            _write(place, made)
+        with explained(folder):
+            if not (place / "index.json").exists():
+                _write(place, _made(source, patients, preprocessing, recipe.seed))
         built[source] = _read(place)
     return built
 
