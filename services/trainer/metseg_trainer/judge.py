@@ -1,8 +1,9 @@
 """Judge: the operating point from validation patients, then all figures on patients who took no part in anything."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from metseg.contracts import Comparison
 from metseg.preprocess import to_input
@@ -62,7 +63,9 @@ def judge(plan: Plan, *, shifted: bool = True) -> Judgement:
     predictors = {name: _predictor(plan, name) for name in plan.networks}
     shifts = SHIFTS if shifted else {}
     results = {name: evaluate(name, one, test_patients(plan), shifts) for name, one in predictors.items()}
-    implanted = {name: evaluate(name, one, implanted_patients(plan), {}) for name, one in predictors.items()}
+    implanted = {
+        name: evaluate(name, one, implanted_patients(plan, plan.split.test), {}) for name, one in predictors.items()
+    }
     drawn = {name: result for name, result in implanted.items() if result.patients}
     return Judgement(predictors, results, drawn, compared(results))
 
@@ -81,9 +84,9 @@ def test_patients(plan: Plan) -> Iterator[TestPatient]:
         yield TestPatient.of(patient.id, patient.site, *dataset.load(patient))
 
 
-def implanted_patients(plan: Plan) -> Iterator[TestPatient]:
-    """The test side with metastases drawn into the longest stretch of slices without glioma, whose truth is known."""
-    for patient in plan.side(plan.split.test):
+def implanted_patients(plan: Plan, ids: Sequence[str]) -> Iterator[TestPatient]:
+    """Patients with metastases drawn into the longest stretch of slices without glioma, whose truth is known."""
+    for patient in plan.side(ids):
         volume, truth = dataset.load(patient)
         clear = clear_run(truth)
         if clear.stop - clear.start < FEWEST_SLICES:
@@ -115,10 +118,12 @@ def _predictor(plan: Plan, name: str) -> TorchPredictor:
 
 
 def _operating_point(plan: Plan, predictor: TorchPredictor) -> OperatingPoint:
-    volumes = (dataset.load(patient) for patient in plan.side(plan.split.validation))
+    """Small metastases have a say in it as well, or the few large gliomas would choose to leave them out."""
+    real = (dataset.load(patient) for patient in plan.side(plan.split.validation))
+    drawn = ((one.volume, one.truth) for one in implanted_patients(plan, plan.split.validation))
     return choose(
         (probabilities(volume, predictor), truth, to_input(volume, plan.preprocessing).geometry.reference_px)
-        for volume, truth in volumes
+        for volume, truth in chain(real, drawn)
     )
 
 
