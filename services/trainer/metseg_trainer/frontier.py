@@ -185,7 +185,7 @@ def _keep(plan: Plan, pick: Judged, best: Judged, threads: int) -> None:
     """The chosen model and its card, with test figures of its own."""
     title, predictor = TITLES[pick.made.name], OnnxPredictor(pick.card, pick.made.model, threads)
     result = evaluate(title, predictor, test_patients(plan))
-    drawn = evaluate(title, predictor, implanted_patients(plan), {})
+    drawn = evaluate(title, predictor, implanted_patients(plan, plan.split.test), {})
     figures = cards.Judged(
         figures={title: result.summary},
         evaluation={title: result.card()},
