@@ -164,8 +164,7 @@ class _Canvas:
             core, swelling = self._shape(box, centre, diameter_mm, oedema_mm, random)
             here = ((core >= 0.5) | (swelling > 0)) & self.free[box]
             here = _part_with(here, (centre[0] - box[0].start, centre[1] - box[1].start, centre[2] - box[2].start))
-            touched = here & ndimage.binary_dilation(self.labels[box] > 0, np.ones((3, 3, 3), bool))
-            if here.any() and not touched.any() and (core[here] >= 0.5).sum() >= 0.7 * (core >= 0.5).sum():
+            if here.any() and not self._touches(here, box) and (core[here] >= 0.5).sum() >= 0.7 * (core >= 0.5).sum():
                 style.paint(self.pixels[box], core * here, swelling * here)
                 self.labels[box][here] = self.labels.max() + 1
                 return True
@@ -180,6 +179,13 @@ class _Canvas:
         if old.dtype.kind == "u":
             new = np.rint(new.clip(0, 2 ** (8 * old.dtype.itemsize) - 1))
         return replace(self.original, pixels=np.where((self.labels > 0)[..., None], new.astype(old.dtype), old))
+
+    def _touches(self, here: Mask, box: tuple[slice, slice, slice]) -> bool:
+        """Whether a lesion in a box would touch another one, which may lie beside the box."""
+        around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
+        inner = tuple(slice(one.start - big.start, one.stop - big.start) for one, big in zip(box, around, strict=True))
+        near = ndimage.binary_dilation(self.labels[around] > 0, np.ones((3, 3, 3), bool))[inner]
+        return bool((here & near).any())
 
     def _place(self, random: Random) -> tuple[int, int, int] | None:
         """A voxel for a lesion's centre, most often at the border of grey and white matter."""

@@ -151,7 +151,7 @@ def _split(folder: Path, patients: Sequence[Patient], recipe: Recipe) -> Split:
 def _check_start(start: Path, split: Split) -> None:
     """Refuse to go on with networks that have learned from patients who are tested or validated on now."""
     seen = set(splits.read(start / "split.json").train)
-    if overlap := seen.intersection(split.test, split.validation):
+    if overlap := seen & {*split.test, *split.validation}:
         raise DatasetError(f"The run in {start} has learned from {len(overlap)} patients that this one is judged by.")
 
 

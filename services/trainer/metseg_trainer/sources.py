@@ -26,7 +26,7 @@ from metseg_trainer.samples import Study, prepare, prepare_lone
 
 __all__ = ["build"]
 
-REVISION = 1
+REVISION = 2
 """Changes with what `_MAKERS` make, so that files of an earlier release are not taken for today's."""
 DRAWINGS = 2
 """How many times metastases are drawn into each patient, differently each time."""
