@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for name in plan.networks:
         alone = replace(plan, networks=(name,))
-        train(alone)
+        train(alone, store=None)
         if not (plan.folder / name / FIGURES).exists():
             _judge(alone)
     told = table(plan)

@@ -1,6 +1,9 @@
 """The trainer's command line from nothing to a champion, on phantoms."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -10,19 +13,19 @@ from metseg.registry import Registry
 from metseg.segment import segment
 from metseg.settings import Settings, settings
 from metseg_trainer import dataset
-from metseg_trainer.cli import RUN_VARIABLE, main
+from metseg_trainer.cli import main
 from metseg_trainer.evaluation import dice
 from metseg_trainer.split import read
+from metseg_trainer.turns import alone
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
 
 @pytest.fixture
 def configured(tmp_path, monkeypatch):
-    """A store in a folder, and no memory of another run."""
+    """A store in a folder, and a folder for runs."""
     monkeypatch.setenv("METSEG_STORE_DIRECTORY", str(tmp_path / "store"))
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
-    monkeypatch.setenv(RUN_VARIABLE, "")
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     settings.cache_clear()
     yield tmp_path
@@ -31,7 +34,7 @@ def configured(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, capsys, monkeypatch):
+def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, capsys):
     assert main(["run", "--preset", "smoke", "--name", "first"]) == 0
     run = configured / "runs" / "first"
     registry = Registry(open_store(Settings(store_directory=configured / "store")))
@@ -67,7 +70,6 @@ def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, cap
         scores.append(dice(segment(volume, predictor).mask, truth))
     assert sum(scores) / len(scores) == pytest.approx(card.figures[card.network].mean, abs=1e-3)
 
-    monkeypatch.setenv(RUN_VARIABLE, "")
     curves = (run / "attention-unet" / "curves.json").read_text()
     assert main(["run", "--preset", "smoke", "--resume", "--promote", "never"]) == 0
     assert (run / "attention-unet" / "curves.json").read_text() == curves
@@ -89,7 +91,7 @@ def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, cap
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_cross_validation_tests_every_patient_once_and_exports_nothing(configured, capsys, monkeypatch):
+def test_cross_validation_tests_every_patient_once_and_exports_nothing(configured, capsys):
     words = ["run", "--preset", "smoke", "--epochs", "1", "--networks", "attention-unet", "--name", "crossed"]
     assert main([*words, "--folds", "2"]) == 0
     run = configured / "runs" / "crossed"
@@ -100,23 +102,53 @@ def test_cross_validation_tests_every_patient_once_and_exports_nothing(configure
     assert not list(run.rglob("*.onnx"))
     assert "no model was exported" in json.loads((run / "results.json").read_text())["verdict"]
 
-    monkeypatch.setenv(RUN_VARIABLE, "")
+    store = open_store(Settings(store_directory=configured / "store"))
+    kept = {info.key for info in store.list("runs/crossed/")}
+    assert {f"runs/crossed/fold-{n}/{name}" for n in (1, 2) for name in ("split.json", "patients.json")} < kept
+    assert not list(run.rglob("prepared"))
+    assert '<h3 style="margin-top:0">Split, by 2 folds</h3>' in (run / "report.html").read_text()
+    row = json.loads((run / "results.json").read_text())["networks"][0]
+    assert (row["patients"], row["epochs"]) == (8, 1)
+    assert row["minutes"] > 0
+
     trained = (run / "fold-1" / "attention-unet" / "last.ckpt").stat().st_mtime_ns
+    (run / "fold-2" / "attention-unet" / "last.ckpt").unlink()
     assert main([*words, "--folds", "2", "--resume"]) == 0
     assert (run / "fold-1" / "attention-unet" / "last.ckpt").stat().st_mtime_ns == trained
+    assert (run / "fold-2" / "attention-unet" / "last.ckpt").exists()
+    capsys.readouterr()
+    assert main([*words, "--folds", "3", "--resume"]) == 1
+    assert "another recipe" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_split_by_slice_says_that_it_leaks_and_exports_nothing(configured, capsys):
-    words = ["run", "--preset", "smoke", "--epochs", "1", "--networks", "attention-unet", "--name", "leak"]
-    assert main([*words, "--split", "slice"]) == 0
+def test_each_network_can_have_a_process_of_its_own_and_a_split_by_slice_says_that_it_leaks(configured):
+    words = ["run", "--preset", "smoke", "--epochs", "1", "--name", "leak", "--split", "slice"]
+    command = [sys.executable, "-m", "metseg_trainer", *words, "--threads", "1", "--train-only", "--networks"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen([*command, name], env=environment) for name in ("nested-unet", "attention-unet")]
+    assert [process.wait() for process in processes] == [0, 0]
     run = configured / "runs" / "leak"
+    assert not (run / "results.json").exists()
+    trained = {path: path.stat().st_mtime_ns for path in run.glob("*/last.ckpt")}
+    assert {path.parent.name for path in trained} == {"nested-unet", "attention-unet"}
+    assert len(list((run / "prepared").glob("*/index.json"))) == 4
+    store = open_store(Settings(store_directory=configured / "store"))
+    assert {f"runs/leak/{name}/curves.json" for name in ("nested-unet", "attention-unet")} < {
+        info.key for info in store.list("runs/")
+    }
+
+    assert main([*words, "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
     results = json.loads((run / "results.json").read_text())
+    assert [row["epochs"] for row in results["networks"]] == [1, 1]
     assert results["split_by"] == "slice"
     assert "say nothing of new patients" in results["verdict"]
+    assert "by slice, as a split must not be" in (run / "report.html").read_text()
+    assert json.loads((run / "environment.json").read_text())["threads"] == 1
     assert not list(run.rglob("*.onnx"))
-    assert Registry(open_store(Settings(store_directory=configured / "store"))).champion() is None
+    assert Registry(store).champion() is None
 
 
 def test_a_run_can_go_on_from_another_but_not_from_one_that_saw_its_test_patients(configured, capsys):
@@ -128,6 +160,28 @@ def test_a_run_can_go_on_from_another_but_not_from_one_that_saw_its_test_patient
     words = ["run", "--preset", "quick", "--data", str(configured / "heads"), "--name", "late"]
     assert main([*words, "--start", str(early)]) == 1
     assert "has learned from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", [["--folds", "2"], ["--leave-site-out", "P1"], ["--split", "slice"]])
+def test_only_a_split_by_patient_goes_on_from_another_run(configured, capsys, way):
+    assert main(["run", "--preset", "smoke", "--name", "late", "--start", str(configured), *way]) == 1
+    assert "where the split is one by patient" in capsys.readouterr().err
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(configured, capsys):
+    assert main(["run", "--preset", "smoke", "--name", "three", "--devices", "3"]) == 1
+    assert "cannot be shared by 3 devices" in capsys.readouterr().err
+
+
+def test_a_network_that_another_process_trains_is_not_trained_twice(configured, capsys):
+    with alone(configured / "runs" / "twice" / "nested-unet"):
+        assert main(["run", "--preset", "smoke", "--name", "twice", "--resume"]) == 1
+    assert "Another process works in" in capsys.readouterr().err
+
+
+def test_folds_are_asked_for_by_a_number_above_one(configured, capsys):
+    assert main(["run", "--preset", "smoke", "--folds", "0", "--name", "none"]) == 1
+    assert "0 folds" in capsys.readouterr().err
 
 
 def test_a_site_that_nobody_is_of_is_refused(configured, capsys):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from metseg.errors import DatasetError
+from metseg.errors import DatasetError, StoreUnavailable
 from metseg.objects import open_store
 from metseg.settings import Settings
 from metseg_trainer import record
@@ -19,14 +19,15 @@ def store(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    def make(name: str, when: str = "2026-11-24T00:00:00", **dice: float):
+    def make(name: str, when: str = "2026-11-24T00:00:00", split_by: str = "patient", **dice: float):
         folder = tmp_path / "runs" / name
         (folder / "attention-unet").mkdir(parents=True)
         measure = {"mean_interval": {"low": 0.5, "high": 0.75}}
         row = {"title": "Attention U-Net", "mean": 0.625, "evaluation": {"measures": {"dice": measure}}}
-        results = {"created_at": when, "preset": "quick", "split_by": "patient", "networks": [row]}
+        results = {"created_at": when, "preset": "quick", "split_by": split_by, "networks": [row]}
         (folder / "results.json").write_text(json.dumps(results))
-        patients = {"attention-unet": {id: {"dice": score} for id, score in dice.items()}}
+        suffix = "/test" if split_by == "slice" else ""
+        patients = {"attention-unet": {f"{id}{suffix}": {"dice": score} for id, score in dice.items()}}
         (folder / record.PATIENTS).write_text(json.dumps(patients))
         (folder / "attention-unet" / "curves.json").write_text("[]")
         (folder / "attention-unet" / "last.ckpt").write_bytes(b"weights")
@@ -36,14 +37,37 @@ def run(tmp_path):
     return make
 
 
-def test_what_tells_of_a_run_is_kept_and_no_weights(store, run):
-    record.keep(run("One", a=0.5), store)
+@pytest.fixture
+def said(monkeypatch):
+    """The warnings, heard whatever another test did to logging."""
+    heard = []
+    monkeypatch.setattr(record.log, "warning", lambda words, *values: heard.append(words % values))
+    return heard
+
+
+def test_what_tells_of_a_run_is_kept_and_no_weights_nor_samples(store, run):
+    folder = run("Run one", a=0.5)
+    (folder / "prepared" / "whole").mkdir(parents=True)
+    (folder / "prepared" / "whole" / "index.json").write_text("[]")
+    record.keep(folder, store)
     assert {info.key for info in store.list("runs/")} == {
-        "runs/one/results.json",
-        "runs/one/patients.json",
-        "runs/one/attention-unet/curves.json",
-        "runs/one/attention-unet/events.out.tfevents.1.host.2",
+        "runs/run-one/results.json",
+        "runs/run-one/patients.json",
+        "runs/run-one/attention-unet/curves.json",
+        "runs/run-one/attention-unet/events.out.tfevents.1.host.2",
     }
+    assert [one.name for one in record.runs(folder.parent, store)] == ["run-one"]
+
+
+def test_a_training_goes_on_while_the_store_is_away(tmp_path, run, said):
+    folder = run("one", a=0.5)
+    away = open_store(Settings(store_directory=tmp_path / "unmounted"))
+    record.keep_so_far(folder, None)
+    assert said == []
+    record.keep_so_far(folder, away)
+    assert [words.partition(":")[0] for words in said] == ["What run one has come to could not be kept"]
+    with pytest.raises(StoreUnavailable):
+        record.keep(folder, away)
 
 
 def test_runs_of_folder_and_store_are_listed_once_in_order(tmp_path, store, run):
@@ -69,6 +93,14 @@ def test_runs_are_compared_on_the_patients_that_both_tested(tmp_path, run):
     assert "-0.100 (one less two)" in words
 
 
+def test_a_split_by_slice_is_compared_with_one_by_patient_on_the_patients_that_both_tested(tmp_path, run):
+    run("honest", a=0.5, b=0.6)
+    run("leaky", when="2026-11-25T00:00:00", split_by="slice", a=0.7, b=0.6, c=0.9)
+    words = record.compare(*record.runs(tmp_path / "runs", None))
+    assert "2 patients" in words
+    assert "-0.100 (honest less leaky)" in words
+
+
 def test_runs_without_common_patients_are_not_compared(tmp_path, run):
     run("one", a=0.5)
     run("two", when="2026-11-25T00:00:00", b=0.6)
@@ -76,9 +108,7 @@ def test_runs_without_common_patients_are_not_compared(tmp_path, run):
         record.compare(*record.runs(tmp_path / "runs", None))
 
 
-def test_a_run_of_an_earlier_release_is_left_out_and_named(tmp_path, run, monkeypatch):
-    said = []
-    monkeypatch.setattr(record.log, "warning", lambda words, name: said.append(words % name))
+def test_a_run_of_an_earlier_release_is_left_out_and_named(tmp_path, run, said):
     folder = run("old", a=0.5)
     results = json.loads((folder / "results.json").read_text())
     del results["split_by"]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from metseg.errors import DatasetError
@@ -33,6 +35,32 @@ def cohort(patient):
         for site, count in SITES.items()
         for number in range(count)
     ]
+
+
+@st.composite
+def cohorts(draw):
+    """Persons of some sites, each with one study or more; slices play no part."""
+    sites = draw(st.lists(st.sampled_from(("CS", "DU", "HT")), min_size=4, max_size=30))
+    return [
+        Patient(f"TCGA_{site}_{number:04d}_{year}0101", site, (), load, None)
+        for number, site in enumerate(sites)
+        for load, year in enumerate(range(2000, 2000 + draw(st.integers(1, 3))), start=number * 37 % 101)
+    ]
+
+
+def persons(ids):
+    return {id.rpartition("_")[0] for id in ids}
+
+
+def is_sound(result: Split, cohort) -> bool:
+    """Every study on one side, every person on one side, nobody missing, no side empty."""
+    sides = (result.train, result.validation, result.test)
+    everyone = [id for side in sides for id in side]
+    return (
+        sorted(everyone) == sorted(patient.id for patient in cohort)
+        and sum(len(persons(side)) for side in sides) == len(persons(everyone))
+        and all(sides)
+    )
 
 
 def png(tmp_path: Path, pixels: np.ndarray) -> bytes:
@@ -156,6 +184,44 @@ def test_blank_slices_may_be_equal(patient, tmp_path):
     blank = png(tmp_path, np.zeros((32, 32), np.uint8))
     patients = [patient("a", picture=blank), patient("b"), patient("c", picture=blank)]
     check(Split(("a",), ("b",), ("c",)), patients)
+
+
+@given(cohorts(), st.integers(0, 9))
+def test_any_split_keeps_persons_together_and_loses_nobody(cohort, seed):
+    assert is_sound(split(cohort, seed), cohort)
+
+
+@given(cohorts(), st.integers(2, 6), st.integers(0, 9))
+def test_any_folds_test_everyone_once_with_each_persons_studies_together(cohort, count, seed):
+    people = len(persons(patient.id for patient in cohort))
+    parts = folds(cohort, min(count, people), seed)
+    assert sorted(id for part in parts for id in part.test) == sorted(patient.id for patient in cohort)
+    assert all(is_sound(part, cohort) for part in parts)
+    sizes = [len(persons(part.test)) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(cohorts(), st.integers(2, 6))
+def test_any_folds_deal_each_stratum_evenly(cohort, count):
+    people = len(persons(patient.id for patient in cohort))
+    parts = folds(cohort, min(count, people), seed=0)
+    for site in ("CS", "DU", "HT"):
+        of_site = [sum(id.split("_")[1] == site for id in persons(part.test)) for part in parts]
+        if sum(of_site) >= 6:  # of which on a stratum of its own is made
+            assert max(of_site) - min(of_site) <= 1
+
+
+@given(cohorts(), st.sampled_from(("CS", "DU", "HT")), st.integers(0, 9))
+def test_any_site_left_out_is_tested_whole_and_alone(cohort, site, seed):
+    of_site = {patient.id for patient in cohort if patient.site == site}
+    others = len(persons(patient.id for patient in cohort)) - len(persons(of_site))
+    if of_site and others >= 2:
+        result = without_site(cohort, site, seed)
+        assert is_sound(result, cohort)
+        assert set(result.test) == of_site
+    else:
+        with pytest.raises(DatasetError, match="cannot be left out"):
+            without_site(cohort, site, seed)
 
 
 @pytest.mark.parametrize("count", [2, 5, 10])

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from metseg.volume import Volume
 
-__all__ = ["brain_mask", "strip"]
+__all__ = ["brain_mask", "cerebral", "strip"]
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -24,6 +24,10 @@ PRE, FLAIR = 0, 1
 BASE_PX = 256
 """The lengths below hold for slices whose longer side has as many pixels, and scale with it."""
 SKULL_PX, NECK_PX, GAP_PX = 7, 4, 6
+HEAD = 0.12
+"""What is brighter than this share of the brightest is head, the rest air."""
+FACE_SHARE = 0.3
+"""How much of a head's height, from below, face and neck take."""
 SMALLEST_SHARE = 0.08
 """A slice whose part is smaller than this share of the largest one holds eyes or sinuses, not the brain."""
 
@@ -37,7 +41,7 @@ def brain_mask(volume: Volume) -> Mask:
     unit = max(volume.shape[1:]) / BASE_PX
     grey = _grey(volume)
     head = np.stack(
-        [_filled(cv2.morphologyEx((one > 0.12).astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * unit))) for one in grey]
+        [_filled(cv2.morphologyEx((one > HEAD).astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * unit))) for one in grey]
     )
     inside = np.stack(
         [cv2.distanceTransform(np.pad(one, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1] for one in head]
@@ -54,6 +58,24 @@ def brain_mask(volume: Volume) -> Mask:
     grown = [_filled(cv2.morphologyEx(one.astype(np.uint8), cv2.MORPH_CLOSE, _disc(GAP_PX * unit))) for one in parts]
     brain: Mask = np.stack(grown) & deep
     return brain
+
+
+def cerebral(volume: Volume) -> npt.NDArray[np.bool_]:
+    """Which slices lie above the face and the neck: bool, (slice).
+
+    The end of the head where its slices are smaller is the top.
+
+    Args:
+        volume: see `brain_mask`; a few slices that are no head are all taken.
+    """
+    areas = (_grey(volume) > HEAD).sum(axis=(1, 2))
+    quarter, below = len(areas) // 4, round(FACE_SHARE * len(areas))
+    above = np.ones(len(areas), np.bool_)
+    if quarter and areas[:quarter].mean() >= areas[-quarter:].mean():
+        above[:below] = False
+    elif quarter:
+        above[len(areas) - below :] = False
+    return above
 
 
 def strip(volume: Volume, brain: Mask) -> Volume:
@@ -106,9 +128,13 @@ def _largest(one: npt.NDArray[Any]) -> Mask:
 
 
 def _connected(parts: Mask) -> Mask:
-    """From the slice with most brain outwards: what overlaps its neighbour and does not outgrow it."""
+    """From the slice with most brain outwards: what overlaps its neighbour and does not outgrow it.
+
+    Begun in the middle half of the head, since a face can look like a larger brain.
+    """
     areas = parts.sum(axis=(1, 2))
-    start = int(areas.argmax())
+    quarter = len(parts) // 4
+    start = quarter + int(areas[quarter : len(parts) - quarter].argmax())
     kept = np.zeros_like(parts)
     kept[start] = parts[start]
     for step in (1, -1):

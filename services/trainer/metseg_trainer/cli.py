@@ -1,4 +1,4 @@
-"""The command line of the trainer: run, runs, audit, download, phantom."""
+"""The command line of the trainer: run, runs, frontier, audit, download, phantom."""
 
 import argparse
 import os
@@ -13,14 +13,12 @@ from metseg.errors import DatasetError, MetsegError
 from metseg.objects import ObjectStore, open_store
 from metseg.predictor import cpu_quota
 from metseg.settings import settings
-from metseg_trainer import cross, dataset, download, phantoms, record
+from metseg_trainer import checkpoints, choice, cross, dataset, download, frontier, phantoms, record
+from metseg_trainer.conclude import Outcome
 from metseg_trainer.networks import NETWORKS
-from metseg_trainer.plan import draw_up
+from metseg_trainer.plan import BY_PATIENT, BY_SLICE, draw_up
 from metseg_trainer.recipe import PRESETS
-from metseg_trainer.run import run, train
-
-RUN_VARIABLE = "METSEG_TRAINER_RUN"
-"""Tells further processes of one run, which a launcher starts with the same words, what it is called."""
+from metseg_trainer.run import run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,12 +55,17 @@ def _parser() -> argparse.ArgumentParser:
         help="put the winner into service if it beats the champion on the same patients (default), always or never",
     )  # fmt: skip
     add.add_argument("--threads", type=int, help="of the CPU (default: all that this container may use)")
-    add.add_argument("--train-only", action="store_true", help="leave figures and export to a later --resume")
+    add.add_argument("--devices", type=int, help="processes that share each batch (default: one for each GPU)")
+    add.add_argument(
+        "--train-only", action="store_true",
+        help="leave figures and export to a later --resume; several of one --name may run at once, each with other "
+        "--networks",
+    )  # fmt: skip
     way = add.add_mutually_exclusive_group()
     way.add_argument("--folds", type=int, help="cross-validate by patient; exports nothing")
     way.add_argument("--leave-site-out", metavar="SITE", help="train without a site and test on it, or `all` in turn")
     way.add_argument(
-        "--split", choices=("patient", "slice"), default="patient",
+        "--split", choices=(BY_PATIENT, BY_SLICE), default=BY_PATIENT,
         help="`slice` puts slices of one patient on several sides to measure what that leak is worth; exports nothing",
     )  # fmt: skip
     add.set_defaults(command=_run)
@@ -70,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--runs", type=Path, default=_runs_folder(), help="where runs lie (default: %(default)s)")
     add.add_argument("names", nargs="*", metavar="RUN", help="two to compare")
     add.set_defaults(command=_runs)
+    add = commands.add_parser("frontier", help="prune and quantise a run's networks, and choose which variant to serve")
+    add.add_argument("--data", type=Path, default=_data_folder(), help="of the runs (default: %(default)s)")
+    add.add_argument("--runs", type=Path, default=_runs_folder(), help="where runs lie (default: %(default)s)")
+    add.add_argument("--threads", type=int, default=2, help="that one inference may use (default: %(default)s)")
+    add.add_argument("names", nargs="+", metavar="RUN", help="the run, and further ones of other sizes on its split")
+    add.set_defaults(command=_frontier)
     add = commands.add_parser("audit", help="read a folder and say what can be used of it")
     add.add_argument("data", type=Path, nargs="?", default=_data_folder())
     add.set_defaults(command=_audit)
@@ -94,24 +103,31 @@ def _runs_folder() -> Path:
 
 def _run(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads or cpu_quota())
-    folder = options.runs / _name(options)
-    os.environ[RUN_VARIABLE] = folder.name
-    plan = draw_up(
-        options.data, folder, preset=options.preset, networks=options.networks, epochs=options.epochs,
-        start=options.start, split_by=options.split,
-    )  # fmt: skip
     store = _store()
-    if options.train_only:
-        train(plan)
-        return
-    if options.folds:
-        outcome = cross.cross_validate(plan, options.folds, store)
-    elif options.leave_site_out:
-        outcome = cross.leave_sites_out(plan, options.leave_site_out, store)
-    else:
-        outcome = run(plan, options.promote, store)
+    folder = options.runs / _name(options)
+    with checkpoints.explained(folder):
+        outcome = _outcome(options, folder, store)
     if outcome is not None:
         print(f"Report: {outcome.folder / 'report.html'}")
+
+
+def _outcome(options: argparse.Namespace, folder: Path, store: ObjectStore | None) -> Outcome | None:
+    plan = draw_up(
+        options.data, folder, preset=options.preset, networks=options.networks, epochs=options.epochs,
+        start=options.start, split_by=_split_by(options), devices=options.devices,
+    )  # fmt: skip
+    print(plan.audit.text())
+    if options.folds is not None:
+        return cross.cross_validate(plan, options.folds, store, train_only=options.train_only)
+    if options.leave_site_out is not None:
+        return cross.leave_sites_out(plan, options.leave_site_out, store, train_only=options.train_only)
+    return run(plan, options.promote, store, train_only=options.train_only)
+
+
+def _split_by(options: argparse.Namespace) -> str:
+    if options.folds is not None:
+        return f"{options.folds} folds"
+    return str(options.split) if options.leave_site_out is None else f"site {options.leave_site_out}"
 
 
 def _runs(options: argparse.Namespace) -> None:
@@ -125,12 +141,15 @@ def _runs(options: argparse.Namespace) -> None:
     print(record.compare(*(listed[name] for name in options.names)))
 
 
+def _frontier(options: argparse.Namespace) -> None:
+    first, *others = (options.runs / name for name in options.names)
+    print(choice.text(frontier.frontier(frontier.opened(options.data, first), others, options.threads)))
+
+
 def _name(options: argparse.Namespace) -> str:
-    if told := os.environ.get(RUN_VARIABLE):
-        return told
     if options.name:
         exists = (options.runs / options.name).exists()
-        if exists != options.resume:
+        if exists != options.resume and not options.train_only:
             wrong = "is there already; add --resume to go on with it" if exists else "is not there"
             raise DatasetError(f"The run {options.name} {wrong}.")
         return str(options.name)

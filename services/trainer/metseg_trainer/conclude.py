@@ -1,7 +1,7 @@
 """Conclude: the winner as ONNX with its card, the report, the record, and the decision who serves."""
 
 import json
-import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,7 +24,7 @@ from metseg_trainer import promote, record, report
 from metseg_trainer.export import to_onnx, verify
 from metseg_trainer.fit import CURVES
 from metseg_trainer.judge import Judgement, test_patients
-from metseg_trainer.plan import TITLES, Plan
+from metseg_trainer.plan import CONFIG, TITLES, Plan
 from metseg_trainer.promote import Policy
 
 __all__ = ["Outcome", "conclude", "conclude_without_model"]
@@ -55,20 +55,33 @@ def conclude(plan: Plan, judgement: Judgement, policy: Policy, store: ObjectStor
     (plan.folder / cards.MARKDOWN).write_text(cards.markdown(card))
     decision = promote.decide(card, judgement.results[judgement.winner], policy, store, lambda: test_patients(plan))
     verdict = f"{comparison(judgement)} {decision.reason}"
-    _report(plan, judgement, verdict, card)
+    _report(plan, judgement, verdict, card, _examples(plan, judgement))
     if store is not None:
-        record.keep(plan.folder, store)
+        record.keep(plan.run_folder, store)
         _publish(plan.folder, store, card, model, promoted=decision.promote)
     print(verdict)
     return Outcome(plan.folder, card.version if store is not None else None, verdict)
 
 
-def conclude_without_model(plan: Plan, judgement: Judgement, reason: str, store: ObjectStore | None) -> Outcome:
-    """Write the report and the record of a run that measures and brings no model into service; `reason` says why."""
+def conclude_without_model(
+    plan: Plan, judgement: Judgement, reason: str, store: ObjectStore | None, *, pictured: bool = True
+) -> Outcome:
+    """Write the report and the record of a run that measures and brings no model into service.
+
+    Args:
+        plan: of the run.
+        judgement: of its networks.
+        reason: why it has no model, in sentences.
+        store: for the record.
+        pictured: whether the judgement's predictors have seen none of the test patients, so that pictures may be shown.
+
+    Raises:
+        StoreUnavailable: the store is away.
+    """
     verdict = f"{comparison(judgement)} {reason}"
-    _report(plan, judgement, verdict, None)
+    _report(plan, judgement, verdict, None, _examples(plan, judgement) if pictured else [])
     if store is not None:
-        record.keep(plan.folder, store)
+        record.keep(plan.run_folder, store)
     print(verdict)
     return Outcome(plan.folder, None, verdict)
 
@@ -119,7 +132,9 @@ def _some_inputs(plan: Plan) -> list[npt.NDArray[np.float32]]:
     return inputs
 
 
-def _report(plan: Plan, judgement: Judgement, verdict: str, card: ModelCard | None) -> None:
+def _report(
+    plan: Plan, judgement: Judgement, verdict: str, card: ModelCard | None, examples: Sequence[report.Example]
+) -> None:
     """Write results.json, report.html and the report that may leave the house."""
     about = _record(plan, judgement, card)
     report.write_results(plan.folder / RESULTS, run=about, judgement=judgement, verdict=verdict)
@@ -131,7 +146,7 @@ def _report(plan: Plan, judgement: Judgement, verdict: str, card: ModelCard | No
         "curves": {name: _rows(plan, name) for name in judgement.results},
         "judgement": judgement,
         "verdict": verdict,
-        "examples": _examples(plan, judgement),
+        "examples": examples,
     }
     report.write(plan.folder / REPORT, **content)
     report.write(plan.folder / ANONYMOUS_REPORT, **content, anonymous=True)
@@ -175,32 +190,32 @@ def _rows(plan: Plan, name: str) -> list[dict[str, float]]:
     return rows
 
 
+def _rows_of_parts(plan: Plan, name: str) -> list[list[dict[str, float]]]:
+    return [json.loads(path.read_text()) for path in sorted(plan.run_folder.glob(f"*/{name}/{CURVES}"))]
+
+
 def _record(plan: Plan, judgement: Judgement, card: ModelCard | None) -> report.RunRecord:
     """How the run went, for its report."""
     networks: dict[str, report.NetworkRecord] = {}
     for name, predictor in judgement.predictors.items():
-        rows = _rows(plan, name)
+        trainings = [_rows(plan, name)] if _rows(plan, name) else _rows_of_parts(plan, name)
         networks[name] = {
             "title": TITLES[name],
             "parameters": cards.parameters(predictor.network),
-            "minutes": sum(row["seconds"] for row in rows) / 60,
-            "epochs": len(rows),
+            "minutes": sum(row["seconds"] for rows in trainings for row in rows) / 60,
+            "epochs": max(map(len, trainings), default=0),
             "threshold": predictor.threshold,
             "smallest_lesion_px": predictor.smallest_lesion_px,
         }
     data = cards.describe_data(plan.patients, plan.audit, plan.split, implanted=plan.recipe.shares["implanted"] > 0)
+    trained_on = plan.run_folder / record.ENVIRONMENT
     about: report.RunRecord = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "preset": plan.preset,
         "git_revision": cards.git_revision(),
         "networks": networks,
-        "configuration": json.loads((plan.folder / "config.json").read_text()),
-        "environment": {
-            "python": platform.python_version(),
-            **cards.packages(),
-            "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
+        "configuration": json.loads((plan.run_folder / CONFIG).read_text()),
+        "environment": json.loads(trained_on.read_text()) if trained_on.exists() else record.environment(),
         "data_name": data.name,
         "data_licence": data.licence,
         "data_citations": data.citations,

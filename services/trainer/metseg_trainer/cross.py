@@ -1,14 +1,16 @@
 """Cross: every patient tested once, or every site left out once, and the figures of all parts together."""
 
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from metseg.errors import DatasetError
 from metseg.objects import ObjectStore
+from metseg_trainer import record, report
 from metseg_trainer import split as splits
 from metseg_trainer.conclude import Outcome, conclude_without_model
 from metseg_trainer.evaluation import EvaluationResult
 from metseg_trainer.judge import Judgement, compared, judge
-from metseg_trainer.plan import Plan
+from metseg_trainer.plan import PREPARED, Plan
 from metseg_trainer.run import train
 from metseg_trainer.split import Split
 
@@ -17,59 +19,72 @@ __all__ = ["cross_validate", "leave_sites_out"]
 ALL = "all"
 
 
-def cross_validate(plan: Plan, count: int, store: ObjectStore | None) -> Outcome | None:
+def cross_validate(plan: Plan, count: int, store: ObjectStore | None, *, train_only: bool = False) -> Outcome | None:
     """Train and judge the networks once for each fold; a stopped run goes on with the fold that it was at.
 
+    Args:
+        plan: of the run; each fold has a folder below the run's.
+        count: of the folds.
+        store: for the record; None keeps it in the folder alone.
+        train_only: leave the figures to another process.
+
     Returns:
-        None in a process that only helped to train.
+        None if only trained.
+
+    Raises:
+        DatasetError: there are too few patients.
     """
     parts = {f"fold-{n}": one for n, one in enumerate(splits.folds(plan.patients, count, plan.recipe.seed), start=1)}
-    return _through(plan, parts, f"Cross-validation in {count} folds by patient; no model was exported.", store)
+    return _through(plan, parts, f"Cross-validation in {count} folds by patient", store, train_only)
 
 
-def leave_sites_out(plan: Plan, site: str, store: ObjectStore | None) -> Outcome | None:
-    """Train on all sites but one and test on that one; `all` does so with each that leaves enough to learn from.
+def leave_sites_out(plan: Plan, site: str, store: ObjectStore | None, *, train_only: bool = False) -> Outcome | None:
+    """Train on all sites but one and test on that one; `all` does so with each in turn. See `cross_validate`.
 
     Raises:
         DatasetError: there is no such site, or it leaves too few patients.
     """
     sites = sorted({patient.site for patient in plan.patients}) if site == ALL else [site]
-    if len(sites) < 2 and site == ALL:
-        raise DatasetError("All patients are of one site, so none can be left out.")
     parts = {
         f"without-{left_out.lower()}": splits.without_site(plan.patients, left_out, plan.recipe.seed)
         for left_out in sites
     }
-    words = f"Trained without the site that is tested ({', '.join(sites)}); no model was exported."
-    return _through(plan, parts, words, store)
+    return _through(plan, parts, f"Trained without the site that is tested ({', '.join(sites)})", store, train_only)
 
 
-def _through(plan: Plan, parts: Mapping[str, Split], words: str, store: ObjectStore | None) -> Outcome | None:
+def _through(
+    plan: Plan, splits_by_name: Mapping[str, Split], words: str, store: ObjectStore | None, train_only: bool
+) -> Outcome | None:
+    parts = [plan.parted(name, split) for name, split in splits_by_name.items()]
     judgements = []
-    for name, split in parts.items():
-        print(f"== {name}: {len(split.train)} to learn from, {len(split.test)} to test on")
-        splits.check(_everyone(split, plan), plan.patients)
-        part = plan.part(name, split)
-        if not train(part):
-            return None
-        judgements.append(judge(part, shifted=False))
-    return conclude_without_model(plan, _together(judgements), words, store)
+    for part in parts:
+        print(f"== {part.part}: {len(part.split.train)} to learn from, {len(part.split.test)} to test on")
+        train(part, store)
+        if not train_only:
+            judgements.append(_judged(part, store))
+    if train_only:
+        return None
+    together = replace(plan, split=Split((), (), tuple(sorted(id for part in parts for id in part.split.test))))
+    reason = f"{words}; no model was exported. Each part chose its own operating point, of which the last is shown."
+    return conclude_without_model(together, _together(judgements), reason, store, pictured=False)
 
 
-def _everyone(split: Split, plan: Plan) -> Split:
-    """The split, as `check` wants it: with every patient of the data set on a side."""
-    named = {*split.train, *split.validation, *split.test}
-    return Split(
-        (*split.train, *(one.id for one in plan.patients if one.id not in named)), split.validation, split.test
-    )
+def _judged(part: Plan, store: ObjectStore | None) -> Judgement:
+    """The figures of one part, kept at once; what its training was prepared with is needed no more."""
+    judgement = judge(part, shifted=False)
+    report.write_patients(part.folder / record.PATIENTS, judgement)
+    record.keep_so_far(part.run_folder, store)
+    shutil.rmtree(part.folder / PREPARED, ignore_errors=True)
+    return judgement
 
 
 def _together(judgements: Sequence[Judgement]) -> Judgement:
-    """The figures of all parts as one; predictors are the last part's, which the report's pictures are made with."""
+    """The figures of all parts as one, with the predictors of the last."""
     results = {name: _merged([one.results[name] for one in judgements]) for name in judgements[0].results}
     drawn = {
         name: _merged([one.implanted[name] for one in judgements if name in one.implanted])
-        for name in judgements[0].implanted
+        for name in results
+        if any(name in one.implanted for one in judgements)
     }
     return Judgement(judgements[-1].predictors, results, drawn, compared(results))
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.volume import Volume
-from metseg_trainer.brain import brain_mask
+from metseg_trainer.brain import brain_mask, cerebral
 from metseg_trainer.scale import spacing_mm
 
 __all__ = ["Implanted", "clear_run", "enhancing", "implant"]
@@ -24,13 +24,13 @@ __all__ = ["Implanted", "clear_run", "enhancing", "implant"]
 DIAMETERS_MM = (2.0, 30.0)
 MEDIAN_MM, SPREAD = 8.0, 0.7
 MANY = 20
-HOLLOW_MM = 7.0
-"""The size from which the middle of a lesion may have died."""
+HOLLOW_MM, ALL_HOLLOW_MM = 6.0, 25.0
+"""The sizes from which the middle of a lesion may have died, and from which it always has."""
 BORDER_MM = (5.0, 16.0)
 """Depth below the brain's surface at which grey meets white matter."""
 AT_BORDER = 0.8
-BRAIN_SHARE = 0.5
-"""A slice with less brain than this share of the fullest one is left out: there the neck or the scalp is near."""
+BRAIN_SHARE = 0.6
+"""A slice with less brain than this share of the fullest one is left out: there the scalp is near."""
 TRIES = 40
 DRY = 0.25
 """How many lesions have no oedema."""
@@ -79,11 +79,11 @@ def implant(volume: Volume, truth: Mask, seed: int, count: int | None = None) ->
         volume: the study, real or drawn.
         truth: bool, (slice, row, column): its own lesions; they and the slices next to them stay as they are.
         seed: of every draw; the same seed draws the same lesions.
-        count: how many are tried, 1 to 20; None draws 2 to 20. Fewer are drawn where there is no room.
+        count: how many are tried, 1 to 20; None draws 1 to 20, few more often than many. Fewer are drawn where there is no room.
     """
     random = np.random.default_rng(seed)
     canvas = _Canvas.of(volume, truth)
-    wanted = min(MANY, 1 + int(random.geometric(0.22))) if count is None else count
+    wanted = min(MANY, int(random.geometric(0.22))) if count is None else count
     sizes = np.clip(MEDIAN_MM * np.exp(SPREAD * random.standard_normal(wanted)), *DIAMETERS_MM)
     drawn = [diameter for diameter in sorted(sizes.tolist(), reverse=True) if canvas.draw(diameter, random)]
     return Implanted(canvas.volume(), canvas.labels, tuple(drawn))
@@ -137,7 +137,7 @@ class _Canvas:
         spacing = spacing_mm(volume)
         brain = brain_mask(volume)
         areas = brain.sum(axis=(1, 2))
-        usable = (areas > BRAIN_SHARE * areas.max()) & ~_near(truth)
+        usable = (areas > BRAIN_SHARE * areas.max()) & cerebral(volume) & ~_near(truth)
         depth = np.stack([cv2.distanceTransform(one.astype(np.uint8), cv2.DIST_L2, 5) for one in brain])
         pixels = volume.pixels.astype(np.float32)
         levels = _levels(pixels, brain & ~truth)
@@ -217,8 +217,9 @@ class _Canvas:
         core = _falls(distance - diameter_mm / 2 * (1 + lobes), 0.5)
         if not oedema_mm:
             return core, np.zeros_like(core)
-        fingers = _noise(distance.shape, self.spacing_mm, 5.0, random) * 0.25
-        swelling = _falls(distance - (diameter_mm / 2 + oedema_mm) * (1 + fingers), 1.5) * self._white(box)
+        fingers = _noise(distance.shape, self.spacing_mm, 4.0, random) * 0.35
+        swelling = _falls(distance - diameter_mm / 2 - oedema_mm * (1 + fingers), 1.5) * self._white(box)
+        swelling *= 1 - 0.25 * np.abs(_noise(distance.shape, self.spacing_mm, 6.0, random)).clip(0, 2)
         swelling[swelling < FAINT] = 0
         return core, swelling
 
@@ -267,11 +268,11 @@ class _Style:
     def drawn(cls, diameter_mm: float, levels: _Levels, random: Random) -> "_Style":
         """A style that fits the size: small lesions are solid, larger ones may have died inside."""
         middle, spread, bright = levels.middle, levels.spread, levels.bright
-        glow = max(float(bright[POST] - middle[POST]), 2 * float(spread[POST]))
+        glow = max(float(bright[POST] - middle[POST]), 3 * float(spread[POST]))
         rim = (
             middle[PRE] * random.uniform(0.8, 1.0),
             middle[FLAIR] + spread[FLAIR] * random.uniform(0.2, 1.6),
-            middle[POST] + glow * random.uniform(0.5, 1.1),
+            middle[POST] + glow * random.uniform(0.6, 1.2),
         )
         dead = (
             middle[PRE] * random.uniform(0.6, 0.85),
@@ -283,7 +284,7 @@ class _Style:
             middle[FLAIR] + spread[FLAIR] * random.uniform(1.2, 3.0),
             middle[POST] * random.uniform(0.85, 1.0),
         )
-        hollow = diameter_mm > HOLLOW_MM and random.random() < 0.55
+        hollow = random.random() < (diameter_mm - HOLLOW_MM) / (ALL_HOLLOW_MM - HOLLOW_MM)
         return cls(
             rim=np.array(rim, np.float32),
             centre=np.array(dead if hollow else rim, np.float32),

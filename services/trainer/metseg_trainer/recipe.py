@@ -7,7 +7,7 @@ Source = Literal["whole", "lone", "implanted", "stripped"]
 
 
 def _shares() -> dict[Source, float]:
-    return {"whole": 0.5, "lone": 0.2, "implanted": 0.15, "stripped": 0.15}
+    return {"whole": 0.4, "lone": 0.2, "implanted": 0.25, "stripped": 0.15}
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,26 @@
 
 import json
 import logging
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metseg.errors import DatasetError
-from metseg.objects import ObjectStore
-from metseg_trainer.evaluation import compare_networks
+import torch
 
-__all__ = ["PATIENTS", "Run", "compare", "keep", "runs", "table"]
+from metseg.errors import DatasetError, Unavailable
+from metseg.objects import ObjectStore
+from metseg_trainer.card import packages
+from metseg_trainer.evaluation import compare_networks
+from metseg_trainer.plan import BY_SLICE, PREPARED
+
+__all__ = ["ENVIRONMENT", "PATIENTS", "Run", "compare", "environment", "keep", "keep_so_far", "runs", "table"]
 
 ROOT = "runs"
 PATIENTS = "patients.json"
 """Figures by patient: it names patients, and therefore stays with the run and never goes beside a model."""
+ENVIRONMENT = "environment.json"
 KEPT_SUFFIXES = {".json", ".html", ".md"}
 EVENTS = "events.out.tfevents"
 
@@ -24,18 +30,44 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its results tell it; `dice` is by network and patient."""
+    """A run as its results tell it; `dice` is by network and patient, of whom a split by slice tests some slices."""
 
     name: str
     results: Mapping[str, Any]
     dice: Mapping[str, Mapping[str, float]]
 
 
+def environment() -> dict[str, str | int]:
+    """What this process trains with and on."""
+    return {
+        "python": platform.python_version(),
+        **packages(),
+        "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
 def keep(folder: Path, store: ObjectStore) -> None:
-    """Put everything of a run but its checkpoints and models into the store, as `runs/<run>/...`."""
+    """Put everything of a run but its checkpoints, models and prepared samples into the store, as `runs/<run>/...`.
+
+    Raises:
+        StoreUnavailable: the store is away.
+    """
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and (path.suffix in KEPT_SUFFIXES or path.name.startswith(EVENTS)):
-            store.put(f"{ROOT}/{folder.name.lower()}/{_key(path.relative_to(folder))}", path.read_bytes())
+        place = path.relative_to(folder)
+        told = path.suffix in KEPT_SUFFIXES or path.name.startswith(EVENTS)
+        if told and PREPARED not in place.parts and path.is_file():
+            store.put(f"{ROOT}/{_key(folder.name)}/{_key(place.as_posix())}", path.read_bytes())
+
+
+def keep_so_far(folder: Path, store: ObjectStore | None) -> None:
+    """Keep what a run has come to, so that a lost machine loses little; a store that is away ends no training."""
+    if store is None:
+        return
+    try:
+        keep(folder, store)
+    except Unavailable as error:
+        log.warning("What run %s has come to could not be kept: %s", folder.name, error.detail)
 
 
 def runs(folder: Path, store: ObjectStore | None) -> list[Run]:
@@ -80,7 +112,7 @@ def _local(folder: Path) -> Iterator[Run]:
     for results in folder.glob("*/results.json"):
         patients = results.with_name(PATIENTS)
         if patients.exists():
-            yield from _run(results.parent.name.lower(), results.read_bytes(), patients.read_bytes())
+            yield from _run(_key(results.parent.name), results.read_bytes(), patients.read_bytes())
 
 
 def _stored(store: ObjectStore | None) -> Iterator[Run]:
@@ -99,11 +131,15 @@ def _run(name: str, results: bytes, patients: bytes) -> Iterator[Run]:
     if "split_by" not in content:
         log.warning("Run %s was written by an earlier release and is left out.", name)
         return
-    dice = {network: {id: row["dice"] for id, row in by.items()} for network, by in json.loads(patients).items()}
+    part = "/test" if content["split_by"] == BY_SLICE else ""
+    dice = {
+        network: {id.removesuffix(part): row["dice"] for id, row in by.items()}
+        for network, by in json.loads(patients).items()
+    }
     yield Run(name, content, dice)
 
 
-def _key(path: Path) -> str:
+def _key(path: str) -> str:
     """A path as a key of the store, which takes small letters, digits and `.`, `_`, `-`."""
     kept = "abcdefghijklmnopqrstuvwxyz0123456789._-/"
-    return "".join(sign if sign in kept else "-" for sign in path.as_posix().lower())
+    return "".join(sign if sign in kept else "-" for sign in path.lower())

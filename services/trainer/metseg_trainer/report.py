@@ -109,6 +109,7 @@ def write(
     scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
     page = _environment().get_template("report.html.j2").render(
         run=run,
+        split_by=run["configuration"].get("split_by", "patient"),
         audit=audit,
         split=asdict(split),
         sites=_sites(split),

@@ -4,24 +4,26 @@ folder -> audit -> patients -> split -> prepared sources -> both networks -> ope
 ONNX -> registry
 """
 
+import json
+
 from metseg.objects import ObjectStore
-from metseg_trainer import conclude, dataset, judge, sources
+from metseg_trainer import conclude, dataset, judge, record, sources
 from metseg_trainer.conclude import Outcome
 from metseg_trainer.fit import finished, fit
-from metseg_trainer.plan import Plan
+from metseg_trainer.plan import BY_SLICE, PREPARED, Plan, write_whole
 from metseg_trainer.promote import Policy
 from metseg_trainer.samples import prepare
+from metseg_trainer.turns import alone
 
 __all__ = ["run", "train"]
 
-PREPARED = "prepared"
 LEAK = (
     "Slices of the same patients were learned from and tested on, to measure how much that flatters; no model was "
     "exported, and these figures say nothing of new patients."
 )
 
 
-def run(plan: Plan, policy: Policy, store: ObjectStore | None) -> Outcome | None:
+def run(plan: Plan, policy: Policy, store: ObjectStore | None, *, train_only: bool = False) -> Outcome | None:
     """Train the networks, compare them on the same test patients and put the better one into service.
 
     A folder with the files of an earlier run is continued where it stopped.
@@ -30,30 +32,38 @@ def run(plan: Plan, policy: Policy, store: ObjectStore | None) -> Outcome | None
         plan: what is to be done.
         policy: whether the winner takes the champion's place.
         store: of the registry; None leaves the winner in the folder.
+        train_only: leave all that follows the training to another process.
 
     Returns:
-        None in a process that only helped to train.
+        None if only trained.
 
     Raises:
-        MetsegError: the data cannot be used, the export is not exact, or the store is away.
+        MetsegError: the data cannot be used, the training had to stop, the export is not exact, or the store is away.
     """
-    print(plan.audit.text())
-    if not train(plan):
+    train(plan, store)
+    if train_only:
         return None
-    if plan.split_by == "slice":
+    if plan.split_by == BY_SLICE:
         return conclude.conclude_without_model(plan, judge.judge(plan, shifted=False), LEAK, store)
     return conclude.conclude(plan, judge.judge(plan), policy, store)
 
 
-def train(plan: Plan) -> bool:
-    """Fit every network of a plan; False in a process that has nothing left to do."""
+def train(plan: Plan, store: ObjectStore | None) -> None:
+    """Fit every network of a plan that is not fitted yet; after each, the store has the run's record so far.
+
+    Raises:
+        MetsegError: the training had to stop, or another process trains the same network in this folder.
+    """
     waiting = [name for name in plan.networks if not finished(plan.folder / name, plan.recipe)]
     if not waiting:
-        return True
+        return
+    write_whole(plan.run_folder / record.ENVIRONMENT, json.dumps(record.environment(), indent=2) + "\n")
     learned = sources.build(plan.side(plan.split.train), plan.preprocessing, plan.recipe, plan.folder / PREPARED)
     judged = [
         prepare(patient.id, *dataset.load(patient), plan.preprocessing) for patient in plan.side(plan.split.validation)
     ]
     for name in waiting:
-        fit(name, plan.recipe, learned, judged, plan.folder / name, start=plan.start_of(name))
-    return True
+        place = plan.folder / name
+        with alone(place):
+            fit(name, plan.recipe, learned, judged, place, start=plan.start_of(name), devices=plan.devices)
+        record.keep_so_far(plan.run_folder, store)

@@ -23,12 +23,13 @@ from metseg_trainer.dataset import Mask, Patient
 from metseg_trainer.metastases import implant
 from metseg_trainer.recipe import Recipe, Source
 from metseg_trainer.samples import Study, prepare, prepare_lone
+from metseg_trainer.turns import in_turn
 
 __all__ = ["build"]
 
-REVISION = 2
+REVISION = 3
 """Changes with what `_MAKERS` make, so that files of an earlier release are not taken for today's."""
-DRAWINGS = 2
+DRAWINGS = 3
 """How many times metastases are drawn into each patient, differently each time."""
 
 
@@ -41,7 +42,8 @@ def build(
         patients: of the training side.
         preprocessing: the contract with serving.
         recipe: its shares tell the sources, its seed the drawings.
-        folder: for the files; what is there is taken only if it was made from the same.
+        folder: for the files; what is there is taken only if it was made from the same. A second process that wants
+            the same waits for the first.
 
     Raises:
         DatasetError: a file of a patient has changed or gone.
@@ -53,7 +55,7 @@ def build(
     for source in wanted:
         digest = hashlib.sha256(json.dumps([*told, source]).encode()).hexdigest()[:16]
         place = folder / f"{source}-{digest}"
-        with explained(folder):
+        with explained(folder), in_turn(folder):
             if not (place / "index.json").exists():
                 _write(place, _made(source, patients, preprocessing, recipe.seed))
         built[source] = _read(place)
