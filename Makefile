@@ -94,6 +94,10 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser
 bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
 	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
 
+.PHONY: bench-recipe
+bench-recipe: $(TRAIN)/.ready ## what each part of the recipe is worth: make bench-recipe ARGS="--data FOLDER --epochs 4"
+	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_recipe --table docs/results $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(BENCH)/.ready ## other libraries' networks on the same patients: make bench-peers ARGS="--data FOLDER --epochs 6"
 	PYTHONPATH=. $(BENCH)/bin/python -W ignore -m tests.bench.bench_peers --table docs/results $(ARGS)

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from tests.bench import peers
+from tests.bench.drawn import found
 from torch.utils.flop_counter import FlopCounterMode
 
 from metseg.contracts import Evaluation
@@ -36,7 +37,6 @@ from metseg_trainer.run import train
 OURS = tuple(TITLES)
 NAMES = {**TITLES, **peers.TITLES}
 FIGURES, TABLE_JSON, TABLE = "figures.json", "peers.json", "peers.md"
-FINDABLE_BELOW = "below 6 mm"
 ROUNDS = 15
 
 
@@ -108,7 +108,7 @@ def table(plan: Plan) -> dict[str, Any]:
                 "dice": test.measures["dice"].model_dump(),
                 "lowest_dice": min(figures[name]["dice"].values()),
                 "sensitivity": test.measures["sensitivity"].mean,
-                "implanted": _implanted(figures[name]["implanted"]),
+                "implanted": _found(figures[name]["implanted"]),
             }
         )
     rows.sort(key=lambda row: -row["dice"]["mean"])
@@ -151,18 +151,8 @@ def _minutes(curves: Path) -> float:
     return float(sum(row["seconds"] for row in json.loads(curves.read_text())) / 60)
 
 
-def _implanted(figures: dict[str, Any] | None) -> dict[str, float] | None:
-    """Detection of metastases of 6 mm and more that were drawn into the test patients."""
-    if figures is None:
-        return None
-    lesions = Evaluation.model_validate(figures).lesions
-    strata = [found for name, found in lesions.by_diameter.items() if name != FINDABLE_BELOW]
-    count = sum(found.lesions for found in strata)
-    return {
-        "lesions": count,
-        "sensitivity": sum(found.lesions * found.sensitivity for found in strata) / count if count else 0.0,
-        "false_positives": lesions.false_positives.mean,
-    }
+def _found(figures: dict[str, Any] | None) -> dict[str, float] | None:
+    return None if figures is None else found(Evaluation.model_validate(figures).lesions)
 
 
 def _comparisons(rows: Sequence[dict[str, Any]], figures: dict[str, Any]) -> list[dict[str, Any]]:

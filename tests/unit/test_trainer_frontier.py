@@ -11,7 +11,7 @@ from tests.models import tiny_card
 
 from metseg.contracts import ModelCard, Preprocessing, Variant
 from metseg.predictor import OnnxPredictor
-from metseg_trainer.choice import MARGIN, Judged, chosen, shortfall, told
+from metseg_trainer.choice import MARGIN, Judged, chosen, page, shortfall, told
 from metseg_trainer.export import to_onnx
 from metseg_trainer.networks import NestedUNet
 from metseg_trainer.quantise import to_int8
@@ -112,6 +112,14 @@ def test_the_record_tells_the_front_and_names_no_patient():
     assert [row["best"] for row in content["variants"]] == [False, False, False, True]
     assert "P1" not in json.dumps(content)
     assert "20.0 ms" in content["words"]
+
+
+def test_the_page_shows_every_variant_and_rings_the_one_that_serves():
+    listed = [variant(0.9, 40), variant(0.899, 20), variant(0.6, 5)]
+    shown = page(told(listed, threads=2))
+    assert shown.count('class="spot ') == 3
+    assert shown.count('class="pick"') == shown.count("serves</span>") == 1
+    assert told(listed, threads=2)["words"] in shown
 
 
 def test_variants_of_a_run_have_names_that_differ_and_can_be_versions():

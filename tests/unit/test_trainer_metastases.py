@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from metseg import phantom
-from metseg_trainer.brain import brain_mask, strip
+from metseg_trainer.brain import brain_mask, cerebral, strip
 from metseg_trainer.metastases import DIAMETERS_MM, clear_run, enhancing, implant
 from metseg_trainer.scale import spacing_mm
 
@@ -42,6 +42,31 @@ def test_stripping_leaves_the_brain_alone(head):
     assert not stripped.pixels[~brain].any()
     with pytest.raises(ValueError, match="in a study of"):
         strip(head.volume, brain[:2])
+
+
+@pytest.fixture(scope="module")
+def with_face(head):
+    """The head on a face: slices as large as the largest one, of soft tissue and bright fat."""
+    largest = head.volume.pixels[int((head.volume.pixels.max(axis=-1) > 40).sum(axis=(1, 2)).argmax())]
+    face = np.rint(largest * np.linspace(0.7, 1.0, largest.shape[1])[None, :, None]).astype(largest.dtype)
+    pixels = np.concatenate([np.repeat(face[None], 6, axis=0), head.volume.pixels])
+    names = tuple(f"slice-{index}" for index in range(len(pixels)))
+    return replace(head.volume, pixels=pixels, names=names), np.concatenate([np.zeros_like(head.mask[:6]), head.mask])
+
+
+def test_the_face_is_told_from_the_top_of_the_head_in_either_order(with_face):
+    volume, _ = with_face
+    above = cerebral(volume)
+    assert not above[:6].any()
+    assert above[8:].all()
+    assert np.array_equal(cerebral(replace(volume, pixels=volume.pixels[::-1].copy())), above[::-1])
+
+
+def test_no_metastasis_is_drawn_into_a_face(with_face):
+    volume, truth = with_face
+    drawn = implant(volume, truth, seed=3, count=12)
+    assert drawn.diameters_mm
+    assert not drawn.labels[:6].any()
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -118,6 +143,12 @@ def test_what_gains_most_after_contrast_enhances(head):
     assert found.any()
     assert gain[found].min() > np.median(gain[brain])
     assert not enhancing(head.volume, np.zeros_like(brain)).any()
+
+
+def test_a_patient_may_have_a_single_metastasis(head):
+    counts = {len(implant(head.volume, head.mask, seed).diameters_mm) for seed in range(12)}
+    assert min(counts) == 1
+    assert max(counts) > 3
 
 
 def test_spacing_is_the_studys_own_or_assumed(head):

@@ -15,13 +15,16 @@ __all__ = [
     "DotRow",
     "Dots",
     "Lines",
+    "Scatter",
     "Series",
+    "Spot",
     "Tick",
     "dots",
     "lines",
     "outline",
     "png_uri",
     "reliability",
+    "scatter",
     "view",
 ]
 
@@ -89,6 +92,30 @@ class Dots:
     means: tuple[tuple[str, float, float], ...]
 
 
+class Spot(NamedTuple):
+    """A point of a scatter plot: where, how it looks and what it is."""
+
+    x: float
+    y: float
+    style: str
+    label: str
+    on_front: bool
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Points over two axes, the first logarithmic, ready to draw; `front` joins those that none beats in both."""
+
+    width: float
+    height: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    spots: tuple[Spot, ...]
+    front: str
+    line_at: float
+
+
 def lines(title: str, series: Sequence[Series], highest: float | None = None) -> Lines | None:
     """A chart of values over epochs; None where no series has a finite point.
 
@@ -150,6 +177,37 @@ def reliability(points: Mapping[str, Sequence[tuple[float, float, int]]], styles
         tuple(Tick(float(at(x, 0).split(",")[0]), f"{x:g}") for x in tenths),
         tuple(Tick(float(at(0, y).split(",")[1]), f"{y:g}") for y in tenths),
         (diagonal, *drawn),
+    )
+
+
+def scatter(spots: Sequence[Spot], line: float) -> Scatter:
+    """Points over a logarithmic and a linear axis.
+
+    Args:
+        spots: at least one, in the units of the axes; what is to be drawn has them in pixels.
+        line: a value of the second axis that a line is drawn at.
+    """
+    width, height = 760.0, 420.0
+    y_values = _ticks(min(line, *(spot.y for spot in spots)), max(line, *(spot.y for spot in spots)))
+    low, high = min(spot.x for spot in spots) / 1.2, max(spot.x for spot in spots) * 1.2
+    bottom = min(y_values[0], *(spot.y for spot in spots))
+
+    def x_at(x: float) -> float:
+        return LEFT + (width - LEFT - RIGHT) * math.log(x / low) / math.log(high / low)
+
+    def y_at(y: float) -> float:
+        return height - BOTTOM - (height - TOP - BOTTOM) * (y - bottom) / max(y_values[-1] - bottom, 1e-9)
+
+    drawn = tuple(spot._replace(x=x_at(spot.x), y=y_at(spot.y)) for spot in sorted(spots))
+    powers = [factor * 10.0**power for power in range(-2, 5) for factor in (1, 2, 5)]
+    return Scatter(
+        width,
+        height,
+        tuple(Tick(x_at(x), f"{x:g}") for x in powers if low <= x <= high),
+        tuple(Tick(y_at(y), f"{y:.3g}") for y in y_values),
+        drawn,
+        " ".join(f"{spot.x:.1f},{spot.y:.1f}" for spot in drawn if spot.on_front),
+        y_at(line),
     )
 
 

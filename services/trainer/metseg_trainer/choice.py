@@ -10,11 +10,12 @@ import numpy as np
 
 from metseg.contracts import ModelCard
 from metseg_trainer import card as cards
+from metseg_trainer import charts, report
 from metseg_trainer.evaluation.statistics import RESAMPLES, SEED, measure
 from metseg_trainer.plan import TITLES
 from metseg_trainer.variants import Made
 
-__all__ = ["MARGIN", "Judged", "Scores", "best_of", "chosen", "shortfall", "text", "told"]
+__all__ = ["MARGIN", "Judged", "Scores", "best_of", "chosen", "page", "shortfall", "text", "told"]
 
 MARGIN = 0.005
 """How much patient Dice a faster variant may cost."""
@@ -113,6 +114,27 @@ def text(content: dict[str, Any]) -> str:
             f"{row['validation']['mean']:10.4f} {row['shortfall']:13.4f} {row['test']['mean']:6.3f}"
         )
     return "\n".join([*lines, content["words"]])
+
+
+def page(content: dict[str, Any]) -> str:
+    """`frontier.html`: the same as a plot and a table."""
+    rows = content["variants"]
+    styles = {title: f"n{index}" for index, title in enumerate(dict.fromkeys(row["title"] for row in rows))}
+    spots = [
+        charts.Spot(
+            row["ms_a_slice"],
+            row["validation"]["mean"],
+            f"{styles[row['title']]} {row['precision']}",
+            f"{row['run']}/{row['key']}: {row['ms_a_slice']:.1f} ms, Dice {row['validation']['mean']:.4f}",
+            row["on_front"],
+            row["chosen"],
+        )
+        for row in rows
+    ]
+    best = max(row["validation"]["mean"] for row in rows)
+    template = report.environment().get_template("frontier.html.j2")
+    networks = [(style, title) for title, style in styles.items()]
+    return template.render(told=content, chart=charts.scatter(spots, best - content["margin"]), networks=networks)
 
 
 def _words(best: Judged, pick: Judged) -> str:

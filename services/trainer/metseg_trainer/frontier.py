@@ -27,7 +27,7 @@ from metseg.volume import Volume
 from metseg_trainer import card as cards
 from metseg_trainer import dataset
 from metseg_trainer import split as splits
-from metseg_trainer.choice import Judged, best_of, chosen
+from metseg_trainer.choice import Judged, best_of, chosen, page
 from metseg_trainer.choice import told as tell
 from metseg_trainer.dataset import Patient
 from metseg_trainer.evaluation import OperatingPoint, TorchPredictor, choose, dice, evaluate
@@ -42,7 +42,7 @@ from metseg_trainer.variants import Made, calibration, make
 __all__ = ["frontier", "opened"]
 
 ROUNDS = 11
-FOLDER, RESULTS = "frontier", "frontier.json"
+FOLDER, RESULTS, PAGE = "frontier", "frontier.json", "frontier.html"
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -80,7 +80,9 @@ def opened(data: Path, folder: Path) -> Plan:
 
 
 def frontier(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]:
-    """Judge, time and compare all variants, and write `frontier.json`; the chosen one lies beside, with its card.
+    """Judge, time and compare all variants and write `frontier.json` and `frontier.html`.
+
+    The chosen variant lies beside them, with its card.
 
     Args:
         plan: of the run.
@@ -100,6 +102,7 @@ def frontier(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]
     content = tell(judged, threads)
     _keep(plan, chosen(judged), best_of(judged), threads)
     (plan.folder / RESULTS).write_text(json.dumps(content, indent=2) + "\n")
+    (plan.folder / PAGE).write_text(page(content), encoding="utf-8")
     return content
 
 

@@ -79,7 +79,8 @@ def implant(volume: Volume, truth: Mask, seed: int, count: int | None = None) ->
         volume: the study, real or drawn.
         truth: bool, (slice, row, column): its own lesions; they and the slices next to them stay as they are.
         seed: of every draw; the same seed draws the same lesions.
-        count: how many are tried, 1 to 20; None draws 1 to 20, few more often than many. Fewer are drawn where there is no room.
+        count: how many are tried, 1 to 20; None draws 1 to 20, few more often than many. Fewer are drawn
+            where there is no room.
     """
     random = np.random.default_rng(seed)
     canvas = _Canvas.of(volume, truth)

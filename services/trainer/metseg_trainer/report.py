@@ -19,7 +19,16 @@ from metseg_trainer.judge import Judgement
 from metseg_trainer.layout import site
 from metseg_trainer.split import Split
 
-__all__ = ["Example", "NetworkRecord", "RunRecord", "markdown", "write", "write_patients", "write_results"]
+__all__ = [
+    "Example",
+    "NetworkRecord",
+    "RunRecord",
+    "environment",
+    "markdown",
+    "write",
+    "write_patients",
+    "write_results",
+]
 
 Mask = npt.NDArray[np.bool_]
 SHOWN_CHANNEL = 1
@@ -107,7 +116,7 @@ def write(
     order = _order(results, winner)
     labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
     scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
-    page = _environment().get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").render(
         run=run,
         split_by=run["configuration"].get("split_by", "patient"),
         audit=audit,
@@ -230,7 +239,8 @@ def _with_interval(value: float, interval: Mapping[str, float], digits: str = ".
     return f"{value:{digits}} ({interval['low']:{digits}} to {interval['high']:{digits}})"
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Of the templates that lie beside this module."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

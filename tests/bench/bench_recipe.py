@@ -1,0 +1,237 @@
+"""What each part of the recipe is worth: one network, trained again without it.
+
+    make bench-recipe ARGS="--data FOLDER --epochs 4"
+
+The test side of the data takes no part: its training side alone is split anew, so that trying recipes tunes nothing to
+the patients by whom the networks are judged in the end. A stopped bench goes on where it was, with the same words.
+What names patients stays in `--folder`; `--table` gets the figures that may be shown.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tests.bench.drawn import found
+
+from metseg.contracts import Evaluation
+from metseg.predictor import cpu_quota
+from metseg_trainer import dataset, sources
+from metseg_trainer import split as splits
+from metseg_trainer.card import git_revision, packages
+from metseg_trainer.evaluation import SHIFTS, TorchPredictor, compare_networks, evaluate
+from metseg_trainer.fit import finished, fit
+from metseg_trainer.judge import Judgement, implanted_patients, judge, test_patients
+from metseg_trainer.networks import NETWORKS
+from metseg_trainer.plan import PREPARED, TITLES, Plan, draw_up
+from metseg_trainer.recipe import PRESETS, Recipe, Source
+from metseg_trainer.samples import prepare
+
+FIGURES, TABLE_JSON, TABLE = "figures.json", "recipe.json", "recipe.md"
+FLAIR_ALONE = "flair-only"
+BASE, FLIPPED = "recipe", "flips"
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A change of the recipe."""
+
+    title: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    without: Source | None = None
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with the change; what a source gave is given by the others."""
+        shares = {source: 0.0 if source == self.without else share for source, share in recipe.shares.items()}
+        return replace(recipe, shares=shares, **self.changes)
+
+
+TRIALS = {
+    BASE: Trial("the recipe"),
+    "no-implanted": Trial("without drawn metastases", without="implanted"),
+    "no-lone": Trial("without lone slices", without="lone"),
+    "no-stripped": Trial("without stripped heads", without="stripped"),
+    "no-transplant": Trial("without transplanted lesions", {"transplant": 0.0}),
+    "no-averaging": Trial("without averaged weights", {"averaging": 0.0}),
+    "batch-16": Trial("batches of 16, half the steps", {"batch": 16}),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what has not been trained, judge what has not been judged, and write the table."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    plan = _inner(
+        draw_up(options.data, options.folder, preset=options.preset, networks=[options.network], epochs=options.epochs)
+    )
+    for name in options.trials:
+        trial = replace(plan, part=name, recipe=TRIALS[name].of(plan.recipe))
+        if not (trial.folder / FIGURES).exists():
+            _train(trial)
+            _judge(trial)
+    told = table(plan, options.trials)
+    for folder in {plan.run_folder, options.table or plan.run_folder}:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TABLE_JSON).write_text(json.dumps(told, indent=2) + "\n")
+        (folder / TABLE).write_text(markdown(told))
+    print(markdown(told))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bench_recipe", description=__doc__)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metseg" / "bench-recipe"
+    parser.add_argument("--data", type=Path, default=Path("data"), help="slices and masks (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=cache, help="of checkpoints and figures (default: %(default)s)")
+    parser.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, help="other than the preset's")
+    parser.add_argument("--network", choices=NETWORKS, default="attention-unet", help="default: %(default)s")
+    parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS), help="default: all")
+    parser.add_argument("--threads", type=int, default=cpu_quota(), help="default: %(default)s")
+    parser.add_argument("--table", type=Path, help="where the table is written as well")
+    return parser
+
+
+def _inner(plan: Plan) -> Plan:
+    """The plan without the patients whom networks are judged by in the end."""
+    known = {*plan.split.train, *plan.split.validation}
+    patients = [patient for patient in plan.patients if patient.id in known]
+    return replace(plan, patients=patients, split=splits.split(patients, plan.recipe.seed))
+
+
+def _train(trial: Plan) -> None:
+    """As `metseg_trainer.run.train`, with samples that all trials share."""
+    [network] = trial.networks
+    place = trial.folder / network
+    if finished(place, trial.recipe):
+        return
+    everything = replace(trial.recipe, shares=dict.fromkeys(trial.recipe.shares, 1.0))
+    learned = sources.build(
+        trial.side(trial.split.train), trial.preprocessing, everything, trial.run_folder / PREPARED
+    )  # fmt: skip
+    validation = [
+        prepare(patient.id, *dataset.load(patient), trial.preprocessing)
+        for patient in trial.side(trial.split.validation)
+    ]
+    place.mkdir(parents=True, exist_ok=True)
+    fit(network, trial.recipe, learned, validation, place)
+
+
+def _judge(trial: Plan) -> None:
+    """The figures of a trial; of the recipe itself also with flips at test time."""
+    [network] = trial.networks
+    judgement = judge(trial, shifted=False)
+    predictor = judgement.predictors[network]
+    (trial.folder / FIGURES).write_text(json.dumps(_figures(trial, judgement, predictor), indent=1))
+    if trial.part == BASE:
+        flipped = Flipped(predictor.network, predictor.preprocessing, predictor.point)
+        folder = trial.run_folder / FLIPPED
+        folder.mkdir(exist_ok=True)
+        (folder / FIGURES).write_text(json.dumps(_figures(trial, judgement, flipped), indent=1))
+
+
+class Flipped(TorchPredictor):
+    """The mean of a slice's probabilities and of its mirror image's, mirrored back."""
+
+    def __call__(self, tensor: Floats) -> Floats:
+        """See `TorchPredictor`."""
+        mirrored = super().__call__(tensor[:, :, ::-1])[:, :, ::-1]
+        return np.asarray((super().__call__(tensor) + mirrored) / 2, np.float32)
+
+
+def _figures(trial: Plan, judgement: Judgement, predictor: TorchPredictor) -> dict[str, Any]:
+    [network] = trial.networks
+    result = evaluate(network, predictor, test_patients(trial), {FLAIR_ALONE: SHIFTS[FLAIR_ALONE]})
+    drawn = judgement.implanted.get(network)
+    if drawn is not None and isinstance(predictor, Flipped):
+        drawn = evaluate(network, predictor, implanted_patients(trial, trial.split.test), {})
+    return {
+        "dice": result.dice,
+        "lone_slices": result.summary.mean_single_slices,
+        "test": result.card().model_dump(),
+        "implanted": None if drawn is None else found(drawn.card().lesions),
+        "threshold": predictor.threshold,
+        "smallest_lesion_px": predictor.smallest_lesion_px,
+    }
+
+
+def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
+    """All trials beside the recipe itself; no patient is named."""
+    titles = {name: TRIALS[name].title for name in trials}
+    if BASE in titles:
+        titles[FLIPPED] = "the recipe, and mirrored slices averaged when predicting"
+    figures = {name: json.loads((plan.run_folder / name / FIGURES).read_text()) for name in titles}
+    rows = []
+    for name, title in titles.items():
+        told = figures[name]
+        test = Evaluation.model_validate(told["test"])
+        row = {
+            "trial": name,
+            "title": title,
+            "dice": test.measures["dice"].model_dump(),
+            "lowest_dice": min(told["dice"].values()),
+            "lone_slices": told["lone_slices"],
+            "flair_alone": test.robustness[SHIFTS[FLAIR_ALONE].title].mean,
+            "implanted": told["implanted"],
+        }
+        if name != BASE and BASE in figures:
+            pair = compare_networks((titles[BASE], title), (figures[BASE]["dice"], told["dice"]))
+            row["recipe_less_this"] = {"difference": pair.difference, "interval": pair.interval.model_dump()}
+        rows.append(row)
+    [network] = plan.networks
+    return {
+        "preset": plan.preset,
+        "network": TITLES[network],
+        "recipe": asdict(plan.recipe),
+        "patients": {side: len(getattr(plan.split, side)) for side in ("train", "validation", "test")},
+        "git_revision": git_revision(),
+        "packages": packages(),
+        "trials": rows,
+    }
+
+
+def markdown(told: dict[str, Any]) -> str:
+    """The table for people."""
+    head = (
+        "trial", "mean Dice", "recipe less this (95%)", "median", "lowest", "lone slices", "FLAIR alone",
+        "drawn metastases from 6 mm", "false positives",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    for row in told["trials"]:
+        drawn, pair = row["implanted"], row.get("recipe_less_this")
+        cells = (
+            row["title"],
+            f"{row['dice']['mean']:.3f}",
+            "" if pair is None else _signed(pair),
+            f"{row['dice']['median']:.3f}",
+            f"{row['lowest_dice']:.3f}",
+            f"{row['lone_slices']:.3f}",
+            f"{row['flair_alone']:.3f}",
+            "" if drawn is None else f"{drawn['sensitivity']:.2f}",
+            "" if drawn is None else f"{drawn['false_positives']:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    patients, recipe = told["patients"], told["recipe"]
+    lines += [
+        "",
+        f"{told['network']}, {recipe['epochs']} epochs of {recipe['samples']} samples from nothing, "
+        f"{patients['train']} patients to learn from, operating points from {patients['validation']}, judged on "
+        f"{patients['test']} others of the training side. One run each.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _signed(pair: dict[str, Any]) -> str:
+    interval = pair["interval"]
+    return f"{pair['difference']:+.3f} ({interval['low']:+.3f} to {interval['high']:+.3f})"
+
+
+if __name__ == "__main__":
+    main()
