@@ -42,8 +42,27 @@ def study(patient: str, lesions: int) -> Study:
 
 def test_every_source_of_the_recipe_holds_every_patient(built, patients):
     assert built.keys() == RECIPE.shares.keys()
-    for source in ("whole", "lone", "implanted"):
+    for source in ("whole", "lone"):
         assert {one.patient for one in built[source]} == {one.id for one in patients}
+
+
+def test_drawn_metastases_are_learned_from_beside_no_other_lesion():
+    head = phantom.head(5, slices=12, size_px=96, lesions=1)
+    studies = list(sources._implanted("P", head.volume, head.mask, Preprocessing(), seed=0))
+    whole = prepare("P", head.volume, head.mask, Preprocessing())
+    clear = ~head.mask.any(axis=(1, 2))
+    assert len(studies) == sources.DRAWINGS
+    for one in studies:
+        assert len(one.truth) == len(one.prepared.occupied) == one.prepared.geometry.shape[0] == clear.sum()
+        assert one.truth.any()
+        alike = one.truth.max(axis=(1, 2)) == 0
+        difference = one.prepared.pixels[alike].astype(int) - whole.prepared.pixels[clear][alike].astype(int)
+        assert np.abs(difference).mean() < 3
+
+
+def test_a_patient_without_a_clear_slice_gives_no_drawing():
+    head = phantom.head(5, slices=4, size_px=64, lesions=1)
+    assert not list(sources._implanted("P", head.volume, np.ones_like(head.mask), Preprocessing(), seed=0))
 
 
 def test_lone_slices_are_studies_of_their_own(built):

@@ -32,6 +32,21 @@ class Study:
     prepared: ModelInput
     truth: Pixels
 
+    def part(self, slices: npt.NDArray[np.bool_]) -> "Study":
+        """Some of the slices, as they were prepared among all.
+
+        Args:
+            slices: bool, (slice): which ones.
+        """
+        prepared, geometry = self.prepared, self.prepared.geometry
+        kept = replace(
+            prepared,
+            pixels=prepared.pixels[slices],
+            occupied=prepared.occupied[slices],
+            geometry=replace(geometry, shape=(int(slices.sum()), *geometry.shape[1:])),
+        )
+        return Study(self.patient, kept, self.truth[slices])
+
 
 def prepare(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> Study:
     """Prepare a patient, or one slice of it, as serving would."""

@@ -27,7 +27,7 @@ from metseg_trainer.turns import in_turn
 
 __all__ = ["build"]
 
-REVISION = 3
+REVISION = 4
 """Changes with what `_MAKERS` make, so that files of an earlier release are not taken for today's."""
 DRAWINGS = 3
 """How many times metastases are drawn into each patient, differently each time."""
@@ -77,9 +77,13 @@ def _lone(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing
 
 
 def _implanted(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, seed: int) -> Iterator[Study]:
+    """Slices without a lesion of the patient's own, or those would be drawn in the small ones' place."""
+    clear = ~mask.any(axis=(1, 2))
+    if not clear.any():
+        return
     for drawing in range(DRAWINGS):
         drawn = implant(volume, mask, _seed(patient, seed, drawing))
-        yield prepare(patient, drawn.volume, mask | (drawn.labels > 0), preprocessing)
+        yield prepare(patient, drawn.volume, drawn.labels > 0, preprocessing).part(clear)
 
 
 def _stripped(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, _: int) -> Iterator[Study]:
