@@ -46,6 +46,22 @@ def test_an_empty_slice_predicted_empty_costs_nothing():
     assert dice_bce(torch.full_like(truth, -50), truth).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_a_small_lesion_weighs_as_much_as_a_large_one():
+    truth = torch.zeros(3, 1, 16, 16)
+    truth[0, :, :12, :12] = 1
+    truth[1, :, :2, :2] = 1
+    logits = (truth - 0.5) * 100
+    without_large, without_small = logits.clone(), logits.clone()
+    without_large[0], without_small[1] = -50, -50
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+
+    def by_dice(predicted):
+        return (dice_bce(predicted, truth) - 0.5 * cross_entropy(predicted, truth)).item()
+
+    assert by_dice(without_small) > 0.25 * 0.5 * 0.75
+    assert by_dice(without_large) == pytest.approx(0.25 * (1 - 9 / 153 * 1) + 0.25 * 0.5 * (1 - 1 / 145), abs=0.01)
+
+
 def test_every_supervised_output_counts_alike():
     truth = (torch.rand(1, 1, 4, 4) > 0.5).float()
     one, two = torch.randn(2, 1, 1, 4, 4)

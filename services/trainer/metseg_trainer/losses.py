@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+HALF = 0.5
+"""The share of a pixel that has to be lesion, so that its slice counts as one with a lesion."""
+
 Total = Callable[[Tensor], Tensor]
 
 
@@ -16,8 +19,9 @@ def _alone(share: Tensor) -> Tensor:
 def dice_bce(logits: Tensor, truth: Tensor, total: Total = _alone) -> Tensor:
     r"""Half soft Dice loss, half binary cross-entropy.
 
-    Dice is taken over the whole batch (Milletari et al., 3DV 2016), so that a slice without a lesion is no case of
-    its own: $1 - 2 \sum p t / (\sum p + \sum t)$. Cross-entropy keeps the gradient alive where masks are empty.
+    Dice is $1 - 2 \sum p t / (\sum p + \sum t)$ (Milletari et al., 3DV 2016), taken twice with equal weights: over the
+    whole batch, so that a slice without a lesion is no case of its own; and the mean over the slices that have one, so
+    that small lesions weigh as much as large ones. Cross-entropy keeps the gradient alive where masks are empty.
 
     Args:
         logits: (batch, 1, row, column).
@@ -28,10 +32,19 @@ def dice_bce(logits: Tensor, truth: Tensor, total: Total = _alone) -> Tensor:
         A scalar, 0 for a perfect prediction.
     """
     probability = torch.sigmoid(logits)
-    overlap, both = total(torch.stack([(probability * truth).sum(), probability.sum() + truth.sum()]))
-    dice = 1 - (2 * overlap + 1) / (both + 1)
-    loss: Tensor = 0.5 * dice + 0.5 * functional.binary_cross_entropy_with_logits(logits, truth)
+    pixels = (1, 2, 3)
+    overlap, both = (probability * truth).sum(pixels), probability.sum(pixels) + truth.sum(pixels)
+    has_lesion = (truth.amax(pixels) > HALF).to(overlap.dtype)
+    misses = has_lesion * _dice_loss(overlap, both)
+    sums = total(torch.stack([overlap.sum(), both.sum(), misses.sum(), has_lesion.sum()]))
+    together, by_slice = _dice_loss(sums[0], sums[1]), sums[2] / sums[3].clamp(min=1)
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth)
+    loss: Tensor = 0.25 * together + 0.25 * by_slice + 0.5 * cross_entropy
     return loss
+
+
+def _dice_loss(overlap: Tensor, both: Tensor) -> Tensor:
+    return 1 - (2 * overlap + 1) / (both + 1)
 
 
 def supervised(branches: list[Tensor], truth: Tensor, total: Total = _alone) -> Tensor:
