@@ -78,7 +78,7 @@ def _lone(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing
 
 def _implanted(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, seed: int) -> Iterator[Study]:
     """Slices without a lesion of the patient's own, or those would be drawn in the small ones' place."""
-    clear = ~mask.any(axis=(1, 2))
+    clear = np.asarray(~mask.any(axis=(1, 2)))
     if not clear.any():
         return
     for drawing in range(DRAWINGS):
