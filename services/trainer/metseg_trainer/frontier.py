@@ -93,8 +93,10 @@ def frontier(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]
         DatasetError: another run was split otherwise, so that it may have learned from who is judged by.
         ModelRejected: an export does not compute what its network does.
     """
-    folder = plan.folder / FOLDER
-    folder.mkdir(exist_ok=True)
+    for other in others:
+        if splits.read(other / "split.json") != plan.split:
+            raise DatasetError(f"The run in {other} was split otherwise; it may have learned from who is judged by.")
+    (plan.folder / FOLDER).mkdir(exist_ok=True)
     sides = [[_known(patient) for patient in plan.side(ids)] for ids in (plan.split.validation, plan.split.test)]
     judged = [_judge(plan, made, sides[0], sides[1], threads) for made in _all(plan, others)]
     times = _timed([OnnxPredictor(one.card, one.made.model, threads) for one in judged], sides[0])
@@ -115,8 +117,6 @@ def _all(plan: Plan, others: Sequence[Path]) -> Iterator[Made]:
     learned = plan.side(plan.split.train)
     inputs: dict[Preprocessing, list[Floats]] = {}
     for folder in (plan.folder, *others):
-        if splits.read(folder / "split.json") != plan.split:
-            raise DatasetError(f"The run in {folder} was split otherwise; it may have learned from who is judged by.")
         names = [name for name in NETWORKS if (folder / name / LAST).exists()]
         preprocessing = _preprocessing(json.loads((folder / "config.json").read_text()))
         if preprocessing not in inputs:
