@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sysconfig
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +31,7 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-class Server:
+class Server(ABC):
     """A child process that listens on a loopback port and keeps its files in one folder."""
 
     def __init__(self, folder: Path, port: int):
@@ -39,16 +40,17 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What starts it."""
 
+    @abstractmethod
     def ready(self) -> bool:
         """Whether it answers as a client needs it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settings(self) -> dict[str, str]:
         """The keyword arguments of `metseg.settings.Settings` that lead here."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """The same as variables of the environment, for a child process."""

@@ -1,11 +1,14 @@
-"""Redis and S3 for the whole run of integration tests, both real, and the stores on them."""
+"""Redis and S3 for the whole run of integration tests, both real, the stores on them, and processes that share jobs."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.deployments import Deployment, deployment, submit
 from tests.servers import RedisServer, S3Server, redis_server, s3_server
 
+from metseg.contracts import Job
+from metseg.jobs import Jobs
 from metseg.objects import ObjectStore, open_store
 from metseg.settings import Settings
 
@@ -34,3 +37,31 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStor
     yield store
     for top in ("jobs", "models", "x"):
         store.delete(top)
+
+
+@pytest.fixture
+def here(store: ObjectStore, redis: RedisServer) -> Iterator[Deployment]:
+    with deployment(store, redis) as here:
+        yield here
+
+
+@pytest.fixture
+def jobs(here: Deployment) -> Jobs:
+    """A gateway's."""
+    return here.jobs()
+
+
+@pytest.fixture
+def worker(here: Deployment) -> Jobs:
+    return here.jobs()
+
+
+@pytest.fixture
+def other(here: Deployment) -> Jobs:
+    """Another worker's."""
+    return here.jobs()
+
+
+@pytest.fixture
+def job(here: Deployment, jobs: Jobs) -> Job:
+    return submit(jobs, here.store)

@@ -5,17 +5,26 @@ import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+import pytest
 import redis
 from tests.servers import RedisServer
 
 from metseg.broker import broker
-from metseg.contracts import InputFile, Job, Request, Result
+from metseg.contracts import InputFile, Job, Problem, Request, Result
+from metseg.errors import BadInput
 from metseg.jobs import Jobs
 from metseg.objects import ObjectStore
 from metseg.settings import Settings
 
 CLAIM_TTL_S = 0.6
 TIMEOUT_S = 0.5
+ARTEFACTS = {"mask.nii.gz": b"mask", "overlays/0000.png": b"png"}
+WHOLE = ["input/0000", "job.json", "mask.nii.gz", "overlays/0000.png", "request.json", "result.json"]
+"""What the store has of a job that succeeded."""
+PROBLEM = Problem.of(BadInput("It cannot be read."))
+
+in_a_folder = pytest.mark.parametrize("store", ["directory"], indirect=True)
+"""For a test in which the store makes no difference."""
 
 
 class Deployment:

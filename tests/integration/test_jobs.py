@@ -1,44 +1,21 @@
 """The gateway's side of jobs: what 202 promises, what a client then sees, and what is left when something is down."""
 
 import json
-import os
 import threading
 import time
 
 import pytest
-from tests.integration.deployments import Interfering, deployment, result_of, submit, upload
+from tests.integration.deployments import Interfering, in_a_folder, result_of, submit, upload
 from tests.servers import free_ports
 
 from metseg.contracts import JobStatus, Problem
 from metseg.errors import (
     BadInput,
-    Conflict,
-    IdempotencyConflict,
     NotFinished,
     NotFound,
     QueueUnavailable,
     StoreUnavailable,
 )
-from metseg.idempotency import CRASHED_S
-from metseg.objects import DirectoryStore
-
-in_a_folder = pytest.mark.parametrize("store", ["directory"], indirect=True)  # the store makes no difference here
-
-
-@pytest.fixture
-def here(store, redis):
-    with deployment(store, redis) as here:
-        yield here
-
-
-@pytest.fixture
-def jobs(here):
-    return here.jobs()
-
-
-@pytest.fixture
-def worker(here):
-    return here.jobs()
 
 
 def finish(worker, job_id, model="20260101-000000-tiny"):
@@ -296,78 +273,6 @@ def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
         assert 1.1 < time.monotonic() - begun < 3
 
 
-# Listing
-
-
-def walk(jobs, limit):
-    cursor, pages = None, []
-    while True:
-        page = jobs.page(limit, cursor)
-        pages.append([job.id for job in page.jobs])
-        if page.next is None:
-            return pages
-        cursor = page.next
-
-
-@pytest.fixture
-def five(here, jobs):
-    ids = []
-    for _ in range(5):
-        ids.append(submit(jobs, here.store).id)
-        time.sleep(0.002)
-    return ids[::-1]
-
-
-def test_pages_hold_every_job_once_newest_first(jobs, five):
-    assert walk(jobs, 2) == [five[0:2], five[2:4], five[4:5]]
-    assert walk(jobs, 5) == [five]
-    assert walk(jobs, 9) == [five]
-
-
-@in_a_folder
-def test_a_page_goes_on_where_its_job_was_deleted(here, jobs, five):
-    first = jobs.page(2, None)
-    jobs.delete(five[1])
-    assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
-
-
-@in_a_folder
-def test_new_jobs_do_not_shift_the_pages_after(here, jobs, five):
-    first = jobs.page(2, None)
-    submit(jobs, here.store)
-    assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
-
-
-def test_expired_jobs_are_left_out_without_shortening_the_page(here, jobs, five):
-    for job_id in five[1:3]:
-        here.store.delete(f"jobs/{job_id}")
-    page = jobs.page(2, None)
-    assert [job.id for job in page.jobs] == [five[0], five[3]]
-    assert page.next == five[3]
-    assert here.client().zcard("metseg:index") == 3
-
-
-def test_a_page_is_whole_again_after_redis_lost_everything(here, jobs, five):
-    assert walk(jobs, 9) == [five]
-    here.redis.flush()
-    newest = submit(jobs, here.store).id
-    assert walk(here.jobs(), 4) == [[newest, *five[:3]], five[3:]]
-
-
-@in_a_folder
-def test_pages_come_from_the_store_with_redis_down(here, jobs, five):
-    with here.redis.down():
-        assert walk(jobs, 2) == [five[0:2], five[2:4], five[4:5]]
-
-
-@in_a_folder
-def test_an_upload_that_was_not_submitted_is_on_no_page(here, jobs):
-    upload(jobs, here.store)
-    assert jobs.page(9, None).jobs == []
-    with here.redis.down():
-        assert jobs.page(9, None).jobs == []
-
-
 # Deleting
 
 
@@ -398,170 +303,3 @@ def test_a_job_can_be_deleted_with_redis_down_and_stays_deleted(here, jobs, work
     assert worker.claim(job.id) is None
     assert jobs.page(9, None).jobs == []
     assert jobs.recover() == 0
-
-
-# Idempotency keys
-
-
-@in_a_folder
-def test_a_new_key_is_held_by_the_job_that_brings_it(here, jobs):
-    request = upload(jobs, here.store)
-    assert jobs.idempotent("key", "body", request.id) == request.id
-
-
-@in_a_folder
-def test_the_same_key_and_body_lead_to_the_first_job(here, jobs):
-    first = upload(jobs, here.store)
-    jobs.idempotent("key", "body", first.id)
-    jobs.submit(first)
-    assert here.jobs().idempotent("key", "body", jobs.new_id()) == first.id
-    assert jobs.idempotent("other key", "body", "0" * 32) == "0" * 32
-
-
-@in_a_folder
-def test_the_same_key_with_another_body_is_a_conflict(here, jobs):
-    first = upload(jobs, here.store)
-    jobs.idempotent("key", "body", first.id)
-    jobs.submit(first)
-    with pytest.raises(IdempotencyConflict):
-        jobs.idempotent("key", "other body", jobs.new_id())
-
-
-@in_a_folder
-def test_a_key_outlives_a_restart_of_redis(here, jobs):
-    first = upload(jobs, here.store)
-    jobs.idempotent("key", "body", first.id)
-    jobs.submit(first)
-    with here.redis.down():
-        pass
-    assert jobs.idempotent("key", "body", jobs.new_id()) == first.id
-
-
-@in_a_folder
-def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
-    first = upload(jobs, here.store)
-    jobs.idempotent("key", "body", first.id)
-    submitter = threading.Timer(0.3, here.jobs().submit, [first])
-    submitter.start()
-    assert jobs.idempotent("key", "body", jobs.new_id()) == first.id
-    submitter.join()
-    assert jobs.get(first.id).status is JobStatus.QUEUED
-
-
-@in_a_folder
-@pytest.mark.parametrize("end", ["discard", "delete"])
-def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
-    first = upload(jobs, here.store)
-    jobs.idempotent("key", "body", first.id)
-    if end == "delete":
-        jobs.submit(first)
-    getattr(jobs, end)(first.id)
-    second = jobs.new_id()
-    assert jobs.idempotent("key", "other body", second) == second
-
-
-@in_a_folder
-def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch):
-    crashed, second = jobs.new_id(), jobs.new_id()
-    jobs.idempotent("key", "body", crashed)
-    later = time.time() + CRASHED_S + 1
-    monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
-    assert jobs.idempotent("key", "body", second) == second
-
-
-@in_a_folder
-def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
-    jobs.idempotent("key", "body", jobs.new_id())
-    later = time.time() + CRASHED_S + 1
-    monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
-    assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
-
-
-@in_a_folder
-def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
-    jobs.idempotent("key", "body", jobs.new_id())
-    with pytest.raises(Conflict):
-        jobs.idempotent("key", "body", jobs.new_id())
-
-
-def race_for_a_key(here):
-    everyone = [here.jobs() for _ in range(8)]
-    barrier = threading.Barrier(len(everyone))
-    holders = []
-
-    def race(jobs):
-        mine = jobs.new_id()
-        barrier.wait()
-        try:
-            holders.append(jobs.idempotent("key", "body", mine) == mine)
-        except Conflict:
-            holders.append(False)
-
-    threads = [threading.Thread(target=race, args=[jobs]) for jobs in everyone]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return holders
-
-
-@in_a_folder
-def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
-    assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
-
-
-@in_a_folder
-def test_keys_need_redis(here, jobs):
-    with here.redis.down(), pytest.raises(QueueUnavailable):
-        jobs.idempotent("key", "body", jobs.new_id())
-
-
-@in_a_folder
-def test_a_key_is_not_kept_as_the_client_wrote_it(here, jobs):
-    jobs.idempotent("DOE-JOHN-1970", "body", jobs.new_id())
-    assert not [key for key in here.client().scan_iter() if "DOE" in key]
-
-
-# Expiring
-
-
-def age(store, job_id, days):
-    then = time.time() - days * 86400
-    for path in (store._root / "jobs" / job_id).rglob("*"):
-        os.utime(path, (then, then))
-
-
-@pytest.fixture
-def old(tmp_path, redis):
-    store = DirectoryStore(tmp_path / "expiring")
-    store.prepare(7)
-    with deployment(store, redis) as here:
-        yield here
-
-
-def test_jobs_older_than_the_settings_allow_are_deleted_and_others_stay(old):
-    jobs = old.jobs()
-    kept, expired = submit(jobs, old.store), submit(jobs, old.store)
-    age(old.store, kept.id, 6.9)
-    age(old.store, expired.id, 7.1)
-    assert jobs.expire() == 1
-    assert [job.id for job in jobs.page(9, None).jobs] == [kept.id]
-    assert old.keys(expired.id) == []
-
-
-def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
-    jobs = old.jobs()
-    abandoned, under_way = upload(jobs, old.store), upload(jobs, old.store)
-    age(old.store, abandoned.id, 1.1)
-    age(old.store, under_way.id, 0.9)
-    assert jobs.expire() == 1
-    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000"])
-
-
-def test_nothing_young_expires(here, jobs):
-    job = submit(jobs, here.store)
-    assert jobs.expire() == 0
-    assert jobs.get(job.id) == job

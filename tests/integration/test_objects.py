@@ -1,47 +1,19 @@
 """What every store promises: the same tests for a real S3 and for a folder."""
 
 import io
-import os
 import threading
-import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.servers import free_ports
+from tests.integration.stores import Endless, keys, s3_store
 
-from metseg.errors import NotFound, StoreUnavailable, UploadInterrupted
+from metseg.errors import NotFound, UploadInterrupted
 from metseg.objects import DirectoryStore, S3Store, open_store
 from metseg.objects.s3 import PART_BYTES
-from metseg.settings import Settings
-
-MIB = 2**20
-
-
-def s3_store(s3, bucket="objects", **changes):
-    options = {"access_key": s3.access_key, "secret_key": s3.secret_key, "timeout_s": 5.0}
-    return S3Store(changes.pop("endpoint", s3.endpoint), bucket, **{**options, **changes})
-
-
-def keys(store, prefix=""):
-    return [info.key for info in store.list(prefix)]
-
-
-class Endless:
-    """A stream of a size that only reading it tells."""
-
-    def __init__(self, size):
-        self.left = size
-        self.largest_read = 0
-
-    def read(self, count=-1):
-        self.largest_read = max(self.largest_read, count)
-        size = self.left if count < 0 else min(count, self.left)
-        self.left -= size
-        return b"\x5a" * size
+from metseg.settings import MIB, Settings
 
 
 def test_what_was_put_is_what_is_got(store):
@@ -221,189 +193,6 @@ def test_preparing_twice_keeps_what_is_there(store):
     store.prepare(job_days=3)
     store.check()
     assert store.get("models/a") == b"1"
-
-
-# What only S3 does
-
-
-def test_the_lifecycle_rule_expires_jobs_and_nothing_else(s3):
-    store = s3_store(s3, "lifecycle")
-    store.prepare(job_days=9)
-    [rule] = store._client.get_bucket_lifecycle("lifecycle").rules
-    assert (rule.rule_filter.prefix, rule.expiration.days, rule.status) == ("jobs/", 9, "Enabled")
-
-
-def test_two_that_prepare_at_once_both_succeed(s3):
-    stores = [s3_store(s3, "contended") for _ in range(6)]
-    failures = []
-
-    def prepare(store):
-        try:
-            store.prepare(7)
-        except StoreUnavailable as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=prepare, args=[store]) for store in stores]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    stores[0].check()
-
-
-def calls(store):
-    def stream():
-        with store.stream("x/a") as chunks:
-            list(chunks)
-
-    return {
-        "put": lambda: store.put("x/a", b"1"),
-        "get": lambda: store.get("x/a"),
-        "stream": stream,
-        "stat": lambda: store.stat("x/a"),
-        "list": lambda: list(store.list("x/")),
-        "delete": lambda: store.delete("x/a"),
-        "check": store.check,
-        "prepare": lambda: store.prepare(7),
-    }
-
-
-CALLS = ["put", "get", "stream", "stat", "list", "delete", "check", "prepare"]
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_nobody_listening_is_store_unavailable_within_seconds(s3, call):
-    store = s3_store(s3, endpoint=f"127.0.0.1:{free_ports(1)[0]}")
-    begun = time.monotonic()
-    with pytest.raises(StoreUnavailable):
-        calls(store)[call]()
-    assert time.monotonic() - begun < 3
-
-
-@pytest.mark.parametrize("call", ["put", "get", "check"])
-def test_a_server_that_hangs_is_store_unavailable_within_bounds_and_usable_afterwards(s3, call):
-    store = s3_store(s3, timeout_s=0.3)
-    s3_store(s3).prepare(7)
-    s3_store(s3).put("x/a", b"1")
-    store.get("x/a")
-    with s3.paused():
-        begun = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            calls(store)[call]()
-        assert time.monotonic() - begun < 3
-    assert s3_store(s3).get("x/a") == b"1"
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_wrong_secret_is_store_unavailable(s3, call):
-    with pytest.raises(StoreUnavailable):
-        calls(s3_store(s3, secret_key="wrong"))[call]()
-
-
-def test_a_key_that_may_only_read_reads_and_changes_nothing(s3):
-    writer, reader = s3_store(s3), s3_store(s3, access_key=s3.reader_access_key)
-    writer.prepare(7)
-    writer.put("x/a", b"1")
-    assert reader.get("x/a") == b"1"
-    assert keys(reader, "x/") == ["x/a"]
-    for call in ("put", "delete", "prepare"):
-        with pytest.raises(StoreUnavailable):
-            calls(reader)[call]()
-    with pytest.raises(StoreUnavailable):
-        s3_store(s3, "not-yet", access_key=s3.reader_access_key).prepare(7)
-    assert writer.get("x/a") == b"1"
-
-
-def test_a_missing_bucket_is_store_unavailable_and_never_an_absent_object(s3):
-    store = s3_store(s3, "never-made")
-    for call in ("get", "list", "check"):
-        with pytest.raises(StoreUnavailable):
-            calls(store)[call]()
-
-
-def test_a_connection_cut_in_the_middle_of_an_object_is_store_unavailable(s3):
-    store = s3_store(s3, timeout_s=0.5)
-    store.prepare(7)
-    store.put("x/big", Endless(64 * MIB))
-    with store.stream("x/big") as chunks:
-        next(chunks)
-        with s3.paused(), pytest.raises(StoreUnavailable):
-            list(chunks)
-
-
-# What only a folder does
-
-
-@pytest.fixture
-def folder(tmp_path):
-    store = DirectoryStore(tmp_path / "store")
-    store.prepare(7)
-    return store
-
-
-def test_a_delete_leaves_no_empty_folder(folder, tmp_path):
-    folder.put("jobs/1/input/0000", b"1")
-    folder.delete("jobs/1")
-    assert list((tmp_path / "store").iterdir()) == []
-
-
-def test_a_write_in_progress_is_never_listed_and_its_remains_are_removed(folder, tmp_path):
-    folder.put("x/a", b"1")
-    remains = [tmp_path / "store" / "x" / name for name in ("~old", "~new")]
-    for path in remains:
-        path.write_bytes(b"half")
-    os.utime(remains[0], (0, 0))
-    assert keys(folder) == ["x/a"]
-    folder.prepare(7)
-    assert [path.exists() for path in remains] == [False, True]
-
-
-def test_puts_and_deletes_in_one_folder_do_not_trip_over_each_other(folder):
-    stop = threading.Event()
-
-    def delete():
-        while not stop.is_set():
-            folder.delete("x/y/a")
-
-    deleter = threading.Thread(target=delete)
-    deleter.start()
-    try:
-        for _ in range(100):
-            folder.put("x/y/b", b"1")
-            folder.delete("x/y/b")
-    finally:
-        stop.set()
-        deleter.join()
-    assert keys(folder) == []
-
-
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in {"delete", "prepare"}])
-def test_a_folder_that_is_gone_is_store_unavailable_and_is_not_made_anew(tmp_path, call):
-    store = DirectoryStore(tmp_path / "unmounted")
-    with pytest.raises(StoreUnavailable):
-        calls(store)[call]()
-    assert not (tmp_path / "unmounted").exists()
-
-
-def test_a_folder_that_cannot_be_made_is_store_unavailable(folder):
-    folder.put("x/a", b"1")
-    with pytest.raises(StoreUnavailable):
-        folder.put("x/a/b", b"1")
-    assert keys(folder) == ["x/a"]
-
-
-def test_a_full_disk_is_store_unavailable_and_leaves_nothing(folder, monkeypatch):
-    def full(_descriptor):
-        raise OSError(28, "No space left on device")
-
-    folder.put("x/a", b"1")
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreUnavailable):
-        folder.put("x/b", b"2")
-    monkeypatch.undo()
-    assert keys(folder) == ["x/a"]
-    assert [path.name for path in Path(folder._root, "x").iterdir()] == ["a"]
 
 
 # Which store

@@ -1,0 +1,46 @@
+"""Stores of a test's own, what is put into them, and every call that they answer."""
+
+from metseg.objects import S3Store
+
+
+def s3_store(s3, bucket="objects", **changes):
+    options = {"access_key": s3.access_key, "secret_key": s3.secret_key, "timeout_s": 5.0}
+    return S3Store(changes.pop("endpoint", s3.endpoint), bucket, **{**options, **changes})
+
+
+def keys(store, prefix=""):
+    return [info.key for info in store.list(prefix)]
+
+
+def calls(store):
+    def stream():
+        with store.stream("x/a") as chunks:
+            list(chunks)
+
+    return {
+        "put": lambda: store.put("x/a", b"1"),
+        "get": lambda: store.get("x/a"),
+        "stream": stream,
+        "stat": lambda: store.stat("x/a"),
+        "list": lambda: list(store.list("x/")),
+        "delete": lambda: store.delete("x/a"),
+        "check": store.check,
+        "prepare": lambda: store.prepare(7),
+    }
+
+
+CALLS = ["put", "get", "stream", "stat", "list", "delete", "check", "prepare"]
+
+
+class Endless:
+    """A stream of a size that only reading it tells."""
+
+    def __init__(self, size):
+        self.left = size
+        self.largest_read = 0
+
+    def read(self, count=-1):
+        self.largest_read = max(self.largest_read, count)
+        size = self.left if count < 0 else min(count, self.left)
+        self.left -= size
+        return b"\x5a" * size

@@ -1,0 +1,122 @@
+"""Pages of jobs, and which jobs are no longer on them."""
+
+import os
+import time
+
+import pytest
+from tests.integration.deployments import deployment, in_a_folder, submit, upload
+
+from metseg.objects import DirectoryStore
+
+# Listing
+
+
+def walk(jobs, limit):
+    cursor, pages = None, []
+    while True:
+        page = jobs.page(limit, cursor)
+        pages.append([job.id for job in page.jobs])
+        if page.next is None:
+            return pages
+        cursor = page.next
+
+
+@pytest.fixture
+def five(here, jobs):
+    ids = []
+    for _ in range(5):
+        ids.append(submit(jobs, here.store).id)
+        time.sleep(0.002)
+    return ids[::-1]
+
+
+def test_pages_hold_every_job_once_newest_first(jobs, five):
+    assert walk(jobs, 2) == [five[0:2], five[2:4], five[4:5]]
+    assert walk(jobs, 5) == [five]
+    assert walk(jobs, 9) == [five]
+
+
+@in_a_folder
+def test_a_page_goes_on_where_its_job_was_deleted(here, jobs, five):
+    first = jobs.page(2, None)
+    jobs.delete(five[1])
+    assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
+
+
+@in_a_folder
+def test_new_jobs_do_not_shift_the_pages_after(here, jobs, five):
+    first = jobs.page(2, None)
+    submit(jobs, here.store)
+    assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
+
+
+def test_expired_jobs_are_left_out_without_shortening_the_page(here, jobs, five):
+    for job_id in five[1:3]:
+        here.store.delete(f"jobs/{job_id}")
+    page = jobs.page(2, None)
+    assert [job.id for job in page.jobs] == [five[0], five[3]]
+    assert page.next == five[3]
+    assert here.client().zcard("metseg:index") == 3
+
+
+def test_a_page_is_whole_again_after_redis_lost_everything(here, jobs, five):
+    assert walk(jobs, 9) == [five]
+    here.redis.flush()
+    newest = submit(jobs, here.store).id
+    assert walk(here.jobs(), 4) == [[newest, *five[:3]], five[3:]]
+
+
+@in_a_folder
+def test_pages_come_from_the_store_with_redis_down(here, jobs, five):
+    with here.redis.down():
+        assert walk(jobs, 2) == [five[0:2], five[2:4], five[4:5]]
+
+
+@in_a_folder
+def test_an_upload_that_was_not_submitted_is_on_no_page(here, jobs):
+    upload(jobs, here.store)
+    assert jobs.page(9, None).jobs == []
+    with here.redis.down():
+        assert jobs.page(9, None).jobs == []
+
+
+# Expiring
+
+
+def age(store, job_id, days):
+    then = time.time() - days * 86400
+    for path in (store._root / "jobs" / job_id).rglob("*"):
+        os.utime(path, (then, then))
+
+
+@pytest.fixture
+def old(tmp_path, redis):
+    store = DirectoryStore(tmp_path / "expiring")
+    store.prepare(7)
+    with deployment(store, redis) as here:
+        yield here
+
+
+def test_jobs_older_than_the_settings_allow_are_deleted_and_others_stay(old):
+    jobs = old.jobs()
+    kept, expired = submit(jobs, old.store), submit(jobs, old.store)
+    age(old.store, kept.id, 6.9)
+    age(old.store, expired.id, 7.1)
+    assert jobs.expire() == 1
+    assert [job.id for job in jobs.page(9, None).jobs] == [kept.id]
+    assert old.keys(expired.id) == []
+
+
+def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
+    jobs = old.jobs()
+    abandoned, under_way = upload(jobs, old.store), upload(jobs, old.store)
+    age(old.store, abandoned.id, 1.1)
+    age(old.store, under_way.id, 0.9)
+    assert jobs.expire() == 1
+    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000"])
+
+
+def test_nothing_young_expires(here, jobs):
+    job = submit(jobs, here.store)
+    assert jobs.expire() == 0
+    assert jobs.get(job.id) == job

@@ -1,0 +1,254 @@
+"""What a worker, the store or Redis leaves when it breaks midway, and how every job still ends."""
+
+import threading
+import time
+
+import pytest
+from tests.integration.deployments import (
+    ARTEFACTS,
+    CLAIM_TTL_S,
+    WHOLE,
+    Interfering,
+    in_a_folder,
+    kill,
+    result_of,
+    submit,
+)
+from tests.servers import talk, wait_until
+
+from metseg.contracts import JobStatus
+from metseg.errors import QueueUnavailable, StoreUnavailable
+
+
+def forget_messages(here):
+    here.client().delete("metseg")
+
+
+# What breaks midway
+
+
+@pytest.mark.parametrize("name", WHOLE[1:4] + WHOLE[5:])
+def test_a_finish_that_the_store_interrupts_is_done_again_whole(here, jobs, other, job, name):
+    broken = []
+
+    def away():
+        if broken:
+            raise StoreUnavailable("away")
+
+    worker = here.jobs(Interfering(here.store, name, before=away))
+    worker.claim(job.id)
+    broken.append(True)
+    with pytest.raises(StoreUnavailable):
+        worker.finish(job.id, result_of(job.id), ARTEFACTS)
+    assert jobs.get(job.id).status is JobStatus.RUNNING
+    forget_messages(here)
+    assert jobs.recover() == 1
+    if other.claim(job.id) is not None:
+        other.finish(job.id, result_of(job.id), ARTEFACTS)
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+    assert here.keys(job.id) == WHOLE
+
+
+def test_a_result_whose_worker_died_before_saying_so_is_not_computed_again(here, jobs, other, job):
+    def die():
+        raise KeyboardInterrupt
+
+    worker = here.jobs(Interfering(here.store, "result.json", after=die))
+    worker.claim(job.id)
+    with pytest.raises(KeyboardInterrupt):
+        worker.finish(job.id, result_of(job.id), ARTEFACTS)
+    assert jobs.get(job.id).status is JobStatus.RUNNING
+    assert other.claim(job.id) is None
+    seen = jobs.get(job.id)
+    assert (seen.status, seen.model_version, seen.attempts) == (JobStatus.SUCCEEDED, "20260101-000000-tiny", 1)
+
+
+def test_a_claim_that_the_store_interrupts_is_free_again(here, jobs, other, job):
+    def away():
+        raise StoreUnavailable("away")
+
+    worker = here.jobs(Interfering(here.store, "job.json", before=away))
+    with pytest.raises(StoreUnavailable):
+        worker.claim(job.id)
+    assert other.claim(job.id) is not None
+    assert jobs.get(job.id).attempts == 1
+
+
+@in_a_folder
+def test_a_claim_needs_redis(here, worker, job):
+    with here.redis.down(), pytest.raises(QueueUnavailable):
+        worker.claim(job.id)
+
+
+@in_a_folder
+def test_a_running_job_outlives_redis(here, jobs, worker, job):
+    worker.claim(job.id)
+    with here.redis.down():
+        worker.advance(job.id, 1, 2)
+        worker.finish(job.id, result_of(job.id), ARTEFACTS)
+        assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+    assert jobs.recover() == 0
+    assert jobs.depth() == 0
+
+
+@in_a_folder
+def test_a_running_job_outlives_that_redis_forgets_everything(here, jobs, worker, other, job):
+    worker.claim(job.id)
+    here.redis.flush()
+    worker.advance(job.id, 1, 2)
+    assert jobs.recover() == 0
+    assert other.claim(job.id) is None
+    worker.finish(job.id, result_of(job.id), {})
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+@in_a_folder
+def test_a_claim_is_renewed_soon_after_redis_forgot_it(here, worker, other, job):
+    worker.claim(job.id)
+    here.redis.flush()
+    wait_until(lambda: b"$-1" not in talk(here.redis.port, f"GET metseg:{job.id}:claim\r\n".encode()), CLAIM_TTL_S)
+    assert other.claim(job.id) is None
+
+
+@in_a_folder
+def test_a_claim_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
+    worker = here.jobs()
+    worker._longest_s = 0
+    worker.claim(job.id)
+    assert other.claim(job.id) is not None
+
+
+# Recovering
+
+
+def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_order(here, jobs, worker):
+    ids = []
+    for _ in range(4):
+        ids.append(submit(jobs, here.store).id)
+        time.sleep(0.002)
+    worker.claim(ids[0])
+    worker.finish(ids[0], result_of(ids[0]), {})
+    worker.claim(ids[1])
+    worker.advance(ids[1], 1, 2)
+    here.redis.flush()
+    wait_until(lambda: here.client().exists(f"metseg:{ids[1]}:claim") == 1, CLAIM_TTL_S)
+    time.sleep(CLAIM_TTL_S)  # a job this young may still be on its way to the queue
+    assert jobs.recover() == 2
+    assert jobs.recover() == 0
+    assert [jobs.get(job_id).queue_position for job_id in ids] == [None, None, 1, 2]
+    assert here.client().llen("metseg") == 2
+    for job_id in ids[2:]:
+        assert worker.claim(job_id) is not None
+
+
+@in_a_folder
+def test_a_job_that_ran_while_redis_forgot_it_is_watched_over_again(here, jobs, worker, job):
+    worker.claim(job.id)
+    here.redis.flush()
+    worker.advance(job.id, 1, 2)
+    assert jobs.recover() == 0
+    kill(worker)
+    time.sleep(CLAIM_TTL_S)
+    assert jobs.recover() == 1
+
+
+@in_a_folder
+def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, job):
+    forget_messages(here)
+    assert jobs.recover() == 0  # it may be on its way to a worker
+    time.sleep(CLAIM_TTL_S)
+    assert jobs.recover() == 1
+    assert jobs.get(job.id).queue_position == 1
+    assert worker.claim(job.id) is not None
+
+
+@in_a_folder
+def test_a_dead_workers_job_waits_again_as_anyone_can_see(here, jobs, worker, job):
+    worker.claim(job.id)
+    forget_messages(here)
+    kill(worker)
+    assert jobs.recover() == 0
+    time.sleep(CLAIM_TTL_S)
+    assert jobs.recover() == 1
+    seen = jobs.get(job.id)
+    assert (seen.status, seen.queue_position, seen.attempts) == (JobStatus.QUEUED, 1, 1)
+
+
+@in_a_folder
+def test_a_job_in_the_queue_is_not_queued_twice(here, jobs, job):
+    time.sleep(CLAIM_TTL_S)
+    assert jobs.recover() == 0
+    assert here.client().llen("metseg") == 1
+
+
+@in_a_folder
+def test_of_many_that_recover_at_once_one_does(here, job):
+    forget_messages(here)
+    time.sleep(CLAIM_TTL_S)
+    counts = []
+    everyone = [here.jobs() for _ in range(6)]
+    threads = [threading.Thread(target=lambda jobs=jobs: counts.append(jobs.recover())) for jobs in everyone]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == 1
+    assert here.client().llen("metseg") == 1
+
+
+@in_a_folder
+def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here, jobs):
+    def die():
+        raise KeyboardInterrupt
+
+    gateway = here.jobs(Interfering(here.store, "request.json", after=die))
+    jobs.recover()
+    with pytest.raises(KeyboardInterrupt):
+        submit(gateway, here.store)
+    here.client().delete("metseg:scanned")  # ten minutes later
+    time.sleep(CLAIM_TTL_S)
+    assert jobs.recover() == 1
+    assert jobs.page(9, None).jobs[0].queue_position == 1
+
+
+@in_a_folder
+def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, worker):
+    done, waiting = submit(jobs, here.store), submit(jobs, here.store)
+    worker.claim(done.id)
+    worker.finish(done.id, result_of(done.id), {})
+    jobs.recover()
+    asked = []
+
+    class Asked:
+        def __getattr__(self, name):
+            return getattr(here.store, name)
+
+        def get(self, key):
+            asked.append(key)
+            return here.store.get(key)
+
+        def list(self, prefix):
+            raise AssertionError(prefix)
+
+    assert here.jobs(Asked()).recover() == 0
+    assert asked == [f"jobs/{waiting.id}/job.json"]
+
+
+@in_a_folder
+def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs, worker):
+    expired, ended = submit(jobs, here.store), submit(jobs, here.store)
+    jobs.recover()
+    here.store.delete(f"jobs/{expired.id}")
+    worker.claim(ended.id)
+    with here.redis.down():
+        worker.finish(ended.id, result_of(ended.id), {})
+    assert here.client().scard("metseg:open") == 2
+    assert jobs.recover() == 0
+    assert here.client().scard("metseg:open") == 0
+    assert jobs.depth() == 0
+
+
+@in_a_folder
+def test_recovering_needs_redis(here, jobs, job):
+    with here.redis.down(), pytest.raises(QueueUnavailable):
+        jobs.recover()
