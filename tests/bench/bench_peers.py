@@ -9,7 +9,6 @@ gets the figures that may be shown.
 
 import argparse
 import json
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -19,24 +18,21 @@ from statistics import median
 from typing import Any
 
 import torch
-from tests.bench import peers
-from tests.bench.drawn import found
+from tests.bench import peers, tables
 from torch.utils.flop_counter import FlopCounterMode
 
 from metseg.contracts import Evaluation
-from metseg.predictor import cpu_quota
 from metseg_trainer.card import git_revision, packages, parameters
 from metseg_trainer.evaluation import compare_networks
 from metseg_trainer.fit import CURVES, LAST, load
 from metseg_trainer.judge import judge
 from metseg_trainer.networks import SegmentationNetwork, channels_last
 from metseg_trainer.plan import TITLES, Plan, draw_up
-from metseg_trainer.recipe import PRESETS
 from metseg_trainer.run import train
 
 OURS = tuple(TITLES)
 NAMES = {**TITLES, **peers.TITLES}
-FIGURES, TABLE_JSON, TABLE = "figures.json", "peers.json", "peers.md"
+FIGURES = "figures.json"
 ROUNDS = 15
 
 
@@ -53,23 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not (plan.folder / name / FIGURES).exists():
             _judge(alone)
     told = table(plan)
-    for folder in {plan.folder, options.table or plan.folder}:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / TABLE_JSON).write_text(json.dumps(told, indent=2) + "\n")
-        (folder / TABLE).write_text(markdown(told))
-    print(markdown(told))
+    tables.write(told, markdown, "peers", plan.folder, options.table)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("bench_peers", description=__doc__)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metseg" / "bench-peers"
-    parser.add_argument("--data", type=Path, default=Path("data"), help="slices and masks (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=cache, help="of checkpoints and figures (default: %(default)s)")
-    parser.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, help="other than the preset's")
+    parser = tables.parser("bench_peers", __doc__)
     parser.add_argument("--networks", nargs="+", choices=NAMES, default=list(NAMES), help="default: all")
-    parser.add_argument("--threads", type=int, default=cpu_quota(), help="default: %(default)s")
-    parser.add_argument("--table", type=Path, help="where the table is written as well")
     return parser
 
 
@@ -152,7 +137,7 @@ def _minutes(curves: Path) -> float:
 
 
 def _found(figures: dict[str, Any] | None) -> dict[str, float] | None:
-    return None if figures is None else found(Evaluation.model_validate(figures).lesions)
+    return None if figures is None else tables.found(Evaluation.model_validate(figures).lesions)
 
 
 def _comparisons(rows: Sequence[dict[str, Any]], figures: dict[str, Any]) -> list[dict[str, Any]]:
@@ -176,32 +161,32 @@ def markdown(told: dict[str, Any]) -> str:
         "network", "parameters", f"GFLOP at {height}x{width}", "minutes of training", "ms a slice", "mean Dice (95%)",
         "median", "lowest", "sensitivity", "drawn metastases from 6 mm", "false positives",
     )  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    cells = []
     for row in told["networks"]:
         dice, drawn = row["dice"], row["implanted"]
         interval = dice["mean_interval"]
-        cells = (
-            f"**{row['title']}**" if row["ours"] else row["title"],
-            f"{row['parameters'] / 1e6:.2f} M",
-            f"{row['gflop']:.2f}",
-            f"{row['minutes']:.0f}",
-            f"{row['ms_a_slice']:.0f}",
-            f"{dice['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})",
-            f"{dice['median']:.3f}",
-            f"{row['lowest_dice']:.2f}",
-            f"{row['sensitivity']:.2f}",
-            "" if drawn is None else f"{drawn['sensitivity']:.2f}",
-            "" if drawn is None else f"{drawn['false_positives']:.1f}",
+        cells.append(
+            (
+                f"**{row['title']}**" if row["ours"] else row["title"],
+                f"{row['parameters'] / 1e6:.2f} M",
+                f"{row['gflop']:.2f}",
+                f"{row['minutes']:.0f}",
+                f"{row['ms_a_slice']:.0f}",
+                f"{dice['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})",
+                f"{dice['median']:.3f}",
+                f"{row['lowest_dice']:.2f}",
+                f"{row['sensitivity']:.2f}",
+                "" if drawn is None else f"{drawn['sensitivity']:.2f}",
+                "" if drawn is None else f"{drawn['false_positives']:.1f}",
+            )
         )
-        lines.append("| " + " | ".join(cells) + " |")
     patients = told["patients"]
-    lines.append("")
-    lines.append(
+    note = (
         f"{told['steps']} steps each on {patients['train']} patients, operating points from {patients['validation']}, "
         f"judged on {patients['test']}; {told['threads']} threads. The last two columns, sensitivity and "
         "false positives a patient, are of metastases drawn into the test patients."
     )
-    lines += ["", *(f"- {one['words']}" for one in told["comparisons"])]
+    lines = [*tables.rows(head, cells), "", note, "", *(f"- {one['words']}" for one in told["comparisons"])]
     return "\n".join(lines) + "\n"
 
 

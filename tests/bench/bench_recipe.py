@@ -9,7 +9,6 @@ What names patients stays in `--folder`; `--table` gets the figures that may be 
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,22 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tests.bench.drawn import found
+from tests.bench import tables
 
 from metseg.contracts import Evaluation
-from metseg.predictor import cpu_quota
-from metseg_trainer import dataset, sources
 from metseg_trainer import split as splits
 from metseg_trainer.card import git_revision, packages
 from metseg_trainer.evaluation import SHIFTS, TorchPredictor, compare_networks, evaluate
-from metseg_trainer.fit import finished, fit
-from metseg_trainer.judge import Judgement, implanted_patients, judge, test_patients
+from metseg_trainer.judge import implanted_patients, test_patients, trained
 from metseg_trainer.networks import NETWORKS
 from metseg_trainer.plan import PREPARED, TITLES, Plan, draw_up
-from metseg_trainer.recipe import PRESETS, Recipe, Source
-from metseg_trainer.samples import prepare
+from metseg_trainer.recipe import Recipe, Source
+from metseg_trainer.run import train
 
-FIGURES, TABLE_JSON, TABLE = "figures.json", "recipe.json", "recipe.md"
+FIGURES = "figures.json"
 FLAIR_ALONE = "flair-only"
 BASE, FLIPPED = "recipe", "flips"
 
@@ -78,24 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _train(trial)
             _judge(trial)
     told = table(plan, options.trials)
-    for folder in {plan.run_folder, options.table or plan.run_folder}:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / TABLE_JSON).write_text(json.dumps(told, indent=2) + "\n")
-        (folder / TABLE).write_text(markdown(told))
-    print(markdown(told))
+    tables.write(told, markdown, "recipe", plan.run_folder, options.table)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("bench_recipe", description=__doc__)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metseg" / "bench-recipe"
-    parser.add_argument("--data", type=Path, default=Path("data"), help="slices and masks (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=cache, help="of checkpoints and figures (default: %(default)s)")
-    parser.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, help="other than the preset's")
+    parser = tables.parser("bench_recipe", __doc__)
     parser.add_argument("--network", choices=NETWORKS, default="attention-unet", help="default: %(default)s")
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS), help="default: all")
-    parser.add_argument("--threads", type=int, default=cpu_quota(), help="default: %(default)s")
-    parser.add_argument("--table", type=Path, help="where the table is written as well")
     return parser
 
 
@@ -107,34 +92,23 @@ def _inner(plan: Plan) -> Plan:
 
 
 def _train(trial: Plan) -> None:
-    """As `metseg_trainer.run.train`, with samples that all trials share."""
-    [network] = trial.networks
-    place = trial.folder / network
-    if finished(place, trial.recipe):
-        return
-    everything = replace(trial.recipe, shares=dict.fromkeys(trial.recipe.shares, 1.0))
-    learned = sources.build(
-        trial.side(trial.split.train), trial.preprocessing, everything, trial.run_folder / PREPARED
-    )  # fmt: skip
-    validation = [
-        prepare(patient.id, *dataset.load(patient), trial.preprocessing)
-        for patient in trial.side(trial.split.validation)
-    ]
-    place.mkdir(parents=True, exist_ok=True)
-    fit(network, trial.recipe, learned, validation, place)
+    """All trials draw from the same prepared patients."""
+    shared = trial.run_folder / PREPARED
+    shared.mkdir(exist_ok=True)
+    trial.folder.mkdir(exist_ok=True)
+    if not (trial.folder / PREPARED).exists():
+        (trial.folder / PREPARED).symlink_to(shared.resolve())
+    train(trial, store=None)
 
 
 def _judge(trial: Plan) -> None:
     """The figures of a trial; of the recipe itself also with flips at test time."""
     [network] = trial.networks
-    judgement = judge(trial, shifted=False)
-    predictor = judgement.predictors[network]
-    (trial.folder / FIGURES).write_text(json.dumps(_figures(trial, judgement, predictor), indent=1))
+    predictor = trained(trial, network)
+    _write_figures(trial, predictor, trial.folder)
     if trial.part == BASE:
         flipped = Flipped(predictor.network, predictor.preprocessing, predictor.point)
-        folder = trial.run_folder / FLIPPED
-        folder.mkdir(exist_ok=True)
-        (folder / FIGURES).write_text(json.dumps(_figures(trial, judgement, flipped), indent=1))
+        _write_figures(trial, flipped, trial.run_folder / FLIPPED)
 
 
 class Flipped(TorchPredictor):
@@ -146,20 +120,20 @@ class Flipped(TorchPredictor):
         return np.asarray((super().__call__(tensor) + mirrored) / 2, np.float32)
 
 
-def _figures(trial: Plan, judgement: Judgement, predictor: TorchPredictor) -> dict[str, Any]:
+def _write_figures(trial: Plan, predictor: TorchPredictor, folder: Path) -> None:
     [network] = trial.networks
     result = evaluate(network, predictor, test_patients(trial), {FLAIR_ALONE: SHIFTS[FLAIR_ALONE]})
-    drawn = judgement.implanted.get(network)
-    if drawn is not None and isinstance(predictor, Flipped):
-        drawn = evaluate(network, predictor, implanted_patients(trial, trial.split.test), {})
-    return {
+    drawn = evaluate(network, predictor, implanted_patients(trial, trial.split.test), {})
+    figures = {
         "dice": result.dice,
         "lone_slices": result.summary.mean_single_slices,
         "test": result.card().model_dump(),
-        "implanted": None if drawn is None else found(drawn.card().lesions),
+        "implanted": tables.found(drawn.card().lesions) if drawn.patients else None,
         "threshold": predictor.threshold,
         "smallest_lesion_px": predictor.smallest_lesion_px,
     }
+    folder.mkdir(exist_ok=True)
+    (folder / FIGURES).write_text(json.dumps(figures, indent=1))
 
 
 def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
@@ -203,29 +177,29 @@ def markdown(told: dict[str, Any]) -> str:
         "trial", "mean Dice", "recipe less this (95%)", "median", "lowest", "lone slices", "FLAIR alone",
         "drawn metastases from 6 mm", "false positives",
     )  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    cells = []
     for row in told["trials"]:
         drawn, pair = row["implanted"], row.get("recipe_less_this")
-        cells = (
-            row["title"],
-            f"{row['dice']['mean']:.3f}",
-            "" if pair is None else _signed(pair),
-            f"{row['dice']['median']:.3f}",
-            f"{row['lowest_dice']:.3f}",
-            f"{row['lone_slices']:.3f}",
-            f"{row['flair_alone']:.3f}",
-            "" if drawn is None else f"{drawn['sensitivity']:.2f}",
-            "" if drawn is None else f"{drawn['false_positives']:.1f}",
+        cells.append(
+            (
+                row["title"],
+                f"{row['dice']['mean']:.3f}",
+                "" if pair is None else _signed(pair),
+                f"{row['dice']['median']:.3f}",
+                f"{row['lowest_dice']:.3f}",
+                f"{row['lone_slices']:.3f}",
+                f"{row['flair_alone']:.3f}",
+                "" if drawn is None else f"{drawn['sensitivity']:.2f}",
+                "" if drawn is None else f"{drawn['false_positives']:.1f}",
+            )
         )
-        lines.append("| " + " | ".join(cells) + " |")
     patients, recipe = told["patients"], told["recipe"]
-    lines += [
-        "",
+    note = (
         f"{told['network']}, {recipe['epochs']} epochs of {recipe['samples']} samples from nothing, "
         f"{patients['train']} patients to learn from, operating points from {patients['validation']}, judged on "
-        f"{patients['test']} others of the training side. One run each.",
-    ]
-    return "\n".join(lines) + "\n"
+        f"{patients['test']} others of the training side. One run each."
+    )
+    return "\n".join([*tables.rows(head, cells), "", note]) + "\n"
 
 
 def _signed(pair: dict[str, Any]) -> str:

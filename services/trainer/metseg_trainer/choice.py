@@ -132,7 +132,7 @@ def page(content: dict[str, Any]) -> str:
         for row in rows
     ]
     best = max(row["validation"]["mean"] for row in rows)
-    template = report.environment().get_template("frontier.html.j2")
+    template = report.templates().get_template("frontier.html.j2")
     networks = [(style, title) for title, style in styles.items()]
     return template.render(told=content, chart=charts.scatter(spots, best - content["margin"]), networks=networks)
 

@@ -25,7 +25,7 @@ from metseg_trainer.metastases import clear_run, enhancing, implant
 from metseg_trainer.plan import TITLES, Plan
 from metseg_trainer.scale import spacing_mm
 
-__all__ = ["Judgement", "compared", "judge", "test_patients"]
+__all__ = ["Judgement", "compared", "implanted_patients", "judge", "test_patients", "trained"]
 
 FEWEST_SLICES = 4
 """Of a stretch without glioma that metastases are drawn into for the second test."""
@@ -60,7 +60,7 @@ def judge(plan: Plan, *, shifted: bool = True) -> Judgement:
         plan: of the run, whose folder holds the checkpoints.
         shifted: whether the test patients' scans are changed in all ways of `SHIFTS` as well.
     """
-    predictors = {name: _predictor(plan, name) for name in plan.networks}
+    predictors = {name: trained(plan, name) for name in plan.networks}
     shifts = SHIFTS if shifted else {}
     results = {name: evaluate(name, one, test_patients(plan), shifts) for name, one in predictors.items()}
     implanted = {
@@ -111,7 +111,7 @@ def implanted_patients(plan: Plan, ids: Sequence[str]) -> Iterator[TestPatient]:
         )
 
 
-def _predictor(plan: Plan, name: str) -> TorchPredictor:
+def trained(plan: Plan, name: str) -> TorchPredictor:
     """A trained network at the operating point that the validation patients choose."""
     predictor = TorchPredictor(load(plan.folder / name / LAST), plan.preprocessing)
     return TorchPredictor(predictor.network, plan.preprocessing, _operating_point(plan, predictor))

@@ -23,8 +23,8 @@ __all__ = [
     "Example",
     "NetworkRecord",
     "RunRecord",
-    "environment",
     "markdown",
+    "templates",
     "write",
     "write_patients",
     "write_results",
@@ -116,7 +116,7 @@ def write(
     order = _order(results, winner)
     labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
     scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
-    page = environment().get_template("report.html.j2").render(
+    page = templates().get_template("report.html.j2").render(
         run=run,
         split_by=run["configuration"].get("split_by", "patient"),
         audit=audit,
@@ -239,7 +239,7 @@ def _with_interval(value: float, interval: Mapping[str, float], digits: str = ".
     return f"{value:{digits}} ({interval['low']:{digits}} to {interval['high']:{digits}})"
 
 
-def environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     """Of the templates that lie beside this module."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -1,0 +1,55 @@
+"""What benches that train and judge have in common: their options, and a table for programs and for people."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from metseg.contracts import LesionFigures
+from metseg.predictor import cpu_quota
+from metseg_trainer.recipe import PRESETS
+
+__all__ = ["found", "parser", "rows", "write"]
+
+FINDABLE_BELOW = "below 6 mm"
+
+
+def parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The options of every such bench; `--folder` lies in the user's cache unless told."""
+    options = argparse.ArgumentParser(name, description=description)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metseg" / name.replace("_", "-")
+    options.add_argument("--data", type=Path, default=Path("data"), help="slices and masks (default: %(default)s)")
+    options.add_argument("--folder", type=Path, default=cache, help="of checkpoints and figures (default: %(default)s)")
+    options.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
+    options.add_argument("--epochs", type=int, help="other than the preset's")
+    options.add_argument("--threads", type=int, default=cpu_quota(), help="default: %(default)s")
+    options.add_argument("--table", type=Path, help="where the table is written as well")
+    return options
+
+
+def found(lesions: LesionFigures) -> dict[str, float]:
+    """Of drawn metastases of 6 mm and more: how many there are, which share is found, false positives a patient."""
+    strata = [figures for name, figures in lesions.by_diameter.items() if name != FINDABLE_BELOW]
+    count = sum(figures.lesions for figures in strata)
+    return {
+        "lesions": count,
+        "sensitivity": sum(figures.lesions * figures.sensitivity for figures in strata) / count if count else 0.0,
+        "false_positives": lesions.false_positives.mean,
+    }
+
+
+def rows(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; all columns but the first are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *cells]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def write(told: dict[str, Any], markdown: Callable[[dict[str, Any]], str], name: str, *folders: Path | None) -> None:
+    """Print the table and write it as `<name>.json` and `<name>.md` into each folder."""
+    for folder in {folder for folder in folders if folder is not None}:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
+        (folder / f"{name}.md").write_text(markdown(told))
+    print(markdown(told))
