@@ -133,7 +133,8 @@ def artefacts(volume: Volume, segmentation: Segmentation) -> dict[str, bytes]:
     """What is kept of a job beside its result, by name.
 
     `mask.nii.gz` and `probability.nii.gz` are in the upload's size and place; `slices/0000.png` and so on show
-    FLAIR in grey, `overlays/0000.png` and so on the same with the lesions' contours.
+    the sequences as colours, in grey where there is but one; `overlays/0000.png` and so on show FLAIR with the lesions'
+    contours.
     """
     spacing_mm, affine = volume.spacing_mm, volume.affine
     kept = {
@@ -143,6 +144,12 @@ def artefacts(volume: Volume, segmentation: Segmentation) -> dict[str, bytes]:
         ),
     }
     for index, (pixels, mask) in enumerate(zip(display(volume), segmentation.mask, strict=True)):
-        kept[f"slices/{index:04d}.png"] = encode_png(pixels[..., FLAIR])
+        kept[f"slices/{index:04d}.png"] = encode_png(_as_uploaded(pixels))
         kept[f"overlays/{index:04d}.png"] = encode_png(overlay(pixels, mask, opacity=1.0, contour=True))
     return kept
+
+
+def _as_uploaded(pixels: Pixels) -> Pixels:
+    """A slice (row, column, channel) without the copies of a grey one."""
+    alike = all(np.array_equal(pixels[..., FLAIR], pixels[..., channel]) for channel in range(len(CHANNELS)))
+    return pixels[..., FLAIR] if alike else pixels

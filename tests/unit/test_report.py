@@ -155,15 +155,21 @@ def test_artefacts_hold_the_maps_and_two_pictures_a_slice(head):
     assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
 
 
-def test_pictures_show_flair_and_lesions_are_outlined(head):
+def test_slices_hold_every_sequence_and_lesions_are_outlined_on_flair(head):
     kept = report.artefacts(head.volume, segmentation_of(head))
     index = int(head.mask.sum(axis=(1, 2)).argmax())
     plain, marked = opened(kept[f"slices/{index:04d}.png"]), opened(kept[f"overlays/{index:04d}.png"])
-    assert np.array_equal(plain, report.display(head.volume)[index, ..., 1])
+    assert np.array_equal(plain, report.display(head.volume)[index])
     outlined = (marked == report.MARK).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
-    assert np.array_equal(marked[~outlined], np.repeat(plain[..., None], 3, axis=2)[~outlined])
+    assert np.array_equal(marked[~outlined], np.repeat(plain[..., 1:2], 3, axis=2)[~outlined])
+
+
+def test_a_grey_study_has_grey_slices(head):
+    grey = replace(head, volume=replace(head.volume, pixels=head.volume.pixels[..., [1, 1, 1]]))
+    kept = report.artefacts(grey.volume, segmentation_of(grey))
+    assert np.array_equal(opened(kept["slices/0002.png"]), report.display(grey.volume)[2, ..., 1])
 
 
 def test_equal_studies_have_equal_artefacts(head):
