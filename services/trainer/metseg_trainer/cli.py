@@ -21,6 +21,10 @@ from metseg_trainer.recipe import PRESETS
 from metseg_trainer.run import run
 
 
+INPUTS_PX = (128, 192, 256)
+USUAL_INPUT_PX = 128
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says, `run` where it names no command; 1 and one line on stderr if it cannot be done."""
     told = list(sys.argv[1:] if arguments is None else arguments)
@@ -47,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--name", help="of the run (default: the time)")
     add.add_argument("--resume", action="store_true", help="go on with the run of that name, or with the newest")
     add.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
-    add.add_argument("--epochs", type=int, help="other than the preset's")
+    add.add_argument("--epochs", type=_count, help="other than the preset's")
+    add.add_argument("--base-width", type=_count, help="feature channels at full resolution, other than the preset's")
+    add.add_argument(
+        "--input-px", type=int, choices=INPUTS_PX, help=f"side of a whole slice as it is fed (default: {USUAL_INPUT_PX})"
+    )  # fmt: skip
     add.add_argument("--start", type=Path, help="folder of an earlier run, whose networks are trained further")
     add.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: both")
     add.add_argument(
@@ -93,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    """A whole number from 1 on."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
 def _data_folder() -> Path:
     return Path(os.environ.get("DATA_DIR", "data"))
 
@@ -114,7 +129,8 @@ def _run(options: argparse.Namespace) -> None:
 def _outcome(options: argparse.Namespace, folder: Path, store: ObjectStore | None) -> Outcome | None:
     plan = draw_up(
         options.data, folder, preset=options.preset, networks=options.networks, epochs=options.epochs,
-        start=options.start, split_by=_split_by(options), devices=options.devices,
+        base_width=options.base_width, input_px=options.input_px, start=options.start, split_by=_split_by(options),
+        devices=options.devices,
     )  # fmt: skip
     print(plan.audit.text())
     if options.folds is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, distributed
@@ -228,7 +229,14 @@ def _loader(samples: Samples, training: Training, steps: range) -> DataLoader[tu
     batches = Batches(steps, training.recipe.batch, processes.rank(), processes.count())
     on_gpu = training.device.type == "cuda"
     loaders = min(LOADERS, os.cpu_count() or 1) if on_gpu else 0
-    return DataLoader(samples, batch_sampler=batches, num_workers=loaders, pin_memory=on_gpu)
+    return DataLoader(
+        samples, batch_sampler=batches, num_workers=loaders, pin_memory=on_gpu, worker_init_fn=_in_one_thread
+    )  # fmt: skip
+
+
+def _in_one_thread(_: int) -> None:
+    """A process that draws samples is one of several, each of which OpenCV would give all cores."""
+    cv2.setNumThreads(0)
 
 
 def _quiet() -> bool | None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from metseg.contracts import Preprocessing
 from metseg.errors import DatasetError
+from metseg.preprocess import REFERENCE_PX
 from metseg_trainer import dataset, download, phantoms
 from metseg_trainer import split as splits
 from metseg_trainer.audit import Audit
@@ -97,6 +98,8 @@ def draw_up(
     preset: str,
     networks: Sequence[str],
     epochs: int | None = None,
+    base_width: int | None = None,
+    input_px: int | None = None,
     start: Path | None = None,
     split_by: str = BY_PATIENT,
     devices: int | None = None,
@@ -109,6 +112,8 @@ def draw_up(
         preset: a key of `PRESETS`; `smoke` draws phantoms and looks at no data.
         networks: keys of `NETWORKS`.
         epochs: other than the preset's.
+        base_width: other than the preset's.
+        input_px: side of a whole slice in model pixels, of which the head's box is fed; other than serving's usual one.
         start: folder of an earlier run, whose networks are trained further.
         split_by: see `Plan`; a run that is parted has an empty split until it is.
         devices: see `Plan`.
@@ -120,8 +125,9 @@ def draw_up(
     if start is not None and split_by != BY_PATIENT:
         raise DatasetError("Networks of an earlier run are gone on with only where the split is one by patient.")
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = PRESETS[preset] if epochs is None else replace(PRESETS[preset], epochs=epochs)
-    _keep_configuration(folder, preset, recipe, start, split_by)
+    preprocessing = Preprocessing() if input_px is None else Preprocessing(pixel_scale=input_px / REFERENCE_PX)
+    recipe = _recipe(preset, epochs, base_width, preprocessing)
+    _keep_configuration(folder, preset, recipe, preprocessing, start, split_by)
     patients, audit = dataset.scan(_source(data, folder, preset))
     write_whole(folder / "audit.json", audit.to_json())
     split = Split((), (), ())
@@ -132,7 +138,10 @@ def draw_up(
         _keep_split(folder, split)
     if start is not None:
         _check_start(start, split)
-    return Plan(folder, preset, recipe, tuple(networks), patients, audit, split, split_by, start=start, devices=devices)
+    return Plan(
+        folder, preset, recipe, tuple(networks), patients, audit, split, split_by,
+        preprocessing=preprocessing, start=start, devices=devices,
+    )  # fmt: skip
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -142,9 +151,23 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _keep_configuration(folder: Path, preset: str, recipe: Recipe, start: Path | None, split_by: str) -> None:
+def _recipe(preset: str, epochs: int | None, base_width: int | None, preprocessing: Preprocessing) -> Recipe:
+    """The preset with what was asked for in its place; a patch shows as much of a head at any input size."""
+    recipe, usual = PRESETS[preset], Preprocessing()
+    steps = preprocessing.pixel_scale / usual.pixel_scale / usual.multiple
+    rows, columns = (max(1, round(side * steps)) * usual.multiple for side in recipe.patch)
+    return replace(
+        recipe, epochs=epochs or recipe.epochs, base_width=base_width or recipe.base_width, patch=(rows, columns)
+    )  # fmt: skip
+
+
+def _keep_configuration(
+    folder: Path, preset: str, recipe: Recipe, preprocessing: Preprocessing, start: Path | None, split_by: str
+) -> None:
     """Write config.json, or refuse to continue a run with another recipe."""
     content = {"preset": preset, **json.loads(json.dumps(asdict(recipe)))}
+    if preprocessing != Preprocessing():
+        content["pixel_scale"] = preprocessing.pixel_scale
     if start is not None:
         content["start"] = start.name
     if split_by != BY_PATIENT:

@@ -49,6 +49,6 @@ PRESETS = {
     "smoke": replace(_STANDARD, base_width=4, epochs=2, samples=96, patch=(64, 64), averaging=0.5),
     "quick": replace(_STANDARD, base_width=8, epochs=6, samples=640, averaging=0.95),
     "standard": _STANDARD,
-    "full": replace(_STANDARD, base_width=32, epochs=120, samples=5056, batch=32, learning_rate=2e-3, averaging=0.998),
+    "full": replace(_STANDARD, epochs=120, samples=5056, batch=32, learning_rate=2e-3, averaging=0.998),
 }
 """`smoke`: a minute on phantoms. `quick`: minutes on a CPU. `standard`: hours on a CPU. `full`: for a GPU."""
