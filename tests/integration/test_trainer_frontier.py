@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -16,7 +15,6 @@ from metseg_trainer.cli import main
 from metseg_trainer.evaluation import dice
 from metseg_trainer.frontier import frontier, opened
 from metseg_trainer.plan import draw_up
-from metseg_trainer.recipe import PRESETS
 from metseg_trainer.run import train
 from metseg_trainer.split import Split, read, write
 
@@ -29,13 +27,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A trained run, and one of another network and width on the same split."""
+    """A trained run, and one of another network, width and input size on the same split."""
     folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, width, network in (("first", 4, "nested-unet"), ("narrow", 2, "attention-unet")):
-            patch.setitem(PRESETS, "smoke", replace(PRESETS["smoke"], base_width=width))
-            plan = draw_up(folder / "none", folder / name, preset="smoke", networks=[network], epochs=1)
-            train(plan, store=None)
+    for name, network, changes in (
+        ("first", "nested-unet", {}),
+        ("narrow", "attention-unet", {"base_width": 2, "input_px": 192}),
+    ):
+        plan = draw_up(folder / "none", folder / name, preset="smoke", networks=[network], epochs=1, **changes)
+        train(plan, store=None)
     return folder
 
 
@@ -46,15 +45,15 @@ def told(runs):
     return json.loads((runs / "first" / "frontier.json").read_text())
 
 
-def test_every_network_is_judged_at_every_level_width_and_precision(told):
+def test_every_network_is_judged_at_every_level_size_and_precision(told):
     found = {
-        (row["run"], row["network"], row["pruning_level"], row["base_width"], row["precision"])
+        (row["run"], row["network"], row["pruning_level"], row["base_width"], row["input_px"], row["precision"])
         for row in told["variants"]
     }
-    levels = {("first", "nested-unet", level, 4) for level in (1, 2, 3, 4)}
+    levels = {("first", "nested-unet", level, 4, 128) for level in (1, 2, 3, 4)}
     assert found == {
         (*variant, precision)
-        for variant in levels | {("narrow", "attention-unet", None, 2)}
+        for variant in levels | {("narrow", "attention-unet", None, 2, 192)}
         for precision in ("fp32", "int8")
     }
     assert all(row["ms_a_slice"] > 0 for row in told["variants"])

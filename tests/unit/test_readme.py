@@ -208,11 +208,11 @@ def parameters(network: object) -> str:
 
 
 def test_the_networks_are_as_large_as_told():
-    counts = {name: {width: parameters(create(name, width)) for width in (4, 8, 16, 32)} for name in NETWORKS}
-    for width in (4, 8, 16, 32):
+    counts = {name: {width: parameters(create(name, width)) for width in (4, 8, 16)} for name in NETWORKS}
+    for width in (4, 8, 16):
         row = row_of(ROOT / "docs/networks.md", str(width))
         assert row[2:] == [counts["nested-unet"][width], counts["attention-unet"][width]]
-        assert PRESETS[row[1].strip("`")].base_width == width
+        assert {PRESETS[name].base_width for name in re.findall(r"`(\w+)`", row[1])} == {width}
     assert all(f"{counts[name][16]} parameters" in text(README) for name in NETWORKS)
     pruned = [parameters(NestedUNet(16, depth)) for depth in (1, 2, 3, 4)]
     assert all(count in text(ROOT / "docs/networks.md") for count in pruned)

@@ -20,9 +20,8 @@ from metseg_trainer.plan import BY_PATIENT, BY_SLICE, draw_up
 from metseg_trainer.recipe import PRESETS
 from metseg_trainer.run import run
 
-
 INPUTS_PX = (128, 192, 256)
-USUAL_INPUT_PX = 128
+"""Sides of a whole slice in model pixels that a run can be given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--preset", choices=PRESETS, default="standard", help="default: %(default)s")
     add.add_argument("--epochs", type=_count, help="other than the preset's")
     add.add_argument("--base-width", type=_count, help="feature channels at full resolution, other than the preset's")
-    add.add_argument(
-        "--input-px", type=int, choices=INPUTS_PX, help=f"side of a whole slice as it is fed (default: {USUAL_INPUT_PX})"
-    )  # fmt: skip
+    add.add_argument("--input-px", type=int, choices=INPUTS_PX, help="side of a whole slice as fed (default: 128)")
     add.add_argument("--start", type=Path, help="folder of an earlier run, whose networks are trained further")
     add.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: both")
     add.add_argument(

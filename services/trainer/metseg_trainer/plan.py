@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from metseg.contracts import Preprocessing
 from metseg.errors import DatasetError
@@ -127,7 +127,7 @@ def draw_up(
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = Preprocessing() if input_px is None else Preprocessing(pixel_scale=input_px / REFERENCE_PX)
     recipe = _recipe(preset, epochs, base_width, preprocessing)
-    _keep_configuration(folder, preset, recipe, preprocessing, start, split_by)
+    _keep_configuration(folder, _configuration(preset, recipe, preprocessing, start, split_by))
     patients, audit = dataset.scan(_source(data, folder, preset))
     write_whole(folder / "audit.json", audit.to_json())
     split = Split((), (), ())
@@ -161,10 +161,10 @@ def _recipe(preset: str, epochs: int | None, base_width: int | None, preprocessi
     )  # fmt: skip
 
 
-def _keep_configuration(
-    folder: Path, preset: str, recipe: Recipe, preprocessing: Preprocessing, start: Path | None, split_by: str
-) -> None:
-    """Write config.json, or refuse to continue a run with another recipe."""
+def _configuration(
+    preset: str, recipe: Recipe, preprocessing: Preprocessing, start: Path | None, split_by: str
+) -> dict[str, Any]:
+    """What config.json holds: the recipe, and what is not as usual."""
     content = {"preset": preset, **json.loads(json.dumps(asdict(recipe)))}
     if preprocessing != Preprocessing():
         content["pixel_scale"] = preprocessing.pixel_scale
@@ -172,6 +172,11 @@ def _keep_configuration(
         content["start"] = start.name
     if split_by != BY_PATIENT:
         content["split_by"] = split_by
+    return content
+
+
+def _keep_configuration(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write config.json, or refuse to continue a run with another recipe."""
     path = folder / CONFIG
     if path.exists() and json.loads(path.read_text()) != content:
         raise DatasetError(
