@@ -54,13 +54,19 @@ class Client:
         base_url: of the gateway, without `/v1`.
         timeout_s: for the gateway to take up or to continue an answer, beyond any `wait_s`.
         transport: for tests: what carries the requests instead of a network.
+        api_key: where the deployment has keys.
     """
 
-    def __init__(self, base_url: str, timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        api_key: str | None = None,
+    ) -> None:
         self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            base_url=base_url, timeout=timeout_s, transport=transport, headers={"Accept": "application/json, */*"}
-        )
+        headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
 
     def __enter__(self) -> Self:
         return self

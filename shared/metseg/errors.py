@@ -15,6 +15,8 @@ MetsegError
 │   ├── BadArchive             an archive that is damaged, empty or unsafe to open
 │   ├── ArchiveBomb            an archive that expands beyond the limits
 │   └── InvalidParameter       a field, header or query value out of its range
+├── Unauthorised             no API key was given where one is needed, or one that is not known
+├── Forbidden                the key is not for this
 ├── NotFound                 a job, model version or artefact that is not there
 ├── Conflict                 the state of the thing forbids the call
 │   ├── NotFinished            a result asked for before the job ended well
@@ -136,6 +138,18 @@ class InvalidParameter(BadInput):
     """A field, header or query value is missing or out of its range."""
 
     type, title = "/problems/invalid-parameter", "A parameter is not valid"
+
+
+class Unauthorised(MetsegError):
+    """The deployment asks for an API key, and none was given that it knows."""
+
+    type, title, status = "/problems/unauthorised", "An API key is needed", 401
+
+
+class Forbidden(MetsegError):
+    """The API key is known, but not for this."""
+
+    type, title, status = "/problems/forbidden", "The API key does not allow this", 403
 
 
 class NotFound(MetsegError):

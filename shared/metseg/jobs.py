@@ -4,7 +4,6 @@ The store is the truth (`metseg.records`), Redis only speeds things up (`metseg.
 come twice, late, or for nothing. A job's state is written by whoever accepts it, then by whoever holds its claim.
 """
 
-import secrets
 import time
 from contextlib import suppress
 
@@ -63,10 +62,6 @@ class Jobs(Attempts):
         self._keys = Keys(self._live, self._records.exists)
         self._reconciler = Reconciler(self._records, self._live, self._publish)
 
-    def new_id(self) -> str:
-        """An id that nobody can guess; ids sort by the time they were made, as UUIDs of version 7 do."""
-        return f"{time.time_ns() // 1_000_000:012x}7{secrets.token_hex(10)[:19]}"
-
     def input_key(self, job_id: str, index: int) -> str:
         """Where a job's input lies in the store."""
         return self.artefact_key(job_id, f"input/{index:04d}")
@@ -117,10 +112,10 @@ class Jobs(Attempts):
                     return job
                 sleep(min(left_s, RECHECK_S))  # a wake-up may be lost
 
-    def page(self, limit: int, cursor: str | None) -> JobPage:
-        """Jobs, newest first; `cursor` is the `next` of the page before."""
+    def page(self, limit: int, cursor: str | None, owner: str | None = None) -> JobPage:
+        """Jobs, newest first, of one owner's tag or of all; `cursor` is the `next` of the page before."""
         jobs: list[Job] = []
-        while len(jobs) <= limit and (ids := self._reconciler.newest(limit + 1 - len(jobs), cursor)):
+        while len(jobs) <= limit and (ids := self._reconciler.newest(limit + 1 - len(jobs), cursor, owner)):
             for job_id in ids:
                 try:
                     jobs.append(self.get(job_id))

@@ -19,6 +19,7 @@ from redis.retry import Retry
 from metseg.broker import QUEUE
 from metseg.contracts import Progress
 from metseg.errors import QueueUnavailable
+from metseg.owners import NOBODY, owner
 
 __all__ = ["Live", "Sighting"]
 
@@ -92,7 +93,9 @@ class Live:
     def enter(self, job_id: str) -> None:
         """A new job: indexed, open, and last in line."""
         with self._errors(), self._redis.pipeline() as pipe:
-            pipe.zadd(INDEX, {job_id: 0}).sadd(OPEN, job_id).zadd(WAITING, {job_id: time.time()}, nx=True).execute()
+            for index in _indices(job_id):
+                pipe.zadd(index, {job_id: 0})
+            pipe.sadd(OPEN, job_id).zadd(WAITING, {job_id: time.time()}, nx=True).execute()
 
     def start(self, job_id: str) -> None:
         """A job left the line."""
@@ -109,7 +112,9 @@ class Live:
         with self._errors():
             key = self._redis.get(_key_of(job_id))
             with self._redis.pipeline() as pipe:
-                self._leave(pipe, job_id).zrem(INDEX, job_id).delete(_key_of(job_id))
+                self._leave(pipe, job_id).delete(_key_of(job_id))
+                for index in _indices(job_id):
+                    pipe.zrem(index, job_id)
                 if key:
                     pipe.delete(key)
                 pipe.execute()
@@ -180,10 +185,11 @@ class Live:
         with self._errors():
             return int(self._redis.zcard(WAITING))
 
-    def newest(self, limit: int, before: str | None) -> list[str] | None:
-        """Ids of the newest jobs, those before a certain one; None where the index was lost."""
+    def newest(self, limit: int, before: str | None, owner: str | None = None) -> list[str] | None:
+        """Ids of the newest jobs before a certain one, of one owner's tag or of all; None where the index was lost."""
+        index = INDEX if owner is None else _index_of(owner)
         with self._errors(), self._redis.pipeline() as pipe:
-            pipe.exists(WHOLE).zrevrangebylex(INDEX, f"({before}" if before else "+", "-", start=0, num=limit)
+            pipe.exists(WHOLE).zrevrangebylex(index, f"({before}" if before else "+", "-", start=0, num=limit)
             whole, ids = pipe.execute()
         return [_text(each) for each in ids] if whole else None
 
@@ -191,7 +197,8 @@ class Live:
         """Make the index whole again."""
         with self._errors(), self._redis.pipeline() as pipe:
             for job_id in job_ids:
-                pipe.zadd(INDEX, {job_id: 0})
+                for index in _indices(job_id):
+                    pipe.zadd(index, {job_id: 0})
             pipe.set(WHOLE, "1").execute()
 
     def open_jobs(self) -> list[str] | None:
@@ -247,6 +254,16 @@ class Live:
             if done:
                 self._redis.set(_key_of(job_id), _kept(key), ex=DAY_S)
         return done
+
+
+def _indices(job_id: str) -> tuple[str, ...]:
+    """Where a job is listed: among all, and among its owner's."""
+    whose = owner(job_id)
+    return (INDEX,) if whose == NOBODY else (INDEX, _index_of(whose))
+
+
+def _index_of(owner: str) -> str:
+    return f"{INDEX}:{owner}"
 
 
 def _claim(job_id: str) -> str:

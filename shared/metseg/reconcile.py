@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from metseg.errors import NotFound, QueueUnavailable
 from metseg.live import Live
+from metseg.owners import owner as owner_of
 from metseg.records import Records
 
 __all__ = ["Reconciler"]
@@ -30,17 +31,20 @@ class Reconciler:
         self._live = live
         self._publish = publish
 
-    def newest(self, limit: int, before: str | None) -> list[str]:
-        """Ids of the newest jobs older than `before`; from the store where Redis is away or has forgotten them."""
+    def newest(self, limit: int, before: str | None, owner: str | None) -> list[str]:
+        """Ids of the newest jobs older than `before`, of one owner's tag or of all.
+
+        They come from the store where Redis is away or has forgotten them.
+        """
         try:
-            ids = self._live.newest(limit, before)
+            ids = self._live.newest(limit, before, owner)
             if ids is not None:
                 return ids
             self._live.rebuild(self._records.accepted())
-            return self._live.newest(limit, before) or []
+            return self._live.newest(limit, before, owner) or []
         except QueueUnavailable:
             older = [job_id for job_id in self._records.accepted() if before is None or job_id < before]
-            return older[::-1][:limit]
+            return [job_id for job_id in reversed(older) if owner in {None, owner_of(job_id)}][:limit]
 
     def forget(self, job_id: str) -> None:
         """Let Redis forget a job; what it still knows while it is away is found stale when it is looked up."""

@@ -27,7 +27,7 @@ class Limits(BaseSettings):
 class Settings(BaseSettings):
     """Where things are. The defaults suit `make local`; docker-compose.yml sets the rest."""
 
-    model_config = SettingsConfigDict(env_prefix="METSEG_", secrets_dir=None)
+    model_config = SettingsConfigDict(env_prefix="METSEG_", secrets_dir=None, env_ignore_empty=True)
 
     store_directory: Path | None = Field(default=None, description="objects in a folder; set this or s3_endpoint")
     s3_endpoint: str | None = Field(default=None, description="host:port of any S3")
@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_timeout_s: float = 5.0
 
+    api_keys_file: Path | None = Field(default=None, description="who may use the gateway; None: who reaches it")
+    published_address: str = Field(default="", description="of the host, where a container's port is published")
+    api_key: SecretStr = Field(default=SecretStr(""), description="the page's own")
     gateway_url: str = Field(default="http://127.0.0.1:8000", description="where the page finds the gateway")
     job_days: int = Field(default=7, ge=1, description="days until a job's input and results expire")
     job_time_limit_s: int = Field(default=1800, ge=10, description="after which a running job is stopped")

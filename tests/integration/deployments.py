@@ -14,6 +14,7 @@ from metseg.contracts import InputFile, Job, Problem, Request, Result
 from metseg.errors import BadInput
 from metseg.jobs import Jobs
 from metseg.objects import ObjectStore
+from metseg.owners import new_id
 from metseg.settings import Settings
 
 CLAIM_TTL_S = 0.6
@@ -80,7 +81,7 @@ def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
 
 def upload(jobs: Jobs, store: ObjectStore, content: bytes = b"pixels") -> Request:
     """What the gateway does before it submits."""
-    job_id = jobs.new_id()
+    job_id = new_id()
     key = jobs.input_key(job_id, 0)
     store.put(key, content)
     digest = hashlib.sha256(content).hexdigest()

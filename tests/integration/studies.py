@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from metseg.contracts import InputFile, Job, Request
 from metseg.jobs import Jobs
 from metseg.objects import ObjectStore
+from metseg.owners import new_id
 from metseg.phantom import head
 from metseg.report import encode_png
 
@@ -18,7 +19,7 @@ def phantom_files(slices: int, seed: int = 7, size_px: int = 128) -> dict[str, b
 
 def submit(store: ObjectStore, jobs: Jobs, files: dict[str, bytes], model: str | None = None) -> Job:
     """Submit `files` as the gateway does."""
-    job_id = jobs.new_id()
+    job_id = new_id()
     inputs = []
     for index, (name, content) in enumerate(files.items()):
         key = jobs.input_key(job_id, index)

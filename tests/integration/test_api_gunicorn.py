@@ -114,3 +114,14 @@ def test_a_stop_is_quick_and_leaves_nothing(process, port, folder):
         process.terminate()
         assert process.wait(20) == 0
     assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_gateway_without_keys_refuses_to_be_reached_by_others(folder, redis):
+    environment = os.environ | redis.environment() | {"METSEG_STORE_DIRECTORY": str(folder / "store")}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
+    ended = subprocess.run(
+        [*command, "--bind", "0.0.0.0:0"], env=environment, capture_output=True, timeout=60, check=False
+    )
+    assert ended.returncode != 0
+    assert b"open to all who reach 0.0.0.0; set METSEG_API_KEYS_FILE" in ended.stderr

@@ -13,6 +13,7 @@ from metseg.errors import (
     QueueUnavailable,
 )
 from metseg.idempotency import CRASHED_S
+from metseg.owners import new_id
 
 
 @in_a_folder
@@ -26,7 +27,7 @@ def test_the_same_key_and_body_lead_to_the_first_job(here, jobs):
     first = upload(jobs, here.store)
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
-    assert here.jobs().idempotent("key", "body", jobs.new_id()) == first.id
+    assert here.jobs().idempotent("key", "body", new_id()) == first.id
     assert jobs.idempotent("other key", "body", "0" * 32) == "0" * 32
 
 
@@ -36,7 +37,7 @@ def test_the_same_key_with_another_body_is_a_conflict(here, jobs):
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     with pytest.raises(IdempotencyConflict):
-        jobs.idempotent("key", "other body", jobs.new_id())
+        jobs.idempotent("key", "other body", new_id())
 
 
 @in_a_folder
@@ -46,7 +47,7 @@ def test_a_key_outlives_a_restart_of_redis(here, jobs):
     jobs.submit(first)
     with here.redis.down():
         pass
-    assert jobs.idempotent("key", "body", jobs.new_id()) == first.id
+    assert jobs.idempotent("key", "body", new_id()) == first.id
 
 
 @in_a_folder
@@ -55,7 +56,7 @@ def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
     jobs.idempotent("key", "body", first.id)
     submitter = threading.Timer(0.3, here.jobs().submit, [first])
     submitter.start()
-    assert jobs.idempotent("key", "body", jobs.new_id()) == first.id
+    assert jobs.idempotent("key", "body", new_id()) == first.id
     submitter.join()
     assert jobs.get(first.id).status is JobStatus.QUEUED
 
@@ -68,13 +69,13 @@ def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
     if end == "delete":
         jobs.submit(first)
     getattr(jobs, end)(first.id)
-    second = jobs.new_id()
+    second = new_id()
     assert jobs.idempotent("key", "other body", second) == second
 
 
 @in_a_folder
 def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch):
-    crashed, second = jobs.new_id(), jobs.new_id()
+    crashed, second = new_id(), new_id()
     jobs.idempotent("key", "body", crashed)
     later = time.time() + CRASHED_S + 1
     monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
@@ -84,7 +85,7 @@ def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch
 @in_a_folder
 def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
     monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
-    jobs.idempotent("key", "body", jobs.new_id())
+    jobs.idempotent("key", "body", new_id())
     later = time.time() + CRASHED_S + 1
     monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
     assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
@@ -93,9 +94,9 @@ def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
 @in_a_folder
 def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monkeypatch):
     monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
-    jobs.idempotent("key", "body", jobs.new_id())
+    jobs.idempotent("key", "body", new_id())
     with pytest.raises(Conflict):
-        jobs.idempotent("key", "body", jobs.new_id())
+        jobs.idempotent("key", "body", new_id())
 
 
 def race_for_a_key(here):
@@ -104,7 +105,7 @@ def race_for_a_key(here):
     holders = []
 
     def race(jobs):
-        mine = jobs.new_id()
+        mine = new_id()
         barrier.wait()
         try:
             holders.append(jobs.idempotent("key", "body", mine) == mine)
@@ -128,10 +129,10 @@ def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
 @in_a_folder
 def test_keys_need_redis(here, jobs):
     with here.redis.down(), pytest.raises(QueueUnavailable):
-        jobs.idempotent("key", "body", jobs.new_id())
+        jobs.idempotent("key", "body", new_id())
 
 
 @in_a_folder
 def test_a_key_is_not_kept_as_the_client_wrote_it(here, jobs):
-    jobs.idempotent("DOE-JOHN-1970", "body", jobs.new_id())
+    jobs.idempotent("DOE-JOHN-1970", "body", new_id())
     assert not [key for key in here.client().scan_iter() if "DOE" in key]

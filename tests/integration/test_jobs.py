@@ -58,16 +58,6 @@ def test_positions_count_those_before(here, jobs, worker):
     assert jobs.depth() == 2
 
 
-def test_ids_are_unguessable_and_sort_by_time(jobs):
-    ids = []
-    for _ in range(5):
-        ids.append(jobs.new_id())
-        time.sleep(0.002)
-    assert ids == sorted(ids)
-    assert len({job_id[13:] for job_id in ids}) == 5
-    assert {len(job_id) for job_id in ids} == {32}
-
-
 @in_a_folder
 @pytest.mark.parametrize("job_id", ["", "0" * 32, "../models", "0" * 31, "A" * 32, "0" * 33, "x" * 32])
 def test_an_unknown_job_is_not_found_by_any_call(jobs, job_id):

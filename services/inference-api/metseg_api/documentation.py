@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from metseg.contracts import Problem
-from metseg.errors import MetsegError, Unavailable
+from metseg.errors import Forbidden, MetsegError, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -79,10 +79,13 @@ def files(*media_types: str) -> Responses:
     }
 
 
-def problems(*errors: type[MetsegError]) -> Responses:
-    """The problems that a route may answer with, by status; every route may meet a store or queue that is away."""
+def problems(*errors: type[MetsegError], keyed: bool = True) -> Responses:
+    """The problems that a route may answer with, by status.
+
+    Every route may meet a store or queue that is away, and those that are `keyed` a caller who may not.
+    """
     by_status: Responses = {"default": _problem("Any other problem", ())}
-    kinds: tuple[type[MetsegError], ...] = (*errors, Unavailable)
+    kinds: tuple[type[MetsegError], ...] = (*errors, *((Unauthorised, Forbidden) if keyed else ()), Unavailable)
     for error in kinds:
         alike = tuple(other for other in kinds if other.status == error.status)
         by_status[error.status] = _problem("; ".join(other.title for other in alike), alike)

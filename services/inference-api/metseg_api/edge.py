@@ -102,7 +102,7 @@ class _Exchange:
         await self._send(message)
 
     def record(self) -> None:
-        """Log and count the exchange by its route, since a path holds a job's id."""
+        """Count the exchange by its route, and log who did what with which job; what the job holds stays out."""
         duration_s = time.perf_counter() - self._began
         route = getattr(self._scope.get("route"), "path", "unmatched")
         method = self._scope["method"] if self._scope["method"] in METHODS else "other"
@@ -111,7 +111,9 @@ class _Exchange:
         metrics.RECEIVED.inc(self._received)
         figures = {"status": self._status, "duration_s": round(duration_s, 4)}
         sizes = {"received_bytes": self._received, "sent_bytes": self._sent}
-        log.info("request", extra={"request_id": self._id, "method": method, "route": route, **figures, **sizes})
+        state, path = self._scope["state"], self._scope.get("path_params", {})
+        who = {"key": state.get("key"), "job": state.get("job", path.get("job_id"))}
+        log.info("request", extra={"request_id": self._id, "method": method, "route": route, **who, **figures, **sizes})
 
     def _request_id(self) -> str:
         given = self._headers.get("X-Request-ID", "")

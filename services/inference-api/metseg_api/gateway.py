@@ -13,6 +13,7 @@ from metseg.jobs import Jobs, broker
 from metseg.objects import ObjectStore, open_store
 from metseg.registry import Registry
 from metseg.settings import Settings
+from metseg_api.access import Keyring
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class Gateway:
     store: ObjectStore
     jobs: Jobs
     registry: Registry
+    keyring: Keyring
     threads: Threads = field(default_factory=Threads)
 
 
 @contextmanager
 def open_gateway(settings: Settings) -> Iterator[Gateway]:
     """A gateway to what `settings` name; nothing is contacted until a route needs it."""
-    store = open_store(settings)
+    store, keyring = open_store(settings), Keyring.read(settings.api_keys_file)
     timeout_s = settings.redis_timeout_s
     with (
         redis.Redis.from_url(
@@ -50,7 +52,7 @@ def open_gateway(settings: Settings) -> Iterator[Gateway]:
         ) as connections,
         broker(settings) as celery,
     ):
-        yield Gateway(settings, store, Jobs(store, connections, celery, settings), Registry(store))
+        yield Gateway(settings, store, Jobs(store, connections, celery, settings), Registry(store), keyring)
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Protocol
 
 from uvicorn_worker import UvicornH11Worker  # type: ignore[import-untyped]
 
+from metseg.settings import settings
+from metseg_api.access import refuse_to_be_open
+
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -18,6 +21,18 @@ class Process(Protocol):
     """What is used here of gunicorn's workers."""
 
     pid: int
+
+
+class Listening(Protocol):
+    """What is used here of gunicorn's configuration: where it listens."""
+
+    address: list[tuple[str, int] | str]
+
+
+class Arbiter(Protocol):
+    """What is used here of gunicorn's main process."""
+
+    cfg: Listening
 
 
 class GatewayWorker(UvicornH11Worker):  # type: ignore[misc]
@@ -63,8 +78,12 @@ logconfig_dict = {
 }
 
 
-def on_starting(server: object) -> None:
-    """Give the workers one folder for their counters, empty at each start."""
+def on_starting(server: Arbiter) -> None:
+    """Refuse to be open to strangers; give the workers one folder for their counters, empty at each start."""
+    chosen = settings()
+    if chosen.api_keys_file is None:
+        addresses = [one if isinstance(one, str) else one[0] for one in server.cfg.address]
+        refuse_to_be_open(addresses, chosen.published_address)
     if METRICS not in os.environ:
         os.environ[METRICS] = tempfile.mkdtemp(prefix="metseg-metrics-")
     folder = Path(os.environ[METRICS])

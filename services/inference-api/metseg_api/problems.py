@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from metseg.contracts import Problem
-from metseg.errors import InvalidParameter, MetsegError, NotFound, Unavailable, UploadTooLarge
+from metseg.errors import InvalidParameter, MetsegError, NotFound, Unauthorised, Unavailable, UploadTooLarge
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -23,7 +23,9 @@ log = logging.getLogger("metseg.api")
 
 def respond(error: MetsegError, scope: Scope, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that tells of `error`, with the request's id as its instance."""
-    return _respond(Problem.of(error, instance(scope)), headers, retry=isinstance(error, Unavailable))
+    asks = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorised) else {}
+    problem = Problem.of(error, instance(scope))
+    return _respond(problem, {**(headers or {}), **asks}, retry=isinstance(error, Unavailable))
 
 
 def failure(scope: Scope) -> Response:

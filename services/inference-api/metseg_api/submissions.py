@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from metseg import formats
 from metseg.contracts import InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
+from metseg.owners import new_id, owner
+from metseg_api.access import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.spool import Part, Spool
 
@@ -28,10 +30,11 @@ class Options(NamedTuple):
     model: str | None
 
 
-def accept(gateway: Gateway, spool: Spool, idempotency_key: str | None) -> Job:
+def accept(gateway: Gateway, spool: Spool, caller: Caller, idempotency_key: str | None) -> Job:
     """Take a submission: when this returns, its files lie in the store and its job is queued.
 
-    Blocks on the disk, the store and the queue. With a key that was used before, the job that has it is returned.
+    Blocks on the disk, the store and the queue. With an idempotency key that the caller used before, the job that has
+    it is returned.
 
     Raises:
         BadInput: the files or a field have to change.
@@ -41,7 +44,7 @@ def accept(gateway: Gateway, spool: Spool, idempotency_key: str | None) -> Job:
     uploads, options = _read(spool)
     formats.inspect(uploads, gateway.settings.limits)
     _check_model(gateway, options.model)
-    job_id = gateway.jobs.new_id()
+    job_id = new_id(caller.tag)
     inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
     with _kept_only_whole(gateway, job_id):
         for file, upload in zip(inputs, uploads, strict=True):
@@ -54,7 +57,7 @@ def accept(gateway: Gateway, spool: Spool, idempotency_key: str | None) -> Job:
 def _submit(gateway: Gateway, request: Request, idempotency_key: str | None) -> Job:
     if idempotency_key is None:
         return gateway.jobs.submit(request)
-    holder = gateway.jobs.idempotent(idempotency_key, _digest(request), request.id)
+    holder = gateway.jobs.idempotent(f"{owner(request.id)} {idempotency_key}", _digest(request), request.id)
     if holder == request.id:
         return gateway.jobs.submit(request)
     gateway.jobs.discard(request.id)

@@ -19,13 +19,13 @@ UPLOAD_TIMEOUT_S = 120.0
 @st.cache_resource(show_spinner=False)
 def _reader(url: str) -> Client:
     """For what a reader waits for."""
-    return Client(url, timeout_s=TIMEOUT_S)
+    return Client(url, timeout_s=TIMEOUT_S, api_key=settings().api_key.get_secret_value())
 
 
 @st.cache_resource(show_spinner=False)
 def _sender(url: str) -> Client:
     """For submissions, which the gateway answers when the last byte lies in the store."""
-    return Client(url, timeout_s=UPLOAD_TIMEOUT_S)
+    return Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=settings().api_key.get_secret_value())
 
 
 def client() -> Client:

@@ -30,6 +30,7 @@ from metseg.errors import (
     UploadTooLarge,
 )
 from metseg_api import metrics
+from metseg_api.access import Reader, Submitter
 from metseg_api.documentation import IDEMPOTENCY, JOB, JOB_ID, UPLOAD, example, problems
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.routes.paths import JobId
@@ -60,6 +61,7 @@ async def submit(
     request: Request,
     response: Response,
     gateway: TheGateway,
+    caller: Submitter,
     idempotency_key: Annotated[str | None, Header(description=IDEMPOTENCY, examples=["scan-7-of-trial-2"])] = None,
 ) -> Job:
     """Submit the slices or volumes of one study; all of them become one job.
@@ -70,11 +72,12 @@ async def submit(
         check_idempotency_key(idempotency_key)
         async with received(request, gateway.settings.limits.files) as spool:
             limiter = gateway.threads.uploads
-            job = await to_thread.run_sync(accept, gateway, spool, idempotency_key, limiter=limiter)
+            job = await to_thread.run_sync(accept, gateway, spool, caller, idempotency_key, limiter=limiter)
     except MetsegError as error:
         metrics.SUBMISSIONS.labels(error.type).inc()
         raise
     metrics.SUBMISSIONS.labels("accepted").inc()
+    request.scope["state"]["job"] = job.id
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "1"
     return job
@@ -88,11 +91,12 @@ async def submit(
 )
 def page(
     gateway: TheGateway,
+    caller: Reader,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before")] = None,
 ) -> JobPage:
-    """Jobs, newest first."""
-    return gateway.jobs.page(limit, cursor)
+    """The caller's jobs, newest first; an admin sees all."""
+    return gateway.jobs.page(limit, cursor, caller.sees)
 
 
 @router.get(
@@ -105,6 +109,7 @@ async def job(
     request: Request,
     response: Response,
     gateway: TheGateway,
+    _: Reader,
     job_id: JobId,
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT_S, description="answer when it ends, or after these seconds")
@@ -123,7 +128,7 @@ async def job(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems(NotFound),
 )
-def delete(gateway: TheGateway, job_id: JobId) -> None:
+def delete(gateway: TheGateway, _: Submitter, job_id: JobId) -> None:
     """Cancel a job if it waits or runs; delete its input and its results."""
     gateway.jobs.delete(job_id)
 

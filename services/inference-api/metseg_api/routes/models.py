@@ -7,6 +7,7 @@ from pydantic import Field
 
 from metseg.contracts import Champion, Contract, ModelCard, ModelPage
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
+from metseg_api.access import Admin, Reader
 from metseg_api.documentation import CHAMPION, VERSION, example, problems
 from metseg_api.gateway import TheGateway
 from metseg_api.routes.paths import Version
@@ -21,7 +22,7 @@ class Promotion(Contract):
 
 
 @router.get("", summary="List models", responses=problems())
-def models(gateway: TheGateway) -> ModelPage:
+def models(gateway: TheGateway, _: Reader) -> ModelPage:
     """All versions, newest first, and the one that serves."""
     return ModelPage(models=gateway.registry.versions(), champion=gateway.registry.champion())
 
@@ -31,12 +32,12 @@ def models(gateway: TheGateway) -> ModelPage:
     summary="Promote or roll back",
     responses={**problems(NotFound, InvalidParameter, ModelRejected), 200: example(CHAMPION)},
 )
-def promote(gateway: TheGateway, promotion: Annotated[Promotion, Body()]) -> Champion:
+def promote(gateway: TheGateway, _: Admin, promotion: Annotated[Promotion, Body()]) -> Champion:
     """Put a version into service, newer or older than the present one; workers follow without a restart."""
     return gateway.registry.promote(promotion.version)
 
 
 @router.get("/{version}", summary="A model's card", responses=problems(NotFound))
-def model(gateway: TheGateway, version: Version) -> ModelCard:
+def model(gateway: TheGateway, _: Reader, version: Version) -> ModelCard:
     """What the version learned from, how it was measured, what it is for."""
     return gateway.registry.card(version)

@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import Depends, Path
 
 from metseg.errors import NotFound
+from metseg_api.access import TheCaller
 from metseg_api.documentation import JOB_ID, VERSION
 
 
 async def _job_id(
-    job_id: Annotated[str, Path(description="as the submission's answer gave it", examples=[JOB_ID])],
+    job_id: Annotated[str, Path(description="as the submission's answer gave it", examples=[JOB_ID])], caller: TheCaller
 ) -> str:
-    if not re.fullmatch(r"[a-z0-9]{1,64}", job_id):
+    if not re.fullmatch(r"[a-z0-9]{1,64}", job_id) or not caller.may_see(job_id):
         raise NotFound("There is no such job.")
     return job_id
 

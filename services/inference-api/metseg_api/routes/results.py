@@ -10,6 +10,7 @@ from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
 from metseg.formats import ArtefactFormat, read_mask, read_probability, write_mask, write_probability
+from metseg_api.access import READING
 from metseg_api.artefacts import Artefact, Download, converted, require_success, stored
 from metseg_api.documentation import files, problems
 from metseg_api.gateway import Gateway, TheGateway
@@ -28,7 +29,7 @@ PROBABILITIES: dict[ProbabilityFormat, Download] = {
 }
 NOT_THERE = (NotFound, NotFinished, InvalidParameter)
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
 Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first is 0")]
 
 

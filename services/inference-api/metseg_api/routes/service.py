@@ -22,7 +22,10 @@ async def alive() -> dict[str, str]:
 @router.get(
     "/readyz",
     summary="Can it take jobs?",
-    responses={**problems(StoreUnavailable, QueueUnavailable, NoChampion), 200: example({"status": "ready"})},
+    responses={
+        **problems(StoreUnavailable, QueueUnavailable, NoChampion, keyed=False),
+        200: example({"status": "ready"}),
+    },
 )
 def ready(gateway: TheGateway) -> dict[str, str]:
     """Ready when the queue and the store answer and a model serves; else the problem names what is missing."""

@@ -1,0 +1,156 @@
+"""Keys over REST: who gets in, what each key is for, and whose jobs it sees."""
+
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from tests.gateways import Gateway, png, problem, promote_tiny, running
+from tests.models import VERSION
+
+from metseg.client import Client, RemoteProblem
+from metseg.contracts import Job, JobPage
+from metseg.errors import Unauthorised
+from metseg.settings import Settings
+
+KEYS = {"ward": ("submit", "read"), "lab": ("submit", "read"), "scanner": ("submit",), "head": ("admin",)}
+
+
+@pytest.fixture(scope="module")
+def gateway(redis, tmp_path_factory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("access")
+    entries = [
+        {"name": name, "sha256": hashlib.sha256(f"key of {name}".encode()).hexdigest(), "scopes": scopes}
+        for name, scopes in KEYS.items()
+    ]
+    (folder / "keys.json").write_text(json.dumps(entries))
+    places = {"store_directory": folder / "store", "api_keys_file": folder / "keys.json"}
+    with running(Settings(**redis.settings(), **places)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+def of(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer key of {name}"}
+
+
+@pytest.fixture
+def job(gateway) -> Job:
+    return Job.model_validate(gateway.submit(png(), headers=of("ward")).json())
+
+
+CALLS = [
+    ("POST", "/v1/jobs", "submit"),
+    ("GET", "/v1/jobs", "read"),
+    ("GET", "/v1/jobs/{id}", "read"),
+    ("DELETE", "/v1/jobs/{id}", "submit"),
+    ("GET", "/v1/jobs/{id}/result", "read"),
+    ("GET", "/v1/jobs/{id}/mask", "read"),
+    ("GET", "/v1/jobs/{id}/probability", "read"),
+    ("GET", "/v1/jobs/{id}/overlay/0", "read"),
+    ("GET", "/v1/jobs/{id}/slice/0", "read"),
+    ("GET", "/v1/models", "read"),
+    ("GET", f"/v1/models/{VERSION}", "read"),
+    ("PUT", "/v1/models/champion", "admin"),
+]
+
+
+def test_every_route_of_the_interface_is_among_the_calls(gateway):
+    paths = gateway.http.get("/openapi.json").json()["paths"]
+    listed = {
+        (method.upper(), path.replace("{job_id}", "{id}").replace("{index}", "0").replace("{version}", VERSION))
+        for path, methods in paths.items()
+        for method in methods
+        if path.startswith("/v1/")
+    }
+    assert listed == {(method, path) for method, path, _ in CALLS}
+
+
+@pytest.mark.parametrize(("method", "path", "_"), CALLS)
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic a2V5"}])
+def test_nobody_gets_in_without_a_key(gateway, job, method, path, _, headers):
+    response = gateway.http.request(method, path.format(id=job.id), headers=headers)
+    assert problem(response, 401, "unauthorised")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert gateway.jobs.get(job.id).id == job.id
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), CALLS)
+def test_a_key_is_for_its_scopes_alone(gateway, job, method, path, scope):
+    path = path.format(id=job.id)
+    refused = [name for name, scopes in KEYS.items() if scope not in scopes and "admin" not in scopes]
+    for name in refused:
+        response = gateway.http.request(method, path, headers=of(name), json={"version": VERSION})
+        assert response.status_code == 403 or (response.status_code == 404 and name != "ward")
+    if scope == "admin":
+        assert problem(gateway.http.put(path, headers=of("ward"), json={"version": VERSION}), 403, "forbidden")
+        assert gateway.http.put(path, headers=of("head"), json={"version": VERSION}).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [call[:2] for call in CALLS if "{id}" in call[1]])
+def test_a_job_of_another_key_is_not_there(gateway, job, method, path):
+    response = gateway.http.request(method, path.format(id=job.id), headers=of("lab"))
+    assert problem(response, 404, "not-found")
+    assert gateway.http.get(f"/v1/jobs/{job.id}", headers=of("ward")).status_code == 200
+
+
+def test_an_admin_sees_and_deletes_every_job(gateway, job):
+    assert gateway.http.get(f"/v1/jobs/{job.id}", headers=of("head")).status_code == 200
+    assert gateway.http.delete(f"/v1/jobs/{job.id}", headers=of("head")).status_code == 204
+    assert problem(gateway.http.get(f"/v1/jobs/{job.id}", headers=of("ward")), 404, "not-found")
+
+
+def listed(gateway, name, **query) -> JobPage:
+    return JobPage.model_validate(gateway.http.get("/v1/jobs", params=query, headers=of(name)).json())
+
+
+def test_a_list_holds_the_callers_jobs_alone_page_by_page(gateway):
+    before = {job.id for job in listed(gateway, "lab", limit=100).jobs}
+    made = [Job.model_validate(gateway.submit(png(), headers=of(name)).json()).id for name in ("lab", "ward") * 3]
+    mine = made[::2][::-1]
+    first = listed(gateway, "lab", limit=2)
+    assert [job.id for job in first.jobs] == mine[:2]
+    second = listed(gateway, "lab", limit=100, cursor=first.next)
+    assert [job.id for job in second.jobs if job.id not in before] == mine[2:]
+    assert set(made) <= {job.id for job in listed(gateway, "head", limit=100).jobs}
+
+
+def test_a_list_is_the_same_when_redis_has_forgotten_it(gateway, redis, job):
+    before = [one.id for one in listed(gateway, "ward", limit=100).jobs]
+    redis.flush()
+    assert [one.id for one in listed(gateway, "ward", limit=100).jobs] == before
+    assert job.id in before
+
+
+def test_an_idempotency_key_is_its_senders_own(gateway):
+    def submitted(name: str) -> str:
+        response = gateway.submit(png(), headers=of(name) | {"Idempotency-Key": key})
+        return Job.model_validate(response.json()).id
+
+    key = uuid.uuid4().hex
+    assert submitted("ward") == submitted("ward") != submitted("lab") == submitted("lab")
+
+
+def test_what_watches_the_service_needs_no_key(gateway):
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
+        assert gateway.http.get(path).status_code == 200
+
+
+def test_the_log_tells_who_did_what_with_which_job_and_no_key(gateway, job, caplog):
+    with caplog.at_level(logging.INFO, "metseg.access"):
+        gateway.http.get(f"/v1/jobs/{job.id}", headers=of("ward"))
+        gateway.http.get(f"/v1/jobs/{job.id}", headers=of("lab"))
+    lines = [(line.key, line.job, line.status) for line in caplog.records if line.name == "metseg.access"]
+    assert lines == [("ward", job.id, 200), ("lab", job.id, 404)]
+    assert "key of" not in caplog.text + str([vars(line) for line in caplog.records])
+
+
+def test_the_client_sends_its_key(gateway):
+    with Client(gateway.url, api_key="key of ward") as client:
+        job = client.submit([("a.png", png())])
+        assert client.job(job.id).id == job.id
+    with Client(gateway.url) as client, pytest.raises(RemoteProblem) as refused:
+        client.job(job.id)
+    assert (refused.value.type, refused.value.status) == (Unauthorised.type, 401)

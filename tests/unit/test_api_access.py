@@ -1,0 +1,126 @@
+"""API keys: read from a file, known by their hashes, each with its scopes; and the refusal to be open to strangers."""
+
+import hashlib
+import json
+
+import pytest
+
+from metseg.errors import Forbidden, InvalidParameter, Unauthorised
+from metseg.owners import NOBODY, new_id, tag
+from metseg_api.access import Key, Keyring, main, refuse_to_be_open
+
+
+def entry(name, key, *scopes):
+    return {"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "scopes": list(scopes)}
+
+
+@pytest.fixture
+def keyring(tmp_path):
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps([entry("ward", "one", "submit", "read"), entry("head", "two", "admin")]))
+    return Keyring.read(file)
+
+
+def test_without_a_file_everybody_may_do_everything_and_owns_nothing():
+    caller = Keyring.read(None).caller(None)
+    for scope in ("submit", "read", "admin"):
+        caller.check(scope)
+    assert (caller.name, caller.tag, caller.sees) == (None, NOBODY, None)
+
+
+def test_a_key_is_known_by_its_hash(keyring):
+    assert keyring.caller("one").name == "ward"
+    assert keyring.caller("two").name == "head"
+
+
+@pytest.mark.parametrize("key", [None, "", "three", "ONE", hashlib.sha256(b"one").hexdigest(), "\N{SNOWMAN}"])
+def test_any_other_key_is_refused(keyring, key):
+    with pytest.raises(Unauthorised):
+        keyring.caller(key)
+
+
+def test_a_key_is_for_its_scopes_alone(keyring):
+    caller = keyring.caller("one")
+    caller.check("submit")
+    caller.check("read")
+    with pytest.raises(Forbidden, match="`admin`"):
+        caller.check("admin")
+
+
+def test_an_admin_may_do_all(keyring):
+    for scope in ("submit", "read", "admin"):
+        keyring.caller("two").check(scope)
+
+
+def test_a_job_is_seen_by_its_owner_and_by_admins(keyring):
+    ward, head = keyring.caller("one"), keyring.caller("two")
+    assert ward.may_see(new_id(tag("ward")))
+    assert not ward.may_see(new_id(tag("head")))
+    assert not ward.may_see(new_id())
+    assert all(head.may_see(new_id(whose)) for whose in (NOBODY, tag("ward"), tag("head")))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '[{"name": "a"}]',
+        json.dumps([entry("Ward 3", "x", "read")]),
+        json.dumps([entry("a", "x")]),
+        json.dumps([entry("a", "x", "write")]),
+        json.dumps([entry("a", "x", "read"), entry("a", "y", "read")]),
+        json.dumps([entry("a", "x", "read"), entry("b", "x", "read")]),
+    ],
+)
+def test_a_file_that_holds_no_keys_is_refused(tmp_path, content):
+    file = tmp_path / "keys.json"
+    file.write_text(content)
+    with pytest.raises(InvalidParameter, match=r"keys\.json"):
+        Keyring.read(file)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InvalidParameter, match="JSON list"):
+        Keyring.read(tmp_path / "none.json")
+
+
+def test_a_new_key_is_long_and_its_entry_is_what_the_file_wants(capsys, tmp_path):
+    main(["ward-3", "submit", "read"])
+    key, made = (line.split(maxsplit=4)[-1] for line in capsys.readouterr().out.splitlines())
+    made = made.removeprefix("file:").strip()
+    assert len(key) >= 43
+    assert key not in made
+    (tmp_path / "keys.json").write_text(f"[{made}]")
+    assert Keyring.read(tmp_path / "keys.json").caller(key).name == "ward-3"
+    assert Key.model_validate_json(made).scopes == {"submit", "read"}
+
+
+@pytest.mark.parametrize("words", [["Ward 3", "read"], ["ward", "write"], ["ward"]])
+def test_a_key_without_a_name_or_a_scope_is_not_made(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert "key" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("addresses", "published"),
+    [
+        (["127.0.0.1"], ""),
+        (["::1", "localhost"], ""),
+        (["/run/gateway.sock"], ""),
+        (["0.0.0.0"], "127.0.0.1"),
+        (["0.0.0.0"], "::1"),
+    ],
+)
+def test_a_gateway_that_only_this_machine_reaches_may_be_open(addresses, published):
+    refuse_to_be_open(addresses, published)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "published"),
+    [(["0.0.0.0"], ""), (["127.0.0.1", "192.0.2.7"], ""), (["::"], ""), (["0.0.0.0"], "0.0.0.0"), (["here"], "")],
+)
+def test_a_gateway_that_others_reach_may_not(addresses, published):
+    with pytest.raises(SystemExit, match="METSEG_API_KEYS_FILE"):
+        refuse_to_be_open(addresses, published)
