@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.gateways import Gateway, png, problem, promote_tiny, running
 from tests.models import VERSION
+from tests.servers import wait_until
 
 from metseg.client import Client, RemoteProblem
 from metseg.contracts import Job, JobPage
@@ -142,6 +143,7 @@ def test_the_log_tells_who_did_what_with_which_job_and_no_key(gateway, job, capl
     with caplog.at_level(logging.INFO, "metseg.access"):
         gateway.http.get(f"/v1/jobs/{job.id}", headers=of("ward"))
         gateway.http.get(f"/v1/jobs/{job.id}", headers=of("lab"))
+        wait_until(lambda: len([line for line in caplog.records if line.name == "metseg.access"]) == 2, 5)
     lines = [(line.key, line.job, line.status) for line in caplog.records if line.name == "metseg.access"]
     assert lines == [("ward", job.id, 200), ("lab", job.id, 404)]
     assert "key of" not in caplog.text + str([vars(line) for line in caplog.records])

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 STARTER = ROOT / "infra/starter-model/results.json"
+COMPARISON = ROOT / "docs/results/comparison.json"
 PUBLISHED = "http://127.0.0.1:8000"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -83,9 +84,10 @@ def test_the_first_two_commands_run_it_and_train_and_the_third_tests_it():
     assert third == "make test"
 
 
-def test_the_results_are_those_of_the_starter_model():
-    [block] = re.findall(r"<!-- results[^>]*-->\n(.*?)<!-- /results -->", text(README), re.DOTALL)
-    assert block == report.markdown(STARTER)
+@pytest.mark.parametrize(("page", "results"), [(README, STARTER), (ROOT / "docs/evaluation.md", COMPARISON)])
+def test_results_are_those_that_a_run_wrote(page: Path, results: Path):
+    [block] = re.findall(r"<!-- results[^>]*-->\n(.*?)<!-- /results -->", text(page), re.DOTALL)
+    assert block == report.markdown(results)
 
 
 def test_the_readme_stays_short_and_its_pictures_small():

@@ -190,8 +190,8 @@ def markdown(path: Path) -> str:
         tables.append(_table("Drawn metastases", networks, _lesion_rows(networks, "implanted")))
     note = (
         f"{content['data']}, preset `{content['preset']}`, {networks[0]['patients']} test patients. Dice by patient: "
-        "all slices of a test patient are one volume, through the pipeline that serves; neither network saw these "
-        "patients in training. In brackets 95% intervals of resampled patients."
+        "all slices of a test patient are one volume, through the pipeline that serves; none of these patients was "
+        "learned from. In brackets 95% intervals of resampled patients."
     )
     words = [content["comparison"]["words"]] if content["comparison"] else []
     return "\n\n".join([*tables, *words, note]) + "\n"
