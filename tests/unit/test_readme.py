@@ -1,10 +1,12 @@
 """What README and docs say is what the code does: commands, addresses, settings, figures, links."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -88,6 +90,19 @@ def test_the_first_two_commands_run_it_and_train_and_the_third_tests_it():
 def test_results_are_those_that_a_run_wrote(page: Path, results: Path):
     [block] = re.findall(r"<!-- results[^>]*-->\n(.*?)<!-- /results -->", text(page), re.DOTALL)
     assert block == report.markdown(results)
+
+
+def test_what_a_leak_is_worth_is_what_the_runs_wrote():
+    def told(way: str) -> dict[str, dict[str, Any]]:
+        rows = json.loads((ROOT / f"docs/results/leak-by-{way}.json").read_text())["networks"]
+        return {row["title"]: row["evaluation"]["measures"]["dice"] for row in rows}
+
+    by_slice, by_patient = told("slice"), told("patient")
+    for title, dice in by_slice.items():
+        row = row_of(ROOT / "docs/evaluation.md", title)
+        means = [dice["mean"], by_patient[title]["mean"]]
+        assert [float(cell.split()[0]) for cell in row[1:3]] == [round(mean, 3) for mean in means]
+        assert row[3] == f"{means[0] - means[1]:+.3f}"
 
 
 def test_the_readme_stays_short_and_its_pictures_small():
