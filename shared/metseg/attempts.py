@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from metseg.claims import Claim, take
 from metseg.contracts import Job, JobStatus, Problem, Request, Result
-from metseg.errors import Cancelled, NotFound, ProcessingFailed, QueueUnavailable
+from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable
 from metseg.live import Live
 from metseg.records import Records
 
@@ -145,4 +145,4 @@ def _running(job: Job) -> Job:
 
 def _exhausted() -> Problem:
     detail = f"The job ended its worker, or outlived it, {ATTEMPTS} times; it is not tried again."
-    return Problem.of(ProcessingFailed(detail))
+    return Problem.of(PoisonedInput(detail))

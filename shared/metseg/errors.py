@@ -29,6 +29,7 @@ MetsegError
 ├── Cancelled                the job was cancelled while it ran
 ├── ModelRejected            a model version whose bytes or contract cannot be trusted
 ├── ProcessingFailed         the worker could not finish a job, for a reason it states
+│   └── PoisonedInput          every worker that took the job died of it
 ├── DatasetError             a training folder that cannot be used
 └── TrainingFailed           a training that had to stop; it goes on from its last checkpoint
     ├── LossNotFinite          the loss or its gradient is no number any more
@@ -215,13 +216,19 @@ class Cancelled(MetsegError):
 class ModelRejected(MetsegError):
     """A model version does not match its checksum or needs another preprocessing than this code has."""
 
-    type, title = "/problems/model-rejected", "The model cannot be trusted"
+    type, title, status = "/problems/model-rejected", "The model cannot be trusted", 409
 
 
 class ProcessingFailed(MetsegError):
     """The worker could not finish the job; the detail gives the reason."""
 
     type, title = "/problems/processing-failed", "The job could not be processed"
+
+
+class PoisonedInput(ProcessingFailed):
+    """Each worker that took the job died of it or never ended it; it is not tried again."""
+
+    type, title = "/problems/poisoned-input", "The input ends its workers"
 
 
 class DatasetError(MetsegError):

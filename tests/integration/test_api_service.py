@@ -210,7 +210,7 @@ def test_a_damaged_model_is_not_promoted(gateway):
     registry, model = Registry(gateway.store), tiny_model(brighter_than=3.0)
     registry.publish(tiny_card(model, "20260303-000000-tiny"), {"model.onnx": model})
     gateway.store.put("models/20260303-000000-tiny/model.onnx", b"something else")
-    problem(gateway.http.put("/v1/models/champion", json={"version": "20260303-000000-tiny"}), 500, "model-rejected")
+    problem(gateway.http.put("/v1/models/champion", json={"version": "20260303-000000-tiny"}), 409, "model-rejected")
     assert registry.champion().version == VERSION
 
 

@@ -211,7 +211,7 @@ def test_a_job_that_ends_every_worker_fails_and_harms_no_more(jobs, here, job):
         kill(victim)
     assert here.jobs().claim(job.id) is None
     seen = jobs.get(job.id)
-    assert (seen.status, seen.problem.type) == (JobStatus.FAILED, "/problems/processing-failed")
+    assert (seen.status, seen.problem.type) == (JobStatus.FAILED, "/problems/poisoned-input")
     assert seen.attempts == ATTEMPTS
 
 

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 from metseg import errors
 from metseg.settings import Limits, Settings
 from metseg_api.app import create_app
-from metseg_trainer import cli, report
+from metseg_trainer import choice, cli, report
 from metseg_trainer.networks import NETWORKS, NestedUNet, create
 from metseg_trainer.recipe import PRESETS
 
@@ -103,6 +103,11 @@ def test_what_a_leak_is_worth_is_what_the_runs_wrote():
         means = [dice["mean"], by_patient[title]["mean"]]
         assert [float(cell.split()[0]) for cell in row[1:3]] == [round(mean, 3) for mean in means]
         assert row[3] == f"{means[0] - means[1]:+.3f}"
+
+
+def test_the_frontier_is_what_the_command_wrote():
+    content = json.loads((ROOT / "docs/results/frontier.json").read_text())
+    assert choice.text(content) in text(ROOT / "docs/training.md")
 
 
 def test_the_readme_stays_short_and_its_pictures_small():
