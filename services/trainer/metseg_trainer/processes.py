@@ -6,10 +6,11 @@ normalisation and the sums of the Dice loss, is added up over all shares: the gr
 
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -115,14 +116,16 @@ def _member(number: int, team: _Team) -> None:
         world_size=team.processes,
     )
     try:
-        team.work(team.stop)
-    except KeyboardInterrupt:  # told by `stop`, which the one that started them has set
-        return
+        with suppress(KeyboardInterrupt):  # told by `stop`, which the one that started them has set
+            team.work(team.stop)
     except MetsegError as error:
         team.failures.put(error)
         raise
     finally:
         distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # an interpreter that closes in order now and then meets a thread of gloo's, and aborts
 
 
 @contextmanager
