@@ -18,6 +18,7 @@ from tests.servers import free_ports, wait_until
 from metseg.objects import DirectoryStore
 
 pytestmark = pytest.mark.slow
+COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
 HTTP = httpx.Client(headers={"Connection": "close"}, timeout=30)  # a connection each, so that all processes get some
 
 
@@ -47,9 +48,8 @@ def process(folder, port, redis) -> Iterator[subprocess.Popen[bytes]]:
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
     )
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--bind", f"127.0.0.1:{port}"], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([*COMMAND, "--bind", f"127.0.0.1:{port}"], env=environment, stdout=log, stderr=log)
     try:
         wait_until(lambda: answers(port) or process.poll() is not None, 100)
         assert process.poll() is None, (folder / "log").read_text()
@@ -119,9 +119,8 @@ def test_a_stop_is_quick_and_leaves_nothing(process, port, folder):
 def test_a_gateway_without_keys_refuses_to_be_reached_by_others(folder, redis):
     environment = os.environ | redis.environment() | {"METSEG_STORE_DIRECTORY": str(folder / "store")}
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
     ended = subprocess.run(
-        [*command, "--bind", "0.0.0.0:0"], env=environment, capture_output=True, timeout=60, check=False
+        [*COMMAND, "--bind", "0.0.0.0:0"], env=environment, capture_output=True, timeout=60, check=False
     )
     assert ended.returncode != 0
     assert b"open to all who reach 0.0.0.0; set METSEG_API_KEYS_FILE" in ended.stderr
