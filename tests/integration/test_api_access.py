@@ -16,7 +16,13 @@ from metseg.contracts import Job, JobPage
 from metseg.errors import Unauthorised
 from metseg.settings import Settings
 
-KEYS = {"ward": ("submit", "read"), "lab": ("submit", "read"), "scanner": ("submit",), "head": ("admin",)}
+KEYS = {
+    "ward": ("submit", "read"),
+    "lab": ("submit", "read"),
+    "scanner": ("submit",),
+    "viewer": ("read",),
+    "head": ("admin",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +94,19 @@ def test_a_key_is_for_its_scopes_alone(gateway, job, method, path, scope):
     if scope == "admin":
         assert problem(gateway.http.put(path, headers=of("ward"), json={"version": VERSION}), 403, "forbidden")
         assert gateway.http.put(path, headers=of("head"), json={"version": VERSION}).status_code == 200
+
+
+def test_a_key_that_submits_may_not_read_even_its_own_job_and_may_delete_it(gateway):
+    job = Job.model_validate(gateway.submit(png(), headers=of("scanner")).json())
+    for path in ("/v1/jobs", f"/v1/jobs/{job.id}", f"/v1/jobs/{job.id}/result", f"/v1/jobs/{job.id}/mask"):
+        assert problem(gateway.http.get(path, headers=of("scanner")), 403, "forbidden")
+    assert gateway.http.delete(f"/v1/jobs/{job.id}", headers=of("scanner")).status_code == 204
+
+
+def test_a_key_that_reads_may_not_submit(gateway):
+    before = gateway.job_keys()
+    assert problem(gateway.submit(png(), headers=of("viewer")), 403, "forbidden")
+    assert gateway.job_keys() == before
 
 
 @pytest.mark.parametrize(("method", "path"), [call[:2] for call in CALLS if "{id}" in call[1]])
