@@ -58,9 +58,7 @@ class Gateway:
         """Do what a worker does, with a mask that is known beforehand."""
         assert self.jobs.claim(job_id) is not None
         probability = np.where(mask, 0.75, 0.25).astype(np.float32)
-        pictures = {
-            f"{kind}/{index:04d}.png": png(index) for kind in ("overlays", "slices") for index in range(len(mask))
-        }
+        pictures = {f"slices/{index:04d}.png": png(index, *mask.shape[1:]) for index in range(len(mask))}
         artefacts = {
             "mask.nii.gz": formats.write_mask(mask, names, "nifti"),
             "probability.nii.gz": formats.write_probability(probability, "nifti"),

@@ -9,11 +9,14 @@ from metseg.claims import Claim, take
 from metseg.contracts import Job, JobStatus, Problem, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable
 from metseg.live import Live
+from metseg.parallel import side_by_side
 from metseg.records import Records
 
 __all__ = ["ATTEMPTS", "Attempts"]
 
 ATTEMPTS = 3
+PUTS_AT_ONCE = 4
+"""More of them wait for the store's disk, not for the way there."""
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +73,8 @@ class Attempts:
         """Write a claimed job's result, whole or not at all; nothing where the job is no longer ours or exists."""
 
         def write(record: Job) -> None:
-            for name, content in artefacts.items():
-                self._records.put(job_id, name, content)
+            for _ in side_by_side(lambda each: self._records.put(job_id, *each), artefacts.items(), PUTS_AT_ONCE):
+                pass  # each has been written
             self._records.put_result(result)
             self._close(record, JobStatus.SUCCEEDED, model_version=result.model_version)
 

@@ -144,6 +144,7 @@ class Result(Contract):
     job_id: str
     model_version: str
     network: str
+    precision: Literal["fp32", "int8"] | None = Field(default=None, description="in which the model was computed")
     threshold: Probability
     shape: tuple[int, int, int] = Field(description="slices, rows, columns as uploaded")
     spacing_mm: tuple[float, float, float] | None
@@ -275,6 +276,14 @@ class Variant(Contract):
     )
 
 
+class FullPrecision(Contract):
+    """A version's network in 32 bits, beside its 8-bit model: what a processor serves that runs the latter slower."""
+
+    sha256: str = Field(description="of model-fp32.onnx")
+    threshold: Probability
+    smallest_lesion_px: float = Field(ge=0)
+
+
 class ModelCard(Contract):
     """Everything that has to be known of a model version to serve it and to judge it."""
 
@@ -289,6 +298,7 @@ class ModelCard(Contract):
         default=0, ge=0, description="components of fewer reference pixels of 0.9 mm, over all slices, are left out"
     )
     variant: Variant = Variant()
+    full_precision: FullPrecision | None = None
     data: DataCard
     figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
     evaluation: dict[str, Evaluation] = Field(default={}, description="the same patients, all figures, by network")
@@ -299,6 +309,17 @@ class ModelCard(Contract):
     intended_use: str
     limits: list[str]
     licence: str
+
+    def in_full_precision(self) -> "ModelCard":
+        """The card as it holds for `model-fp32.onnx`.
+
+        Raises:
+            ValueError: the version has none (a bug of the caller).
+        """
+        if self.full_precision is None:
+            raise ValueError(f"version {self.version} has one model")
+        point = self.full_precision.model_dump(exclude={"sha256"})
+        return self.model_copy(update={**point, "variant": self.variant.model_copy(update={"precision": "fp32"})})
 
 
 class Champion(Contract):

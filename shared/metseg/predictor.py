@@ -24,10 +24,17 @@ _CGROUP = Path("/sys/fs/cgroup")
 class OnnxPredictor:
     """A model version in service.
 
+    On a CPU each slice is computed by one thread and several slices side by side: small layers leave threads that
+    share one slice waiting for each other.
+
     Args:
         card: of the version; its preprocessing is what `metseg.preprocess` is told.
-        model: the bytes of model.onnx, already checked against the card's sha256.
-        threads: that one inference may use.
+        model: the bytes of the ONNX file, already checked against the card's checksum.
+        threads: that a study may use.
+
+    Attributes:
+        card: as given.
+        lanes: slices that are computed side by side.
 
     Raises:
         ModelRejected: onnxruntime cannot load the bytes, or they are of a model with other inputs and outputs.
@@ -36,14 +43,13 @@ class OnnxPredictor:
     def __init__(self, card: ModelCard, model: bytes, threads: int) -> None:
         self.card = card
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         providers = [name for name in _PROVIDERS if name in onnxruntime.get_available_providers()]
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no other public base
             raise ModelRejected(f"Model {card.version} cannot be loaded by onnxruntime; export it again.") from error
+        self.lanes = threads if self._session.get_providers() == ["CPUExecutionProvider"] else 1
         names = [node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())]
         if names != [INPUT, OUTPUT]:
             raise ModelRejected(f"Model {card.version} has inputs and outputs {names}, not {[INPUT, OUTPUT]}.")

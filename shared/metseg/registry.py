@@ -16,9 +16,9 @@ from metseg.contracts import Champion, ModelCard
 from metseg.errors import Conflict, ModelRejected, NotFound
 from metseg.objects import ObjectStore
 
-__all__ = ["CARD", "MODEL", "Registry"]
+__all__ = ["CARD", "FULL", "MODEL", "Registry"]
 
-MODEL = "model.onnx"
+MODEL, FULL = "model.onnx", "model-fp32.onnx"
 CARD = "card.json"
 _ROOT = "models/"
 _CHAMPION = f"{_ROOT}champion.json"
@@ -38,16 +38,17 @@ class Registry:
 
         Args:
             card: what is known of it.
-            files: by name; among them `model.onnx`.
+            files: by name; among them `model.onnx`, and `model-fp32.onnx` if the card names it.
 
         Raises:
-            ModelRejected: there is no model, or it does not match the card's checksum.
+            ModelRejected: a model is missing, or does not match the card's checksum.
             Conflict: the version exists.
         """
         if not _VERSION.fullmatch(card.version):
             raise ValueError(f"not a version: {card.version!r}")
-        if hashlib.sha256(files.get(MODEL, b"")).hexdigest() != card.sha256:
-            raise ModelRejected(f"The model of version {card.version} does not match its card's checksum.")
+        for name, sha256 in _models(card).items():
+            if hashlib.sha256(files.get(name, b"")).hexdigest() != sha256:
+                raise ModelRejected(f"{name} of version {card.version} does not match its card's checksum.")
         if self._exists(card.version):
             raise Conflict(f"Version {card.version} exists already; versions never change.")
         for name, content in files.items():
@@ -92,9 +93,11 @@ class Registry:
 
         Raises:
             NotFound: there is no such version.
-            ModelRejected: its model is missing or does not match its checksum.
+            ModelRejected: a model of it is missing or does not match its checksum.
         """
         card, _ = self.load(version)
+        if card.full_precision is not None:
+            self.full(card)
         champion = Champion(version=version, sha256=card.sha256, promoted_at=datetime.now(UTC))
         self._store.put(_CHAMPION, champion.model_dump_json(indent=2).encode(), content_type="application/json")
         return champion
@@ -107,13 +110,24 @@ class Registry:
             ModelRejected: its model is missing or does not match its checksum.
         """
         card = self.card(version)
+        return card, self._model(card, MODEL)
+
+    def full(self, card: ModelCard) -> bytes:
+        """The model in 32 bits beside a version's 8-bit one, whose checksum has been verified.
+
+        Raises:
+            ModelRejected: it is missing or does not match its checksum.
+        """
+        return self._model(card, FULL)
+
+    def _model(self, card: ModelCard, name: str) -> bytes:
         try:
-            model = self.file(version, MODEL)
+            model = self.file(card.version, name)
         except NotFound as error:
-            raise ModelRejected(f"Version {version} has lost its model.") from error
-        if hashlib.sha256(model).hexdigest() != card.sha256:
-            raise ModelRejected(f"The model of version {version} does not match its checksum.")
-        return card, model
+            raise ModelRejected(f"Version {card.version} has lost its {name}.") from error
+        if hashlib.sha256(model).hexdigest() != _models(card)[name]:
+            raise ModelRejected(f"{name} of version {card.version} does not match its checksum.")
+        return model
 
     def file(self, version: str, name: str) -> bytes:
         """One file of a version, as `report.html`.
@@ -132,6 +146,11 @@ class Registry:
         except NotFound:
             return False
         return True
+
+
+def _models(card: ModelCard) -> dict[str, str]:
+    """The checksum of each of a version's models."""
+    return {MODEL: card.sha256} | ({FULL: card.full_precision.sha256} if card.full_precision else {})
 
 
 def _key(version: str, name: str) -> str:

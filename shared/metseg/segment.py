@@ -1,6 +1,7 @@
 """The pipeline: a study goes in, its lesions come out, whatever computes the probabilities."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from metseg import lesions
 from metseg.contracts import Lesion, Preprocessing
+from metseg.parallel import side_by_side
 from metseg.preprocess import Geometry, from_output, to_input
 from metseg.volume import Volume
 
@@ -27,6 +29,10 @@ class Predictor(Protocol):
     @property
     def smallest_lesion_px(self) -> float:
         """The size, in reference pixels over all slices, below which a component of the mask is left out."""
+
+    @property
+    def lanes(self) -> int:
+        """How many slices may be asked for side by side."""
 
     def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
@@ -84,13 +90,18 @@ def probabilities(
 def _predict(
     volume: Volume, predictor: Predictor, progress: Callable[[int, int], None] | None
 ) -> tuple[npt.NDArray[np.float32], Geometry]:
-    """Slices go through the model one at a time: on a CPU a batch gains nothing, and progress is told sooner."""
+    """Slices go through the model each for itself: on a CPU a batch gains nothing, and progress is told sooner."""
     prepared = to_input(volume, predictor.preprocessing)
     maps = np.zeros(prepared.pixels.shape[:3], np.float32)
-    for index, occupied in enumerate(prepared.occupied):
-        if occupied:
+
+    def fill(index: int) -> int:
+        if prepared.occupied[index]:
             here = slice(index, index + 1)
             maps[here] = predictor(prepared.tensor(here))
-        if progress is not None:
-            progress(index + 1, len(maps))
+        return index + 1
+
+    with closing(side_by_side(fill, range(len(maps)), predictor.lanes)) as counted:
+        for done in counted:
+            if progress is not None:
+                progress(done, len(maps))
     return from_output(maps, prepared.geometry), prepared.geometry

@@ -1,5 +1,6 @@
 """A model version is whole or not there, never changes, and serves only if its checksum holds."""
 
+import hashlib
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.models import VERSION, tiny_card
 
+from metseg.contracts import FullPrecision
 from metseg.errors import Conflict, ModelRejected, NotFound, StoreUnavailable
 from metseg.registry import Registry
 
@@ -175,3 +177,31 @@ def test_readers_see_one_champion_or_the_other_while_they_change(published):
         stop.set()
         promoter.join()
     assert seen <= {VERSION, OTHER}
+
+
+@pytest.fixture
+def twofold():
+    """The card of a version with two models."""
+    full = FullPrecision(sha256=hashlib.sha256(b"wide").hexdigest(), threshold=0.7, smallest_lesion_px=80)
+    return tiny_card(MODEL).model_copy(update={"full_precision": full})
+
+
+def test_a_version_of_two_models_keeps_both(registry, twofold):
+    registry.publish(twofold, {**FILES, "model-fp32.onnx": b"wide"})
+    assert registry.promote(VERSION).sha256 == twofold.sha256
+    assert (registry.load(VERSION), registry.full(twofold)) == ((twofold, MODEL), b"wide")
+
+
+@pytest.mark.parametrize("files", [{}, {"model-fp32.onnx": b"other"}])
+def test_a_version_of_two_models_is_not_published_with_one(registry, twofold, files):
+    with pytest.raises(ModelRejected, match="model-fp32.onnx"):
+        registry.publish(twofold, {**FILES, **files})
+    assert registry.versions() == []
+
+
+def test_a_version_whose_second_model_is_damaged_is_not_promoted(registry, twofold, store):
+    registry.publish(twofold, {**FILES, "model-fp32.onnx": b"wide"})
+    store.put(f"models/{VERSION}/model-fp32.onnx", b"other")
+    with pytest.raises(ModelRejected, match="does not match"):
+        registry.promote(VERSION)
+    assert registry.champion() is None

@@ -73,6 +73,11 @@ def test_the_chosen_one_lies_beside_with_a_card_that_tells_what_it_is(runs, told
     card = ModelCard.model_validate_json((folder / "card.json").read_text())
     assert card.sha256 == hashlib.sha256(model).hexdigest()
     assert (card.variant.precision, card.variant.pruning_level) == (pick["precision"], pick["pruning_level"])
+    assert (card.full_precision is None) == (pick["precision"] == "fp32")
+    if card.full_precision is not None:
+        wide = (folder / "model-fp32.onnx").read_bytes()
+        assert card.full_precision.sha256 == hashlib.sha256(wide).hexdigest()
+        assert OnnxPredictor(card.in_full_precision(), wide, threads=1).threshold == card.full_precision.threshold
     [best] = [row for row in told["variants"] if row["best"]]
     assert card.variant.dice_loss == pytest.approx(best["validation"]["mean"] - pick["validation"]["mean"])
 

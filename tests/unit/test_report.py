@@ -7,6 +7,7 @@ from PIL import Image
 from tests.models import tiny_card
 
 from metseg import phantom, report
+from metseg.errors import ProcessingFailed
 from metseg.formats import read_mask, read_probability
 from metseg.lesions import measure
 from metseg.segment import Segmentation
@@ -144,26 +145,37 @@ def test_a_result_without_spacing_says_that_its_sizes_are_pixels(head):
     assert result.lesions[0].long_diameter_mm is None
 
 
-def test_artefacts_hold_the_maps_and_two_pictures_a_slice(head):
+def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
     kept = report.artefacts(head.volume, segmentation_of(head))
-    numbers = [f"{index:04d}.png" for index in range(5)]
-    assert sorted(kept) == sorted(
-        ["mask.nii.gz", "probability.nii.gz"]
-        + [f"{folder}/{number}" for folder in ("slices", "overlays") for number in numbers]
-    )
+    pictures = [f"slices/{index:04d}.png" for index in range(5)]
+    assert sorted(kept) == ["mask.nii.gz", "probability.nii.gz", *pictures]
     assert np.array_equal(read_mask(kept["mask.nii.gz"]), head.mask)
     assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
 
 
-def test_slices_hold_every_sequence_and_lesions_are_outlined_on_flair(head):
-    kept = report.artefacts(head.volume, segmentation_of(head))
+@pytest.mark.parametrize("channels", [[0, 1, 2], [1, 1, 1]])
+def test_lesions_are_outlined_on_flair(head, channels):
+    shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
-    plain, marked = opened(kept[f"slices/{index:04d}.png"]), opened(kept[f"overlays/{index:04d}.png"])
-    assert np.array_equal(plain, report.display(head.volume)[index])
+    kept = report.artefacts(shown, segmentation_of(head))[f"slices/{index:04d}.png"]
+    marked = opened(report.outlined(kept, head.mask[index]))
     outlined = (marked == report.MARK).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
-    assert np.array_equal(marked[~outlined], np.repeat(plain[..., 1:2], 3, axis=2)[~outlined])
+    flair = report.display(shown)[index, ..., 1:2]
+    assert np.array_equal(marked[~outlined], np.repeat(flair, 3, axis=2)[~outlined])
+
+
+@pytest.mark.parametrize("damaged", [b"", b"junk", report.encode_png(np.zeros((3, 4), np.uint8))])
+def test_a_damaged_picture_is_told(damaged):
+    with pytest.raises(ProcessingFailed, match="damaged"):
+        report.outlined(damaged, np.zeros((4, 4), bool))
+
+
+def test_slices_hold_every_sequence(head):
+    kept = report.artefacts(head.volume, segmentation_of(head))
+    shown = report.display(head.volume)
+    assert all(np.array_equal(opened(kept[f"slices/{index:04d}.png"]), shown[index]) for index in range(5))
 
 
 def test_a_grey_study_has_grey_slices(head):
@@ -173,4 +185,5 @@ def test_a_grey_study_has_grey_slices(head):
 
 
 def test_equal_studies_have_equal_artefacts(head):
-    assert report.artefacts(head.volume, segmentation_of(head)) == report.artefacts(head.volume, segmentation_of(head))
+    once, again = (report.artefacts(head.volume, segmentation_of(head), lanes) for lanes in (1, 3))
+    assert once == again

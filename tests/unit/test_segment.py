@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
+from metseg.errors import Cancelled
+from metseg.predictor import OnnxPredictor
 from metseg.preprocess import to_input
 from metseg.segment import segment
 
@@ -20,6 +23,8 @@ class Bright:
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, ...]] = []
+
+    lanes = 1
 
     def __call__(self, tensor: np.ndarray) -> np.ndarray:
         self.asked.append(tensor.shape)
@@ -101,3 +106,30 @@ def test_components_smaller_than_the_model_keeps_are_left_out(head):
     assert [lesion.voxels for lesion in found.lesions] == [sizes[-1]]
     assert found.mask.sum() == sizes[-1]
     assert np.array_equal(found.probability, every.probability)
+
+
+class SideBySide:
+    """The tiny model, asked for several slices at once."""
+
+    def __init__(self) -> None:
+        model = tiny_model(0.5)
+        self.once = OnnxPredictor(tiny_card(model), model, threads=1)
+        self.many = OnnxPredictor(tiny_card(model), model, threads=4)
+
+
+def test_slices_side_by_side_give_the_map_of_one_after_another():
+    volume, predictors = phantom.head(5, slices=9, size_px=96, lesions=2).volume, SideBySide()
+    told: list[tuple[int, int]] = []
+    alone = segment(volume, predictors.once)
+    together = segment(volume, predictors.many, progress=lambda done, total: told.append((done, total)))
+    assert (predictors.once.lanes, predictors.many.lanes) == (1, 4)
+    assert np.array_equal(alone.probability, together.probability)
+    assert told == [(done, 9) for done in range(1, 10)]
+
+
+def test_a_cancelled_study_ends_though_slices_are_in_work():
+    def cancel(done: int, total: int) -> None:
+        raise Cancelled("gone")
+
+    with pytest.raises(Cancelled):
+        segment(phantom.head(5, slices=9, size_px=96).volume, SideBySide().many, progress=cancel)

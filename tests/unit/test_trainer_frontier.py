@@ -11,7 +11,7 @@ from tests.models import tiny_card
 
 from metseg.contracts import ModelCard, Preprocessing, Variant
 from metseg.predictor import OnnxPredictor
-from metseg_trainer.choice import MARGIN, Judged, chosen, page, shortfall, told
+from metseg_trainer.choice import MARGIN, Judged, chosen, in_full_precision, page, shortfall, told
 from metseg_trainer.export import to_onnx
 from metseg_trainer.networks import NestedUNet
 from metseg_trainer.quantise import to_int8
@@ -101,6 +101,13 @@ def test_the_fastest_within_the_margin_is_chosen():
 def test_a_variant_that_may_be_worse_than_the_margin_is_not_chosen_though_its_mean_is_within():
     best, unsure = variant(0.9, 40), variant(0.898, 10, spread=0.05)
     assert chosen([best, unsure]) is best
+
+
+def test_an_8_bit_variant_has_what_it_was_made_from_beside_it():
+    wide, other = variant(0.9, 40), variant(0.9, 30, network=NestedUNet(8, 1))
+    narrow = replace(wide, made=replace(wide.made, variant=Variant(precision="int8", pruning_level=1)))
+    assert in_full_precision(narrow, [other, narrow, wide]) is wide
+    assert in_full_precision(wide, [other, narrow, wide]) is None
 
 
 def test_the_record_tells_the_front_and_names_no_patient():

@@ -1,11 +1,15 @@
 """A worker serves the champion of the moment, and never a model that it cannot trust."""
 
+import hashlib
+
 import pytest
 from tests.models import tiny_card, tiny_model
 
+from metseg.contracts import FullPrecision
 from metseg.errors import ModelRejected, NoChampion, NotFound
 from metseg.objects import DirectoryStore
 from metseg.registry import Registry
+from metseg_worker import models as served
 from metseg_worker.models import Models
 
 OLD, NEW = "20260101-000000-tiny", "20260102-000000-tiny"
@@ -134,3 +138,50 @@ def test_a_named_version_is_loaded_once_and_the_least_used_one_forgotten(models,
 def test_an_unknown_version_is_not_found(models):
     with pytest.raises(NotFound):
         models.version("20990101-000000-tiny")
+
+
+NARROW, WIDE = tiny_model(1.0), tiny_model(1.1)
+
+
+@pytest.fixture
+def two_models(registry):
+    """A version with an 8-bit model, in service."""
+    version = "20260103-000000-tiny-int8"
+    card = tiny_card(NARROW, version)
+    full = FullPrecision(sha256=hashlib.sha256(WIDE).hexdigest(), threshold=0.7, smallest_lesion_px=80)
+    variant = card.variant.model_copy(update={"precision": "int8"})
+    card = card.model_copy(update={"variant": variant, "full_precision": full})
+    registry.publish(card, {"model.onnx": NARROW, "model-fp32.onnx": WIDE})
+    registry.promote(version)
+    return version
+
+
+def paces(monkeypatch, narrow_ms, wide_ms):
+    monkeypatch.setattr(served, "_ms_a_slice", lambda *predictors: [narrow_ms, wide_ms])
+
+
+def test_an_8_bit_model_serves_where_it_is_faster(models, two_models, monkeypatch):
+    paces(monkeypatch, 4.0, 8.0)
+    card = models.champion()[0].card
+    assert (card.version, card.variant.precision, card.threshold) == (two_models, "int8", 0.5)
+
+
+def test_an_8_bit_model_that_is_slower_here_is_refused_and_that_is_said(models, two_models, monkeypatch, caplog):
+    paces(monkeypatch, 9.0, 8.0)
+    monkeypatch.setattr(served.log, "disabled", False)
+    predictor, warnings = models.champion()
+    card = predictor.card
+    assert (card.version, card.variant.precision) == (two_models, "fp32")
+    assert (predictor.threshold, predictor.smallest_lesion_px, warnings) == (0.7, 80, ())
+    [refusal] = [record for record in caplog.records if "refused" in record.message]
+    assert (refusal.int8_ms, refusal.fp32_ms, refusal.model) == (9.0, 8.0, two_models)
+
+
+def test_both_models_are_really_timed(models, two_models):
+    assert models.champion()[0].card.variant.precision in ("int8", "fp32")
+
+
+def test_a_version_that_lost_its_32_bit_model_is_rejected(models, two_models, store):
+    store.put(f"models/{two_models}/model-fp32.onnx", b"other bytes")
+    with pytest.raises(ModelRejected, match="model-fp32.onnx"):
+        models.champion()

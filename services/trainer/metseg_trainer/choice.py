@@ -15,7 +15,7 @@ from metseg_trainer.evaluation.statistics import RESAMPLES, SEED, measure
 from metseg_trainer.plan import TITLES
 from metseg_trainer.variants import Made
 
-__all__ = ["MARGIN", "Judged", "Scores", "best_of", "chosen", "page", "shortfall", "text", "told"]
+__all__ = ["MARGIN", "Judged", "Scores", "best_of", "chosen", "in_full_precision", "page", "shortfall", "text", "told"]
 
 MARGIN = 0.005
 """How much patient Dice a faster variant may cost."""
@@ -60,6 +60,15 @@ def chosen(judged: Sequence[Judged]) -> Judged:
     best = best_of(judged)
     near = [one for one in judged if shortfall(best.validation, one.validation) <= MARGIN]
     return min(near, key=lambda one: one.ms_a_slice)
+
+
+def in_full_precision(pick: Judged, judged: Sequence[Judged]) -> Judged | None:
+    """What an 8-bit variant was made from; None where the pick is in 32 bits itself."""
+    if pick.made.variant.precision == "fp32":
+        return None
+    wide = pick.made.variant.model_copy(update={"precision": "fp32"})
+    [source] = [one for one in judged if one.made.origin == pick.made.origin and one.made.variant == wide]
+    return source
 
 
 def told(judged: Sequence[Judged], threads: int) -> dict[str, Any]:

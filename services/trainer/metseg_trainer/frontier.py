@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metseg import lesions
-from metseg.contracts import ModelCard, Preprocessing
+from metseg import lesions, registry
+from metseg.contracts import FullPrecision, ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.predictor import OnnxPredictor
 from metseg.preprocess import to_input
@@ -27,7 +27,7 @@ from metseg.volume import Volume
 from metseg_trainer import card as cards
 from metseg_trainer import dataset
 from metseg_trainer import split as splits
-from metseg_trainer.choice import Judged, best_of, chosen, page
+from metseg_trainer.choice import Judged, best_of, chosen, in_full_precision, page
 from metseg_trainer.choice import told as tell
 from metseg_trainer.dataset import Patient
 from metseg_trainer.evaluation import OperatingPoint, TorchPredictor, choose, dice, evaluate
@@ -102,7 +102,7 @@ def frontier(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]
     times = _timed([OnnxPredictor(one.card, one.made.model, threads) for one in judged], sides[0])
     judged = [replace(one, ms_a_slice=taken) for one, taken in zip(judged, times, strict=True)]
     content = tell(judged, threads)
-    _keep(plan, chosen(judged), best_of(judged), threads)
+    _keep(plan, judged, threads)
     (plan.folder / RESULTS).write_text(json.dumps(content, indent=2) + "\n")
     (plan.folder / PAGE).write_text(page(content), encoding="utf-8")
     return content
@@ -184,8 +184,9 @@ def _card(plan: Plan, made: Made, point: OperatingPoint, judged: cards.Judged | 
     return card.model_copy(update={"variant": made.variant})
 
 
-def _keep(plan: Plan, pick: Judged, best: Judged, threads: int) -> None:
-    """The chosen model and its card, with test figures of its own."""
+def _keep(plan: Plan, judged: Sequence[Judged], threads: int) -> None:
+    """The chosen model and its card, with test figures of its own; beside an 8-bit model, the one it was made from."""
+    pick, best = chosen(judged), best_of(judged)
     title, predictor = TITLES[pick.made.name], OnnxPredictor(pick.card, pick.made.model, threads)
     result = evaluate(title, predictor, test_patients(plan))
     drawn = evaluate(title, predictor, implanted_patients(plan, plan.split.test), {})
@@ -198,5 +199,12 @@ def _keep(plan: Plan, pick: Judged, best: Judged, threads: int) -> None:
     point = OperatingPoint(pick.card.threshold, pick.card.smallest_lesion_px)
     variant = pick.made.variant.model_copy(update={"dice_loss": best.mean - pick.mean})
     card = _card(plan, pick.made, point, figures).model_copy(update={"variant": variant})
-    (plan.folder / FOLDER / "model.onnx").write_bytes(pick.made.model)
+    (plan.folder / FOLDER / registry.FULL).unlink(missing_ok=True)
+    if (wide := in_full_precision(pick, judged)) is not None:
+        (plan.folder / FOLDER / registry.FULL).write_bytes(wide.made.model)
+        full = FullPrecision(
+            sha256=wide.card.sha256, threshold=wide.card.threshold, smallest_lesion_px=wide.card.smallest_lesion_px
+        )
+        card = card.model_copy(update={"full_precision": full})
+    (plan.folder / FOLDER / registry.MODEL).write_bytes(pick.made.model)
     (plan.folder / FOLDER / "card.json").write_text(card.model_dump_json(indent=2))

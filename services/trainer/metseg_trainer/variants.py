@@ -42,6 +42,11 @@ class Made:
     model: bytes
 
     @property
+    def origin(self) -> tuple[str, str, int, Preprocessing]:
+        """What tells trained networks apart: their run, architecture, width and input."""
+        return self.run, self.name, self.base_width, self.preprocessing
+
+    @property
     def base_width(self) -> int:
         """Feature channels at full resolution."""
         return int(self.network.widths[0])

@@ -50,7 +50,7 @@ def process(
     segmentation = segment(volume, predictor, request.threshold, progress)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
     clock.lap("predict")
-    artefacts = report.artefacts(volume, segmentation)
+    artefacts = report.artefacts(volume, segmentation, predictor.lanes)
     clock.lap("report")
     return report.build(request.id, volume, segmentation, predictor.card, clock.laps_s), artefacts
 

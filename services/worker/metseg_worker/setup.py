@@ -17,7 +17,7 @@ __all__ = ["main", "prepare", "seed"]
 
 STARTER = Path("infra/starter-model")
 """Beside the code, in the repository as in the image."""
-FILES = ("model.onnx", "report.html")
+FILES = ("model.onnx", "model-fp32.onnx", "report.html")
 PAUSE_S = 0.5
 
 log = logging.getLogger("metseg_worker.setup")

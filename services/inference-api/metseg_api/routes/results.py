@@ -1,11 +1,14 @@
 """What was found: figures, masks, probabilities and pictures."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
+from metseg import report
 from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
@@ -85,7 +88,9 @@ async def probability(
 )
 async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG with its lesions drawn on it."""
-    return await _picture(request, gateway, job_id, "overlay", index)
+    artefact = Artefact(job_id, _slice_name(index), Download("image/png", f"overlay_{index:04d}.png", "inline"))
+    async with _told(gateway, job_id, index):
+        return await converted(gateway, request, artefact, partial(_outlined, gateway, job_id, index))
 
 
 @router.get(
@@ -96,17 +101,28 @@ async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: I
 )
 async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG, windowed for display, with nothing drawn on it."""
-    return await _picture(request, gateway, job_id, "slice", index)
-
-
-async def _picture(request: Request, gateway: Gateway, job_id: str, kind: str, index: int) -> Response:
-    download = Download("image/png", f"{kind}_{index:04d}.png", "inline")
-    artefact = Artefact(job_id, f"{kind}s/{index:04d}.png", download)
-    try:
+    artefact = Artefact(job_id, _slice_name(index), Download("image/png", f"slice_{index:04d}.png", "inline"))
+    async with _told(gateway, job_id, index):
         return await stored(gateway, request, artefact)
+
+
+def _slice_name(index: int) -> str:
+    return f"slices/{index:04d}.png"
+
+
+@asynccontextmanager
+async def _told(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None]:
+    """Tell what is missing: the job itself, or its slice."""
+    try:
+        yield
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.get, job_id)  # tells of the job itself where that is what is missing
-        raise NotFound(f"This job has no such picture of slice {index}.") from None
+        await to_thread.run_sync(gateway.jobs.get, job_id)
+        raise NotFound(f"This job has no slice {index}.") from None
+
+
+def _outlined(gateway: Gateway, job_id: str, index: int, picture: bytes) -> bytes:
+    mask = read_mask(gateway.store.get(gateway.jobs.artefact_key(job_id, "mask.nii.gz")))
+    return report.outlined(picture, mask[index])
 
 
 def _names(gateway: Gateway, job_id: str) -> list[str]:

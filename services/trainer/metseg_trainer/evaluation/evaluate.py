@@ -185,6 +185,8 @@ class EvaluationResult:
 class TorchPredictor:
     """The Predictor that runs a network as it was trained, before it is exported."""
 
+    lanes = 1
+
     def __init__(
         self, network: SegmentationNetwork, preprocessing: Preprocessing, point: OperatingPoint | None = None
     ) -> None:

@@ -1,0 +1,51 @@
+"""Work side by side keeps its order, and stops where it is told to."""
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from metseg.parallel import side_by_side
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_answers_come_in_the_order_of_the_questions(lanes):
+    def slow_at_first(number: int) -> int:
+        time.sleep(0.02 if number == 0 else 0)
+        return number * number
+
+    assert list(side_by_side(slow_at_first, range(6), lanes)) == [0, 1, 4, 9, 16, 25]
+
+
+def test_as_many_as_there_are_lanes_are_at_work_together():
+    meeting = threading.Barrier(3, timeout=10)
+    assert len(list(side_by_side(lambda _: meeting.wait(), range(6), 3))) == 6
+
+
+def test_a_failure_is_the_callers_and_what_has_not_begun_never_begins():
+    begun = []
+
+    def fail_at_once(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            raise OSError("full")
+        time.sleep(0.05)
+
+    with pytest.raises(OSError, match="full"):
+        list(side_by_side(fail_at_once, range(100), 2))
+    assert len(begun) < 10
+
+
+def test_closed_early_it_waits_for_what_has_begun_and_begins_no_more():
+    begun, ended = [], []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.02)
+        ended.append(number)
+
+    with closing(side_by_side(work, range(100), 2)) as answers:
+        next(answers)
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) < 10
