@@ -22,7 +22,7 @@ from scipy import ndimage
 from tests.models import tiny_card
 from tests.servers import free_ports
 
-from metseg import lesions, phantom, report
+from metseg import lesions, phantom, pictures
 from metseg.contracts import Champion, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Progress, Result
 from metseg.errors import MetsegError, NotFinished, NotFound
 from metseg.formats import Upload, inspect, write_mask, write_probability
@@ -174,12 +174,12 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/jobs/{job_id}/slice/{index}")
     def pixels(job_id: str, index: int) -> Response:
-        return Response(report.encode_png(gateway.finished(job_id).pixels[index]), media_type="image/png")
+        return Response(pictures.encode_png(gateway.finished(job_id).pixels[index]), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/overlay/{index}")
     def overlay(job_id: str, index: int) -> Response:
         study = gateway.finished(job_id)
-        return Response(report.encode_png(report.overlay(study.pixels[index], study.mask[index], contour=True)))
+        return Response(pictures.encode_png(pictures.overlay(study.pixels[index], study.mask[index], contour=True)))
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:

@@ -19,8 +19,8 @@ from metseg.settings import Settings
 
 CLAIM_TTL_S = 0.6
 TIMEOUT_S = 0.5
-ARTEFACTS = {"mask.nii.gz": b"mask", "slices/0000.png": b"png"}
-WHOLE = ["input/0000", "job.json", "mask.nii.gz", "request.json", "result.json", "slices/0000.png"]
+ARTEFACTS = {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"}
+WHOLE = ["input/0000", "job.json", "mask.nii.gz", "probability.nii.gz", "request.json", "result.json"]
 """What the store has of a job that succeeded."""
 PROBLEM = Problem.of(BadInput("It cannot be read."))
 

@@ -8,7 +8,7 @@ from metseg.jobs import Jobs
 from metseg.objects import ObjectStore
 from metseg.owners import new_id
 from metseg.phantom import head
-from metseg.report import encode_png
+from metseg.pictures import encode_png
 
 
 def phantom_files(slices: int, seed: int = 7, size_px: int = 128) -> dict[str, bytes]:

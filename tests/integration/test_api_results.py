@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageSequence
 from tests.gateways import Gateway, png, problem, promote_tiny, result, running
 
-from metseg import report
+from metseg import pictures
 from metseg.contracts import Problem, Result
 from metseg.settings import Settings
 
@@ -105,7 +105,7 @@ def test_each_slice_has_its_pictures(gateway, done, kind):
     kept = png(2, 32, 40)
     response = gateway.http.get(f"{done.path}/{kind}/2")
     assert response.headers["Content-Type"] == "image/png"
-    assert response.content == (kept if kind == "slice" else report.outlined(kept, done.mask[2]))
+    assert response.content == (kept if kind == "slice" else pictures.outlined(kept, done.mask[2]))
     assert response.headers["Content-Disposition"].startswith("inline;")
 
 

@@ -20,7 +20,7 @@ from metseg.errors import (
 
 def finish(worker, job_id, model="20260101-000000-tiny"):
     assert worker.claim(job_id) is not None
-    worker.finish(job_id, result_of(job_id, model), {"mask.nii.gz": b"mask", "slices/0000.png": b"png"})
+    worker.finish(job_id, result_of(job_id, model), {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"})
 
 
 def done_soon(function):

@@ -43,7 +43,7 @@ def test_a_finished_job_has_its_result_and_artefacts(here, jobs, worker, job):
     assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
 
 
-@pytest.mark.parametrize("name", ["mask.nii.gz", "slices/0000.png", "result.json"])
+@pytest.mark.parametrize("name", ["mask.nii.gz", "probability.nii.gz", "result.json"])
 def test_a_job_succeeds_only_after_all_it_has_is_written(here, jobs, job, name):
     seen = []
 

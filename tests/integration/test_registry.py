@@ -194,7 +194,7 @@ def test_a_version_of_two_models_keeps_both(registry, twofold):
 
 @pytest.mark.parametrize("files", [{}, {"model-fp32.onnx": b"other"}])
 def test_a_version_of_two_models_is_not_published_with_one(registry, twofold, files):
-    with pytest.raises(ModelRejected, match="model-fp32.onnx"):
+    with pytest.raises(ModelRejected, match=r"model-fp32\.onnx"):
         registry.publish(twofold, {**FILES, **files})
     assert registry.versions() == []
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from tests.models import tiny_card
 
-from metseg import phantom, report
+from metseg import phantom, pictures, report
 from metseg.errors import ProcessingFailed
 from metseg.formats import read_mask, read_probability
 from metseg.lesions import measure
@@ -43,7 +43,7 @@ def ramp():
 
 
 def test_a_display_uses_the_whole_range_of_every_channel(ramp):
-    shown = report.display(volume_of(ramp))
+    shown = pictures.display(volume_of(ramp))
     assert (shown.dtype, shown.shape) == (np.uint8, ramp.shape)
     assert shown[0, 0, 0].tolist() == [0, 0, 0]
     assert shown.max(axis=(0, 1, 2)).tolist() == [255, 255, 255]
@@ -53,29 +53,29 @@ def test_a_display_uses_the_whole_range_of_every_channel(ramp):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_a_display_looks_the_same_whatever_the_type(ramp, dtype):
     whole = np.rint(ramp).astype(dtype)
-    shown = report.display(volume_of(whole))
-    assert np.array_equal(shown, report.display(volume_of(whole.astype(np.float32))))
+    shown = pictures.display(volume_of(whole))
+    assert np.array_equal(shown, pictures.display(volume_of(whole.astype(np.float32))))
 
 
 def test_a_display_does_not_follow_one_hot_pixel(ramp):
     hot = ramp.copy()
     hot[0, 0, 0] = 30_000
-    calm, shown = report.display(volume_of(ramp)), report.display(volume_of(hot))
+    calm, shown = pictures.display(volume_of(ramp)), pictures.display(volume_of(hot))
     assert np.abs(calm.astype(int) - shown)[0, 1:].max() <= 3
 
 
 def test_all_slices_share_one_window(ramp):
-    shown = report.display(volume_of(np.concatenate([ramp, ramp / 2])))
+    shown = pictures.display(volume_of(np.concatenate([ramp, ramp / 2])))
     assert shown[1].max() == pytest.approx(shown[0].max() / 2, abs=3)
 
 
 def test_values_below_zero_are_shown(ramp):
-    assert np.array_equal(report.display(volume_of(ramp - 1000)), report.display(volume_of(ramp)))
+    assert np.array_equal(pictures.display(volume_of(ramp - 1000)), pictures.display(volume_of(ramp)))
 
 
 def test_an_empty_channel_is_black(ramp):
     ramp[..., 2] = 7
-    assert not report.display(volume_of(ramp))[..., 2].any()
+    assert not pictures.display(volume_of(ramp))[..., 2].any()
 
 
 def test_an_overlay_fills_lesions_as_opaquely_as_asked():
@@ -83,17 +83,17 @@ def test_an_overlay_fills_lesions_as_opaquely_as_asked():
     mask = np.zeros((4, 5), bool)
     mask[1, 2] = True
     for opacity in (0.0, 0.5, 1.0):
-        drawn = report.overlay(pixels, mask, opacity=opacity)
+        drawn = pictures.overlay(pixels, mask, opacity=opacity)
         assert drawn.dtype == np.uint8
-        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(report.MARK), abs=0.5)
+        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(pictures.MARK), abs=0.5)
         assert (drawn[~mask] == 100).all()
 
 
 def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
     mask = np.zeros((6, 6), bool)
     mask[2, 2] = mask[5, 5] = True
-    drawn = report.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
-    marked = (drawn == report.MARK).all(axis=2)
+    drawn = pictures.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
+    marked = (drawn == pictures.MARK).all(axis=2)
     assert np.argwhere(marked).tolist() == [[1, 2], [2, 1], [2, 3], [3, 2], [4, 5], [5, 4]]
     assert not drawn[~marked].any()
 
@@ -101,21 +101,21 @@ def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
 def test_an_overlay_shows_the_channel_asked_for_or_the_mean():
     pixels = np.tile(np.array([10, 40, 100], np.uint8), (3, 3, 1))
     nothing = np.zeros((3, 3), bool)
-    shown = [report.overlay(pixels, nothing, channel)[0, 0].tolist() for channel in (0, 1, 2, None)]
+    shown = [pictures.overlay(pixels, nothing, channel)[0, 0].tolist() for channel in (0, 1, 2, None)]
     assert shown == [[10] * 3, [40] * 3, [100] * 3, [50] * 3]
-    assert report.overlay(pixels, nothing)[0, 0].tolist() == [40] * 3
+    assert pictures.overlay(pixels, nothing)[0, 0].tolist() == [40] * 3
 
 
 def test_a_mask_of_another_size_is_a_bug_of_the_caller():
     with pytest.raises(ValueError, match="shaped as the slice"):
-        report.overlay(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 4), bool))
+        pictures.overlay(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 4), bool))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((7, 9), np.uint8), ((7, 9), np.uint16), ((7, 9, 3), np.uint8)])
 def test_a_png_keeps_every_pixel_and_is_the_same_each_time(shape, dtype):
     image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-    assert np.array_equal(opened(report.encode_png(image)), image)
-    assert report.encode_png(image) == report.encode_png(image.copy())
+    assert np.array_equal(opened(pictures.encode_png(image)), image)
+    assert pictures.encode_png(image) == pictures.encode_png(image.copy())
 
 
 def test_a_result_tells_what_was_found_by_which_model(head):
@@ -158,30 +158,30 @@ def test_lesions_are_outlined_on_flair(head, channels):
     shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
     kept = report.artefacts(shown, segmentation_of(head))[f"slices/{index:04d}.png"]
-    marked = opened(report.outlined(kept, head.mask[index]))
-    outlined = (marked == report.MARK).all(axis=2)
+    marked = opened(pictures.outlined(kept, head.mask[index]))
+    outlined = (marked == pictures.MARK).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
-    flair = report.display(shown)[index, ..., 1:2]
+    flair = pictures.display(shown)[index, ..., 1:2]
     assert np.array_equal(marked[~outlined], np.repeat(flair, 3, axis=2)[~outlined])
 
 
-@pytest.mark.parametrize("damaged", [b"", b"junk", report.encode_png(np.zeros((3, 4), np.uint8))])
+@pytest.mark.parametrize("damaged", [b"", b"junk", pictures.encode_png(np.zeros((3, 4), np.uint8))])
 def test_a_damaged_picture_is_told(damaged):
     with pytest.raises(ProcessingFailed, match="damaged"):
-        report.outlined(damaged, np.zeros((4, 4), bool))
+        pictures.outlined(damaged, np.zeros((4, 4), bool))
 
 
 def test_slices_hold_every_sequence(head):
     kept = report.artefacts(head.volume, segmentation_of(head))
-    shown = report.display(head.volume)
+    shown = pictures.display(head.volume)
     assert all(np.array_equal(opened(kept[f"slices/{index:04d}.png"]), shown[index]) for index in range(5))
 
 
 def test_a_grey_study_has_grey_slices(head):
     grey = replace(head, volume=replace(head.volume, pixels=head.volume.pixels[..., [1, 1, 1]]))
     kept = report.artefacts(grey.volume, segmentation_of(grey))
-    assert np.array_equal(opened(kept["slices/0002.png"]), report.display(grey.volume)[2, ..., 1])
+    assert np.array_equal(opened(kept["slices/0002.png"]), pictures.display(grey.volume)[2, ..., 1])
 
 
 def test_equal_studies_have_equal_artefacts(head):

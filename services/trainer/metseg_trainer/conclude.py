@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from metseg import pictures
 from metseg import report as pictures
 from metseg.contracts import ModelCard
 from metseg.objects import ObjectStore

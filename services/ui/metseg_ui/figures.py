@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from metseg import report
+from metseg import pictures
 from metseg.contracts import Lesion, ModelCard, Result
 from metseg.volume import CHANNELS
 
@@ -54,9 +54,9 @@ def picture(
     if view.marking == "Off":
         return np.repeat(large[:, :, view.channel, None], 3, axis=2)
     if view.marking == "Fill":
-        drawn = report.overlay(large, marked, view.channel, view.opacity)
+        drawn = pictures.overlay(large, marked, view.channel, view.opacity)
     else:
-        drawn = report.overlay(large, _line(marked), view.channel, opacity=1.0)
+        drawn = pictures.overlay(large, _line(marked), view.channel, opacity=1.0)
     return _written(drawn, mask, lesions, view.note)
 
 

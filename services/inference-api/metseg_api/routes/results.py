@@ -8,7 +8,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from metseg import report
+from metseg import pictures
 from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
@@ -122,7 +122,7 @@ async def _told(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None
 
 def _outlined(gateway: Gateway, job_id: str, index: int, picture: bytes) -> bytes:
     mask = read_mask(gateway.store.get(gateway.jobs.artefact_key(job_id, "mask.nii.gz")))
-    return report.outlined(picture, mask[index])
+    return pictures.outlined(picture, mask[index])
 
 
 def _names(gateway: Gateway, job_id: str) -> list[str]:
