@@ -13,7 +13,7 @@ from tests.gateways import Gateway, png, promote_tiny, running
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import free_ports
 
-from metseg import client
+from metseg import client, pictures
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, Problem
 from metseg.errors import MetsegError
@@ -80,7 +80,8 @@ def test_a_study_goes_from_submission_to_its_pictures(gateway, remote, tmp_path)
     assert remote.result(job.id).shape == (3, 32, 32)
     assert remote.mask(job.id, "zip").startswith(b"PK")
     assert remote.probability(job.id, "tiff").startswith(b"II")
-    assert remote.overlay(job.id, 2) == remote.slice(job.id, 2) == png(2)
+    assert remote.slice(job.id, 2) == png(2)
+    assert remote.overlay(job.id, 2) == pictures.outlined(png(2), np.ones((32, 32), bool))
     assert remote.jobs(limit=1).jobs[0].id == job.id
     remote.delete(job.id)
     with pytest.raises(RemoteProblem) as caught:

@@ -168,7 +168,8 @@ def test_an_8_bit_model_serves_where_it_is_faster(models, two_models, monkeypatc
 
 def test_an_8_bit_model_that_is_slower_here_is_refused_and_that_is_said(models, two_models, monkeypatch, caplog):
     paces(monkeypatch, 9.0, 8.0)
-    monkeypatch.setattr(served.log, "disabled", False)
+    monkeypatch.setattr(served.log, "disabled", False)  # whatever a library configured in this process before
+    caplog.set_level("WARNING", logger=served.log.name)
     predictor, warnings = models.champion()
     card = predictor.card
     assert (card.version, card.variant.precision) == (two_models, "fp32")

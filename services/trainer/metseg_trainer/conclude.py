@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 
 from metseg import pictures
-from metseg import report as pictures
 from metseg.contracts import ModelCard
 from metseg.objects import ObjectStore
 from metseg.predictor import OnnxPredictor
