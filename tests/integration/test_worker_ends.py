@@ -11,10 +11,10 @@ from tests.servers import talk, wait_until
 
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
+from metseg.models import Models
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_worker.bench import open_bench
-from metseg_worker.models import Models
 from metseg_worker.tasks import work
 from metseg_worker.upkeep import Upkeep
 

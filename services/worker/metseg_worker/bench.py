@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import redis
 
 from metseg.jobs import Jobs, broker
+from metseg.models import Models
 from metseg.objects import ObjectStore, open_store
 from metseg.predictor import cpu_quota
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_worker.models import Models
 
 __all__ = ["Bench", "open_bench"]
 

@@ -21,10 +21,10 @@ from metseg.errors import (
     Unavailable,
 )
 from metseg.jobs import TASK
+from metseg.process import process
 from metseg.settings import settings
 from metseg_worker.app import celery
 from metseg_worker.bench import Bench, open_bench
-from metseg_worker.process import process
 
 __all__ = ["segment", "work"]
 

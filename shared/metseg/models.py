@@ -1,4 +1,4 @@
-"""The models of one worker process: loaded once, checked, exchanged when the registry names another champion."""
+"""The models of one process: loaded once, checked, exchanged when the registry names another champion."""
 
 import logging
 import time

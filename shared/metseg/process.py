@@ -11,11 +11,11 @@ from typing import BinaryIO, cast
 from metseg import formats, report
 from metseg.contracts import InputFile, Request, Result
 from metseg.errors import ProcessingFailed
+from metseg.models import Models
 from metseg.objects import ObjectStore
 from metseg.segment import segment
 from metseg.settings import Limits
 from metseg.volume import Volume
-from metseg_worker.models import Models
 
 __all__ = ["process"]
 
