@@ -99,6 +99,7 @@ class Request(Contract):
     inputs: list[InputFile] = Field(min_length=1)
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     model: str | None = Field(default=None, description="None: the champion")
+    uncertainty: bool = Field(default=False, description="whether to look again, mirrored, at what may be lesion")
 
 
 class Box(Contract):
@@ -123,8 +124,16 @@ class Lesion(Contract):
     perpendicular_diameter_mm: float | None
     box: Box
     centroid: tuple[float, float, float] = Field(description="slice, row, column")
+    centroid_mm: tuple[float, float, float] | None = Field(
+        default=None, description="to the right, the front and the top of the patient (RAS+); None where unknown"
+    )
     mean_probability: Probability
     lowest_probability: Probability
+    target: bool = Field(default=False, description="a target lesion as of RANO-BM")
+    uncertainty: Probability | None = Field(
+        default=None, description="1 less the agreement of the views on its extent; None where not asked for"
+    )
+    uncertainty_words: str | None = None
 
 
 class SliceFigures(Contract):
@@ -138,6 +147,15 @@ class SliceFigures(Contract):
     highest_probability: Probability
 
 
+class Familiarity(Contract):
+    """How far a study lies from those that the model learned from."""
+
+    score: float = Field(ge=0, description="distance; see docs/results.md")
+    limit: float = Field(gt=0, description="beyond which a study is called unlike them")
+    unlike: bool
+    words: str
+
+
 class Result(Contract):
     """The answer to a job."""
 
@@ -149,6 +167,12 @@ class Result(Contract):
     shape: tuple[int, int, int] = Field(description="slices, rows, columns as uploaded")
     spacing_mm: tuple[float, float, float] | None
     lesions: list[Lesion]
+    target_diameter_sum_px: float | None = Field(
+        default=None, description="of the target lesions' long diameters; None where there is none"
+    )
+    target_diameter_sum_mm: float | None = None
+    familiarity: Familiarity | None = Field(default=None, description="None where the model's card has no reference")
+    uncertainty_words: str | None = Field(default=None, description="None where it was not asked for")
     slices: list[SliceFigures]
     warnings: list[str]
     durations_s: dict[str, float] = Field(description="by phase: read, predict, report")
@@ -284,6 +308,31 @@ class FullPrecision(Contract):
     smallest_lesion_px: float = Field(ge=0)
 
 
+class FamiliarityReference(Contract):
+    """The training input in means and a covariance of a few features, which tell nothing of a patient.
+
+    The distance of an input with the features `x` is the root of `z' precision z / len(z)` with
+    `z = (x - mean) / scale`, about 1 for what the model learned from.
+    """
+
+    features: list[str] = Field(min_length=1)
+    mean: list[float]
+    scale: list[float]
+    precision: list[list[float]] = Field(description="the inverse of the shrunk covariance of z")
+    limit: float = Field(gt=0, description="chosen on validation patients alone")
+    learned: int = Field(ge=1, description="training studies, or slices, that the figures are of")
+    judged: int = Field(ge=1, description="validation studies, or slices, that the limit was chosen on")
+    false_alarms: Probability = Field(description="share of those beyond the limit")
+
+
+class FamiliarityCard(Contract):
+    """What a worker needs in order to tell input unlike a model's training data; lone slices have their own."""
+
+    revision: int = Field(description="of the features; a worker that computes others tells nothing")
+    studies: FamiliarityReference
+    lone_slices: FamiliarityReference
+
+
 class ModelCard(Contract):
     """Everything that has to be known of a model version to serve it and to judge it."""
 
@@ -299,6 +348,7 @@ class ModelCard(Contract):
     )
     variant: Variant = Variant()
     full_precision: FullPrecision | None = None
+    familiarity: FamiliarityCard | None = None
     data: DataCard
     figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
     evaluation: dict[str, Evaluation] = Field(default={}, description="the same patients, all figures, by network")
