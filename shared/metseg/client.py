@@ -16,7 +16,8 @@ from metseg.contracts import Champion, Contract, Job, JobPage, ModelCard, ModelP
 from metseg.errors import MetsegError, Unavailable
 
 MaskFormat = Literal["png", "tiff", "nifti", "dicom-seg", "zip"]
-ProbabilityFormat = Literal["nifti", "png", "tiff"]
+ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
+LesionsFormat = Literal["csv", "json"]
 Answer = TypeVar("Answer", bound=Contract)
 
 ATTEMPTS = 4
@@ -144,6 +145,18 @@ class Client:
     def slice(self, job_id: str, index: int) -> bytes:
         """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
         return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
+
+    def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
+        """The lesions as a table."""
+        return self._send("GET", f"/v1/jobs/{job_id}/lesions", params={"format": format}).content
+
+    def report(self, job_id: str) -> bytes:
+        """One page for a person to read, as HTML that needs nothing beside it."""
+        return self._send("GET", f"/v1/jobs/{job_id}/report").content
+
+    def animation(self, job_id: str) -> bytes:
+        """The study as an animated WebP, lesions outlined."""
+        return self._send("GET", f"/v1/jobs/{job_id}/animation").content
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it is not done; delete its input and results."""

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from metseg.errors import ProcessingFailed
 from metseg.volume import CHANNELS, Volume
 
-__all__ = ["FLAIR", "MARK", "display", "encode_png", "outlined", "overlay"]
+__all__ = ["FLAIR", "MARK", "display", "encode_png", "grey", "outlined", "overlay"]
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -110,9 +110,21 @@ def outlined(picture: bytes, mask: Mask) -> bytes:
     Raises:
         ProcessingFailed: the picture is damaged.
     """
+    return encode_png(overlay(grey(picture, mask.shape)[..., np.newaxis], mask, 0, opacity=1.0, contour=True))
+
+
+def grey(picture: bytes, shape: tuple[int, ...]) -> Pixels:
+    """FLAIR of a slice, uint8, (row, column).
+
+    Args:
+        picture: of the slice, as `artefacts` keeps it.
+        shape: rows and columns that it must have.
+
+    Raises:
+        ProcessingFailed: the picture is damaged.
+    """
     kept = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED) if picture else None
-    if kept is None or kept.shape[:2] != mask.shape:
+    if kept is None or kept.shape[:2] != shape:
         raise ProcessingFailed("A stored result is damaged; submit the study again.")
     pixels: Pixels = np.atleast_3d(np.asarray(kept, np.uint8))
-    flair = FLAIR if pixels.shape[2] > 1 else 0  # the middle one of three, whichever way round they come
-    return encode_png(overlay(pixels, mask, flair, opacity=1.0, contour=True))
+    return pixels[..., FLAIR if pixels.shape[2] > 1 else 0]  # the middle one of three, whichever way round they come

@@ -100,6 +100,43 @@ def test_the_probability_is_nifti_by_default(gateway, done):
     np.testing.assert_allclose(image.get_fdata().T, np.where(done.mask, 0.75, 0.25), atol=1e-4)
 
 
+def test_the_probability_of_a_study_is_a_zip_of_pngs(gateway, done):
+    response = gateway.http.get(f"{done.path}/probability?format=zip")
+    assert response.headers["Content-Disposition"].endswith('_probabilities.zip"')
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert archive.namelist() == [f"{name}_probability.png" for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "begin"),
+    [
+        ("lesions", "text/csv; charset=utf-8", b"model_version,"),
+        ("lesions?format=json", "application/json", b"{"),
+        ("report", "text/html; charset=utf-8", b"<!DOCTYPE html>"),
+        ("animation", "image/webp", b"RIFF"),
+    ],
+)
+def test_a_job_is_told_to_people_and_to_their_tables(gateway, done, path, media_type, begin):
+    response = gateway.http.get(f"{done.path}/{path}")
+    assert (response.status_code, response.headers["Content-Type"]) == (200, media_type)
+    assert response.content.startswith(begin)
+
+
+def test_a_report_in_a_browser_may_run_nothing_and_fetch_nothing(gateway, done):
+    policy = gateway.http.get(f"{done.path}/report").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "sandbox" in policy
+    assert "script-src" not in policy
+
+
+def test_a_report_outlives_its_model(gateway):
+    job = gateway.accepted()
+    gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
+    figures = gateway.jobs.result(job.id).model_copy(update={"model_version": "20200101-000000-gone"})
+    gateway.store.put(gateway.jobs.artefact_key(job.id, "result.json"), figures.model_dump_json().encode())
+    assert "no longer there" in gateway.http.get(f"/v1/jobs/{job.id}/report").text
+
+
 @pytest.mark.parametrize("kind", ["overlay", "slice"])
 def test_each_slice_has_its_pictures(gateway, done, kind):
     kept = png(2, 32, 40)
@@ -120,13 +157,23 @@ def test_a_slice_that_cannot_be_is_refused(gateway, done, index):
     problem(gateway.http.get(f"{done.path}/overlay/{index}"), 422, "invalid-parameter")
 
 
-@pytest.mark.parametrize("path", ["mask?format=gif", "mask?format=", "probability?format=zip"])
+@pytest.mark.parametrize("path", ["mask?format=gif", "mask?format=", "probability?format=gif"])
 def test_an_unknown_format_is_refused_with_those_there_are(gateway, done, path):
     assert "'png'" in problem(gateway.http.get(f"{done.path}/{path}"), 422, "invalid-parameter")
 
 
 @pytest.mark.parametrize(
-    "artefact", ["mask", "mask?format=png", "mask?format=zip", "probability?format=tiff", "overlay/0"]
+    "artefact",
+    [
+        "mask",
+        "mask?format=png",
+        "mask?format=zip",
+        "probability?format=tiff",
+        "overlay/0",
+        "lesions",
+        "report",
+        "animation",
+    ],
 )
 def test_a_client_that_has_an_artefact_gets_304(gateway, done, artefact):
     first = gateway.http.get(f"{done.path}/{artefact}")
@@ -147,6 +194,7 @@ def test_each_format_has_an_etag_of_its_own(gateway, done):
 
 
 ARTEFACTS = ["result", "mask", "mask?format=png", "mask?format=zip", "probability", "overlay/0", "slice/0"]
+ARTEFACTS += ["lesions", "lesions?format=json", "report", "animation"]
 
 
 @pytest.mark.parametrize("artefact", ARTEFACTS)

@@ -78,7 +78,7 @@ def test_the_probability_of_one_slice_is_a_png_of_16_bits(probability):
 
 
 def test_the_probability_of_several_slices_is_no_png():
-    with pytest.raises(NotAvailable, match="tiff or nifti"):
+    with pytest.raises(NotAvailable, match="zip, tiff or nifti"):
         write_probability(np.zeros((2, 20, 24), np.float32), "png")
 
 
@@ -88,9 +88,14 @@ def test_a_format_that_is_not_there_is_not_available(format):
         write_mask(np.zeros((2, 20, 24), bool), ["a", "b"], format)
 
 
-def test_a_probability_is_no_zip():
-    with pytest.raises(NotAvailable, match="png, tiff, nifti"):
-        write_probability(np.zeros((2, 20, 24), np.float32), "zip")
+@given(PROBABILITIES)
+def test_the_zip_of_a_probability_has_a_png_of_16_bits_for_each_slice(probability):
+    stems = names(probability)
+    with zipfile.ZipFile(io.BytesIO(write_probability(probability, "zip", names=stems))) as archive:
+        assert archive.namelist() == [f"{name}_probability.png" for name in stems]
+        pages = np.stack([np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()])
+    assert pages.dtype == np.uint16
+    np.testing.assert_allclose(pages / 65535, probability, atol=0.51 / 65535)
 
 
 def test_nifti_has_column_row_slice_and_the_spacing():

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 
 import anyio
@@ -11,10 +13,11 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from metseg.contracts import JobStatus
-from metseg.errors import NotFinished
+from metseg.contracts import JobStatus, ModelCard, Result
+from metseg.errors import ModelRejected, NotFinished, NotFound
 from metseg.jobs import Jobs
 from metseg.objects import ObjectInfo
+from metseg.outputs import Kept
 from metseg_api.gateway import Gateway
 
 
@@ -32,6 +35,37 @@ class Artefact(NamedTuple):
     job_id: str
     name: str
     download: Download
+
+
+class StoredJob(Kept):
+    """What the store keeps of a job that succeeded."""
+
+    def __init__(self, gateway: Gateway, job_id: str) -> None:
+        self._gateway = gateway
+        self._job_id = job_id
+
+    @cached_property
+    def _result(self) -> Result:
+        return self._gateway.jobs.result(self._job_id)
+
+    def result(self) -> Result:
+        """As of Kept."""
+        return self._result
+
+    def card(self) -> ModelCard | None:
+        """As of Kept."""
+        try:
+            return self._gateway.registry.card(self._result.model_version)
+        except (NotFound, ModelRejected):  # a version may be taken away; what it found stays
+            return None
+
+    def made_at(self) -> datetime | None:
+        """As of Kept."""
+        return self._gateway.jobs.get(self._job_id).finished_at
+
+    def get(self, name: str) -> bytes:
+        """As of Kept."""
+        return self._gateway.store.get(self._gateway.jobs.artefact_key(self._job_id, name))
 
 
 class StoredResponse(StreamingResponse):
@@ -78,20 +112,26 @@ async def stored(gateway: Gateway, request: Request, artefact: Artefact) -> Resp
     return await to_thread.run_sync(answer)
 
 
-async def converted(
-    gateway: Gateway, request: Request, artefact: Artefact, convert: Callable[[bytes], bytes]
+async def made(
+    gateway: Gateway, request: Request, artefact: Artefact, make: Callable[[Kept], bytes], **headers: str
 ) -> Response:
-    """An artefact in another format, made at each call; 304 where the client has it already."""
+    """What is made of a job at each call; 304 where the client has it already.
+
+    Args:
+        gateway: the parts.
+        request: asked for it.
+        artefact: names the object by which it is told whether anything changed.
+        make: makes it.
+        headers: more of them, with underscores for hyphens.
+    """
     info = await to_thread.run_sync(_stat, gateway, artefact)
-    headers = _headers(artefact, f"{info.etag}-{artefact.download.suffix}")
-    if _known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-
-    def make() -> bytes:
-        return convert(gateway.store.get(info.key))
-
-    content = await to_thread.run_sync(make, limiter=gateway.threads.conversions)
-    return Response(content, headers=headers, media_type=artefact.download.media_type)
+    told = _headers(artefact, f"{info.etag}-{artefact.download.suffix}")
+    told |= {name.replace("_", "-"): value for name, value in headers.items()}
+    if _known(request, told["ETag"]):
+        return Response(status_code=304, headers=told)
+    kept = StoredJob(gateway, artefact.job_id)
+    content = await to_thread.run_sync(make, kept, limiter=gateway.threads.conversions)
+    return Response(content, headers=told, media_type=artefact.download.media_type)
 
 
 def _stat(gateway: Gateway, artefact: Artefact) -> ObjectInfo:

@@ -28,6 +28,7 @@ MEDIA_TYPES: dict[ArtefactFormat, str] = {
     "nifti": "application/gzip",
     "zip": "application/zip",
 }
+PROBABILITY_SUFFIX = "_probability"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -54,17 +55,14 @@ def write_mask(
     """
     if format == "nifti":
         return nifti.write_mask(mask, spacing_mm, affine)
-    pictures = mask.astype(np.uint8) * 255
-    if format == "zip":
-        files = zip(names, pictures, strict=True)
-        return _zip({f"{name}{MASK_SUFFIX}.png": _encode(picture[np.newaxis], "PNG") for name, picture in files})
-    return _paged(pictures, format)
+    return _pictures(mask.astype(np.uint8) * 255, names, MASK_SUFFIX, format)
 
 
 def write_probability(
     probability: npt.NDArray[np.float32],
     format: ArtefactFormat,
     *,
+    names: Sequence[str] = (),
     spacing_mm: nifti.Spacing | None = None,
     affine: nifti.Affine | None = None,
 ) -> bytes:
@@ -72,7 +70,8 @@ def write_probability(
 
     Args:
         probability: float32 in [0, 1], (slice, row, column).
-        format: as of `write_mask`, but for `zip`.
+        format: `png` is for one slice; the rest as of `write_mask`.
+        names: one unique stem a slice; needed by `zip`, which calls its files `<stem>_probability.png`.
         spacing_mm: as of `write_mask`.
         affine: as of `write_mask`.
 
@@ -83,8 +82,15 @@ def write_probability(
     if format == "nifti":
         return nifti.write_probability(probability, spacing_mm, affine)
     if format == "png" and len(probability) > 1:
-        raise NotAvailable("A PNG holds the probabilities of one slice only; ask for tiff or nifti.")
-    return _paged(nifti.quantise(probability), format)
+        raise NotAvailable("A PNG holds the probabilities of one slice only; ask for zip, tiff or nifti.")
+    return _pictures(nifti.quantise(probability), names, PROBABILITY_SUFFIX, format)
+
+
+def _pictures(pictures: Stack, names: Sequence[str], suffix: str, format: str) -> bytes:
+    if format != "zip":
+        return _paged(pictures, format)
+    files = zip(names, pictures, strict=True)
+    return _zip({f"{name}{suffix}.png": _encode(picture[np.newaxis], "PNG") for name, picture in files})
 
 
 def _paged(pictures: Stack, format: str) -> bytes:

@@ -8,13 +8,15 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from metseg import pictures
+from metseg import outputs, pictures
 from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
-from metseg.formats import ArtefactFormat, read_mask, read_probability, write_mask, write_probability
+from metseg.formats import read_mask
+from metseg.outputs import Kept
+from metseg.outputs.kept import slice_name
 from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, converted, require_success, stored
+from metseg_api.artefacts import Artefact, Download, made, require_success, stored
 from metseg_api.documentation import files, problems
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.routes.paths import JobId
@@ -29,6 +31,7 @@ PROBABILITIES: dict[ProbabilityFormat, Download] = {
     "png": Download("image/png", "probability.png"),
     "tiff": Download("image/tiff", "probability.tiff"),
     "nifti": Download("application/gzip", "probability.nii.gz"),
+    "zip": Download("application/zip", "probabilities.zip"),
 }
 NOT_THERE = (NotFound, NotFinished, InvalidParameter)
 
@@ -58,9 +61,8 @@ async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: Mas
         raise NotAvailable("DICOM-SEG needs a study that was uploaded as DICOM; ask for nifti, png, tiff or zip.")
     if format == "nifti":
         return await stored(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
-    names = await to_thread.run_sync(_names, gateway, job_id) if format == "zip" else []
-    convert = partial(_mask, names=names, format=format)
-    return await converted(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), convert)
+    make = partial(outputs.mask, format=format)
+    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), make)
 
 
 @router.get(
@@ -72,12 +74,15 @@ async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: Mas
 async def probability(
     request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
 ) -> Response:
-    """The probability of a lesion at each pixel, in 16 bits; 65535 is 1 in pictures. `png` is for a lone slice."""
+    """The probability of a lesion at each pixel, in 16 bits; 65535 is 1 in pictures.
+
+    `tiff` has a page for each slice, `zip` a PNG `<name>_probability.png` for each; `png` is for a lone slice.
+    """
     download = PROBABILITIES[format]
     if format == "nifti":
         return await stored(gateway, request, Artefact(job_id, "probability.nii.gz", download))
-    convert = partial(_probability, format=format)
-    return await converted(gateway, request, Artefact(job_id, "probability.nii.gz", download), convert)
+    make = partial(outputs.probability, format=format)
+    return await made(gateway, request, Artefact(job_id, "probability.nii.gz", download), make)
 
 
 @router.get(
@@ -88,9 +93,9 @@ async def probability(
 )
 async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG with its lesions drawn on it."""
-    artefact = Artefact(job_id, _slice_name(index), Download("image/png", f"overlay_{index:04d}.png", "inline"))
+    artefact = Artefact(job_id, slice_name(index), Download("image/png", f"overlay_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
-        return await converted(gateway, request, artefact, partial(_outlined, gateway, job_id, index))
+        return await made(gateway, request, artefact, partial(_outlined, index))
 
 
 @router.get(
@@ -101,13 +106,9 @@ async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: I
 )
 async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG, windowed for display, with nothing drawn on it."""
-    artefact = Artefact(job_id, _slice_name(index), Download("image/png", f"slice_{index:04d}.png", "inline"))
+    artefact = Artefact(job_id, slice_name(index), Download("image/png", f"slice_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
         return await stored(gateway, request, artefact)
-
-
-def _slice_name(index: int) -> str:
-    return f"slices/{index:04d}.png"
 
 
 @asynccontextmanager
@@ -120,19 +121,5 @@ async def _told(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None
         raise NotFound(f"This job has no slice {index}.") from None
 
 
-def _outlined(gateway: Gateway, job_id: str, index: int, picture: bytes) -> bytes:
-    mask = read_mask(gateway.store.get(gateway.jobs.artefact_key(job_id, "mask.nii.gz")))
-    return pictures.outlined(picture, mask[index])
-
-
-def _names(gateway: Gateway, job_id: str) -> list[str]:
-    require_success(gateway.jobs, job_id)
-    return [each.name for each in gateway.jobs.result(job_id).slices]
-
-
-def _mask(data: bytes, names: list[str], format: ArtefactFormat) -> bytes:
-    return write_mask(read_mask(data), names, format)
-
-
-def _probability(data: bytes, format: ProbabilityFormat) -> bytes:
-    return write_probability(read_probability(data), format)
+def _outlined(index: int, kept: Kept) -> bytes:
+    return pictures.outlined(kept.get(slice_name(index)), read_mask(kept.get("mask.nii.gz"))[index])

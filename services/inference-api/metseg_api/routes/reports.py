@@ -1,0 +1,61 @@
+"""What was found, for people and for their tables: a page to read or print, the lesions as rows, a moving picture."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request, Response
+
+from metseg import outputs
+from metseg.client import LesionsFormat
+from metseg.errors import InvalidParameter, NotFinished, NotFound
+from metseg.outputs import Kept
+from metseg_api.access import READING
+from metseg_api.artefacts import Artefact, Download, made
+from metseg_api.documentation import files, problems
+from metseg_api.gateway import TheGateway
+from metseg_api.routes.paths import JobId
+
+TABLES: dict[LesionsFormat, tuple[Callable[[Kept], bytes], Download]] = {
+    "csv": (outputs.lesions_csv, Download("text/csv", "lesions.csv")),
+    "json": (outputs.lesions_json, Download("application/json", "lesions.json")),
+}
+SHEET = Download("text/html", "report.html", "inline")
+ANIMATION = Download("image/webp", "animation.webp", "inline")
+NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
+NOT_THERE = (NotFound, NotFinished, InvalidParameter)
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
+
+
+@router.get(
+    "/lesions",
+    summary="The lesions as a table",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files("text/csv", "application/json")},
+)
+async def lesions(request: Request, gateway: TheGateway, job_id: JobId, format: LesionsFormat = "csv") -> Response:
+    """One row a lesion, largest first; the names of the columns tell the units. Cells are empty where no spacing is."""
+    make, download = TABLES[format]
+    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", download), make)
+
+
+@router.get(
+    "/report",
+    summary="A page to read or print",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files("text/html")},
+)
+async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+    """Pictures, figures, model and warnings on one sheet of A4: HTML without scripts that needs nothing beside it."""
+    artefact = Artefact(job_id, "mask.nii.gz", SHEET)
+    return await made(gateway, request, artefact, outputs.sheet, Content_Security_Policy=NOTHING_BUT_ITSELF)
+
+
+@router.get(
+    "/animation",
+    summary="The study as a moving picture",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files("image/webp")},
+)
+async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+    """An animated WebP, one frame a slice, 512 pixels at its longer side, lesions outlined."""
+    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", ANIMATION), outputs.animation)

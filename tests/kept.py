@@ -1,0 +1,48 @@
+"""Jobs that succeeded, as the store keeps them: phantoms whose lesions are known."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from tests.models import tiny_card
+
+from metseg import lesions, phantom, report
+from metseg.contracts import ModelCard, Result
+from metseg.segment import Segmentation
+from metseg.volume import Volume
+
+
+@dataclass
+class KeptJob:
+    """What is kept of a phantom."""
+
+    volume: Volume
+    mask: np.ndarray
+    figures: Result
+    artefacts: dict[str, bytes]
+    of_model: ModelCard | None = field(default_factory=lambda: tiny_card(b"model"))
+    asked: list[str] = field(default_factory=list)
+
+    def result(self) -> Result:
+        return self.figures
+
+    def card(self) -> ModelCard | None:
+        return self.of_model
+
+    def made_at(self) -> datetime:
+        return datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+
+    def get(self, name: str) -> bytes:
+        self.asked.append(name)
+        return self.artefacts[name]
+
+
+def kept(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> KeptJob:
+    """A job on a head with `found` lesions; `changes` are of its volume."""
+    head = phantom.head(seed, slices=slices, size_px=size_px, lesions=found)
+    volume = replace(head.volume, **changes)
+    probability = head.mask * np.float32(0.75)
+    measured = lesions.measure(head.mask, volume.spacing_mm, probability)
+    segmentation = Segmentation(probability, head.mask, 0.5, measured, volume.warnings)
+    figures = report.build("0" * 32, volume, segmentation, tiny_card(b"model"), {})
+    return KeptJob(volume, head.mask, figures, report.artefacts(volume, segmentation))

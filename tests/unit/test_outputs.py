@@ -1,0 +1,241 @@
+"""What people take away: tables that a spreadsheet cannot be attacked with, a sheet that runs nothing, a film."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageSequence
+from tests.kept import kept
+
+from metseg import outputs
+from metseg.contracts import Lesion, ModelCard
+from metseg.errors import ProcessingFailed
+from metseg.formats import read_mask
+from metseg.outputs import film, tables
+from metseg.pictures import MARK
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
+STARTER = Path(__file__).parents[2] / "infra/starter-model/card.json"
+
+
+@pytest.fixture(scope="module")
+def job():
+    return kept()
+
+
+def named(*names, **changes):
+    return kept(slices=len(names), names=names, **changes)
+
+
+ONE = kept(slices=1, found=1)
+
+
+def called(name):
+    """A job of one slice of that name."""
+    slices = [each.model_copy(update={"name": name}) for each in ONE.figures.slices]
+    return replace(ONE, figures=ONE.figures.model_copy(update={"slices": slices}))
+
+
+def rows(data):
+    return list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True))
+
+
+def opened(data):
+    return Image.open(io.BytesIO(data))
+
+
+class Page(HTMLParser):
+    """The tags, attributes and words of a page."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], []
+        self.feed(data.decode())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def test_a_table_has_a_row_for_each_lesion_and_tells_its_units(job):
+    found = rows(outputs.lesions_csv(job))
+    assert [int(row["number"]) for row in found] == [lesion.number for lesion in job.figures.lesions]
+    for row, lesion in zip(found, job.figures.lesions, strict=True):
+        assert float(row["volume_mm3"]) == pytest.approx(lesion.volume_mm3)
+        assert float(row["long_diameter_mm"]) == pytest.approx(lesion.long_diameter_mm)
+        assert float(row["centroid_row_index"]) == pytest.approx(lesion.centroid[1])
+        assert int(row["box_stop_slice_index"]) == lesion.box.stop[0]
+        assert row["largest_slice_name"] == job.figures.slices[lesion.largest_slice].name
+
+
+def test_a_table_keeps_every_figure_of_a_lesion(job):
+    told = set(rows(outputs.lesions_csv(job))[0])
+    wanted = set(Lesion.model_fields) - {"box", "largest_slice"} - set(tables.AXES)
+    assert wanted <= told
+    assert {name for title in Lesion.model_fields for name in tables.AXES.get(title, ())} <= told
+
+
+def test_a_table_without_lesions_has_its_header():
+    data = outputs.lesions_csv(kept(found=0))
+    assert data.startswith(b"model_version,threshold,number,")
+    assert data.count(b"\r\n") == 1
+    assert json.loads(outputs.lesions_json(kept(found=0)))["lesions"] == []
+
+
+def test_without_spacing_cells_of_millimetres_are_empty():
+    for row in rows(outputs.lesions_csv(kept(spacing_mm=None))):
+        assert {row[name] for name in row if name.endswith(("_mm", "_mm2", "_mm3"))} == {""}
+        assert float(row["long_diameter_px"]) > 0
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+def test_no_name_becomes_a_formula_or_breaks_a_row(name):
+    found = rows(outputs.lesions_csv(called(name)))
+    assert [int(row["number"]) for row in found] == [lesion.number for lesion in ONE.figures.lesions]
+    for row in found:
+        assert row["largest_slice_name"] in (name, f"'{name}")
+        assert not row["largest_slice_name"].startswith(tables.FORMULA)
+
+
+@pytest.mark.parametrize("begin", tables.FORMULA)
+def test_a_text_that_a_spreadsheet_would_compute_is_quoted(begin):
+    job = called(f"{begin}cmd|' /C calc'!A1")
+    assert {row["largest_slice_name"] for row in rows(outputs.lesions_csv(job))} == {f"'{begin}cmd|' /C calc'!A1"}
+
+
+def test_the_json_tells_what_has_to_be_known_of_all_lesions(job):
+    told = json.loads(outputs.lesions_json(job))
+    assert told["model_version"] == job.figures.model_version
+    assert told["spacing_mm"] == list(job.figures.spacing_mm)
+    assert "Research use only" in told["disclaimer"]
+    assert [lesion["number"] for lesion in told["lesions"]] == [lesion.number for lesion in job.figures.lesions]
+    assert {"job_id", "durations_s"} & told.keys() == set(), "equal studies give equal tables"
+
+
+def test_a_sheet_runs_nothing_and_fetches_nothing(job):
+    page = Page(outputs.sheet(job))
+    assert {"script", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags) == set()
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    sources = [value for _, name, value in page.attributes if name in ("src", "href")]
+    assert sources
+    assert all(value.startswith("data:image/webp;base64,") for value in sources)
+    assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
+    assert "url(" not in outputs.sheet(job).decode()
+
+
+def test_names_and_warnings_of_an_upload_are_text_on_a_sheet():
+    job = named(HOSTILE, "Müller-Lüdenscheidt größer ß", "日本語", warnings=(HOSTILE,))
+    page = Page(outputs.sheet(job))
+    assert page.tags.count("img") == len({lesion.largest_slice for lesion in job.figures.lesions})
+    assert HOSTILE in page.text
+    assert "49" not in page.text.split(HOSTILE)[1][:5]
+    assert not [name for _, name, _ in page.attributes if name == "onerror"]
+
+
+def test_a_sheet_keeps_umlauts():
+    job = named("Müller-Lüdenscheidt größer ß", found=1)
+    assert "Müller-Lüdenscheidt größer ß" in Page(outputs.sheet(job)).text
+
+
+def test_a_sheet_tells_the_figures_in_millimetres_and_the_model_with_its_test(job):
+    card = ModelCard.model_validate_json(STARTER.read_bytes())
+    figures = job.figures.model_copy(update={"network": card.network})
+    [largest, *_] = figures.lesions
+    text = Page(outputs.sheet(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
+    assert f"{largest.long_diameter_mm:.1f} {largest.perpendicular_diameter_mm:.1f}" in text
+    assert f"{card.evaluation[figures.network].measures['dice'].mean:.3f}" in text
+    assert "18 test patients" in text
+    assert figures.model_version in text
+    assert "Research use only. Not a medical device" in text
+    assert "px" not in text
+
+
+def test_a_sheet_of_a_scan_without_spacing_speaks_of_pixels():
+    text = Page(outputs.sheet(kept(spacing_mm=None))).text
+    assert "Longest diameter, px" in text
+    assert "not in millimetres" in text
+    assert ", mm" not in text
+
+
+def test_a_sheet_without_lesions_does_not_promise_that_there_is_none():
+    text = Page(outputs.sheet(kept(found=0))).text
+    assert "No lesion was marked" in text
+    assert "That does not mean that there is none." in text
+
+
+def test_a_sheet_of_many_lesions_shows_the_largest_and_counts_the_rest():
+    job = kept(seed=3, slices=24, found=14, size_px=96)
+    more = len(job.figures.lesions) - 10
+    page = Page(outputs.sheet(job))
+    assert more > 0
+    assert page.tags.count("tr") == 11
+    assert page.tags.count("img") == 3
+    assert f"{more} smaller one" in page.text
+
+
+def test_a_sheet_tells_doubt_where_the_result_does(job):
+    class Familiarity:
+        words = "Unlike the scans that the model learned from."
+
+    figures = job.figures.model_copy(
+        update={"familiarity": Familiarity(), "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34}
+    )
+    text = Page(outputs.sheet(replace(job, figures=figures))).text
+    assert "Unlike the scans that the model learned from." in text
+    assert "Sure." in text
+    assert "mm, sum of target diameters 12.3" in text
+
+
+def test_a_film_has_a_frame_for_each_slice_with_its_outlines(job):
+    film = opened(outputs.animation(job))
+    frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
+    assert (film.format, len(frames)) == ("WEBP", len(job.mask))
+    marked = [(np.abs(frame - MARK).max(axis=2) < 60).any() for frame in frames]
+    assert marked == job.mask.any(axis=(1, 2)).tolist()
+
+
+def test_the_frames_of_a_film_have_the_shape_of_the_head():
+    film = opened(outputs.animation(kept(spacing_mm=(5.0, 2.0, 1.0))))
+    assert film.size == (256, 512)
+
+
+def test_a_film_of_a_lone_slice_is_a_picture():
+    assert getattr(opened(outputs.animation(kept(slices=1, found=1))), "n_frames", 1) == 1
+
+
+def test_a_film_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(film, "MOST_FRAMES", 3)
+    job = kept(slices=7)
+    assert opened(outputs.animation(job)).n_frames == 3
+    shown = [name for name in job.asked if name.startswith("slices/")]
+    assert list(dict.fromkeys(shown)) == ["slices/0000.png", "slices/0003.png", "slices/0006.png"]
+
+
+def test_a_damaged_picture_is_told(job):
+    broken = kept()
+    broken.artefacts["slices/0000.png"] = b"no picture"
+    with pytest.raises(ProcessingFailed, match="submit the study again"):
+        outputs.animation(broken)
+
+
+def test_maps_are_kept_as_nifti_and_given_in_every_format(job):
+    assert outputs.mask(job, "nifti") == job.artefacts["mask.nii.gz"]
+    assert outputs.probability(job, "nifti") == job.artefacts["probability.nii.gz"]
+    np.testing.assert_array_equal(read_mask(outputs.mask(job, "nifti")), job.mask)
+    assert outputs.mask(job, "zip").startswith(b"PK")
+    assert outputs.probability(job, "tiff").startswith(b"II")
