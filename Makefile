@@ -120,6 +120,8 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	$(UV_COMPILE) requirements/dev.in -o requirements/dev.lock
 	$(UV_COMPILE) -c requirements/dev.lock requirements/local.in -o requirements/local.lock
 	$(UV_COMPILE) -c requirements/dev.lock --excludes <(echo torchvision) requirements/bench.in -o requirements/bench.lock
+	$(UV_COMPILE) -c requirements/dev.lock requirements/audit.in -o requirements/audit.lock
+	$(UV_COMPILE) requirements/checkov.in -o requirements/checkov.lock
 	$(call lock,inference-api,inference-api/requirements.lock)
 	$(call lock,worker,worker/requirements.lock)
 	$(call lock,worker,worker/requirements-gpu.lock,services/worker/requirements-gpu.in --excludes <(echo onnxruntime))

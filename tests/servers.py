@@ -14,9 +14,10 @@ import subprocess
 import sysconfig
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 START_S = 30.0
@@ -131,7 +132,8 @@ class S3Server(Server):
     reader_access_key = "metseg-tests-reader"  # may write nothing
     secret_key = "metseg-tests-secret"
 
-    def __init__(self, folder: Path, ports: list[int]):
+    def __init__(self, folder: Path, ports: list[int], policies: Mapping[str, object] = MappingProxyType({})):
+        """More users than two: each by its access key, with an IAM policy document."""
         super().__init__(folder, ports[0])
         self._other_ports = [str(port) for port in ports[1:]]
         rights = {
@@ -142,7 +144,12 @@ class S3Server(Server):
             {"name": key, "credentials": [{"accessKey": key, "secretKey": self.secret_key}], "actions": actions}
             for key, actions in rights.items()
         ]
-        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        identities += [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": self.secret_key}], "policyNames": [key]}
+            for key in policies
+        ]
+        documents = [{"name": key, "content": json.dumps(document)} for key, document in policies.items()]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities, "policies": documents}))
 
     def command(self) -> list[str]:
         s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = self._other_ports
@@ -184,11 +191,11 @@ def redis_server(folder: Path) -> Iterator[RedisServer]:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
+def s3_server(folder: Path, policies: Mapping[str, object] = MappingProxyType({})) -> Iterator[S3Server]:
     """A real S3 for the length of the block; it takes some three seconds to start."""
     folder = folder / "s3"
     folder.mkdir(parents=True, exist_ok=True)
-    yield from _running(S3Server(folder, free_ports(8)))
+    yield from _running(S3Server(folder, free_ports(8), policies))
 
 
 def _running(server: ServerT) -> Iterator[ServerT]:

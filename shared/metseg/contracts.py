@@ -100,6 +100,7 @@ class Request(Contract):
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     model: str | None = Field(default=None, description="None: the champion")
     uncertainty: bool = Field(default=False, description="whether to look again, mirrored, at what may be lesion")
+    request_id: str | None = Field(default=None, description="of the HTTP request that brought it; in every log line")
 
 
 class Box(Contract):

@@ -1,12 +1,20 @@
-"""Every setting of every service, read once from the environment with the prefix `METSEG_`."""
+"""Every setting of every service, read once from the environment with the prefix `METSEG_`.
 
+A secret may lie in a file instead: METSEG_S3_ACCESS_KEY_FILE, METSEG_S3_SECRET_KEY_FILE and METSEG_API_KEY_FILE name
+one that holds nothing else. The variable itself goes before its file.
+"""
+
+import os
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 MIB = 2**20
+IN_FILES: Final = ("s3_access_key", "s3_secret_key", "api_key")
 
 
 class Limits(BaseSettings):
@@ -22,6 +30,30 @@ class Limits(BaseSettings):
     volume_pixels: int = Field(default=256 * 2**20, ge=256, description="rows times columns times slices")
     expanded_bytes: int = Field(default=2048 * MIB, ge=1, description="an archive's content, expanded")
     expansion_ratio: int = Field(default=200, ge=1, description="an archive's expanded over its packed bytes")
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """The secrets that lie in files."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """What the file of a field holds; None where no file is named.
+
+        Raises:
+            SystemExit: the file cannot be read; a process cannot begin without its settings.
+        """
+        variable = f"METSEG_{field_name.upper()}_FILE"
+        name = os.environ.get(variable) if field_name in IN_FILES else None
+        if not name:
+            return None, field_name, False
+        try:
+            return Path(name).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise SystemExit(f"metseg: {variable} names {name}, which cannot be read as text.") from error
+
+    def __call__(self) -> dict[str, Any]:
+        """All secrets that files hold, by field."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
@@ -48,6 +80,18 @@ class Settings(BaseSettings):
     job_time_limit_s: int = Field(default=1800, ge=10, description="after which a running job is stopped")
     threads: int | None = Field(default=None, ge=1, description="None: the CPU quota of this container")
     limits: Limits = Field(default_factory=Limits)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the files that it names."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
 
 
 @cache

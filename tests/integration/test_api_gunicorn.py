@@ -124,3 +124,19 @@ def test_a_gateway_without_keys_refuses_to_be_reached_by_others(folder, redis):
     )
     assert ended.returncode != 0
     assert b"open to all who reach 0.0.0.0; set METSEG_API_KEYS_FILE" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "content", [None, "{}", '[{"name": "ward"}]', "nonsense"], ids=["missing", "no list", "half", "text"]
+)
+def test_keys_that_cannot_be_read_end_the_gateway_with_one_sentence(folder, redis, tmp_path, content):
+    keys = tmp_path / "keys.json"
+    if content is not None:
+        keys.write_text(content)
+    environment = os.environ | redis.environment() | {"METSEG_STORE_DIRECTORY": str(folder / "store")}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "METSEG_API_KEYS_FILE": str(keys)}
+    ended = subprocess.run(
+        [*COMMAND, "--bind", "127.0.0.1:0"], env=environment, capture_output=True, timeout=60, check=False, text=True
+    )
+    assert ended.returncode != 0
+    assert ended.stderr.strip() == f"metseg: {keys} holds no API keys: it has to be a JSON list of entries."

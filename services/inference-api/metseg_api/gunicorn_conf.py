@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Protocol
 
 from uvicorn_worker import UvicornH11Worker  # type: ignore[import-untyped]
 
+from metseg.errors import InvalidParameter
 from metseg.settings import settings
-from metseg_api.access import refuse_to_be_open
+from metseg_api.access import Keyring, refuse_to_be_open
 
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -84,6 +85,10 @@ def on_starting(server: Arbiter) -> None:
     if chosen.api_keys_file is None:
         addresses = [one if isinstance(one, str) else one[0] for one in server.cfg.address]
         refuse_to_be_open(addresses, chosen.published_address)
+    try:
+        Keyring.read(chosen.api_keys_file)
+    except InvalidParameter as error:  # here, where it ends the gateway; in a worker it would be tried for ever
+        raise SystemExit(f"metseg: {error.detail}") from None
     if METRICS not in os.environ:
         os.environ[METRICS] = tempfile.mkdtemp(prefix="metseg-metrics-")
     folder = Path(os.environ[METRICS])

@@ -30,7 +30,9 @@ class Options(NamedTuple):
     model: str | None
 
 
-def accept(gateway: Gateway, spool: Spool, caller: Caller, idempotency_key: str | None) -> Job:
+def accept(
+    gateway: Gateway, spool: Spool, caller: Caller, idempotency_key: str | None, request_id: str | None = None
+) -> Job:
     """Take a submission: when this returns, its files lie in the store and its job is queued.
 
     Blocks on the disk, the store and the queue. With an idempotency key that the caller used before, the job that has
@@ -50,7 +52,8 @@ def accept(gateway: Gateway, spool: Spool, caller: Caller, idempotency_key: str 
         for file, upload in zip(inputs, uploads, strict=True):
             upload.stream.seek(0)
             gateway.store.put(file.key, upload.stream, size=file.size_bytes)
-        request = Request(id=job_id, created_at=datetime.now(UTC), inputs=inputs, **options._asdict())
+        now = datetime.now(UTC)
+        request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
         return _submit(gateway, request, idempotency_key)
 
 

@@ -12,6 +12,7 @@ from metseg.objects import ObjectStore, open_store
 from metseg.registry import Registry
 from metseg.settings import settings
 from metseg_worker import logs
+from metseg_worker.users import hand_out
 
 __all__ = ["main", "prepare", "seed"]
 
@@ -28,12 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="metseg_worker.setup", description=__doc__)
     parser.add_argument("--starter", type=Path, default=STARTER, help="folder with model.onnx and card.json")
     parser.add_argument("--timeout", type=float, default=90, metavar="SECONDS", help="to wait for the store")
+    parser.add_argument("--keys", type=Path, metavar="FOLDER", help="hand out the store's keys of the services there")
     options = parser.parse_args(arguments)
     logs.configure()
     store = open_store(settings())
     try:
         prepare(store, settings().job_days, options.timeout)
         seed(Registry(store), options.starter)
+        if options.keys is not None:
+            hand_out(settings(), options.keys)
     except MetsegError as error:
         log.error("set-up failed", extra={"reason": error.detail})
         return 1

@@ -68,7 +68,7 @@ def _attempt(bench: Bench, job_id: str) -> None:
     if request is None:
         log.info("nothing to do", extra={"job": job_id})
         return
-    log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
+    log.info("job begun", extra={"job": job_id, "request_id": request.request_id, "files": len(request.inputs)})
 
     def progress(done: int, total: int) -> None:
         bench.jobs.advance(job_id, done, total)

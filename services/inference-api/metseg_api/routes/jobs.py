@@ -1,6 +1,7 @@
 """Submissions and their state."""
 
 import time
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -72,7 +73,8 @@ async def submit(
         check_idempotency_key(idempotency_key)
         async with received(request, gateway.settings.limits.files) as spool:
             limiter = gateway.threads.uploads
-            job = await to_thread.run_sync(accept, gateway, spool, caller, idempotency_key, limiter=limiter)
+            taking = partial(accept, gateway, spool, caller, idempotency_key, request.scope["state"]["request_id"])
+            job = await to_thread.run_sync(taking, limiter=limiter)
     except MetsegError as error:
         metrics.SUBMISSIONS.labels(error.type).inc()
         raise

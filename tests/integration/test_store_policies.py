@@ -1,0 +1,153 @@
+"""The policies in infra/store, tried on a real S3: each key does all that its service does, and nothing more."""
+
+import logging
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from io import BytesIO
+
+import pytest
+import redis as redis_client
+from minio import Minio
+from minio.error import S3Error
+from tests.gateways import promote_tiny
+from tests.integration.deployments import ARTEFACTS, result_of, upload
+from tests.models import VERSION, tiny_card, tiny_model
+from tests.servers import s3_server
+
+from metseg.broker import broker
+from metseg.errors import StoreUnavailable
+from metseg.jobs import Jobs
+from metseg.objects import S3Store, open_store
+from metseg.registry import Registry
+from metseg.settings import Settings
+from metseg_worker.users import SERVICES, hand_out, policy
+
+USERS = (*SERVICES, "setup")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    policies = {f"metseg-{each}": policy(each, "metseg") for each in USERS}
+    with s3_server(tmp_path_factory.mktemp("policies"), policies) as server:
+        open_store(Settings(**server.settings())).prepare(7)
+        promote_tiny(open_store(Settings(**server.settings())))
+        yield server
+
+
+@pytest.fixture
+def settings(server, redis):
+    def of(service):
+        return Settings(**server.settings() | {"s3_access_key": f"metseg-{service}", "redis_url": redis.url})
+
+    return of
+
+
+@pytest.fixture
+def store(settings):
+    return lambda service: open_store(settings(service))
+
+
+@pytest.fixture
+def jobs(settings, store, redis):
+    redis.flush()
+    with ExitStack() as stack:
+
+        def of(service):
+            client = stack.enter_context(redis_client.Redis.from_url(redis.url, socket_timeout=2))
+            celery = stack.enter_context(broker(settings(service)))
+            return Jobs(store(service), client, celery, settings(service))
+
+        yield of
+
+
+def test_a_job_lives_and_is_deleted_with_the_keys_of_gateway_and_worker(jobs, store):
+    gateway, worker = jobs("gateway"), jobs("worker")
+    job = gateway.submit(upload(gateway, store("gateway")))
+    request = worker.claim(job.id)
+    assert store("worker").get(request.inputs[0].key) == b"pixels"
+    worker.finish(job.id, result_of(job.id), ARTEFACTS)
+    assert gateway.result(job.id).job_id == job.id
+    assert gateway.page(10, None).jobs[0].id == job.id
+    gateway.delete(job.id)
+    assert list(store("gateway").list(f"jobs/{job.id}")) == []
+
+
+def test_the_worker_expires_and_recovers_jobs_and_reads_models(jobs, store):
+    gateway, worker = jobs("gateway"), jobs("worker")
+    job = gateway.submit(upload(gateway, store("gateway")))
+    worker.recover()
+    worker.discard(job.id)
+    assert list(store("worker").list(f"jobs/{job.id}")) == []
+    assert Registry(store("worker")).load(VERSION)
+
+
+def test_the_gateway_promotes_and_the_trainer_publishes_promotes_and_keeps_runs(store):
+    model = tiny_model(2.0)
+    registry = Registry(store("trainer"))
+    registry.publish(tiny_card(model, "20260303-000000-more"), {"model.onnx": model})
+    registry.promote("20260303-000000-more")
+    store("trainer").put("runs/one/results.json", b"{}")
+    assert Registry(store("gateway")).promote(VERSION).version == VERSION
+
+
+def test_the_set_up_makes_the_bucket_and_seeds_a_model(store):
+    store("setup").prepare(3)
+    registry, model = Registry(store("setup")), tiny_model(3.0)
+    registry.publish(tiny_card(model, "20260404-000000-seed"), {"model.onnx": model})
+
+
+JOB = "jobs/0123456789abcdef0123456789abcdef"
+FORBIDDEN = {
+    "gateway": ["models/a/model.onnx", "models/a/card.json", "runs/a/results.json", f"{JOB}/result.json", "elsewhere"],
+    "worker": [f"{JOB}/input/0000", f"{JOB}/request.json", "models/champion.json", "models/a/model.onnx", "runs/a/b"],
+    "trainer": [f"{JOB}/input/0000", f"{JOB}/job.json", "elsewhere"],
+    "setup": [f"{JOB}/input/0000", "runs/a/b"],
+}
+
+
+@pytest.mark.parametrize(("service", "key"), [(service, key) for service, keys in FORBIDDEN.items() for key in keys])
+def test_a_key_writes_nothing_that_is_not_its_services(store, service, key):
+    with pytest.raises(StoreUnavailable, match="refused"):
+        store(service).put(key, b"1")
+
+
+@pytest.mark.parametrize(("service", "key"), [("trainer", f"{JOB}/input/0000"), ("setup", f"{JOB}/input/0000")])
+def test_a_key_reads_no_patient_that_is_not_its_services(server, store, service, key):
+    open_store(Settings(**server.settings())).put(key, b"pixels")
+    with pytest.raises(StoreUnavailable, match="refused"):
+        store(service).get(key)
+
+
+@pytest.mark.parametrize("service", USERS)
+def test_no_key_removes_a_model(server, store, service):
+    with pytest.raises(StoreUnavailable):
+        store(service).delete(f"models/{VERSION}")
+    assert Registry(open_store(Settings(**server.settings()))).load(VERSION)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_makes_a_bucket_or_changes_the_lifecycle(server, service):
+    client = Minio(server.endpoint, f"metseg-{service}", server.secret_key, secure=False)
+    with pytest.raises(S3Error, match="AccessDenied"):
+        client.make_bucket("another")
+    with pytest.raises(S3Error, match="AccessDenied"):
+        client.delete_bucket_lifecycle("metseg")
+
+
+def test_a_server_without_the_admin_api_is_told_apart_and_left_as_it_is(server, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    client = Minio(server.endpoint, server.access_key, server.secret_key, secure=False)
+    before = client.list_buckets()
+    hand_out(Settings(**server.settings()), tmp_path)
+    assert "share the set-up's key" in caplog.text
+    assert client.list_buckets() == before
+    for service in SERVICES:
+        handed = [(tmp_path / service / name).read_text() for name in ("access-key", "secret-key")]
+        assert handed == [server.access_key, server.secret_key]
+
+
+def test_large_objects_are_written_in_parts_with_a_services_own_key(server, settings):
+    store: S3Store = open_store(settings("gateway"))
+    store.put(f"{JOB}/input/0001", BytesIO(bytes(17 * 2**20)))
+    assert store.stat(f"{JOB}/input/0001").size == 17 * 2**20
+    assert datetime.now(UTC) > store.stat(f"{JOB}/input/0001").modified

@@ -1,0 +1,47 @@
+"""Secrets come from the environment or from files, and a file that cannot be read ends the start in one sentence."""
+
+import pytest
+
+from metseg.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch):
+    for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY", "API_KEY"):
+        monkeypatch.delenv(f"METSEG_{name}", raising=False)
+        monkeypatch.delenv(f"METSEG_{name}_FILE", raising=False)
+
+
+@pytest.mark.parametrize("field", ["s3_access_key", "s3_secret_key", "api_key"])
+def test_a_secret_is_read_from_the_file_that_its_variable_names(field, tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("of the file\n")
+    monkeypatch.setenv(f"METSEG_{field.upper()}_FILE", str(tmp_path / "secret"))
+    value = getattr(Settings(), field)
+    assert (value if isinstance(value, str) else value.get_secret_value()) == "of the file"
+
+
+def test_the_variable_goes_before_its_file(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("of the file")
+    monkeypatch.setenv("METSEG_API_KEY_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("METSEG_API_KEY", "of the variable")
+    assert Settings().api_key.get_secret_value() == "of the variable"
+
+
+def test_an_empty_variable_leaves_it_to_the_file(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("of the file")
+    monkeypatch.setenv("METSEG_API_KEY_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("METSEG_API_KEY", "")
+    assert Settings().api_key.get_secret_value() == "of the file"
+
+
+def test_a_file_that_cannot_be_read_is_told_by_its_variable_and_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("METSEG_S3_SECRET_KEY_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(SystemExit, match=r"metseg: METSEG_S3_SECRET_KEY_FILE names .*nothing, which cannot be read"):
+        Settings()
+
+
+def test_no_secret_is_shown_where_settings_are_printed(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("hidden-in-a-file")
+    monkeypatch.setenv("METSEG_S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("METSEG_API_KEY", "hidden-in-a-variable")
+    assert "hidden" not in repr(Settings())
