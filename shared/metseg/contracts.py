@@ -10,6 +10,9 @@ from metseg.errors import MetsegError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
+Align = Literal["rigid", "none"]
+Whole3 = tuple[int, int, int]
+Row4 = tuple[float, float, float, float]
 
 
 class Contract(BaseModel):
@@ -101,6 +104,41 @@ class Request(Contract):
     model: str | None = Field(default=None, description="None: the champion")
     uncertainty: bool = Field(default=False, description="whether to look again, mirrored, at what may be lesion")
     request_id: str | None = Field(default=None, description="of the HTTP request that brought it; in every log line")
+    align: Align = Field(default="rigid", description="what is done to volumes that lie on different grids")
+
+
+class NiftiPlace(Contract):
+    """What a NIfTI header tells of its voxels' place, field by field, so that it can be written again bit by bit."""
+
+    version: Literal[1, 2]
+    dim: list[int] = Field(description="of the uploaded file, without its channels")
+    pixdim: Row4 = Field(description="qfac and the sizes along the three axes")
+    xyzt_units: int
+    qform_code: int
+    sform_code: int
+    quatern: tuple[float, float, float]
+    qoffset: tuple[float, float, float]
+    srow: tuple[Row4, Row4, Row4]
+
+
+class Grid(Contract):
+    """How (slice, row, column) of a result maps back to the voxels of the uploaded volume; see `metseg.grid`."""
+
+    axes: Whole3 = Field(description="the volume's axes that slices, rows and columns run along")
+    flipped: tuple[bool, bool, bool] = Field(description="whether slices, rows and columns run against their axis")
+    shape: Whole3 = Field(description="voxels along the volume's three axes")
+    affine: tuple[Row4, Row4, Row4, Row4] | None = Field(
+        description="from the volume's voxels to patient millimetres (RAS+); None where it tells no place"
+    )
+    nifti: NiftiPlace | None = Field(default=None, description="of an upload that was NIfTI")
+
+
+class Alignment(Contract):
+    """How far a sequence was moved onto the one that the result lies on."""
+
+    role: Role
+    moved_mm: float = Field(ge=0, description="of the middle of the volume")
+    turned_degrees: float = Field(ge=0)
 
 
 class Box(Contract):
@@ -177,6 +215,9 @@ class Result(Contract):
     slices: list[SliceFigures]
     warnings: list[str]
     durations_s: dict[str, float] = Field(description="by phase: read, predict, report")
+    sequences: dict[Role, str] = Field(default={}, description="what became which channel, without identifiers")
+    alignment: list[Alignment] = Field(default=[], description="of the volumes that were registered")
+    grid: Grid | None = Field(default=None, description="None where the upload was slices, which have no other order")
     disclaimer: str = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 

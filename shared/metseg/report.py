@@ -49,6 +49,9 @@ def build(
         ),
         warnings=list(dict.fromkeys(warnings)),
         durations_s=dict(durations_s),
+        sequences=dict(volume.sequences),
+        alignment=list(volume.alignment),
+        grid=volume.grid,
     )
 
 

@@ -1,11 +1,12 @@
 """Volume: the pixels of one study and what is known of their place in the patient."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from metseg.contracts import Alignment, Grid, Role
 from metseg.errors import UnusableImage
 
 CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
@@ -24,6 +25,9 @@ class Volume:
             has it); None where the format stores none.
         source: the format that the study came in, e.g. `png`, `tiff`, `zip`.
         warnings: sentences for the reader of the result, without patient data.
+        sequences: what became which channel, in words without identifiers; empty for slices.
+        alignment: how far each volume was moved onto the one that the study lies on.
+        grid: the way back to the order of the uploaded volume; None where the slices came in this order.
 
     Raises:
         UnusableImage: a side is shorter than 16 pixels, a value is not finite, or all values are equal.
@@ -36,6 +40,9 @@ class Volume:
     affine: npt.NDArray[np.float64] | None = None
     source: str = "array"
     warnings: tuple[str, ...] = field(default=())
+    sequences: Mapping[Role, str] = field(default_factory=dict)
+    alignment: tuple[Alignment, ...] = ()
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no later step could use."""
@@ -66,7 +73,7 @@ class Volume:
         if affine is not None and slices.start:
             affine = affine.copy()
             affine[:3, 3] += slices.start * affine[:3, 2]
-        return replace(self, pixels=self.pixels[slices], names=self.names[slices], affine=affine)
+        return replace(self, pixels=self.pixels[slices], names=self.names[slices], affine=affine, grid=None)
 
     def lone_slices(self) -> Iterator["Volume | None"]:
         """Each slice as a study of its own, None where its pixels are all equal."""
@@ -74,4 +81,4 @@ class Volume:
             if slice_pixels.min() == slice_pixels.max():
                 yield None
             else:
-                yield replace(self, pixels=self.pixels[index : index + 1], names=(name,))
+                yield replace(self, pixels=self.pixels[index : index + 1], names=(name,), grid=None)

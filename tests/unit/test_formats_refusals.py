@@ -80,20 +80,19 @@ def test_a_dicom_file_is_recognised_and_refused_for_now():
     assert "DICOM" in refused(UnsupportedFormat, bytes(128) + b"DICM" + bytes(200))
 
 
-@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.Nifti2Image])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_a_nifti_file_is_recognised_and_refused_for_now(kind, pack, order):
-    header = kind.header_class(endianness=order)
+def test_half_of_a_nifti_pair_is_recognised_and_refused(pack, order):
+    header = nibabel.Nifti1Pair.header_class(endianness=order)
     header.set_data_shape((20, 24, 3))
     target = io.BytesIO()
     header.write_to(target)
-    assert "NIfTI" in refused(UnsupportedFormat, pack(target.getvalue() + bytes(20 * 24 * 12)))
+    assert ".nii" in refused(UnsupportedFormat, pack(target.getvalue() + bytes(20 * 24 * 12)))
 
 
 @pytest.mark.parametrize("data", [gzip.compress(b"something else" * 99), b"\x1f\x8b" + bytes(99), b"\x1f\x8b\xff\xff"])
 def test_other_gzip_files_are_not_supported(data):
-    assert "NIfTI" not in refused(UnsupportedFormat, data)
+    assert "whatever its name says" in refused(UnsupportedFormat, data)
 
 
 def test_the_header_of_a_vast_png_is_enough_to_refuse_it():

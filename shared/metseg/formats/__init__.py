@@ -1,15 +1,16 @@
 """Bytes <-> Volume and mask.
 
 What comes in is told by its content, never by its name, and is taken for hostile: `inspect` reads headers
-only, and both functions raise nothing but `BadInput`, whatever the bytes are.
+only, and both functions raise nothing but `BadInput`, whatever the bytes are. How a format of volumes plugs in
+stands in `study`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import numpy as np
-
-from metseg.contracts import Role
+from metseg.contracts import Align
+from metseg.errors import MixedSizes
+from metseg.formats import nifti_study, slices
 from metseg.formats.artefacts import (
     MEDIA_TYPES,
     ArtefactFormat,
@@ -19,10 +20,10 @@ from metseg.formats.artefacts import (
     write_probability,
 )
 from metseg.formats.names import natural_key
-from metseg.formats.pixels import Pixels
-from metseg.formats.series import Series, Upload, gather
+from metseg.formats.sniff import Kind
+from metseg.formats.study import File, Study, Upload, check_weight, files
 from metseg.settings import Limits
-from metseg.volume import CHANNELS, Volume
+from metseg.volume import Volume
 
 __all__ = [
     "MEDIA_TYPES",
@@ -38,8 +39,8 @@ __all__ = [
     "write_probability",
 ]
 
-ROLES: dict[Role, str] = dict(zip(("pre", "flair", "post"), CHANNELS, strict=True))
-STAND_INS: tuple[Role, ...] = ("flair", "post", "pre")
+VOLUMES: dict[Kind, Callable[[Sequence[File], Limits], Study]] = {"nifti": nifti_study.study}
+"""What reads a study that holds files of a kind; any other study is slices."""
 
 
 class Inspection(NamedTuple):
@@ -66,92 +67,38 @@ def inspect(uploads: Sequence[Upload], limits: Limits) -> Inspection:
     Raises:
         BadInput: one of its kinds, whichever fits.
     """
-    study = gather(uploads, limits)
-    return Inspection(_source(study), *study[_base(study)].shape)
+    study = _study(uploads, limits)
+    return Inspection(study.source, *study.shape)
 
 
-def read(uploads: Sequence[Upload], limits: Limits) -> Volume:
+def read(uploads: Sequence[Upload], limits: Limits, *, align: Align = "rigid", threads: int = 1) -> Volume:
     """Read one study.
 
     Several files, one ZIP or one TIFF of several pages are the slices of one volume, in the natural order of
     the numbers in their names. A grey study is copied to the three channels. Uploads with roles are one series
     a channel; a missing one is filled with a copy of the FLAIR series, or of the post-contrast one.
 
+    Volumes (NIfTI) are one sequence each; those that lie on different grids are brought onto that of the FLAIR.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
+        align: whether volumes on different grids are registered, or just resampled as their headers tell.
+        threads: that registration may use.
+
     Raises:
         BadInput: one of its kinds, whichever fits; all that `inspect` raises, and damage found in the pixels.
     """
-    study = gather(uploads, limits)
-    pixels, warnings = _one_series(study[None]) if None in study else _by_role(cast(Mapping[Role, Series], study))
-    return Volume(
-        pixels,
-        study[_base(study)].names,
-        source=_source(study),
-        warnings=(*warnings, *_remarks(study)),
-    )
+    return _study(uploads, limits).read(align, threads)
 
 
-def _base(study: Mapping[Role | None, Series]) -> Role | None:
-    """The series that names the slices and stands in for missing ones."""
-    return next(role for role in (None, *STAND_INS) if role in study)
-
-
-def _source(study: Mapping[Role | None, Series]) -> str:
-    return "+".join(sorted({kind for series in study.values() for kind in series.source.split("+")}))
-
-
-def _one_series(series: Series) -> tuple[Pixels, list[str]]:
-    """The pixels of a study without roles: grey or one picture a channel."""
-    pixels = np.empty((*series.shape, len(CHANNELS)), series.depth)
-    for target, page in zip(pixels, series.decode(), strict=True):
-        target[...] = page if page.ndim == 3 else page[..., np.newaxis]
-    if not all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
-        return pixels, []
-    return pixels, [
-        f"The upload is grey: its one sequence was used for all three channels ({', '.join(CHANNELS)}), "
-        "so the result may be less exact than with all of them."
-    ]
-
-
-def _by_role(study: Mapping[Role, Series]) -> tuple[Pixels, list[str]]:
-    """The pixels of a study with one series a channel."""
-    base = next(role for role in STAND_INS if role in study)
-    depth = np.result_type(*(series.depth for series in study.values()))
-    pixels = np.empty((*study[base].shape, len(CHANNELS)), depth)
-    warnings = []
-    for channel, role in enumerate(ROLES):
-        if role not in study:
-            warnings.append(
-                f"No {ROLES[role]} series was uploaded; a copy of the {ROLES[base]} series stands in for it."
-            )
-            continue
-        coloured = False
-        for target, page in zip(pixels, study[role].decode(), strict=True):
-            target[..., channel], in_colour = _grey(page)
-            coloured |= in_colour
-        if coloured:
-            warnings.append(f"The {ROLES[role]} series is in colour; the mean of its colours was used.")
-    for channel, role in enumerate(ROLES):
-        if role not in study:
-            pixels[..., channel] = pixels[..., list(ROLES).index(base)]
-    return pixels, warnings
-
-
-def _grey(page: Pixels) -> tuple[Pixels, bool]:
-    """The page without colour, and whether it had some."""
-    if page.ndim == 2:
-        return page, False
-    if (page == page[..., :1]).all():
-        return page[..., 0], False
-    mean = page.mean(axis=-1, dtype=np.float64)
-    return (mean if page.dtype.kind == "f" else np.rint(mean)).astype(page.dtype), True
-
-
-def _remarks(study: Mapping[Role | None, Series]) -> list[str]:
-    """What was done to the upload as a whole."""
-    remarks = []
-    masks = sum(series.masks for series in study.values())
-    if masks:
-        remarks.append(f"Mask files that lie beside their images were left out: {masks}.")
-    if any(page.orientation != 1 for series in study.values() for page in series.pages):
-        remarks.append("Pictures were turned as their orientation tag tells; the mask fits them as displayed.")
-    return remarks
+def _study(uploads: Sequence[Upload], limits: Limits) -> Study:
+    check_weight(uploads, limits)
+    found = files(uploads, limits)
+    kinds = {file.kind for file in found if file.kind is not None} & VOLUMES.keys()
+    if not kinds:
+        return slices.study(uploads, limits)
+    if len(kinds) > 1:
+        raise MixedSizes("The upload mixes formats of volumes; send one study in one format.")
+    [kind] = kinds
+    return VOLUMES[kind](found, limits)

@@ -16,10 +16,10 @@ from typing import IO, BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from metseg.errors import ArchiveBomb, BadArchive, SeveralPatients, TooManyFiles
-from metseg.formats.names import natural_key, without_masks
+from metseg.formats.names import natural_key
 from metseg.settings import MIB, Limits
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "check_one_folder"]
 
 # What zipfile raises for damaged bytes; RuntimeError and NotImplementedError are its words for what it lacks.
 DAMAGE = (BadZipFile, OSError, EOFError, ValueError, RuntimeError, IndexError, StructError, zlib.error)
@@ -35,15 +35,13 @@ LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 class Archive:
-    """The slices in a ZIP.
+    """The files in a ZIP.
 
     Attributes:
-        names: of the slices with their folders, in natural order.
-        masks: how many masks beside their images were left out.
+        names: of the files with their folders, in natural order.
 
     Raises:
         BadArchive: damaged, empty, encrypted, or with names that lead outside.
-        SeveralPatients: images lie in more than one folder.
         TooManyFiles: more members than allowed.
         ArchiveBomb: it would expand beyond the limits.
     """
@@ -59,13 +57,24 @@ class Archive:
         for name, info in members:
             _check_safe(name, info)
         files = [(name, info) for name, info in members if not name.endswith("/") and not _is_litter(name)]
-        slices = [files[index] for index in without_masks([name for name, _ in files])]
-        _check_folders([name for name, _ in slices])
+        if not files:
+            raise BadArchive("The archive holds no file; zip the slices of one patient.")
         self._check_weight(len(files), stream)
-        slices.sort(key=lambda file: natural_key(file[0]))
-        self.names = [name for name, _ in slices]
-        self._infos = [info for _, info in slices]
-        self.masks = len(files) - len(slices)
+        files.sort(key=lambda file: natural_key(file[0]))
+        self.names = [name for name, _ in files]
+        self._infos = [info for _, info in files]
+
+    def head(self, index: int, most: int) -> bytes:
+        """The first bytes of the member `names[index]`, without unpacking the rest.
+
+        Raises:
+            BadArchive: it is damaged.
+        """
+        try:
+            with self._zip.open(self._infos[index]) as member:
+                return member.read(most)
+        except DAMAGE as error:
+            raise _damaged() from error
 
     @contextmanager
     def open(self, index: int) -> Iterator[BinaryIO]:
@@ -91,7 +100,7 @@ class Archive:
                 while chunk := member.read(CHUNK_BYTES):
                     yield chunk
         except DAMAGE as error:
-            raise BadArchive("A file in the archive is damaged; zip the slices again.") from error
+            raise _damaged() from error
 
     def _check_weight(self, files: int, stream: BinaryIO) -> None:
         """Refuse what is too much by the archive's own directory."""
@@ -132,6 +141,10 @@ class _Frugal:
         return data
 
 
+def _damaged() -> BadArchive:
+    return BadArchive("A file in the archive is damaged; zip the slices again.")
+
+
 def _bomb(most: int) -> ArchiveBomb:
     return ArchiveBomb(f"The archive expands to more than the {most // MIB} MiB allowed; submit fewer slices.")
 
@@ -145,9 +158,12 @@ def _check_safe(name: str, info: ZipInfo) -> None:
         raise BadArchive("The archive is packed by a rare method; zip the slices by the usual one, deflate.")
 
 
-def _check_folders(names: Sequence[str]) -> None:
-    if not names:
-        raise BadArchive("The archive holds no file; zip the slices of one patient.")
+def check_one_folder(names: Sequence[str]) -> None:
+    """Refuse slices that lie in several folders.
+
+    Raises:
+        SeveralPatients: they do, as those of several patients would.
+    """
     folders = {PurePosixPath(name).parent for name in names}
     if len(folders) > 1:
         raise SeveralPatients(

@@ -1,47 +1,27 @@
 """From uploads to series: which files make up a study, in which order, and whether they fit together."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from os import SEEK_END
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from metseg.contracts import Role
 from metseg.errors import (
     BadArchive,
     EmptyUpload,
     ImageTooLarge,
-    InvalidParameter,
     MixedSizes,
-    SeveralPatients,
     TooManyFiles,
-    UploadTooLarge,
 )
 from metseg.formats import raster
-from metseg.formats.archive import Archive
+from metseg.formats.archive import Archive, check_one_folder
 from metseg.formats.names import natural_key, page_stems, unique, without_masks
 from metseg.formats.pixels import Depth, Page, Pixels
 from metseg.formats.sniff import Kind, sniff
-from metseg.settings import MIB, Limits
+from metseg.formats.study import Opener, Upload, check_alone, rewound
+from metseg.settings import Limits
 
-__all__ = ["Series", "Upload", "gather"]
-
-Opener = Callable[[], AbstractContextManager[BinaryIO]]
-
-
-class Upload(NamedTuple):
-    """One uploaded file.
-
-    Attributes:
-        name: as the user called it; orders the slices and names the results, decides nothing else.
-        stream: seekable; its position does not matter and is moved.
-        role: which of the study's series it belongs to; None where the study is one series.
-    """
-
-    name: str
-    stream: BinaryIO
-    role: Role | None = None
+__all__ = ["Series", "gather"]
 
 
 class _File(NamedTuple):
@@ -105,26 +85,11 @@ def gather(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | None, Se
     Raises:
         BadInput: one of its kinds, whichever fits; told from headers alone.
     """
-    _check_weight(uploads, limits)
     roles = {upload.role for upload in uploads}
-    if None in roles and len(roles) > 1:
-        raise InvalidParameter("Some files have a role and some have none; send all of them either way.")
     study = {role: _series([upload for upload in uploads if upload.role == role], limits) for role in roles}
     if len({series.shape for series in study.values()}) > 1:
         raise MixedSizes("The series of the study differ in their number of slices or in size; send matching ones.")
     return study
-
-
-def _check_weight(uploads: Sequence[Upload], limits: Limits) -> None:
-    if not uploads:
-        raise EmptyUpload("No file was sent; choose one or more.")
-    if len(uploads) > limits.files:
-        raise TooManyFiles(f"{len(uploads)} files were sent, {limits.files} are allowed; send the slices in one ZIP.")
-    sizes = [upload.stream.seek(0, SEEK_END) for upload in uploads]
-    if not all(sizes):
-        raise EmptyUpload("A file has no bytes; export it again.")
-    if sum(sizes) > limits.upload_bytes:
-        raise UploadTooLarge(f"The upload is larger than the {limits.upload_bytes // MIB} MiB allowed.")
 
 
 def _series(uploads: Sequence[Upload], limits: Limits) -> Series:
@@ -134,7 +99,7 @@ def _series(uploads: Sequence[Upload], limits: Limits) -> Series:
     else:
         ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
         slices = [ordered[index] for index in without_masks([upload.name for upload in ordered])]
-        files = _files([(upload.name, partial(_rewound, upload.stream)) for upload in slices], limits)
+        files = _files([(upload.name, partial(rewound, upload.stream)) for upload in slices], limits)
         source = "+".join(sorted({file.kind for file in files}))
         series = Series(files, len(uploads) - len(slices), source)
     _check_fit(series, limits)
@@ -142,13 +107,12 @@ def _series(uploads: Sequence[Upload], limits: Limits) -> Series:
 
 
 def _from_archive(uploads: Sequence[Upload], kinds: Sequence[Kind], limits: Limits) -> Series:
-    if len(uploads) > 1 and set(kinds) == {"zip"}:
-        raise SeveralPatients("Several archives were sent; submit each patient's archive on its own.")
-    if len(uploads) > 1:
-        raise BadArchive("An archive was sent beside other files; send the archive alone.")
+    check_alone(kinds.count("zip"), len(uploads))
     archive = Archive(uploads[0].stream, limits)
-    files = _files([(name, partial(archive.open, index)) for index, name in enumerate(archive.names)], limits)
-    return Series(files, archive.masks, "zip")
+    kept = without_masks(archive.names)
+    check_one_folder([archive.names[index] for index in kept])
+    files = _files([(archive.names[index], partial(archive.open, index)) for index in kept], limits)
+    return Series(files, len(archive.names) - len(kept), "zip")
 
 
 def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_File, ...]:
@@ -172,13 +136,6 @@ def _file(name: str, opener: Opener, limits: Limits) -> _File:
         if kind == "zip":
             raise BadArchive("An archive within an archive is not opened; zip the slices themselves.")
         return _File(name, kind, raster.pages(kind, stream, limits), opener)
-
-
-@contextmanager
-def _rewound(stream: BinaryIO) -> Iterator[BinaryIO]:
-    stream.seek(0)
-    yield stream
-    stream.seek(0)
 
 
 def _check_fit(series: Series, limits: Limits) -> None:

@@ -6,9 +6,9 @@ from typing import BinaryIO, Literal
 
 from metseg.errors import UnsupportedFormat
 
-__all__ = ["Kind", "sniff"]
+__all__ = ["HEAD_BYTES", "Kind", "kind_of", "sniff"]
 
-Kind = Literal["png", "jpeg", "tiff", "zip"]
+Kind = Literal["png", "jpeg", "tiff", "zip", "nifti"]
 
 MAGIC: dict[bytes, Kind] = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -22,7 +22,7 @@ MAGIC: dict[bytes, Kind] = {
 }
 HEAD_BYTES = 4096
 NIFTI_HEAD_BYTES = 348
-READ = "metseg reads PNG, JPEG and TIFF files and a ZIP of them"
+READ = "metseg reads PNG, JPEG and TIFF slices, NIfTI volumes and a ZIP of them"
 
 
 def sniff(stream: BinaryIO) -> Kind:
@@ -34,14 +34,20 @@ def sniff(stream: BinaryIO) -> Kind:
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
+    kind = kind_of(head)
+    if kind is not None:
+        return kind
+    if head[128:132] == b"DICM":
+        raise UnsupportedFormat(f"DICOM files are not read yet; export the slices as PNG or TIFF. {READ}.")
+    raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {READ}.")
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """The kind of file that begins with these `HEAD_BYTES` bytes; None where it is none that metseg reads."""
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             return kind
-    if head[128:132] == b"DICM":
-        raise UnsupportedFormat(f"DICOM files are not read yet; export the slices as PNG or TIFF. {READ}.")
-    if _is_nifti(head):
-        raise UnsupportedFormat(f"NIfTI files are not read yet; export the slices as PNG or TIFF. {READ}.")
-    raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {READ}.")
+    return "nifti" if _is_nifti(head) else None
 
 
 def _is_nifti(head: bytes) -> bool:
