@@ -76,7 +76,7 @@ format: $(DEV)/.ready ## format the code and repair what ruff can
 
 .PHONY: test
 test: $(DEV)/.ready ## unit and integration tests with branch coverage of metseg; needs nothing but pip
-	$(DEV)/bin/pytest -m "not real_data and not e2e" --cov --cov-report=term $(ARGS)
+	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m "not real_data and not e2e" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-real
 test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA

@@ -51,13 +51,22 @@ class NetworkContract:
         alone = torch.cat([network(one[None]) for one in slices])
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
-    def test_the_exported_model_equals_the_network_at_every_size(self, network):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def export(cls):
+        """A network whose normalisation has seen something, and its model; an export takes long."""
+        torch.manual_seed(0)
+        network = create(cls.name, base_width=4)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
-        session = onnxruntime.InferenceSession(to_onnx(network), providers=["CPUExecutionProvider"])
-        network.eval()
+        model = to_onnx(network)
+        return network.eval(), model
+
+    def test_the_exported_model_equals_the_network_at_every_size(self, export):
+        network, model = export
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         for shape in [(1, 3, 112, 96), (2, 3, 64, 64), (1, 3, 51, 77)]:
             slices = torch.randn(shape)
             with torch.inference_mode():
@@ -65,8 +74,8 @@ class NetworkContract:
             [answer] = session.run([OUTPUT], {INPUT: slices.numpy()})
             np.testing.assert_allclose(answer, expected, atol=1e-4)
 
-    def test_the_exported_model_tells_nothing_of_the_machine(self, network):
-        model = to_onnx(network)
+    def test_the_exported_model_tells_nothing_of_the_machine(self, export):
+        _, model = export
         assert str(Path(metseg_trainer.__file__).parent).encode() not in model
         assert b".py" not in model
 
