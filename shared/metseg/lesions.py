@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from metseg.contracts import Box, Lesion, SliceFigures
 
-__all__ = ["at_least", "measure", "slices"]
+__all__ = ["at_least", "measure", "slices", "target_diameters"]
 
 Mask = npt.NDArray[np.bool_]
 Probability = npt.NDArray[np.float32]
@@ -17,10 +17,16 @@ Spacing = tuple[float, float, float]
 Region = tuple[slice, slice, slice]
 
 NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
+TARGETS = 5
+"""How many target lesions RANO-BM follows at most."""
+TARGET_LONG_MM, TARGET_PERPENDICULAR_MM, TARGET_SEEN_IN = 10.0, 5.0, 2
+"""The smallest target: its two diameters, and in how many slices it is seen."""
 TIE = 1 - 1e-9  # equal lengths may differ by rounding, as a mirrored lesion's do
 
 
-def measure(mask: Mask, spacing_mm: Spacing | None, probability: Probability) -> list[Lesion]:
+def measure(
+    mask: Mask, spacing_mm: Spacing | None, probability: Probability, affine: npt.NDArray[np.float64] | None = None
+) -> list[Lesion]:
     """Measure every lesion of a volume.
 
     A lesion is a 26-connected component of the mask. Its long diameter is the largest in-plane Feret
@@ -29,10 +35,18 @@ def measure(mask: Mask, spacing_mm: Spacing | None, probability: Probability) ->
     of pixel edges, so that one pixel is 1 px across and a row of ten is 10 px. Diameters in millimetres are
     measured in millimetres, so that they hold for rows and columns of different spacing.
 
+    Target lesions are chosen as RANO-BM has it for a first scan: up to five, the longest first, of those that
+    are measurable. Such a lesion is seen in two or more slices, is at least 10 mm long and 5 mm across in one of
+    them, and at least twice as long as slices are apart, which counts where that is more than 5 mm. A lone slice
+    is judged by itself; without spacing the longest lesions are taken whatever their size, since millimetres
+    cannot be told. The paper also asks whether a lesion can be measured again with certainty and whether it was
+    irradiated; a mask does not tell, so a reader may choose otherwise.
+
     Args:
         mask: bool, (slice, row, column).
         spacing_mm: between slices, rows and columns; None gives figures in pixels alone.
         probability: float32 in [0, 1], the shape of `mask`.
+        affine: from (column, row, slice) to patient millimetres (RAS+), (4, 4); None leaves centroids in voxels.
 
     Returns:
         Lesions, largest volume first and in the order of their first voxels where equal; empty where the
@@ -43,10 +57,26 @@ def measure(mask: Mask, spacing_mm: Spacing | None, probability: Probability) ->
     """
     _check_shapes(mask, probability)
     found = sorted(_components(mask), key=lambda component: -int(component[1].sum()))
-    return [
+    lesions = [
         _lesion(number, region, component, spacing_mm, probability[region])
         for number, (region, component) in enumerate(found, start=1)
     ]
+    targets = _targets(lesions, len(mask), spacing_mm)
+    return [
+        lesion.model_copy(update={"target": lesion.number in targets, "centroid_mm": _placed(lesion.centroid, affine)})
+        for lesion in lesions
+    ]
+
+
+def target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float | None]:
+    """The sum of the target lesions' long diameters in pixels and in millimetres.
+
+    Returns:
+        None for both where there is no target, and for millimetres where no spacing is known.
+    """
+    targets = [lesion for lesion in lesions if lesion.target]
+    in_mm = [lesion.long_diameter_mm for lesion in targets if lesion.long_diameter_mm is not None]
+    return sum(lesion.long_diameter_px for lesion in targets) if targets else None, sum(in_mm) if in_mm else None
 
 
 def at_least(mask: Mask, voxels: float) -> Mask:
@@ -117,6 +147,35 @@ def _components(mask: Mask) -> Iterator[tuple[Region, Mask]]:
         labels, _ = ndimage.label(mask[first:stop], NEIGHBOURS_26)
         for number, box in enumerate(ndimage.find_objects(labels), start=1):
             yield (slice(box[0].start + first, box[0].stop + first), *box[1:]), labels[box] == number
+
+
+def _targets(lesions: Sequence[Lesion], slice_count: int, spacing_mm: Spacing | None) -> set[int]:
+    """The numbers of the target lesions; see `measure`."""
+    longest_first = sorted(lesions, key=lambda lesion: -(lesion.long_diameter_mm or lesion.long_diameter_px))
+    measurable = [lesion.number for lesion in longest_first if _measurable(lesion, slice_count, spacing_mm)]
+    return set(measurable[:TARGETS])
+
+
+def _measurable(lesion: Lesion, slice_count: int, spacing_mm: Spacing | None) -> bool:
+    if slice_count > 1 and lesion.box.stop[0] - lesion.box.first[0] < TARGET_SEEN_IN:
+        return False
+    if spacing_mm is None or lesion.long_diameter_mm is None or lesion.perpendicular_diameter_mm is None:
+        return True
+    long_enough_mm = max(TARGET_LONG_MM, 2 * spacing_mm[0])
+    return bool(
+        lesion.long_diameter_mm >= long_enough_mm * TIE
+        and lesion.perpendicular_diameter_mm >= TARGET_PERPENDICULAR_MM * TIE
+    )
+
+
+def _placed(
+    centroid: tuple[float, float, float], affine: npt.NDArray[np.float64] | None
+) -> tuple[float, float, float] | None:
+    """A (slice, row, column) in patient millimetres."""
+    if affine is None:
+        return None
+    right, front, top = (affine[:3, :3] @ centroid[::-1] + affine[:3, 3]).tolist()
+    return right, front, top
 
 
 def _lesion(number: int, region: Region, component: Mask, spacing_mm: Spacing | None, near: Probability) -> Lesion:

@@ -16,6 +16,9 @@ from metseg.volume import CHANNELS, Volume
 __all__ = ["artefacts", "build"]
 
 NO_SPACING = "The upload tells no pixel spacing, so sizes are given in pixels, not in millimetres."
+TARGETS_WITHOUT_SPACING = (
+    "Without spacing nobody can tell which lesions reach RANO-BM's 10 mm; the longest ones are taken for its targets."
+)
 
 
 def build(
@@ -34,7 +37,7 @@ def build(
         card: of the model that found it.
         durations_s: by phase.
     """
-    warnings = [*volume.warnings, *segmentation.warnings, *([NO_SPACING] if volume.spacing_mm is None else [])]
+    sum_px, sum_mm = lesions.target_diameters(segmentation.lesions)
     return Result(
         job_id=job_id,
         model_version=card.version,
@@ -44,15 +47,24 @@ def build(
         shape=volume.shape,
         spacing_mm=volume.spacing_mm,
         lesions=segmentation.lesions,
+        target_diameter_sum_px=sum_px,
+        target_diameter_sum_mm=sum_mm,
         slices=lesions.slices(
             segmentation.mask, segmentation.lesions, volume.names, volume.spacing_mm, segmentation.probability
         ),
-        warnings=list(dict.fromkeys(warnings)),
+        warnings=list(dict.fromkeys([*volume.warnings, *segmentation.warnings, *_on_spacing(volume, segmentation)])),
         durations_s=dict(durations_s),
         sequences=dict(volume.sequences),
         alignment=list(volume.alignment),
         grid=volume.grid,
     )
+
+
+def _on_spacing(volume: Volume, segmentation: Segmentation) -> list[str]:
+    """What a reader has to know of sizes that are in pixels alone."""
+    if volume.spacing_mm is not None:
+        return []
+    return [NO_SPACING, *([TARGETS_WITHOUT_SPACING] if any(one.target for one in segmentation.lesions) else [])]
 
 
 def artefacts(volume: Volume, segmentation: Segmentation, lanes: int = 1) -> dict[str, bytes]:

@@ -76,7 +76,11 @@ def segment(
     probability, geometry = _predict(volume, predictor, progress)
     mask = lesions.at_least(probability >= threshold, predictor.smallest_lesion_px / geometry.reference_px)
     return Segmentation(
-        probability, mask, threshold, lesions.measure(mask, volume.spacing_mm, probability), volume.warnings
+        probability,
+        mask,
+        threshold,
+        lesions.measure(mask, volume.spacing_mm, probability, volume.affine),
+        volume.warnings,
     )
 
 

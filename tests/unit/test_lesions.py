@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from metseg.lesions import at_least, measure, slices
+from metseg.lesions import at_least, measure, slices, target_diameters
 
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=3, max_dims=3, max_side=9))
 SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)
@@ -149,6 +149,68 @@ def test_without_spacing_there_are_no_millimetres():
     assert lesion.long_diameter_px == pytest.approx(math.sqrt(5))
     assert [value for name, value in lesion if name.endswith(("_mm", "_mm2", "_mm3"))] == [None] * 5
     assert slices(mask, [lesion], ["a"], None, sure(mask))[0].area_mm2 is None
+
+
+def test_a_centroid_lies_where_the_affine_puts_it():
+    mask = np.zeros((4, 8, 8), bool)
+    mask[1:3, 2:5, 5] = True
+    affine = np.array([[-2.0, 0, 0, 10], [0, 3, 0, -20], [0, 0, 5, 30], [0, 0, 0, 1]])
+    [lesion] = measure(mask, (5, 3, 2), sure(mask), affine)
+    assert lesion.centroid == (1.5, 3, 5)
+    assert lesion.centroid_mm == (10 - 2 * 5, -20 + 3 * 3, 30 + 5 * 1.5)
+    assert measure(mask, (5, 3, 2), sure(mask))[0].centroid_mm is None
+
+
+def bars(*sizes):
+    """Boxes of (slices, rows, columns) in a row, a column apart."""
+    mask = np.zeros((6, 40, sum(columns + 1 for _, _, columns in sizes)), bool)
+    left = 0
+    for deep, rows, columns in sizes:
+        mask[:deep, :rows, left : left + columns] = True
+        left += columns + 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing_mm", "target"),
+    [
+        ((2, 6, 10), (1, 1, 1), True),
+        ((2, 3, 8), (1, 1, 1), False),  # shorter than 10 mm
+        ((2, 4, 12), (1, 1, 1), False),  # narrower than 5 mm
+        ((1, 6, 10), (1, 1, 1), False),  # seen in one slice
+        ((2, 6, 10), (5, 1, 1), True),
+        ((2, 6, 10), (6, 1, 1), False),  # slices so thick ask for 12 mm
+        ((2, 6, 12), (6, 1, 1), True),
+        ((2, 6, 10), (1, 0.5, 0.5), False),
+    ],
+)
+def test_a_target_is_measurable_as_rano_bm_has_it(size, spacing_mm, target):
+    mask = bars(size)
+    [lesion] = measure(mask, spacing_mm, sure(mask))
+    assert lesion.target is target
+    length = lesion.long_diameter_mm if target else None
+    assert target_diameters([lesion])[1] == length
+
+
+def test_the_five_longest_are_targets_and_their_diameters_add_up():
+    mask = bars(*[(2, 6, length) for length in (10, 11, 12, 13, 14, 15)], (3, 20, 5))
+    found = measure(mask, (2, 1, 1), sure(mask))
+    targets = sorted((lesion for lesion in found if lesion.target), key=lambda lesion: lesion.long_diameter_mm)
+    assert [lesion.box.stop[2] - lesion.box.first[2] for lesion in targets] == [12, 13, 14, 15, 5]
+    assert target_diameters(found) == pytest.approx([sum(lesion.long_diameter_mm for lesion in targets)] * 2)
+
+
+def test_without_spacing_the_longest_are_targets_and_add_up_in_pixels():
+    mask = bars((2, 2, 4), (1, 9, 9))
+    found = measure(mask, None, sure(mask))
+    assert [lesion.target for lesion in found] == [False, True]
+    assert target_diameters(found) == (found[1].long_diameter_px, None)
+    assert target_diameters([]) == (None, None)
+
+
+def test_a_lone_slice_is_judged_by_itself():
+    mask = bars((1, 6, 10))[:1]
+    assert measure(mask, (5, 1, 1), sure(mask))[0].target
 
 
 def test_a_lesion_is_as_sure_as_its_voxels_not_as_its_neighbours():
