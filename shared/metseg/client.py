@@ -3,17 +3,21 @@
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, NamedTuple, Self, TypeVar
+from typing import Any, BinaryIO, Literal, Self, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
-from metseg.contracts import Champion, Contract, Job, JobPage, ModelCard, ModelPage, Problem, Result, Role
-from metseg.errors import MetsegError, Unavailable
+from metseg.contracts import Champion, Contract, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Result
+from metseg.errors import Cancelled, MetsegError, Unavailable
+from metseg.files import written
+from metseg.studies import Attachment, opened
+
+__all__ = ["Attachment", "Client", "LesionsFormat", "MaskFormat", "ProbabilityFormat", "RemoteProblem"]
 
 MaskFormat = Literal["png", "tiff", "nifti", "dicom-seg", "zip"]
 ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
@@ -22,14 +26,8 @@ Answer = TypeVar("Answer", bound=Contract)
 
 ATTEMPTS = 4
 LONGEST_PAUSE_S = 10.0
-
-
-class Attachment(NamedTuple):
-    """A file to submit. A path is opened when it is sent; a stream has to be seekable, so that it can be sent again."""
-
-    name: str
-    content: bytes | BinaryIO | Path
-    role: Role | None = None
+TURN_S = 3.0
+CHUNK_BYTES = 2**20
 
 
 class RemoteProblem(MetsegError):
@@ -80,6 +78,43 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def segment(
+        self,
+        study: str | Path,
+        threshold: float | None = None,
+        model: str | None = None,
+        progress: Callable[[Job], None] | None = None,
+    ) -> Result:
+        """Submit a study, wait for its end and give its figures; its `job_id` leads to all else.
+
+        Args:
+            study: a file, a folder of slices or volumes, or a ZIP; see `metseg.studies`.
+            threshold: None: the model's own.
+            model: a version; None: the champion.
+            progress: told the job's state every few seconds.
+
+        Raises:
+            RemoteProblem: the study was refused, or its job failed.
+            Cancelled: someone cancelled the job.
+        """
+        with opened(Path(study)) as files:
+            job = self.submit(files, threshold, model)
+        job = self.wait(job.id, progress)
+        if job.problem is not None:
+            raise RemoteProblem(job.problem)
+        if job.status is JobStatus.CANCELLED:
+            raise Cancelled("The job was cancelled while it waited or ran.")
+        return self.result(job.id)
+
+    def wait(self, job_id: str, progress: Callable[[Job], None] | None = None, turn_s: float = TURN_S) -> Job:
+        """The job once it has ended, whichever way; `progress` is told its state every `turn_s`, and may raise."""
+        while True:
+            job = self.job(job_id, wait_s=turn_s)
+            if progress is not None:
+                progress(job)
+            if job.status.final:
+                return job
 
     def submit(
         self,
@@ -158,6 +193,25 @@ class Client:
         """The study as an animated WebP, lesions outlined."""
         return self._send("GET", f"/v1/jobs/{job_id}/animation").content
 
+    def save(self, job_id: str, artefact: str, target: Path, **query: str) -> None:
+        """Stream an artefact into a file, which is there whole or not at all.
+
+        Args:
+            job_id: of the job.
+            artefact: as it stands in the address: `mask`, `report` and so on.
+            target: the file; its folder exists.
+            query: as `format`.
+        """
+        with written(target) as file:
+
+            def keep(response: httpx.Response) -> None:
+                file.seek(0)
+                file.truncate()
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+
+            self._send("GET", f"/v1/jobs/{job_id}/{artefact}", keep=keep, params=query)
+
     def delete(self, job_id: str) -> None:
         """Cancel a job if it is not done; delete its input and results."""
         self._send("DELETE", f"/v1/jobs/{job_id}")
@@ -194,14 +248,22 @@ class Client:
             time.sleep(min(pause_s, LONGEST_PAUSE_S))
         raise AssertionError("the last attempt returns or raises")
 
-    def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
+    def _send_once(
+        self,
+        method: str,
+        path: str,
+        keep: Callable[[httpx.Response], object] = httpx.Response.read,
+        **request: Any,  # noqa: ANN401
+    ) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **request)
+            with self._http.stream(method, path, **request) as response:
+                if response.is_success:
+                    keep(response)
+                    return response
+                response.read()
         except httpx.TransportError as error:
             detail = f"The gateway does not answer ({type(error).__name__}); try again later."
             raise RemoteProblem(Problem.of(Unavailable(detail))) from error
-        if response.is_success:
-            return response
         raise _remote_problem(response)
 
 

@@ -14,12 +14,12 @@ from metseg import formats
 from metseg.contracts import InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.owners import new_id, owner
+from metseg.studies import base_name
 from metseg_api.access import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.spool import Part, Spool
 
 ROLES: tuple[Role, ...] = get_args(Role)
-LONGEST_NAME = 200
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 
 
@@ -140,13 +140,6 @@ def _check_model(gateway: Gateway, version: str | None) -> None:
             gateway.registry.card(version)
         except NotFound as error:
             raise InvalidParameter("`model` names no version that /v1/models lists.") from error
-
-
-def base_name(name: str) -> str:
-    """What a user called a file, without folders and control characters, of bounded length."""
-    base = re.split(r"[/\\]", name)[-1]
-    printable = "".join(character for character in base if character.isprintable()).strip()
-    return printable[-LONGEST_NAME:] or "unnamed"
 
 
 def _describe(key: str, upload: formats.Upload) -> InputFile:

@@ -1,0 +1,8 @@
+"""`python -m metseg.cli`, as `metseg`."""
+
+import sys
+
+from metseg.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The pipeline in this process, without a server: the worker's own code on a model in a folder."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from metseg import outputs
+from metseg.cli.engine import Finished, Tell
+from metseg.cli.exits import Usage
+from metseg.cli.formats import Output
+from metseg.cli.record import Record
+from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
+from metseg.errors import NotFound
+from metseg.files import written
+from metseg.models import Models
+from metseg.objects import DirectoryStore
+from metseg.outputs import Kept
+from metseg.owners import new_id
+from metseg.predictor import cpu_quota
+from metseg.process import process
+from metseg.registry import CARD, Registry
+from metseg.settings import Limits
+from metseg.studies import Attachment
+
+__all__ = ["MAKERS", "Local", "registry"]
+
+MAKERS: dict[str, Callable[[Kept], bytes]] = {
+    "nifti": lambda kept: outputs.mask(kept, "nifti"),
+    "zip": lambda kept: outputs.mask(kept, "zip"),
+    "png": lambda kept: outputs.mask(kept, "png"),
+    "tiff": lambda kept: outputs.mask(kept, "tiff"),
+    "probability": lambda kept: outputs.probability(kept, "nifti"),
+    "probability-tiff": lambda kept: outputs.probability(kept, "tiff"),
+    "probability-zip": lambda kept: outputs.probability(kept, "zip"),
+    "csv": outputs.lesions_csv,
+    "json": outputs.lesions_json,
+    "report": outputs.sheet,
+    "animation": outputs.animation,
+}
+
+
+class Local:
+    """Segments in this process, one study after the other, each on all processors that it may use.
+
+    Args:
+        folder: of a model, or a store's.
+    """
+
+    parallel = 1
+
+    def __init__(self, folder: Path) -> None:
+        self._registry = registry(folder)
+        self._models = Models(self._registry, cpu_quota())
+
+    def run(self, attachments: Sequence[Attachment], record: Record, keep: Callable[[], None], tell: Tell) -> Finished:
+        """As of Engine."""
+        with TemporaryDirectory(prefix="metseg-") as scratch:
+            request = _request(attachments, record, Path(scratch))
+            result, artefacts = process(
+                request, DirectoryStore(Path(scratch)), self._models, Limits(), lambda done, total: tell(done / total)
+            )
+        kept = _Computed(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
+
+        def save(output: Output, target: Path) -> None:
+            content = MAKERS[output.name](kept)
+            with written(target) as file:
+                file.write(content)
+
+        return Finished(result, save)
+
+
+class _Computed(NamedTuple):
+    """What has just been computed, as a store would keep it."""
+
+    figures: Result
+    artefacts: Mapping[str, bytes]
+    of_model: ModelCard
+    ended_at: datetime
+
+    def result(self) -> Result:
+        """As of Kept."""
+        return self.figures
+
+    def card(self) -> ModelCard:
+        """As of Kept."""
+        return self.of_model
+
+    def made_at(self) -> datetime:
+        """As of Kept."""
+        return self.ended_at
+
+    def get(self, name: str) -> bytes:
+        """As of Kept."""
+        if name not in self.artefacts:
+            raise NotFound(f"This study has no {name}.")
+        return self.artefacts[name]
+
+
+def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> Request:
+    """The study as the gateway would have accepted it; its files lie where they are."""
+    job_id, inputs = new_id(), []
+    folder = root / "jobs" / job_id / "input"
+    folder.mkdir(parents=True)
+    for index, (name, content, role) in enumerate(attachments):
+        assert isinstance(content, Path)  # noqa: S101 -- studies are found as files
+        link = folder / f"{index:04d}"
+        link.symlink_to(content.absolute())
+        with content.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        key, size = link.relative_to(root).as_posix(), content.stat().st_size
+        inputs.append(InputFile(key=key, name=name, size_bytes=size, sha256=sha256, role=role))
+    return Request(
+        id=job_id, created_at=datetime.now(UTC), inputs=inputs, threshold=record.threshold, model=record.model
+    )
+
+
+def registry(folder: Path) -> Registry:
+    """The models in a folder: one model with its card, or the store of a deployment or a training.
+
+    Raises:
+        Usage: it is neither.
+    """
+    if (folder / CARD).is_file():
+        return Registry(_OneModel(folder))
+    if (folder / "models").is_dir():
+        return Registry(DirectoryStore(folder))
+    raise Usage(f"{folder} holds no model: name a folder with model.onnx and card.json, or a store's, by --model-dir.")
+
+
+class _OneModel(DirectoryStore):
+    """A folder with one model, as if it lay in a store and served."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        card = ModelCard.model_validate_json(super().get(CARD))
+        self._prefix = f"models/{card.version}/"
+        self._champion = Champion(version=card.version, sha256=card.sha256, promoted_at=card.created_at)
+
+    def get(self, key: str) -> bytes:
+        """The whole object; NotFound."""
+        if key == "models/champion.json":
+            return self._champion.model_dump_json().encode()
+        if not key.startswith(self._prefix):
+            raise NotFound(f"There is no object {key}.")
+        return super().get(key.removeprefix(self._prefix))

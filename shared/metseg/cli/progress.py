@@ -1,0 +1,47 @@
+"""A bar for people who look on: studies done, with the shares of those that run."""
+
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+STEP = 0.01
+
+
+class Progress:
+    """Counts studies, on stderr, where that is a terminal; safe to share between threads.
+
+    Args:
+        total: studies.
+    """
+
+    def __init__(self, total: int) -> None:
+        layout = "{l_bar}{bar}| {n:.1f}/{total} studies [{elapsed}<{remaining}{postfix}]"
+        self._bar = tqdm(total=total, file=sys.stderr, disable=None, bar_format=layout, dynamic_ncols=True, leave=False)
+        self._shares: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def tell(self, name: str, share: float) -> None:
+        """How much of a study is done, from 0 to 1."""
+        with self._lock:
+            step = share - self._shares.get(name, 0.0)
+            if step >= STEP or share in (0.0, 1.0):
+                self._shares[name] = share
+                self._bar.update(step)
+
+    def line(self, text: str, error: bool = False) -> None:
+        """Write a line above the bar."""
+        with self._lock, self._bar.external_write_mode(file=sys.stderr):
+            print(text, file=sys.stderr if error else sys.stdout, flush=True)

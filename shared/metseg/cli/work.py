@@ -1,0 +1,84 @@
+"""One study, from its files to its results in a folder; whatever is done already is not done again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from metseg.cli.engine import Engine, Finished, Tell
+from metseg.cli.exits import Exit
+from metseg.cli.formats import Output
+from metseg.cli.record import Record
+from metseg.contracts import Problem, Result
+from metseg.errors import MetsegError
+from metseg.files import SCRATCH, written
+from metseg.studies import digest, opened
+
+__all__ = ["Asked", "Done", "segment"]
+
+RESULT = "result.json"
+
+
+class Asked(NamedTuple):
+    """How to segment, and what to keep; `leave_out` names files that are none of the study's."""
+
+    threshold: float | None
+    model: str | None
+    server: str | None
+    outputs: Mapping[str, Output]
+    leave_out: str | None = None
+
+
+class Done(NamedTuple):
+    """A study that has its results, and whether it had them before."""
+
+    result: Result
+    before: bool
+
+
+def segment(path: Path, folder: Path, asked: Asked, engine: Engine, tell: Tell) -> Done:
+    """Bring a study's results into its folder.
+
+    Each file is written whole or not at all, `result.json` after the others, and the record, `job.json`, says
+    `done` last. So a run that is killed at any moment leaves nothing that the next one could take for finished.
+
+    Args:
+        path: of the study.
+        folder: for its results.
+        asked: how.
+        engine: that segments it.
+        tell: of progress, the share that is done.
+
+    Raises:
+        MetsegError: it cannot be segmented; the record says so too.
+    """
+    with opened(path, asked.leave_out) as attachments:
+        record = Record(
+            study_sha256=digest(attachments), threshold=asked.threshold, model=asked.model, server=asked.server
+        )
+        earlier = Record.read(folder)
+        if earlier is not None and earlier.same_as(record):
+            record = earlier
+        files = [*(output.file for output in asked.outputs.values()), RESULT]
+        if record.complete(folder, files):
+            return Done(Result.model_validate_json((folder / RESULT).read_bytes()), before=True)
+        try:
+            finished = engine.run(attachments, record, lambda: record.write(folder), tell)
+            _write(folder, asked.outputs, finished)
+        except MetsegError as error:
+            if not Exit.of(error).ends_all:  # an outage says nothing of the study
+                record.state, record.problem = "failed", Problem.of(error)
+                record.write(folder)
+            raise
+    record.state, record.files, record.problem = "done", files, None
+    record.write(folder)
+    return Done(finished.result, before=False)
+
+
+def _write(folder: Path, outputs: Mapping[str, Output], finished: Finished) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for scratch in folder.glob(f"{SCRATCH}*"):  # of a run that was killed
+        scratch.unlink(missing_ok=True)
+    for output in outputs.values():
+        finished.save(output, folder / output.file)
+    with written(folder / RESULT) as file:
+        file.write(finished.result.model_dump_json(indent=2).encode())

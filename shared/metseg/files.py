@@ -1,0 +1,59 @@
+"""Files that are there whole or not at all, and folders that one process uses at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import BinaryIO, cast
+
+from metseg.errors import Conflict
+
+__all__ = ["SCRATCH", "locked", "written"]
+
+SCRATCH = ".~"
+"""What the name of an unfinished file begins with."""
+
+
+@contextmanager
+def written(target: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `target` when the block ends well and leaves nothing otherwise.
+
+    What a killed process left of it has a name that begins with `.~`.
+    """
+    with NamedTemporaryFile(dir=target.parent, prefix=SCRATCH, delete=False) as file:
+        try:
+            yield cast(BinaryIO, file)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o666 & ~_umask())
+            os.replace(file.name, target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+@cache
+def _umask() -> int:
+    """Of this process; it can only be read by setting it, so it is read once."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The folder is used by this process alone within the block; a lock dies with the process that holds it.
+
+    Raises:
+        Conflict: another process uses it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".metseg.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(f"Another metseg writes into {folder}; wait for its end, or name another --out.") from error
+        yield

@@ -1,0 +1,234 @@
+"""`metseg segment`: many studies, each once, whatever happens in between."""
+
+import shutil
+import signal
+import threading
+
+import pytest
+from tests.hospital import hospital, started, study
+from tests.models import VERSION
+from tests.servers import free_ports, wait_until
+
+from metseg.cli.engine import Remote
+from metseg.cli.formats import DEFAULT, OUTPUTS
+from metseg.cli.main import main
+from metseg.cli.record import Record
+from metseg.client import Client
+from metseg.contracts import JobStatus, Problem, Result
+from metseg.studies import digest, opened
+
+END_S = 90.0
+FORMATS = ",".join(OUTPUTS.keys() - {"probability-png", "dicom-seg", "structured-report"})
+"""All that a study of pictures can have."""
+
+
+@pytest.fixture
+def server(tmp_path, redis):
+    redis_url = redis.url.removesuffix("/0") + "/3"
+    with hospital(tmp_path / "server", redis_url) as server:
+        yield server
+
+
+@pytest.fixture
+def studies(tmp_path):
+    return [study(tmp_path / "in" / f"patient-{number}", seed=number) for number in range(3)]
+
+
+def run(server, *arguments):
+    return main(["segment", *map(str, arguments), "--server", server.url])
+
+
+def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp_path, capsys):
+    assert run(server, *studies, "--out", tmp_path / "out", "--formats", FORMATS) == 0
+    for path in studies:
+        folder = tmp_path / "out" / path.name
+        result = Result.model_validate_json((folder / "result.json").read_bytes())
+        assert (folder / "mask.nii.gz").read_bytes() == server.gateway.store.get(f"jobs/{result.job_id}/mask.nii.gz")
+        assert {each.name for each in folder.iterdir()} == {
+            *(OUTPUTS[name].file for name in FORMATS.split(",")), "result.json", "job.json",
+        }  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == [path.name for path in studies]
+
+
+def test_a_second_run_submits_nothing_and_fetches_only_what_is_new(server, studies, tmp_path, capsys):
+    assert run(server, *studies, "--out", tmp_path / "out", "--formats", "nifti") == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/mask.nii.gz")}
+    assert run(server, *studies, "--out", tmp_path / "out", "--formats", "nifti") == 0
+    assert capsys.readouterr().out.count("(done before)") == 3
+    assert run(server, *studies, "--out", tmp_path / "out", "--formats", "csv") == 0
+    assert len(list((tmp_path / "out").glob("*/lesions.csv"))) == 3
+    assert len(server.jobs()) == 3
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_study_that_changed_is_segmented_again(server, studies, tmp_path):
+    assert run(server, studies[0], "--out", tmp_path / "out") == 0
+    shutil.rmtree(studies[0])
+    study(studies[0], seed=77)
+    assert run(server, studies[0], "--out", tmp_path / "out") == 0
+    assert len(server.jobs()) == 2
+
+
+def test_one_bad_study_fails_alone_with_the_servers_own_words(server, studies, tmp_path, capsys):
+    (studies[1] / "DOE-JOHN_0.png").write_bytes(b"this is no picture")
+    assert run(server, *studies, "--out", tmp_path / "out") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("metseg: patient-1: ")
+    record = Record.read(tmp_path / "out/patient-1")
+    assert (record.state, record.problem.type) == ("failed", "/problems/unsupported-format")
+    assert len(list((tmp_path / "out").glob("*/result.json"))) == 2
+
+
+def test_a_failed_job_is_tried_again_by_the_next_run(server, studies, tmp_path, capsys):
+    server.hold.set()
+    process = started("segment", studies[0], "--out", tmp_path / "out", "--server", server.url)
+    wait_until(lambda: len(server.jobs()) == 1, END_S)
+    [job] = server.jobs()
+    server.gateway.jobs.claim(job.id)
+    server.gateway.jobs.fail(job.id, problem_of("unusable-image"))
+    _, errors = process.communicate(timeout=END_S)
+    assert (process.returncode, "All is black." in errors) == (1, True)
+    server.hold.clear()
+    assert run(server, studies[0], "--out", tmp_path / "out") == 0
+    assert [job.status for job in server.jobs()] == [JobStatus.SUCCEEDED, JobStatus.FAILED]
+
+
+def problem_of(kind):
+    return Problem(type=f"/problems/{kind}", title="T", status=422, detail="All is black.")
+
+
+def test_a_failed_job_that_is_forgotten_here_is_not_taken_for_the_answer(server, studies, tmp_path):
+    server.hold.set()
+    with Client(server.url) as client, opened(studies[0]) as files:
+        record = Record(study_sha256=digest(files), server=server.url)
+        job = client.submit(files, idempotency_key=record.key)
+    server.gateway.jobs.claim(job.id)
+    server.gateway.jobs.fail(job.id, problem_of("unusable-image"))
+    server.hold.clear()
+    assert run(server, studies[0], "--out", tmp_path / "out") == 0
+
+
+def test_killed_at_any_moment_and_started_again_it_submits_each_study_once(server, studies, tmp_path):
+    """The moments are whenever another file of any kind has come to be."""
+    out = tmp_path / "out"
+    arguments = ("segment", *studies, "--out", out, "--server", server.url, "--parallel", "2")
+
+    def files():
+        return len([path for path in out.rglob("*") if path.is_file()]) if out.exists() else 0
+
+    server.hold.set()
+    process = started(*arguments)
+    wait_until(lambda: len(server.jobs()) == 2, END_S)
+    process.kill()
+    process.communicate()
+    server.hold.clear()
+    for _ in range(2):
+        process, before = started(*arguments), files()
+        wait_until(lambda: files() > before + 2 or process.poll() is not None, END_S)  # noqa: B023
+        process.kill()
+        process.communicate()
+    process = started(*arguments)
+    _, errors = process.communicate(timeout=END_S)
+    assert process.returncode == 0, errors
+    assert len(server.jobs()) == 3
+    for path in studies:
+        record = Record.read(out / path.name)
+        assert (record.state, record.attempt) == ("done", 1)
+    assert not list(out.rglob(".~*"))
+
+
+def test_an_answer_that_is_lost_leads_to_no_second_job(server, studies):
+    """The run dies after the server accepted and before it could write down the job's id."""
+    with Client(server.url) as client, opened(studies[0]) as files:
+        kept = []
+
+        def keep():
+            kept.append(record.model_copy())
+            if len(kept) == 2:
+                raise KeyboardInterrupt
+
+        record = Record(study_sha256=digest(files), server=server.url)
+        with pytest.raises(KeyboardInterrupt):
+            Remote(client, 1, threading.Event()).run(files, record, keep, lambda share: None)
+        record = kept[0]
+        assert record.job_id is None
+        Remote(client, 1, threading.Event()).run(files, record, lambda: None, lambda share: None)
+    assert len(server.jobs()) == 1
+
+
+def test_a_job_that_was_deleted_is_submitted_anew(server, studies, tmp_path):
+    out = tmp_path / "out"
+    assert run(server, studies[0], "--out", out, "--formats", "nifti") == 0
+    server.gateway.jobs.delete(server.jobs()[0].id)
+    assert run(server, studies[0], "--out", out, "--formats", "nifti,csv") == 0
+    assert Record.read(out / "patient-0").attempt == 2
+    assert (out / "patient-0/lesions.csv").is_file()
+
+
+def test_sigint_ends_it_at_once_and_the_next_run_goes_on(server, studies, tmp_path):
+    server.hold.set()
+    arguments = ("segment", *studies, "--out", tmp_path / "out", "--server", server.url)
+    process = started(*arguments)
+    wait_until(lambda: len(server.jobs()) == 2, END_S)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "metseg: stopped; the same command goes on with what is left.\n")
+    server.hold.clear()
+    assert run(server, *studies, "--out", tmp_path / "out") == 0
+    assert len(server.jobs()) == 3
+
+
+def test_a_server_that_is_away_has_a_status_of_its_own(studies, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("metseg.client.LONGEST_PAUSE_S", 0.01)
+    [port] = free_ports(1)
+    assert main(["segment", *map(str, studies), "--out", str(tmp_path), "--server", f"http://127.0.0.1:{port}"]) == 3
+    assert "does not answer" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/result.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--formats", "gif"], "There is no format gif"),
+        (["--formats", ","], "No format was named"),
+        (["--threshold", "2"], "--threshold"),
+        (["--parallel", "0"], "--parallel"),
+        (["--local"], "--model-dir"),
+        (["--model-dir", "x"], "--local"),
+        (["--key-file", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_command_line_that_cannot_be_is_told(studies, tmp_path, capsys, arguments, words):
+    assert main(["segment", str(studies[0]), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_study_that_is_not_there_is_a_wrong_command_line(tmp_path, capsys):
+    assert main(["segment", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
+    assert "no file or folder" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_share_a_folder(server, studies, tmp_path, capsys):
+    server.hold.set()
+    process = started("segment", studies[0], "--out", tmp_path / "out", "--server", server.url)
+    wait_until(lambda: len(server.jobs()) == 1, END_S)
+    assert run(server, studies[1], "--out", tmp_path / "out") == 1
+    assert "Another metseg writes into" in capsys.readouterr().err
+    server.hold.clear()
+    process.communicate(timeout=END_S)
+    assert process.returncode == 0
+
+
+def test_the_library_segments_a_path(server, studies):
+    seen = []
+    with Client(server.url) as client:
+        result = client.segment(studies[0], model=VERSION, progress=seen.append)
+        assert client.report(result.job_id).startswith(b"<!DOCTYPE html>")
+        assert client.lesions(result.job_id, "json").startswith(b"{")
+        assert client.animation(result.job_id).startswith(b"RIFF")
+    assert seen[-1].status is JobStatus.SUCCEEDED
+
+
+def test_what_is_asked_of_a_server_and_the_defaults_exist():
+    assert set(DEFAULT.split(",")) <= set(OUTPUTS)

@@ -1,0 +1,130 @@
+"""What of a path is a study, what it is called, and what is sent of it."""
+
+import io
+import zipfile
+
+import pytest
+
+from metseg.errors import EmptyUpload, NotFound, UnreadableImage
+from metseg.formats.names import natural_key
+from metseg.studies import Attachment, _natural, base_name, digest, find, opened
+
+
+def filled(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def sent(path, **options):
+    with opened(path, **options) as files:
+        return [(file.name, file.role) for file in files]
+
+
+def named(paths):
+    return [study.name for study in find(paths)]
+
+
+def test_a_study_is_called_as_its_file_or_folder(tmp_path):
+    filled(tmp_path, "scan.nii.gz", "a.b.zip", "patient 7.1/x.png", "bare")
+    names = ["scan.nii.gz", "a.b.zip", "patient 7.1", "bare"]
+    assert named([tmp_path / name for name in names]) == ["scan", "a.b", "patient 7.1", "bare"]
+
+
+def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    filled(tmp_path, "a/1/flair.nii.gz", "b/1/flair.nii.gz", "b/other.zip")
+    paths = [tmp_path / "a/1/flair.nii.gz", tmp_path / "b/1/flair.nii.gz", tmp_path / "b/other.zip"]
+    assert named(paths) == ["a-1-flair", "b-1-flair", "other"]
+
+
+def test_a_study_that_is_named_twice_is_one(tmp_path):
+    filled(tmp_path, "a.png")
+    assert named([tmp_path / "a.png", tmp_path / "a.png"]) == ["a"]
+
+
+def test_a_path_where_nothing_is_is_told(tmp_path):
+    with pytest.raises(NotFound, match="no file or folder"):
+        find([tmp_path / "nothing"])
+
+
+def test_a_folder_is_sent_in_the_order_of_the_numbers_in_its_names(tmp_path):
+    filled(tmp_path, "s_10.png", "s_2.png", "sub/s_1.png")
+    assert sent(tmp_path) == [("s_2.png", None), ("s_10.png", None), ("s_1.png", None)]
+
+
+def test_what_is_hidden_or_left_by_a_system_is_not_sent(tmp_path):
+    filled(tmp_path, "a.png", ".b.png", "Thumbs.db", "__MACOSX/a.png", ".cache/c.png", "DICOMDIR", "READY")
+    assert sent(tmp_path, leave_out="READY") == [("a.png", None)]
+
+
+@pytest.mark.parametrize(
+    "names", [("pre.nii.gz", "FLAIR.nii", "post.nii.gz"), ("pre/1.png", "flair/1.png", "post/1.png")]
+)
+def test_files_and_folders_may_name_their_sequence(tmp_path, names):
+    filled(tmp_path, *names)
+    assert sorted(role for _, role in sent(tmp_path)) == ["flair", "post", "pre"]
+
+
+def test_a_name_that_tells_no_sequence_leaves_it_to_the_server(tmp_path):
+    filled(tmp_path, "pre.nii.gz", "t2f.nii.gz")
+    assert {role for _, role in sent(tmp_path)} == {None}
+
+
+def test_many_files_become_one_archive_that_is_always_the_same(tmp_path):
+    folder = filled(tmp_path / "study", *(f"{number}.png" for number in range(120)))
+    contents = []
+    for _ in range(2):
+        with opened(folder) as [attachment]:
+            assert attachment.name == "study.zip"
+            contents.append(attachment.content.read_bytes())
+    assert contents[0] == contents[1]
+    with zipfile.ZipFile(io.BytesIO(contents[0])) as archive:
+        assert archive.namelist() == [f"{number}.png" for number in range(120)]
+        assert archive.read("7.png") == b"7.png"
+    assert not attachment.content.exists()
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(EmptyUpload), opened(tmp_path):
+        pass
+
+
+def test_a_file_that_goes_while_it_is_read_is_told(tmp_path):
+    path = filled(tmp_path, "a.png") / "a.png"
+
+    def vanish():
+        with opened(path) as files:
+            path.unlink()
+            digest(files)
+
+    with pytest.raises(UnreadableImage, match="has gone"):
+        vanish()
+
+
+def test_the_digest_tells_names_roles_and_bytes_apart(tmp_path):
+    path = filled(tmp_path, "a.png") / "a.png"
+    one = Attachment("a.png", path)
+    assert (
+        digest([one]) == digest([Attachment("a.png", b"a.png")]) == digest([Attachment("a.png", io.BytesIO(b"a.png"))])
+    )
+    others = [Attachment("b.png", path), Attachment("a.png", path, "flair"), Attachment("a.png", b"other")]
+    assert len({digest([each]) for each in (one, *others)} | {digest([one, one])}) == 5
+
+
+def test_a_stream_is_left_open_and_at_its_begin():
+    stream = io.BytesIO(b"abc")
+    stream.seek(2)
+    digest([Attachment("a", stream)])
+    assert stream.read() == b"abc"
+
+
+@pytest.mark.parametrize("name", ["x_2.png", "x_10.png", "X_2.png", "", "1" * 5000, "ä_0002", "a/b_1"])
+def test_the_order_is_that_of_the_server(name):
+    assert _natural(name) == natural_key(name)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("a/b\\c.png", "c.png"), ("a\0\n.png", "a.png"), ("/", "unnamed")])
+def test_a_name_loses_folders_and_what_cannot_be_printed(name, kept):
+    assert base_name(name) == kept
