@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from metseg.claims import Claim, take
 from metseg.contracts import Job, JobStatus, Problem, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable
+from metseg.figures import Figures
 from metseg.live import Live
 from metseg.parallel import side_by_side
 from metseg.records import Records
@@ -34,6 +35,7 @@ class Attempts:
         self._records = records
         self._live = live
         self._longest_s = longest_s
+        self._figures = Figures(live)
         self._claims: dict[str, Claim] = {}
 
     def claim(self, job_id: str) -> Request | None:
@@ -77,12 +79,13 @@ class Attempts:
                 pass  # each has been written
             self._records.put_result(result)
             self._close(record, JobStatus.SUCCEEDED, model_version=result.model_version)
+            self._figures.succeeded(result.model_version, result.durations_s)
 
         self._end(job_id, write)
 
     def fail(self, job_id: str, problem: Problem) -> None:
         """End a claimed job for a reason; nothing where the job is no longer ours or exists."""
-        self._end(job_id, lambda record: self._close(record, JobStatus.FAILED, problem=problem))
+        self._end(job_id, lambda record: self._fail(record, problem))
 
     def release(self, job_id: str) -> None:
         """Give up a claimed job without an end; `recover` brings it back, as often as a job may be attempted."""
@@ -105,8 +108,10 @@ class Attempts:
             self._close(job, JobStatus.SUCCEEDED, model_version=result.model_version)
         elif job.attempts >= ATTEMPTS:
             log.error("job %s ended its worker %d times", job_id, job.attempts)
-            self._close(job, JobStatus.FAILED, problem=_exhausted())
+            self._fail(job, _exhausted())
         elif self._records.update(_running(job)):
+            if job.attempts == 0:
+                self._figures.began((datetime.now(UTC) - job.created_at).total_seconds())
             with suppress(QueueUnavailable):
                 self._live.start(job_id)
             return request
@@ -133,6 +138,10 @@ class Attempts:
             log.info("job %s was deleted before its end", job_id)
         finally:
             self.release(job_id)
+
+    def _fail(self, job: Job, problem: Problem) -> None:
+        self._close(job, JobStatus.FAILED, problem=problem)
+        self._figures.failed(problem.type)
 
     def _close(self, job: Job, status: JobStatus, **changes: object) -> None:
         self._records.update(job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes}))

@@ -22,8 +22,9 @@ from metseg.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from metseg.figures import Counted
 from metseg.idempotency import Keys
-from metseg.live import Live
+from metseg.live import Line, Live
 from metseg.objects import ObjectStore
 from metseg.reconcile import Reconciler
 from metseg.records import Records
@@ -33,6 +34,7 @@ __all__ = ["ATTEMPTS", "QUEUE", "TASK", "Jobs", "broker"]
 
 CLAIM_TTL_S = 15.0
 RECHECK_S = 5.0
+SILENT_S = 60.0
 
 
 class Jobs(Attempts):
@@ -161,6 +163,22 @@ class Jobs(Attempts):
     def depth(self) -> int:
         """How many jobs wait; QueueUnavailable."""
         return self._live.depth()
+
+    def line(self) -> Line:
+        """How many jobs wait, how long, and how many are worked on; QueueUnavailable."""
+        return self._live.line()
+
+    def counted(self) -> Counted:
+        """What happened to jobs since Redis was last emptied; QueueUnavailable."""
+        return self._figures.read()
+
+    def present(self, worker: str) -> None:
+        """A worker gives a sign of life; QueueUnavailable."""
+        self._live.present(worker)
+
+    def workers(self) -> int:
+        """How many workers gave a sign of life within a minute; QueueUnavailable."""
+        return self._live.workers(SILENT_S)
 
     def check(self) -> None:
         """See whether jobs can be queued; QueueUnavailable."""

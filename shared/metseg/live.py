@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import redis
@@ -21,7 +21,7 @@ from metseg.contracts import Progress
 from metseg.errors import QueueUnavailable
 from metseg.owners import NOBODY, owner
 
-__all__ = ["Live", "Sighting"]
+__all__ = ["Line", "Live", "Sighting"]
 
 PREFIX: Final = "metseg:"
 INDEX: Final = f"{PREFIX}index"  # ids of all jobs; they sort by time
@@ -29,6 +29,8 @@ WHOLE: Final = f"{PREFIX}index-whole"  # there while the index has not been lost
 SCANNED: Final = f"{PREFIX}scanned"  # there while the store was searched not long ago
 OPEN: Final = f"{PREFIX}open"  # ids of the jobs that are not final
 WAITING: Final = f"{PREFIX}waiting"  # ids by the time they were queued
+FIGURES: Final = f"{PREFIX}figures"  # counts by field, see metseg.figures
+WORKERS: Final = f"{PREFIX}workers"  # names of workers by the time of their last sign of life
 AWAY_S: Final = 1.0
 DAY_S: Final = 86400
 
@@ -53,6 +55,20 @@ class Sighting(NamedTuple):
     position: int | None
     claimed: bool
     progress: Progress | None
+
+
+class Line(NamedTuple):
+    """The jobs that are not final.
+
+    Attributes:
+        waiting: for a worker.
+        oldest_s: how long the first of them has waited; 0 where none waits.
+        working: in a worker's hands, or between two attempts.
+    """
+
+    waiting: int
+    oldest_s: float
+    working: int
 
 
 class Live:
@@ -184,6 +200,38 @@ class Live:
         """How many jobs wait."""
         with self._errors():
             return int(self._redis.zcard(WAITING))
+
+    def line(self) -> Line:
+        """How many jobs wait, how long, and how many are worked on."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            waiting, first, unfinished = (
+                pipe.zcard(WAITING).zrange(WAITING, 0, 0, withscores=True).scard(OPEN).execute()
+            )
+        oldest_s = max(time.time() - first[0][1], 0.0) if first else 0.0
+        return Line(int(waiting), oldest_s, max(int(unfinished) - int(waiting), 0))
+
+    def count(self, added: Mapping[str, float]) -> None:
+        """Add to counts, by field."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            for field, value in added.items():
+                pipe.hincrbyfloat(FIGURES, field, value)
+            pipe.execute()
+
+    def counted(self) -> dict[str, float]:
+        """All counts, by field."""
+        with self._errors():
+            return {_text(field): float(value) for field, value in self._redis.hgetall(FIGURES).items()}
+
+    def present(self, worker: str) -> None:
+        """A worker gives a sign of life."""
+        with self._errors():
+            self._redis.zadd(WORKERS, {worker: time.time()})
+
+    def workers(self, silent_s: float) -> int:
+        """How many workers gave a sign of life lately; those silent for longer are forgotten."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            _, alive = pipe.zremrangebyscore(WORKERS, "-inf", time.time() - silent_s).zcard(WORKERS).execute()
+        return int(alive)
 
     def newest(self, limit: int, before: str | None, owner: str | None = None) -> list[str] | None:
         """Ids of the newest jobs before a certain one, of one owner's tag or of all; None where the index was lost."""

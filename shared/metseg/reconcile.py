@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from metseg.errors import NotFound, QueueUnavailable
+from metseg.figures import Figures
 from metseg.live import Live
 from metseg.owners import owner as owner_of
 from metseg.records import Records
@@ -30,6 +31,7 @@ class Reconciler:
         self._records = records
         self._live = live
         self._publish = publish
+        self._figures = Figures(live)
 
     def newest(self, limit: int, before: str | None, owner: str | None) -> list[str]:
         """Ids of the newest jobs older than `before`, of one owner's tag or of all.
@@ -71,6 +73,8 @@ class Reconciler:
             self._publish(job_id)
         if known is None:
             self._live.scanned(SCAN_EVERY_S)
+        if lost:
+            self._figures.recovered(len(lost))
         return len(lost)
 
     def _is_lost(self, job_id: str, queued: Collection[str]) -> bool:

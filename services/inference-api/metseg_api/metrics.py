@@ -1,15 +1,22 @@
-"""What Prometheus reads: figures of all gunicorn workers together, without a file's name or a job's id."""
+"""What Prometheus reads: figures of all processes of the gateway and of all workers; no file's name, no job's id."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import REGISTRY, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from metseg.errors import Unavailable
+from metseg.errors import ModelRejected, PoisonedInput, ProcessingFailed, Unavailable
+from metseg.figures import BUCKETS_S, Counted
 from metseg.jobs import Jobs
+from metseg.objects import ObjectStore
+from metseg.registry import Registry
+from metseg_api.gateway import Gateway
 
 REQUESTS = Counter("metseg_http_requests", "Requests answered", ["method", "route", "status"])
 DURATIONS = Histogram(
@@ -22,26 +29,98 @@ RECEIVED = Counter("metseg_http_received_bytes", "Bytes of request bodies")
 SUBMISSIONS = Counter("metseg_submissions", "Submissions by outcome: accepted or the type of the problem", ["outcome"])
 
 
-class QueueDepth(Collector):
-    """Jobs that wait, asked at each scrape; nothing where the queue is away."""
-
-    def __init__(self, jobs: Jobs) -> None:
-        self._jobs = jobs
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The one gauge."""
-        try:
-            depth = self._jobs.depth()
-        except Unavailable:
-            return
-        yield GaugeMetricFamily("metseg_queue_depth", "Jobs that wait for a worker", depth)
+OUTCOMES = ("succeeded", PoisonedInput.type, ProcessingFailed.type)
+"""Shown from the start, so that the first of a kind is an increase."""
 
 
-def exposition(jobs: Jobs) -> bytes:
+class Deployment(Collector):
+    """What is true of the whole deployment, asked at each scrape; nothing of what is away but that it is."""
+
+    def __init__(self, jobs: Jobs, store: ObjectStore, registry: Registry) -> None:
+        self._jobs, self._store, self._registry = jobs, store, registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Queue and workers, the jobs' figures, the model that serves, and how fast Redis and the store answer."""
+        seconds = _seconds(self._jobs.check)
+        yield from _answer("redis", "Redis", seconds)
+        if seconds is not None:
+            with suppress(Unavailable):
+                yield from self._queue()
+                yield from _figures(self._jobs.counted())
+        seconds = _seconds(self._store.check)
+        yield from _answer("store", "the store", seconds)
+        if seconds is not None:
+            with suppress(Unavailable, ModelRejected):
+                yield self._model()
+
+    def _queue(self) -> Iterator[Metric]:
+        line = self._jobs.line()
+        yield GaugeMetricFamily("metseg_queue_depth", "Jobs that wait for a worker", line.waiting)
+        yield GaugeMetricFamily("metseg_queue_oldest_seconds", "How long the first of them has waited", line.oldest_s)
+        yield GaugeMetricFamily("metseg_jobs_in_flight", "Jobs that were begun and are not final", line.working)
+        workers = self._jobs.workers()
+        yield GaugeMetricFamily("metseg_workers", "Workers that gave a sign of life within a minute", workers)
+
+    def _model(self) -> Metric:
+        info = GaugeMetricFamily("metseg_champion_info", "The version that serves", labels=["model"])
+        champion = self._registry.champion()
+        if champion is not None:
+            info.add_metric([champion.version], 1)
+        return info
+
+
+def exposition(gateway: Gateway) -> bytes:
     """The text of `/metrics`."""
     live = CollectorRegistry()
-    live.register(QueueDepth(jobs))
+    live.register(Deployment(gateway.jobs, gateway.store, gateway.registry))
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(live)  # type: ignore[no-untyped-call]
         return generate_latest(live)
     return generate_latest(REGISTRY) + generate_latest(live)
+
+
+def _seconds(check: Callable[[], None]) -> float | None:
+    """How long something took to answer; None where it did not."""
+    began = time.perf_counter()
+    try:
+        check()
+    except Unavailable:
+        return None
+    return time.perf_counter() - began
+
+
+def _answer(name: str, what: str, seconds: float | None) -> Iterator[Metric]:
+    yield GaugeMetricFamily(f"metseg_{name}_up", f"Whether {what} answers", float(seconds is not None))
+    if seconds is not None:
+        yield GaugeMetricFamily(f"metseg_{name}_seconds", f"How long {what} took to answer", seconds)
+
+
+def _figures(counted: Counted) -> Iterator[Metric]:
+    """The jobs' counts, in the form that Prometheus reads."""
+    yield _counter(
+        counted, "ended", "Jobs that became final: succeeded or the type of the problem", "outcome", OUTCOMES
+    )
+    yield _counter(counted, "served", "Jobs that succeeded, by the version that served", "model")
+    recovered = counted.counters.get(("recovered", ""), 0.0)
+    yield CounterMetricFamily("metseg_jobs_recovered", "Jobs that were lost and queued again", value=recovered)
+    yield _histogram(counted, "wait", "From acceptance to the first attempt")
+    yield _histogram(counted, "phase", "Of jobs that succeeded, by phase", label="phase")
+
+
+def _counter(counted: Counted, name: str, words: str, label: str, known: Iterable[str] = ()) -> Metric:
+    family = CounterMetricFamily(f"metseg_jobs_{name}", words, labels=[label])
+    values = dict.fromkeys(known, 0.0)
+    values |= {value: count for (each, value), count in counted.counters.items() if each == name}
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _histogram(counted: Counted, name: str, words: str, label: str | None = None) -> Metric:
+    family = HistogramMetricFamily(f"metseg_job_{name}_seconds", words, labels=[label] if label else [])
+    limits = [*map(str, BUCKETS_S), "+Inf"]
+    for (each, value), spread in sorted(counted.spreads.items()):
+        if each == name:
+            buckets = list(zip(limits, accumulate(spread.counts), strict=True))
+            family.add_metric([value] if label else [], buckets, spread.sum_s)
+    return family

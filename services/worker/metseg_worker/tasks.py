@@ -23,6 +23,7 @@ from metseg.errors import (
 from metseg.jobs import TASK
 from metseg.process import process
 from metseg.settings import settings
+from metseg_worker import logs
 from metseg_worker.app import celery
 from metseg_worker.bench import Bench, open_bench
 
@@ -45,6 +46,11 @@ def _bench() -> Bench:
 
 def work(bench: Bench, job_id: str) -> None:
     """Bring a job to its end, or give it back if what it needs is away."""
+    with logs.one_job():
+        _work(bench, job_id)
+
+
+def _work(bench: Bench, job_id: str) -> None:
     try:
         _attempt(bench, job_id)
     except Cancelled:
@@ -68,7 +74,8 @@ def _attempt(bench: Bench, job_id: str) -> None:
     if request is None:
         log.info("nothing to do", extra={"job": job_id})
         return
-    log.info("job begun", extra={"job": job_id, "request_id": request.request_id, "files": len(request.inputs)})
+    logs.follow(request.request_id)
+    log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
 
     def progress(done: int, total: int) -> None:
         bench.jobs.advance(job_id, done, total)

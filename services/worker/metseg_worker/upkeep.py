@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from socket import gethostname
 
 from metseg.errors import Unavailable
 from metseg.jobs import Jobs
@@ -37,6 +38,7 @@ class Upkeep(threading.Thread):
 
     def once(self) -> None:
         """Look after the jobs."""
+        self._jobs.present(gethostname())
         if recovered := self._jobs.recover():
             log.warning("lost jobs queued again", extra={"jobs": recovered})
         if time.monotonic() >= self._expires_at:

@@ -41,8 +41,8 @@ def ready(gateway: TheGateway) -> dict[str, str]:
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
 def exposition(gateway: TheGateway) -> Response:
-    """Counters of all processes of this gateway, and the depth of the queue."""
-    return Response(metrics.exposition(gateway.jobs), media_type=CONTENT_TYPE_LATEST)
+    """Counters of all processes of this gateway, and figures of queue, jobs, workers, model, Redis and store."""
+    return Response(metrics.exposition(gateway), media_type=CONTENT_TYPE_LATEST)
 
 
 def _queue(gateway: Gateway) -> None:

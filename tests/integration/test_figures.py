@@ -1,0 +1,161 @@
+"""What is counted of jobs, for all workers together, and what Prometheus reads of it."""
+
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.gateways import png, promote_tiny, running
+from tests.integration.deployments import ARTEFACTS, PROBLEM, in_a_folder, kill, result_of, submit
+from tests.models import VERSION
+
+from metseg.contracts import Problem
+from metseg.errors import PoisonedInput, ProcessingFailed
+from metseg.figures import BUCKETS_S
+from metseg.jobs import ATTEMPTS, QUEUE
+from metseg.settings import Settings
+
+
+def finish(worker, job_id, model="a", **durations_s):
+    assert worker.claim(job_id)
+    result = result_of(job_id, model).model_copy(update={"durations_s": durations_s})
+    worker.finish(job_id, result, ARTEFACTS)
+
+
+@in_a_folder
+def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker, other):
+    finish(worker, submit(jobs, here.store).id)
+    finish(other, submit(jobs, here.store).id, model="b")
+    failed = submit(jobs, here.store)
+    other.claim(failed.id)
+    other.fail(failed.id, PROBLEM)
+    counters = jobs.counted().counters
+    assert counters["ended", "succeeded"] == 2
+    assert counters["ended", PROBLEM.type] == 1
+    assert (counters["served", "a"], counters["served", "b"]) == (1, 1)
+
+
+@in_a_folder
+def test_durations_fall_into_classes_and_are_summed_up(here, jobs, worker):
+    finish(worker, submit(jobs, here.store).id, predict=0.3, read=5000.0)
+    finish(worker, submit(jobs, here.store).id, predict=0.5)
+    spreads = jobs.counted().spreads
+    predict, read = spreads["phase", "predict"], spreads["phase", "read"]
+    assert predict.counts[BUCKETS_S.index(0.5)] == 2, "a limit belongs to its class"
+    assert predict.sum_s == pytest.approx(0.8)
+    assert (read.counts[-1], sum(read.counts)) == (1, 1)
+    assert sum(spreads["wait", ""].counts) == 2
+
+
+@in_a_folder
+def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery_as_one(here, jobs):
+    job = submit(jobs, here.store)
+    for _ in range(ATTEMPTS):
+        victim = here.jobs()
+        assert victim.claim(job.id)
+        kill(victim)
+        time.sleep(0.8)  # the claim's life
+        here.client().delete(QUEUE)
+        assert jobs.recover() == 1
+    assert here.jobs().claim(job.id) is None
+    counters = jobs.counted().counters
+    assert counters["ended", PoisonedInput.type] == 1
+    assert counters["recovered", ""] == ATTEMPTS
+
+
+@in_a_folder
+def test_the_line_tells_who_waits_how_long_and_who_is_worked_on(here, jobs, worker):
+    first = submit(jobs, here.store)
+    submit(jobs, here.store)
+    time.sleep(0.2)
+    line = jobs.line()
+    assert (line.waiting, line.working) == (2, 0)
+    assert 0.2 <= line.oldest_s < 20
+    worker.claim(first.id)
+    assert (jobs.line().waiting, jobs.line().working) == (1, 1)
+
+
+@in_a_folder
+def test_a_silent_worker_is_not_counted(here, jobs):
+    assert jobs.workers() == 0
+    jobs.present("one")
+    jobs.present("two")
+    jobs.present("one")
+    assert jobs.workers() == 2
+    here.client().zadd("metseg:workers", {"one": time.time() - 61})
+    assert jobs.workers() == 1
+
+
+@in_a_folder
+def test_nothing_is_counted_and_nobody_stopped_while_redis_is_away(here, jobs, worker):
+    job = submit(jobs, here.store)
+    worker.claim(job.id)
+    with here.redis.down():
+        worker.finish(job.id, result_of(job.id), ARTEFACTS)
+    assert jobs.get(job.id).status == "succeeded"
+
+
+# As Prometheus reads it
+
+
+def exposed(gateway):
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(gateway.http.get("/metrics").text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def gateway(tmp_path, redis):
+    redis.flush()
+    with running(Settings(store_directory=tmp_path / "served", **redis.settings())) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+def test_prometheus_reads_the_jobs_of_all_workers(gateway):
+    job = gateway.accepted(png())
+    finish(gateway.jobs, job.id, model=VERSION, predict=0.3, read=0.05)
+    failed = gateway.accepted(png(1))
+    gateway.jobs.claim(failed.id)
+    gateway.jobs.fail(failed.id, Problem.of(ProcessingFailed("It failed.")))
+    gateway.accepted(png(2))
+    gateway.jobs.present("one")
+    read = exposed(gateway)
+    assert read["metseg_jobs_ended_total", "succeeded"] == 1
+    assert read["metseg_jobs_ended_total", ProcessingFailed.type] == 1
+    assert read["metseg_jobs_served_total", VERSION] == 1
+    assert read["metseg_job_phase_seconds_bucket", "0.1", "read"] == 1
+    assert read["metseg_job_phase_seconds_bucket", "0.25", "predict"] == 0
+    assert read["metseg_job_phase_seconds_bucket", "0.5", "predict"] == 1
+    assert read["metseg_job_phase_seconds_bucket", "+Inf", "predict"] == 1
+    assert read["metseg_job_phase_seconds_sum", "predict"] == pytest.approx(0.3)
+    assert read["metseg_job_wait_seconds_count",] == 2
+    assert (read["metseg_queue_depth",], read["metseg_jobs_in_flight",], read["metseg_workers",]) == (1, 0, 1)
+    assert read["metseg_queue_oldest_seconds",] >= 0
+    assert read["metseg_champion_info", VERSION] == 1
+    assert (read["metseg_redis_up",], read["metseg_store_up",]) == (1, 1)
+    assert 0 < read["metseg_redis_seconds",] < 5
+    assert 0 < read["metseg_store_seconds",] < 5
+
+
+def test_the_first_poisoned_input_is_an_increase(gateway):
+    read = exposed(gateway)
+    assert read["metseg_jobs_ended_total", PoisonedInput.type] == 0
+    assert read["metseg_jobs_recovered_total",] == 0
+
+
+def test_what_is_away_is_told_as_that_and_as_nothing_else(gateway, redis):
+    with redis.down():
+        read = exposed(gateway)
+    assert read["metseg_redis_up",] == 0
+    assert read["metseg_store_up",] == 1
+    assert not [name for name, *_ in read if name.startswith(("metseg_queue", "metseg_jobs", "metseg_redis_seconds"))]
+
+
+def test_no_figure_names_a_file_or_a_job(gateway):
+    job = gateway.http.post("/v1/jobs", files={"files": ("DOE^JANE.png", png())}).json()
+    finish(gateway.jobs, job["id"], predict=0.1)
+    text = gateway.http.get("/metrics").text
+    assert "DOE" not in text
+    assert job["id"] not in text

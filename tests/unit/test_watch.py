@@ -1,0 +1,162 @@
+"""Alerts and dashboard ask for figures that the gateway shows, and the dashboard is well made."""
+
+import json
+import re
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import Counter, Histogram
+
+from metseg.figures import BUCKETS_S, Counted, Spread
+from metseg_api import metrics
+
+ROOT = Path(__file__).parents[2]
+RULES = yaml.safe_load((ROOT / "infra/prometheus/rules.yml").read_text())
+DASHBOARD = json.loads((ROOT / "infra/grafana/dashboards/metseg.json").read_text())
+ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+COLUMNS = 24
+
+
+class Everything:
+    """A deployment of which everything can be told."""
+
+    waiting, oldest_s, working = 1, 2.0, 3
+
+    def check(self):
+        """It answers."""
+
+    def line(self):
+        return self
+
+    def workers(self):
+        return 1
+
+    def counted(self):
+        spread = Spread((1,) * (len(BUCKETS_S) + 1), 9.0)
+        return Counted({("served", "a"): 1.0}, {("wait", ""): spread, ("phase", "read"): spread})
+
+    def champion(self):
+        return self
+
+    version = "a"
+
+
+def shown():
+    """The name of every sample that the gateway can show, with the labels it has."""
+    told = {}
+    everything = Everything()
+    for family in metrics.Deployment(everything, everything, everything).collect():
+        for sample in family.samples:
+            told[sample.name] = set(sample.labels)
+    for each in vars(metrics).values():
+        if isinstance(each, Counter | Histogram):
+            names = ("_total",) if isinstance(each, Counter) else ("_bucket", "_sum", "_count")
+            for name in names:
+                told[each._name + name] = set(each._labelnames) | ({"le"} if name == "_bucket" else set())
+    return told
+
+
+SHOWN = shown()
+EXPRESSIONS = [rule["expr"] for rule in ALERTS] + [target["expr"] for panel in PANELS for target in panel["targets"]]
+
+
+@pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))
+def test_every_figure_asked_for_is_one_that_the_gateway_shows(expression):
+    asked = re.findall(r"\b(metseg_\w+|up)\b(?:\{([^}]*(?:\{\w+\}[^}]*)*)\})?", expression)
+    assert asked, expression
+    for name, selector in asked:
+        if name == "up":
+            continue
+        assert name in SHOWN, name
+        wanted = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", selector))
+        assert wanted <= SHOWN[name], (name, wanted)
+
+
+@pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))
+def test_what_is_summed_up_by_a_label_has_it(expression):
+    labels = {label for group in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", group)}
+    names = [name for name in re.findall(r"\bmetseg_\w+", expression) if name in SHOWN]
+    assert all(any(label in SHOWN[name] for name in names) for label in labels)
+
+
+def test_a_counter_is_read_as_its_growth():
+    for expression in EXPRESSIONS:
+        for name in re.findall(r"\bmetseg_\w+_(?:total|bucket)\b", expression):
+            assert re.search(rf"\b(rate|increase)\({name}\b", expression), expression
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_the_matter_and_what_to_do(rule):
+    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+    assert rule["labels"] in ({"severity": "page"}, {"severity": "warn"})
+    assert set(rule["annotations"]) == {"summary", "action"}
+    assert all(words.endswith(".") for words in rule["annotations"].values())
+
+
+def test_every_alert_is_tested():
+    tested = (ROOT / "infra/prometheus/rules_test.yml").read_text()
+    for rule in ALERTS:
+        assert len(re.findall(rf"\b{rule['alert']}\b", tested)) >= 2, "once that it rings, once that it keeps still"
+
+
+# The dashboard, against what Grafana's schema of version 39 asks for
+
+
+def test_the_dashboard_has_the_fields_that_grafana_needs():
+    wanted = {"uid": str, "title": str, "schemaVersion": int, "panels": list, "time": dict, "refresh": str}
+    for name, kind in wanted.items():
+        assert isinstance(DASHBOARD[name], kind), name
+    assert DASHBOARD["schemaVersion"] == 39
+    assert set(DASHBOARD["time"]) == {"from", "to"}
+    assert "id" not in DASHBOARD, "Grafana gives it"
+
+
+def test_every_panel_is_known_and_asks_the_provisioned_source():
+    [source] = yaml.safe_load((ROOT / "infra/grafana/provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    reference = {"type": source["type"], "uid": source["uid"]}
+    for panel in PANELS:
+        assert panel["type"] in {"stat", "timeseries"}
+        assert panel["datasource"] == reference
+        assert panel["targets"]
+        for index, target in enumerate(panel["targets"]):
+            assert target["datasource"] == reference
+            assert target["refId"] == "ABCDEFGH"[index]
+            assert target["legendFormat"]
+        assert panel["fieldConfig"]["defaults"]["unit"] in {"short", "s", "reqps", "Bps"}
+        assert panel["fieldConfig"]["overrides"] == []
+
+
+def test_panels_have_numbers_of_their_own_and_do_not_overlap():
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    taken = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert 0 <= place["x"] < place["x"] + place["w"] <= COLUMNS
+        across, down = range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])
+        cells = set(product(across, down))
+        assert not taken & cells, panel["title"]
+        taken |= cells
+
+
+def test_the_four_golden_signals_each_have_a_row_with_panels():
+    rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+    assert {"Latency", "Traffic", "Errors", "Saturation"} <= set(rows)
+    kinds = [panel["type"] for panel in DASHBOARD["panels"]]
+    assert kinds[-1] != "row"
+    assert ("row", "row") not in set(pairwise(kinds)), "an empty row"
+
+
+def test_compose_gives_prometheus_and_grafana_these_files():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert "./infra/prometheus:/etc/prometheus:ro" in services["prometheus"]["volumes"]
+    provider = yaml.safe_load((ROOT / "infra/grafana/provisioning/dashboards/metseg.yml").read_text())["providers"][0]
+    assert f"./infra/grafana/dashboards:{provider['options']['path']}:ro" in services["grafana"]["volumes"]
+    for name in ("prometheus", "grafana"):
+        assert services[name]["profiles"] == ["watch"]
+        assert all(port.startswith("127.0.0.1:") for port in services[name]["ports"])
