@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from metseg.contracts import Champion, Contract, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Result
+from metseg.contracts import Align, Champion, Contract, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Result
 from metseg.errors import Cancelled, MetsegError, Unavailable
 from metseg.files import written
 from metseg.studies import Attachment, opened
@@ -122,6 +122,7 @@ class Client:
         threshold: float | None = None,
         model: str | None = None,
         idempotency_key: str | None = None,
+        align: Align | None = None,
     ) -> Job:
         """Submit one study; its files are streamed, never read whole.
 
@@ -130,8 +131,9 @@ class Client:
             threshold: None: the model's own.
             model: a version; None: the champion.
             idempotency_key: the same key with the same files gives the same job; None: a new one.
+            align: whether volumes on different grids are registered; None: they are.
         """
-        fields = {"threshold": threshold, "model": model}
+        fields = {"threshold": threshold, "model": model, "align": align}
         attachments = [Attachment(*file) for file in files]
         opened = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
         try:

@@ -23,15 +23,18 @@ log = logging.getLogger(__name__)
 class Models:
     """What this process can segment with.
 
+    Attributes:
+        threads: that a study may use.
+
     Args:
         registry: where versions and the champion pointer lie.
-        threads: that a study may use.
+        threads: the same.
         kept: loaded versions to keep beside the champion.
     """
 
     def __init__(self, registry: Registry, threads: int, kept: int = 2) -> None:
         self._registry = registry
-        self._threads = threads
+        self.threads = threads
         self._kept = kept
         self._named: OrderedDict[str, OnnxPredictor] = OrderedDict()
         self._serving: OnnxPredictor | None = None
@@ -96,10 +99,10 @@ class Models:
 
     def _load(self, version: str) -> OnnxPredictor:
         card, model = self._registry.load(version)
-        predictor = OnnxPredictor(card, model, self._threads)
+        predictor = OnnxPredictor(card, model, self.threads)
         if card.full_precision is None:
             return predictor
-        return _faster(predictor, OnnxPredictor(card.in_full_precision(), self._registry.full(card), self._threads))
+        return _faster(predictor, OnnxPredictor(card.in_full_precision(), self._registry.full(card), self.threads))
 
 
 def _faster(narrow: OnnxPredictor, wide: OnnxPredictor) -> OnnxPredictor:

@@ -45,7 +45,7 @@ def process(
     clock = _Clock()
     predictor, warnings = (models.version(request.model), ()) if request.model else models.champion()
     clock.lap("load")
-    volume = _read(request, store, limits)
+    volume = _read(request, store, limits, models.threads)
     clock.lap("read")
     segmentation = segment(volume, predictor, request.threshold, progress)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
@@ -68,12 +68,12 @@ class _Clock:
         self.laps_s[phase], self._last = round(now - self._last, 3), now
 
 
-def _read(request: Request, store: ObjectStore, limits: Limits) -> Volume:
+def _read(request: Request, store: ObjectStore, limits: Limits, threads: int) -> Volume:
     with ExitStack() as stack:
         uploads = [
             formats.Upload(file.name, stack.enter_context(_fetched(store, file)), file.role) for file in request.inputs
         ]
-        return formats.read(uploads, limits)
+        return formats.read(uploads, limits, align=request.align, threads=threads)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import anyio
@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from metseg import outputs
 from metseg.contracts import JobStatus, ModelCard, Result
 from metseg.errors import ModelRejected, NotFinished, NotFound
 from metseg.jobs import Jobs
@@ -110,6 +111,19 @@ async def stored(gateway: Gateway, request: Request, artefact: Artefact) -> Resp
         return StoredResponse(gateway.store.stream(info.key), headers, artefact.download.media_type)
 
     return await to_thread.run_sync(answer)
+
+
+async def nifti(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
+    """A NIfTI artefact: as it lies in the store, or in the order of the uploaded volume where that was NIfTI."""
+
+    def goes_back() -> bool:
+        require_success(gateway.jobs, artefact.job_id)
+        grid = gateway.jobs.result(artefact.job_id).grid
+        return grid is not None and grid.nifti is not None
+
+    if await to_thread.run_sync(goes_back):
+        return await made(gateway, request, artefact, partial(outputs.as_uploaded, name=artefact.name))
+    return await stored(gateway, request, artefact)
 
 
 async def made(

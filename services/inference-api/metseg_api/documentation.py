@@ -1,11 +1,11 @@
 """What OpenAPI says beyond what the routes' types say: examples, problems by status, the multipart body."""
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from metseg.contracts import Problem
+from metseg.contracts import Align, Problem
 from metseg.errors import Forbidden, MetsegError, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
@@ -47,12 +47,19 @@ UPLOAD: dict[str, Any] = {
                     "type": "object",
                     "description": "`files`, or any of `pre`, `flair` and `post`: one study.",
                     "properties": {
-                        "files": _FILES | {"description": "slices in any order, a volume, or a ZIP of slices"},
+                        "files": _FILES
+                        | {"description": "slices in any order, volumes named by their sequence, or a ZIP of either"},
                         "pre": _FILES | {"description": "the pre-contrast volume or its slices"},
                         "flair": _FILES | {"description": "the FLAIR volume or its slices"},
                         "post": _FILES | {"description": "the post-contrast volume or its slices"},
                         "threshold": {"type": "number", "minimum": 0, "maximum": 1, "example": 0.5},
                         "model": {"type": "string", "pattern": "^[a-z0-9-]{1,64}$", "example": VERSION},
+                        "align": {
+                            "type": "string",
+                            "enum": list(get_args(Align)),
+                            "default": "rigid",
+                            "description": "whether volumes on different grids are registered",
+                        },
                     },
                     "additionalProperties": False,
                 },

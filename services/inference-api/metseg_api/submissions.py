@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from metseg import formats
-from metseg.contracts import InputFile, Job, Probability, Request, Role
+from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.owners import new_id, owner
 from metseg.studies import base_name
@@ -20,6 +20,7 @@ from metseg_api.gateway import Gateway
 from metseg_api.spool import Part, Spool
 
 ROLES: tuple[Role, ...] = get_args(Role)
+ALIGNS: tuple[Align, ...] = get_args(Align)
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 
 
@@ -28,6 +29,7 @@ class Options(NamedTuple):
 
     threshold: float | None
     model: str | None
+    align: Align
 
 
 def accept(
@@ -108,11 +110,11 @@ def _upload(spool: Spool, part: Part) -> formats.Upload:
 
 def _options(parts: list[Part]) -> Options:
     if not {part.name for part in parts} <= set(Options._fields):
-        raise InvalidParameter("The fields are `threshold` and `model`; every file needs a filename.")
+        raise InvalidParameter("The fields are `threshold`, `model` and `align`; every file needs a filename.")
     if len({part.name for part in parts}) < len(parts):
-        raise InvalidParameter("Send each of the fields `threshold` and `model` once at most.")
+        raise InvalidParameter("Send each of the fields `threshold`, `model` and `align` once at most.")
     fields = {part.name: part.value for part in parts if part.value}
-    return Options(_threshold(fields.get("threshold")), _model(fields.get("model")))
+    return Options(_threshold(fields.get("threshold")), _model(fields.get("model")), _align(fields.get("align")))
 
 
 def _threshold(value: bytes | None) -> float | None:
@@ -130,6 +132,13 @@ def _model(value: bytes | None) -> str | None:
     if not re.fullmatch(rb"[a-z0-9-]{1,64}", value):
         raise InvalidParameter("`model` must be a version as /v1/models lists them.")
     return value.decode()
+
+
+def _align(value: bytes | None) -> Align:
+    chosen = next((each for each in ALIGNS if value in (None, each.encode())), None)
+    if chosen is None:
+        raise InvalidParameter("`align` must be `rigid` or `none`.")
+    return chosen
 
 
 def _check_model(gateway: Gateway, version: str | None) -> None:
@@ -151,4 +160,4 @@ def _describe(key: str, upload: formats.Upload) -> InputFile:
 def _digest(request: Request) -> str:
     """What makes two submissions the same: their files and fields, not where they lie."""
     files = [(file.role, file.name, file.sha256) for file in request.inputs]
-    return hashlib.sha256(json.dumps([files, request.threshold, request.model]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([files, request.threshold, request.model, request.align]).encode()).hexdigest()

@@ -14,6 +14,7 @@ from metseg.formats import nifti_study, slices
 from metseg.formats.artefacts import (
     MEDIA_TYPES,
     ArtefactFormat,
+    on_uploaded_grid,
     read_mask,
     read_probability,
     write_mask,
@@ -32,6 +33,7 @@ __all__ = [
     "Upload",
     "inspect",
     "natural_key",
+    "on_uploaded_grid",
     "read",
     "read_mask",
     "read_probability",

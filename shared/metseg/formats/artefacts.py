@@ -15,9 +15,17 @@ from PIL import Image
 from metseg.errors import NotAvailable
 from metseg.formats import nifti
 from metseg.formats.names import MASK_SUFFIX
-from metseg.formats.nifti import read_mask, read_probability
+from metseg.formats.nifti import on_uploaded_grid, read_mask, read_probability
 
-__all__ = ["MEDIA_TYPES", "ArtefactFormat", "read_mask", "read_probability", "write_mask", "write_probability"]
+__all__ = [
+    "MEDIA_TYPES",
+    "ArtefactFormat",
+    "on_uploaded_grid",
+    "read_mask",
+    "read_probability",
+    "write_mask",
+    "write_probability",
+]
 
 ArtefactFormat = Literal["png", "tiff", "nifti", "zip"]
 Stack = npt.NDArray[Any]

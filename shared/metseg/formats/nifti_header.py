@@ -118,7 +118,7 @@ def unpacked(stream: BinaryIO, packed: bool) -> Iterator[BinaryIO]:
     if not packed:
         yield stream
         return
-    with gzip.GzipFile(fileobj=stream) as plain:
+    with gzip.GzipFile(fileobj=stream, mode="rb") as plain:
         yield cast(BinaryIO, plain)
 
 

@@ -125,10 +125,11 @@ def _by_field(volumes: Sequence[File]) -> dict[Role | None, tuple[File, str]]:
 def _sequences(chosen: Mapping[Role | None, tuple[File, str, Header]]) -> dict[Role | None, _Sequence]:
     """The volumes by role; a lone file of three volumes is all of them."""
     [*alone] = chosen.values()
+    guide = next((header for _, _, header in alone if header.placed), None)
     if len(alone) == 1 and alone[0][2].channels == len(ROLES) and alone[0][0].role is None:
         file, _, header = alone[0]
         return {
-            role: _Sequence(file, header, _place(header), volume, "by its place in the file")
+            role: _Sequence(file, header, _place(header, guide), volume, "by its place in the file")
             for volume, role in enumerate(ROLES)
         }
     for _, _, header in alone:
@@ -137,11 +138,15 @@ def _sequences(chosen: Mapping[Role | None, tuple[File, str, Header]]) -> dict[R
                 f"A NIfTI file holds {header.channels} volumes; send one volume a file, or one file of three: "
                 "pre-contrast, FLAIR, post-contrast."
             )
-    return {role: _Sequence(file, header, _place(header), 0, told) for role, (file, told, header) in chosen.items()}
+    return {
+        role: _Sequence(file, header, _place(header, guide), 0, told) for role, (file, told, header) in chosen.items()
+    }
 
 
-def _place(header: Header) -> Place:
-    grid = orient(header.shape, header.affine, placed=header.placed).model_copy(update={"nifti": header.place})
+def _place(header: Header, guide: Header | None) -> Place:
+    """Where a volume lies; one that does not tell is in the order of the `guide`, if any does."""
+    told = header if header.placed or guide is None else guide
+    grid = orient(header.shape, told.affine, placed=header.placed).model_copy(update={"nifti": header.place})
     affine = affine_of(grid, header.affine)
     slices, rows, columns = (header.shape[axis] for axis in grid.axes)
     spacing_mm = spacing_mm_of(affine) if header.sized else None

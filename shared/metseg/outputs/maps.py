@@ -1,23 +1,36 @@
 """Masks and probability maps in another format than they are kept in."""
 
-from metseg.formats import ArtefactFormat, read_mask, read_probability, write_mask, write_probability
+from metseg.formats import ArtefactFormat, on_uploaded_grid, read_mask, read_probability, write_mask, write_probability
 from metseg.outputs.kept import Kept
 
 
+def as_uploaded(kept: Kept, name: str) -> bytes:
+    """A NIfTI artefact in the order of the uploaded volume: its grid, its place, voxel for voxel.
+
+    What was uploaded as anything but NIfTI has no other order than the one in which the artefact is kept.
+    """
+    grid = kept.result().grid
+    data = kept.get(name)
+    return data if grid is None or grid.nifti is None else on_uploaded_grid(data, grid)
+
+
 def mask(kept: Kept, format: ArtefactFormat) -> bytes:
-    """The mask as a file of that format; NIfTI as it is kept."""
-    data = kept.get("mask.nii.gz")
-    return data if format == "nifti" else write_mask(read_mask(data), _names(kept, format), format)
+    """The mask as a file of that format; NIfTI on the grid of the upload."""
+    if format == "nifti":
+        return as_uploaded(kept, "mask.nii.gz")
+    return write_mask(read_mask(kept.get("mask.nii.gz")), _names(kept, format), format)
 
 
 def probability(kept: Kept, format: ArtefactFormat) -> bytes:
-    """The probability map as a file of that format; NIfTI as it is kept.
+    """The probability map as a file of that format; NIfTI on the grid of the upload.
 
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
-    data = kept.get("probability.nii.gz")
-    return data if format == "nifti" else write_probability(read_probability(data), format, names=_names(kept, format))
+    if format == "nifti":
+        return as_uploaded(kept, "probability.nii.gz")
+    probabilities = read_probability(kept.get("probability.nii.gz"))
+    return write_probability(probabilities, format, names=_names(kept, format))
 
 
 def _names(kept: Kept, format: ArtefactFormat) -> list[str]:

@@ -16,7 +16,7 @@ from metseg.formats import read_mask
 from metseg.outputs import Kept
 from metseg.outputs.kept import slice_name
 from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, made, require_success, stored
+from metseg_api.artefacts import Artefact, Download, made, nifti, require_success, stored
 from metseg_api.documentation import files, problems
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.routes.paths import JobId
@@ -55,12 +55,13 @@ def result(gateway: TheGateway, job_id: JobId) -> Result:
 async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
     """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
+    Where NIfTI was uploaded, `nifti` has its grid and header, voxel for voxel; all else is in the order of the slices.
     `png` and `tiff` have a page for each slice; `zip` has a PNG `<name>_mask.png` for each uploaded slice.
     """
     if format == "dicom-seg":
         raise NotAvailable("DICOM-SEG needs a study that was uploaded as DICOM; ask for nifti, png, tiff or zip.")
     if format == "nifti":
-        return await stored(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
+        return await nifti(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
     make = partial(outputs.mask, format=format)
     return await made(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), make)
 
@@ -80,7 +81,7 @@ async def probability(
     """
     download = PROBABILITIES[format]
     if format == "nifti":
-        return await stored(gateway, request, Artefact(job_id, "probability.nii.gz", download))
+        return await nifti(gateway, request, Artefact(job_id, "probability.nii.gz", download))
     make = partial(outputs.probability, format=format)
     return await made(gateway, request, Artefact(job_id, "probability.nii.gz", download), make)
 

@@ -1,0 +1,247 @@
+"""NIfTI in: sequences by field or name, any order, type and scale; what cannot be read says why."""
+
+import gzip
+import warnings
+
+import nibabel
+import numpy as np
+import pytest
+from tests.unit.pictures import LIMITS, png, upload, zipped
+from tests.unit.volumes import TITLED, nifti, skull, study, volume_of
+
+from metseg.errors import (
+    BadArchive,
+    InvalidParameter,
+    MixedSizes,
+    UnreadableImage,
+    UnsupportedFormat,
+    UnusableImage,
+)
+from metseg.formats import Inspection, inspect, read
+from metseg.formats.roles import role_of
+
+PIXELS = skull()
+GREY = PIXELS[..., 1]
+
+
+def refused(error, *sent):
+    """Both refuse, with the same sentence."""
+    with pytest.raises(error) as at_the_gateway:
+        inspect(sent, LIMITS)
+    with pytest.raises(error) as in_the_worker:
+        read(sent, LIMITS)
+    assert at_the_gateway.value.detail == in_the_worker.value.detail
+    return at_the_gateway.value.detail
+
+
+def ours(voxels):
+    """(slice, row, column) of voxels that lie as `TITLED` tells."""
+    return voxels.transpose(2, 1, 0)
+
+
+def test_one_file_is_a_grey_study_with_its_place_in_the_patient():
+    volume = volume_of(upload(nifti(GREY), "scan.nii.gz"))
+    assert np.array_equal(volume.pixels, np.repeat(ours(GREY)[..., None], 3, axis=-1))
+    assert volume.spacing_mm == pytest.approx(np.linalg.norm(TITLED[:3, :3], axis=0)[::-1])
+    assert np.allclose(volume.affine, TITLED, atol=1e-5)
+    assert volume.source == "nifti"
+    assert volume.names[0] == "scan_001"
+    assert any("grey" in warning for warning in volume.warnings)
+
+
+def test_headers_alone_tell_the_gateway_the_size():
+    assert inspect([upload(nifti(GREY), "scan.nii.gz")], LIMITS) == Inspection("nifti", 6, 64, 64)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("pack", [True, False])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "float32", "float64"]
+)
+def test_every_plain_type_of_voxels_is_read(version, order, pack, dtype):
+    voxels = np.rint(GREY / GREY.max() * 100).astype(dtype)
+    volume = volume_of(upload(nifti(voxels, version=version, order=order, pack=pack)))
+    assert np.array_equal(volume.pixels[..., 1], ours(voxels))
+
+
+def test_stored_values_are_scaled():
+    voxels = np.rint(GREY / GREY.max() * 100).astype("int16")
+    volume = volume_of(upload(nifti(voxels, slope=(0.5, -20))))
+    assert np.allclose(volume.pixels[..., 0], ours(voxels) * 0.5 - 20)
+
+
+@pytest.mark.parametrize("names", [("t1", "flair", "t1c"), ("p_t1n", "p_t2f", "p_t1ce"), ("a-t1w", "b_fla", "c_t1_gd")])
+def test_sequences_are_told_by_their_names(names):
+    files = {name: nifti(PIXELS[..., channel]) for channel, name in enumerate(names)}
+    volume = volume_of(*study(**files))
+    assert np.array_equal(volume.pixels, PIXELS.transpose(2, 1, 0, 3))
+    assert volume.warnings == ()
+    assert set(volume.sequences) == {"pre", "flair", "post"}
+    assert volume.alignment == ()
+
+
+def test_sequences_are_told_by_their_fields_whatever_they_are_called():
+    sent = [upload(nifti(PIXELS[..., i]), "scan.nii", role) for i, role in enumerate(("pre", "flair", "post"))]
+    assert np.array_equal(volume_of(*sent).pixels, PIXELS.transpose(2, 1, 0, 3))
+
+
+def test_a_zip_of_volumes_is_a_study_and_what_lies_beside_them_is_left_out_in_words():
+    files = {f"p/{name}.nii.gz": nifti(PIXELS[..., i]) for i, name in enumerate(("t1", "flair", "t1c"))}
+    files |= {"p/t2.nii.gz": nifti(GREY), "p/flair_seg.nii.gz": nifti(GREY), "p/notes.json": b"{}"}
+    volume = volume_of(upload(zipped(files), "study.zip"))
+    assert np.array_equal(volume.pixels, PIXELS.transpose(2, 1, 0, 3))
+    assert "segmentation" in volume.warnings[1]
+    assert "T2" in volume.warnings[1]
+    assert volume.warnings[0].endswith("left out: 1.")
+
+
+def test_a_missing_sequence_is_stood_in_for():
+    volume = volume_of(*study(flair=nifti(GREY), t1c=nifti(PIXELS[..., 2])))
+    assert np.array_equal(volume.pixels[..., 0], volume.pixels[..., 1])
+    assert any("No pre-contrast series" in warning for warning in volume.warnings)
+
+
+def test_a_file_of_three_volumes_is_a_whole_study():
+    volume = volume_of(upload(nifti(PIXELS)))
+    assert np.array_equal(volume.pixels, PIXELS.transpose(2, 1, 0, 3))
+    assert any("in this order" in warning for warning in volume.warnings)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_file_of_another_number_of_volumes_is_refused(count):
+    assert f"holds {count} volumes" in refused(UnsupportedFormat, upload(nifti(np.stack([GREY] * count, axis=-1))))
+
+
+def test_a_file_of_three_volumes_among_others_is_refused():
+    refused(UnsupportedFormat, *study(flair=nifti(PIXELS), t1=nifti(GREY)))
+
+
+def test_trailing_dimensions_of_one_are_nothing():
+    assert volume_of(upload(nifti(GREY[..., None, None]))).shape == (6, 64, 64)
+    assert volume_of(upload(nifti(GREY[..., 3]))).shape == (1, 64, 64)
+
+
+def test_more_than_four_dimensions_are_refused():
+    refused(UnsupportedFormat, upload(nifti(np.stack([PIXELS] * 2, axis=-1))))
+
+
+def test_two_volumes_of_one_name_are_refused():
+    assert "FLAIR" in refused(InvalidParameter, *study(a_flair=nifti(GREY), b_flair=nifti(GREY)))
+
+
+def test_names_that_tell_nothing_are_refused():
+    assert "pre, flair, post" in refused(InvalidParameter, *study(a=nifti(GREY), b=nifti(GREY)))
+
+
+def test_two_volumes_in_one_field_are_refused():
+    refused(InvalidParameter, *[upload(nifti(GREY), f"{name}.nii", "flair") for name in "ab"])
+
+
+def test_volumes_and_slices_do_not_mix_silently():
+    volume = volume_of(upload(nifti(GREY), "flair.nii"), upload(png(), "1.png"))
+    assert "left out: 1" in volume.warnings[0]
+
+
+def test_a_zip_within_a_zip_is_not_opened():
+    refused(BadArchive, upload(zipped({"flair.nii": nifti(GREY), "more.zip": zipped({"t1.nii": nifti(GREY)})})))
+
+
+def test_no_number_is_air_with_a_warning():
+    voxels = GREY.copy()
+    voxels[:8] = np.nan
+    volume = volume_of(upload(nifti(voxels)))
+    assert (volume.pixels[..., 0, :] == np.nanmin(voxels))[:, :, :1].all()
+    assert any("NaN" in warning for warning in volume.warnings)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_is_refused(value):
+    voxels = GREY.copy()
+    voxels[3, 4, 2] = value
+    with pytest.raises(UnusableImage, match="finite"):
+        volume_of(upload(nifti(voxels)))
+
+
+def test_a_volume_of_nothing_but_no_number_is_refused():
+    with warnings.catch_warnings(), pytest.raises(UnusableImage):
+        volume_of(upload(nifti(np.full((20, 20, 3), np.nan, np.float32))))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, nibabel.nifti1.data_type_codes.dtype["RGB"]])
+def test_voxels_that_are_no_plain_numbers_are_refused(dtype):
+    assert "plain numbers" in refused(UnsupportedFormat, upload(nifti(np.zeros((20, 20, 4), dtype))))
+
+
+def test_without_an_orientation_the_usual_one_is_taken_and_said():
+    volume = volume_of(upload(nifti(GREY, None)))
+    assert volume.affine is None
+    assert volume.spacing_mm == (1, 1, 1)
+    assert np.array_equal(volume.pixels[..., 0], ours(GREY)[:, ::-1])  # NIfTI's second axis runs to the front
+    assert any("orientation" in warning for warning in volume.warnings)
+
+
+def test_volumes_of_one_size_need_no_place():
+    volume = volume_of(*study(flair=nifti(GREY, None), t1=nifti(PIXELS[..., 0])))
+    assert np.array_equal(volume.pixels[..., 1], ours(GREY))
+    assert np.array_equal(volume.pixels[..., 0], ours(PIXELS[..., 0]))
+
+
+def test_volumes_of_different_sizes_need_a_place():
+    refused(MixedSizes, *study(flair=nifti(GREY), t1=nifti(GREY[:-1], None)))
+
+
+@pytest.mark.parametrize(("units", "factor"), [("meter", 1e-3), ("micron", 1e3), ("mm", 1), ("unknown", 1)])
+def test_units_are_heeded(units, factor):
+    affine = np.diag([factor, factor, factor, 1])
+    assert volume_of(upload(nifti(GREY, affine, units=units))).spacing_mm == pytest.approx((1, 1, 1), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-4, 80.0, 1e6])
+def test_sizes_that_no_head_has_are_refused(size):
+    assert "spacing" in refused(UnusableImage, upload(nifti(GREY, np.diag([size, size, size, 1]), qform=0)))
+
+
+def test_an_sform_that_is_none_gives_way_to_the_qform():
+    data = bytearray(nifti(GREY, pack=False))
+    data[280:328] = bytes(48)
+    assert np.allclose(volume_of(upload(bytes(data))).affine[:3, 3], TITLED[:3, 3], atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [200, 347, 352, 5000])
+@pytest.mark.parametrize("pack", [True, False])
+def test_a_file_that_is_cut_off_is_unreadable(kept, pack):
+    data = nifti(np.random.default_rng(0).random((20, 20, 20)).astype("float32"), pack=False)[:kept]
+    sent = upload(gzip.compress(data) if pack else data)
+    with pytest.raises((UnreadableImage, UnsupportedFormat)):
+        read([sent], LIMITS)
+
+
+def test_a_damaged_checksum_is_seen():
+    data = bytearray(nifti(GREY))
+    data[-6] ^= 1
+    with pytest.raises(UnreadableImage):
+        volume_of(upload(bytes(data)))
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("BraTS-GLI-00001-000-t1n.nii.gz", "pre"),
+        ("BraTS-GLI-00001-000-t1c.nii.gz", "post"),
+        ("BraTS-GLI-00001-000-t2f.nii.gz", "flair"),
+        ("BraTS-GLI-00001-000-t2w.nii.gz", "t2"),
+        ("BraTS-GLI-00001-000-seg.nii.gz", "mask"),
+        ("sub-01/ses-post/anat/sub-01_ses-post_T1w.nii.gz", "pre"),
+        ("sub-01_ce-gadolinium_T1w.nii.gz", "post"),
+        ("sub-01_FLAIR.nii.gz", "flair"),
+        ("T1_post_contrast.nii", "post"),
+        ("T1_pre_contrast.nii", "pre"),
+        ("flair_mask.nii", "mask"),
+        ("t1ce.nii.gz", "post"),
+        ("scan.nii", None),
+        ("t1000.nii", None),
+    ],
+)
+def test_names_tell_sequences(name, role):
+    assert role_of(name) == role

@@ -1,0 +1,150 @@
+"""Masks and maps go back onto the file that was uploaded: shape, place and order, voxel for voxel."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from tests.kept import KeptJob
+from tests.models import tiny_card
+from tests.unit.pictures import png, upload
+from tests.unit.volumes import TITLED, loaded, nifti, skull, study, volume_of
+
+from metseg import outputs, report
+from metseg.contracts import Result
+from metseg.errors import NotAvailable
+from metseg.formats import on_uploaded_grid
+from metseg.formats.nifti import write_mask
+from metseg.segment import Segmentation
+
+ORDERS = [
+    (axes, senses) for axes in itertools.permutations(range(3)) for senses in itertools.product((1, -1), repeat=3)
+]
+GREY = skull()[..., 1]
+TYPES = ["uint8", "int16", "uint16", "int32", "float32", "float64"]
+
+
+def kept(volume, mask):
+    """What is kept of a job that found this mask, as a store gives it back."""
+    probability = np.where(mask, np.float32(0.75), np.float32(0.25))
+    found = Segmentation(probability, mask, 0.5, [], ())
+    result = report.build("0" * 32, volume, found, tiny_card(b"model"), {})
+    result = Result.model_validate_json(result.model_dump_json())
+    return KeptJob(volume, mask, result, report.artefacts(volume, found))
+
+
+def marked(sent):
+    """A job whose mask is where the uploaded voxels are bright, in whatever order the pipeline sees them."""
+    volume = volume_of(upload(sent))
+    return kept(volume, volume.pixels[..., 0] > 100)
+
+
+@pytest.mark.parametrize(("axes", "senses"), ORDERS)
+def test_a_mask_goes_back_through_every_axis_order(axes, senses):
+    rng = np.random.default_rng(7)
+    voxels = rng.integers(0, 200, (17, 20, 23)).astype("int16")
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (world, sense) in enumerate(zip(axes, senses, strict=True)):
+        affine[world, axis] = sense * (1.0, 1.1, 1.2)[axis]
+    sent = nifti(voxels, affine, pack=False)
+    back = loaded(outputs.mask(marked(sent), "nifti"))
+    assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
+    assert back.get_data_dtype() == np.uint8
+    assert np.array_equal(back.affine, loaded(sent).affine)
+
+
+@st.composite
+def files(draw):
+    """A NIfTI file in any order and place, of any type, and its voxels."""
+    axes, senses = draw(st.sampled_from(ORDERS))
+    sizes = draw(st.tuples(*[st.floats(1.1, 6)] * 3))
+    shape = draw(st.tuples(*[st.integers(16, 24)] * 3))
+    turn = Rotation.from_euler("xyz", draw(st.tuples(*[st.floats(-20, 20)] * 3)), degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (world, sense) in enumerate(zip(axes, senses, strict=True)):
+        affine[world, axis] = sense * sizes[axis]
+    affine[:3, :3] = turn @ affine[:3, :3]
+    affine[:3, 3] = draw(st.tuples(*[st.floats(-150, 150)] * 3))
+    voxels = np.random.default_rng(draw(st.integers(0, 9))).integers(0, 200, shape)
+    codes = draw(st.sampled_from([(1, 1), (2, 1), (0, 4), (1, 2), (3, 0), (0, 0)]))
+    options = {"version": draw(st.sampled_from([1, 2])), "order": draw(st.sampled_from("<>"))}
+    voxels = voxels.astype(draw(st.sampled_from(TYPES)))
+    return nifti(voxels, affine, pack=False, qform=codes[0], sform=codes[1], **options), voxels
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(files())
+def test_any_file_gets_its_mask_back_where_and_how_it_was(file):
+    sent, voxels = file
+    there, back = loaded(sent), loaded(outputs.mask(marked(sent), "nifti"))
+    assert type(back) is type(there)
+    assert back.shape == there.shape
+    assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
+    assert np.array_equal(back.affine, there.affine)
+    for field in ("sform_code", "qform_code", "xyzt_units", "qoffset_x", "quatern_b", "srow_y"):
+        assert np.array_equal(back.header[field], there.header[field]), field
+    assert np.array_equal(back.header["pixdim"][:4], there.header["pixdim"][:4])
+
+
+def test_probabilities_go_back_with_their_scale():
+    sent = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8"))
+    job = marked(sent)
+    back = loaded(outputs.probability(job, "nifti"))
+    expected = np.where(np.asarray(loaded(sent).dataobj) > 100, 0.75, 0.25)
+    assert np.allclose(back.get_fdata(), expected, atol=1e-5)
+    assert np.array_equal(back.affine, loaded(sent).affine)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 6, 1), (64, 64), (64, 64, 1)])
+def test_dimensions_of_one_come_back(shape):
+    voxels = np.rint(GREY / GREY.max() * 200).astype("uint8")[:, :, : 6 if len(shape) == 4 else 1].reshape(shape)
+    back = loaded(outputs.mask(marked(nifti(voxels)), "nifti"))
+    assert back.shape == shape
+    assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
+
+
+def test_the_mask_of_three_volumes_in_a_file_is_one_volume():
+    voxels = np.rint(skull() / skull().max() * 200).astype("uint8")
+    back = loaded(outputs.mask(marked(nifti(voxels)), "nifti"))
+    assert np.array_equal(np.asarray(back.dataobj), voxels[..., 0] > 100)
+
+
+def test_the_base_of_a_study_is_what_the_mask_goes_back_to():
+    mirrored = TITLED @ np.array([[-1.0, 0, 0, 63], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    flair = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")[::-1], mirrored)
+    volume = volume_of(*study(flair=flair, t1=nifti(GREY)), align="none")
+    job = kept(volume, volume.pixels[..., 1] > 100)
+    back = loaded(outputs.mask(job, "nifti"))
+    assert np.array_equal(np.asarray(back.dataobj), np.asarray(loaded(flair).dataobj) > 100)
+    assert np.array_equal(back.affine, loaded(flair).affine)
+
+
+def test_pictures_keep_the_order_of_the_slices():
+    job = marked(nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")))
+    assert len(outputs.mask(job, "tiff")) > 0
+    assert [each.name for each in job.result().slices][:2] == ["x_001", "x_002"]
+    assert job.result().shape == job.mask.shape == (6, 64, 64)
+
+
+def test_slices_go_back_as_they_are_kept():
+    volume = volume_of(upload(png()))
+    job = kept(volume, volume.pixels[..., 0] > 100)
+    assert outputs.mask(job, "nifti") == job.artefacts["mask.nii.gz"]
+
+
+def test_a_grid_without_a_header_has_no_way_back():
+    job = marked(nifti(GREY))
+    grid = job.result().grid.model_copy(update={"nifti": None})
+    with pytest.raises(NotAvailable):
+        on_uploaded_grid(write_mask(job.mask, None, None), grid)
+
+
+def test_some_slices_of_a_volume_have_no_way_back_of_their_own():
+    volume = volume_of(upload(nifti(GREY)))
+    assert volume.part(slice(1, 3)).grid is None
+    assert replace(volume, names=volume.names).grid is not None

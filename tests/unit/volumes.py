@@ -1,0 +1,58 @@
+"""Small NIfTI files for the tests: any order, place, type and packing."""
+
+import gzip
+import io
+
+import nibabel
+import numpy as np
+from tests.unit.pictures import upload
+
+from metseg.formats import Upload, read
+from metseg.phantom import head
+from metseg.settings import Limits
+from metseg.volume import Volume
+
+TITLED = np.array([[-0.9, 0.03, 0.4, 88.0], [0.0, -0.85, 1.2, 91.0], [0.02, 0.27, 5.0, -40.0], [0, 0, 0, 1]])
+"""A tilted axial scan, rows from the front to the back, columns from the right to the left."""
+
+
+def nifti(voxels, affine=TITLED, *, pack=True, version=1, order="<", qform=1, sform=1, slope=None, units="mm"):
+    """The bytes of a NIfTI file. `voxels` are stored as they are; `affine` may be None."""
+    kind = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(voxels.dtype.newbyteorder(order))
+    header.set_data_shape(voxels.shape)
+    header.set_xyzt_units(units)
+    if affine is not None:
+        if qform:
+            header.set_qform(affine, qform, strip_shears=True)
+        header.set_sform(affine, sform)
+    if slope is not None:
+        header.set_slope_inter(*slope)
+    header["magic"] = b"n+1" if version == 1 else b"n+2\x00\r\n\x1a\n"
+    header["vox_offset"] = len(header.binaryblock) + 4
+    stored = voxels.astype(voxels.dtype.newbyteorder(order)).tobytes(order="F")
+    data = header.binaryblock + bytes(4) + stored
+    return gzip.compress(data, 1, mtime=0) if pack else data
+
+
+def skull(seed=3, slices=6, size_px=64):
+    """A drawn head, float32, (column, row, slice, channel) as `TITLED` places it."""
+    pixels = head(seed, slices=slices, size_px=size_px, lesions=2).volume.pixels
+    return pixels.transpose(2, 1, 0, 3).astype(np.float32)
+
+
+def study(**files: bytes) -> list[Upload]:
+    """Files without roles, called as the keywords are."""
+    return [upload(data, f"{name}.nii.gz") for name, data in files.items()]
+
+
+def volume_of(*sent: Upload, **options: object) -> Volume:
+    return read(list(sent), Limits(), **options)
+
+
+def loaded(data: bytes) -> nibabel.Nifti1Image:
+    """What another reader makes of the bytes."""
+    plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    kind = nibabel.Nifti2Image if plain[4:7] == b"n+2" else nibabel.Nifti1Image
+    return kind.from_stream(io.BytesIO(plain))
