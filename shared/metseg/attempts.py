@@ -1,21 +1,25 @@
 """A worker's side of jobs: claim one, tell how far it is, and end it once."""
 
 import logging
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 
 from metseg.claims import Claim, take
 from metseg.contracts import Job, JobStatus, Problem, Request, Result
-from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable
+from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable
 from metseg.figures import Figures
 from metseg.live import Live
 from metseg.parallel import side_by_side
-from metseg.records import Records
+from metseg.records import Records, results_folder
 
 __all__ = ["ATTEMPTS", "Attempts"]
 
 ATTEMPTS = 3
+PATIENCE_S = 60.0
+PAUSE_S = 1.0
 PUTS_AT_ONCE = 4
 """More of them wait for the store's disk, not for the way there."""
 
@@ -72,19 +76,21 @@ class Attempts:
             self._live.advance(job_id, done, total)
 
     def finish(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
-        """Write a claimed job's result, whole or not at all; nothing where the job is no longer ours or exists."""
+        """Write a claimed job's result, whole and once; nothing where the job is no longer ours, ended or deleted."""
 
         def write(record: Job) -> None:
-            for _ in side_by_side(lambda each: self._records.put(job_id, *each), artefacts.items(), PUTS_AT_ONCE):
+            folder = results_folder(uuid.uuid4().hex)
+            named = [(f"{folder}/{name}", content) for name, content in artefacts.items()]
+            for _ in side_by_side(lambda each: self._records.put(job_id, *each), named, PUTS_AT_ONCE):
                 pass  # each has been written
-            self._records.put_result(result)
-            self._close(record, JobStatus.SUCCEEDED, model_version=result.model_version)
-            self._figures.succeeded(result.model_version, result.durations_s)
+            self._records.put_result(result, folder)
+            if self._close(record, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
+                self._figures.succeeded(result.model_version, result.durations_s)
 
         self._end(job_id, write)
 
     def fail(self, job_id: str, problem: Problem) -> None:
-        """End a claimed job for a reason; nothing where the job is no longer ours or exists."""
+        """End a claimed job for a reason; nothing where the job is no longer ours, ended or deleted."""
         self._end(job_id, lambda record: self._fail(record, problem))
 
     def release(self, job_id: str) -> None:
@@ -92,6 +98,27 @@ class Attempts:
         claim = self._claims.pop(job_id, None)
         if claim is not None:
             claim.give_up()
+
+    def give_back(self, job_id: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Give up a claimed job because what it needs is away: that attempt does not count.
+
+        The store is waited for to write that down, since without it no other job could go on either.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while (claim := self._claims.get(job_id)) is not None and claim.held():
+            try:
+                job = self._records.job(job_id)
+                if not job.status.final:
+                    self._records.update(job.model_copy(update={"attempts": max(job.attempts - 1, 0)}))
+                break
+            except NotFound:
+                break
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    log.warning("job %s keeps an attempt that was none of its fault", job_id)
+                    break
+                sleep(PAUSE_S)
+        self.release(job_id)
 
     def _begin(self, job_id: str) -> Request | None:
         """Mark a job that we hold as running; None where there is nothing to do, which is put in order."""
@@ -104,8 +131,6 @@ class Attempts:
         if job.status.final:
             with suppress(QueueUnavailable):
                 self._live.close(job_id)
-        elif (result := self._written(job_id)) is not None:
-            self._close(job, JobStatus.SUCCEEDED, model_version=result.model_version)
         elif job.attempts >= ATTEMPTS:
             log.error("job %s ended its worker %d times", job_id, job.attempts)
             self._fail(job, _exhausted())
@@ -116,13 +141,6 @@ class Attempts:
                 self._live.start(job_id)
             return request
         return None
-
-    def _written(self, job_id: str) -> Result | None:
-        """The result of a worker that died between writing it and saying so."""
-        try:
-            return self._records.result(job_id)
-        except NotFound:
-            return None
 
     def _end(self, job_id: str, write: Callable[[Job], None]) -> None:
         """Let `write` end a job that is ours and open; the claim ends with it."""
@@ -140,13 +158,18 @@ class Attempts:
             self.release(job_id)
 
     def _fail(self, job: Job, problem: Problem) -> None:
-        self._close(job, JobStatus.FAILED, problem=problem)
-        self._figures.failed(problem.type)
+        if self._close(job, JobStatus.FAILED, problem=problem):
+            self._figures.failed(problem.type)
 
-    def _close(self, job: Job, status: JobStatus, **changes: object) -> None:
-        self._records.update(job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes}))
+    def _close(self, job: Job, status: JobStatus, results: str | None = None, **changes: object) -> bool:
+        """Write how a job ended; False where it had ended before."""
+        end = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
+        ours = self._records.end(end, results)
+        if not ours:
+            log.warning("job %s had ended before, or was deleted; this end is left out", job.id)
         with suppress(QueueUnavailable):
             self._live.close(job.id)
+        return ours
 
 
 def _running(job: Job) -> Job:

@@ -102,6 +102,7 @@ class Request(Contract):
     inputs: list[InputFile] = Field(min_length=1)
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     model: str | None = Field(default=None, description="None: the champion")
+    key_sha256: str | None = Field(default=None, description="of its caller and Idempotency-Key, where it has one")
     uncertainty: bool = Field(default=False, description="whether to look again, mirrored, at what may be lesion")
     request_id: str | None = Field(default=None, description="of the HTTP request that brought it; in every log line")
     align: Align = Field(default="rigid", description="what is done to volumes that lie on different grids")

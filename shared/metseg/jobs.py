@@ -61,16 +61,16 @@ class Jobs(Attempts):
         super().__init__(Records(store), live, longest_s)
         self._celery = celery
         self._days = settings.job_days
-        self._keys = Keys(self._live, self._records.exists)
+        self._keys = Keys(store, self._live, self._records.exists)
         self._reconciler = Reconciler(self._records, self._live, self._publish)
 
     def input_key(self, job_id: str, index: int) -> str:
         """Where a job's input lies in the store."""
-        return self.artefact_key(job_id, f"input/{index:04d}")
+        return self._records.key(job_id, f"input/{index:04d}")
 
     def artefact_key(self, job_id: str, name: str) -> str:
-        """Where one of a job's objects lies in the store; NotFound for what is no id."""
-        return self._records.key(job_id, name)
+        """Where an artefact of a finished job lies in the store; NotFound for what is no id."""
+        return self._records.artefact(job_id, name)
 
     def submit(self, request: Request) -> Job:
         """Accept a job whose inputs lie in the store: write it down and queue it.
@@ -87,14 +87,16 @@ class Jobs(Attempts):
             self._publish(job.id)
         except Unavailable:
             with suppress(StoreUnavailable):
-                self.discard(job.id)
+                self.discard(job.id, request.key_sha256)
             raise
         return self._seen(job)
 
-    def discard(self, job_id: str) -> None:
-        """Remove an upload that was not accepted."""
+    def discard(self, job_id: str, key_sha256: str | None = None) -> None:
+        """Remove an upload that was not accepted, and let go the hashed Idempotency-Key that it came with."""
         self._records.erase(job_id)
         self._reconciler.forget(job_id)
+        if key_sha256 is not None:
+            self._keys.free(key_sha256, job_id)
 
     def get(self, job_id: str) -> Job:
         """A job as it is now; NotFound."""
@@ -144,21 +146,20 @@ class Jobs(Attempts):
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound."""
-        self._records.job(job_id)
+        request = self._records.request(job_id)
         with suppress(QueueUnavailable):  # a worker then notices when it finishes
             self._live.cancel(job_id)
-        self._records.erase(job_id)
-        self._reconciler.forget(job_id)
+        self.discard(job_id, request.key_sha256)
 
-    def idempotent(self, key: str, body_sha256: str, job_id: str) -> str:
-        """The id of the job that holds an Idempotency-Key for a day: `job_id` where the key is new.
+    def idempotent(self, key_sha256: str, body_sha256: str, job_id: str) -> str:
+        """The id of the job that holds a hashed Idempotency-Key for a day: `job_id` where the key is new.
 
         Raises:
             IdempotencyConflict: it was used with another body.
             Conflict: the submission that holds it is still being taken in.
-            QueueUnavailable: Redis does not answer.
+            Unavailable: the store or Redis does not answer.
         """
-        return self._keys.holder(key, body_sha256, job_id)
+        return self._keys.holder(key_sha256, body_sha256, job_id)
 
     def depth(self) -> int:
         """How many jobs wait; QueueUnavailable."""
@@ -203,6 +204,7 @@ class Jobs(Attempts):
         expired = list(self._records.expired(self._days))
         for job_id in expired:
             self.discard(job_id)
+        self._keys.expire()
         return len(expired)
 
     def _seen(self, job: Job) -> Job:

@@ -32,7 +32,6 @@ WAITING: Final = f"{PREFIX}waiting"  # ids by the time they were queued
 FIGURES: Final = f"{PREFIX}figures"  # counts by field, see metseg.figures
 WORKERS: Final = f"{PREFIX}workers"  # names of workers by the time of their last sign of life
 AWAY_S: Final = 1.0
-DAY_S: Final = 86400
 
 HOLD: Final = """
 if redis.call('exists', KEYS[2]) == 1 then return 'cancelled' end
@@ -42,11 +41,6 @@ redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
 return 'held'
 """
 RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-SWAP: Final = """
-if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('set', KEYS[1], ARGV[2], 'ex', ARGV[3])
-return 1
-"""
 
 
 class Sighting(NamedTuple):
@@ -85,7 +79,7 @@ class Live:
         self._redis: Any = client  # its methods are typed for asyncio as well, which says nothing here
         self.claim_ttl_s = claim_ttl_s
         self._cancel_ttl_s = cancel_ttl_s
-        self._hold, self._release, self._swap = (client.register_script(script) for script in (HOLD, RELEASE, SWAP))
+        self._hold, self._release = client.register_script(HOLD), client.register_script(RELEASE)
         self._away_until = 0.0
 
     @contextlib.contextmanager
@@ -124,16 +118,12 @@ class Live:
             self._leave(pipe, job_id).execute()
 
     def forget(self, job_id: str) -> None:
-        """A job is no more; the idempotency key that it held is free."""
-        with self._errors():
-            key = self._redis.get(_key_of(job_id))
-            with self._redis.pipeline() as pipe:
-                self._leave(pipe, job_id).delete(_key_of(job_id))
-                for index in _indices(job_id):
-                    pipe.zrem(index, job_id)
-                if key:
-                    pipe.delete(key)
-                pipe.execute()
+        """A job is no more."""
+        with self._errors(), self._redis.pipeline() as pipe:
+            self._leave(pipe, job_id)
+            for index in _indices(job_id):
+                pipe.zrem(index, job_id)
+            pipe.execute()
 
     @staticmethod
     def _leave(pipe: Any, job_id: str) -> Any:  # noqa: ANN401 (a pipeline, typed like the client)
@@ -285,24 +275,6 @@ class Live:
                 with contextlib.suppress(QueueUnavailable), self._errors():
                     self._release(keys=[name], args=[token])
 
-    # Idempotency keys
-
-    def remember(self, key: str, value: str, job_id: str) -> str | None:
-        """Keep a value for a day unless the key has one; that one is returned."""
-        with self._errors(), self._redis.pipeline() as pipe:
-            mine, held = pipe.set(_kept(key), value, nx=True, ex=DAY_S).get(_kept(key)).execute()
-            if mine:
-                self._redis.set(_key_of(job_id), _kept(key), ex=DAY_S)
-        return None if mine else _text(held)
-
-    def replace(self, key: str, old: str, new: str, job_id: str) -> bool:
-        """Change a key's value if it still is `old`."""
-        with self._errors():
-            done = bool(self._swap(keys=[_kept(key)], args=[old, new, DAY_S]))
-            if done:
-                self._redis.set(_key_of(job_id), _kept(key), ex=DAY_S)
-        return done
-
 
 def _indices(job_id: str) -> tuple[str, ...]:
     """Where a job is listed: among all, and among its owner's."""
@@ -328,14 +300,6 @@ def _progress(job_id: str) -> str:
 
 def _bell(job_id: str) -> str:
     return f"{PREFIX}{job_id}:bell"
-
-
-def _key_of(job_id: str) -> str:
-    return f"{PREFIX}{job_id}:key"
-
-
-def _kept(key: str) -> str:
-    return f"{PREFIX}key:{key}"
 
 
 def _text(answer: bytes | str) -> str:

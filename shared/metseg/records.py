@@ -2,8 +2,12 @@
 
     jobs/{id}/input/0000 ...   as uploaded
     jobs/{id}/request.json     as accepted
-    jobs/{id}/job.json         its state
-    jobs/{id}/result.json      and the artefacts beside it, written before the state says `succeeded`
+    jobs/{id}/job.json         its state until it ends
+    jobs/{id}/results/TOKEN/   result.json and the artefacts of one attempt
+    jobs/{id}/end.json         its last state, and which attempt's results count; written once, and never again
+
+Two workers may come to an end of one job: each writes into a folder of its own, and the one whose `end.json` is there
+first has ended the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
 
 A job exists from the moment its request is written, after all that it needs, until its request is deleted, before
 all the rest. Whoever writes into a job looks afterwards whether it still exists, and clears away what it wrote where
@@ -15,15 +19,29 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from pydantic import Field
+
 from metseg.contracts import Contract, Job, Request, Result
 from metseg.errors import NotFound
 from metseg.objects import ObjectStore
 
-__all__ = ["Records"]
+__all__ = ["Records", "results_folder"]
 
 ABANDONED = timedelta(days=1)
 _ROOT = "jobs/"
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+class _End(Contract):
+    """How a job ended."""
+
+    job: Job
+    results: str | None = Field(default=None, description="the folder of the results that count")
+
+
+def results_folder(token: str) -> str:
+    """Where an attempt writes its results, below its job."""
+    return f"results/{token}"
 
 
 class Records:
@@ -40,7 +58,20 @@ class Records:
 
     def job(self, job_id: str) -> Job:
         """A job's state; NotFound."""
-        return Job.model_validate_json(self._read(job_id, "job.json"))
+        end = self._end(job_id)
+        return Job.model_validate_json(self._read(job_id, "job.json")) if end is None else end.job
+
+    def artefact(self, job_id: str, name: str) -> str:
+        """Where an artefact of a job's results lies, or would; NotFound for what is no id."""
+        end = self._end(job_id)
+        return self.key(job_id, name if end is None or end.results is None else f"{end.results}/{name}")
+
+    def _end(self, job_id: str) -> _End | None:
+        """How a job ended; None where it has not, or before ends had a file of their own."""
+        try:
+            return _End.model_validate_json(self._read(job_id, "end.json"))
+        except NotFound:
+            return None
 
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound."""
@@ -48,7 +79,8 @@ class Records:
 
     def result(self, job_id: str) -> Result:
         """The answer; NotFound."""
-        return Result.model_validate_json(self._read(job_id, "result.json"))
+        name = self.artefact(job_id, "result.json").split("/", 2)[2]
+        return Result.model_validate_json(self._read(job_id, name))
 
     def _read(self, job_id: str, name: str) -> bytes:
         try:
@@ -70,20 +102,39 @@ class Records:
         self._write(job.id, "request.json", request)
 
     def update(self, job: Job) -> bool:
-        """Write a job's new state; False where the job has been deleted, and nothing of it is left."""
+        """Write an open job's new state; False where the job has been deleted, and nothing of it is left."""
         self._write(job.id, "job.json", job)
-        if self.exists(job.id):
-            return True
-        self.erase(job.id)
-        return False
+        return self._still_exists(job.id)
 
     def put(self, job_id: str, name: str, content: bytes) -> None:
-        """Write an artefact; `update` has to follow."""
+        """Write an artefact; `end` has to follow."""
         self._store.put(self.key(job_id, name), content)
 
-    def put_result(self, result: Result) -> None:
-        """Write the answer; `update` has to follow."""
-        self._write(result.job_id, "result.json", result)
+    def put_result(self, result: Result, folder: str) -> None:
+        """Write the answer of an attempt; `end` has to follow."""
+        self._write(result.job_id, f"{folder}/result.json", result)
+
+    def end(self, job: Job, results: str | None = None) -> bool:
+        """Write a job's end, once for all.
+
+        Args:
+            job: its last state.
+            results: the folder that this attempt wrote; it is removed where another's results count.
+
+        Returns:
+            Whether this is how it ended; False where it had ended, or was deleted.
+        """
+        content = _End(job=job, results=results).model_dump_json().encode()
+        ours = self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
+        if self._still_exists(job.id) and not ours and results is not None:
+            self._store.delete(self.key(job.id, results))
+        return ours
+
+    def _still_exists(self, job_id: str) -> bool:
+        if self.exists(job_id):
+            return True
+        self.erase(job_id)
+        return False
 
     def _write(self, job_id: str, name: str, content: Contract) -> None:
         data = content.model_dump_json().encode()

@@ -35,7 +35,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStor
     store = open_store(Settings(**changes))
     store.prepare(job_days=7)
     yield store
-    for top in ("jobs", "models", "x"):
+    for top in ("jobs", "keys", "models", "x"):
         store.delete(top)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -20,8 +21,9 @@ from metseg.settings import Settings
 CLAIM_TTL_S = 0.6
 TIMEOUT_S = 0.5
 ARTEFACTS = {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"}
-WHOLE = ["input/0000", "job.json", "mask.nii.gz", "probability.nii.gz", "request.json", "result.json"]
-"""What the store has of a job that succeeded."""
+RESULTS = [f"results/{name}" for name in ("mask.nii.gz", "probability.nii.gz", "result.json")]
+WHOLE = ["end.json", "input/0000", "job.json", "request.json", *RESULTS]
+"""What the store has of a job that succeeded; the folder of the attempt is left out."""
 PROBLEM = Problem.of(BadInput("It cannot be read."))
 
 in_a_folder = pytest.mark.parametrize("store", ["directory"], indirect=True)
@@ -54,8 +56,9 @@ class Deployment:
         return client
 
     def keys(self, job_id: str) -> list[str]:
-        """What the store has of a job."""
-        return [info.key.removeprefix(f"jobs/{job_id}/") for info in self.store.list(f"jobs/{job_id}/")]
+        """What the store has of a job, whichever attempt's results it has."""
+        found = [info.key.removeprefix(f"jobs/{job_id}/") for info in self.store.list(f"jobs/{job_id}/")]
+        return [re.sub(r"^results/[0-9a-f]{32}/", "results/", key) for key in found]
 
 
 def end(jobs: Jobs) -> None:
@@ -79,14 +82,14 @@ def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
         yield Deployment(store, server, stack)
 
 
-def upload(jobs: Jobs, store: ObjectStore, content: bytes = b"pixels") -> Request:
+def upload(jobs: Jobs, store: ObjectStore, content: bytes = b"pixels", holds: str | None = None) -> Request:
     """What the gateway does before it submits."""
     job_id = new_id()
     key = jobs.input_key(job_id, 0)
     store.put(key, content)
     digest = hashlib.sha256(content).hexdigest()
     file = InputFile(key=key, name="DOE JOHN.png", size_bytes=len(content), sha256=digest)
-    return Request(id=job_id, created_at=datetime.now(UTC), inputs=[file])
+    return Request(id=job_id, created_at=datetime.now(UTC), inputs=[file], key_sha256=holds)
 
 
 def submit(jobs: Jobs, store: ObjectStore) -> Job:
@@ -131,3 +134,12 @@ class Interfering:
         self._store.put(key, *args, **kwargs)
         if mine:
             self._after()
+
+    def create(self, key: str, *args: object, **kwargs: object) -> bool:
+        mine = key.endswith(self._name)
+        if mine:
+            self._before()
+        created = self._store.create(key, *args, **kwargs)
+        if mine:
+            self._after()
+        return created

@@ -19,6 +19,7 @@ def calls(store):
 
     return {
         "put": lambda: store.put("x/a", b"1"),
+        "create": lambda: store.create("x/new", b"1"),
         "get": lambda: store.get("x/a"),
         "stream": stream,
         "stat": lambda: store.stat("x/a"),
@@ -29,7 +30,7 @@ def calls(store):
     }
 
 
-CALLS = ["put", "get", "stream", "stat", "list", "delete", "check", "prepare"]
+CALLS = ["put", "create", "get", "stream", "stat", "list", "delete", "check", "prepare"]
 
 
 class Endless:

@@ -54,7 +54,7 @@ def test_the_nifti_mask_is_the_object_in_the_store(gateway, done):
     assert response.headers["Content-Type"] == "application/gzip"
     assert response.headers["Content-Disposition"].endswith('_mask.nii.gz"')
     assert int(response.headers["Content-Length"]) == len(response.content)
-    assert response.content == gateway.store.get(f"{done.path.removeprefix('/v1/')}/mask.nii.gz")
+    assert response.content == gateway.store.get(gateway.jobs.artefact_key(done.path.split("/")[-1], "mask.nii.gz"))
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, done.mask)
 

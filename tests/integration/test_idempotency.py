@@ -1,5 +1,6 @@
 """Idempotency keys: one submission each, whoever asks again."""
 
+import os
 import threading
 import time
 
@@ -7,12 +8,8 @@ import pytest
 from tests.integration.deployments import in_a_folder, upload
 
 from metseg.contracts import JobStatus
-from metseg.errors import (
-    Conflict,
-    IdempotencyConflict,
-    QueueUnavailable,
-)
-from metseg.idempotency import CRASHED_S
+from metseg.errors import Conflict, IdempotencyConflict
+from metseg.idempotency import CRASHED_S, DAY_S, hashed
 from metseg.owners import new_id
 
 
@@ -28,7 +25,7 @@ def test_the_same_key_and_body_lead_to_the_first_job(here, jobs):
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     assert here.jobs().idempotent("key", "body", new_id()) == first.id
-    assert jobs.idempotent("other key", "body", "0" * 32) == "0" * 32
+    assert jobs.idempotent("other-key", "body", "0" * 32) == "0" * 32
 
 
 @in_a_folder
@@ -64,11 +61,13 @@ def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
 @in_a_folder
 @pytest.mark.parametrize("end", ["discard", "delete"])
 def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
-    first = upload(jobs, here.store)
+    first = upload(jobs, here.store, holds="key")
     jobs.idempotent("key", "body", first.id)
     if end == "delete":
         jobs.submit(first)
-    getattr(jobs, end)(first.id)
+        jobs.delete(first.id)
+    else:
+        jobs.discard(first.id, "key")
     second = new_id()
     assert jobs.idempotent("key", "other body", second) == second
 
@@ -127,12 +126,37 @@ def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
 
 
 @in_a_folder
-def test_keys_need_redis(here, jobs):
-    with here.redis.down(), pytest.raises(QueueUnavailable):
-        jobs.idempotent("key", "body", new_id())
+def test_a_key_outlives_that_redis_forgets_everything(here, jobs):
+    first = upload(jobs, here.store)
+    jobs.idempotent("key", "body", first.id)
+    jobs.submit(first)
+    here.redis.flush()
+    assert here.jobs().idempotent("key", "body", new_id()) == first.id
+    with pytest.raises(IdempotencyConflict):
+        here.jobs().idempotent("key", "other body", new_id())
 
 
 @in_a_folder
-def test_a_key_is_not_kept_as_the_client_wrote_it(here, jobs):
-    jobs.idempotent("DOE-JOHN-1970", "body", new_id())
-    assert not [key for key in here.client().scan_iter() if "DOE" in key]
+def test_a_key_holds_for_a_day_and_no_longer(here, jobs, monkeypatch):
+    first, now = upload(jobs, here.store), time.time()
+    jobs.idempotent("key", "body", first.id)
+    jobs.submit(first)
+    monkeypatch.setattr("metseg.idempotency.time.time", lambda: now + DAY_S - 60)
+    assert jobs.idempotent("key", "body", new_id()) == first.id
+    monkeypatch.setattr("metseg.idempotency.time.time", lambda: now + DAY_S + 60)
+    second = new_id()
+    assert jobs.idempotent("key", "other body", second) == second
+
+
+@in_a_folder
+def test_old_keys_are_cleared_away(here, jobs):
+    jobs.idempotent("old", "body", new_id())
+    jobs.idempotent("young", "body", new_id())
+    [old] = [path for path in here.store._root.glob("keys/*") if path.name == "old"]
+    os.utime(old, (0, 0))
+    jobs.expire()
+    assert [info.key for info in here.store.list("keys/")] == ["keys/young"]
+
+
+def test_a_key_is_not_kept_as_the_client_wrote_it():
+    assert "DOE" not in hashed("DOE-JOHN-1970").upper()

@@ -22,16 +22,17 @@ PROBLEM = Problem.of(BadInput("It cannot be read."))
 
 
 class Counting(DirectoryStore):
-    """A folder that counts how often each result was written."""
+    """A folder that counts how often each job was ended with a result."""
 
     def __init__(self, root):
         super().__init__(root)
         self.results = Counter()
 
-    def put(self, key, data, **kwargs):
-        if key.endswith("/result.json"):
+    def create(self, key, data, **kwargs):
+        created = super().create(key, data, **kwargs)
+        if created and b'"succeeded"' in data:
             self.results[key.split("/")[1]] += 1
-        super().put(key, data, **kwargs)
+        return created
 
 
 class Life(RuleBasedStateMachine):

@@ -9,6 +9,7 @@ from tests.integration.deployments import (
     ARTEFACTS,
     CLAIM_TTL_S,
     PROBLEM,
+    RESULTS,
     WHOLE,
     Interfering,
     in_a_folder,
@@ -17,7 +18,7 @@ from tests.integration.deployments import (
 )
 
 from metseg.contracts import JobStatus, Progress
-from metseg.errors import Cancelled, NotFound
+from metseg.errors import Cancelled, NotFound, StoreUnavailable
 from metseg.jobs import ATTEMPTS
 
 # One attempt
@@ -180,6 +181,84 @@ def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, 
     assert jobs.result(job.id).model_version == "20260101-000000-tiny"
 
 
+def test_of_two_workers_that_come_to_an_end_the_first_has_ended_the_job(here, jobs, other, job):
+    def overtaken():
+        here.redis.flush()
+        assert other.claim(job.id) is not None
+        other.finish(job.id, result_of(job.id), ARTEFACTS)
+
+    worker = here.jobs(Interfering(here.store, "mask.nii.gz", before=overtaken))
+    worker.claim(job.id)
+    worker._claims[job.id]._stop.set()
+    worker.finish(job.id, result_of(job.id, "20260102-000000-late"), {"mask.nii.gz": b"another mask"})
+    assert jobs.result(job.id).model_version == jobs.get(job.id).model_version == "20260101-000000-tiny"
+    assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
+    assert here.keys(job.id) == WHOLE
+
+
+def test_a_failure_that_comes_after_the_result_changes_nothing(here, jobs, other, job):
+    def overtaken():
+        here.redis.flush()
+        other.claim(job.id)
+        other.finish(job.id, result_of(job.id), ARTEFACTS)
+
+    worker = here.jobs(Interfering(here.store, "end.json", before=overtaken))
+    worker.claim(job.id)
+    worker._claims[job.id]._stop.set()
+    worker.fail(job.id, PROBLEM)
+    seen = jobs.get(job.id)
+    assert (seen.status, seen.problem) == (JobStatus.SUCCEEDED, None)
+
+
+def test_results_stored_before_ends_had_a_file_are_still_found(here, jobs, job):
+    ended = jobs.get(job.id).model_copy(update={"status": JobStatus.SUCCEEDED, "queue_position": None})
+    for name, content in {"job.json": ended, "result.json": result_of(job.id)}.items():
+        here.store.put(f"jobs/{job.id}/{name}", content.model_dump_json().encode())
+    here.store.put(f"jobs/{job.id}/mask.nii.gz", b"old mask")
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+    assert jobs.result(job.id) == result_of(job.id)
+    assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"old mask"
+
+
+@in_a_folder
+def test_an_attempt_that_is_given_back_does_not_count(here, jobs, job):
+    for _ in range(ATTEMPTS + 1):
+        worker = here.jobs()
+        assert worker.claim(job.id) is not None
+        worker.give_back(job.id)
+    assert jobs.get(job.id).attempts == 0
+
+
+@in_a_folder
+def test_giving_back_waits_for_the_store_and_not_for_ever(here, jobs, job, monkeypatch):
+    tries = []
+
+    def away():
+        tries.append(len(tries))
+        if 1 < len(tries) < 4:
+            raise StoreUnavailable("away")
+
+    worker = here.jobs(Interfering(here.store, "job.json", before=away))
+    worker.claim(job.id)
+    worker.give_back(job.id, sleep=lambda _: None)
+    assert jobs.get(job.id).attempts == 0
+    monkeypatch.setattr("metseg.attempts.PATIENCE_S", 0)
+    tries.clear()
+    worker.claim(job.id)
+    worker.give_back(job.id, sleep=lambda _: None)
+    assert jobs.get(job.id).attempts == 1
+    assert here.jobs().claim(job.id) is not None
+
+
+@in_a_folder
+def test_giving_back_what_was_deleted_leaves_nothing(here, jobs, worker, job):
+    worker.claim(job.id)
+    with here.redis.down():
+        jobs.delete(job.id)
+        worker.give_back(job.id)
+    assert here.keys(job.id) == []
+
+
 @in_a_folder
 def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, worker, job):
     with contextlib.ExitStack() as outage:
@@ -242,7 +321,7 @@ def test_a_running_job_that_is_deleted_stops_and_leaves_nothing(here, jobs, work
         jobs.get(job.id)
 
 
-@pytest.mark.parametrize("name", WHOLE[1:4] + WHOLE[5:])
+@pytest.mark.parametrize("name", ["end.json", *RESULTS])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("redis_up", [True, False], ids=["with Redis", "without Redis"])
 @in_a_folder
@@ -250,17 +329,12 @@ def test_a_delete_at_any_moment_of_the_finish_leaves_nothing(here, jobs, job, na
     deleted = []
 
     def delete():
-        if here.store.get(jobs.artefact_key(job.id, "job.json")).find(b'"running"') > 0 and not deleted:
-            deleted.append(True)
-            jobs.delete(job.id)
+        deleted.append(True)
+        jobs.delete(job.id)
 
-    worker = here.jobs(Interfering(here.store, name, **{moment: delete}))
+    worker = here.jobs(Interfering(here.store, name.removeprefix("results/"), **{moment: delete}))
     worker.claim(job.id)
-    deleted.clear()
-    if not (jobs_exist := here.keys(job.id)):  # deleted as it was claimed
-        assert (name, moment) == ("job.json", "after")
-        return
-    assert jobs_exist == ["input/0000", "job.json", "request.json"]
+    assert here.keys(job.id) == ["input/0000", "job.json", "request.json"]
     if redis_up:
         worker.finish(job.id, result_of(job.id), ARTEFACTS)
     else:

@@ -35,6 +35,31 @@ def test_a_put_replaces(store):
     assert store.stat("x/a").etag != before.etag
 
 
+def test_of_many_that_create_an_object_one_does(store):
+    mine = []
+
+    def create(number):
+        if store.create("x/once", f"content {number}".encode()):
+            mine.append(number)
+
+    threads = [threading.Thread(target=create, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(mine) == 1
+    assert store.get("x/once") == f"content {mine[0]}".encode()
+    assert keys(store) == ["x/once"]
+
+
+def test_what_is_created_again_with_the_same_words_is_ours(store):
+    assert store.create("x/once", b"mine, whose answer was lost")
+    assert store.create("x/once", b"mine, whose answer was lost") == isinstance(store, S3Store)
+    assert not store.create("x/once", b"another's")
+    store.delete("x/once")
+    assert store.create("x/once", b"another's")
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=4096), known=st.booleans())
 def test_any_bytes_come_back_from_a_stream(store, content, known):

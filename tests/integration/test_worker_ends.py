@@ -11,6 +11,7 @@ from tests.servers import talk, wait_until
 
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
+from metseg.jobs import ATTEMPTS
 from metseg.models import Models
 from metseg.registry import Registry
 from metseg.settings import Settings
@@ -66,7 +67,7 @@ class Flaky:
 def test_a_job_ends_with_its_result_and_artefacts(bench, job):
     work(bench, job.id)
     result = bench.jobs.result(job.id)
-    names = {info.key.removeprefix(f"jobs/{job.id}/") for info in bench.store.list(f"jobs/{job.id}/")}
+    names = {info.key.split("/", 4)[-1] for info in bench.store.list(f"jobs/{job.id}/results/")}
     assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
     assert (result.model_version, result.shape) == (VERSION, (3, 128, 128))
     assert set(result.durations_s) >= {"read", "predict", "report"}
@@ -146,9 +147,11 @@ def test_a_job_deleted_while_it_runs_leaves_nothing_behind(bench, job):
     assert list(bench.store.list(f"jobs/{job.id}/")) == []
 
 
-def test_a_store_that_is_away_costs_no_job(bench, job):
-    work(replace(bench, store=Flaky(bench.store)), job.id)
-    assert not bench.jobs.get(job.id).status.final
+def test_a_store_that_is_away_costs_no_job_and_no_attempt(bench, job):
+    for _ in range(ATTEMPTS):
+        work(replace(bench, store=Flaky(bench.store)), job.id)
+    seen = bench.jobs.get(job.id)
+    assert (seen.status.final, seen.attempts) == (False, 0)
     work(bench, job.id)
     assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
 

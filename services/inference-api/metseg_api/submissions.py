@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from metseg import formats
 from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
-from metseg.owners import new_id, owner
+from metseg.idempotency import hashed
+from metseg.owners import new_id
 from metseg.studies import base_name
 from metseg_api.access import Caller
 from metseg_api.gateway import Gateway
@@ -50,19 +51,20 @@ def accept(
     _check_model(gateway, options.model)
     job_id = new_id(caller.tag)
     inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
-    with _kept_only_whole(gateway, job_id):
+    key = None if idempotency_key is None else hashed(f"{caller.tag} {idempotency_key}")
+    with _kept_only_whole(gateway, job_id, key):
         for file, upload in zip(inputs, uploads, strict=True):
             upload.stream.seek(0)
             gateway.store.put(file.key, upload.stream, size=file.size_bytes)
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
-        return _submit(gateway, request, idempotency_key)
+        return _submit(gateway, request.model_copy(update={"key_sha256": key}))
 
 
-def _submit(gateway: Gateway, request: Request, idempotency_key: str | None) -> Job:
-    if idempotency_key is None:
+def _submit(gateway: Gateway, request: Request) -> Job:
+    if request.key_sha256 is None:
         return gateway.jobs.submit(request)
-    holder = gateway.jobs.idempotent(f"{owner(request.id)} {idempotency_key}", _digest(request), request.id)
+    holder = gateway.jobs.idempotent(request.key_sha256, _digest(request), request.id)
     if holder == request.id:
         return gateway.jobs.submit(request)
     gateway.jobs.discard(request.id)
@@ -70,7 +72,7 @@ def _submit(gateway: Gateway, request: Request, idempotency_key: str | None) -> 
 
 
 @contextmanager
-def _kept_only_whole(gateway: Gateway, job_id: str) -> Iterator[None]:
+def _kept_only_whole(gateway: Gateway, job_id: str, key_sha256: str | None) -> Iterator[None]:
     """Discard the upload unless the block ends well; a store that is down keeps what its lifecycle rule will expire."""
     accepted = False
     try:
@@ -79,7 +81,7 @@ def _kept_only_whole(gateway: Gateway, job_id: str) -> Iterator[None]:
     finally:
         if not accepted:
             with suppress(Unavailable):
-                gateway.jobs.discard(job_id)
+                gateway.jobs.discard(job_id, key_sha256)
 
 
 def check_idempotency_key(key: str | None) -> None:

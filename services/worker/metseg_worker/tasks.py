@@ -57,7 +57,7 @@ def _work(bench: Bench, job_id: str) -> None:
         log.info("job cancelled", extra={"job": job_id})
     except (StoreUnavailable, QueueUnavailable) as error:
         log.warning("job given back", extra={"job": job_id, "reason": error.detail})
-        bench.jobs.release(job_id)
+        bench.jobs.give_back(job_id)
     except MetsegError as error:
         _fail(bench, job_id, error)
     except SoftTimeLimitExceeded:

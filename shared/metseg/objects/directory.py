@@ -38,13 +38,28 @@ class DirectoryStore:
     ) -> None:
         """Write an object; see ObjectStore. A folder keeps no content type."""
         path = self._path(key)
-        stream = Measured(data, size)
+        with self._written(path, Measured(data, size)) as name:
+            os.replace(name, path)
+
+    def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
+        """Write an object unless there is one; see ObjectStore."""
+        path = self._path(key)
+        with self._written(path, Measured(data, None)) as name:
+            try:
+                os.link(name, path)
+            except FileExistsError:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def _written(self, path: Path, stream: Measured) -> Iterator[str]:
+        """The name of a file beside `path`, whole on the disk, to be given its own."""
         self.check()  # never make a store anew where a volume is not mounted
         with _write_errors(), self._scratch(path) as file:
             shutil.copyfileobj(stream, file, CHUNK_BYTES)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(file.name, path)
+            yield file.name
             _sync_folder(path.parent)
 
     @contextlib.contextmanager
@@ -141,6 +156,11 @@ class DirectoryStore:
         """See whether the folder can be written."""
         if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
             raise StoreUnavailable("The store's folder cannot be written; has the set-up run?")
+
+    def free_bytes(self) -> int:
+        """The room on the folder's disk."""
+        with _write_errors():
+            return shutil.disk_usage(self._root).free
 
     def prepare(self, job_days: int) -> None:
         """Make the folder, and remove what an interrupted write left. `Jobs.expire` does the expiring here."""

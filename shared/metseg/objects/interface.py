@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 from metseg.errors import UploadInterrupted
 
 CHUNK_BYTES = 2**20
+KEY_DAYS = 2
+"""After which `keys/` expires: whoever reads there looks at the hours by himself."""
 _KEY = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 
 
@@ -46,6 +48,21 @@ class ObjectStore(Protocol):
             StoreUnavailable: the store failed; nothing was written.
         """
 
+    def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
+        """Write an object unless there is one; of many that try at once, one does.
+
+        Args:
+            key: its name.
+            data: unlike what anybody else would write there, so that an answer that was lost can be told from a defeat.
+            content_type: as HTTP means it.
+
+        Returns:
+            Whether what lies there is ours.
+
+        Raises:
+            StoreUnavailable: the store failed; whether it was written is not known.
+        """
+
     def get(self, key: str) -> bytes:
         """The whole object; NotFound."""
 
@@ -64,8 +81,11 @@ class ObjectStore(Protocol):
     def check(self) -> None:
         """Quickly see whether the store can be used; StoreUnavailable."""
 
+    def free_bytes(self) -> int | None:
+        """The room that is left; None where the store does not tell."""
+
     def prepare(self, job_days: int) -> None:
-        """Make the store usable: its bucket or folder, and the rule that expires `jobs/`. Idempotent."""
+        """Make the store usable: its bucket or folder, and the rules that expire `jobs/` and `keys/`. Idempotent."""
 
 
 class Measured:

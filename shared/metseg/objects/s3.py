@@ -14,7 +14,7 @@ from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.objects.interface import CHUNK_BYTES, Measured, ObjectInfo, check_key, check_prefix
+from metseg.objects.interface import CHUNK_BYTES, KEY_DAYS, Measured, ObjectInfo, check_key, check_prefix
 
 PART_BYTES = 8 * 2**20  # of a multipart upload; some three of them are in memory at a time
 
@@ -63,6 +63,21 @@ class S3Store:
             self._client.put_object(
                 self._bucket, key, stream, -1, content_type, part_size=PART_BYTES, num_parallel_uploads=1
             )
+
+    def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
+        """Write an object unless there is one; see ObjectStore.
+
+        The client has no call for it: it is a PUT with `If-None-Match: *`, as S3 has it since 2024.
+        """
+        check_key(key)
+        try:
+            with _s3_errors(key):
+                self._client._put_object(self._bucket, key, data, {"Content-Type": content_type, "If-None-Match": "*"})
+        except _Taken:
+            with contextlib.suppress(NotFound):
+                return self.get(key) == data  # ours, if a first try was done and its answer lost
+            return False
+        return True
 
     def get(self, key: str) -> bytes:
         """The whole object; NotFound."""
@@ -115,15 +130,16 @@ class S3Store:
         if not exists:
             raise StoreUnavailable("The bucket does not exist; has the set-up run?")
 
+    def free_bytes(self) -> None:
+        """S3 has no call that tells; a server that is full refuses what is put."""
+
     def prepare(self, job_days: int) -> None:
-        """Make the bucket and its lifecycle rule."""
-        expire_jobs = Rule(
-            ENABLED, rule_filter=Filter(prefix="jobs/"), rule_id="expire-jobs", expiration=Expiration(days=job_days)
-        )
+        """Make the bucket and its lifecycle rules."""
+        rules = [_expire("jobs", job_days), _expire("keys", KEY_DAYS)]
         with _s3_errors(""):
             if not self._client.bucket_exists(self._bucket):
                 self._make_bucket()
-            self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig([expire_jobs]))
+            self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
 
     def _make_bucket(self) -> None:
         try:
@@ -133,6 +149,15 @@ class S3Store:
                 raise
 
 
+class _Taken(Exception):
+    """There is such an object already."""
+
+
+def _expire(top: str, days: int) -> Rule:
+    expiration = Expiration(days=days)
+    return Rule(ENABLED, rule_filter=Filter(prefix=f"{top}/"), rule_id=f"expire-{top}", expiration=expiration)
+
+
 @contextlib.contextmanager
 def _s3_errors(key: str) -> Iterator[None]:
     try:
@@ -140,6 +165,8 @@ def _s3_errors(key: str) -> Iterator[None]:
     except S3Error as error:
         if error.code in {"NoSuchKey", "NoSuchObject"}:
             raise NotFound(f"There is no object {key}.") from error
+        if error.code == "PreconditionFailed":
+            raise _Taken from error
         raise StoreUnavailable("The object store refused the request.") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise StoreUnavailable("The object store does not answer; try again later.") from error
