@@ -68,7 +68,9 @@ def test_a_job_lives_and_is_deleted_with_the_keys_of_gateway_and_worker(jobs, st
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
     assert gateway.result(job.id).job_id == job.id
     assert gateway.page(10, None).jobs[0].id == job.id
-    gateway.delete(job.id)
+    assert gateway.idempotent("key", "body", job.id) == gateway.idempotent("key", "body", "0" * 32) == job.id
+    gateway.discard(job.id, "key")
+    worker.expire()
     assert list(store("gateway").list(f"jobs/{job.id}")) == []
 
 
@@ -98,8 +100,15 @@ def test_the_set_up_makes_the_bucket_and_seeds_a_model(store):
 
 JOB = "jobs/0123456789abcdef0123456789abcdef"
 FORBIDDEN = {
-    "gateway": ["models/a/model.onnx", "models/a/card.json", "runs/a/results.json", f"{JOB}/result.json", "elsewhere"],
-    "worker": [f"{JOB}/input/0000", f"{JOB}/request.json", "models/champion.json", "models/a/model.onnx", "runs/a/b"],
+    "gateway": ["models/a/model.onnx", "models/a/card.json", "runs/a/b", f"{JOB}/end.json", "elsewhere"],
+    "worker": [
+        "keys/a",
+        f"{JOB}/input/0000",
+        f"{JOB}/request.json",
+        "models/champion.json",
+        "models/a/model.onnx",
+        "runs/a/b",
+    ],
     "trainer": [f"{JOB}/input/0000", f"{JOB}/job.json", "elsewhere"],
     "setup": [f"{JOB}/input/0000", "runs/a/b"],
 }
