@@ -76,12 +76,20 @@ format: $(DEV)/.ready ## format the code and repair what ruff can
 
 .PHONY: test
 test: $(DEV)/.ready ## unit and integration tests with branch coverage of metseg; needs nothing but pip
-	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m "not real_data and not e2e" --cov --cov-report=term $(ARGS)
+	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m "not real_data and not e2e and not dicom_tools" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-real
 test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA
 	@test -n "$${METSEG_REAL_DATA-}" || { echo "set METSEG_REAL_DATA to a folder of TCGA_* patients; nothing was tested" >&2; exit 2; }
 	$(DEV)/bin/pytest -m "real_data and not e2e" --timeout 1200 $(ARGS)
+
+.PHONY: test-dicom
+test-dicom: $(DEV)/.ready ## DICOM results by dciodvfy, and through a real Orthanc and back
+	@command -v dciodvfy Orthanc >/dev/null && test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so \
+		|| { test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends dicom3tools orthanc orthanc-dicomweb >/dev/null; } \
+		|| { echo "make test-dicom needs dciodvfy and Orthanc: install dicom3tools, orthanc, orthanc-dicomweb" >&2; exit 2; }
+	PATH="$$PATH:/usr/sbin" $(DEV)/bin/pytest -m dicom_tools tests/integration/test_dicom_tools.py $(ARGS)
 
 .PHONY: e2e
 e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser, take down

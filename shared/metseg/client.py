@@ -191,6 +191,10 @@ class Client:
         """One page for a person to read, as HTML that needs nothing beside it."""
         return self._send("GET", f"/v1/jobs/{job_id}/report").content
 
+    def structured_report(self, job_id: str) -> bytes:
+        """The measurements as a DICOM structured report, of a study that came as DICOM."""
+        return self._send("GET", f"/v1/jobs/{job_id}/structured-report").content
+
     def animation(self, job_id: str) -> bytes:
         """The study as an animated WebP, lesions outlined."""
         return self._send("GET", f"/v1/jobs/{job_id}/animation").content

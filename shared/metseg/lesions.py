@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from metseg.contracts import Box, Lesion, SliceFigures
 
-__all__ = ["at_least", "measure", "slices", "target_diameters"]
+__all__ = ["at_least", "measure", "numbered", "slices", "target_diameters"]
 
 Mask = npt.NDArray[np.bool_]
 Probability = npt.NDArray[np.float32]
@@ -56,10 +56,9 @@ def measure(
         ValueError: `probability` is not shaped as `mask` (a bug of the caller).
     """
     _check_shapes(mask, probability)
-    found = sorted(_components(mask), key=lambda component: -int(component[1].sum()))
     lesions = [
         _lesion(number, region, component, spacing_mm, probability[region])
-        for number, (region, component) in enumerate(found, start=1)
+        for number, (region, component) in enumerate(_largest_first(mask), start=1)
     ]
     targets = _targets(lesions, len(mask), spacing_mm)
     return [
@@ -77,6 +76,18 @@ def target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float | N
     targets = [lesion for lesion in lesions if lesion.target]
     in_mm = [lesion.long_diameter_mm for lesion in targets if lesion.long_diameter_mm is not None]
     return sum(lesion.long_diameter_px for lesion in targets) if targets else None, sum(in_mm) if in_mm else None
+
+
+def numbered(mask: Mask) -> npt.NDArray[np.int32]:
+    """Where each lesion is: its number as `measure` gives it, 0 elsewhere.
+
+    Args:
+        mask: bool, (slice, row, column).
+    """
+    numbers = np.zeros(mask.shape, np.int32)
+    for number, (region, component) in enumerate(_largest_first(mask), start=1):
+        numbers[region][component] = number
+    return numbers
 
 
 def at_least(mask: Mask, voxels: float) -> Mask:
@@ -134,6 +145,10 @@ def _check_shapes(mask: Mask, probability: Probability) -> None:
             f"a bool mask and its probability must share one (slice, row, column) shape, "
             f"not {mask.dtype} {mask.shape} and {probability.shape}"
         )
+
+
+def _largest_first(mask: Mask) -> list[tuple[Region, Mask]]:
+    return sorted(_components(mask), key=lambda component: -int(component[1].sum()))
 
 
 def _components(mask: Mask) -> Iterator[tuple[Region, Mask]]:

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import BinaryIO, cast
 
-from metseg import formats, report
-from metseg.contracts import InputFile, Request, Result
+from metseg import formats, lesions, report
+from metseg.contracts import InputFile, ModelCard, Request, Result
 from metseg.errors import ProcessingFailed
 from metseg.models import Models
 from metseg.objects import ObjectStore
-from metseg.segment import segment
+from metseg.segment import Segmentation, segment
 from metseg.settings import Limits
 from metseg.volume import Volume
 
@@ -51,8 +51,22 @@ def process(
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
     clock.lap("predict")
     artefacts = report.artefacts(volume, segmentation, predictor.lanes)
+    own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
+    segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")
-    return report.build(request.id, volume, segmentation, predictor.card, clock.laps_s), artefacts
+    return report.build(request.id, volume, segmentation, predictor.card, clock.laps_s), artefacts | own
+
+
+def _in_own_format(
+    job_id: str, volume: Volume, segmentation: Segmentation, card: ModelCard
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """What a study that came as DICOM is given back as DICOM, by name, and warnings; nothing for any other."""
+    if volume.source != "dicom":
+        return {}, ()
+    from metseg.formats import dicom
+
+    finder = dicom.Finder(card.network, card.version, job_id)
+    return dicom.results(volume, lesions.numbered(segmentation.mask), segmentation.lesions, finder)
 
 
 class _Clock:

@@ -28,6 +28,7 @@ class Volume:
         sequences: what became which channel, in words without identifiers; empty for slices.
         alignment: how far each volume was moved onto the one that the study lies on.
         grid: the way back to the order of the uploaded volume; None where the slices came in this order.
+        origin: what the format keeps in order to write results of its own kind; nobody else looks into it.
 
     Raises:
         UnusableImage: a side is shorter than 16 pixels, a value is not finite, or all values are equal.
@@ -43,6 +44,7 @@ class Volume:
     sequences: Mapping[Role, str] = field(default_factory=dict)
     alignment: tuple[Alignment, ...] = ()
     grid: Grid | None = None
+    origin: object = None
 
     def __post_init__(self) -> None:
         """Refuse what no later step could use."""

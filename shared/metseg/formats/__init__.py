@@ -41,7 +41,15 @@ __all__ = [
     "write_probability",
 ]
 
-VOLUMES: dict[Kind, Callable[[Sequence[File], Limits], Study]] = {"nifti": nifti_study.study}
+
+def _dicom(files: Sequence[File], limits: Limits) -> Study:
+    """A study of DICOM files; its library is loaded where one comes."""
+    from metseg.formats import dicom
+
+    return dicom.study(files, limits)
+
+
+VOLUMES: dict[Kind, Callable[[Sequence[File], Limits], Study]] = {"dicom": _dicom, "nifti": nifti_study.study}
 """What reads a study that holds files of a kind; any other study is slices."""
 
 

@@ -8,7 +8,7 @@ from metseg.errors import UnsupportedFormat
 
 __all__ = ["HEAD_BYTES", "Kind", "kind_of", "sniff"]
 
-Kind = Literal["png", "jpeg", "tiff", "zip", "nifti"]
+Kind = Literal["png", "jpeg", "tiff", "zip", "nifti", "dicom"]
 
 MAGIC: dict[bytes, Kind] = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -22,7 +22,7 @@ MAGIC: dict[bytes, Kind] = {
 }
 HEAD_BYTES = 4096
 NIFTI_HEAD_BYTES = 348
-READ = "metseg reads PNG, JPEG and TIFF slices, NIfTI volumes and a ZIP of them"
+READ = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI volumes and a ZIP of them"
 
 
 def sniff(stream: BinaryIO) -> Kind:
@@ -37,13 +37,13 @@ def sniff(stream: BinaryIO) -> Kind:
     kind = kind_of(head)
     if kind is not None:
         return kind
-    if head[128:132] == b"DICM":
-        raise UnsupportedFormat(f"DICOM files are not read yet; export the slices as PNG or TIFF. {READ}.")
     raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {READ}.")
 
 
 def kind_of(head: bytes) -> Kind | None:
     """The kind of file that begins with these `HEAD_BYTES` bytes; None where it is none that metseg reads."""
+    if head[128:132] == b"DICM":  # first, for the bytes before it are anybody's: a slide scanner writes a TIFF's there
+        return "dicom"
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             return kind

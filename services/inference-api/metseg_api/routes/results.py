@@ -26,6 +26,7 @@ MASKS: dict[MaskFormat, Download] = {
     "tiff": Download("image/tiff", "mask.tiff"),
     "nifti": Download("application/gzip", "mask.nii.gz"),
     "zip": Download("application/zip", "masks.zip"),
+    "dicom-seg": Download("application/dicom", "segmentation.dcm"),
 }
 PROBABILITIES: dict[ProbabilityFormat, Download] = {
     "png": Download("image/png", "probability.png"),
@@ -56,14 +57,27 @@ async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: Mas
     """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
     Where NIfTI was uploaded, `nifti` has its grid and header, voxel for voxel; all else is in the order of the slices.
-    `png` and `tiff` have a page for each slice; `zip` has a PNG `<name>_mask.png` for each uploaded slice.
+    `png` and `tiff` have a page for each slice; `zip` has a PNG `<name>_mask.png` for each uploaded slice;
+    `dicom-seg` is there for a study that came as DICOM.
     """
     if format == "dicom-seg":
-        raise NotAvailable("DICOM-SEG needs a study that was uploaded as DICOM; ask for nifti, png, tiff or zip.")
+        return await _dicom(gateway, request, Artefact(job_id, "segmentation.dcm", MASKS[format]))
     if format == "nifti":
         return await nifti(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
     make = partial(outputs.mask, format=format)
     return await made(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), make)
+
+
+@router.get(
+    "/structured-report",
+    summary="The measurements as a DICOM structured report",
+    response_class=Response,
+    responses={**problems(NotFound, NotFinished, NotAvailable), **files("application/dicom")},
+)
+async def structured_report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+    """Each lesion's volume and diameters after template TID 1500, for a study that came as DICOM."""
+    download = Download("application/dicom", "report.dcm")
+    return await _dicom(gateway, request, Artefact(job_id, "report.dcm", download))
 
 
 @router.get(
@@ -110,6 +124,18 @@ async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: In
     artefact = Artefact(job_id, slice_name(index), Download("image/png", f"slice_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
         return await stored(gateway, request, artefact)
+
+
+async def _dicom(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
+    """A result in DICOM, or why there is none."""
+    try:
+        return await stored(gateway, request, artefact)
+    except NotFound:
+        await to_thread.run_sync(require_success, gateway.jobs, artefact.job_id)
+        raise NotAvailable(
+            "Results in DICOM need a study that came as DICOM, with all that they refer to; ask for nifti, png, tiff "
+            "or zip."
+        ) from None
 
 
 @asynccontextmanager

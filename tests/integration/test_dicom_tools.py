@@ -1,0 +1,145 @@
+"""DICOM results before others: a validator of the standard, and a PACS that takes them in and serves them back."""
+
+import email
+import io
+import json
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pydicom
+import pytest
+from tests.dicoms import answered, points_of_segmentation, volume_of
+from tests.servers import free_ports, wait_until
+
+from metseg.phantom import head
+from metseg.phantom.dicom import SEQUENCES, enhanced_file, study_files
+
+pytestmark = pytest.mark.dicom_tools
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+MISSING = "is not installed: apt-get install dicom3tools orthanc orthanc-dicomweb"
+START_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head(5, slices=20, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def files(phantom):
+    return study_files(phantom)
+
+
+@pytest.fixture(scope="module")
+def results(phantom, files):
+    """What the study is answered with: with lesions, without one, and for an enhanced file."""
+    volume = volume_of(files)
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    enhanced = volume_of({"x": enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], [*range(19, -1, -1)])})
+    return {
+        "lesions": answered(volume, phantom.mask)[0],
+        "none": answered(volume, np.zeros_like(phantom.mask))[0],
+        "enhanced": answered(enhanced, phantom.mask)[0],
+    }
+
+
+@pytest.mark.parametrize("study", ["lesions", "none", "enhanced"])
+@pytest.mark.parametrize("name", ["segmentation.dcm", "report.dcm"])
+def test_the_validator_finds_no_error(results, study, name, tmp_path):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip(f"dciodvfy {MISSING}")
+    path = tmp_path / name
+    path.write_bytes(results[study][name])
+    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "Error" not in said, said
+    assert {"segmentation.dcm": "Segmentation", "report.dcm": "Comprehensive3DSR"}[name] in said
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """A client of an Orthanc of our own."""
+    program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if program is None or not PLUGIN.exists():
+        pytest.skip(f"Orthanc with DICOMweb {MISSING}")
+    folder = tmp_path_factory.mktemp("orthanc")
+    http, dicom = free_ports(2)
+    settings = {
+        "Name": "metseg-test",
+        "StorageDirectory": str(folder / "store"),
+        "IndexDirectory": str(folder / "store"),
+        "HttpPort": http,
+        "DicomPort": dicom,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{http}", timeout=30) as client:
+            wait_until(lambda: _answers(client), START_S)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(client):
+    try:
+        return client.get("/system").is_success
+    except httpx.TransportError:
+        return False
+
+
+def stow(client, contents):
+    """Store by STOW-RS (PS3.18 10.5)."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    body = b"".join(head + content + b"\r\n" for content in contents) + f"--{boundary}--\r\n".encode()
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+    return client.post("/dicom-web/studies", content=body, headers=headers)
+
+
+def wado(client, study, series, instance):
+    """Retrieve by WADO-RS (PS3.18 10.4)."""
+    accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+    path = f"/dicom-web/studies/{study}/series/{series}/instances/{instance}"
+    response = client.get(path, headers={"Accept": accept})
+    assert response.is_success, response.text
+    head = f"Content-Type: {response.headers['Content-Type']}\r\n\r\n".encode()
+    [part] = email.message_from_bytes(head + response.content).get_payload()
+    return part.get_payload(decode=True)
+
+
+def test_a_pacs_takes_the_study_with_its_results_in_and_serves_them_back_equal(orthanc, files, results):
+    contents = [*files.values(), *results["lesions"].values()]
+    response = stow(orthanc, contents)
+    assert response.status_code == 200, response.text
+    assert not response.json().get("00081198", {}).get("Value"), "instances were refused"
+    sent = [pydicom.dcmread(io.BytesIO(content)) for content in contents]
+    [study] = {each.StudyInstanceUID for each in sent}
+    held = orthanc.get(f"/dicom-web/studies/{study}/instances", headers={"Accept": "application/dicom+json"}).json()
+    assert {each["00080018"]["Value"][0] for each in held} == {each.SOPInstanceUID for each in sent}
+    for content, each in zip(contents, sent, strict=True):
+        back = wado(orthanc, study, each.SeriesInstanceUID, each.SOPInstanceUID)
+        assert pydicom.dcmread(io.BytesIO(back)) == each
+        if each.Modality == "SEG":
+            assert points_of_segmentation(back) == points_of_segmentation(content)
+
+
+def test_the_pacs_lists_the_results_in_the_patients_own_study(orthanc, files, results):
+    stow(orthanc, [*files.values(), *results["lesions"].values()])
+    studies = orthanc.get("/dicom-web/studies", headers={"Accept": "application/dicom+json"}).json()
+    assert len(studies) == 1
+    assert studies[0]["00100020"]["Value"] == ["PHANTOM-1"]
+    assert set(studies[0]["00080061"]["Value"]) == {"MR", "SEG", "SR"}

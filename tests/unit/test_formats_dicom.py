@@ -1,0 +1,305 @@
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from tests.dicoms import (
+    LIMITS,
+    ORDERS,
+    answered,
+    figure,
+    figure_files,
+    in_order,
+    points,
+    points_of_segmentation,
+    uploads,
+    volume_of,
+    zipped,
+)
+
+from metseg.errors import (
+    BadInput,
+    ImageTooLarge,
+    InvalidParameter,
+    MixedSizes,
+    SeveralPatients,
+    TooManyFiles,
+    UnreadableImage,
+    UnsupportedFormat,
+    UnusableImage,
+)
+from metseg.formats import inspect, read
+from metseg.phantom import head
+from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files, study_files
+from metseg.settings import Limits
+
+AXIAL = ((0, 1, 2), (True, True, False))
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head(5, slices=20, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def files(phantom):
+    return study_files(phantom)
+
+
+def edited(files, edit):
+    """The files with something done to each data set."""
+    changed = {}
+    for index, (name, content) in enumerate(files.items()):
+        found = pydicom.dcmread(io.BytesIO(content))
+        if edit(found, index) is not False:
+            target = io.BytesIO()
+            found.save_as(target, enforce_file_format=True)
+            changed[name] = target.getvalue()
+    return changed
+
+
+def warned(volume, words):
+    return any(words in warning for warning in volume.warnings)
+
+
+def test_a_study_of_three_series_comes_back_as_it_was_scanned(phantom, files):
+    volume = volume_of(files)
+    assert np.array_equal(volume.pixels, phantom.volume.pixels.astype(np.uint16) * 16)
+    np.testing.assert_allclose(volume.affine, phantom.volume.affine, atol=1e-6)
+    assert volume.spacing_mm == pytest.approx(phantom.volume.spacing_mm)
+    assert set(volume.sequences) == {"pre", "flair", "post"}
+    assert volume.warnings == ()
+
+
+def test_headers_tell_the_size_of_a_study(files):
+    assert inspect(uploads(files), LIMITS) == ("dicom", 20, 64, 64)
+
+
+def test_a_zip_of_a_study_is_the_study(files):
+    packed = {f"DICOM/S{index % 3}/I{index}": content for index, content in enumerate(files.values())}
+    packed |= {"README.txt": b"read me", "DICOMDIR": b"\0" * 128 + b"DICM"}
+    volume = volume_of({"study.zip": zipped(packed)})
+    assert np.array_equal(volume.pixels, volume_of(files).pixels)
+    assert warned(volume, "not DICOM were left out: 1")
+    assert warned(volume, "no MR images were left out")
+
+
+def test_no_word_about_a_study_holds_an_identifier(files):
+    volume = volume_of(files)
+    told = " ".join([*volume.sequences.values(), *volume.warnings]).lower()
+    assert not any(word in told for word in ("phantom", "axial", "2.25.", "gadobutrol"))
+
+
+@pytest.mark.parametrize(("axes", "flips"), ORDERS)
+def test_each_axis_order_is_read_upright_and_its_segmentation_lies_where_the_figure_does(axes, flips):
+    ramp, mask = figure()
+    volume = volume_of(figure_files(axes, flips))
+    turned, affine = in_order(ramp, axes, flips)
+    indices = np.argwhere(np.ones(volume.shape, bool))
+    ours = np.c_[indices[:, ::-1], np.ones(len(indices))] @ volume.affine.T
+    theirs = np.rint(ours @ np.linalg.inv(affine).T)[:, :3].astype(int)
+    assert np.array_equal(volume.pixels[..., 1].ravel(), turned[tuple(theirs.T)])
+
+    ours_mask = in_order(mask, axes, flips)[0][tuple(theirs.T)].reshape(volume.shape)
+    made, _, warnings = answered(volume, ours_mask)
+    assert warnings == ()
+    assert points_of_segmentation(made["segmentation.dcm"]) == points(in_order(mask, axes, flips)[0], affine)
+
+
+def test_slices_run_as_radiologists_see_them():
+    volume = volume_of(figure_files((1, 2, 0), (False, True, True)))
+    step = volume.affine[:3, :3] / volume.spacing_mm[::-1]
+    np.testing.assert_allclose(step, np.diag([-1, -1, 1]), atol=1e-9)
+
+
+def test_an_enhanced_file_is_read_in_the_order_of_its_positions(phantom):
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    order = list(np.random.default_rng(1).permutation(len(pixels)))
+    volume = volume_of({"x": enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], order)})
+    assert np.array_equal(volume.pixels[..., 1], pixels)
+    assert "flair" in volume.sequences
+    made, _, _ = answered(volume, phantom.mask)
+    wanted = points(phantom.mask.T, phantom.volume.affine)
+    assert points_of_segmentation(made["segmentation.dcm"]) == wanted
+
+
+def test_values_are_rescaled_and_a_window_is_not_applied(files):
+    def rescale(found, _):
+        found.RescaleSlope, found.RescaleIntercept, found.WindowCenter, found.WindowWidth = 0.5, -7, 10, 5
+
+    plain, scaled = volume_of(files), volume_of(edited(files, rescale))
+    np.testing.assert_allclose(scaled.pixels, plain.pixels * 0.5 - 7)
+
+
+def test_inverted_grey_values_are_turned_back(files):
+    def invert(found, _):
+        found.PhotometricInterpretation = "MONOCHROME1"
+
+    np.testing.assert_array_equal(volume_of(edited(files, invert)).pixels, -volume_of(files).pixels.astype(np.float32))
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
+def test_compressed_series_are_read_as_their_uncompressed_twins(files, syntax):
+    def compress(found, _):
+        found.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "")
+
+    first = dict(list(files.items())[20:40])
+    assert np.array_equal(volume_of(edited(first, compress)).pixels, volume_of(first).pixels)
+
+
+def test_a_gap_is_told(files):
+    middle = sorted(files)
+
+    def drop(found, _):
+        return float(found.ImagePositionPatient[2]) != height
+
+    heights = sorted({float(pydicom.dcmread(io.BytesIO(files[name])).ImagePositionPatient[2]) for name in middle})
+    height = heights[7]
+    volume = volume_of(edited(files, drop))
+    assert volume.shape[0] == 19
+    assert warned(volume, "1 slices seem to be missing")
+
+
+def test_files_that_came_twice_count_once(files):
+    volume = volume_of({**files, **{f"again-{name}": content for name, content in files.items()}})
+    assert volume.shape[0] == 20
+    assert warned(volume, f"sent twice were read once: {len(files)}")
+
+
+def test_slices_at_one_place_are_told_and_left_out(files):
+    def repeat(found, index):
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
+
+    some = dict(list(edited(files, repeat).items())[:3])
+    volume = volume_of({**files, **{f"again-{name}": content for name, content in some.items()}})
+    assert warned(volume, "left out: 3")
+    assert volume.shape[0] == 20
+
+
+def test_localisers_are_left_out_and_told(files):
+    def turn(found, index):
+        found.SeriesInstanceUID = "1.2.3"
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
+        found.ImageOrientationPatient = [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]][index % 3]
+
+    three = edited(dict(list(files.items())[:3]), turn)
+    volume = volume_of({**files, **{f"scout-{name}": content for name, content in three.items()}})
+    assert warned(volume, "Localisers were left out")
+    with pytest.raises(UnusableImage, match="localisers alone"):
+        volume_of(three)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.2", "CT Image"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "Segmentation"),
+        ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image"),
+    ],
+)
+def test_what_is_no_mr_is_refused_by_its_name(files, kind, words):
+    def change(found, _):
+        found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = kind
+
+    with pytest.raises(UnsupportedFormat, match=f"no MR image but: {words}"):
+        volume_of(edited(files, change))
+
+
+def test_several_patients_and_several_studies_are_refused(files):
+    def rename(found, index):
+        found.PatientID = f"P{index % 2}"
+
+    def part(found, index):
+        found.StudyInstanceUID = f"1.2.{1 + index % 2}"
+
+    for edit in (rename, part):
+        with pytest.raises(SeveralPatients):
+            volume_of(edited(files, edit))
+
+
+def test_series_of_other_grids_are_brought_onto_the_flair(phantom, files):
+    coarse = np.ascontiguousarray(phantom.volume.pixels[:, ::2, ::2, 2]).astype(np.uint16)
+    affine = phantom.volume.affine @ np.diag([2, 2, 1, 1])
+    flair = {name: content for name, content in files.items() if b"FLAIR" in content}
+    volume = volume_of({**flair, **series_files(coarse, affine, SEQUENCES["post"])}, align="none")
+    assert volume.shape == (20, 64, 64)
+    inner = np.s_[2:-2, 2:60, 2:60]
+    given, wanted = volume.pixels[..., 2][inner].astype(float), phantom.volume.pixels[..., 2][inner].astype(float)
+    assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.9
+
+
+def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
+    blank = {"scanning": (), "echo_ms": 50, "repetition_ms": 2000, "study": "blank"}
+    sent = []
+    for role, channel in (("pre", 0), ("flair", 1), ("post", 2)):
+        told = Scanned(number=channel + 1, **blank)
+        pixels = phantom.volume.pixels[..., channel].astype(np.uint16)
+        sent += uploads(series_files(pixels, phantom.volume.affine, told), role)
+    assert np.array_equal(read(sent, Limits(files=200)).pixels, phantom.volume.pixels)
+    with pytest.raises(InvalidParameter, match="send each in its field"):
+        read([each._replace(role=None) for each in sent], Limits(files=200))
+
+
+def test_a_lone_series_of_no_known_role_is_all_channels(phantom):
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    told = Scanned(echo_ms=50, repetition_ms=2000)
+    volume = volume_of(series_files(pixels, phantom.volume.affine, told))
+    assert warned(volume, "grey")
+    assert np.array_equal(volume.pixels[..., 0], pixels)
+
+
+def test_limits_hold_by_the_header_alone(files):
+    with pytest.raises(ImageTooLarge):
+        inspect(uploads(files), Limits(slice_pixels=4000))
+    with pytest.raises(TooManyFiles):
+        inspect(uploads(files), Limits(slices=10))
+    with pytest.raises(ImageTooLarge):
+        inspect(uploads(files), Limits(volume_pixels=20 * 64 * 63))
+
+
+def test_slices_without_positions_are_refused(files):
+    def forget(found, _):
+        del found.ImagePositionPatient
+
+    with pytest.raises(MixedSizes, match="no positions"):
+        volume_of(edited(files, forget))
+
+
+def test_shifted_slices_are_refused(files):
+    def shift(found, index):
+        found.ImagePositionPatient[0] += 5 * (index % 2)
+
+    with pytest.raises(MixedSizes, match="behind one another"):
+        volume_of(edited(files, shift))
+
+
+def test_pixels_that_are_cut_off_are_refused(files):
+    cut = {name: content[:-500] for name, content in files.items()}
+    inspect(uploads(cut), LIMITS)
+    with pytest.raises(UnreadableImage):
+        volume_of(cut)
+
+
+def test_a_lone_slice_is_a_study():
+    [(name, content), *_] = figure_files(*AXIAL).items()
+    assert volume_of({name: content}).shape == (1, 20, 18)
+
+
+def test_every_mutation_of_a_header_is_read_or_refused_in_words(files):
+    rng = np.random.default_rng(0)
+    contents = list(files.values())
+    words = []
+    for turn in range(400):
+        data = bytearray(contents[turn % len(contents)])
+        header = len(data) - 64 * 64 * 2
+        for place in rng.integers(132, header, rng.integers(1, 6)):
+            data[place] = rng.integers(256)
+        if turn % 5 == 0:
+            del data[rng.integers(132, len(data)) :]
+        try:
+            volume_of({"x.dcm": bytes(data)})
+        except BadInput as error:
+            words.append(error.detail)
+    assert 50 < len(words) < 400
+    assert all(each.endswith(".") and "2.25" not in each and "Phantom" not in each for each in words)
