@@ -136,6 +136,10 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	$(call lock,ui,ui/requirements.lock)
 	$(call lock,trainer,trainer/requirements.lock)
 
+.PHONY: vendor
+vendor: ## take the page's copy of NiiVue anew from npm, as services/ui/metseg_ui/assets/niivue.json names it
+	$(PYTHON) infra/niivue/vendor.py
+
 .PHONY: clean
 clean: ## remove caches and build products
 	rm -rf .coverage* .*_cache build dist

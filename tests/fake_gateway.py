@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from scipy import ndimage
 from tests.models import tiny_card
 from tests.servers import free_ports
@@ -26,6 +27,7 @@ from metseg import lesions, phantom, pictures
 from metseg.contracts import Champion, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Progress, Result
 from metseg.errors import MetsegError, NotFinished, NotFound
 from metseg.formats import Upload, inspect, write_mask, write_probability
+from metseg.formats.display import display_volume
 from metseg.settings import Limits
 
 THRESHOLD = 0.5
@@ -181,6 +183,17 @@ def app(gateway: FakeGateway) -> FastAPI:
         study = gateway.finished(job_id)
         return Response(pictures.encode_png(pictures.overlay(study.pixels[index], study.mask[index], contour=True)))
 
+    @api.get("/v1/jobs/{job_id}/volume/{layer}")
+    def volume(job_id: str, layer: str) -> Response:
+        study = gateway.finished(job_id)
+        mask = write_mask(study.mask, study.names, "nifti", spacing_mm=study.spacing_mm)
+        if layer == "mask":
+            return Response(mask, media_type="application/gzip")
+        if layer == "probability":
+            return probability(job_id)
+        pictures_ = map(pictures.encode_png, study.pixels)
+        return StreamingResponse(display_volume(mask, pictures_, ("pre", "flair", "post").index(layer)))
+
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:
         gateway.known(job_id)
@@ -196,20 +209,26 @@ def app(gateway: FakeGateway) -> FastAPI:
 @contextlib.contextmanager
 def serving(gateway: FakeGateway, port: int | None = None) -> Iterator[FakeGateway]:
     """Serve on a loopback port from a thread, until the block ends."""
+    with listening(app(gateway), port) as gateway.url:
+        yield gateway
+
+
+@contextlib.contextmanager
+def listening(served: object, port: int | None = None) -> Iterator[str]:
+    """The URL of an ASGI application on a loopback port, until the block ends."""
     port = port or free_ports(1)[0]
     server = uvicorn.Server(
-        uvicorn.Config(app(gateway), host="127.0.0.1", port=port, log_config=None, access_log=False, ws="none")
+        uvicorn.Config(served, host="127.0.0.1", port=port, log_config=None, access_log=False, ws="none")
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
     while not server.started:
         if time.monotonic() > deadline:
-            raise TimeoutError("the fake gateway did not start")
+            raise TimeoutError("the server did not start")
         time.sleep(0.01)
-    gateway.url = f"http://127.0.0.1:{port}"
     try:
-        yield gateway
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
         thread.join(20)

@@ -18,6 +18,7 @@ from tests.servers import free_ports
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "services" / "ui" / "metseg_ui" / "app.py"
+SERVER = APP.with_name("server.py")
 START_S = 60.0
 
 
@@ -28,7 +29,7 @@ def serving_page(gateway_url: str) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     paths = os.pathsep.join([str(ROOT / "shared"), str(ROOT / "services" / "ui")])
     environment = {**os.environ, "METSEG_GATEWAY_URL": gateway_url, "PYTHONPATH": paths}
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
+    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), "--server.port", str(port)]
     with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log)
         try:

@@ -3,7 +3,8 @@
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +18,12 @@ from metseg.errors import Cancelled, MetsegError, Unavailable
 from metseg.files import written
 from metseg.studies import Attachment, opened
 
-__all__ = ["Attachment", "Client", "LesionsFormat", "MaskFormat", "ProbabilityFormat", "RemoteProblem"]
+__all__ = ["Attachment", "Client", "LesionsFormat", "MaskFormat", "ProbabilityFormat", "RemoteProblem", "VolumeLayer"]
 
 MaskFormat = Literal["png", "tiff", "nifti", "dicom-seg", "zip"]
 ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
 LesionsFormat = Literal["csv", "json"]
+VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
 Answer = TypeVar("Answer", bound=Contract)
 
 ATTEMPTS = 4
@@ -218,6 +220,26 @@ class Client:
 
             self._send("GET", f"/v1/jobs/{job_id}/{artefact}", keep=keep, params=query)
 
+    def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
+        """A channel windowed to 8 bits, the mask or a map, as `.nii.gz`, all on the grid of the job's slices."""
+        with self.volume_chunks(job_id, layer) as (_, chunks):
+            return b"".join(chunks)
+
+    @contextmanager
+    def volume_chunks(
+        self, job_id: str, layer: VolumeLayer, etag: str | None = None
+    ) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The same with its ETag, in chunks, so that it is never whole in memory.
+
+        Args:
+            job_id: of a job that succeeded.
+            layer: which volume.
+            etag: of a copy that the caller has: where that is current, there are no chunks.
+        """
+        headers = {"If-None-Match": etag} if etag else {}
+        with self._streamed("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
+            yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
+
     def delete(self, job_id: str) -> None:
         """Cancel a job if it is not done; delete its input and results."""
         self._send("DELETE", f"/v1/jobs/{job_id}")
@@ -268,9 +290,25 @@ class Client:
                     return response
                 response.read()
         except httpx.TransportError as error:
-            detail = f"The gateway does not answer ({type(error).__name__}); try again later."
-            raise RemoteProblem(Problem.of(Unavailable(detail))) from error
+            raise _silent(error) from error
         raise _remote_problem(response)
+
+    @contextmanager
+    def _streamed(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401
+        """An answer whose body is read as it comes; tried once, since what broke off cannot be taken up again."""
+        try:
+            with self._http.stream(method, path, **request) as response:
+                if not (response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED):
+                    response.read()
+                    raise _remote_problem(response)
+                yield response
+        except httpx.TransportError as error:
+            raise _silent(error) from error
+
+
+def _silent(error: httpx.TransportError) -> RemoteProblem:
+    detail = f"The gateway does not answer ({type(error).__name__}); try again later."
+    return RemoteProblem(Problem.of(Unavailable(detail)))
 
 
 def _remote_problem(response: httpx.Response) -> RemoteProblem:

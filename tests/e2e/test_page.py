@@ -10,6 +10,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from metseg.errors import ProcessingFailed, StoreUnavailable
 
 CALM = (
     "--no-sandbox",
-    "--disable-gpu",
+    "--use-angle=swiftshader",  # WebGL without a graphics card
+    "--enable-unsafe-swiftshader",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -93,7 +95,7 @@ def send(page: Page, *files: Path) -> None:
 def finished(page: Page) -> None:
     """Waits until the shown job's result stands on the page."""
     expect(page.get_by_text("Downloads", exact=True)).to_be_visible(timeout=SEGMENTED_MS)
-    expect(picture(page)).to_be_visible()
+    expect(page.locator(".viewer[data-ready=true]")).to_be_visible(timeout=SEGMENTED_MS)
 
 
 def picture(page: Page) -> Locator:
@@ -101,7 +103,7 @@ def picture(page: Page) -> Locator:
 
 
 def shown_slice(page: Page) -> int:
-    return int(re.search(r"Slice (\d+) of", picture(page).get_attribute("alt") or "").group(1))
+    return int(re.search(r"Slice (\d+) of", picture(page).get_attribute("aria-label") or "").group(1))
 
 
 def figure(page: Page, name: str) -> str:
@@ -134,7 +136,7 @@ def test_an_uploaded_scan_survives_a_reload(page: Page, url: str, scan: Path) ->
 def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, url: str) -> None:
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
-    [total] = {int(n) for n in re.findall(r"of (\d+)", picture(page).get_attribute("alt") or "")}
+    [total] = {int(n) for n in re.findall(r"of (\d+)", picture(page).get_attribute("aria-label") or "")}
     with zipfile.ZipFile(io.BytesIO(saved(page, "Masks, ZIP"))) as archive:
         masks = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist()]
         assert len(masks) == total and all(name.endswith("_mask.png") for name in archive.namelist())
@@ -144,26 +146,91 @@ def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, ur
     assert saved(page, "Mask, NIfTI")[:2] == b"\x1f\x8b"
 
 
-def test_slices_are_turned_by_key_by_arrow_and_by_lesion(page: Page, url: str, scan: Path) -> None:
+def look(page: Page) -> bytes:
+    """What the viewer's canvas shows now."""
+    page.wait_for_timeout(300)
+    return page.locator(".viewer canvas").screenshot()
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.locator(".viewer .stage").press(key)
+
+
+def test_slices_are_turned_by_slider_key_wheel_arrow_and_lesion(page: Page, url: str, scan: Path) -> None:
     send(opened(page, url), scan)
     finished(page)
-    begun = shown_slice(page)
-    step = "ArrowLeft" if begun > 1 else "ArrowRight"
-    page.get_by_role("slider", name=re.compile("Slice")).press(step)
-    turned = begun + (1 if step == "ArrowRight" else -1)
-    expect(picture(page)).to_have_attribute("alt", re.compile(f"Slice {turned} of"))
+    begun, before = shown_slice(page), look(page)
+    step, way = ("ArrowLeft", -1) if begun > 1 else ("ArrowRight", 1)
+    page.get_by_role("slider", name="Slice").press(step)
+    expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun + way} of"))
+    assert look(page) != before
+    press(page, "ArrowUp" if way < 0 else "ArrowDown")
+    expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun} of"))
+    page.locator(".viewer .stage").hover()
+    page.mouse.wheel(0, 100 if way < 0 else -100)
+    expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun + way} of"))
     page.get_by_test_id("stDataFrame").click(position={"x": 20, "y": 52})
-    expect(picture(page)).to_have_attribute("alt", re.compile(f"Slice {begun} of"))
+    expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun} of"))
+
+
+def test_every_key_of_the_legend_does_what_it_says(page: Page, url: str, scan: Path) -> None:
+    send(opened(page, url), scan)
+    finished(page)
+    seen = [look(page)]
+    for key in ("o", "1", "3", "m", "+", "v"):
+        press(page, key)
+        page.wait_for_timeout(1500)
+        seen.append(look(page))
+    assert all(one != other for one, other in pairwise(seen))
+    assert {button.inner_text() for button in page.locator('.viewer [aria-pressed="true"]').all()} == {
+        "Post",
+        "Fill",
+        "Probability",
+        "Three planes",
+    }
+    expect(page.locator(".viewer").get_by_text("1.3×")).to_be_visible()
+    press(page, "v", "m", "0")
+    expect(page.locator(".viewer").get_by_text("1.0×")).to_be_visible()
+    press(page, "End", "p")
+    assert "Marked: lesion" in (picture(page).get_attribute("aria-label") or "")
+
+
+def test_window_and_level_change_the_picture_and_come_back(page: Page, url: str, scan: Path) -> None:
+    send(opened(page, url), scan)
+    finished(page)
+    before = look(page)
+    page.get_by_role("slider", name="Window").press("Home")
+    assert look(page) != before
+    press(page, "0")
+    page.wait_for_timeout(500)
+    assert look(page) == before
 
 
 def test_another_threshold_is_a_preview_and_says_so(page: Page, url: str, scan: Path) -> None:
     send(opened(page, url), scan)
     finished(page)
+    before = look(page)
     page.get_by_role("slider", name="Threshold").press("Home")
-    expect(page.get_by_text("Preview at 0.01")).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("Preview at 0.01, stored at"))).to_be_visible()
+    assert look(page) != before
     page.get_by_role("button", name="Reset the threshold").click()
-    expect(page.get_by_text("Preview at")).to_have_count(0)
+    expect(page.get_by_role("img", name=re.compile("Preview at"))).to_have_count(0)
+
+
+def test_a_browser_without_webgl_shows_the_slices_as_pictures(browser: Browser, url: str, scan: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page = opened(context.new_page(), url)
+    send(page, scan)
+    expect(page.locator(".viewer[data-ready=pictures]")).to_be_visible(timeout=SEGMENTED_MS)
+    expect(page.get_by_text("no WebGL2")).to_be_visible()
+    shown = page.locator(".viewer img.first")
+    source = shown.get_attribute("src")
+    press(page, "ArrowUp" if "Slice 1 of" in (shown.get_attribute("alt") or "") else "ArrowDown")
+    assert shown.get_attribute("src") != source
+    assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    context.close()
 
 
 def test_what_is_no_image_is_refused_in_clear_words(page: Page, url: str, tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ from PIL import Image, ImageSequence
 from tests.gateways import Gateway, png, problem, promote_tiny, result, running
 
 from metseg import pictures
+from metseg.client import Client, RemoteProblem
 from metseg.contracts import Problem, Result
+from metseg.errors import ProcessingFailed
+from metseg.formats import write_mask
+from metseg.formats.display import display_volume
 from metseg.settings import Settings
 
 NAMES = ("front", "middle", "back")
@@ -224,3 +228,61 @@ def test_a_download_given_up_in_the_middle_frees_its_connection(gateway):
         with gateway.http.stream("GET", f"/v1/jobs/{job.id}/mask") as response:
             assert next(response.iter_raw(1024))
     assert gateway.http.get(f"/v1/jobs/{job.id}/mask").content == large
+
+
+@pytest.mark.parametrize("layer", ["pre", "flair", "post"])
+def test_a_channel_comes_as_a_volume_on_the_grid_of_the_mask(gateway, done, layer):
+    response = gateway.http.get(f"{done.path}/volume/{layer}")
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
+    kept = [np.asarray(Image.open(io.BytesIO(png(index, 32, 40)))) for index in range(3)]
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T, np.stack(kept))
+    again = gateway.http.get(f"{done.path}/volume/{layer}", headers={"If-None-Match": response.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_channels_of_a_colour_study_are_told_apart():
+    rng = np.random.default_rng(5)
+    study = rng.integers(0, 255, (4, 16, 24, 3), dtype=np.uint8)
+    affine = np.array([[0, 0, 3.0, -40], [-1.5, 0, 0, 12], [0, -1.25, 0, 7], [0, 0, 0, 1]])
+    mask = write_mask(np.zeros((4, 16, 24), bool), ["s"] * 4, "nifti", affine=affine)
+    for channel in range(3):
+        packed = b"".join(display_volume(mask, map(pictures.encode_png, study), channel))
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(packed))
+        np.testing.assert_array_equal(np.asarray(image.dataobj).T, study[..., channel])
+        np.testing.assert_allclose(image.affine, affine)
+
+
+@pytest.mark.parametrize("harm", ["a picture is cut", "a picture is missing", "a picture is of another size", "mask"])
+def test_a_damaged_study_gives_no_volume(harm):
+    study = np.zeros((3, 16, 24, 3), np.uint8)
+    mask = write_mask(np.zeros((3, 16, 24), bool), ["s"] * 3, "nifti")
+    kept = [pictures.encode_png(pixels) for pixels in study]
+    if harm == "a picture is cut":
+        kept[1] = kept[1][:40]
+    elif harm == "a picture is missing":
+        kept.pop()
+    elif harm == "mask":
+        mask = mask[:30]
+    else:
+        kept[2] = pictures.encode_png(study[2, :8])
+    with pytest.raises(ProcessingFailed, match="damaged"):
+        list(display_volume(mask, kept, 1))
+
+
+def test_the_mask_is_a_layer_and_a_map_that_is_not_there_is_404(gateway, done):
+    assert gateway.http.get(f"{done.path}/volume/mask").content == gateway.http.get(f"{done.path}/mask").content
+    problem(gateway.http.get(f"{done.path}/volume/uncertainty"), 404, "not-found")
+    problem(gateway.http.get(f"{done.path}/volume/result"), 422, "invalid-parameter")
+
+
+def test_the_client_reads_a_volume_whole_or_in_chunks_and_not_twice(gateway, done):
+    job_id = done.path.rsplit("/", 1)[1]
+    with Client(gateway.url) as client:
+        whole = client.volume(job_id, "flair")
+        with client.volume_chunks(job_id, "flair") as (etag, chunks):
+            assert b"".join(chunks) == whole
+        with client.volume_chunks(job_id, "flair", etag) as (_, chunks):
+            assert list(chunks) == []
+        with pytest.raises(RemoteProblem) as refused:
+            client.volume(job_id, "uncertainty")
+        assert refused.value.status == 404

@@ -1,9 +1,11 @@
 """The page over a gateway on a real socket, without a browser."""
 
 import io
+import json
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,7 +187,7 @@ def test_a_reload_shows_the_same_jobs_and_the_same_one_of_them(page, gateway):
     assert [button.key for button in at.sidebar.button if (button.key or "").startswith("job-")] == [
         f"job-{job}" for job in (third, second, first)
     ]
-    assert any((slider.key or "") == f"slice-{first}" for slider in at.slider)
+    assert viewer(at)["job"] == first
 
 
 def test_what_is_no_job_id_in_the_address_is_never_asked_for(page, gateway):
@@ -208,57 +210,39 @@ def test_a_failed_job_tells_its_reason_and_not_a_stack_trace(page, gateway):
     assert not at.exception
 
 
+def viewer(at: AppTest) -> dict[str, Any]:
+    """What the page tells its viewer."""
+    [component] = at.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
 def test_the_first_slice_shown_is_where_the_largest_lesion_is_largest(page, gateway):
     [job] = submitted(gateway)
     largest = gateway.study.result(job, gateway.card).lesions[0].largest_slice
-    assert page(job).slider(key=f"slice-{job}").value == largest + 1
+    assert viewer(page(job))["slice"] == largest
 
 
-def test_the_table_lists_every_lesion_and_the_arrows_lead_from_one_to_the_next(page, gateway):
+def test_the_table_lists_every_lesion_and_the_viewer_knows_where_each_of_them_is(page, gateway):
     [job] = submitted(gateway)
     at = page(job)
     result = gateway.study.result(job, gateway.card)
     assert list(at.dataframe[0].value["No."]) == [lesion.number for lesion in result.lesions]
-    shown = at.slider(key=f"slice-{job}").value
-    ahead = [figures.index + 1 for figures in result.slices if figures.lesions and figures.index >= shown]
-    at.button(key=f"Next slice with a lesion-{job}").click()
-    assert run(at).slider(key=f"slice-{job}").value == min(ahead)
+    told_viewer = viewer(at)
+    assert told_viewer["touching"] == [figures.lesions for figures in result.slices]
+    assert [lesion["number"] for lesion in told_viewer["lesions"]] == [lesion.number for lesion in result.lesions]
 
 
-def test_another_threshold_redraws_the_slice_and_says_that_it_is_no_stored_result(page, gateway):
+def test_the_viewer_offers_the_sequences_that_there_are(page, gateway):
     [job] = submitted(gateway)
-    at = page(job)
-    stored = picture(at)
-    at.slider(key=f"threshold-{job}").set_value(0.1)
-    run(at)
-    index = at.slider(key=f"slice-{job}").value - 1
-    here = int((gateway.study.probability[index] >= 0.1).sum())
-    assert f"**Preview at 0.10**, {here:,} px" in told(at) and "stored result" in told(at)
-    assert picture(at) != stored
-    at = press(at, "Reset the threshold")
-    assert "Preview" not in told(at) and picture(at) == stored
+    assert viewer(page(job))["channels"] == [["pre", "Pre"], ["flair", "FLAIR"], ["post", "Post"]]
 
 
-def picture(at: AppTest) -> str:
-    """The address of the shown picture, which changes with its content."""
-    return at.main.image[0].proto.imgs[0].url
-
-
-def test_the_picture_has_words_for_those_who_cannot_see_it(page, gateway):
+def test_pixels_do_not_pass_through_the_session(page, gateway):
     [job] = submitted(gateway)
-    assert "Marked: lesion" in page(job).main.image[0].proto.imgs[0].alt
-
-
-def test_turning_the_slices_downloads_each_slice_once_and_the_mask_once(page, gateway):
-    [job] = submitted(gateway)
-    at = page(job)
-    for number in (1, 2, 3, 2, 1):
-        at.slider(key=f"slice-{job}").set_value(number)
-        run(at)
+    run(page(job))
     calls = [call for call in gateway.asked if job in call]
-    assert len([call for call in calls if call.endswith("/mask")]) == 1
-    slices = [call for call in calls if "/slice/" in call]
-    assert len(slices) == len(set(slices)) <= 4
+    assert not any("/mask" in call or "/volume/" in call or "/probability" in call for call in calls)
+    assert len([call for call in calls if "/slice/" in call]) <= 1
 
 
 def test_every_form_of_the_result_can_be_taken_along(page, gateway):
@@ -294,7 +278,7 @@ def test_a_lone_slice_has_no_slider_and_a_png_to_take(page, gateway, study):
     gateway.study = lone
     [job] = submitted(gateway)
     at = page(job)
-    assert not any((slider.key or "").startswith("slice-") for slider in at.slider)
+    assert viewer(at)["slices"] == 1
     assert at.get("download_button")[0].label == "Mask, PNG"
 
 

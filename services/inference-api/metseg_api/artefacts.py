@@ -104,8 +104,8 @@ async def stored(gateway: Gateway, request: Request, artefact: Artefact) -> Resp
 
     def answer() -> Response:
         info = _stat(gateway, artefact)
-        headers = _headers(artefact, info.etag)
-        if _known(request, headers["ETag"]):
+        headers = headers_of(artefact, info.etag)
+        if known(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         headers["Content-Length"] = str(info.size)
         return StoredResponse(gateway.store.stream(info.key), headers, artefact.download.media_type)
@@ -139,9 +139,9 @@ async def made(
         headers: more of them, with underscores for hyphens.
     """
     info = await to_thread.run_sync(_stat, gateway, artefact)
-    told = _headers(artefact, f"{info.etag}-{artefact.download.suffix}")
+    told = headers_of(artefact, f"{info.etag}-{artefact.download.suffix}")
     told |= {name.replace("_", "-"): value for name, value in headers.items()}
-    if _known(request, told["ETag"]):
+    if known(request, told["ETag"]):
         return Response(status_code=304, headers=told)
     kept = StoredJob(gateway, artefact.job_id)
     content = await to_thread.run_sync(make, kept, limiter=gateway.threads.conversions)
@@ -153,7 +153,7 @@ def _stat(gateway: Gateway, artefact: Artefact) -> ObjectInfo:
     return gateway.store.stat(gateway.jobs.artefact_key(artefact.job_id, artefact.name))
 
 
-def _headers(artefact: Artefact, etag: str) -> dict[str, str]:
+def headers_of(artefact: Artefact, etag: str) -> dict[str, str]:
     """The headers of an artefact. Its name is ours, not that of an uploaded file, which may name a patient."""
     name = f"{artefact.job_id}_{artefact.download.suffix}"
     return {
@@ -163,6 +163,7 @@ def _headers(artefact: Artefact, etag: str) -> dict[str, str]:
     }
 
 
-def _known(request: Request, etag: str) -> bool:
+def known(request: Request, etag: str) -> bool:
+    """Whether the client has that version of a file already."""
     given = request.headers.get("If-None-Match", "")
     return given.strip() == "*" or etag in re.findall(r'"[^"]*"', given)

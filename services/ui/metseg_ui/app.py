@@ -1,4 +1,4 @@
-"""The page itself: what lies where. `streamlit run app.py`."""
+"""The page itself: what lies where. `server.py` serves it."""
 
 from functools import partial
 
@@ -16,10 +16,6 @@ STYLE = """<style>
 [data-testid="stFileUploaderDropzoneInstructions"] { display: none; }  /* rounds 512 MB to 1 GB */
 .st-key-jobs button, .st-key-jobs button div { justify-content: flex-start; text-align: left; }
 .metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
-.metseg-profile { display: flex; height: 22px; padding: 0 .4rem; margin-top: -.6rem; }
-.metseg-profile i { flex: 1; display: flex; align-items: end; margin: 0 1px; border-bottom: 1px solid; }
-.metseg-profile b { flex: 1; background: currentColor; opacity: .7; }
-.metseg-profile .here { background: color-mix(in srgb, currentColor 25%, transparent); }
 </style>"""
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
 <ellipse cx="16" cy="16" rx="12" ry="14" fill="#16232b"
@@ -113,7 +109,7 @@ def _result(job_id: str) -> None:
 
 def _picture_and_findings(job_id: str) -> None:
     result = gateway.result(job_id)
-    picture, figures = st.columns([11, 9], gap="medium")
+    picture, figures = st.columns([6, 4], gap="medium")
     with picture:
         viewer.viewer(job_id, result)
     with figures:

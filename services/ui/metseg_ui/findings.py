@@ -7,7 +7,7 @@ import streamlit as st
 from metseg.client import MaskFormat
 from metseg.contracts import Result
 from metseg_ui import figures, gateway, words
-from metseg_ui.viewer import jump, slice_key
+from metseg_ui.viewer import jump, shown
 
 DIAMETERS = "Largest diameter in a slice × the longest across it"
 COLUMNS = {
@@ -62,13 +62,13 @@ def _table(job_id: str, result: Result) -> None:
 
 def _downloads(job_id: str, result: Result) -> None:
     masks = MASKS if len(result.slices) > 1 else (SINGLE_MASK, *MASKS)
-    shown = int(st.session_state.get(slice_key(job_id), 1)) - 1
+    index = shown(job_id, result)
     stem = f"metseg-{job_id[-6:]}"
     st.markdown("**Downloads**")
     with st.container(horizontal=True, gap="small"):
         for label, form, suffix, mime in masks:
             _download(label, _mask(job_id, form), f"{stem}-mask.{suffix}", mime)
-        _download("This slice, PNG", _overlay(job_id, shown), f"{stem}-slice-{shown + 1:04d}.png", "image/png")
+        _download("This slice, PNG", _overlay(job_id, index), f"{stem}-slice-{index + 1:04d}.png", "image/png")
         _download("Report, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-report.json", "application/json")
 
 

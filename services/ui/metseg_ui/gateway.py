@@ -69,30 +69,6 @@ def _slice(url: str, job_id: str, index: int) -> bytes:
     return _reader(url).slice(job_id, index)
 
 
-def mask(job_id: str, index: int) -> npt.NDArray[np.bool_]:
-    """The stored mask of a slice."""
-    return _page(_marks(settings().gateway_url, job_id, "mask"), index).astype(bool)
-
-
-def probability(job_id: str, index: int) -> npt.NDArray[np.float32]:
-    """The probability map of a slice, from 0 to 1; it comes in 16 bits."""
-    return _page(_marks(settings().gateway_url, job_id, "probability"), index).astype(np.float32) / np.float32(65535)
-
-
-@st.cache_resource(max_entries=16, show_spinner="Fetching the contours …")
-def _marks(url: str, job_id: str, kind: str) -> bytes:
-    """The pages of a whole study, still packed: each is unpacked when it is shown."""
-    if kind == "mask":
-        return _reader(url).mask(job_id, "tiff")
-    return _reader(url).probability(job_id, "tiff")
-
-
-def _page(stored: bytes, index: int) -> npt.NDArray[np.uint16]:
-    with Image.open(io.BytesIO(stored)) as pages:
-        pages.seek(index)
-        return np.asarray(pages, np.uint16)
-
-
 def job(job_id: str) -> Job:
     """The state of a job; asked again until it is final, then remembered in this session."""
     seen: dict[str, Job] = st.session_state.setdefault("final_jobs", {})

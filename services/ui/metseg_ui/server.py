@@ -1,0 +1,7 @@
+"""The page's server: Streamlit with our own routes beside it. `streamlit run server.py`."""
+
+import streamlit as st
+
+from metseg_ui import passage
+
+app = st.App("app.py", routes=passage.ROUTES)
