@@ -16,7 +16,7 @@ from PIL import Image, ImageSequence
 from tests.kept import kept
 
 from metseg import outputs
-from metseg.contracts import Lesion, ModelCard
+from metseg.contracts import Familiarity, Lesion, ModelCard
 from metseg.errors import ProcessingFailed
 from metseg.formats import read_mask
 from metseg.outputs import film, tables
@@ -189,15 +189,15 @@ def test_a_sheet_of_many_lesions_shows_the_largest_and_counts_the_rest():
 
 
 def test_a_sheet_tells_doubt_where_the_result_does(job):
-    class Familiarity:
-        words = "Unlike the scans that the model learned from."
-
-    figures = job.figures.model_copy(
-        update={"familiarity": Familiarity(), "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34}
-    )
+    unlike = Familiarity(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
+    lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
+    told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
+    figures = job.figures.model_copy(update=told)
     text = Page(outputs.sheet(replace(job, figures=figures))).text
     assert "Unlike the scans that the model learned from." in text
     assert "Sure." in text
+    assert "1 (target)" in text
+    assert "0.34" in text
     assert "mm, sum of target diameters 12.3" in text
 
 

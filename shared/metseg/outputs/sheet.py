@@ -81,19 +81,18 @@ def _headline(result: Result) -> list[tuple[str, str]]:
 
 
 def _target_sum(result: Result) -> list[tuple[str, str]]:
-    for unit in ("mm", "px"):
-        total = getattr(result, f"target_diameter_sum_{unit}", None)
-        if total is not None:
-            return [(f"{unit}, sum of target diameters", f"{total:.1f}")]
+    """The sum that RANO-BM follows, in the unit that is known."""
+    if result.target_diameter_sum_mm is not None:
+        return [("mm, sum of target diameters", f"{result.target_diameter_sum_mm:.1f}")]
+    if result.target_diameter_sum_px is not None:
+        return [("px, sum of target diameters", f"{result.target_diameter_sum_px:.1f}")]
     return []
 
 
 def _known(result: Result) -> list[tuple[str, str]]:
     """What the model knows of its own doubt, in words, where the result tells it."""
-    familiarity = getattr(result, "familiarity", None)
-    uncertainty = getattr(result, "uncertainty_words", None)
-    told = [("Like the training data?", familiarity.words)] if familiarity is not None else []
-    return told + ([("How sure?", uncertainty)] if uncertainty else [])
+    told = [("Like the training?", result.familiarity.words)] if result.familiarity is not None else []
+    return told + ([("How sure?", result.uncertainty_words)] if result.uncertainty_words else [])
 
 
 def _pictures(kept: Kept, result: Result) -> list[Picture]:

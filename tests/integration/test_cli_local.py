@@ -1,0 +1,128 @@
+"""`metseg --local`: the same pipeline without a server, to the byte."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from tests.hospital import hospital, study
+from tests.models import VERSION, tiny_card, tiny_model
+
+from metseg.cli.formats import OUTPUTS
+from metseg.cli.local import MAKERS, Local, registry
+from metseg.cli.main import main
+from metseg.contracts import Result
+from metseg.errors import ModelRejected, NotFound
+from metseg.objects import DirectoryStore
+from metseg.registry import Registry
+
+STARTER = Path(__file__).parents[2] / "infra/starter-model"
+ALIKE = [
+    "nifti",
+    "zip",
+    "tiff",
+    "png",
+    "probability",
+    "probability-tiff",
+    "probability-zip",
+    "csv",
+    "json",
+    "animation",
+]
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder with the tiny model."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(tiny_model())
+    (folder / "card.json").write_text(tiny_card(tiny_model()).model_dump_json())
+    return folder
+
+
+def local(model, out, *studies, formats="nifti"):
+    options = ["--local", "--model-dir", model, "--out", out, "--formats", formats]
+    return main(["segment", *map(str, [*studies, *options])])
+
+
+def test_a_study_without_a_server_gives_what_the_server_gives(tmp_path, redis, model):
+    path = study(tmp_path / "in/patient", slices=4)
+    with hospital(tmp_path / "server", redis.url.removesuffix("/0") + "/3") as server:
+        remote = ["--server", server.url, "--out", str(tmp_path / "remote"), "--formats", ",".join(ALIKE)]
+        assert main(["segment", str(path), *remote]) == 0
+    assert local(model, tmp_path / "here", path, formats=",".join(ALIKE)) == 0
+    there, here = tmp_path / "remote/patient", tmp_path / "here/patient"
+    for name in ALIKE:
+        file = OUTPUTS[name].file
+        assert (here / file).read_bytes() == (there / file).read_bytes(), name
+    results = [Result.model_validate_json((folder / "result.json").read_bytes()) for folder in (there, here)]
+    assert results[0].lesions
+    of_a_job = {"job_id", "durations_s"}
+    assert results[0].model_dump(exclude=of_a_job) == results[1].model_dump(exclude=of_a_job)
+
+
+def test_many_slices_go_as_an_archive_here_too(tmp_path, model, capsys):
+    path = study(tmp_path / "in/patient", slices=101)
+    assert local(model, tmp_path / "out", path) == 0
+    assert Result.model_validate_json((tmp_path / "out/patient/result.json").read_bytes()).shape[0] == 101
+
+
+def test_every_format_of_a_server_can_be_made_here():
+    assert MAKERS.keys() == OUTPUTS.keys()
+
+
+def test_a_stores_champion_segments_and_a_version_by_its_name(tmp_path, model):
+    store = DirectoryStore(tmp_path / "store")
+    store.prepare(1)
+    for version in (VERSION, "20260202-000000-tiny"):
+        Registry(store).publish(tiny_card(tiny_model(), version), {"model.onnx": tiny_model()})
+    Registry(store).promote(VERSION)
+    path = study(tmp_path / "patient")
+    assert local(tmp_path / "store", tmp_path / "out", path) == 0
+    named = ["--model", "20260202-000000-tiny", "--local", "--model-dir", str(tmp_path / "store")]
+    assert main(["segment", str(path), "--out", str(tmp_path / "named"), *named]) == 0
+    versions = [
+        Result.model_validate_json((tmp_path / out / "patient/result.json").read_bytes()).model_version
+        for out in ("out", "named")
+    ]
+    assert versions == [VERSION, "20260202-000000-tiny"]
+
+
+def test_a_study_that_cannot_be_read_fails_with_a_sentence(tmp_path, model, capsys):
+    (tmp_path / "bad.png").write_bytes(b"this is no picture")
+    assert local(model, tmp_path / "out", tmp_path / "bad.png", study(tmp_path / "good")) == 1
+    assert capsys.readouterr().err.startswith("metseg: bad: ")
+    assert (tmp_path / "out/good/result.json").is_file()
+
+
+def test_a_folder_without_a_model_is_a_wrong_command_line(tmp_path, capsys):
+    assert local(tmp_path, tmp_path / "out", study(tmp_path / "patient")) == 2
+    assert "holds no model" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_the_one_of_its_card_is_not_used(tmp_path, model, capsys):
+    (model / "model.onnx").write_bytes(tiny_model(brighter_than=0.1))
+    assert local(model, tmp_path / "out", study(tmp_path / "patient")) == 1
+    assert "does not match its checksum" in capsys.readouterr().err
+
+
+def test_the_starter_model_is_one_that_can_be_named():
+    models = registry(STARTER)
+    champion = models.champion()
+    card, _ = models.load(champion.version)
+    assert card.version == champion.version
+    with pytest.raises((NotFound, ModelRejected)):
+        models.load("20200101-000000-other")
+
+
+def test_without_the_libraries_of_the_pipeline_it_tells_how_to_get_them(tmp_path, model, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "metseg.cli.local")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "metseg.predictor")
+    monkeypatch.delitem(sys.modules, "metseg.models")
+    assert local(model, tmp_path / "out", study(tmp_path / "patient")) == 2
+    assert "pip install './shared[local]'" in capsys.readouterr().err
+
+
+def test_it_takes_one_study_at_a_time(model):
+    assert Local(model).parallel == 1

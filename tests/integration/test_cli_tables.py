@@ -1,0 +1,116 @@
+"""`metseg jobs` and `metseg models`: tables for people, JSON for programs."""
+
+import io
+import json
+
+import pytest
+from tests.gateways import png, running
+from tests.hospital import started
+from tests.models import VERSION, tiny_card, tiny_model
+
+from metseg.cli.main import main
+from metseg.contracts import Job, ModelPage, Problem
+from metseg.registry import Registry
+from metseg.settings import Settings
+
+OTHER = "20260202-000000-tiny"
+
+
+@pytest.fixture
+def gateway(tmp_path, redis):
+    settings = Settings(store_directory=tmp_path / "store", redis_url=redis.url.removesuffix("/0") + "/3")
+    with running(settings) as gateway:
+        registry = Registry(gateway.store)
+        for version in (VERSION, OTHER):
+            registry.publish(tiny_card(tiny_model(), version), {"model.onnx": tiny_model()})
+        registry.promote(VERSION)
+        yield gateway
+
+
+@pytest.fixture
+def told(gateway, capsys):
+    """What a command says on stdout; its status must be this one."""
+
+    def told(*words, status=0):
+        assert main([*words, "--server", gateway.url]) == status, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return told
+
+
+def failed(gateway):
+    job = gateway.accepted()
+    gateway.jobs.claim(job.id)
+    gateway.jobs.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="All is black."))
+    return job.id
+
+
+def test_jobs_are_listed_newest_first_over_as_many_pages_as_it_takes(gateway, told, monkeypatch):
+    monkeypatch.setattr("metseg.cli.jobs.PAGE", 2)
+    ids = [gateway.accepted().id for _ in range(5)]
+    head, *lines = told("jobs", "list", "--limit", "4").splitlines()
+    assert head.split() == ["JOB", "STATE", "SUBMITTED", "ENDED", "FILES", "MODEL"]
+    assert [line.split()[0] for line in lines] == ids[:0:-1]
+    assert "queued" in lines[0]
+    assert [job["id"] for job in json.loads(told("jobs", "list", "--json"))] == ids[::-1]
+
+
+def test_a_job_is_shown_with_its_problem(gateway, told):
+    job_id = failed(gateway)
+    shown = told("jobs", "show", job_id)
+    assert job_id in shown
+    assert "All is black." in shown
+    assert Job.model_validate_json(told("jobs", "show", job_id, "--json")).problem.status == 422
+
+
+def test_waiting_for_a_job_tells_by_its_status_how_it_ended(gateway, told):
+    told("jobs", "wait", failed(gateway), status=1)
+
+
+def test_jobs_are_deleted(gateway, told):
+    ids = [gateway.accepted().id for _ in range(2)]
+    told("jobs", "delete", ids[0])
+    told("jobs", "cancel", ids[1])
+    assert told("jobs", "list").count("\n") == 1
+    told("jobs", "show", ids[0], status=1)
+
+
+def test_models_are_listed_with_a_star_at_the_one_that_serves(told):
+    lines = told("models", "list").splitlines()[1:]
+    assert [line.split()[0] for line in lines if line.startswith("*")] == ["*"]
+    assert next(line for line in lines if line.startswith("*")).split()[1] == VERSION
+    assert ModelPage.model_validate_json(told("models", "list", "--json")).champion.version == VERSION
+
+
+def test_a_models_card_is_shown(told):
+    shown = told("models", "show", VERSION)
+    assert "It knows nothing of lesions." in shown
+    assert "0.500 mean" in shown
+    assert json.loads(told("models", "show", VERSION, "--json"))["version"] == VERSION
+    told("models", "show", "20200101-000000-none", status=1)
+
+
+def test_promoting_wants_a_word(gateway, told, monkeypatch):
+    told("models", "promote", OTHER, status=2)
+    monkeypatch.setattr("sys.stdin", Terminal("no\n"))
+    assert "nothing was changed" in told("models", "promote", OTHER, status=1)
+    assert Registry(gateway.store).champion().version == VERSION
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    told("models", "promote", OTHER)
+    assert Registry(gateway.store).champion().version == OTHER
+    told("models", "promote", VERSION, "--yes")
+    assert Registry(gateway.store).champion().version == VERSION
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(gateway):
+    gateway.accepted(png())
+    process = started("jobs", "list", "--server", gateway.url)
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
