@@ -125,6 +125,8 @@ class Client:
         model: str | None = None,
         idempotency_key: str | None = None,
         align: Align | None = None,
+        *,
+        deidentify: bool = False,
     ) -> Job:
         """Submit one study; its files are streamed, never read whole.
 
@@ -134,8 +136,9 @@ class Client:
             model: a version; None: the champion.
             idempotency_key: the same key with the same files gives the same job; None: a new one.
             align: whether volumes on different grids are registered; None: they are.
+            deidentify: take identities out of a DICOM study before the gateway stores it.
         """
-        fields = {"threshold": threshold, "model": model, "align": align}
+        fields = {"threshold": threshold, "model": model, "align": align, "deidentify": "true" if deidentify else None}
         attachments = [Attachment(*file) for file in files]
         opened = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
         try:

@@ -106,6 +106,7 @@ class Request(Contract):
     uncertainty: bool = Field(default=False, description="whether to look again, mirrored, at what may be lesion")
     request_id: str | None = Field(default=None, description="of the HTTP request that brought it; in every log line")
     align: Align = Field(default="rigid", description="what is done to volumes that lie on different grids")
+    deidentify: bool = Field(default=False, description="identities were taken out before anything was stored")
 
 
 class NiftiPlace(Contract):

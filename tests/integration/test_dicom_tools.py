@@ -15,6 +15,7 @@ import pytest
 from tests.dicoms import answered, points_of_segmentation, volume_of
 from tests.servers import free_ports, wait_until
 
+from metseg import lesions
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, enhanced_file, study_files
 
@@ -43,12 +44,17 @@ def results(phantom, files):
     enhanced = volume_of({"x": enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], [*range(19, -1, -1)])})
     return {
         "lesions": answered(volume, phantom.mask)[0],
+        "one lesion": answered(volume, _largest(phantom.mask))[0],
         "none": answered(volume, np.zeros_like(phantom.mask))[0],
         "enhanced": answered(enhanced, phantom.mask)[0],
     }
 
 
-@pytest.mark.parametrize("study", ["lesions", "none", "enhanced"])
+def _largest(mask):
+    return lesions.numbered(mask) == 1
+
+
+@pytest.mark.parametrize("study", ["lesions", "one lesion", "none", "enhanced"])
 @pytest.mark.parametrize("name", ["segmentation.dcm", "report.dcm"])
 def test_the_validator_finds_no_error(results, study, name, tmp_path):
     if shutil.which("dciodvfy") is None:

@@ -60,6 +60,11 @@ UPLOAD: dict[str, Any] = {
                             "default": "rigid",
                             "description": "whether volumes on different grids are registered",
                         },
+                        "deidentify": {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "takes identities out of a DICOM study before anything is stored",
+                        },
                     },
                     "additionalProperties": False,
                 },

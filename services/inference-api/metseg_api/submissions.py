@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple, get_args
 
@@ -15,6 +15,7 @@ from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.idempotency import hashed
 from metseg.owners import new_id
+from metseg.settings import Limits
 from metseg.studies import base_name
 from metseg_api.access import Caller
 from metseg_api.gateway import Gateway
@@ -22,6 +23,8 @@ from metseg_api.spool import Part, Spool
 
 ROLES: tuple[Role, ...] = get_args(Role)
 ALIGNS: tuple[Align, ...] = get_args(Align)
+Fingerprint = tuple[Role | None, str, str]
+"""Role, name and sha256 of a file as it was sent."""
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 
 
@@ -31,6 +34,7 @@ class Options(NamedTuple):
     threshold: float | None
     model: str | None
     align: Align
+    deidentify: bool
 
 
 def accept(
@@ -50,21 +54,37 @@ def accept(
     formats.inspect(uploads, gateway.settings.limits)
     _check_model(gateway, options.model)
     job_id = new_id(caller.tag)
-    inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
-    key = None if idempotency_key is None else hashed(f"{caller.tag} {idempotency_key}")
-    with _kept_only_whole(gateway, job_id, key):
+    with ExitStack() as stack:
+        sent = None
+        if options.deidentify:
+            sent = [_fingerprint(upload) for upload in uploads]
+            uploads = stack.enter_context(_without_identities(uploads, gateway.settings.limits))
+        inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
+        key = None if idempotency_key is None else hashed(f"{caller.tag} {idempotency_key}")
+        stack.enter_context(_kept_only_whole(gateway, job_id, key))
         for file, upload in zip(inputs, uploads, strict=True):
             upload.stream.seek(0)
             gateway.store.put(file.key, upload.stream, size=file.size_bytes)
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
-        return _submit(gateway, request.model_copy(update={"key_sha256": key}))
+        return _submit(gateway, request.model_copy(update={"key_sha256": key}), sent or _fingerprints(request))
 
 
-def _submit(gateway: Gateway, request: Request) -> Job:
+def _without_identities(uploads: list[formats.Upload], limits: Limits) -> AbstractContextManager[list[formats.Upload]]:
+    """What is stored instead of a DICOM upload whose sender asks for it; the library is loaded where one does.
+
+    Raises:
+        BadInput: the upload is no DICOM, or cannot be de-identified.
+    """
+    from metseg.formats import dicom
+
+    return dicom.deidentified(uploads, limits)
+
+
+def _submit(gateway: Gateway, request: Request, sent: list[Fingerprint]) -> Job:
     if request.key_sha256 is None:
         return gateway.jobs.submit(request)
-    holder = gateway.jobs.idempotent(request.key_sha256, _digest(request), request.id)
+    holder = gateway.jobs.idempotent(request.key_sha256, _digest(request, sent), request.id)
     if holder == request.id:
         return gateway.jobs.submit(request)
     gateway.jobs.discard(request.id)
@@ -112,11 +132,18 @@ def _upload(spool: Spool, part: Part) -> formats.Upload:
 
 def _options(parts: list[Part]) -> Options:
     if not {part.name for part in parts} <= set(Options._fields):
-        raise InvalidParameter("The fields are `threshold`, `model` and `align`; every file needs a filename.")
+        raise InvalidParameter(
+            "The fields are `threshold`, `model`, `align` and `deidentify`; every file needs a filename."
+        )
     if len({part.name for part in parts}) < len(parts):
-        raise InvalidParameter("Send each of the fields `threshold`, `model` and `align` once at most.")
+        raise InvalidParameter("Send each of the fields `threshold`, `model`, `align` and `deidentify` once at most.")
     fields = {part.name: part.value for part in parts if part.value}
-    return Options(_threshold(fields.get("threshold")), _model(fields.get("model")), _align(fields.get("align")))
+    return Options(
+        _threshold(fields.get("threshold")),
+        _model(fields.get("model")),
+        _align(fields.get("align")),
+        _deidentify(fields.get("deidentify")),
+    )
 
 
 def _threshold(value: bytes | None) -> float | None:
@@ -143,6 +170,12 @@ def _align(value: bytes | None) -> Align:
     return chosen
 
 
+def _deidentify(value: bytes | None) -> bool:
+    if value not in (None, b"true", b"false"):
+        raise InvalidParameter("`deidentify` must be `true` or `false`.")
+    return value == b"true"
+
+
 def _check_model(gateway: Gateway, version: str | None) -> None:
     if version is None and gateway.registry.champion() is None:
         raise NoChampion("No model is in service yet; promote one or name one in the field `model`.")
@@ -154,12 +187,21 @@ def _check_model(gateway: Gateway, version: str | None) -> None:
 
 
 def _describe(key: str, upload: formats.Upload) -> InputFile:
+    role, name, sha256 = _fingerprint(upload)
+    return InputFile(key=key, name=name, size_bytes=upload.stream.tell(), sha256=sha256, role=role)
+
+
+def _fingerprint(upload: formats.Upload) -> Fingerprint:
     upload.stream.seek(0)
     sha256 = hashlib.file_digest(upload.stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    return InputFile(key=key, name=upload.name, size_bytes=upload.stream.tell(), sha256=sha256, role=upload.role)
+    return upload.role, upload.name, sha256
 
 
-def _digest(request: Request) -> str:
-    """What makes two submissions the same: their files and fields, not where they lie."""
-    files = [(file.role, file.name, file.sha256) for file in request.inputs]
-    return hashlib.sha256(json.dumps([files, request.threshold, request.model, request.align]).encode()).hexdigest()
+def _fingerprints(request: Request) -> list[Fingerprint]:
+    return [(file.role, file.name, file.sha256) for file in request.inputs]
+
+
+def _digest(request: Request, sent: list[Fingerprint]) -> str:
+    """What makes two submissions the same: their files as they were sent and their fields, not where they lie."""
+    fields = [request.threshold, request.model, request.align, *([True] if request.deidentify else [])]
+    return hashlib.sha256(json.dumps([sent, *fields]).encode()).hexdigest()

@@ -115,7 +115,9 @@ class Remote:
         """Submit, with patience while the server still takes in what an earlier run sent under the same key."""
         for _ in range(CONFLICTS):
             try:
-                return self._client.submit(attachments, record.threshold, record.model, record.key)
+                return self._client.submit(
+                    attachments, record.threshold, record.model, record.key, deidentify=record.deidentify
+                )
             except RemoteProblem as problem:
                 if problem.type != "/problems/conflict":
                     raise

@@ -35,6 +35,8 @@ OUTPUTS = {
         Output("zip", "masks.zip", "mask", "zip"),
         Output("png", "mask.png", "mask", "png"),
         Output("tiff", "mask.tiff", "mask", "tiff"),
+        Output("dicom-seg", "segmentation.dcm", "mask", "dicom-seg"),
+        Output("structured-report", "report.dcm", "structured-report"),
         Output("probability", "probability.nii.gz", "probability"),
         Output("probability-tiff", "probability.tiff", "probability", "tiff"),
         Output("probability-zip", "probabilities.zip", "probability", "zip"),

@@ -32,6 +32,8 @@ MAKERS: dict[str, Callable[[Kept], bytes]] = {
     "zip": lambda kept: outputs.mask(kept, "zip"),
     "png": lambda kept: outputs.mask(kept, "png"),
     "tiff": lambda kept: outputs.mask(kept, "tiff"),
+    "dicom-seg": lambda kept: kept.get("segmentation.dcm"),
+    "structured-report": lambda kept: kept.get("report.dcm"),
     "probability": lambda kept: outputs.probability(kept, "nifti"),
     "probability-tiff": lambda kept: outputs.probability(kept, "tiff"),
     "probability-zip": lambda kept: outputs.probability(kept, "zip"),

@@ -56,6 +56,7 @@ def _engine(add: argparse.ArgumentParser) -> None:
     _server(add)
     add.add_argument("--model", metavar="VERSION", help="default: the one that serves")
     add.add_argument("--threshold", type=float, metavar="T", help="from 0 to 1; default: the model's own")
+    add.add_argument("--deidentify", action="store_true", help="take identities out of DICOM before it is stored")
     add.add_argument(
         "--formats", default=DEFAULT, metavar="LIST", help=f"some of {', '.join(OUTPUTS)}; default: %(default)s"
     )

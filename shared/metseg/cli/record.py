@@ -24,6 +24,7 @@ class Record(BaseModel):
     threshold: float | None = None
     model: str | None = None
     server: str | None = None
+    deidentify: bool = False
     attempt: int = 1
     job_id: str | None = None
     state: Literal["begun", "done", "failed"] = "begun"
@@ -53,8 +54,9 @@ class Record(BaseModel):
         """The Idempotency-Key: the same whenever the same is asked for, another for each attempt."""
         return hashlib.sha256(json.dumps([*self._asked(), self.attempt]).encode()).hexdigest()
 
-    def _asked(self) -> tuple[str, float | None, str | None, str | None]:
-        return self.study_sha256, self.threshold, self.model, self.server
+    def _asked(self) -> tuple[str | float | bool | None, ...]:
+        asked = (self.study_sha256, self.threshold, self.model, self.server)
+        return (*asked, True) if self.deidentify else asked
 
     def complete(self, folder: Path, files: list[str]) -> bool:
         """Whether all these files are there and of this record."""

@@ -99,8 +99,10 @@ def asked(options: argparse.Namespace) -> Asked:
         raise Usage("--threshold is from 0 to 1.")
     if options.parallel < 1:
         raise Usage("--parallel is 1 or more.")
+    if options.local and options.deidentify:
+        raise Usage("--deidentify is for a server; with --local nothing leaves this machine.")
     server = None if options.local else options.server
-    return Asked(options.threshold, options.model, server, chosen(options.formats))
+    return Asked(options.threshold, options.model, server, chosen(options.formats), deidentify=options.deidentify)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Asked(NamedTuple):
     server: str | None
     outputs: Mapping[str, Output]
     leave_out: str | None = None
+    deidentify: bool = False
 
 
 class Done(NamedTuple):
@@ -53,7 +54,11 @@ def segment(path: Path, folder: Path, asked: Asked, engine: Engine, tell: Tell) 
     """
     with opened(path, asked.leave_out) as attachments:
         record = Record(
-            study_sha256=digest(attachments), threshold=asked.threshold, model=asked.model, server=asked.server
+            study_sha256=digest(attachments),
+            threshold=asked.threshold,
+            model=asked.model,
+            server=asked.server,
+            deidentify=asked.deidentify,
         )
         earlier = Record.read(folder)
         if earlier is not None and earlier.same_as(record):

@@ -42,7 +42,7 @@ CHUNK_BYTES = 2**20
 UNDEFINED = 0xFFFFFFFF
 DELIMITER, ITEM = 0xFFFEE0DD, 0xFFFEE000
 CUT_OFF = "The pixels of a DICOM file are damaged or cut off; export it again."
-ROLE_WORDS = {"flair": "FLAIR", "pre": "T1", "post": "T1 post contrast", None: "MR"}
+ROLE_WORDS = {"flair": "FLAIR", "pre": "T1", "post": "T1 post contrast", None: "OTHER"}
 DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000", "AS": "000Y", "UR": "urn:removed"}
 TEXTS = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT", "PN")
 METHODS = (
@@ -88,7 +88,10 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
             raise UnusableImage(
                 "An image says that words are burned into it, so it cannot be de-identified; send it without them."
             )
-        role = role_of(traits_of(found))[0]
+        traits = traits_of(found)
+        role = role_of(traits)[0]
+        if not traits.contrast:  # a dummy in its place would name an agent
+            found.pop("ContrastBolusAgent", None)
         patient = str(found.get("PatientID", ""))
         _clean(found, pseudonyms)
         _tell(found, ROLE_WORDS[role], pseudonyms.patient(patient))

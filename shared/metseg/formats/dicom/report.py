@@ -83,7 +83,6 @@ def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noq
         AlgorithmIdentification,
         FindingSite,
         Measurement,
-        ReferencedSegment,
         TrackingIdentifier,
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
@@ -97,7 +96,7 @@ def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noq
     )
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=words),
-        referenced_segment=ReferencedSegment.from_segmentation(segmentation, segment_number=lesion.number),
+        referenced_segment=_segment(segmentation, lesion.number),
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=codes.SCT.Lesion,
         finding_sites=[FindingSite(anatomic_location=codes.SCT.Brain)],
@@ -108,6 +107,39 @@ def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noq
             if value is not None
         ],
     )
+
+
+def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
+    """A segment with the source images of its frames.
+
+    What all frames share lies apart from them, the segment's number too where there is but one; highdicom's own
+    search for a segment's frames does not look there.
+    """
+    from highdicom.sr import ReferencedSegment, SourceImageForSegmentation
+
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    sources: dict[tuple[str, str], list[Any]] = {}
+    for own in segmentation.PerFrameFunctionalGroupsSequence:
+        if _group_of(own, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber != number:
+            continue
+        source = _group_of(own, shared, "DerivationImageSequence").SourceImageSequence[0]
+        kind, instance = source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID
+        sources.setdefault((kind, instance), []).append(source.get("ReferencedFrameNumber"))
+    return ReferencedSegment(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        segment_number=number,
+        source_images=[
+            SourceImageForSegmentation(kind, instance, None if None in numbers else [int(each) for each in numbers])
+            for (kind, instance), numbers in sources.items()
+        ],
+    )
+
+
+def _group_of(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
+    """The one item of a functional group, of the frame or of all."""
+    item: Dataset = (own.get(keyword) or shared[keyword].value)[0]
+    return item
 
 
 def _nothing(finder: Finder) -> Any:  # noqa: ANN401

@@ -23,7 +23,7 @@ INVERTED_T1_REPETITION_MS = 3500.0
 T1_INVERSION_MS = 1300.0
 OTHER = re.compile(
     r"(?<![a-z])(dwi|dti|diff\w*|adc|trace\w*|swi|t2\*|perf\w*|dsc|dce|asl|bold|fmri|tof|angio\w*|mra|mrv|spectro\w*|"
-    r"mip|phase|field.?map|scout|survey|loc\w*|b0|b1000)(?![a-z])"
+    r"mip|phase|field.?map|scout|survey|loc\w*|b0|b1000|other)(?![a-z])"
 )
 FLAIR = re.compile(r"flair|dark.?fluid|tirm")
 T1 = re.compile(r"(?<![a-z])t1(?![0-9])|mp.?rage|bravo|spgr|fspgr|tfl|vibe")

@@ -1,0 +1,141 @@
+"""A DICOM study through the deployment: REST, the worker's own work, results as DICOM, and no identity anywhere."""
+
+import io
+import logging
+import re
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+import pydicom
+import pytest
+from tests.dicoms import points, points_of_segmentation, zipped
+from tests.gateways import Gateway, png, problem, promote_tiny, running
+
+from metseg.client import Client
+from metseg.contracts import JobStatus
+from metseg.formats import read_mask
+from metseg.phantom import head
+from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
+from metseg.settings import Settings
+from metseg_worker.bench import open_bench
+from metseg_worker.tasks import work
+
+PLANTED = ("Mustermann", "MRN-4711")
+
+
+@pytest.fixture(scope="module")
+def gateway(redis, s3) -> Iterator[Gateway]:
+    bucket = f"dicom-{uuid.uuid4().hex}"
+    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head(5, slices=8, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def files(phantom):
+    sent = {}
+    for channel, scanned in enumerate(SEQUENCES.values()):
+        pixels = phantom.volume.pixels[..., channel].astype("uint16")
+        told = Scanned(**{**vars(scanned), "patient": (f"{PLANTED[0]}^Erika", PLANTED[1])})
+        sent |= {
+            f"{PLANTED[0]}/{name}": each for name, each in series_files(pixels, phantom.volume.affine, told).items()
+        }
+    return sent
+
+
+def done(gateway, files, **fields):
+    """The job of a study after the worker's code has been at it."""
+    with Client(gateway.url) as client:
+        job = client.submit([(f"{PLANTED[0]}.zip", zipped(files))], **fields)
+        work(open_bench(gateway.settings), job.id)
+        assert client.job(job.id).status == JobStatus.SUCCEEDED
+    return job.id
+
+
+def test_a_study_is_answered_in_dicom_on_its_own_frames(gateway, phantom, files):
+    job = done(gateway, files)
+    with Client(gateway.url) as client:
+        segmentation, report = client.mask(job, "dicom-seg"), client.structured_report(job)
+        mask, result = read_mask(client.mask(job)), client.result(job)
+    assert mask.any()
+    assert points_of_segmentation(segmentation) == points(mask.T, phantom.volume.affine)
+    assert set(result.sequences) == {"pre", "flair", "post"}
+    found = pydicom.dcmread(io.BytesIO(report))
+    assert (str(found.PatientName), found.PatientID) == (f"{PLANTED[0]}^Erika", PLANTED[1])
+    assert sizes(found) == [
+        (each.volume_mm3, each.long_diameter_mm, each.perpendicular_diameter_mm) for each in result.lesions
+    ]
+    response = gateway.http.get(f"/v1/jobs/{job}/mask?format=dicom-seg")
+    assert response.headers["Content-Type"] == "application/dicom"
+    assert response.headers["Content-Disposition"].endswith('_segmentation.dcm"')
+
+
+def sizes(report):
+    """Volume, long and short diameter of each measurement group, by code and unit."""
+    units = {"118565006": "mm3", "103339001": "mm", "103340004": "mm"}
+    groups = []
+    for item in report.ContentSequence:
+        if item.ConceptNameCodeSequence[0].CodeValue != "126010":
+            continue
+        for group in item.ContentSequence:
+            told = {}
+            for each in group.ContentSequence:
+                code = each.ConceptNameCodeSequence[0].CodeValue
+                if each.ValueType == "NUM":
+                    value = each.MeasuredValueSequence[0]
+                    assert value.MeasurementUnitsCodeSequence[0].CodeValue == units[code]
+                    assert value.MeasurementUnitsCodeSequence[0].CodingSchemeDesignator == "UCUM"
+                    told[code] = pytest.approx(float(value.NumericValue), rel=1e-5)
+            groups.append(tuple(told[code] for code in units))
+    return groups
+
+
+def test_a_name_reaches_no_log_and_no_key(gateway, files, caplog):
+    with caplog.at_level(logging.DEBUG):
+        job = done(gateway, files)
+        done(gateway, {"x": files[next(iter(files))][:-400]} | files, deidentify=False)
+    keys = " ".join(gateway.job_keys())
+    assert job in keys
+    assert not any(word in caplog.text + keys for word in PLANTED)
+    assert not any(word in str(vars(record)) for word in PLANTED for record in caplog.records)
+    result = gateway.http.get(f"/v1/jobs/{job}/result").text
+    assert not re.search(r"2\.25\.|Mustermann|4711", result)
+
+
+def test_a_deidentified_study_is_stored_without_its_identity(gateway, files):
+    job = done(gateway, files, deidentify=True)
+    stored = [gateway.store.get(key) for key in gateway.job_keys() if f"/{job}/" in f"/{key}"]
+    assert len(stored) > 5
+    study = pydicom.dcmread(io.BytesIO(next(iter(files.values())))).StudyInstanceUID
+    assert not any(word.encode() in content for content in stored for word in (*PLANTED, study))
+    with Client(gateway.url) as client:
+        segmentation = pydicom.dcmread(io.BytesIO(client.mask(job, "dicom-seg")))
+        report = pydicom.dcmread(io.BytesIO(client.structured_report(job)))
+    assert segmentation.StudyInstanceUID == report.StudyInstanceUID != study
+    assert segmentation.PatientID == report.PatientID
+    assert str(segmentation.PatientID).startswith("ANON-")
+
+
+def test_a_deidentified_study_sent_again_under_its_key_is_the_same_job(gateway, files):
+    with Client(gateway.url) as client:
+        sent = [("study.zip", zipped(files))]
+        key = uuid.uuid4().hex
+        first = client.submit(sent, idempotency_key=key, deidentify=True)
+        assert client.submit(sent, idempotency_key=key, deidentify=True).id == first.id
+
+
+def test_what_is_no_dicom_is_not_deidentified(gateway):
+    problem(gateway.submit(png(1), deidentify="true"), 422, "invalid-parameter")
+    problem(gateway.submit(png(1), deidentify="maybe"), 422, "invalid-parameter")
+
+
+def test_a_study_that_was_no_dicom_has_no_report(gateway):
+    job = gateway.accepted()
+    gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
+    assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/structured-report"), 406, "not-available")
