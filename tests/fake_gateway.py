@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,8 +25,21 @@ from tests.models import tiny_card
 from tests.servers import free_ports
 
 from metseg import lesions, phantom, pictures
-from metseg.contracts import Champion, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Progress, Result
-from metseg.errors import MetsegError, NotFinished, NotFound
+from metseg.contracts import (
+    Champion,
+    Holder,
+    Job,
+    JobPage,
+    JobStatus,
+    ModelCard,
+    ModelPage,
+    Overview,
+    Problem,
+    Progress,
+    Repetition,
+    Result,
+)
+from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
 from metseg.formats import Upload, inspect, write_mask, write_probability
 from metseg.formats.display import display_volume
 from metseg.settings import Limits
@@ -43,6 +57,17 @@ class Study:
         self.spacing_mm = head.volume.spacing_mm if spacing else None
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
         self.mask = self.probability >= THRESHOLD
+
+    def seen_otherwise(self) -> "Study":
+        """The same scan as another model sees it: its smallest lesion is not marked, the others are larger."""
+        other = copy(self)
+        smallest = lesions.measure(self.mask, self.spacing_mm, self.probability)[-1].box
+        kept = self.probability.copy()
+        (_, top, left), (_, bottom, right) = smallest.first, smallest.stop
+        kept[:, top - 5 : bottom + 5, left - 5 : right + 5] = 0
+        other.probability = np.clip(1.4 * kept, 0, 1)
+        other.mask = other.probability >= THRESHOLD
+        return other
 
     def result(self, job_id: str, card: ModelCard) -> Result:
         found = lesions.measure(self.mask, self.spacing_mm, self.probability)
@@ -72,6 +97,8 @@ class FakeGateway:
 
     study: Study = field(default_factory=Study)
     card: ModelCard = field(default_factory=card)
+    others: list[ModelCard] = field(default_factory=list)
+    keys: dict[str, Holder] | None = None
     waiting_s: float = 0.0
     running_s: float = 0.0
     refusal: MetsegError | None = None
@@ -82,6 +109,7 @@ class FakeGateway:
     submissions: list[dict[str, object]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     accepted: dict[str, datetime] = field(default_factory=dict)
+    served: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
     def submit(self, names: list[str], threshold: str | None) -> Job:
@@ -110,7 +138,7 @@ class FakeGateway:
         if self.failure is not None:
             end = {"status": JobStatus.FAILED, "problem": Problem.of(self.failure)}
         else:
-            end = {"status": JobStatus.SUCCEEDED, "model_version": self.card.version}
+            end = {"status": JobStatus.SUCCEEDED, "model_version": self.served.get(job_id, self.card.version)}
         return job.model_copy(update={"finished_at": ended, **end})
 
     def known(self, job_id: str) -> datetime:
@@ -121,11 +149,27 @@ class FakeGateway:
     def finished(self, job_id: str) -> Study:
         if self.job(job_id).status is not JobStatus.SUCCEEDED:
             raise NotFinished("The job has no result yet.")
-        return self.study
+        return self.study if job_id not in self.served else self.study.seen_otherwise()
 
     def models(self) -> ModelPage:
         pointer = Champion(version=self.card.version, sha256=self.card.sha256, promoted_at=self.card.created_at)
-        return ModelPage(models=[self.card], champion=pointer if self.champion else None)
+        listed = sorted([self.card, *self.others], key=lambda one: one.created_at, reverse=True)
+        return ModelPage(models=listed, champion=pointer if self.champion else None)
+
+    def promote(self, version: str) -> Champion:
+        chosen = next(one for one in self.others if one.version == version)
+        self.others = [one for one in [self.card, *self.others] if one is not chosen]
+        self.card = chosen
+        return self.models().champion
+
+    def holder(self, authorization: str | None) -> Holder:
+        if self.keys is None:
+            return Holder(name=None, scopes=["submit", "read", "admin"])
+        if authorization is None:
+            raise Unauthorised("Send an API key, as `Authorization: Bearer KEY`.")
+        if (key := authorization.removeprefix("Bearer ")) not in self.keys:
+            raise Unauthorised("This API key is not known here.")
+        return self.keys[key]
 
 
 def app(gateway: FakeGateway) -> FastAPI:
@@ -137,6 +181,10 @@ def app(gateway: FakeGateway) -> FastAPI:
         gateway.asked.append(f"{request.method} {request.url.path}")
         if gateway.away is not None:
             return problem(request, gateway.away)
+        try:
+            request.state.holder = gateway.holder(request.headers.get("Authorization"))
+        except Unauthorised as refusal:
+            return problem(request, refusal)
         return await call_next(request)
 
     @api.exception_handler(MetsegError)
@@ -162,7 +210,8 @@ def app(gateway: FakeGateway) -> FastAPI:
     @api.get("/v1/jobs/{job_id}/result")
     def result(job_id: str) -> Result:
         study = gateway.finished(job_id)
-        return study.result(job_id, gateway.card).model_copy(update={"warnings": gateway.warnings})
+        changes = {"warnings": gateway.warnings, "model_version": gateway.job(job_id).model_version}
+        return study.result(job_id, gateway.card).model_copy(update=changes)
 
     @api.get("/v1/jobs/{job_id}/mask")
     def mask(job_id: str, format: str = "nifti") -> Response:
@@ -199,9 +248,33 @@ def app(gateway: FakeGateway) -> FastAPI:
         gateway.known(job_id)
         del gateway.accepted[job_id]
 
+    @api.post("/v1/jobs/{job_id}/repeat", status_code=202)
+    def repeat(job_id: str, wish: Repetition) -> Job:
+        gateway.known(job_id)
+        again = gateway.submit(["again"], None)
+        gateway.served[again.id] = wish.model
+        return again
+
     @api.get("/v1/models")
     def models() -> ModelPage:
         return gateway.models()
+
+    @api.put("/v1/models/champion")
+    def promote(wish: dict[str, str]) -> Champion:
+        return gateway.promote(wish["version"])
+
+    @api.get("/v1/models/{version}/report")
+    def report(version: str) -> Response:
+        return Response(f"<h1>Report of {version}</h1><script>document.title = 'ran'</script>", media_type="text/html")
+
+    @api.get("/v1/me")
+    def me(request: Request) -> Holder:
+        return request.state.holder
+
+    @api.get("/v1/overview")
+    def overview() -> Overview:
+        ended = {"succeeded": len(gateway.accepted)}
+        return Overview(waiting=2, oldest_s=7, working=1, workers=1, ended=ended, champion=gateway.models().champion)
 
     return api
 

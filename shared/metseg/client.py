@@ -13,7 +13,21 @@ from typing import Any, BinaryIO, Literal, Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from metseg.contracts import Align, Champion, Contract, Job, JobPage, JobStatus, ModelCard, ModelPage, Problem, Result
+from metseg.contracts import (
+    Align,
+    Champion,
+    Contract,
+    Holder,
+    Job,
+    JobPage,
+    JobStatus,
+    ModelCard,
+    ModelPage,
+    Overview,
+    Problem,
+    Repetition,
+    Result,
+)
 from metseg.errors import Cancelled, MetsegError, Unavailable
 from metseg.files import written
 from metseg.studies import Attachment, opened
@@ -243,6 +257,11 @@ class Client:
         with self._streamed("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
             yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
 
+    def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
+        """Submit the study of a job once more, for another model or threshold; its files stay where they are."""
+        wish = Repetition(model=model, threshold=threshold).model_dump(exclude_none=True)
+        return self._read(Job, "POST", f"/v1/jobs/{job_id}/repeat", json=wish)
+
     def delete(self, job_id: str) -> None:
         """Cancel a job if it is not done; delete its input and results."""
         self._send("DELETE", f"/v1/jobs/{job_id}")
@@ -254,6 +273,18 @@ class Client:
     def model(self, version: str) -> ModelCard:
         """The card of a model version."""
         return self._read(ModelCard, "GET", f"/v1/models/{version}")
+
+    def model_report(self, version: str) -> bytes:
+        """The report of a model version, as HTML that needs nothing beside it."""
+        return self._send("GET", f"/v1/models/{version}/report").content
+
+    def me(self) -> Holder:
+        """Who this client's key belongs to and what it may do."""
+        return self._read(Holder, "GET", "/v1/me")
+
+    def overview(self) -> Overview:
+        """The deployment at a glance, for admins."""
+        return self._read(Overview, "GET", "/v1/overview")
 
     def promote(self, version: str) -> Champion:
         """Put a version into service."""

@@ -429,3 +429,28 @@ class ModelPage(Contract):
 
     models: list[ModelCard]
     champion: Champion | None
+
+
+class Holder(Contract):
+    """Who a key belongs to and what it may do."""
+
+    name: str | None = Field(description="None where the gateway is open to all")
+    scopes: list[Literal["submit", "read", "admin"]]
+
+
+class Overview(Contract):
+    """The deployment at a glance."""
+
+    waiting: int = Field(ge=0, description="jobs that wait for a worker")
+    oldest_s: float = Field(ge=0, description="how long the first of them has waited")
+    working: int = Field(ge=0, description="jobs in a worker's hands")
+    workers: int = Field(ge=0, description="that gave a sign of life within a minute")
+    ended: dict[str, int] = Field(description="jobs since Redis was last emptied: `succeeded` or the type of a problem")
+    champion: Champion | None
+
+
+class Repetition(Contract):
+    """How to look at a study once more."""
+
+    model: str | None = Field(default=None, pattern="^[a-z0-9-]{1,64}$", description="None: the champion")
+    threshold: Probability | None = Field(default=None, description="None: the model's own")

@@ -147,7 +147,8 @@ def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, ur
 
 
 def look(page: Page) -> bytes:
-    """What the viewer's canvas shows now."""
+    """What the viewer's canvas shows now, the focus on it."""
+    page.locator(".viewer .stage").focus()
     page.wait_for_timeout(300)
     return page.locator(".viewer canvas").screenshot()
 

@@ -12,7 +12,6 @@ import pytest
 from starlette.applications import Starlette
 from tests.fake_gateway import FakeGateway, Study, listening, serving
 
-from metseg.client import Client
 from metseg.errors import StoreUnavailable
 from metseg_ui import passage, visits
 
@@ -30,12 +29,8 @@ def browser() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def visit(gateway, monkeypatch) -> Iterator[visits.Visit]:
-    session: dict[str, object] = {}
-    monkeypatch.setattr(visits.st, "session_state", session)
-    with Client(gateway.url) as client:
-        visits.ticket(client)
-        yield session["visit"]
+def visit(gateway) -> visits.Visit:
+    return visits.Visit(gateway.url, "", own=False)
 
 
 @pytest.fixture
@@ -64,14 +59,19 @@ def test_only_a_visit_that_goes_on_may_fetch(browser, gateway, visit, path):
 
 
 def test_a_ticket_is_worth_nothing_once_its_session_is_forgotten(gateway):
-    forgotten = visits.Visit()
-    visits._visits[forgotten.ticket] = forgotten
-    forgotten.client = Client(gateway.url)
+    forgotten = visits.Visit(gateway.url, "", own=False)
     ticket = forgotten.ticket
     assert visits.client(ticket) is not None
-    forgotten.client.close()
     del forgotten
     assert visits.client(ticket) is None
+
+
+def test_a_report_can_run_nothing_and_reach_nothing(browser, visit):
+    answer = browser.get(f"/reports/{visit.ticket}/v1")
+    assert answer.text.startswith("<h1>Report of v1")
+    rules = answer.headers["Content-Security-Policy"].split("; ")
+    assert "default-src 'none'" in rules and "sandbox" in rules
+    assert browser.get("/reports/guessed/v1").status_code == 404
 
 
 @pytest.mark.parametrize("layer", ["result", "..%2f..%2fmodels", "mask%3fformat"])

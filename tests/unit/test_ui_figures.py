@@ -6,7 +6,7 @@ from tests.models import tiny_card
 
 from metseg import lesions
 from metseg.contracts import DiceSummary, Result
-from metseg_ui import figures
+from metseg_ui import comparison, figures
 
 SHAPE = (4, 64, 48)
 SPACING = (5.0, 1.0, 1.0)
@@ -86,3 +86,15 @@ def test_the_network_that_serves_is_listed_before_a_better_one():
     assert (first["Network"], first["Mean"], first["Slices alone"]) == ("Nested U-Net (U-Net++)", "0.800", "–")
     assert (second["Network"], second["Mean"], second["Slices alone"]) == ("Attention U-Net", "0.900", "0.700")
     assert first["Lowest to highest"] == "0.400 to 0.950"
+
+
+def test_masks_agree_as_far_as_they_overlap_and_lesions_of_one_alone_are_named(mask):
+    other = mask.copy()
+    other[3] = False
+    other[1, 50:54, 5:9] = True
+    found, seen = result(mask).lesions, result(other).lesions
+    agreed = comparison.agreement(mask, other, found, seen)
+    assert agreed.dice == pytest.approx(2 * 220 / (222 + 236))
+    assert (agreed.only_first, agreed.only_second) == ([2], [2])
+    empty = np.zeros_like(mask)
+    assert comparison.agreement(empty, empty, [], []) == (1.0, [], [])

@@ -23,7 +23,18 @@ from metseg import owners
 from metseg.contracts import Contract
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
 
-__all__ = ["READING", "Admin", "Caller", "Key", "Keyring", "Reader", "Submitter", "TheCaller", "refuse_to_be_open"]
+__all__ = [
+    "READING",
+    "Admin",
+    "Caller",
+    "Key",
+    "Keyring",
+    "Reader",
+    "Scope",
+    "Submitter",
+    "TheCaller",
+    "refuse_to_be_open",
+]
 
 Scope = Literal["submit", "read", "admin"]
 
@@ -47,14 +58,14 @@ class Caller:
     """
 
     def __init__(self, key: Key | None) -> None:
-        self._scopes = frozenset(get_args(Scope)) if key is None else key.scopes
+        self.scopes = frozenset(get_args(Scope)) if key is None else key.scopes
         self.name = None if key is None else key.name
         self.tag = owners.NOBODY if key is None else owners.tag(key.name)
 
     @property
     def sees(self) -> str | None:
         """The tag of the jobs that the caller sees; None: all jobs."""
-        return None if "admin" in self._scopes else self.tag
+        return None if "admin" in self.scopes else self.tag
 
     def may_see(self, job_id: str) -> bool:
         """Whether a job is the caller's, or the caller may see all."""
@@ -62,7 +73,7 @@ class Caller:
 
     def check(self, scope: Scope) -> None:
         """Forbidden, unless the caller has the scope or is admin."""
-        if self._scopes.isdisjoint({scope, "admin"}):
+        if self.scopes.isdisjoint({scope, "admin"}):
             raise Forbidden(f"This key does not have the scope `{scope}`.")
 
 

@@ -11,7 +11,7 @@ from metseg.settings import settings as settings_of_process
 from metseg_api import __version__, documentation, problems
 from metseg_api.edge import Edge
 from metseg_api.gateway import open_gateway
-from metseg_api.routes import jobs, models, reports, results, service, volumes
+from metseg_api.routes import jobs, models, overview, reports, results, service, volumes
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.install(app)
     documentation.install(app)
-    for each in (jobs, results, volumes, reports, models, service):
+    for each in (jobs, results, volumes, reports, models, overview, service):
         app.include_router(each.router)
     app.add_middleware(Edge, upload_bytes=chosen.limits.upload_bytes)
     return app

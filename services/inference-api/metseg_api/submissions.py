@@ -52,7 +52,7 @@ def accept(
     """
     uploads, options = _read(spool)
     formats.inspect(uploads, gateway.settings.limits)
-    _check_model(gateway, options.model)
+    check_model(gateway, options.model)
     job_id = new_id(caller.tag)
     with ExitStack() as stack:
         sent = None
@@ -61,7 +61,7 @@ def accept(
             uploads = stack.enter_context(_without_identities(uploads, gateway.settings.limits))
         inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
         key = None if idempotency_key is None else hashed(f"{caller.tag} {idempotency_key}")
-        stack.enter_context(_kept_only_whole(gateway, job_id, key))
+        stack.enter_context(kept_only_whole(gateway, job_id, key))
         for file, upload in zip(inputs, uploads, strict=True):
             upload.stream.seek(0)
             gateway.store.put(file.key, upload.stream, size=file.size_bytes)
@@ -92,7 +92,7 @@ def _submit(gateway: Gateway, request: Request, sent: list[Fingerprint]) -> Job:
 
 
 @contextmanager
-def _kept_only_whole(gateway: Gateway, job_id: str, key_sha256: str | None) -> Iterator[None]:
+def kept_only_whole(gateway: Gateway, job_id: str, key_sha256: str | None) -> Iterator[None]:
     """Discard the upload unless the block ends well; a store that is down keeps what its lifecycle rule will expire."""
     accepted = False
     try:
@@ -176,7 +176,13 @@ def _deidentify(value: bytes | None) -> bool:
     return value == b"true"
 
 
-def _check_model(gateway: Gateway, version: str | None) -> None:
+def check_model(gateway: Gateway, version: str | None) -> None:
+    """Refuse a version that there is not, or none where no model serves.
+
+    Raises:
+        InvalidParameter: there is no such version.
+        NoChampion: no version is named, and none is in service.
+    """
     if version is None and gateway.registry.champion() is None:
         raise NoChampion("No model is in service yet; promote one or name one in the field `model`.")
     if version is not None:

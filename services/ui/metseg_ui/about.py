@@ -25,11 +25,12 @@ def summary(card: ModelCard | None) -> None:
         f"Weights: {words.plain(card.licence)}"
     )
     if st.button("About the model", icon=":material/info:", type="tertiary"):
-        _dialog(card)
+        dialog(card)
 
 
 @st.dialog("The model", width="large", icon=":material/neurology:")
-def _dialog(card: ModelCard) -> None:
+def dialog(card: ModelCard) -> None:
+    """The card of a version, in words."""
     st.markdown(f"**{figures.network(card.network)}**, version `{card.version}`")
     st.markdown(words.plain(card.intended_use))
     st.markdown("**Dice by patient, on patients that training never saw**")

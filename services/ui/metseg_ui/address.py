@@ -8,6 +8,7 @@ import re
 import streamlit as st
 
 MOST_JOBS = 40
+SCAN, HISTORY, ADMIN = "scan", "history", "admin"
 JOB_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
@@ -26,13 +27,16 @@ def shown() -> str | None:
 
 def show(job_id: str) -> None:
     """Look at a job."""
+    see(SCAN)
     st.query_params["show"] = job_id
 
 
-def add(job_id: str, name: str) -> None:
+def add(job_id: str, name: str | None) -> None:
     """List a job first and look at it."""
+    see(SCAN)
     st.query_params["job"] = [job_id, *(other for other in jobs() if other != job_id)][:MOST_JOBS]
-    st.session_state.setdefault("names", {})[job_id] = name
+    if name is not None:
+        st.session_state.setdefault("names", {})[job_id] = name
     show(job_id)
 
 
@@ -47,3 +51,17 @@ def name(job_id: str) -> str | None:
     """What the reader called it; None outside the session that uploaded it."""
     names: dict[str, str] = st.session_state.get("names", {})
     return names.get(job_id)
+
+
+def view() -> str:
+    """Which of the page's views is open."""
+    asked = st.query_params.get("view", SCAN)
+    return asked if asked in (HISTORY, ADMIN) else SCAN
+
+
+def see(view: str) -> None:
+    """Open a view."""
+    if view == SCAN:
+        st.query_params.pop("view", None)
+    else:
+        st.query_params["view"] = view

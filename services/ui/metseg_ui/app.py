@@ -5,8 +5,21 @@ from functools import partial
 import streamlit as st
 
 from metseg.client import RemoteProblem
-from metseg.contracts import Job, JobStatus, ModelCard
-from metseg_ui import about, address, findings, gateway, submit, viewer, watch, words
+from metseg.contracts import Holder, Job, JobStatus, ModelCard
+from metseg_ui import (
+    about,
+    address,
+    admin,
+    comparison,
+    entrance,
+    findings,
+    gateway,
+    history,
+    submit,
+    viewer,
+    watch,
+    words,
+)
 
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 1.5rem; padding-right: 1.5rem; max-width: 1500px; }
@@ -28,16 +41,23 @@ def main() -> None:
     st.html(STYLE)
     st.bottom.html(f'<div class="metseg-notice" role="note">{words.DISCLAIMER} Not for diagnosis or treatment.</div>')
     try:
-        card = about.champion(gateway.models())
+        card, holder = about.champion(gateway.models()), gateway.me()
     except RemoteProblem as problem:
         with st.sidebar:
             _brand()
-        words.trouble(problem)
+        if gateway.wants_key(problem):
+            entrance.door(problem)
+        else:
+            words.trouble(problem)
         return
     with st.sidebar:
-        _sidebar(card)
-    shown = address.shown()
-    if shown is None:
+        _sidebar(card, holder)
+    view, shown = address.view(), address.shown()
+    if view == address.ADMIN and admin.may(holder):
+        words.guarded(admin.page)
+    elif view == address.HISTORY and history.told(holder):
+        words.guarded(history.table)
+    elif shown is None:
         _welcome()
     else:
         words.guarded(partial(_job, shown))
@@ -47,8 +67,9 @@ def _brand() -> None:
     st.markdown("### :material/neurology: metseg")
 
 
-def _sidebar(card: ModelCard | None) -> None:
+def _sidebar(card: ModelCard | None, holder: Holder) -> None:
     _brand()
+    _views(holder)
     submit.panel(card)
     if address.jobs():
         with st.expander("Example scans"):
@@ -57,6 +78,25 @@ def _sidebar(card: ModelCard | None) -> None:
         with st.container(key="jobs", gap=None):
             watch.jobs()
     about.summary(card)
+    entrance.who()
+
+
+def _views(holder: Holder) -> None:
+    """The way to the other views, where there are others for this reader."""
+    offered = [(address.SCAN, "Scan", True)]
+    offered += [(address.HISTORY, "All scans", history.told(holder)), (address.ADMIN, "Admin", admin.may(holder))]
+    names = {view: label for view, label, there in offered if there}
+    if len(names) == 1:
+        return
+    with st.container(key="views", horizontal=True, gap="small"):
+        for view, label in names.items():
+            st.button(
+                label,
+                key=f"view-{view}",
+                type="secondary" if view == address.view() else "tertiary",
+                on_click=address.see,
+                args=(view,),
+            )
 
 
 def _welcome() -> None:
@@ -92,15 +132,7 @@ def _header(job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{words.name(job)}** &ensp; :small[{files}{when}]", width="content")
         with st.popover("Remove", icon=":material/delete:", type="tertiary"):
-            _removal(job)
-
-
-def _removal(job: Job) -> None:
-    st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
-    if st.button("Delete for good", type="primary", key=f"delete-{job.id}"):
-        gateway.delete(job.id)
-        address.forget(job.id)
-        st.rerun()
+            history.removal(job)
 
 
 def _result(job_id: str) -> None:
@@ -114,6 +146,7 @@ def _picture_and_findings(job_id: str) -> None:
         viewer.viewer(job_id, result)
     with figures:
         findings.findings(job_id, result)
+        comparison.panel(job_id, result)
 
 
 def _ended(job: Job) -> None:

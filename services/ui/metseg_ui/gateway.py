@@ -1,4 +1,4 @@
-"""What the page asks of the gateway, kept as long as it cannot change."""
+"""What the page asks of the gateway, kept as long as it cannot change, and for each key apart."""
 
 import io
 
@@ -8,65 +8,66 @@ import streamlit as st
 from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
-from metseg.contracts import Job, ModelPage, Result
-from metseg.errors import NotFound
-from metseg.settings import settings
+from metseg.contracts import Holder, Job, ModelPage, Overview, Result
+from metseg.errors import NotFound, Unauthorised
+from metseg_ui import visits
 
-TIMEOUT_S = 10.0
-UPLOAD_TIMEOUT_S = 120.0
-
-
-@st.cache_resource(show_spinner=False)
-def _reader(url: str) -> Client:
-    """For what a reader waits for."""
-    return Client(url, timeout_s=TIMEOUT_S, api_key=settings().api_key.get_secret_value())
-
-
-@st.cache_resource(show_spinner=False)
-def _sender(url: str) -> Client:
-    """For submissions, which the gateway answers when the last byte lies in the store."""
-    return Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=settings().api_key.get_secret_value())
+MOST_LISTED = 50
 
 
 def client() -> Client:
-    """The client of the gateway that this deployment names."""
-    return _reader(settings().gateway_url)
+    """The client of this visit."""
+    return visits.current().reader
 
 
 def submit(files: list[Attachment], threshold: float | None, key: str) -> Job:
     """Submit one study; the same key never makes two jobs of it."""
-    return _sender(settings().gateway_url).submit(files, threshold=threshold, idempotency_key=key)
+    return visits.current().sender.submit(files, threshold=threshold, idempotency_key=key)
 
 
 def models() -> ModelPage:
     """The registry, at most a quarter of a minute old."""
-    return _models(settings().gateway_url)
+    visit = visits.current()
+    return _models(visit.who, visit.reader)
 
 
-@st.cache_data(ttl=15, max_entries=4, show_spinner=False)
-def _models(url: str) -> ModelPage:
-    return _reader(url).models()
+@st.cache_data(ttl=15, max_entries=16, show_spinner=False)
+def _models(who: str, _reader: Client) -> ModelPage:
+    return _reader.models()
+
+
+def me() -> Holder:
+    """Whose key this is and what it may do, at most a minute old."""
+    visit = visits.current()
+    return _me(visit.who, visit.reader)
+
+
+@st.cache_data(ttl=60, max_entries=64, show_spinner=False)
+def _me(who: str, _reader: Client) -> Holder:
+    return _reader.me()
 
 
 def result(job_id: str) -> Result:
     """The result of a job that succeeded: it never changes."""
-    return _result(settings().gateway_url, job_id)
+    visit = visits.current()
+    return _result(visit.who, job_id, visit.reader)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _result(url: str, job_id: str) -> Result:
-    return _reader(url).result(job_id)
+def _result(who: str, job_id: str, _reader: Client) -> Result:
+    return _reader.result(job_id)
 
 
 def pixels(job_id: str, index: int) -> npt.NDArray[np.uint8]:
     """A slice for display, (row, column, channel)."""
-    stored = _slice(settings().gateway_url, job_id, index)
+    visit = visits.current()
+    stored = _slice(visit.who, job_id, index, visit.reader)
     return np.asarray(Image.open(io.BytesIO(stored)).convert("RGB"))
 
 
-@st.cache_resource(max_entries=1024, show_spinner=False)
-def _slice(url: str, job_id: str, index: int) -> bytes:
-    return _reader(url).slice(job_id, index)
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _slice(who: str, job_id: str, index: int, _reader: Client) -> bytes:
+    return _reader.slice(job_id, index)
 
 
 def job(job_id: str) -> Job:
@@ -80,6 +81,28 @@ def job(job_id: str) -> Job:
     return seen[job_id]
 
 
+def history(cursor: str | None) -> tuple[list[Job], str | None]:
+    """A page of the jobs of this visit's key, newest first, and where the next one begins."""
+    page = client().jobs(MOST_LISTED, cursor)
+    return page.jobs, page.next
+
+
+def repeat(job_id: str, model: str) -> Job:
+    """Submit a job's study once more, for another model."""
+    return visits.current().sender.repeat(job_id, model)
+
+
+def overview() -> Overview:
+    """The deployment at a glance."""
+    return client().overview()
+
+
+def promote(version: str) -> None:
+    """Put a model version into service; the registry is read anew."""
+    client().promote(version)
+    _models.clear()
+
+
 def delete(job_id: str) -> None:
     """Delete a job with all that belongs to it; one that is gone already is fine."""
     try:
@@ -88,3 +111,8 @@ def delete(job_id: str) -> None:
         if problem.type != NotFound.type:
             raise
     st.session_state.get("final_jobs", {}).pop(job_id, None)
+
+
+def wants_key(problem: RemoteProblem) -> bool:
+    """Whether the gateway asks for a key, or for another one."""
+    return problem.status == Unauthorised.status

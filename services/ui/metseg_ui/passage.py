@@ -23,6 +23,7 @@ from metseg_ui import visits
 ASSETS = Path(__file__).parent / "assets"
 LAYERS = frozenset(get_args(VolumeLayer))
 FOREVER = "public, max-age=31536000, immutable"
+NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
 
 
@@ -93,6 +94,23 @@ def picture(request: Request) -> Response:
     return Response(found, headers=PRIVATE, media_type="image/png")
 
 
+def report(request: Request) -> Response:
+    """The report of a model version, which can run nothing and reach nothing, whatever it holds."""
+    client = visits.client(request.path_params["ticket"])
+    if client is None:
+        return _gone()
+    try:
+        found = client.model_report(request.path_params["version"])
+    except RemoteProblem as problem:
+        return Response(problem.detail, problem.status, PRIVATE, "text/plain")
+    return Response(found, headers=PRIVATE | {"Content-Security-Policy": NOTHING_BUT_ITSELF}, media_type="text/html")
+
+
+def report_address(ticket: str, version: str) -> str:
+    """Where the browser finds a report, seen from the page."""
+    return f"reports/{ticket}/{version}"
+
+
 def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
@@ -105,5 +123,6 @@ def _gone() -> Response:
 ROUTES = (
     Route("/assets/{edition}/{name}", asset),
     Route("/volumes/{ticket}/{job}/{layer}", volume),
+    Route("/reports/{ticket}/{version}", report),
     Route("/pictures/{ticket}/{job}/{index:int}", picture),
 )

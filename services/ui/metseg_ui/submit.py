@@ -12,21 +12,22 @@ from metseg.settings import MIB, settings
 from metseg_ui import address, gateway, words
 from metseg_ui.examples import EXAMPLES, Drawing, Example, by_seed, draw
 
-FORMATS = "PNG, JPEG or TIFF slices, or one ZIP of them"
+FORMATS = "NIfTI, DICOM, PNG, JPEG or TIFF, or one ZIP"
 TOGETHER, APART = "slices of one scan", "a scan each"
 
 
 def panel(card: ModelCard | None) -> None:
     """The upload: files, what they are to each other, and the threshold for those who want another."""
     round_number: int = st.session_state.setdefault("upload_round", 0)
+    folder = st.toggle("Upload a whole folder", key="folder", help="Drop it on the field below, or choose it there.")
     files = st.file_uploader(
         f"Brain MRI: {FORMATS}, {_megabytes()} MB at most",
-        accept_multiple_files=True,
-        key=f"files-{round_number}",
+        accept_multiple_files="directory" if folder else True,
+        key=f"{'folder' if folder else 'files'}-{round_number}",
         max_upload_size=_megabytes(),
     )
     relation = TOGETHER
-    if len(files) > 1:
+    if len(files) > 1 and not folder:
         relation = st.radio("These files are", (TOGETHER, APART), horizontal=True, key=f"relation-{round_number}")
     threshold = _threshold(card)
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from metseg.contracts import Lesion, Result
-from metseg_ui import figures, gateway, passage, visits
+from metseg.contracts import JobStatus, Lesion, Result
+from metseg_ui import comparison, figures, gateway, passage, visits
 
 SCRIPT = """
 export default async (component) => {
@@ -15,6 +15,7 @@ export default async (component) => {
 };
 """
 LAYERS = ("pre", "flair", "post")
+NO_JUMP = {"slice": 0, "serial": 0}
 
 _viewer = st.components.v2.component(
     "metseg_viewer",
@@ -33,7 +34,7 @@ def shown(job_id: str, result: Result) -> int:
 def jump(job_id: str, index: int) -> None:
     """Show a slice, counted from 0."""
     st.session_state[_slice_key(job_id)] = index
-    st.session_state["jumps"] = st.session_state.get("jumps", 0) + 1
+    st.session_state["jump"] = {"slice": index, "serial": st.session_state.get("jump", NO_JUMP)["serial"] + 1}
 
 
 def viewer(job_id: str, result: Result) -> None:
@@ -51,7 +52,7 @@ def _slice_key(job_id: str) -> str:
 
 
 def _told(job_id: str, result: Result) -> dict[str, Any]:
-    ticket, assets = visits.ticket(gateway.client()), f"assets/{passage.edition()}"
+    ticket, assets = visits.current().ticket, f"assets/{passage.edition()}"
     slice_ = shown(job_id, result)
     names = figures.sequences(gateway.pixels(job_id, slice_))
     return {
@@ -63,13 +64,22 @@ def _told(job_id: str, result: Result) -> dict[str, Any]:
         "slice": slice_,
         "slices": len(result.slices),
         "channels": list(zip(LAYERS if len(names) > 1 else LAYERS[1:2], names, strict=True)),
-        "maps": ["none", "probability"],
+        "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
+        "other": _other(job_id, ticket),
         "threshold": round(result.threshold, 2),
         "areas": [one.area_px for one in result.slices],
         "touching": [one.lesions for one in result.slices],
         "lesions": [_lesion(lesion) for lesion in result.lesions],
-        "jump": {"slice": slice_, "serial": st.session_state.get("jumps", 0)},
+        "jump": st.session_state.get("jump", NO_JUMP),
     }
+
+
+def _other(job_id: str, ticket: str) -> dict[str, str] | None:
+    """The job whose mask is laid beside this one's, once it is there."""
+    other = comparison.chosen(job_id)
+    if other is None or gateway.job(other).status is not JobStatus.SUCCEEDED:
+        return None
+    return {"job": other, "volumes": f"volumes/{ticket}/{other}"}
 
 
 def _lesion(lesion: Lesion) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import anyio
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi import APIRouter, Body, Header, Query, Request, Response, status
 
-from metseg.contracts import Job, JobPage
+from metseg.contracts import Job, JobPage, Repetition
 from metseg.errors import (
     ArchiveBomb,
     BadArchive,
@@ -34,6 +34,7 @@ from metseg_api import metrics
 from metseg_api.access import Reader, Submitter
 from metseg_api.documentation import IDEMPOTENCY, JOB, JOB_ID, UPLOAD, example, problems
 from metseg_api.gateway import Gateway, TheGateway
+from metseg_api.repetitions import again
 from metseg_api.routes.paths import JobId
 from metseg_api.spool import received
 from metseg_api.submissions import accept, check_idempotency_key
@@ -79,6 +80,29 @@ async def submit(
         metrics.SUBMISSIONS.labels(error.type).inc()
         raise
     metrics.SUBMISSIONS.labels("accepted").inc()
+    request.scope["state"]["job"] = job.id
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Retry-After"] = "1"
+    return job
+
+
+@router.post(
+    "/{job_id}/repeat",
+    summary="Submit a job's study once more",
+    status_code=status.HTTP_202_ACCEPTED,
+    response_model_exclude_none=True,
+    responses={
+        **problems(NotFound, InvalidParameter, NoChampion, StoreUnavailable, QueueUnavailable),
+        202: example(JOB, ("Location", "Retry-After")),
+    },
+)
+async def repeat(
+    request: Request, response: Response, caller: Submitter, job_id: JobId, wish: Annotated[Repetition, Body()]
+) -> Job:
+    """A new job of the same files, for another model or threshold; nothing has to be sent again."""
+    gateway: Gateway = request.app.state.gateway
+    taking = partial(again, gateway, job_id, wish, caller, request.scope["state"]["request_id"])
+    job = await to_thread.run_sync(taking, limiter=gateway.threads.uploads)
     request.scope["state"]["job"] = job.id
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "1"

@@ -2,15 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
 from metseg.contracts import Champion, Contract, ModelCard, ModelPage
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
 from metseg_api.access import Admin, Reader
-from metseg_api.documentation import CHAMPION, VERSION, example, problems
+from metseg_api.documentation import CHAMPION, VERSION, example, files, problems
 from metseg_api.gateway import TheGateway
 from metseg_api.routes.paths import Version
+
+NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -41,3 +43,15 @@ def promote(gateway: TheGateway, _: Admin, promotion: Annotated[Promotion, Body(
 def model(gateway: TheGateway, _: Reader, version: Version) -> ModelCard:
     """What the version learned from, how it was measured, what it is for."""
     return gateway.registry.card(version)
+
+
+@router.get(
+    "/{version}/report",
+    summary="A model's report",
+    response_class=Response,
+    responses={**problems(NotFound), **files("text/html")},
+)
+def report(gateway: TheGateway, _: Reader, version: Version) -> Response:
+    """The page that its training wrote: curves, figures and comparison, without a picture or a name of a patient."""
+    headers = {"Content-Security-Policy": NOTHING_BUT_ITSELF, "Cache-Control": "private, no-cache"}
+    return Response(gateway.registry.file(version, "report.html"), headers=headers, media_type="text/html")

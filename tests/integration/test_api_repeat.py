@@ -1,0 +1,60 @@
+"""A study submitted once more, who is asking, the deployment at a glance, and reports of models."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from tests.gateways import Gateway, png, problem, promote_tiny, running
+from tests.models import VERSION
+
+from metseg.client import Client
+from metseg.contracts import JobStatus
+from metseg.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def gateway(redis, s3) -> Iterator[Gateway]:
+    bucket = f"repeat-{uuid.uuid4().hex}"
+    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+def test_a_study_is_looked_at_once_more_by_another_model_and_lives_longer_than_the_first(gateway):
+    first = gateway.accepted(png(1), png(2))
+    with Client(gateway.url) as client:
+        again = client.repeat(first.id, VERSION, 0.3)
+        client.delete(first.id)
+    assert again.id != first.id and again.status is JobStatus.QUEUED and again.files == 2
+    request = gateway.jobs.request(again.id)
+    assert (request.model, request.threshold) == (VERSION, 0.3)
+    assert [gateway.store.get(file.key) for file in request.inputs] == [png(1), png(2)]
+    assert all(again.id in file.key for file in request.inputs)
+
+
+def test_a_wish_that_cannot_be_met_leaves_nothing_behind(gateway):
+    job = gateway.accepted(png(3))
+    kept = gateway.job_keys()
+    path = f"/v1/jobs/{job.id}/repeat"
+    assert "no version" in problem(gateway.http.post(path, json={"model": "other"}), 422, "invalid-parameter")
+    problem(gateway.http.post(path, json={"model": "../x"}), 422, "invalid-parameter")
+    problem(gateway.http.post(f"/v1/jobs/{'0' * 32}/repeat", json={}), 404, "not-found")
+    assert gateway.job_keys() == kept
+
+
+def test_an_open_gateway_lets_everyone_do_all_and_tells_how_it_does(gateway):
+    with Client(gateway.url) as client:
+        assert client.me().model_dump() == {"name": None, "scopes": ["submit", "read", "admin"]}
+        before = client.overview()
+        gateway.accepted(png(4))
+        after = client.overview()
+    assert after.waiting == before.waiting + 1
+    assert after.champion is not None and after.champion.version == VERSION
+
+
+def test_the_report_of_a_model_comes_without_rights(gateway):
+    gateway.store.put(f"models/{VERSION}/report.html", b"<h1>Report</h1>")
+    response = gateway.http.get(f"/v1/models/{VERSION}/report")
+    assert response.content == b"<h1>Report</h1>"
+    assert "sandbox" in response.headers["Content-Security-Policy"]
+    problem(gateway.http.get("/v1/models/other/report"), 404, "not-found")
