@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID
 
 from metseg.errors import ImageTooLarge, TooManyFiles, UnreadableImage, UnsupportedFormat
@@ -31,6 +31,7 @@ TAGS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InversionRecovery"),
 )
 DEPTHS = (8, 16, 32)
+FURTHEST_MM = 1e5
 Three = tuple[float, float, float]
 Six = tuple[float, float, float, float, float, float]
 
@@ -156,9 +157,10 @@ def read_instance(file: File, limits: Limits) -> Instance | str:
         )
 
 
-def _other_kind(found: Dataset) -> str | None:
+def _other_kind(found: FileDataset) -> str | None:
     """What this is, where it is no MR image."""
-    sop_class = UID(_text(found, "SOPClassUID"))
+    meta = Dataset() if found.get("SOPClassUID") else found.file_meta  # a DICOMDIR tells its class there alone
+    sop_class = UID(_text(found, "SOPClassUID") or _text(meta, "MediaStorageSOPClassUID"))
     if sop_class in MR:
         return None
     known = sop_class.name if sop_class.is_valid and sop_class.name != str(sop_class) else ""
@@ -204,12 +206,14 @@ def _frame(number: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
     content = of("FrameContentSequence")
     apart = (_number(measures, "SpacingBetweenSlices"), _number(measures, "SliceThickness"))
     slope = _number(values, "RescaleSlope")
+    thickness = next((abs(each) for each in apart if each), None)
+    _check_near([thickness or 0.0])
     return Frame(
         number=number,
         position=_three(_numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)),
         orientation=_six(_numbers(of("PlaneOrientationSequence"), "ImageOrientationPatient", 6)),
         spacing_mm=_two(_numbers(measures, "PixelSpacing", 2)),
-        thickness_mm=next((abs(each) for each in apart if each), None),
+        thickness_mm=thickness,
         slope=1.0 if slope is None else slope,
         intercept=_number(values, "RescaleIntercept") or 0.0,
         turn=(
@@ -269,11 +273,15 @@ def _text(found: Dataset, keyword: str) -> str:
 
 
 def _numbers(found: Dataset, keyword: str, count: int | None = None) -> list[float] | None:
-    """The finite numbers of an element; None where it is missing or has others."""
+    """The numbers of an element; None where it is missing or has fewer or more.
+
+    Raises:
+        UnreadableImage: one of them is infinite or none.
+    """
     numbers = [float(value) for value in _values(found, keyword)]
-    if not numbers or (count is not None and len(numbers) != count) or not all(map(math.isfinite, numbers)):
-        return None
-    return numbers
+    if not all(map(math.isfinite, numbers)):
+        raise UnreadableImage("A DICOM header holds a number that is infinite or none; export the file again.")
+    return None if not numbers or (count is not None and len(numbers) != count) else numbers
 
 
 def _number(found: Dataset, keyword: str) -> float | None:
@@ -281,11 +289,23 @@ def _number(found: Dataset, keyword: str) -> float | None:
 
 
 def _two(numbers: list[float] | None) -> tuple[float, float] | None:
-    return None if numbers is None or min(numbers) <= 0 else (numbers[0], numbers[1])
+    if numbers is None or min(numbers) <= 0:
+        return None
+    _check_near(numbers)
+    return numbers[0], numbers[1]
 
 
 def _three(numbers: list[float] | None) -> Three | None:
-    return None if numbers is None else (numbers[0], numbers[1], numbers[2])
+    if numbers is None:
+        return None
+    _check_near(numbers)
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _check_near(numbers: list[float]) -> None:
+    """Refuse places and sizes that lie outside any scanner, before they are computed with."""
+    if max(map(abs, numbers)) > FURTHEST_MM:
+        raise UnreadableImage("A DICOM header tells a place or a size that no scanner has; export the file again.")
 
 
 def _six(numbers: list[float] | None) -> Six | None:

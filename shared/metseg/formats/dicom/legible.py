@@ -29,8 +29,8 @@ __all__ = ["header", "legible"]
 MOST_READS = 400_000
 MOST_HEADER_BYTES = 32 * MIB
 """Twenty times what an enhanced series of a thousand frames needs; each read makes an object of some hundred bytes."""
-ITEM = b"\xfe\xff\x00\xe0"
-MOST_ITEMS = 100_000
+MOST_ITEMS = 50_000  # of sequences, each of which becomes a data set
+ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 DAMAGE = (
     *(InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, TypeError, KeyError, IndexError),
     *(AttributeError, NotImplementedError, OverflowError, ArithmeticError, RecursionError, RuntimeError),
@@ -75,7 +75,7 @@ def header(stream: BinaryIO, tags: Sequence[str]) -> FileDataset:
     found = dcmread(metered, stop_before_pixels=True, specific_tags=wanted)
     for tag in list(found.keys()):
         value = getattr(found.get_item(tag), "value", None)
-        if isinstance(value, bytes) and value.count(ITEM) > MOST_ITEMS:
+        if isinstance(value, bytes) and max(map(value.count, ITEMS)) > MOST_ITEMS:
             raise _too_large()
     return found
 
@@ -96,7 +96,7 @@ class _Metered:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._reads = self._bytes = 0
+        self._reads = self._bytes = self._items = 0
         self.seek = stream.seek
         self.tell = stream.tell
         self.name = None
@@ -108,7 +108,8 @@ class _Metered:
         data = self._stream.read(size)
         self._reads += 1
         self._bytes += len(data)
-        if self._reads > MOST_READS or self._bytes > MOST_HEADER_BYTES:
+        self._items += data[:4] in ITEMS
+        if self._reads > MOST_READS or self._bytes > MOST_HEADER_BYTES or self._items > MOST_ITEMS:
             raise _too_large()
         return data
 

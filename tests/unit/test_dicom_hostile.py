@@ -1,0 +1,178 @@
+"""DICOM made to harm: more than a header may be, sizes that lie, structures without end. Bounded work, typed errors."""
+
+import contextlib
+import io
+import struct
+import time
+import tracemalloc
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from tests.dicoms import LIMITS, uploads, volume_of
+
+from metseg.errors import BadInput, TooManyFiles, UnreadableImage
+from metseg.formats import inspect
+from metseg.formats.dicom import deidentified
+from metseg.phantom import head
+from metseg.phantom.dicom import SEQUENCES, enhanced_file, series_files
+from metseg.settings import MIB
+
+MOST_S = 20.0
+MOST_MIB = 200
+
+
+@pytest.fixture(scope="module")
+def slice_file():
+    phantom = head(5, slices=2, size_px=64)
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    return next(iter(series_files(pixels, phantom.volume.affine, SEQUENCES["flair"]).values()))
+
+
+def rewritten(content, **elements):
+    found = pydicom.dcmread(io.BytesIO(content))
+    for keyword, value in elements.items():
+        if keyword == "syntax":
+            found.file_meta.TransferSyntaxUID = value
+        else:
+            setattr(found, keyword, value)
+    if "syntax" in elements:
+        found["PixelData"].VR = "OB"
+        found["PixelData"].is_undefined_length = True
+    target = io.BytesIO()
+    found.save_as(target, enforce_file_format=True)
+    return target.getvalue()
+
+
+def spliced(content, raw):
+    """The file with raw bytes where its first element is."""
+    start = content.index(b"\x08\x00\x08\x00CS")
+    return content[:start] + raw + content[start:]
+
+
+def refused(content, kind=BadInput):
+    """How a file is refused, with little memory and in time, by the gateway's look already or by the worker's."""
+    began = time.monotonic()
+    tracemalloc.start()
+    try:
+        with pytest.raises(kind) as caught:
+            volume_of({"x": content})
+        with pytest.raises(kind), deidentified(uploads({"x": content}), LIMITS):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < MOST_MIB * MIB
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - began < MOST_S
+    return caught.value.detail
+
+
+def test_sequences_nested_without_end_are_refused(slice_file):
+    deep = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    refused(spliced(slice_file, deep * 20_000), UnreadableImage)
+
+
+def test_a_sequence_of_a_million_items_is_refused(slice_file):
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 1_000_000
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    for length, tail in ((0xFFFFFFFF, end), (len(items), b"")):
+        raw = struct.pack("<HH2sHI", 0x0018, 0x0012, b"SQ", 0, length) + items + tail
+        began = time.monotonic()
+        with pytest.raises(UnreadableImage):
+            inspect(uploads({"x": spliced(slice_file, raw)}), LIMITS)
+        assert time.monotonic() - began < MOST_S
+
+
+def test_a_header_larger_than_any_is_refused(slice_file):
+    raw = struct.pack("<HH2sHI", 0x0008, 0x103E, b"UT", 0, 64 * MIB) + b"x" * (64 * MIB)
+    with pytest.raises(UnreadableImage, match="header"):
+        inspect(uploads({"x": spliced(slice_file, raw)}), LIMITS)
+
+
+def test_a_length_beyond_the_file_is_refused(slice_file):
+    refused(spliced(slice_file, struct.pack("<HH2sHI", 0x0008, 0x0005, b"UT", 0, 0xFFFFFFF0) + b"x"), BadInput)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(65535, 65535), (65535, 64)])
+def test_a_header_that_tells_vast_sizes_is_refused_before_anything_is_allocated(slice_file, rows, columns):
+    found = pydicom.dcmread(io.BytesIO(slice_file))
+    raw = slice_file.replace(
+        b"\x28\x00\x10\x00US\x02\x00" + struct.pack("<H", found.Rows),
+        b"\x28\x00\x10\x00US\x02\x00" + struct.pack("<H", rows),
+    ).replace(
+        b"\x28\x00\x11\x00US\x02\x00" + struct.pack("<H", found.Columns),
+        b"\x28\x00\x11\x00US\x02\x00" + struct.pack("<H", columns),
+    )
+    assert raw != slice_file
+    tracemalloc.start()
+    with pytest.raises(BadInput):
+        volume_of({"x": raw})
+    assert tracemalloc.get_traced_memory()[1] < 10 * MIB
+    tracemalloc.stop()
+
+
+def test_more_frames_than_slices_are_allowed_is_refused_by_the_header(slice_file):
+    with pytest.raises(TooManyFiles):
+        inspect(uploads({"x": rewritten(slice_file, NumberOfFrames=2_000_000)}), LIMITS)
+
+
+def test_more_frames_than_are_described_is_refused():
+    phantom = head(5, slices=4, size_px=64)
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    refused(rewritten(enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"]), NumberOfFrames=5), BadInput)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "coded"),
+    [
+        (JPEGBaseline8Bit, b"\xff\xd8\xff\xc0\x00\x11\x08\xff\xff\xff\xff\x01\x01\x11\x00" + bytes(64)),
+        (JPEGLSLossless, b"\xff\xd8\xff\xf7\x00\x0b\x10\xff\xff\xff\xff\x01\x01\x11\x00" + bytes(64)),
+        (
+            JPEG2000Lossless,
+            b"\xff\x4f\xff\x51\x00\x29\x00\x00"
+            + struct.pack(">IIIIIIII", 60000, 60000, 0, 0, 60000, 60000, 0, 0)
+            + bytes(64),
+        ),
+        (JPEG2000Lossless, b"nothing of the kind" * 5),
+        (JPEGLSLossless, b"\xff\xd8" + b"\xff\xe0\x00\x02" * 1000),
+        (RLELossless, struct.pack("<16I", 15, *range(64, 79)) + b"\x81\x00" * 50),
+    ],
+)
+def test_a_code_stream_that_is_not_what_the_header_tells_is_refused(slice_file, syntax, coded):
+    content = rewritten(slice_file, syntax=syntax, PixelData=encapsulate([coded]))
+    began = time.monotonic()
+    with pytest.raises(UnreadableImage):
+        volume_of({"x": content})
+    assert time.monotonic() - began < MOST_S
+
+
+def test_an_encapsulated_file_that_ends_within_an_item_is_refused(slice_file):
+    content = rewritten(slice_file, syntax=RLELossless, PixelData=encapsulate([bytes(100)]))[:-60]
+    with pytest.raises(UnreadableImage):
+        volume_of({"x": content})
+    with pytest.raises(UnreadableImage), deidentified(uploads({"x": content}), LIMITS):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PixelSpacing", [0, 0]),
+        ("PixelSpacing", [1e300, 1e300]),
+        ("ImagePositionPatient", ["nan", "inf", "0"]),
+        ("ImageOrientationPatient", [0, 0, 0, 0, 0, 0]),
+        ("RescaleSlope", "1e308"),
+        ("SeriesNumber", "99999999999"),
+    ],
+)
+def test_numbers_that_mean_nothing_never_end_in_anything_but_words(slice_file, keyword, value):
+    target = io.BytesIO()
+    with pydicom.config.disable_value_validation():
+        found = pydicom.dcmread(io.BytesIO(slice_file))
+        setattr(found, keyword, value)
+        found.save_as(target, enforce_file_format=True)
+    with contextlib.suppress(BadInput):
+        assert np.isfinite(volume_of({"x": target.getvalue()}).pixels).all()
