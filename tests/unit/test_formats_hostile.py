@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.fuzz.corpus import corpus
 from tests.unit.pictures import deep_png, noise, pillow, png, tiff, upload, zipped
 
 from metseg.errors import BadInput
@@ -17,6 +18,7 @@ LIMITS = Limits(
     slice_pixels=2**16, volume_pixels=2**20, slices=16, files=16, members=16, expanded_bytes=2**22, upload_bytes=2**20
 )
 FRAMES = [Image.fromarray(noise(20, 24, seed=seed)) for seed in range(3)]
+CORPUS = corpus()
 VALID = {
     "png": png(),
     "palette": pillow(FRAMES[0].convert("RGB").quantize(9), transparency=b"\x00\x80"),
@@ -30,9 +32,13 @@ VALID = {
     "fax tiff": pillow(noise(20, 24) > 99, "TIFF", compression="group4"),
     "jpeg tiff": pillow(noise(20, 24, 3), "TIFF", compression="jpeg"),
     "zip": zipped({"p/1.png": png(), "p/2.tif": tiff(noise(20, 24)), "p/1_mask.png": png()}),
+    **{name: CORPUS[name] for name in ("nifti", "nifti-packed", "nifti-2", "zip-of-nifti", "dicom", "zip-of-dicom")},
     "gzip": b"\x1f\x8b\x08" + bytes(400),
 }
-HEADS = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00\x08\x00\x00\x00", b"PK\x03\x04"]
+HEADS = [
+    *(b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00\x08\x00\x00\x00", b"PK\x03\x04"),
+    *(b"\x5c\x01\x00\x00", bytes(128) + b"DICM"),
+]
 
 
 def judged(data):
@@ -51,6 +57,7 @@ def judged(data):
     assert volume.shape == seen[1:]
 
 
+@settings(deadline=None)
 @given(head=st.sampled_from(HEADS), tail=st.binary(max_size=600))
 def test_random_bytes_are_refused_in_words(head, tail):
     judged(head + tail)

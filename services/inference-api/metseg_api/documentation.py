@@ -83,7 +83,8 @@ def example(value: object, headers: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def files(*media_types: str) -> Responses:
     """An answer that is a file of one of the media types, or 304 for a client that has it."""
-    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in media_types}
+    binary = {"type": "string", "format": "binary"}
+    content = {kind: {"schema": {"type": "object"} if kind == "application/json" else binary} for kind in media_types}
     headers = {name: {"schema": {"type": "string"}} for name in ("ETag", "Content-Disposition")}
     return {
         200: {"description": "The file", "content": content, "headers": headers},

@@ -44,6 +44,8 @@ MM_IN = {1: 1000.0, 3: 0.001}
 """Millimetres a unit, by the header's code for metres and for micrometres; all else is millimetres."""
 LEAST_VOLUME = 1e-3
 """Of the unit vectors along the axes: less, and the affine has lost a dimension."""
+LEAST_VOXEL_MM, MOST_VOXEL_MM = 1e-4, 1e4
+"""A header that tells of smaller or larger voxels tells of none, whose orientation could not be computed either."""
 
 
 class Header(NamedTuple):
@@ -192,11 +194,11 @@ def _affine(raw: Any) -> tuple[Affine, bool]:  # noqa: ANN401
     """From voxels to RAS+ millimetres, and whether the header tells it: by sform, else qform, else by no word."""
     millimetres = np.diag([MM_IN.get(int(raw["xyzt_units"]) & 7, 1.0)] * 3 + [1.0])
     for told in (raw.get_sform(coded=True), _qform(raw)):
-        if told[0] is not None and _invertible(np.asarray(told[0], np.float64)):
-            return millimetres @ np.asarray(told[0], np.float64), True
-    sizes = np.asarray(raw["pixdim"][1:4], np.float64)
-    sizes = np.where(np.isfinite(sizes) & (sizes > 0), sizes, 1.0)
-    return millimetres @ np.diag([-sizes[0], sizes[1], sizes[2], 1.0]), False
+        if told[0] is not None and _invertible(affine := millimetres @ np.asarray(told[0], np.float64)):
+            return affine, True
+    sizes = np.asarray(raw["pixdim"][1:4], np.float64) * millimetres[0, 0]
+    sizes = np.where((sizes > LEAST_VOXEL_MM) & (sizes < MOST_VOXEL_MM), sizes, 1.0)
+    return np.diag([-sizes[0], sizes[1], sizes[2], 1.0]), False
 
 
 def _qform(raw: Any) -> tuple[Affine | None, int]:  # noqa: ANN401
@@ -211,7 +213,8 @@ def _invertible(affine: Affine) -> bool:
     if not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    return bool((lengths > 0).all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > LEAST_VOLUME)
+    sensible = (lengths > LEAST_VOXEL_MM).all() and (lengths < MOST_VOXEL_MM).all()
+    return bool(sensible and abs(np.linalg.det(affine[:3, :3] / lengths)) > LEAST_VOLUME)
 
 
 def _place(raw: Any, version: int) -> NiftiPlace:  # noqa: ANN401
