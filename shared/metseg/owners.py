@@ -8,7 +8,7 @@ import hashlib
 import secrets
 import time
 
-__all__ = ["NOBODY", "new_id", "owner", "tag"]
+__all__ = ["NOBODY", "is_id", "new_id", "owner", "tag"]
 
 NOBODY = "0" * 8
 """The tag of what was made while the gateway was open to all."""
@@ -22,6 +22,11 @@ def tag(name: str) -> str:
 def new_id(owner: str = NOBODY) -> str:
     """An id for a job of this tag; ids sort by the time they were made, as UUIDs of version 7 do."""
     return f"{time.time_ns() // 1_000_000:012x}7{owner}{secrets.token_hex(6)[:11]}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be a job's id."""
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
 
 
 def owner(job_id: str) -> str:

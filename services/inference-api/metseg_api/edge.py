@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metseg.errors import UploadTooLarge
+from metseg.owners import is_id
 from metseg_api import metrics, problems
 
 PLAIN_BODY_BYTES = 64 * 1024
@@ -112,7 +113,8 @@ class _Exchange:
         figures = {"status": self._status, "duration_s": round(duration_s, 4)}
         sizes = {"received_bytes": self._received, "sent_bytes": self._sent}
         state, path = self._scope["state"], self._scope.get("path_params", {})
-        who = {"key": state.get("key"), "job": state.get("job", path.get("job_id"))}
+        job = state.get("job", path.get("job_id", ""))  # what is no id may be anything, a patient's number too
+        who = {"key": state.get("key"), "job": job if is_id(job) else None}
         log.info("request", extra={"request_id": self._id, "method": method, "route": route, **who, **figures, **sizes})
 
     def _request_id(self) -> str:
