@@ -3,8 +3,9 @@
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.servers import free_ports
 
@@ -12,15 +13,22 @@ ROOT = Path(__file__).parents[2]
 
 
 class Deployment:
-    """The compose file of this repository, as a stranger would run it: no .env, no data."""
+    """The compose file of this repository, as a stranger would run it: no .env, no data.
 
-    def __init__(self, data: Path) -> None:
-        api, ui = free_ports(2)
-        self.name = f"metseg-e2e-{os.getpid()}"
+    Args:
+        data: the trainer's.
+        overlay: another compose file on top, with the variables that it needs.
+    """
+
+    def __init__(self, data: Path, overlay: str | None = None, variables: Mapping[str, str] = MappingProxyType({})):
+        api, ui, self.prometheus_port = free_ports(3)
+        self.name = f"metseg-e2e-{os.getpid()}" + (f"-{Path(overlay).suffixes[0][1:]}" if overlay else "")
+        self._files = ["--file", "docker-compose.yml", "--file", overlay] if overlay else []
         self.api_url = f"http://127.0.0.1:{api}"
         self.ui_url = f"http://127.0.0.1:{ui}"
         self.ready_s = float("inf")
         ours = {"METSEG_API_PORT": str(api), "METSEG_UI_PORT": str(ui), "DATA_DIR": str(data)}
+        ours |= {"METSEG_PROMETHEUS_PORT": str(self.prometheus_port), **variables}
         foreign = ("METSEG_", "COMPOSE_", "MINIO_")
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | ours
 
@@ -31,7 +39,7 @@ class Deployment:
         return done.stdout
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-        options = ["--ansi", "never", "--project-name", self.name, "--env-file", os.devnull]
+        options = ["--ansi", "never", "--project-name", self.name, "--env-file", os.devnull, *self._files]
         return subprocess.run(
             ["docker", "compose", *options, *arguments],
             cwd=ROOT,
@@ -43,9 +51,9 @@ class Deployment:
             start_new_session=True,  # a signal to our group must not end the taking down
         )
 
-    def logs(self) -> str:
-        """The last lines of every service, as far as they can be had."""
-        return self._run(["--profile", "train", "logs", "--no-color", "--tail", "200"], 60).stdout
+    def logs(self, lines: str = "200") -> str:
+        """The last lines of every service, or `all`, as far as they can be had."""
+        return self._run(["--profile", "*", "logs", "--no-color", "--tail", lines], 60).stdout
 
     def build(self) -> None:
         """Build every image, the trainer's too."""
@@ -61,7 +69,7 @@ class Deployment:
         """Remove its containers, volumes, networks and images, also where another command is ending meanwhile."""
         options = ["--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10"]
         for _ in range(3):  # a one-off container may remove itself at the same moment
-            done = self._run(["--profile", "train", "down", *options], 120)
+            done = self._run(["--profile", "*", "down", *options], 120)
             if done.returncode == 0:
                 return
             time.sleep(2)

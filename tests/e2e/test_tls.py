@@ -1,0 +1,117 @@
+"""TLS in front of page and gateway: Caddy really started, with an authority of its own."""
+
+import json
+import ssl
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.e2e.deployment import Deployment
+from tests.servers import free_ports
+
+from metseg_api import access
+
+PASSWORD = "page-password-of-a-test"
+HASH = "$2a$14$67BdLg7ZfUKdVOw.gHopWuhbPhD9QDuZEzoi85L7UwclQIL6f6KQG"  # of that password
+
+
+class Secured:
+    """A deployment behind Caddy, and what a client needs to reach it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.plain_port = free_ports(2)
+        told = StringIO()
+        with redirect_stdout(told):
+            access.main(["page", "submit", "read"])
+        key, entry = (line.split(": ", 1)[1].strip() for line in told.getvalue().splitlines())
+        (folder / "keys.json").write_text(f"[{entry}]")
+        (folder / "keys.json").chmod(0o644)
+        self.key = key
+        variables = {
+            "METSEG_TLS_PORT": str(self.port),
+            "METSEG_TLS_HTTP_PORT": str(self.plain_port),
+            "METSEG_API_KEYS_FILE": str(folder / "keys.json"),
+            "METSEG_API_KEY": key,
+            "METSEG_PAGE_USER": "ward",
+            "METSEG_PAGE_HASH": HASH,
+        }
+        self.deployment = Deployment(folder / "no-data", "docker-compose.tls.yml", variables)
+        self.url = f"https://localhost:{self.port}"
+
+    def client(self) -> httpx.Client:
+        """A client that trusts this deployment's authority and no other."""
+        root = "/data/caddy/pki/authorities/local/root.crt"
+        certificate = self.deployment.compose("exec", "-T", "caddy", "cat", root)
+        return httpx.Client(base_url=self.url, verify=ssl.create_default_context(cadata=certificate), timeout=20)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    secured = Secured(tmp_path_factory.mktemp("tls"))
+    up = False
+    try:
+        secured.deployment.compose("build", "api", "ui", "setup", "store-owner", "caddy-owner", timeout_s=1200)
+        secured.deployment.compose("up", "--detach", "--wait", "--wait-timeout", "120", "caddy", timeout_s=180)
+        up = True
+        yield secured
+    finally:
+        if not up:
+            print(secured.deployment.logs())
+        secured.deployment.down()
+
+
+@pytest.fixture(scope="module")
+def https(secured: Secured) -> Iterator[httpx.Client]:
+    with secured.client() as client:
+        yield client
+
+
+def test_the_gateway_answers_over_tls_to_who_trusts_its_authority(secured: Secured, https: httpx.Client) -> None:
+    answer = https.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert not {"server", "via"} & set(answer.headers)
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"{secured.url}/readyz")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+def test_old_versions_of_tls_are_refused(secured: Secured) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert httpx.get(f"{secured.url}/healthz", verify=context).status_code == 200
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{secured.url}/healthz", verify=context)
+
+
+def test_a_plain_request_is_sent_to_tls(secured: Secured) -> None:
+    answer = httpx.get(f"http://localhost:{secured.plain_port}/v1/models", headers={"Host": "localhost"})
+    assert (answer.status_code, answer.headers["Location"]) == (308, "https://localhost/v1/models")
+
+
+def test_the_gateway_asks_for_a_key_and_figures_are_not_shown(secured: Secured, https: httpx.Client) -> None:
+    assert https.get("/v1/jobs").status_code == 401
+    assert https.get("/v1/jobs", headers={"Authorization": f"Bearer {secured.key}"}).json() == {"jobs": []}
+    assert https.get("/metrics").status_code == 404
+
+
+def test_the_page_is_shown_to_who_knows_its_password(https: httpx.Client) -> None:
+    assert https.get("/").status_code == 401
+    assert https.get("/", auth=("ward", "guess")).status_code == 401
+    page = https.get("/", auth=("ward", PASSWORD))
+    assert page.status_code == 200
+    assert "<title>" in page.text
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert https.get("/_stcore/health", auth=("ward", PASSWORD)).text == "ok"
+
+
+def test_nothing_is_published_but_caddy(secured: Secured) -> None:
+    listed = [json.loads(line) for line in secured.deployment.compose("ps", "--format", "json").splitlines()]
+    published = {each["Service"] for each in listed if any(port["PublishedPort"] for port in each["Publishers"] or [])}
+    assert published == {"caddy"}

@@ -1,0 +1,56 @@
+"""How images and services are set up, where no tool for Dockerfiles looks."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+TLS = (ROOT / "docker-compose.tls.yml").read_text()
+SERVED = ("inference-api", "worker", "ui")
+
+
+@pytest.mark.parametrize("service", SERVED)
+def test_every_image_that_serves_has_a_health_check(service):
+    assert "\nHEALTHCHECK " in (ROOT / f"services/{service}/Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_every_service_is_confined(name):
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] <= 1024
+    assert service["mem_limit"]
+    assert "cpus" in service
+    assert "privileged" not in service
+    assert not [volume for volume in service.get("volumes", []) if "docker.sock" in str(volume)]
+
+
+def test_page_and_queue_and_store_share_no_network():
+    on = {name: set(service.get("networks", [])) for name, service in COMPOSE["services"].items()}
+    for hidden in ("redis", "store"):
+        assert not on["ui"] & on[hidden]
+        assert not on["prometheus"] & on[hidden]
+        assert all((COMPOSE["networks"][network] or {}).get("internal") for network in on[hidden])
+
+
+def test_what_is_published_is_published_on_loopback_unless_somebody_says_otherwise():
+    for name, service in COMPOSE["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith(("127.0.0.1:", "${METSEG_API_ADDRESS:-127.0.0.1}:")), name
+
+
+def test_no_secret_is_in_the_environment_of_a_service_that_serves():
+    for name in ("api", "worker", "trainer"):
+        told = COMPOSE["services"][name]["environment"]
+        assert not {"METSEG_S3_ACCESS_KEY", "METSEG_S3_SECRET_KEY"} & set(told), name
+        assert told["METSEG_S3_SECRET_KEY_FILE"] == "/credentials/secret-key"
+
+
+def test_behind_tls_only_caddy_is_published_and_the_gateway_asks_for_keys():
+    assert TLS.count("ports: !reset []") == 2
+    assert "METSEG_PUBLISHED_ADDRESS: ${METSEG_TLS_ADDRESS:-0.0.0.0}" in TLS
+    assert "${METSEG_PAGE_HASH:?" in TLS, "no password by default"
