@@ -18,6 +18,8 @@ DEV := .venv-dev
 LOCAL := .venv-local
 TRAIN := .venv-train
 BENCH := .venv-bench
+AUDIT := .venv-audit
+CHECKOV := .venv-checkov
 UV := .venv-lock/bin/uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -98,6 +100,31 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser
 		|| { echo "make e2e needs a browser: install chromium, or set METSEG_BROWSER to one" >&2; exit 2; }
 	$(DEV)/bin/pytest -m e2e --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
+.PHONY: audit
+audit: $(AUDIT)/.ready sbom ## known vulnerabilities of every library, and of the images where trivy or grype is here
+	$(AUDIT)/bin/python infra/supply/audit.py $(AUDIT)/bin
+
+.PHONY: sbom
+sbom: $(AUDIT)/.ready ## bills of materials (CycloneDX) of every service, in build/sbom
+	@mkdir -p build/sbom
+	@for lock in services/*/requirements*.lock requirements/local.lock; do \
+		name=$$(dirname $$lock | xargs basename)-$$(basename $$lock .lock); \
+		$(AUDIT)/bin/cyclonedx-py requirements --output-reproducible --of JSON -o build/sbom/$$name.cdx.json $$lock; \
+		echo build/sbom/$$name.cdx.json; \
+	done
+
+.PHONY: licences
+licences: $(DEV)/.ready ## write docs/licences.md from the lock files and the installed libraries
+	$(DEV)/bin/python infra/supply/licences.py
+
+.PHONY: checkov
+checkov: $(CHECKOV)/.ready ## how Dockerfiles and workflows are set up; .checkov.yml has each exception with its reason
+	$(CHECKOV)/bin/checkov --config-file .checkov.yml
+
+.PHONY: fuzz
+fuzz: $(DEV)/.ready ## read 10,000 broken files under limits of memory and time; ARGS="--first 20000" takes others
+	PYTHONPATH=.:shared $(DEV)/bin/python -m tests.fuzz.run $(ARGS)
+
 .PHONY: bench-train
 bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
 	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
@@ -157,6 +184,12 @@ $(LOCAL)/.ready: requirements/local.lock
 
 $(TRAIN)/.ready: services/trainer/requirements.lock
 	$(call environment,$<,shared services/trainer,$(TORCH))
+
+$(AUDIT)/.ready: requirements/audit.lock
+	$(call environment,$<,)
+
+$(CHECKOV)/.ready: requirements/checkov.lock
+	$(call environment,$<,)
 
 $(BENCH)/.ready: requirements/bench.lock  # torchvision comes with torch: each of its builds fits one of torch's
 	$(call environment,$<,shared services/trainer,$(TORCH) torchvision)

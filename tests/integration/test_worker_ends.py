@@ -181,6 +181,9 @@ class Counting:
 
     recovered = expired = 0
 
+    def present(self, worker):
+        assert worker
+
     def recover(self):
         self.recovered += 1
         if self.recovered == 1:

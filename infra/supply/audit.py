@@ -1,0 +1,118 @@
+"""Known vulnerabilities: of every locked library by pip-audit, of every image by trivy or grype where one is here.
+
+    python infra/supply/audit.py FOLDER-OF-PIP-AUDIT
+
+What could not be looked up counts as not audited, and ends this with a failure: pip-audit itself would call it fine.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["findings", "images", "scanner", "tell"]
+
+ROOT = Path(__file__).resolve().parents[2]
+SCANNERS = {
+    "trivy": ["image", "--exit-code", "1", "--severity", "HIGH,CRITICAL", "--ignore-unfixed", "--quiet"],
+    "grype": ["--fail-on", "high", "--only-fixed", "--quiet"],
+}
+"""Commands that scan an image, and their arguments before its name."""
+
+
+def locks() -> list[Path]:
+    """Every lock file."""
+    return sorted([*ROOT.glob("requirements/*.lock"), *ROOT.glob("services/*/requirements*.lock")])
+
+
+def audited(pip_audit: Path, lock: Path) -> dict[str, Any]:
+    """What pip-audit says of a lock file; nothing at all where it fails."""
+    options = [
+        "--format",
+        "json",
+        "--progress-spinner",
+        "off",
+        "--no-deps",
+        "--disable-pip",
+        "--requirement",
+        str(lock),
+    ]
+    done = subprocess.run([str(pip_audit), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    try:
+        told: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return {"dependencies": []}
+    return told
+
+
+def findings(told: dict[str, Any], locked: int) -> tuple[list[str], int]:
+    """What was found, in words, and how many libraries could not be looked up.
+
+    Args:
+        told: by pip-audit, of one lock file.
+        locked: libraries in it.
+    """
+    found = [
+        f"{each['name']} {each['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no release'}"
+        for each in told["dependencies"]
+        for flaw in each.get("vulns", ())
+    ]
+    looked_up = sum("skip_reason" not in each for each in told["dependencies"])
+    return found, max(locked - looked_up, 0)
+
+
+def images() -> list[str]:
+    """The images of the deployment that this machine has: our own, and those of others."""
+    names = _printed(["docker", "compose", "--profile", "*", "config", "--images"])
+    here = _printed(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
+    known = set(here)
+    return sorted({name if ":" in name else f"{name}:latest" for name in names} & known)
+
+
+def _printed(command: Sequence[str]) -> list[str]:
+    """The words that a command prints; none where it cannot be run."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return done.stdout.split()
+
+
+def scanner() -> list[str] | None:
+    """The command that scans an image; None where this machine has none."""
+    for name, options in SCANNERS.items():
+        if path := shutil.which(name):
+            return [path, *options]
+    return None
+
+
+def tell(folder: Path) -> Sequence[str]:
+    """Audit everything and print what came of it; the reasons why it is not well."""
+    reasons = []
+    for lock in locks():
+        locked = len(re.findall(r"^[a-z0-9.-]+(?:\[[a-z,-]+\])?==", lock.read_text(encoding="utf-8"), re.MULTILINE))
+        found, missed = findings(audited(folder / "pip-audit", lock), locked)
+        name = str(lock.relative_to(ROOT))
+        print(f"{name}: {locked} libraries, {len(found)} vulnerabilities, {missed} not looked up")
+        reasons += [f"{name}: {each}" for each in found]
+        if missed:
+            reasons.append(
+                f"{name}: {missed} libraries were not looked up; can the service of vulnerabilities be reached?"
+            )
+    command = scanner()
+    if command is None:
+        print("images: not scanned, since neither trivy nor grype is here")
+        return reasons
+    for image in images():
+        clean = subprocess.run([*command, image], check=False).returncode == 0
+        print(f"{image}: {'clean' if clean else 'see above'}")
+        reasons += [] if clean else [f"{image} has vulnerabilities that a newer release mends"]
+    return reasons
+
+
+if __name__ == "__main__":
+    sys.exit("\n".join(tell(Path(sys.argv[1]))) or 0)

@@ -1,0 +1,113 @@
+"""The licences of everything that the services run: writes docs/licences.md from the lock files and what is installed.
+
+    python infra/supply/licences.py
+
+A library under a licence that binds what is built with it has to be among `REASONS`, or this ends with its name.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["REASONS", "binding", "libraries", "licence", "page"]
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/licences.md"
+LOCKS = {
+    "gateway": "services/inference-api/requirements.lock",
+    "worker": "services/worker/requirements.lock",
+    "worker with GPUs": "services/worker/requirements-gpu.lock",
+    "page": "services/ui/requirements.lock",
+    "trainer": "services/trainer/requirements.lock",
+    "without Docker": "requirements/local.lock",
+}
+APART = {"torch": ("BSD-3-Clause", ["trainer"])}
+"""Installed by itself, in no lock."""
+ELSEWHERE = {"onnxruntime-gpu": "MIT", "nvidia-*": "LicenseRef-NVIDIA-Proprietary"}
+"""Not installed where this runs; read from their wheels' metadata by hand."""
+SAME = {
+    "MIT License": "MIT",
+    "BSD License": "BSD",
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache Software License": "Apache-2.0",
+    "Apache License 2.0": "Apache-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+REASONS: dict[str, str] = {}
+"""Libraries under the GPL, LGPL or AGPL that are used all the same, and why that is right. There are none."""
+BINDING = re.compile(r"\b[AL]?GPL|GNU|Affero|General Public License|SSPL|BUSL|Commons Clause", re.IGNORECASE)
+HEAD = """# Licences
+What the services run beside our own code, which is under the [Apache License 2.0](../LICENSE). `make licences` writes
+this page from the lock files and the installed libraries' own words; a test fails where it is old, or where a library
+is under the GPL, LGPL or AGPL without a reason given here. Wheels bring libraries of other makers along: OpenCV's has
+FFmpeg in it (LGPL 2.1), which metseg does not call; NumPy's and SciPy's have OpenBLAS (BSD) and GCC's run-time library
+(GPL with an exception for such use). Images of Redis, the S3 server, Prometheus, Grafana (AGPL) and Caddy are run
+beside ours as they are, and are under their makers' licences. The weights' licence stands in each model's card.
+
+| library | version | licence | in |
+| --- | --- | --- | --- |
+"""
+
+
+def libraries() -> dict[str, tuple[str, list[str]]]:
+    """Every locked library: its version, and what runs it."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for service, lock in LOCKS.items():
+        text = (ROOT / lock).read_text(encoding="utf-8")
+        for name, version in re.findall(r"^([a-z0-9.-]+)(?:\[[a-z,-]+\])?==(\S+)", text, re.MULTILINE):
+            found.setdefault(name, (version, []))[1].append(service)
+    return dict(sorted(found.items()))
+
+
+def licence(name: str) -> str:
+    """A library's licence, as an SPDX expression where it says so.
+
+    Raises:
+        LookupError: it is not installed, or does not say.
+    """
+    for pattern, words in ELSEWHERE.items():
+        if fnmatch(name, pattern):
+            return words
+    try:
+        told: Any = metadata.metadata(name)  # an email.message.Message, typed for less
+    except metadata.PackageNotFoundError as error:
+        raise LookupError(f"{name} is not installed here, so its licence cannot be read") from error
+    if expression := told.get("License-Expression"):
+        return str(expression)
+    classified = [each.split(" :: ")[-1] for each in told.get_all("Classifier") or () if each.startswith("License ::")]
+    named = [each for each in classified if each != "OSI Approved"] or (told.get("License") or "").splitlines()[:1]
+    words = " OR ".join(SAME.get(each, each) for each in named)
+    if not words:
+        raise LookupError(f"{name} does not say under which licence it is")
+    return words
+
+
+def binding(licences: Mapping[str, str]) -> list[str]:
+    """The libraries whose licence binds what is built with them, but for those with a reason."""
+    return [name for name, words in licences.items() if BINDING.search(words) and name not in REASONS]
+
+
+def page() -> str:
+    """The text of docs/licences.md."""
+    rows = [(name, version, licence(name), services) for name, (version, services) in libraries().items()]
+    rows += [(name, "", words, services) for name, (words, services) in APART.items()]
+    table = [
+        f"| {name} | {version} | {words} | {', '.join(services)} |" for name, version, words, services in sorted(rows)
+    ]
+    return HEAD + "\n".join(table) + "\n"
+
+
+def main() -> None:
+    """Write the page, unless a licence forbids."""
+    bound = binding({name: licence(name) for name in libraries()})
+    if bound:
+        sys.exit(f"these libraries bind what is built with them: {', '.join(bound)}")
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What the product is made of: licences that allow it, vulnerabilities that are looked up or said not to be."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"infra/supply/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+licences, audit = tool("licences"), tool("audit")
+
+
+def test_the_page_of_licences_is_what_the_locks_and_the_libraries_say():
+    assert licences.page() == licences.PAGE.read_text(), "make licences"
+
+
+def test_no_library_binds_what_is_built_with_it():
+    assert licences.binding({name: licences.licence(name) for name in licences.libraries()}) == []
+    assert all(reason.endswith(".") for reason in licences.REASONS.values())
+
+
+@pytest.mark.parametrize("words", ["GPL-3.0-only", "AGPL-3.0", "GNU Lesser General Public License", "MIT AND LGPL-2.1"])
+def test_a_licence_that_binds_is_noticed(words):
+    assert licences.binding({"a": words, "b": "MIT", "c": "MPL-2.0 AND MIT"}) == ["a"]
+
+
+def test_what_was_not_looked_up_is_not_called_clean():
+    skipped = {"dependencies": [{"name": "a", "skip_reason": "not found"}, {"name": "b", "version": "1", "vulns": []}]}
+    assert audit.findings(skipped, 2) == ([], 1)
+    assert audit.findings({"dependencies": []}, 9) == ([], 9)
+
+
+def test_a_vulnerability_is_told_with_its_number_and_the_release_that_mends_it():
+    flaws = [{"id": "PYSEC-1", "fix_versions": ["1.1"]}, {"id": "PYSEC-2", "fix_versions": []}]
+    found, missed = audit.findings({"dependencies": [{"name": "a", "version": "1.0", "vulns": flaws}]}, 1)
+    assert missed == 0
+    assert found == ["a 1.0: PYSEC-1, mended in 1.1", "a 1.0: PYSEC-2, mended in no release"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "told"), [("clean", 0, "0 not looked up"), ("deaf", 1, "were not looked up")]
+)
+def test_the_audit_fails_where_it_could_not_ask(tmp_path, answer, status, told):
+    script = tmp_path / "pip-audit"
+    clean = "json.dumps({'dependencies': [{'name': n, 'version': v, 'vulns': []} for n, v in pins]})"
+    script.write_text(
+        f"#!{sys.executable}\nimport json, re, sys\n"
+        "pins = re.findall(r'^([a-z0-9.-]+)(?:\\[[a-z,-]+\\])?==(\\S+)', open(sys.argv[-1]).read(), re.M)\n"
+        + (f"print({clean})\n" if answer == "clean" else "sys.exit('no answer')\n")
+    )
+    script.chmod(0o755)
+    command = [sys.executable, str(ROOT / "infra/supply/audit.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
+    assert done.returncode == status
+    assert told in done.stdout + done.stderr
+    assert "images: not scanned, since neither trivy nor grype is here" in done.stdout
+
+
+def test_where_a_scanner_is_it_is_used(tmp_path, monkeypatch):
+    assert audit.SCANNERS.keys() == {"trivy", "grype"}
+    (tmp_path / "grype").write_text("#!/bin/sh\n")
+    (tmp_path / "grype").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert audit.scanner()[0] == str(tmp_path / "grype")
+
+
+def test_every_lock_of_a_service_is_in_the_bill_of_materials_and_on_the_page_of_licences():
+    makefile = (ROOT / "Makefile").read_text()
+    assert "cyclonedx-py requirements" in makefile
+    served = {str(path.relative_to(ROOT)) for path in ROOT.glob("services/*/requirements*.lock")}
+    assert served <= set(licences.LOCKS.values())
