@@ -220,6 +220,7 @@ class Result(Contract):
     sequences: dict[Role, str] = Field(default={}, description="what became which channel, without identifiers")
     alignment: list[Alignment] = Field(default=[], description="of the volumes that were registered")
     grid: Grid | None = Field(default=None, description="None where the upload was slices, which have no other order")
+    dicom: bool = Field(default=False, description="whether there are a DICOM segmentation and a structured report")
     disclaimer: str = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 

@@ -54,7 +54,8 @@ def process(
     own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")
-    return report.build(request.id, volume, segmentation, predictor.card, clock.laps_s), artefacts | own
+    result = report.build(request.id, volume, segmentation, predictor.card, clock.laps_s)
+    return result.model_copy(update={"dicom": bool(own)}), artefacts | own
 
 
 def _in_own_format(

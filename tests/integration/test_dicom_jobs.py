@@ -66,6 +66,7 @@ def test_a_study_is_answered_in_dicom_on_its_own_frames(gateway, phantom, files)
     assert mask.any()
     assert points_of_segmentation(segmentation) == points(mask.T, phantom.volume.affine)
     assert set(result.sequences) == {"pre", "flair", "post"}
+    assert result.dicom
     found = pydicom.dcmread(io.BytesIO(report))
     assert (str(found.PatientName), found.PatientID) == (f"{PLANTED[0]}^Erika", PLANTED[1])
     assert sizes(found) == [

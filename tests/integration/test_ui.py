@@ -132,6 +132,12 @@ def test_several_files_are_one_study_unless_the_reader_says_otherwise(page, gate
     assert len(listed(at)) == 3
 
 
+def test_more_files_than_a_submission_may_have_are_sent_in_one_archive(page, gateway):
+    press(upload(page(), *((f"{index}.png", png()) for index in range(130))), "Find lesions")
+    press(upload(page(), *(("IM0001", png()) for _ in range(130))), "Find lesions")
+    assert [entry["names"] for entry in gateway.submissions] == [["0.png.zip"], ["IM0001.zip"]]
+
+
 def test_a_threshold_of_ones_own_is_submitted(page, gateway):
     at = page()
     at.toggle(key="own_threshold").set_value(True)

@@ -1,10 +1,12 @@
 import io
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from tests.dicoms import (
+    FINDER,
     LIMITS,
     ORDERS,
     answered,
@@ -30,6 +32,8 @@ from metseg.errors import (
     UnusableImage,
 )
 from metseg.formats import inspect, read
+from metseg.grid import from_pipeline, to_pipeline
+from metseg.lesions import numbered
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files, study_files
 from metseg.settings import Limits
@@ -105,6 +109,63 @@ def test_each_axis_order_is_read_upright_and_its_segmentation_lies_where_the_fig
     made, _, warnings = answered(volume, ours_mask)
     assert warnings == ()
     assert points_of_segmentation(made["segmentation.dcm"]) == points(in_order(mask, axes, flips)[0], affine)
+
+
+def test_an_oblique_stack_is_read_and_answered_where_it_lies():
+    ramp, mask = figure()
+    angles = np.radians([11, -23, 7])
+    turns = [np.eye(3) for _ in angles]
+    for axis, (turn, angle) in enumerate(zip(turns, angles, strict=True)):
+        one, other = [each for each in range(3) if each != axis]
+        turn[[one, one, other, other], [one, other, one, other]] = (
+            np.cos(angle),
+            -np.sin(angle),
+            np.sin(angle),
+            np.cos(angle),
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = turns[0] @ turns[1] @ turns[2] @ np.diag([1, 1.1, 3.5])
+    affine[:3, 3] = 40, -60, 12
+    volume = volume_of(series_files(np.ascontiguousarray(ramp.T), affine, SEQUENCES["flair"]))
+    ours = from_pipeline(volume.pixels[..., 1], volume.grid)
+    assert np.array_equal(ours, ramp)
+    made, _, _ = answered(volume, to_pipeline(mask, volume.grid))
+    given, wanted = (
+        np.array(sorted(each)) for each in (points_of_segmentation(made["segmentation.dcm"]), points(mask, affine))
+    )
+    np.testing.assert_allclose(given, wanted, atol=2e-3)
+
+
+def test_highdicom_reads_the_segmentation_as_the_mask_on_the_source_frames(phantom, files):
+    volume = volume_of(files)
+    made, found, _ = answered(volume, phantom.mask)
+    segments = highdicom.seg.segread(io.BytesIO(made["segmentation.dcm"]))
+    assert segments.number_of_segments == len(found) > 1
+    placed = segments.get_volume(combine_segments=True, relabel=False)
+    inverse = np.linalg.inv(np.diag([-1, -1, 1, 1]) @ placed.affine) @ volume.affine
+    theirs = np.zeros(phantom.mask.shape, int)
+    for index in np.argwhere(phantom.mask):
+        at = np.rint(inverse @ (*index[::-1], 1)).astype(int)[:3]
+        theirs[tuple(index)] = placed.array[tuple(at)]
+    assert np.array_equal(theirs, numbered(phantom.mask))
+    assert np.count_nonzero(placed.array) == np.count_nonzero(phantom.mask)
+    described = segments.get_segment_description(1)
+    assert described.algorithm_identification.version == FINDER.version
+    assert described.segmented_property_type.meaning == "Lesion"
+    assert [each.meaning for each in described.anatomic_regions] == ["Brain"]
+    assert segments.ContentDescription.startswith("Research use only")
+    flair = {pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID for content in files.values() if b"FLAIR" in content}
+    [series] = segments.ReferencedSeriesSequence
+    assert {each.ReferencedSOPInstanceUID for each in series.ReferencedInstanceSequence} == flair
+
+
+def test_results_of_an_attempt_again_have_the_same_identifiers(phantom, files):
+    volume = volume_of(files)
+    first, second = (
+        [pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID for content in answered(volume, phantom.mask)[0].values()]
+        for _ in range(2)
+    )
+    assert first == second
 
 
 def test_slices_run_as_radiologists_see_them():

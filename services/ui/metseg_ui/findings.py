@@ -24,6 +24,7 @@ MASKS: tuple[tuple[str, MaskFormat, str, str], ...] = (
     ("Mask, NIfTI", "nifti", "nii.gz", "application/gzip"),
     ("Mask, TIFF", "tiff", "tif", "image/tiff"),
 )
+DICOM_MASK: tuple[str, MaskFormat, str, str] = ("Mask, DICOM SEG", "dicom-seg", "dcm", "application/dicom")
 SINGLE_MASK: tuple[str, MaskFormat, str, str] = ("Mask, PNG", "png", "png", "image/png")
 
 
@@ -62,12 +63,15 @@ def _table(job_id: str, result: Result) -> None:
 
 def _downloads(job_id: str, result: Result) -> None:
     masks = MASKS if len(result.slices) > 1 else (SINGLE_MASK, *MASKS)
+    masks = (*masks, DICOM_MASK) if result.dicom else masks
     index = shown(job_id, result)
     stem = f"metseg-{job_id[-6:]}"
     st.markdown("**Downloads**")
     with st.container(horizontal=True, gap="small"):
         for label, form, suffix, mime in masks:
             _download(label, _mask(job_id, form), f"{stem}-mask.{suffix}", mime)
+        if result.dicom:
+            _download("Measurements, DICOM", _measurements(job_id), f"{stem}-measurements.dcm", "application/dicom")
         _download("This slice, PNG", _overlay(job_id, index), f"{stem}-slice-{index + 1:04d}.png", "image/png")
         _download("Report, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-report.json", "application/json")
 
@@ -79,6 +83,11 @@ def _download(label: str, data: Callable[[], bytes | str], file_name: str, mime:
 def _mask(job_id: str, form: MaskFormat) -> Callable[[], bytes]:
     reader = gateway.client()
     return lambda: reader.mask(job_id, form)
+
+
+def _measurements(job_id: str) -> Callable[[], bytes]:
+    reader = gateway.client()
+    return lambda: reader.structured_report(job_id)
 
 
 def _overlay(job_id: str, index: int) -> Callable[[], bytes]:

@@ -1,8 +1,11 @@
 """How a scan comes in: an upload, or an example at one click."""
 
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import streamlit as st
 
@@ -13,6 +16,8 @@ from metseg_ui import address, gateway, words
 from metseg_ui.examples import EXAMPLES, Drawing, Example, by_seed, draw
 
 FORMATS = "NIfTI, DICOM, PNG, JPEG or TIFF, or one ZIP"
+MOST_FILES = 100
+"""Of more files an archive is made: a submission may have 128."""
 TOGETHER, APART = "slices of one scan", "a scan each"
 
 
@@ -60,7 +65,22 @@ def _studies(files: Sequence[BinaryIO], apart: bool) -> Iterator[tuple[str, list
         yield from ((attachment.name, [attachment]) for attachment in attachments)
         return
     more = f" and {len(attachments) - 1} more" if len(attachments) > 1 else ""
-    yield attachments[0].name + more, attachments
+    name = attachments[0].name + more
+    if len(attachments) <= MOST_FILES:
+        yield name, attachments
+        return
+    with TemporaryFile() as target:
+        _pack(attachments, cast(BinaryIO, target))
+        yield name, [Attachment(f"{attachments[0].name}.zip", cast(BinaryIO, target))]
+
+
+def _pack(attachments: Sequence[Attachment], target: BinaryIO) -> None:
+    """Write a ZIP of many files, as a DICOM series is; those of equal names, from folders of their own, get numbers."""
+    alike = len({attachment.name for attachment in attachments}) < len(attachments)
+    with ZipFile(target, "w", ZIP_STORED) as archive:
+        for index, (name, content, _) in enumerate(attachments):
+            with archive.open(ZipInfo(f"{index:05}-{name}" if alike else name), "w", force_zip64=True) as member:
+                shutil.copyfileobj(cast(BinaryIO, content), member)
 
 
 def _send(studies: Iterator[tuple[str, list[Attachment]]], threshold: float | None) -> None:

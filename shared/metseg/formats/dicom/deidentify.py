@@ -95,8 +95,10 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
         patient = str(found.get("PatientID", ""))
         _clean(found, pseudonyms)
         _tell(found, ROLE_WORDS[role], pseudonyms.patient(patient))
-        target.write(_header_bytes(found))
-        _copy_pixels(source, target, UID(found.file_meta.TransferSyntaxUID))
+        head, pixels_at = _header_bytes(found), _pixels_at(source)
+    target.write(head)
+    source.seek(pixels_at)
+    _copy_pixels(source, target, UID(found.file_meta.TransferSyntaxUID))
 
 
 def _clean(found: Dataset, pseudonyms: Pseudonyms) -> None:
@@ -208,9 +210,8 @@ def _header_bytes(found: FileDataset) -> bytes:
 
 
 def _copy_pixels(source: BinaryIO, target: BinaryIO, syntax: UID) -> None:
-    """The element of the pixels as it stands; what follows it, padding or signatures, stays behind."""
+    """The element of the pixels, at which `source` is; what follows it, padding or signatures, stays behind."""
     order = "big" if syntax == ExplicitVRBigEndian else "little"
-    source.seek(_pixels_at(source))
     head = _exactly(source, 8)
     if syntax != ImplicitVRLittleEndian:
         if head[4:6] in (b"OB", b"OW", b"UN", b"OF", b"OD"):
