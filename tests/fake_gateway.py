@@ -232,6 +232,15 @@ def app(gateway: FakeGateway) -> FastAPI:
         study = gateway.finished(job_id)
         return Response(pictures.encode_png(pictures.overlay(study.pixels[index], study.mask[index], contour=True)))
 
+    @api.get("/v1/jobs/{job_id}/glimpse")
+    def glimpse(job_id: str) -> Response:
+        progress = gateway.job(job_id).progress
+        if progress is None or not progress.done:
+            raise NotFound("Only a job that runs has a glimpse.")
+        index = progress.done - 1
+        drawn = pictures.overlay(gateway.study.pixels[index], gateway.study.mask[index], contour=True)
+        return Response(pictures.encode_png(drawn), media_type="image/png")
+
     @api.get("/v1/jobs/{job_id}/volume/{layer}")
     def volume(job_id: str, layer: str) -> Response:
         study = gateway.finished(job_id)

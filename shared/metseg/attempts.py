@@ -13,7 +13,7 @@ from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, 
 from metseg.figures import Figures
 from metseg.live import Live
 from metseg.parallel import side_by_side
-from metseg.records import Records, results_folder
+from metseg.records import GLIMPSE, Records, results_folder
 
 __all__ = ["ATTEMPTS", "Attempts"]
 
@@ -74,6 +74,12 @@ class Attempts:
             raise Cancelled("The job was cancelled or taken over.")
         with suppress(QueueUnavailable):
             self._live.advance(job_id, done, total)
+
+    def show_glimpse(self, job_id: str, picture: bytes) -> None:
+        """Keep a picture of a running job's latest slice; nothing of a job that is deleted meanwhile."""
+        self._records.put(job_id, GLIMPSE, picture)
+        if not self._records.exists(job_id):
+            self._records.erase(job_id)
 
     def finish(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
         """Write a claimed job's result, whole and once; nothing where the job is no longer ours, ended or deleted."""

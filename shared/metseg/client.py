@@ -202,6 +202,10 @@ class Client:
         """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
         return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
 
+    def glimpse(self, job_id: str) -> bytes:
+        """The PNG of the latest slice of a job that runs, with what is marked so far."""
+        return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
+
     def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
         """The lesions as a table."""
         return self._send("GET", f"/v1/jobs/{job_id}/lesions", params={"format": format}).content

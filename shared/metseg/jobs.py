@@ -128,6 +128,10 @@ class Jobs(Attempts):
             cursor = ids[-1]
         return JobPage(jobs=jobs[:limit], next=jobs[limit - 1].id if len(jobs) > limit else None)
 
+    def glimpse(self, job_id: str) -> bytes:
+        """A picture of the latest slice of a job that runs; NotFound where it has none (yet)."""
+        return self._records.glimpse(job_id)
+
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound."""
         return self._records.request(job_id)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from metseg.errors import ProcessingFailed
 from metseg.volume import CHANNELS, Volume
 
-__all__ = ["FLAIR", "MARK", "display", "encode_png", "grey", "outlined", "overlay"]
+__all__ = ["FLAIR", "MARK", "display", "encode_png", "grey", "outlined", "overlay", "window", "windowed"]
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -32,22 +32,24 @@ def display(volume: Volume) -> Pixels:
     """
     shown = np.empty(volume.pixels.shape, np.uint8)
     for channel in range(len(CHANNELS)):
-        low, high = _window(volume.pixels[..., channel])
+        low, high = window(volume.pixels[..., channel])
         table = (
-            None if volume.pixels.dtype.kind == "f" else _grey(np.arange(256**volume.pixels.dtype.itemsize), low, high)
+            None
+            if volume.pixels.dtype.kind == "f"
+            else windowed(np.arange(256**volume.pixels.dtype.itemsize), low, high)
         )
         for source, target in zip(volume.pixels[..., channel], shown[..., channel], strict=True):
-            target[:] = _grey(source, low, high) if table is None else table[source]
+            target[:] = windowed(source, low, high) if table is None else table[source]
     return shown
 
 
-def _grey(values: npt.NDArray[np.generic], low: float, high: float) -> Pixels:
+def windowed(values: npt.NDArray[np.generic], low: float, high: float) -> Pixels:
     """0 at `low` and below, 255 at `high` and above."""
     grey: Pixels = np.rint(255 * ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)).astype(np.uint8)
     return grey
 
 
-def _window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
+def window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
     """The values to show black and white; apart even where all are equal."""
     sample = values.reshape(-1)[:: values.size // SAMPLES + 1].astype(np.float64)
     low, top = np.percentile(sample, (0.5, 99.9))

@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 from metseg import formats, lesions, report
 from metseg.contracts import InputFile, ModelCard, Request, Result
 from metseg.errors import ProcessingFailed
+from metseg.glimpses import Glimpses
 from metseg.models import Models
 from metseg.objects import ObjectStore
 from metseg.segment import Segmentation, segment
@@ -29,6 +30,8 @@ def process(
     models: Models,
     limits: Limits,
     progress: Callable[[int, int], None],
+    *,
+    keep_glimpse: Callable[[bytes], None] | None = None,
 ) -> tuple[Result, Mapping[str, bytes]]:
     """Segment what a request names.
 
@@ -38,6 +41,7 @@ def process(
         models: of this process.
         limits: of one submission.
         progress: told (slices done, slices in all) after each slice; what it raises ends the work.
+        keep_glimpse: given a picture of the latest slice that is done, once a second.
 
     Returns:
         The result, and the artefacts beside it by name.
@@ -47,7 +51,9 @@ def process(
     clock.lap("load")
     volume = _read(request, store, limits, models.threads)
     clock.lap("read")
-    segmentation = segment(volume, predictor, request.threshold, progress)
+    threshold = predictor.threshold if request.threshold is None else request.threshold
+    glimpses = None if keep_glimpse is None else Glimpses(volume, threshold, keep_glimpse)
+    segmentation = segment(volume, predictor, threshold, progress, glimpses)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
     clock.lap("predict")
     artefacts = report.artefacts(volume, segmentation, predictor.lanes)

@@ -25,8 +25,9 @@ from metseg.contracts import Contract, Job, Request, Result
 from metseg.errors import NotFound
 from metseg.objects import ObjectStore
 
-__all__ = ["Records", "results_folder"]
+__all__ = ["GLIMPSE", "Records", "results_folder"]
 
+GLIMPSE = "glimpse.png"
 ABANDONED = timedelta(days=1)
 _ROOT = "jobs/"
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -72,6 +73,10 @@ class Records:
             return _End.model_validate_json(self._read(job_id, "end.json"))
         except NotFound:
             return None
+
+    def glimpse(self, job_id: str) -> bytes:
+        """The picture of a running job's latest slice; NotFound."""
+        return self._read(job_id, GLIMPSE)
 
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from metseg.contracts import Lesion, Preprocessing
 from metseg.parallel import side_by_side
 from metseg.preprocess import Geometry, from_output, to_input
 from metseg.volume import Volume
+
+Glimpse = Callable[[int, Callable[[], npt.NDArray[np.float32]]], None]
 
 
 class Predictor(Protocol):
@@ -63,6 +66,7 @@ def segment(
     predictor: Predictor,
     threshold: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    glimpse: Glimpse | None = None,
 ) -> Segmentation:
     """Segment a study.
 
@@ -71,9 +75,10 @@ def segment(
         predictor: the model.
         threshold: from 0 to 1; None takes the model's own.
         progress: told (slices done, slices in all) after each slice; what it raises ends the work.
+        glimpse: told which slice is done, and how to have its probability map, (row, column) as the study.
     """
     threshold = predictor.threshold if threshold is None else threshold
-    probability, geometry = _predict(volume, predictor, progress)
+    probability, geometry = _predict(volume, predictor, progress, glimpse)
     mask = lesions.at_least(probability >= threshold, predictor.smallest_lesion_px / geometry.reference_px)
     return Segmentation(
         probability,
@@ -92,7 +97,10 @@ def probabilities(
 
 
 def _predict(
-    volume: Volume, predictor: Predictor, progress: Callable[[int, int], None] | None
+    volume: Volume,
+    predictor: Predictor,
+    progress: Callable[[int, int], None] | None,
+    glimpse: Glimpse | None = None,
 ) -> tuple[npt.NDArray[np.float32], Geometry]:
     """Slices go through the model each for itself: on a CPU a batch gains nothing, and progress is told sooner."""
     prepared = to_input(volume, predictor.preprocessing)
@@ -108,4 +116,13 @@ def _predict(
         for done in counted:
             if progress is not None:
                 progress(done, len(maps))
+            if glimpse is not None:
+                glimpse(done - 1, partial(_one, maps, prepared.geometry, done - 1))
     return from_output(maps, prepared.geometry), prepared.geometry
+
+
+def _one(maps: npt.NDArray[np.float32], geometry: Geometry, index: int) -> npt.NDArray[np.float32]:
+    """The probability map of one slice, (row, column) as the study."""
+    lone = replace(geometry, shape=(1, *geometry.shape[1:]))
+    probability: npt.NDArray[np.float32] = from_output(maps[index : index + 1], lone)[0]
+    return probability

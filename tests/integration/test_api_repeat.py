@@ -58,3 +58,22 @@ def test_the_report_of_a_model_comes_without_rights(gateway):
     assert response.content == b"<h1>Report</h1>"
     assert "sandbox" in response.headers["Content-Security-Policy"]
     problem(gateway.http.get("/v1/models/other/report"), 404, "not-found")
+
+
+def test_a_job_that_runs_can_be_looked_at_and_no_other(gateway):
+    job = gateway.accepted(png(5))
+    path = f"/v1/jobs/{job.id}/glimpse"
+    assert "queued" in problem(gateway.http.get(path), 404, "not-found")
+    assert gateway.jobs.claim(job.id) is not None
+    problem(gateway.http.get(path), 404, "not-found")
+    gateway.jobs.show_glimpse(job.id, png(6))
+    response = gateway.http.get(path)
+    assert (response.content, response.headers["Cache-Control"]) == (png(6), "no-store")
+
+
+def test_a_glimpse_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):
+    job = gateway.accepted(png(7))
+    assert gateway.jobs.claim(job.id) is not None
+    gateway.http.delete(f"/v1/jobs/{job.id}")
+    gateway.jobs.show_glimpse(job.id, png(8))
+    assert not [key for key in gateway.job_keys() if job.id in key]

@@ -369,7 +369,7 @@ def test_two_models_are_compared_on_one_scan(page, gateway):
     shown = {metric.label: metric.value for metric in at.metric}
     first, second = gateway.study, gateway.study.seen_otherwise()
     dice = 2 * (first.mask & second.mask).sum() / (first.mask.sum() + second.mask.sum())
-    assert shown["Dice of the two masks"] == f"{dice:.3f}"
+    assert shown["Dice"] == f"{dice:.3f}"
     smallest = gateway.study.result(job, gateway.card).lesions[-1]
     assert f"Only this one marks: lesion {smallest.number} (slice" in told(at)
     assert "Only the other marks: no lesion" in told(at)

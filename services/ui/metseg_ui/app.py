@@ -141,7 +141,7 @@ def _result(job_id: str) -> None:
 
 def _picture_and_findings(job_id: str) -> None:
     result = gateway.result(job_id)
-    picture, figures = st.columns([6, 4], gap="medium")
+    picture, figures = st.columns([11, 9], gap="medium")
     with picture:
         viewer.viewer(job_id, result)
     with figures:

@@ -67,8 +67,8 @@ def _difference(job_id: str, result: Result, other_id: str) -> None:
     visit = visits.current()
     agreement = _agreement(visit.who, job_id, other_id, visit.reader)
     first, second = st.columns(2)
-    first.metric("Dice of the two masks", f"{agreement.dice:.3f}")
-    second.metric("Lesions, this : other", f"{len(result.lesions)} : {len(other.lesions)}")
+    first.metric("Dice", f"{agreement.dice:.3f}")
+    second.metric("Lesions", f"{len(result.lesions)} : {len(other.lesions)}")
     st.markdown(
         f"- This, orange: `{result.model_version}` ({figures.network(result.network)})\n"
         f"- Other, teal: `{other.model_version}` ({figures.network(other.network)})\n"

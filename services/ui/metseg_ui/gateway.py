@@ -81,6 +81,16 @@ def job(job_id: str) -> Job:
     return seen[job_id]
 
 
+def glimpse(job_id: str) -> bytes | None:
+    """The latest slice of a job that runs, with what is marked so far; None where there is none yet."""
+    try:
+        return client().glimpse(job_id)
+    except RemoteProblem as problem:
+        if problem.type != NotFound.type:
+            raise
+        return None
+
+
 def history(cursor: str | None) -> tuple[list[Job], str | None]:
     """A page of the jobs of this visit's key, newest first, and where the next one begins."""
     page = client().jobs(MOST_LISTED, cursor)

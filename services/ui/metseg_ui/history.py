@@ -7,7 +7,7 @@ from metseg.contracts import Holder, Job, JobStatus
 from metseg.settings import settings
 from metseg_ui import address, figures, gateway, visits, watch, words
 
-WIDTHS = (3.2, 1.6, 2.4, 2.2, 0.7, 0.7)
+WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
 def told(holder: Holder) -> bool:
@@ -40,7 +40,9 @@ def _row(job: Job) -> None:
     columns[1].markdown(f"{watch.ICONS[job.status]} {words.state(job)}")
     columns[2].markdown(_found(job))
     columns[3].markdown(f"`{job.model_version}`" if job.model_version else "–")
-    if columns[4].button(":material/open_in_new:", key=f"open-{job.id}", help=f"Open {words.name(job)}"):
+    if columns[4].button(
+        ":material/open_in_new:", key=f"open-{job.id}", help=f"Open {words.name(job)}", type="tertiary"
+    ):
         address.add(job.id, address.name(job.id))
         st.rerun()
     with columns[5].popover(":material/delete:", help=f"Remove {words.name(job)}", type="tertiary"):

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
+import streamlit as st
 from anyio import CancelScope, to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
@@ -106,9 +107,15 @@ def report(request: Request) -> Response:
     return Response(found, headers=PRIVATE | {"Content-Security-Policy": NOTHING_BUT_ITSELF}, media_type="text/html")
 
 
+def base() -> str:
+    """What stands before each of the page's paths, where it is served below another address."""
+    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
+
+
 def report_address(ticket: str, version: str) -> str:
     """Where the browser finds a report, seen from the page."""
-    return f"reports/{ticket}/{version}"
+    return f"{base()}/reports/{ticket}/{version}"
 
 
 def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

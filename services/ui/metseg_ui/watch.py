@@ -7,6 +7,7 @@ from metseg.contracts import Job, JobStatus
 from metseg_ui import address, gateway, words
 
 POLL_S = 1.0
+GLIMPSE_PX = 420
 ICONS = {
     JobStatus.QUEUED: ":material/hourglass_empty:",
     JobStatus.RUNNING: ":material/progress_activity:",
@@ -80,8 +81,10 @@ def progress(job: Job) -> None:
 
 
 def _progress(job: Job) -> None:
+    picture = None
     try:
         job = gateway.job(job.id)
+        picture = gateway.glimpse(job.id) if job.status is JobStatus.RUNNING else None
     except RemoteProblem as problem:
         st.warning(f"**{problem.title}.** {problem.detail} Asking again …", icon=":material/cloud_off:")
     share = job.progress.done / job.progress.total if job.progress else 0.0
@@ -91,3 +94,7 @@ def _progress(job: Job) -> None:
         if job.status is JobStatus.QUEUED
         else "The network looks at one slice at a time."
     )
+    if picture is not None:
+        st.image(
+            picture, width=GLIMPSE_PX, caption="The latest slice", alt="The latest slice, with what is marked so far"
+        )

@@ -80,7 +80,12 @@ def _attempt(bench: Bench, job_id: str) -> None:
     def progress(done: int, total: int) -> None:
         bench.jobs.advance(job_id, done, total)
 
-    result, artefacts = process(request, bench.store, bench.models, bench.settings.limits, progress)
+    def keep_glimpse(picture: bytes) -> None:
+        bench.jobs.show_glimpse(job_id, picture)
+
+    result, artefacts = process(
+        request, bench.store, bench.models, bench.settings.limits, progress, keep_glimpse=keep_glimpse
+    )
     bench.jobs.finish(job_id, result, artefacts)
     extra = {"job": job_id, "model": result.model_version, "slices": result.shape[0], "seconds": result.durations_s}
     log.info("job ended", extra=extra)

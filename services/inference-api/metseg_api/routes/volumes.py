@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from metseg.client import VolumeLayer
+from metseg.contracts import JobStatus
 from metseg.errors import InvalidParameter, NotFinished, NotFound
 from metseg.formats.display import display_volume
 from metseg.parallel import side_by_side
@@ -69,3 +70,17 @@ def _pictures(gateway: Gateway, keys: Sequence[str]) -> Generator[bytes, None, N
     """The slices in order, a few fetched ahead: as many as a slow client may leave in memory."""
     for start in range(0, len(keys), AHEAD):
         yield from side_by_side(gateway.store.get, keys[start : start + AHEAD], FETCHES)
+
+
+@router.get(
+    "/glimpse",
+    summary="What is marked so far",
+    response_class=Response,
+    responses={**problems(NotFound), **files("image/png")},
+)
+def glimpse(gateway: TheGateway, job_id: JobId) -> Response:
+    """While a job runs: the latest slice that is done, as a PNG with outlines; made anew each second."""
+    status = gateway.jobs.get(job_id).status
+    if status is not JobStatus.RUNNING:
+        raise NotFound(f"The job is {status}; only one that runs has a glimpse.")
+    return Response(gateway.jobs.glimpse(job_id), headers={"Cache-Control": "no-store"}, media_type="image/png")

@@ -1,0 +1,113 @@
+"""How the page bears large and many uploads, in a real browser over a gateway without a worker.
+
+    python -m tests.bench.bench_page --uploads 50 --megabytes 200
+
+It tells how long the page takes to answer a click while a large file goes up, and the memory of the page's process
+after each tenth of the uploads. Needs Chromium (METSEG_BROWSER) and Playwright.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+from playwright.sync_api import Page, expect, sync_playwright
+from tests.fake_gateway import FakeGateway, Study, serving
+from tests.pages import serving_page
+
+from metseg.pictures import encode_png
+
+WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+PATIENCE_MS = 120_000
+
+
+def study(path: Path, megabytes: float) -> None:
+    """A ZIP of slices of noise, about that large."""
+    side = 256 if megabytes < 20 else 1024
+    pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(max(1, round(megabytes * 2**20 / (side * side * 3)))):
+            archive.writestr(f"slice_{number + 1:03d}.png", encode_png(np.roll(pixels, number, axis=0)))
+
+
+def page_process() -> psutil.Process:
+    [found] = [one for one in psutil.Process().children(recursive=True) if "streamlit" in " ".join(one.cmdline())]
+    return found
+
+
+def upload(page: Page, path: Path) -> None:
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(str(path))
+    button = page.get_by_role("button", name="Find lesions")
+    expect(button).to_be_enabled(timeout=PATIENCE_MS)
+    button.click()
+
+
+def answers(page: Page, path: Path) -> list[float]:
+    """Seconds until a click is answered, again and again while a file goes up and is submitted."""
+    told: list[float] = []
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(str(path))
+    began = time.monotonic()
+    button = page.get_by_role("button", name="Find lesions")
+    while button.is_disabled() and time.monotonic() - began < 120:
+        told.append(answered(page))
+    print(f"chosen and received after {time.monotonic() - began:.1f} s")
+    button.click()
+    return told
+
+
+def answered(page: Page) -> float:
+    """Seconds from a click on a switch until what it opens, or closes, is drawn."""
+    opened = page.get_by_role("slider", name="Threshold of the submission")
+    wanted = 1 - opened.count()
+    began = time.monotonic()
+    page.get_by_text("Set the threshold myself").click()
+    expect(opened).to_have_count(wanted, timeout=PATIENCE_MS)
+    return time.monotonic() - began
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--uploads", type=int, default=50)
+    options.add_argument("--megabytes", type=float, default=200)
+    wanted = options.parse_args()
+    browser_path = os.environ.get("METSEG_BROWSER") or shutil.which("chromium")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(FakeGateway(study=Study(slices=12))) as gateway,
+        serving_page(gateway.url) as url,
+        sync_playwright() as playwright,
+    ):
+        large, small = Path(folder) / "large.zip", Path(folder) / "small.zip"
+        study(large, wanted.megabytes)
+        study(small, 4)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=WEBGL)
+        page = browser.new_page()
+        page.goto(url)
+        page.get_by_role("button", name="About the model").wait_for(timeout=PATIENCE_MS)
+        rest = [answered(page) for _ in range(3)]
+        process = page_process()
+        print(f"at rest: a click is answered in {statistics.median(rest):.2f} s, {process.memory_info().rss >> 20} MB")
+        told = answers(page, large)
+        size = large.stat().st_size >> 20
+        print(f"while {size} MB go up: median {statistics.median(told):.2f} s, longest {max(told):.2f} s")
+        page.locator(".viewer").wait_for(timeout=PATIENCE_MS)
+        print(f"after it: {process.memory_info().rss >> 20} MB")
+        for number in range(1, wanted.uploads + 1):
+            before = len(gateway.submissions)
+            upload(page, small)
+            while len(gateway.submissions) == before:
+                page.wait_for_timeout(50)
+            page.locator(".viewer[data-ready]").wait_for(timeout=PATIENCE_MS)
+            if number % max(1, wanted.uploads // 10) == 0:
+                print(f"after {number} more: {process.memory_info().rss >> 20} MB", flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
