@@ -8,6 +8,7 @@ It writes one JSON line before and after each file: a line without its answer na
 import faulthandler
 import io
 import json
+import logging
 import random
 import resource
 import signal
@@ -34,6 +35,7 @@ EVENTS = {"open", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.symlin
 def main(first: int, count: int) -> None:
     """Read the files of `count` seeds."""
     faulthandler.enable(sys.stderr)
+    logging.basicConfig(level=logging.DEBUG)  # whatever a library has to say
     files = sorted(corpus().items())
     for name, data in files:  # what is loaded at first use is none of a file's memory
         _read([formats.Upload(name, io.BytesIO(data), None)])
@@ -43,6 +45,7 @@ def main(first: int, count: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + MEMORY_BYTES,) * 2)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever library holds it
     for seed in range(first, first + count):
+        escapes.clear()
         _say(seed=seed)
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         uploads = _uploads(files, seed)

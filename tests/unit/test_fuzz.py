@@ -28,7 +28,10 @@ def test_a_seed_makes_the_same_file_again():
     assert len({mutant(files, seed)[1] for seed in range(50)}) > 45
 
 
-ESCAPE = "import contextlib, os\n        with contextlib.suppress(OSError): os.listdir('/tmp/metseg-fuzz-escape')"
+ESCAPE = (
+    "import contextlib, os\n        child.logging.getLogger('a library').debug('JOHANNA')\n"
+    "        with contextlib.suppress(OSError): os.listdir('/tmp/metseg-fuzz-escape')"
+)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ ESCAPE = "import contextlib, os\n        with contextlib.suppress(OSError): os.l
         ("import time; time.sleep(60)", "seed 3 ended its process (-14)", 3),
         (ESCAPE, "seed 3 made a path: os.listdir", 4),
     ],
-    ids=["memory", "time", "a path"],
+    ids=["memory", "time", "a path and a log"],
 )
 @pytest.mark.slow
 def test_a_reader_that_fails_is_found_and_the_rest_is_still_read(monkeypatch, code, told, read):
@@ -60,4 +63,5 @@ def test_a_reader_that_fails_is_found_and_the_rest_is_still_read(monkeypatch, co
     monkeypatch.setattr(run.subprocess, "run", instead)
     findings = run.fuzz(first=2, count=4)
     assert findings.failures[0].startswith(told)
+    assert len(findings.failures) == (2 if "JOHANNA" in code else 1), "the word in the log is found too"
     assert findings.files == read
