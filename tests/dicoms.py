@@ -9,6 +9,8 @@ import pydicom
 
 from metseg import lesions
 from metseg.formats import Upload, dicom, read
+from metseg.formats.dicom.segmentation import segmentation
+from metseg.grid import from_pipeline
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
 from metseg.settings import Limits
 
@@ -72,6 +74,15 @@ def answered(volume, mask):
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     files, warnings = dicom.results(volume, lesions.numbered(mask), found, FINDER)
     return files, found, warnings
+
+
+def segmented(volume, mask):
+    """The SEG alone, whose frames are in the order of the source's."""
+    on_source = from_pipeline(lesions.numbered(mask), volume.grid).transpose(2, 1, 0)
+    found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
+    target = io.BytesIO()
+    segmentation(volume.origin, on_source, found, FINDER).save_as(target, enforce_file_format=True)
+    return target.getvalue()
 
 
 def points(mask, affine):

@@ -41,7 +41,7 @@ __all__ = ["SYNTAXES", "decode"]
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 DECODERS: Mapping[UID, str] = {
     JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "gdcm",
+    JPEGExtended12Bit: "gdcm",  # of 8 bits; no decoder of a permissive licence is trusted with 12
     JPEGLossless: "gdcm",
     JPEGLosslessSV1: "gdcm",
     JPEGLSLossless: "pyjpegls",
@@ -130,6 +130,8 @@ def _check_coded(found: Dataset, instance: Instance, frame: Frame) -> None:
     size = _coded_size(coded)
     if size != (instance.rows, instance.columns):
         raise UnreadableImage(DAMAGED)
+    if instance.syntax == JPEGExtended12Bit and int(found.get("BitsStored") or 0) != 8:
+        raise UnsupportedFormat("A DICOM file is compressed as JPEG of 12 bits, which cannot be read; decompress it.")
 
 
 def _coded_size(coded: bytes) -> tuple[int, int] | None:
