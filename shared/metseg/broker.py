@@ -8,18 +8,29 @@ from celery import Celery
 
 from metseg.settings import Settings
 
-__all__ = ["QUEUE", "TASK", "broker"]
+__all__ = ["QUEUE", "TASK", "TIME_TO_FAIL_S", "broker", "soft_limit_s"]
 
 TASK = "metseg.segment"
 QUEUE = "metseg"
 TIME_TO_FAIL_S = 60
 """Between the soft limit, at which a task may still say why it failed, and the hard one, which kills it."""
 TIME_TO_ACKNOWLEDGE_S = 300
+BASE_LIMIT_S = 300
+LIMIT_S_A_MIB = 60
+
+
+def soft_limit_s(size_bytes: int, longest_s: int) -> int:
+    """How long a job may run: its input's size in MiB times a minute, and five more; never longer than `longest_s`.
+
+    A study of 30 slices has about 3 MB and takes some ten seconds; what hangs is stopped long before the longest time.
+    """
+    return min(longest_s, round(BASE_LIMIT_S + LIMIT_S_A_MIB * size_bytes / 2**20))
 
 
 def broker(settings: Settings) -> Celery:
     """A Celery application on the settings' Redis; it connects when it is used."""
     hard_limit_s = settings.job_time_limit_s + TIME_TO_FAIL_S
+    visibility_s = hard_limit_s + TIME_TO_ACKNOWLEDGE_S  # in each place that Celery or kombu may look at
     app = Celery("metseg", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,
@@ -32,8 +43,10 @@ def broker(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         task_soft_time_limit=settings.job_time_limit_s,
         task_time_limit=hard_limit_s,
+        visibility_timeout=visibility_s,
+        result_backend_transport_options={"visibility_timeout": visibility_s},
         broker_transport_options={
-            "visibility_timeout": hard_limit_s + TIME_TO_ACKNOWLEDGE_S,
+            "visibility_timeout": visibility_s,
             "socket_timeout": settings.redis_timeout_s,
             "socket_connect_timeout": settings.redis_timeout_s,
             "socket_keepalive": True,

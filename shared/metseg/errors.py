@@ -17,6 +17,7 @@ MetsegError
 │   └── InvalidParameter       a field, header or query value out of its range
 ├── Unauthorised             no API key was given where one is needed, or one that is not known
 ├── Forbidden                the key is not for this
+├── TooManyRequests          this caller submits more than the deployment allows it
 ├── NotFound                 a job, model version or artefact that is not there
 ├── Conflict                 the state of the thing forbids the call
 │   ├── NotFinished            a result asked for before the job ended well
@@ -25,6 +26,8 @@ MetsegError
 ├── Unavailable              something we depend on is away; try again later
 │   ├── StoreUnavailable
 │   ├── QueueUnavailable
+│   ├── QueueFull              as many jobs wait as the deployment allows
+│   ├── StorageFull            a disk is nearly full
 │   └── NoChampion             no model has been promoted yet
 ├── Cancelled                the job was cancelled while it ran
 ├── ModelRejected            a model version whose bytes or contract cannot be trusted
@@ -46,11 +49,13 @@ class MetsegError(Exception):
         type: the problem's URI reference (RFC 9457), stable across releases.
         title: the kind of problem in a few words, the same for every occurrence.
         status: the HTTP status that fits.
+        retry_after_s: when to try again; None where that would change nothing.
     """
 
     type = "about:blank"
     title = "Something went wrong"
     status = 500
+    retry_after_s: float | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -153,6 +158,13 @@ class Forbidden(MetsegError):
     type, title, status = "/problems/forbidden", "The API key does not allow this", 403
 
 
+class TooManyRequests(MetsegError):
+    """This caller has submitted as much as one may in a minute, or has as many jobs open as one may have."""
+
+    type, title, status = "/problems/too-many-requests", "Too many submissions", 429
+    retry_after_s = 15
+
+
 class NotFound(MetsegError):
     """There is no such job, model version, slice or route."""
 
@@ -187,6 +199,7 @@ class Unavailable(MetsegError):
     """Something we depend on is away; nothing was accepted, so try again later."""
 
     type, title, status = "/problems/unavailable", "Temporarily unavailable", 503
+    retry_after_s = 5
 
 
 class StoreUnavailable(Unavailable):
@@ -199,6 +212,20 @@ class QueueUnavailable(Unavailable):
     """The queue does not answer."""
 
     type, title = "/problems/queue-unavailable", "The queue does not answer"
+
+
+class QueueFull(Unavailable):
+    """As many jobs wait as the deployment allows; try again when some are done."""
+
+    type, title = "/problems/queue-full", "The queue is full"
+    retry_after_s = 30
+
+
+class StorageFull(Unavailable):
+    """A disk that the upload needs is nearly full; somebody has to make room."""
+
+    type, title = "/problems/storage-full", "The disk is nearly full"
+    retry_after_s = 60
 
 
 class NoChampion(Unavailable):

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from metseg.attempts import ATTEMPTS, Attempts
-from metseg.broker import QUEUE, TASK, TIME_TO_FAIL_S, broker
+from metseg.broker import QUEUE, TASK, TIME_TO_FAIL_S, broker, soft_limit_s
 from metseg.contracts import Job, JobPage, JobStatus, Request, Result
 from metseg.errors import (
     NotFinished,
@@ -60,6 +60,7 @@ class Jobs(Attempts):
         live = Live(client, claim_ttl_s=claim_ttl_s, cancel_ttl_s=longest_s)
         super().__init__(Records(store), live, longest_s)
         self._celery = celery
+        self._longest_limit_s = settings.job_time_limit_s
         self._days = settings.job_days
         self._keys = Keys(store, self._live, self._records.exists)
         self._reconciler = Reconciler(self._records, self._live, self._publish)
@@ -84,7 +85,7 @@ class Jobs(Attempts):
             self._live.check()  # before the store is touched
             self._records.accept(job, request)
             self._live.enter(job.id)
-            self._publish(job.id)
+            self._publish(request)
         except Unavailable:
             with suppress(StoreUnavailable):
                 self.discard(job.id, request.key_sha256)
@@ -165,6 +166,14 @@ class Jobs(Attempts):
         """
         return self._keys.holder(key_sha256, body_sha256, job_id)
 
+    def admit(self, owner: str, most: int, window_s: float = 60.0) -> float:
+        """Count a submission of an owner's tag; how long it has to wait where that is too many; QueueUnavailable."""
+        return self._live.admit(owner, most, window_s)
+
+    def open_of(self, owner: str) -> int:
+        """How many jobs of an owner's tag wait or run; QueueUnavailable."""
+        return self._live.open_of(owner)
+
     def depth(self) -> int:
         """How many jobs wait; QueueUnavailable."""
         return self._live.depth()
@@ -223,8 +232,14 @@ class Jobs(Attempts):
             return job.model_copy(update={"status": JobStatus.QUEUED, "queue_position": sighting.position})
         return job.model_copy(update={"progress": sighting.progress})
 
-    def _publish(self, job_id: str) -> None:
+    def soft_limit_s(self, request: Request) -> int:
+        """How many seconds a job may run; a minute later it is killed."""
+        return soft_limit_s(sum(file.size_bytes for file in request.inputs), self._longest_limit_s)
+
+    def _publish(self, request: Request) -> None:
+        soft_s = self.soft_limit_s(request)
+        limits = {"soft_time_limit": soft_s, "time_limit": soft_s + TIME_TO_FAIL_S}
         try:
-            self._celery.send_task(TASK, args=[job_id], task_id=job_id, queue=QUEUE)
+            self._celery.send_task(TASK, args=[request.id], task_id=request.id, queue=QUEUE, **limits)
         except (OperationalError, RedisError) as error:
             raise QueueUnavailable("The queue does not answer; try again later.") from error

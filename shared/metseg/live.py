@@ -42,6 +42,17 @@ return 'held'
 """
 RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
+ADMIT: Final = """
+redis.call('zremrangebyscore', KEYS[1], '-inf', ARGV[1] - ARGV[2])
+if redis.call('zcard', KEYS[1]) < tonumber(ARGV[3]) then
+  redis.call('zadd', KEYS[1], ARGV[1], ARGV[4])
+  redis.call('expire', KEYS[1], math.ceil(ARGV[2]))
+  return '0'
+end
+return tostring(redis.call('zrange', KEYS[1], 0, 0, 'withscores')[2] + ARGV[2] - ARGV[1])
+"""
+"""A sliding window: in any `ARGV[2]` seconds `ARGV[3]` are let in; what is not is told how long until the next."""
+
 
 class Sighting(NamedTuple):
     """What can be seen of a job while it waits or runs."""
@@ -80,6 +91,7 @@ class Live:
         self.claim_ttl_s = claim_ttl_s
         self._cancel_ttl_s = cancel_ttl_s
         self._hold, self._release = client.register_script(HOLD), client.register_script(RELEASE)
+        self._admit = client.register_script(ADMIT)
         self._away_until = 0.0
 
     @contextlib.contextmanager
@@ -105,7 +117,9 @@ class Live:
         with self._errors(), self._redis.pipeline() as pipe:
             for index in _indices(job_id):
                 pipe.zadd(index, {job_id: 0})
-            pipe.sadd(OPEN, job_id).zadd(WAITING, {job_id: time.time()}, nx=True).execute()
+            for name in _open_sets(job_id):
+                pipe.sadd(name, job_id)
+            pipe.zadd(WAITING, {job_id: time.time()}, nx=True).execute()
 
     def start(self, job_id: str) -> None:
         """A job left the line."""
@@ -127,7 +141,9 @@ class Live:
 
     @staticmethod
     def _leave(pipe: Any, job_id: str) -> Any:  # noqa: ANN401 (a pipeline, typed like the client)
-        pipe.srem(OPEN, job_id).zrem(WAITING, job_id).delete(_progress(job_id))
+        for name in _open_sets(job_id):
+            pipe.srem(name, job_id)
+        pipe.zrem(WAITING, job_id).delete(_progress(job_id))
         return pipe.publish(_bell(job_id), "1")
 
     def sight(self, job_id: str) -> Sighting:
@@ -223,6 +239,22 @@ class Live:
             _, alive = pipe.zremrangebyscore(WORKERS, "-inf", time.time() - silent_s).zcard(WORKERS).execute()
         return int(alive)
 
+    def admit(self, owner: str, most: int, window_s: float) -> float:
+        """Count one more submission of an owner.
+
+        Returns:
+            0; or, where `most` came in the last `window_s` seconds, how long until the next may come.
+        """
+        now = time.time()
+        with self._errors():
+            answer = self._admit(keys=[f"{PREFIX}rate:{owner}"], args=[now, window_s, most, uuid.uuid4().hex])
+        return max(0.0, float(_text(answer)))
+
+    def open_of(self, owner: str) -> int:
+        """How many jobs of an owner wait or run."""
+        with self._errors():
+            return int(self._redis.scard(_open_of(owner)))
+
     def newest(self, limit: int, before: str | None, owner: str | None = None) -> list[str] | None:
         """Ids of the newest jobs before a certain one, of one owner's tag or of all; None where the index was lost."""
         index = INDEX if owner is None else _index_of(owner)
@@ -247,8 +279,10 @@ class Live:
 
     def reopen(self, job_id: str) -> None:
         """Know again that a job is not final."""
-        with self._errors():
-            self._redis.sadd(OPEN, job_id)
+        with self._errors(), self._redis.pipeline() as pipe:
+            for name in _open_sets(job_id):
+                pipe.sadd(name, job_id)
+            pipe.execute()
 
     def scanned(self, ttl_s: int) -> None:
         """Note that the store was searched."""
@@ -280,6 +314,14 @@ def _indices(job_id: str) -> tuple[str, ...]:
     """Where a job is listed: among all, and among its owner's."""
     whose = owner(job_id)
     return (INDEX,) if whose == NOBODY else (INDEX, _index_of(whose))
+
+
+def _open_sets(job_id: str) -> tuple[str, str]:
+    return OPEN, _open_of(owner(job_id))
+
+
+def _open_of(owner: str) -> str:
+    return f"{OPEN}:{owner}"
 
 
 def _index_of(owner: str) -> str:

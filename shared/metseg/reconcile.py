@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from metseg.contracts import Request
 from metseg.errors import NotFound, QueueUnavailable
 from metseg.figures import Figures
 from metseg.live import Live
@@ -27,7 +28,7 @@ class Reconciler:
         publish: puts a job's message into the queue.
     """
 
-    def __init__(self, records: Records, live: Live, publish: Callable[[str], None]) -> None:
+    def __init__(self, records: Records, live: Live, publish: Callable[[Request], None]) -> None:
         self._records = records
         self._live = live
         self._publish = publish
@@ -68,9 +69,11 @@ class Reconciler:
         queued = self._live.in_queue()
         lost = [job_id for job_id in ids if self._is_lost(job_id, queued)]
         for job_id in lost:
-            log.warning("job %s was lost and is queued again", job_id)
-            self._live.enter(job_id)
-            self._publish(job_id)
+            with suppress(NotFound):  # deleted this moment
+                request = self._records.request(job_id)
+                log.warning("job %s was lost and is queued again", job_id)
+                self._live.enter(job_id)
+                self._publish(request)
         if known is None:
             self._live.scanned(SCAN_EVERY_S)
         if lost:

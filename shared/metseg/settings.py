@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     gateway_url: str = Field(default="http://127.0.0.1:8000", description="where the page finds the gateway")
     job_days: int = Field(default=7, ge=1, description="days until a job's input and results expire")
     job_time_limit_s: int = Field(default=1800, ge=10, description="after which a running job is stopped")
+    queue_limit: int = Field(default=256, ge=1, description="jobs that may wait; more are refused")
+    key_jobs_per_minute: int = Field(default=300, ge=1, description="submissions of one API key")
+    key_open_jobs: int = Field(default=128, ge=1, description="jobs of one API key that wait or run")
+    disk_reserve_bytes: int = Field(default=2**30, ge=0, description="left free on the disks of spool and store")
     threads: int | None = Field(default=None, ge=1, description="None: the CPU quota of this container")
     limits: Limits = Field(default_factory=Limits)
 

@@ -1,5 +1,6 @@
 """However a job goes, its end is written down for the person who waits, or it is tried again."""
 
+import errno
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -122,7 +123,7 @@ def test_a_job_that_takes_too_long_says_so(bench, job):
     work(replace(bench, models=Raising(SoftTimeLimitExceeded())), job.id)
     ended = bench.jobs.get(job.id)
     assert (ended.status, ended.problem.type) == (JobStatus.FAILED, "/problems/processing-failed")
-    assert "1800 seconds" in ended.problem.detail
+    assert "30" in ended.problem.detail
 
 
 def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_told(bench, job, caplog):
@@ -154,6 +155,12 @@ def test_a_store_that_is_away_costs_no_job_and_no_attempt(bench, job):
     assert (seen.status.final, seen.attempts) == (False, 0)
     work(bench, job.id)
     assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_spool_that_is_full_costs_no_job_and_no_attempt(bench, job):
+    work(replace(bench, models=Raising(OSError(errno.ENOSPC, "No space left on device"))), job.id)
+    seen = bench.jobs.get(job.id)
+    assert (seen.status.final, seen.attempts) == (False, 0)
 
 
 def test_a_queue_that_is_away_ends_nothing(bench, job, redis):

@@ -130,7 +130,7 @@ def _problem(description: str, errors: tuple[type[MetsegError], ...]) -> dict[st
     if errors:
         content["examples"] = {error.__name__: {"value": _example(error)} for error in errors}
     answer: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: content}}
-    if any(issubclass(error, Unavailable) for error in errors):
+    if any(error.retry_after_s is not None for error in errors):
         answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
     return answer
 

@@ -13,10 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from metseg.contracts import Problem
-from metseg.errors import InvalidParameter, MetsegError, NotFound, Unauthorised, Unavailable, UploadTooLarge
+from metseg.errors import InvalidParameter, MetsegError, NotFound, Unauthorised, UploadTooLarge
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 5
 
 log = logging.getLogger("metseg.api")
 
@@ -25,7 +24,7 @@ def respond(error: MetsegError, scope: Scope, headers: Mapping[str, str] | None 
     """The answer that tells of `error`, with the request's id as its instance."""
     asks = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorised) else {}
     problem = Problem.of(error, instance(scope))
-    return _respond(problem, {**(headers or {}), **asks}, retry=isinstance(error, Unavailable))
+    return _respond(problem, {**(headers or {}), **asks}, retry_after_s=error.retry_after_s)
 
 
 def failure(scope: Scope) -> Response:
@@ -96,7 +95,9 @@ def _plain(status: int, kind: str, detail: str, scope: Scope) -> Problem:
     return Problem(type=f"/problems/{kind}", title=title, status=status, detail=detail, instance=instance(scope))
 
 
-def _respond(problem: Problem, headers: Mapping[str, str] | None = None, *, retry: bool = False) -> Response:
+def _respond(
+    problem: Problem, headers: Mapping[str, str] | None = None, *, retry_after_s: float | None = None
+) -> Response:
     content: dict[str, Any] = problem.model_dump(exclude_none=True)
-    more = {"Retry-After": str(RETRY_AFTER_S)} if retry else {}
+    more = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
     return JSONResponse(content, problem.status, {**(headers or {}), **more}, MEDIA_TYPE)

@@ -4,6 +4,7 @@ Whatever happens, the task itself ends well, so that a message is never delivere
 on now is given back, and the upkeep queues it again when store and queue answer.
 """
 
+import errno
 import logging
 import traceback
 from contextlib import suppress
@@ -61,9 +62,13 @@ def _work(bench: Bench, job_id: str) -> None:
     except MetsegError as error:
         _fail(bench, job_id, error)
     except SoftTimeLimitExceeded:
-        limit_s = bench.settings.job_time_limit_s
+        limit_s = bench.jobs.soft_limit_s(bench.jobs.request(job_id))
         _fail(bench, job_id, ProcessingFailed(f"The job took longer than {limit_s} seconds; submit fewer slices."))
     except Exception as error:  # noqa: BLE001 (the worker outlives whatever a study does to it)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            log.error("job given back, the spool is full", extra={"job": job_id})
+            bench.jobs.give_back(job_id)
+            return
         where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         log.error("job met a bug", extra={"job": job_id, "error": type(error).__name__, "where": where})
         _fail(bench, job_id, ProcessingFailed(f"The worker met an error of its own; quote job {job_id} to report it."))

@@ -20,10 +20,13 @@ from metseg.errors import (
     MixedSizes,
     NoChampion,
     NotFound,
+    QueueFull,
     QueueUnavailable,
     SeveralPatients,
+    StorageFull,
     StoreUnavailable,
     TooManyFiles,
+    TooManyRequests,
     UnreadableImage,
     UnsupportedFormat,
     UnusableImage,
@@ -32,6 +35,7 @@ from metseg.errors import (
 )
 from metseg_api import metrics
 from metseg_api.access import Reader, Submitter
+from metseg_api.admission import admit
 from metseg_api.documentation import IDEMPOTENCY, JOB, JOB_ID, UPLOAD, example, problems
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.repetitions import again
@@ -45,7 +49,7 @@ REFUSALS = (
     *(UploadInterrupted, IdempotencyConflict, UnsupportedFormat),
     *(UploadTooLarge, TooManyFiles, ImageTooLarge, ArchiveBomb),
     *(EmptyUpload, InvalidParameter, UnreadableImage, UnusableImage, MixedSizes, BadArchive, SeveralPatients),
-    *(NoChampion, StoreUnavailable, QueueUnavailable),
+    *(NoChampion, StoreUnavailable, QueueUnavailable, QueueFull, StorageFull, TooManyRequests),
 )
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -72,6 +76,8 @@ async def submit(
     """
     try:
         check_idempotency_key(idempotency_key)
+        announced = request.headers.get("Content-Length", "")
+        await to_thread.run_sync(admit, gateway, caller, int(announced) if announced.isdecimal() else 0)
         async with received(request, gateway.settings.limits.files) as spool:
             limiter = gateway.threads.uploads
             taking = partial(accept, gateway, spool, caller, idempotency_key, request.scope["state"]["request_id"])
@@ -92,7 +98,7 @@ async def submit(
     status_code=status.HTTP_202_ACCEPTED,
     response_model_exclude_none=True,
     responses={
-        **problems(NotFound, InvalidParameter, NoChampion, StoreUnavailable, QueueUnavailable),
+        **problems(NotFound, InvalidParameter, NoChampion, QueueFull, StorageFull, TooManyRequests),
         202: example(JOB, ("Location", "Retry-After")),
     },
 )
@@ -101,6 +107,7 @@ async def repeat(
 ) -> Job:
     """A new job of the same files, for another model or threshold; nothing has to be sent again."""
     gateway: Gateway = request.app.state.gateway
+    await to_thread.run_sync(admit, gateway, caller, 0)
     taking = partial(again, gateway, job_id, wish, caller, request.scope["state"]["request_id"])
     job = await to_thread.run_sync(taking, limiter=gateway.threads.uploads)
     request.scope["state"]["job"] = job.id

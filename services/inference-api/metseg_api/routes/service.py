@@ -5,8 +5,9 @@ from collections.abc import Callable
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from metseg.errors import NoChampion, QueueUnavailable, StoreUnavailable, Unavailable
+from metseg.errors import NoChampion, QueueUnavailable, StorageFull, StoreUnavailable, Unavailable
 from metseg_api import metrics
+from metseg_api.admission import check_disks
 from metseg_api.documentation import example, problems
 from metseg_api.gateway import Gateway, TheGateway
 
@@ -23,7 +24,7 @@ async def alive() -> dict[str, str]:
     "/readyz",
     summary="Can it take jobs?",
     responses={
-        **problems(StoreUnavailable, QueueUnavailable, NoChampion, keyed=False),
+        **problems(StoreUnavailable, QueueUnavailable, StorageFull, NoChampion, keyed=False),
         200: example({"status": "ready"}),
     },
 )
@@ -34,6 +35,7 @@ def ready(gateway: TheGateway) -> dict[str, str]:
         raise Unavailable(" ".join(error.detail for error in missing))
     if missing:
         raise missing[0]
+    check_disks(gateway)
     if gateway.registry.champion() is None:
         raise NoChampion("No model is in service yet; promote one.")
     return {"status": "ready"}

@@ -1,0 +1,117 @@
+"""Backpressure: what there is no room for is refused before its body is read, in words, with the time to wait."""
+
+import json
+import socket
+
+import pytest
+from redis import Redis
+from tests.gateways import png, promote_tiny, running
+
+from metseg.broker import BASE_LIMIT_S, soft_limit_s
+from metseg.errors import StorageFull
+from metseg.settings import MIB, Settings
+
+FEW = {"queue_limit": 3, "key_jobs_per_minute": 100, "key_open_jobs": 100}
+
+
+@pytest.fixture
+def gateway(request, redis, tmp_path):
+    redis.flush()
+    changes = FEW | getattr(request, "param", {})
+    with running(Settings(store_directory=tmp_path, redis_url=redis.url, **changes)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+def refused(response, status, kind):
+    assert response.status_code == status, response.text
+    assert response.json()["type"] == f"/problems/{kind}"
+    assert int(response.headers["Retry-After"]) >= 1
+    return response.json()["detail"]
+
+
+def half_a_submission(gateway):
+    """What the gateway answers to a submission of which it has seen the headers alone."""
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(head + b"Content-Length: 1000000\r\n\r\n")
+        return connection.recv(65536).decode()
+
+
+def test_a_full_queue_refuses_before_the_upload_is_read(gateway):
+    for _ in range(3):
+        gateway.accepted()
+    before = gateway.job_keys()
+    assert "3 jobs wait" in refused(gateway.submit(png()), 503, "queue-full")
+    answer = half_a_submission(gateway)
+    assert answer.startswith("HTTP/1.1 503")
+    assert "queue-full" in answer
+    assert gateway.job_keys() == before
+
+
+def test_a_queue_that_has_room_again_takes_jobs_again(gateway):
+    ids = [gateway.accepted().id for _ in range(3)]
+    refused(gateway.submit(png()), 503, "queue-full")
+    gateway.jobs.delete(ids[0])
+    gateway.accepted()
+
+
+@pytest.mark.parametrize("gateway", [{"key_jobs_per_minute": 2}], indirect=True)
+def test_a_caller_that_submits_too_often_is_told_when_to_come_back(gateway):
+    for _ in range(2):
+        gateway.jobs.delete(gateway.accepted().id)
+    response = gateway.submit(png())
+    assert "2 studies a minute" in refused(response, 429, "too-many-requests")
+    assert 1 <= int(response.headers["Retry-After"]) <= 60
+
+
+@pytest.mark.parametrize("gateway", [{"key_open_jobs": 2}], indirect=True)
+def test_a_caller_has_so_many_open_jobs_and_no_more(gateway):
+    first = gateway.accepted()
+    gateway.accepted()
+    refused(gateway.submit(png()), 429, "too-many-requests")
+    refused(gateway.http.post(f"/v1/jobs/{first.id}/repeat", json={}), 429, "too-many-requests")
+    gateway.jobs.delete(first.id)
+    gateway.accepted()
+
+
+def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("metseg.live.time.time", lambda: now[0])
+
+    def waits(at):
+        now[0] = at
+        return gateway.jobs.admit("tag", 2, 60.0)
+
+    assert [waits(at) for at in (1000, 1030, 1050, 1061, 1062)] == [0, 0, 10, 0, 28]
+
+
+def test_counts_come_back_when_redis_forgot_them(gateway, redis):
+    job = gateway.accepted()
+    redis.flush()
+    assert gateway.jobs.open_of("0" * 8) == 0
+    gateway.jobs.recover()
+    assert gateway.jobs.open_of("0" * 8) == 1
+    gateway.jobs.delete(job.id)
+    assert gateway.jobs.open_of("0" * 8) == 0
+
+
+@pytest.mark.parametrize("gateway", [{"disk_reserve_bytes": 2**60}], indirect=True)
+def test_a_disk_that_is_nearly_full_is_noticed_before_it_is(gateway):
+    assert "room" in refused(gateway.submit(png()), 503, "storage-full")
+    refused(gateway.http.get("/readyz"), 503, "storage-full")
+    assert gateway.job_keys() == []
+    assert StorageFull.status == 503
+
+
+def test_a_job_may_run_as_long_as_its_size_suggests_and_never_longer_than_the_longest():
+    assert soft_limit_s(0, 1800) == BASE_LIMIT_S
+    assert soft_limit_s(3 * MIB, 1800) == BASE_LIMIT_S + 180
+    assert soft_limit_s(512 * MIB, 1800) == 1800
+    assert soft_limit_s(0, 20) == 20
+
+
+def test_a_message_carries_its_jobs_time_limits(gateway, redis):
+    gateway.accepted()
+    [message] = Redis.from_url(redis.url).lrange("metseg", 0, -1)
+    assert json.loads(message)["headers"]["timelimit"] == [BASE_LIMIT_S + 60, BASE_LIMIT_S]
