@@ -163,6 +163,14 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	$(call lock,ui,ui/requirements.lock)
 	$(call lock,trainer,trainer/requirements.lock)
 
+.PHONY: picture
+picture: $(DEV)/.ready ## draw the README's picture of the page anew, over a phantom; needs Chromium
+	PYTHONPATH=.:shared:services/ui $(DEV)/bin/python -W ignore -m tests.picture_of_page
+
+.PHONY: bench-page
+bench-page: $(DEV)/.ready ## how the page bears a large upload and many: make bench-page ARGS="--uploads 50"
+	PYTHONPATH=.:shared:services/ui $(DEV)/bin/python -W ignore -m tests.bench.bench_page $(ARGS)
+
 .PHONY: vendor
 vendor: ## take the page's copy of NiiVue anew from npm, as services/ui/metseg_ui/assets/niivue.json names it
 	$(PYTHON) infra/niivue/vendor.py

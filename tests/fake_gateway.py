@@ -71,8 +71,11 @@ class Study:
 
     def result(self, job_id: str, card: ModelCard) -> Result:
         found = lesions.measure(self.mask, self.spacing_mm, self.probability)
+        sum_px, sum_mm = lesions.target_diameters(found)
         return Result(
             job_id=job_id,
+            target_diameter_sum_px=sum_px,
+            target_diameter_sum_mm=sum_mm,
             model_version=card.version,
             network=card.network,
             threshold=THRESHOLD,

@@ -46,7 +46,8 @@ this page from the lock files and the installed libraries' own words; a test fai
 is under the GPL, LGPL or AGPL without a reason given here. Wheels bring libraries of other makers along: OpenCV's has
 FFmpeg in it (LGPL 2.1), which metseg does not call; NumPy's and SciPy's have OpenBLAS (BSD) and GCC's run-time library
 (GPL with an exception for such use). Images of Redis, the S3 server, Prometheus, Grafana (AGPL) and Caddy are run
-beside ours as they are, and are under their makers' licences. The weights' licence stands in each model's card.
+beside ours as they are, and are under their makers' licences. The page brings NiiVue (BSD 2-Clause) along; beside it
+lies `niivue.LICENSE.txt`, with the licences of what it holds. The weights' licence stands in each model's card.
 
 | library | version | licence | in |
 | --- | --- | --- | --- |

@@ -96,7 +96,9 @@ def main() -> None:
         told = answers(page, large)
         size = large.stat().st_size >> 20
         print(f"while {size} MB go up: median {statistics.median(told):.2f} s, longest {max(told):.2f} s")
-        page.locator(".viewer").wait_for(timeout=PATIENCE_MS)
+        while not gateway.submissions:
+            page.wait_for_timeout(50)
+        page.locator(".viewer[data-ready]").wait_for(timeout=PATIENCE_MS)
         print(f"after it: {process.memory_info().rss >> 20} MB")
         for number in range(1, wanted.uploads + 1):
             before = len(gateway.submissions)

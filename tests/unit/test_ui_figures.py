@@ -1,11 +1,14 @@
 """What the page lists, without a page."""
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.models import tiny_card
 
 from metseg import lesions
-from metseg.contracts import DiceSummary, Result
+from metseg.contracts import DiceSummary, Familiarity, Result
 from metseg_ui import comparison, figures
 
 SHAPE = (4, 64, 48)
@@ -98,3 +101,64 @@ def test_masks_agree_as_far_as_they_overlap_and_lesions_of_one_alone_are_named(m
     assert (agreed.only_first, agreed.only_second) == ([2], [2])
     empty = np.zeros_like(mask)
     assert comparison.agreement(empty, empty, [], []) == (1.0, [], [])
+
+
+def test_targets_are_summed_in_words_and_a_study_unlike_the_training_is_warned_of_first(mask):
+    found = result(mask)
+    found = found.model_copy(
+        update={"lesions": [found.lesions[0].model_copy(update={"target": True}), found.lesions[1]]}
+    )
+    found = found.model_copy(
+        update={"target_diameter_sum_px": 15.2, "target_diameter_sum_mm": 15.2, "warnings": ["A sequence is missing."]}
+    )
+    [remark] = figures.remarks(found)
+    assert remark == "Target lesions as of RANO-BM: lesion 1; sum of their longest diameters 15 mm."
+    assert figures.cautions(found) == ["A sequence is missing."]
+    unlike = Familiarity(score=9, limit=4, unlike=True, words="This looks like no head.")
+    cautions = figures.cautions(found.model_copy(update={"familiarity": unlike}))
+    assert cautions == ["This looks like no head.", "A sequence is missing."]
+    assert figures.remarks(result(np.zeros_like(mask))) == []
+
+
+def test_how_unsure_a_lesion_is_stands_in_the_table_where_it_was_asked_for(mask):
+    found = result(mask)
+    assert "Unsure" not in figures.lesion_rows(found)[0]
+    asked = [lesion.model_copy(update={"uncertainty": 0.25}) for lesion in found.lesions]
+    assert [row["Unsure"] for row in figures.lesion_rows(found.model_copy(update={"lesions": asked}))] == [25, 25]
+
+
+THEMES = tomllib.loads((Path(figures.__file__).parent / ".streamlit" / "config.toml").read_text())["theme"]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as of WCAG 2.2."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def faded(colour: str, ground: str, opacity: float) -> str:
+    mixed = [
+        round(opacity * int(colour[at : at + 2], 16) + (1 - opacity) * int(ground[at : at + 2], 16)) for at in (1, 3, 5)
+    ]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("ground", ["backgroundColor", "secondaryBackgroundColor"])
+def test_words_and_controls_stand_out_as_wcag_aa_asks(theme, ground):
+    colours = THEMES[theme]
+    assert contrast(colours["textColor"], colours[ground]) >= 4.5
+    assert contrast(faded(colours["textColor"], colours[ground], 0.85), colours[ground]) >= 4.5, "captions"
+    assert contrast(colours["primaryColor"], colours[ground]) >= 3, "controls and focus"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_pressed_button_is_readable(theme):
+    colours = THEMES[theme]
+    assert contrast(colours["backgroundColor"], colours["textColor"]) >= 4.5

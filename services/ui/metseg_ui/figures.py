@@ -22,7 +22,31 @@ def sequences(pixels: Pixels) -> tuple[str, ...]:
 def lesion_rows(result: Result) -> list[Row]:
     """One table row a lesion, largest first: in millimetres where the scan tells its spacing, else in pixels."""
     metric = result.spacing_mm is not None
-    return [_metric_row(lesion) if metric else _pixel_row(lesion) for lesion in result.lesions]
+    rows = [_metric_row(lesion) if metric else _pixel_row(lesion) for lesion in result.lesions]
+    if any(lesion.uncertainty is not None for lesion in result.lesions):
+        for row, lesion in zip(rows, result.lesions, strict=True):
+            row["Unsure"] = None if lesion.uncertainty is None else 100 * lesion.uncertainty
+    return rows
+
+
+def remarks(result: Result) -> list[str]:
+    """What belongs beside the table, in sentences."""
+    targets = [lesion.number for lesion in result.lesions if lesion.target]
+    said = []
+    if targets and result.target_diameter_sum_px is not None:
+        metric = result.target_diameter_sum_mm
+        total = f"{result.target_diameter_sum_px:.0f} px" if metric is None else f"{metric:.0f} mm"
+        named = f"lesion{'s' * (len(targets) > 1)} {', '.join(map(str, targets))}"
+        said.append(f"Target lesions as of RANO-BM: {named}; sum of their longest diameters {total}.")
+    if result.uncertainty_words:
+        said.append(result.uncertainty_words)
+    return said
+
+
+def cautions(result: Result) -> list[str]:
+    """What a reader has to be warned of: unlike what the model learned from first, then the result's own warnings."""
+    unlike = [result.familiarity.words] if result.familiarity is not None and result.familiarity.unlike else []
+    return list(dict.fromkeys([*unlike, *result.warnings]))
 
 
 def _metric_row(lesion: Lesion) -> Row:

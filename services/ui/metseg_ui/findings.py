@@ -17,6 +17,9 @@ COLUMNS = {
     "Size, px": st.column_config.TextColumn(width=84, help=DIAMETERS),
     "Vol., ml": st.column_config.NumberColumn(format="%.2f", width=72, help="Volume in millilitres"),
     "Voxels": st.column_config.NumberColumn(width=72),
+    "Unsure": st.column_config.NumberColumn(
+        format="%d%%", width=60, help="How far mirrored views disagree on its extent"
+    ),
     "Prob.": st.column_config.NumberColumn(format="%d%%", width=56, help="Mean probability inside the lesion"),
 }
 MASKS: tuple[tuple[str, MaskFormat, str, str], ...] = (
@@ -33,7 +36,9 @@ def findings(job_id: str, result: Result) -> None:
     for column, (label, value) in zip(st.columns(3), figures.headline(result), strict=True):
         column.metric(label, value)
     _table(job_id, result)
-    for warning in result.warnings:
+    for sentence in figures.remarks(result):
+        st.caption(words.plain(sentence))
+    for warning in figures.cautions(result):
         st.warning(words.plain(warning), icon=":material/info:")
     _downloads(job_id, result)
     _details(result)
