@@ -1,6 +1,8 @@
 """TLS in front of page and gateway: Caddy really started, with an authority of its own."""
 
+import base64
 import json
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -41,11 +43,10 @@ class Secured:
         self.deployment = Deployment(folder / "no-data", "docker-compose.tls.yml", variables)
         self.url = f"https://localhost:{self.port}"
 
-    def client(self) -> httpx.Client:
-        """A client that trusts this deployment's authority and no other."""
+    def trust(self) -> ssl.SSLContext:
+        """Trust in this deployment's authority and in no other."""
         root = "/data/caddy/pki/authorities/local/root.crt"
-        certificate = self.deployment.compose("exec", "-T", "caddy", "cat", root)
-        return httpx.Client(base_url=self.url, verify=ssl.create_default_context(cadata=certificate), timeout=20)
+        return ssl.create_default_context(cadata=self.deployment.compose("exec", "-T", "caddy", "cat", root))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture(scope="module")
 def https(secured: Secured) -> Iterator[httpx.Client]:
-    with secured.client() as client:
+    with httpx.Client(base_url=secured.url, verify=secured.trust(), timeout=20) as client:
         yield client
 
 
@@ -109,6 +110,24 @@ def test_the_page_is_shown_to_who_knows_its_password(https: httpx.Client) -> Non
     assert "<title>" in page.text
     assert page.headers["X-Frame-Options"] == "DENY"
     assert https.get("/_stcore/health", auth=("ward", PASSWORD)).text == "ok"
+
+
+def test_the_page_is_kept_up_to_date_over_tls(secured: Secured, https: httpx.Client) -> None:
+    sign_in = base64.b64encode(f"ward:{PASSWORD}".encode()).decode()
+    asked = {
+        "Host": f"localhost:{secured.port}",
+        "Origin": secured.url,
+        "Authorization": f"Basic {sign_in}",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
+    plain = socket.create_connection(("localhost", secured.port), timeout=20)
+    with secured.trust().wrap_socket(plain, server_hostname="localhost") as connection:
+        connection.sendall(f"GET /_stcore/stream HTTP/1.1\r\n{head}\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
 def test_nothing_is_published_but_caddy(secured: Secured) -> None:

@@ -102,6 +102,13 @@ def test_every_alert_is_tested():
         assert len(re.findall(rf"\b{rule['alert']}\b", tested)) >= 2, "once that it rings, once that it keeps still"
 
 
+def test_the_page_of_operations_lists_every_figure_and_no_other():
+    page = (ROOT / "docs/operations.md").read_text()
+    listed = set(re.findall(r"`(metseg_\w+)`", page))
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in SHOWN}
+    assert listed == families
+
+
 # The dashboard, against what Grafana's schema of version 39 asks for
 
 
