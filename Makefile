@@ -162,6 +162,7 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	$(call lock,worker,worker/requirements-gpu.lock,services/worker/requirements-gpu.in --excludes <(echo onnxruntime))
 	$(call lock,ui,ui/requirements.lock)
 	$(call lock,trainer,trainer/requirements.lock)
+	@echo "now: make licences"
 
 .PHONY: picture
 picture: $(DEV)/.ready ## draw the README's picture of the page anew, over a phantom; needs Chromium

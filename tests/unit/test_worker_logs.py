@@ -1,0 +1,55 @@
+"""A worker's lines say which request they are about, for as long as its job is worked on, and are JSON."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from metseg_worker import logs
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """What is logged, as it comes out."""
+    written = io.StringIO()
+    before = logging.root.handlers[:], logging.root.level
+    monkeypatch.setattr("sys.stderr", written)
+    logs.configure("DEBUG")
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    logging.root.handlers[:], level = before
+    logging.root.setLevel(level)
+
+
+def test_the_lines_of_a_job_carry_the_id_of_its_request_and_no_others_do(lines):
+    log = logging.getLogger("metseg.test")
+    log.info("before")
+    with logs.one_job():
+        log.info("not yet")
+        logs.follow("request-1")
+        log.info("begun", extra={"job": "a"})
+        log.warning("by a library")
+    log.info("after")
+    with logs.one_job():
+        log.info("the next job's")
+    told = {line["message"]: line.get("request_id") for line in lines()}
+    assert told == {
+        "before": None,
+        "not yet": None,
+        "begun": "request-1",
+        "by a library": "request-1",
+        "after": None,
+        "the next job's": None,
+    }
+
+
+def test_a_job_that_ends_badly_is_followed_no_longer(lines):
+    def fail():
+        with logs.one_job():
+            logs.follow("request-1")
+            raise ValueError("bug")
+
+    with pytest.raises(ValueError, match="bug"):
+        fail()
+    logging.getLogger("metseg.test").info("after")
+    assert "request_id" not in lines()[-1]
