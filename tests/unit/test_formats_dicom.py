@@ -8,7 +8,9 @@ import pydicom
 import pydicom.data
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from tests.dicoms import (
     FINDER,
@@ -274,6 +276,29 @@ def test_two_echoes_of_one_series_are_two_sequences(phantom):
     volume = volume_of({**first, **{f"b{name}": content for name, content in edited(second, apart).items()}})
     assert np.array_equal(volume.pixels[..., 0], pixels[..., 0])
     assert np.array_equal(volume.pixels[..., 1], pixels[..., 1])
+
+
+def test_two_echoes_of_an_enhanced_file_are_two_sequences_and_the_segmentation_refers_to_its_own_frames(phantom):
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    both = enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], [*range(SLICES), *range(SLICES)])
+
+    def second_echo(found, _):
+        stored = found.pixel_array.copy()
+        stored[:SLICES] //= 2
+        found.PixelData = stored.tobytes()
+        del found.SharedFunctionalGroupsSequence[0].MREchoSequence
+        for number, groups in enumerate(found.PerFrameFunctionalGroupsSequence):
+            echo = Dataset()
+            echo.EffectiveEchoTime = 120 if number >= SLICES else 12
+            groups.MREchoSequence = Sequence([echo])
+
+    volume = volume_of(edited({"x": both}, second_echo))
+    assert np.array_equal(volume.pixels[..., 1], pixels)
+    content = segmented(volume, phantom.mask)
+    assert points_of_segmentation(content) == points(phantom.mask.T, phantom.volume.affine)
+    frames = pydicom.dcmread(io.BytesIO(content)).PerFrameFunctionalGroupsSequence
+    numbers = {int(each.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber) for each in frames}
+    assert numbers == {int(index) + SLICES + 1 for index in np.flatnonzero(phantom.mask.any((1, 2)))}
 
 
 def test_a_gap_is_told(files):

@@ -47,6 +47,7 @@ class Frame(NamedTuple):
         thickness_mm: of the slice, or between slices where that is told.
         slope: of stored values.
         intercept: added to them after `slope`.
+        echo_ms: echo time; None where it is not told.
         turn: what tells it apart from other frames of its series at the same place: echo, acquisition, time.
     """
 
@@ -57,6 +58,7 @@ class Frame(NamedTuple):
     thickness_mm: float | None
     slope: float
     intercept: float
+    echo_ms: float | None
     turn: tuple[str, ...]
 
 
@@ -206,6 +208,7 @@ def _frame(number: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
     content = of("FrameContentSequence")
     apart = (_number(measures, "SpacingBetweenSlices"), _number(measures, "SliceThickness"))
     slope = _number(values, "RescaleSlope")
+    echo_ms = _number(of("MREchoSequence"), "EffectiveEchoTime") or _number(groups[2], "EchoTime")
     thickness = next((abs(each) for each in apart if each), None)
     _check_near([thickness or 0.0])
     return Frame(
@@ -216,8 +219,9 @@ def _frame(number: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
         thickness_mm=thickness,
         slope=1.0 if slope is None else slope,
         intercept=_number(values, "RescaleIntercept") or 0.0,
+        echo_ms=echo_ms,
         turn=(
-            f"{_number(of('MREchoSequence'), 'EffectiveEchoTime') or _number(groups[2], 'EchoTime')}",
+            str(echo_ms),
             _text(groups[2], "AcquisitionNumber"),
             _text(content, "TemporalPositionIndex") or _text(groups[2], "TemporalPositionIdentifier"),
             _text(content, "StackID"),

@@ -1,8 +1,10 @@
 """What the headers of a study keep for results to be written back under its own identifiers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
 from pydicom.valuerep import DA, TM
 
 from metseg.formats.dicom.legible import header, legible
@@ -31,14 +33,12 @@ class Origin:
     """The source images of a result.
 
     Attributes:
-        headers: of each file, in the order of frames; of one file where it is enhanced.
-        frames: which frame of all files each slice of the stack is, from 0.
-        frames_in_all: how many frames the files have in all.
+        headers: of each file, in the order of slices; of an enhanced file one, which describes their frames alone.
+        numbers: which frame of an enhanced file each slice is, from 1; None where slices are files.
     """
 
     headers: tuple[Dataset, ...]
-    frames: tuple[int, ...]
-    frames_in_all: int
+    numbers: tuple[int, ...] | None
 
 
 def origin_of(stack: Stack) -> Origin | None:
@@ -56,13 +56,25 @@ def origin_of(stack: Stack) -> Origin | None:
     for instance in files:
         with instance.file.open() as stream, legible():
             found = _complete(header(stream, (*NEEDED, *EMPTY_IF_MISSING, *COPIED)))
-        if found is None:
-            return None
+            if found is None:
+                return None
+            if found.get("PerFrameFunctionalGroupsSequence"):
+                _keep_frames(found, [member.frame.number for member in stack.members])
         headers.append(found)
-    if len(files) > 1:
-        return Origin(tuple(headers), tuple(range(len(files))), len(files))
-    frames = tuple(member.frame.number for member in stack.members)
-    return Origin(tuple(headers), frames, len(files[0].frames))
+    enhanced = "PerFrameFunctionalGroupsSequence" in headers[0]
+    numbers = tuple(member.frame.number + 1 for member in stack.members) if enhanced else None
+    return Origin(tuple(headers), numbers)
+
+
+def _keep_frames(found: Dataset, frames: Sequence[int]) -> None:
+    """Let an enhanced header describe some of its frames alone, whose plane is then one that they share."""
+    groups = [found.PerFrameFunctionalGroupsSequence[frame] for frame in frames]
+    shared = found.SharedFunctionalGroupsSequence[0]
+    for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if keyword not in shared:
+            setattr(shared, keyword, groups[0][keyword].value)
+    found.PerFrameFunctionalGroupsSequence = Items(groups)
+    found.NumberOfFrames = len(groups)
 
 
 def _complete(found: Dataset) -> Dataset | None:

@@ -21,6 +21,7 @@ SHORT_ECHO_MS = 40.0
 T1_REPETITION_MS = 1500.0
 INVERTED_T1_REPETITION_MS = 3500.0
 T1_INVERSION_MS = 1300.0
+TIMES = "its times of repetition, echo and inversion"
 OTHER = re.compile(
     r"(?<![a-z])(dwi|dti|diff\w*|adc|trace\w*|swi|t2\*|perf\w*|dsc|dce|asl|bold|fmri|tof|angio\w*|mra|mrv|spectro\w*|"
     r"mip|phase|field.?map|scout|survey|loc\w*|b0|b1000|other)(?![a-z])"
@@ -51,7 +52,7 @@ def role_of(traits: Traits) -> tuple[Role | None, str]:
         return None, ""
     by_times = _weighting(traits)
     weighting = by_times or _named(traits)
-    told_by = "its times of repetition, echo and inversion" if by_times else "its description"
+    told_by = TIMES if by_times else "its description"
     if weighting == "flair":
         return "flair", told_by
     if weighting != "t1":
@@ -117,8 +118,8 @@ def choose(found: Sequence[Stack]) -> tuple[dict[Role | None, Choice], list[str]
     ]
 
 
-def _preference(choice: Choice) -> tuple[bool, int, int]:
-    """Original images before derived ones, then the most voxels, then the one that was made last."""
+def _preference(choice: Choice) -> tuple[bool, bool, int, int]:
+    """Original images before derived ones, then what its times tell, the most voxels, and what was made last."""
     frames, rows, columns = choice.stack.shape
     original = "DERIVED" not in choice.stack.traits.image_type
-    return original, frames * rows * columns, choice.stack.first.series_number
+    return original, choice.told_by.startswith(TIMES), frames * rows * columns, choice.stack.first.series_number

@@ -53,11 +53,9 @@ def segmentation(origin: Origin, labels: Labels, lesions: Sequence[Lesion], find
     """
     from highdicom.seg import Segmentation, SegmentationTypeValues
 
-    frames = np.zeros((origin.frames_in_all, *labels.shape[1:]), np.uint16)
-    frames[list(origin.frames)] = labels
-    return Segmentation(
+    made: Dataset = Segmentation(
         source_images=list(origin.headers),
-        pixel_array=frames,
+        pixel_array=labels.astype(np.uint16),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_described(number, finder) for number in range(1, max(len(lesions), 1) + 1)],
         series_instance_uid=uid(finder.job, "segmentation series"),
@@ -74,6 +72,17 @@ def segmentation(origin: Origin, labels: Labels, lesions: Sequence[Lesion], find
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=bool(lesions),
     )
+    if origin.numbers is not None:
+        _number_sources(made, origin.numbers)
+    return made
+
+
+def _number_sources(made: Dataset, numbers: Sequence[int]) -> None:
+    """Refer to the frames of the source file by their numbers there, not among those that a slice was made of."""
+    for groups in (*made.SharedFunctionalGroupsSequence, *made.PerFrameFunctionalGroupsSequence):
+        for derivation in groups.get("DerivationImageSequence") or []:
+            for source in derivation.SourceImageSequence:
+                source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]
 
 
 def tracking(number: int, finder: Finder) -> tuple[str, str]:

@@ -61,8 +61,8 @@ class Stack:
 
     @property
     def traits(self) -> Traits:
-        """Of the sequence."""
-        return self.first.traits
+        """Of the sequence; an enhanced file may hold several echoes."""
+        return self.first.traits._replace(echo_ms=self.members[0].frame.echo_ms)
 
     @property
     def shape(self) -> tuple[int, int, int]:
