@@ -125,6 +125,13 @@ checkov: $(CHECKOV)/.ready ## how Dockerfiles and workflows are set up; .checkov
 fuzz: $(DEV)/.ready ## read 10,000 broken files under limits of memory and time; ARGS="--first 20000" takes others
 	PYTHONPATH=.:shared $(DEV)/bin/python -m tests.fuzz.run $(ARGS)
 
+.PHONY: chaos chaos-short
+chaos: $(DEV)/.ready ## break a deployment in every way while jobs run, and write the table: make chaos ARGS="--only redis"
+	PYTHONPATH=. $(DEV)/bin/python -m tests.chaos --write docs/reliability.md $(ARGS)
+
+chaos-short: $(DEV)/.ready ## a worker killed, Redis wiped, the store killed, while jobs run
+	PYTHONPATH=. $(DEV)/bin/python -m tests.chaos --short $(ARGS)
+
 .PHONY: bench-train
 bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
 	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)

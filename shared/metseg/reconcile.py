@@ -90,7 +90,6 @@ class Reconciler:
             self._live.close(job_id)
             return False
         self._live.reopen(job_id)
-        on_its_way = job.attempts == 0 and job.created_at > datetime.now(UTC) - timedelta(
-            seconds=self._live.claim_ttl_s
-        )
+        age = abs(datetime.now(UTC) - job.created_at)  # a clock may be wrong, either way
+        on_its_way = job.attempts == 0 and age < timedelta(seconds=self._live.claim_ttl_s)
         return not (on_its_way or job_id in queued or self._live.sight(job_id).claimed)

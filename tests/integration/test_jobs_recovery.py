@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import datetime, timedelta
 
 import pytest
 from tests.integration.deployments import (
@@ -163,6 +164,20 @@ def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, j
     assert jobs.recover() == 1
     assert jobs.get(job.id).queue_position == 1
     assert worker.claim(job.id) is not None
+
+
+@in_a_folder
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_lost_job_is_found_by_a_worker_whose_clock_is_wrong(here, jobs, job, hours, monkeypatch):
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    forget_messages(here)
+    monkeypatch.setattr("metseg.reconcile.datetime", Wrong)
+    assert jobs.recover() == 1
+    assert jobs.get(job.id).queue_position == 1
 
 
 @in_a_folder

@@ -1,0 +1,104 @@
+"""`make chaos`: break a real deployment while real jobs run, and write down what became of them.
+
+python -m tests.chaos [--short] [--only WORD] [--no-build] [--write docs/reliability.md]
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.chaos.keeper import Keeper, Verdict, studies
+from tests.chaos.scenarios import SCENARIOS, SHORT, Scenario
+from tests.chaos.site import Site, site
+from tests.kept_tables import replace_block
+
+JOBS = 8
+EVERY_S = 0.7
+BEFORE_S = 2.0
+READY_S = 150.0
+ENDED_S = 240.0
+
+log = logging.getLogger("chaos")
+
+
+class Row(NamedTuple):
+    """What one scenario came to."""
+
+    scenario: Scenario
+    verdict: Verdict
+    recovery_s: float
+    error: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise held."""
+        return not (self.error or self.verdict.lost or self.verdict.differing)
+
+
+def play(here: Site, keeper: Keeper, scenario: Scenario) -> Row:
+    """Break the site in the middle of load, let it heal, and judge every job that was accepted meanwhile."""
+    before = len(keeper.kept)
+    load = keeper.load(JOBS, EVERY_S)
+    time.sleep(BEFORE_S)
+    error = ""
+    try:
+        scenario.breaks(here, keeper)
+    except (AssertionError, OSError) as failure:
+        error = str(failure)[:200]
+    healed = time.monotonic()
+    keeper.ready(READY_S)
+    probe = keeper.submit(keeper.first)
+    ended = probe is not None and keeper.end(probe, time.monotonic() + READY_S) is not None
+    recovery_s = time.monotonic() - healed
+    load.join(READY_S)
+    verdict = keeper.verdict(keeper.kept[before:], ENDED_S)
+    return Row(scenario, verdict, recovery_s, error or ("" if ended else "the probe did not end"))
+
+
+def table(rows: list[Row], took_s: float) -> str:
+    """The rows as Markdown."""
+    head = "| what was broken | accepted | succeeded | failed, with a reason | lost | two results | recovery, s | |"
+    lines = [head, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
+    for scenario, verdict, recovery_s, error in rows:
+        figures = f"{verdict.accepted} | {verdict.succeeded} | {verdict.failed} | {verdict.lost} | {verdict.differing}"
+        notes = "; ".join(each for each in (scenario.note, error, ", ".join(verdict.problems)) if each)
+        lines.append(f"| {scenario.title} | {figures} | {recovery_s:.0f} | {notes} |")
+    load = os.getloadavg()[2]
+    lines += ["", f"Run on {datetime.now(UTC):%Y-%m-%d} in {took_s / 60:.0f} minutes on {os.cpu_count()} cores;"]
+    lines += [f"other work kept the load average at {load:.1f}. Recovery ends with the first job that ran through."]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Play the scenarios; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="tests.chaos", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="worker killed, Redis wiped, store killed")
+    parser.add_argument("--only", default="", help="scenarios whose title holds this")
+    parser.add_argument("--no-build", action="store_true", help="take the images of the last run")
+    parser.add_argument("--write", type=Path, help="the page whose table is renewed")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    chosen = [each for each in (SHORT if options.short else SCENARIOS) if options.only in each.title]
+    began, rows = time.monotonic(), []
+    with site(build=not options.no_build) as here:
+        keeper = Keeper(here.api_url, studies())
+        for scenario in chosen:
+            if scenario.needs_disk and here.disk is None:
+                log.warning("left out, no disk of its own can be mounted here: %s", scenario.title)
+                continue
+            rows.append(play(here, keeper, scenario))
+            log.info("%s: %s, recovery %.0f s %s", scenario.title, rows[-1].verdict, *rows[-1][2:])
+            if options.write:
+                replace_block(options.write, "chaos", table(rows, time.monotonic() - began))
+    print(table(rows, time.monotonic() - began))
+    return 0 if rows and all(row.kept for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

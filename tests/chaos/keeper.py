@@ -1,0 +1,185 @@
+"""A client that keeps every 202 and believes nothing else: what was accepted has to end, once, and alike."""
+
+import gzip
+import hashlib
+import io
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import httpx
+from PIL import Image
+
+from metseg import phantom
+
+__all__ = ["Keeper", "Study", "Verdict", "studies"]
+
+PAUSE_S = 0.5
+ASKED_S = 20.0
+REFUSED = frozenset({400, 404, 413, 415, 422})
+"""Answers that trying again does not change."""
+
+
+class Study(NamedTuple):
+    """What is submitted: slices of one drawn head, by name."""
+
+    name: str
+    slices: dict[str, bytes]
+
+
+class Verdict(NamedTuple):
+    """What became of all that was accepted.
+
+    Attributes:
+        accepted: jobs that were answered with 202.
+        succeeded: of them.
+        failed: of them, with a reason.
+        lost: of them: not found, or without an end when the time was over.
+        differing: masks that are not those of the same input before.
+        problems: types of the reasons.
+    """
+
+    accepted: int
+    succeeded: int
+    failed: int
+    lost: int
+    differing: int
+    problems: tuple[str, ...]
+
+
+def studies(slices: int = 6) -> list[Study]:
+    """Three heads with lesions, small enough that a worker takes about a second each."""
+    found = []
+    for seed in (3, 7, 11):
+        pixels = phantom.head(seed, slices=slices, lesions=3).volume.pixels
+        found.append(Study(f"head-{seed}", {f"s_{index}.png": _png(each) for index, each in enumerate(pixels)}))
+    return found
+
+
+def _png(pixels: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+class Keeper:
+    """Submits without a pause, each study again and again until it is accepted, and keeps what was promised.
+
+    Args:
+        url: of the gateway.
+        load: what is submitted in turn.
+    """
+
+    def __init__(self, url: str, load: Sequence[Study]) -> None:
+        self._http = httpx.Client(base_url=url, timeout=ASKED_S)
+        self._load = load
+        self.first = load[0]
+        self._stop = threading.Event()
+        self._known: dict[tuple[str, str], str] = {}
+        self.kept: list[tuple[str, Study]] = []
+        self.refusals = 0
+
+    def submit(self, study: Study) -> str | None:
+        """Submit a study under one key until it is accepted; None where the load was stopped before."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        files = [("files", (name, content, "image/png")) for name, content in study.slices.items()]
+        while not self._stop.is_set():
+            try:
+                answer = self._http.post("/v1/jobs", files=files, headers=headers)
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.status_code == httpx.codes.ACCEPTED:
+                self.kept.append((answer.json()["id"], study))
+                return str(answer.json()["id"])
+            if answer is not None and answer.status_code in REFUSED:
+                raise AssertionError(f"a good study was refused: {answer.text}")
+            self.refusals += 1
+            time.sleep(PAUSE_S)
+        return None
+
+    def load(self, jobs: int, every_s: float) -> threading.Thread:
+        """Submit so many jobs in the background, one every few seconds."""
+        self._stop.clear()
+
+        def run() -> None:
+            for number in range(jobs):
+                if self.submit(self._load[number % len(self._load)]) is None:
+                    return
+                time.sleep(every_s)
+
+        thread = threading.Thread(target=run, name="load", daemon=True)
+        thread.start()
+        return thread
+
+    def verdict(self, kept: Sequence[tuple[str, Study]], timeout_s: float) -> Verdict:
+        """Wait for the end of jobs, and judge them."""
+        self._stop.set()
+        deadline = time.monotonic() + timeout_s
+        ends = [self.end(job_id, deadline) for job_id, _ in kept]
+        succeeded = [each for each, end in zip(kept, ends, strict=True) if end is not None and end[0] == "succeeded"]
+        failed = [end[1] for end in ends if end is not None and end[0] == "failed"]
+        differing = sum(not self._alike(job_id, study) for job_id, study in succeeded)
+        return Verdict(
+            accepted=len(kept),
+            succeeded=len(succeeded),
+            failed=len(failed),
+            lost=ends.count(None) + failed.count(""),
+            differing=differing,
+            problems=tuple(sorted(set(failed))),
+        )
+
+    def ready(self, timeout_s: float) -> float:
+        """How long it takes until the gateway says that it takes jobs.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        began = time.monotonic()
+        while time.monotonic() - began < timeout_s:
+            answer = self._get("/readyz")
+            if answer is not None and answer.status_code == httpx.codes.OK:
+                return time.monotonic() - began
+            time.sleep(PAUSE_S)
+        raise TimeoutError(f"the gateway was not ready within {timeout_s:g} s")
+
+    def get(self, path: str) -> httpx.Response:
+        """An answer, asked for until there is one that is no 5xx; TimeoutError."""
+        deadline = time.monotonic() + ASKED_S
+        while time.monotonic() < deadline:
+            answer = self._get(path)
+            if answer is not None and answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                return answer
+            time.sleep(PAUSE_S)
+        raise TimeoutError(f"no answer to {path.rsplit('/', maxsplit=1)[-1]}")
+
+    def promote(self, version: str) -> None:
+        """Put a model into service."""
+        self._http.put("/v1/models/champion", json={"version": version}).raise_for_status()
+
+    def _get(self, path: str) -> httpx.Response | None:
+        try:
+            return self._http.get(path)
+        except httpx.TransportError:
+            return None
+
+    def end(self, job_id: str, deadline: float) -> tuple[str, str] | None:
+        """Status and reason of a job's end; None where it is lost."""
+        while time.monotonic() < deadline:
+            answer = self._get(f"/v1/jobs/{job_id}?wait=5")
+            if answer is not None and answer.status_code == httpx.codes.NOT_FOUND:
+                return None
+            if answer is not None and answer.status_code == httpx.codes.OK:
+                job = answer.json()
+                if job["status"] in ("succeeded", "failed"):
+                    return job["status"], job.get("problem", {}).get("type", "")
+            time.sleep(PAUSE_S)
+        return None
+
+    def _alike(self, job_id: str, study: Study) -> bool:
+        """Whether the mask is, byte by byte, the one of the same input and the same model before."""
+        version = self.get(f"/v1/jobs/{job_id}").json()["model_version"]
+        mask = gzip.decompress(self.get(f"/v1/jobs/{job_id}/mask").content)
+        digest = hashlib.sha256(mask).hexdigest()
+        return self._known.setdefault((study.name, version), digest) == digest

@@ -1,0 +1,162 @@
+"""What is broken, one small function each; it breaks the site, and heals it before it returns."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.chaos.keeper import Keeper
+from tests.chaos.site import Site
+from tests.e2e.deployment import ROOT
+
+from metseg.contracts import ModelCard
+
+__all__ = ["SCENARIOS", "SHORT", "Scenario"]
+
+OTHER = "20260101-000000-chaos"
+PUBLISH = f"""
+from metseg.errors import Conflict
+from metseg.objects import open_store
+from metseg.registry import Registry
+from metseg.settings import settings
+from metseg_worker.setup import STARTER, FILES
+from metseg.contracts import ModelCard
+card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
+files = {{name: (STARTER / name).read_bytes() for name in FILES if (STARTER / name).is_file()}}
+try:
+    Registry(open_store(settings())).publish(card.model_copy(update={{"version": "{OTHER}"}}), files)
+except Conflict:
+    print("published before")
+"""
+CORRUPT = f"""
+from metseg.objects import open_store
+from metseg.settings import settings
+store = open_store(settings())
+store.put("models/{OTHER}/model.onnx", b"not a model")
+"""
+HANG_S = 30.0
+CUT_S = 12.0
+WITHOUT_S = 10.0
+
+
+class Scenario(NamedTuple):
+    """One way to break a deployment.
+
+    Attributes:
+        title: of its row in the table.
+        breaks: breaks and heals it.
+        note: what the row should say beside its figures.
+        needs_disk: whether the store needs a disk of its own.
+    """
+
+    title: str
+    breaks: Callable[[Site, Keeper], None]
+    note: str = ""
+    needs_disk: bool = False
+
+
+def _killed(service: str) -> Scenario:
+    return Scenario(f"kill -9 of {service}", lambda site, _: site.kill(service))
+
+
+def _stopped(service: str) -> Scenario:
+    return Scenario(f"SIGTERM of {service}, then started again", lambda site, _: site.stop(service))
+
+
+def _paused(service: str) -> Scenario:
+    return Scenario(f"{service} hangs for {HANG_S:g} s", lambda site, _: site.pause(service, HANG_S))
+
+
+def _cut(service: str, network: str, other: str) -> Scenario:
+    title = f"network cut between {service} and {other} for {CUT_S:g} s"
+    return Scenario(title, lambda site, _: site.cut(service, network, CUT_S))
+
+
+def _wiped(site: Site, _: Keeper) -> None:
+    site.wipe_redis()
+
+
+def _lost_volume(site: Site, _: Keeper) -> None:
+    site.lose_redis_volume()
+
+
+def _full(site: Site, _: Keeper) -> None:
+    with site.full_disk():
+        time.sleep(WITHOUT_S)
+
+
+def _read_only(site: Site, _: Keeper) -> None:
+    with site.read_only_disk():
+        time.sleep(WITHOUT_S)
+    site.kill("store")  # a server does not open again by itself what it found closed
+
+
+def _promoted(site: Site, keeper: Keeper) -> None:
+    site.in_setup(PUBLISH)
+    keeper.promote(OTHER)
+    time.sleep(2)
+    keeper.promote(_starter())
+
+
+def _corrupted(site: Site, keeper: Keeper) -> None:
+    site.in_setup(PUBLISH)
+    keeper.promote(OTHER)
+    site.in_setup(CORRUPT)
+    site.kill("worker")  # which may have loaded it by now
+    deadline = time.monotonic() + 60
+    keeper.promote(_starter())
+    _serves_starter(keeper, deadline)
+    champion = f'open_store(settings()).put("models/champion.json", {_pointer()!r}.encode())'
+    site.in_setup(f"from metseg.objects import open_store\nfrom metseg.settings import settings\n{champion}")
+    job_id = keeper.submit(keeper.first)
+    assert job_id is not None
+    _ended(keeper, job_id, time.monotonic() + 60)
+    warnings = keeper.get(f"/v1/jobs/{job_id}/result").json()["warnings"]
+    assert any(OTHER in warning for warning in warnings), "the worker did not say that it kept the old model"
+    keeper.promote(_starter())
+
+
+def _pointer() -> str:
+    card = ModelCard.model_validate_json((ROOT / "infra/starter-model/card.json").read_bytes())
+    return f'{{"version": "{OTHER}", "sha256": "{card.sha256}", "promoted_at": "2026-01-01T00:00:00Z"}}'
+
+
+def _serves_starter(keeper: Keeper, deadline: float) -> None:
+    job_id = keeper.submit(keeper.first)
+    assert job_id is not None
+    _ended(keeper, job_id, deadline)
+
+
+def _ended(keeper: Keeper, job_id: str, deadline: float) -> None:
+    assert keeper.end(job_id, deadline) == ("succeeded", ""), "a job of a healthy worker did not succeed"
+
+
+def _starter() -> str:
+    return ModelCard.model_validate_json((ROOT / "infra/starter-model/card.json").read_bytes()).version
+
+
+def _out_of_memory(site: Site, _: Keeper) -> None:
+    with site.memory("worker", "160m"):
+        time.sleep(WITHOUT_S)
+    site.kill("worker")
+
+
+def _power_cut(site: Site, _: Keeper) -> None:
+    site.power_cut()
+
+
+SHORT = [_killed("worker"), Scenario("Redis forgets everything", _wiped), _killed("store")]
+SCENARIOS = [
+    *SHORT,
+    *(_killed("api"), _killed("redis")),
+    Scenario("Redis lost with its volume", _lost_volume),
+    *(_stopped(service) for service in ("worker", "api", "redis", "store")),
+    *(_paused(service) for service in ("worker", "api", "redis", "store")),
+    *(_cut("worker", "queue", "Redis"), _cut("api", "queue", "Redis")),
+    *(_cut("worker", "objects", "store"), _cut("api", "objects", "store")),
+    Scenario("the store's disk is full", _full, needs_disk=True),
+    Scenario("the store's disk is read-only", _read_only, "the store is started again", needs_disk=True),
+    Scenario("a promotion, and one back, in the middle of load", _promoted),
+    Scenario("the champion's file is damaged", _corrupted, "the worker keeps the model before and says so"),
+    Scenario("the worker has 160 MB of memory", _out_of_memory),
+    Scenario("power cut of everything", _power_cut),
+]
