@@ -191,6 +191,11 @@ def test_an_enhanced_file_is_read_in_the_order_of_its_positions(phantom):
     made, _, _ = answered(volume, phantom.mask)
     wanted = points(phantom.mask.T, phantom.volume.affine)
     assert points_of_segmentation(made["segmentation.dcm"]) == wanted
+    for groups in pydicom.dcmread(io.BytesIO(made["segmentation.dcm"])).PerFrameFunctionalGroupsSequence:
+        number = int(groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
+        place = groups.PlanePositionSequence[0].ImagePositionPatient
+        lps = (phantom.volume.affine @ (0, 0, order[number - 1], 1))[:3] * (-1, -1, 1)
+        np.testing.assert_allclose([float(each) for each in place], lps, atol=1e-6)
 
 
 def test_values_are_rescaled_and_a_window_is_not_applied(files):

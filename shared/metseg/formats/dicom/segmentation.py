@@ -79,10 +79,14 @@ def segmentation(origin: Origin, labels: Labels, lesions: Sequence[Lesion], find
 
 def _number_sources(made: Dataset, numbers: Sequence[int]) -> None:
     """Refer to the frames of the source file by their numbers there, not among those that a slice was made of."""
-    for groups in (*made.SharedFunctionalGroupsSequence, *made.PerFrameFunctionalGroupsSequence):
-        for derivation in groups.get("DerivationImageSequence") or []:
-            for source in derivation.SourceImageSequence:
-                source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]
+    sources = [
+        source
+        for groups in (*made.SharedFunctionalGroupsSequence, *made.PerFrameFunctionalGroupsSequence)
+        for derivation in groups.get("DerivationImageSequence") or []
+        for source in derivation.SourceImageSequence
+    ]
+    for source in {id(source): source for source in sources}.values():  # frames of one place share theirs
+        source.ReferencedFrameNumber = numbers[int(source.ReferencedFrameNumber) - 1]
 
 
 def tracking(number: int, finder: Finder) -> tuple[str, str]:
