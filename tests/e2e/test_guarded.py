@@ -146,7 +146,7 @@ def test_a_name_and_a_number_are_in_no_log_no_object_name_and_no_figure_and_a_de
     deployment: Deployment, client: Client
 ) -> None:
     name = f"{PLANTED[0]}_{PLANTED[1]}"
-    jobs = [client.submit([(f"{name}.zip", planted_study())])]
+    jobs = [client.submit([(f"{name}.zip", planted_study())], idempotency_key=name)]
     jobs.append(client.submit([(f"{name}.png", png(np.full((64, 64), 9, np.uint8)))]))  # fails in the worker
     jobs.append(client.submit([(f"{name}.dcm.zip", corpus()["zip-of-dicom"])]))  # whose headers say both
     ended = [client.job(job.id, wait_s=60) for job in jobs]
@@ -168,7 +168,9 @@ def test_a_name_and_a_number_are_in_no_log_no_object_name_and_no_figure_and_a_de
     assert not [key for key in left.splitlines() for job in jobs if job.id in key]
     told = deployment.logs("all") + keys + httpx.get(f"{deployment.api_url}/metrics").text
     assert jobs[0].id in told, "the logs are those of this run"
+    told += deployment.compose("exec", "-T", "redis", "redis-cli", "--scan")
     assert not [word for word in (*PLANTED, "JOHANNA", "5550199") if word in told]
+    assert "metseg-inside-compose-only" not in told, "the store's password"
 
 
 def lines(deployment: Deployment, service: str) -> list[dict[str, Any]]:
