@@ -1,21 +1,31 @@
 """Pictures: how a screen shows the slices of a study and what was found in them."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from metseg.errors import ProcessingFailed
+from metseg.values import by_value, percentiles
 from metseg.volume import CHANNELS, Volume
 
 __all__ = ["FLAIR", "MARK", "display", "encode_png", "grey", "outlined", "overlay", "window", "windowed"]
 
 Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MARK = (255, 92, 56)
 """The colour of lesions, RGB: told apart from grey by colour-blind eyes, too."""
-PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
-"""Noise leaves no repetitions to search for: runs alone give files as small as level 6 in a third of its time."""
+LEVEL = 1
+"""Of ISA-L, which packs noise as small as zlib's level 1 does, in a quarter of the time that its runs alone take."""
+GREY, RGB = 0, 2
+"""Colour types of the PNG specification."""
+UP = 2
+"""Its filter that stores each byte less the one above."""
 FLAIR = CHANNELS.index("FLAIR")
 SAMPLES = 2_000_000
 """Values that a window is judged from; a percentile needs no more."""
@@ -30,20 +40,12 @@ def display(volume: Volume) -> Pixels:
     Returns:
         uint8, shaped as `volume.pixels`.
     """
-    shown = np.empty(volume.pixels.shape, np.uint8)
-    for channel in range(len(CHANNELS)):
-        low, high = window(volume.pixels[..., channel])
-        table = (
-            None
-            if volume.pixels.dtype.kind == "f"
-            else windowed(np.arange(256**volume.pixels.dtype.itemsize), low, high)
-        )
-        for source, target in zip(volume.pixels[..., channel], shown[..., channel], strict=True):
-            target[:] = windowed(source, low, high) if table is None else table[source]
-    return shown
+    windows = np.array([window(volume.pixels[..., channel]) for channel in range(len(CHANNELS))])
+    low, high = windows.T
+    return by_value(volume.pixels, lambda values: windowed(values, low, high))
 
 
-def windowed(values: npt.NDArray[np.generic], low: float, high: float) -> Pixels:
+def windowed(values: npt.NDArray[np.generic], low: float | Floats, high: float | Floats) -> Pixels:
     """0 at `low` and below, 255 at `high` and above."""
     grey: Pixels = np.rint(255 * ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)).astype(np.uint8)
     return grey
@@ -51,10 +53,12 @@ def windowed(values: npt.NDArray[np.generic], low: float, high: float) -> Pixels
 
 def window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
     """The values to show black and white; apart even where all are equal."""
-    sample = values.reshape(-1)[:: values.size // SAMPLES + 1].astype(np.float64)
-    low, top = np.percentile(sample, (0.5, 99.9))
+    sample = values.reshape(-1, 1)[:: values.size // SAMPLES + 1]
+    if sample.dtype.kind == "f":
+        sample = sample.astype(np.float64)
+    low, top = percentiles(sample, (0.5, 99.9))[:, 0]
     head = sample[sample > low + 0.08 * (top - low)]
-    high = np.percentile(head, 99.5) if head.size else sample.max()
+    high = percentiles(head[:, None], (99.5,))[0, 0] if head.size else sample.max()
     return float(low), float(high if high > low else low + 1)
 
 
@@ -98,8 +102,21 @@ def encode_png(image: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
     Args:
         image: grey, (row, column), in 8 or 16 bits, or RGB, (row, column, 3), in 8 bits.
     """
-    _, data = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image, PNG)
-    return bytes(data)
+    rows, columns = image.shape[:2]
+    stored = np.ascontiguousarray(image, image.dtype.newbyteorder(">")).view(np.uint8).reshape(rows, -1)
+    lines = np.full((rows, stored.shape[1] + 1), UP, np.uint8)
+    lines[0, 1:] = stored[0]
+    np.subtract(stored[1:], stored[:-1], out=lines[1:, 1:])
+    kind = RGB if image.ndim == 3 else GREY
+    head = struct.pack(">IIBBBBB", columns, rows, 8 * image.itemsize, kind, 0, 0, 0)
+    packed = isal_zlib.compress(lines.tobytes(), LEVEL)
+    return b"".join((b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", head), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")))
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return b"".join(
+        (struct.pack(">I", len(content)), name, content, struct.pack(">I", isal_zlib.crc32(content, zlib.crc32(name))))
+    )
 
 
 def outlined(picture: bytes, mask: Mask) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Preprocessing
+from metseg.values import by_value, mean_and_deviation, percentiles
 from metseg.volume import Volume
 
 REFERENCE_PX = 256
@@ -100,9 +101,8 @@ def to_input(volume: Volume, contract: Preprocessing) -> ModelInput:
     geometry = Geometry(volume.shape, frame, origin, box, factors[0] * factors[1])
     pixels, head = _cut(scaled, origin, box), _cut(head, origin, box)
     equalised = _equalise(_stretch(pixels, head, contract), contract)
-    inside = equalised[head].astype(np.float32)
-    mean, deviation = inside.mean(axis=0), np.maximum(inside.std(axis=0), 1)
-    return ModelInput(equalised, mean, deviation, np.asarray(head.any(axis=(1, 2))), geometry)
+    mean, deviation = mean_and_deviation(equalised[head])
+    return ModelInput(equalised, mean, np.maximum(deviation, 1), np.asarray(head.any(axis=(1, 2))), geometry)
 
 
 def from_output(probability: Floats, geometry: Geometry) -> Floats:
@@ -173,16 +173,24 @@ def _head(pixels: Array) -> Mask:
     Air is darker than half of Otsu's threshold (IEEE Trans. SMC 1979) over the study's mean of channels;
     specks and lines thinner than three pixels do not count.
     """
-    low = pixels.min(axis=(0, 1, 2)).astype(np.float32)
-    high = np.percentile(pixels, 99.5, axis=(0, 1, 2)).astype(np.float32)
+    every = pixels.reshape(-1, pixels.shape[-1])
+    low, high = percentiles(every, (0, 99.5)).astype(np.float32)
     span = np.maximum(high - low, np.finfo(np.float32).eps)
-    bright = ((pixels - low) / span).clip(0, 1).mean(axis=-1)
-    grey = np.rint(bright * 255).astype(np.uint8)
+    bright = by_value(pixels, lambda values: ((values - low) / span).clip(0, 1))
+    grey = np.rint(_mean_of_channels(bright) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(grey.reshape(len(grey), -1), 0, 255, cv2.THRESH_OTSU)
     kernel = np.ones((3, 3), np.uint8)
     opened = [cv2.morphologyEx((one > threshold / 2).astype(np.uint8), cv2.MORPH_OPEN, kernel) for one in grey]
     head = np.stack(opened).astype(bool)
     return head if head.any() else np.ones_like(head)
+
+
+def _mean_of_channels(pixels: Floats) -> Floats:
+    """(slice, row, column); added channel by channel, as NumPy's mean over so short an axis does."""
+    mean = pixels[..., 0].copy()
+    for channel in range(1, pixels.shape[-1]):
+        mean += pixels[..., channel]
+    return np.divide(mean, pixels.shape[-1], out=mean)
 
 
 def _head_box(head: Mask, multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -221,11 +229,10 @@ def _cut(pixels: Array, origin: tuple[int, int], box: tuple[int, int]) -> Array:
 
 def _stretch(pixels: Array, head: Mask, contract: Preprocessing) -> npt.NDArray[np.uint8]:
     """Every channel to 8 bits between two percentiles of the study's head."""
-    bounds = np.percentile(pixels[head], (contract.low_percentile, contract.high_percentile), axis=0)
+    bounds = percentiles(pixels[head], (contract.low_percentile, contract.high_percentile))
     low, high = bounds.astype(np.float32)
     span = np.maximum(high - low, np.finfo(np.float32).eps)
-    eight_bits: npt.NDArray[np.uint8] = np.rint(((pixels - low) / span).clip(0, 1) * 255).astype(np.uint8)
-    return eight_bits
+    return by_value(pixels, lambda values: np.rint(((values - low) / span).clip(0, 1) * 255).astype(np.uint8))
 
 
 def _equalise(pixels: npt.NDArray[np.uint8], contract: Preprocessing) -> npt.NDArray[np.uint8]:

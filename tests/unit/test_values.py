@@ -1,0 +1,41 @@
+"""What is computed once a value equals, bit for bit, what NumPy computes pixel by pixel."""
+
+import numpy as np
+import pytest
+
+from metseg.values import by_value, mean_and_deviation, percentiles
+
+
+def pixels(dtype: type, seed: int, count: int = 5000, highest: int = 255) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, highest + 1, (count, 3)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_function_of_value_and_channel_is_applied_to_every_pixel(dtype):
+    volume = pixels(dtype, 0, 4 * 20 * 30).reshape(4, 20, 30, 3)
+    low = np.array([3, 100, 0], np.float32)
+
+    def function(values: np.ndarray) -> np.ndarray:
+        return ((values - low) / np.float32(7)).clip(0, 9)
+
+    made = by_value(volume[:, ::2], function)
+    assert made.dtype == np.float32
+    assert np.array_equal(made, function(volume[:, ::2]))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4097])
+@pytest.mark.parametrize(("dtype", "highest"), [(np.uint8, 255), (np.uint8, 3), (np.uint16, 65535), (np.float32, 99)])
+def test_percentiles_are_numpys(dtype, highest, count):
+    wanted = (0, 0.5, 37.3, 50, 99.5, 99.9, 100)
+    values = pixels(dtype, count, count, highest)
+    assert np.array_equal(percentiles(values, wanted), np.percentile(values, wanted, axis=0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000, 1_000_003])
+def test_mean_and_deviation_are_those_that_training_has_always_used(count):
+    values = pixels(np.uint8, count, count)
+    mean, deviation = mean_and_deviation(values)
+    wide = values.astype(np.float32)
+    assert np.array_equal(mean, wide.mean(axis=0))
+    assert np.array_equal(deviation, wide.std(axis=0))
+    assert mean.dtype == deviation.dtype == np.float32
