@@ -41,6 +41,9 @@ class Everything:
     def champion(self):
         return self
 
+    def free_bytes(self):
+        return 2**30
+
     version = "a"
 
 
@@ -134,7 +137,7 @@ def test_every_panel_is_known_and_asks_the_provisioned_source():
             assert target["datasource"] == reference
             assert target["refId"] == "ABCDEFGH"[index]
             assert target["legendFormat"]
-        assert panel["fieldConfig"]["defaults"]["unit"] in {"short", "s", "reqps", "Bps"}
+        assert panel["fieldConfig"]["defaults"]["unit"] in {"short", "s", "reqps", "Bps", "bytes"}
         assert panel["fieldConfig"]["overrides"] == []
 
 

@@ -1,6 +1,8 @@
 """What Prometheus reads: figures of all processes of the gateway and of all workers; no file's name, no job's id."""
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -40,7 +42,7 @@ class Deployment(Collector):
         self._jobs, self._store, self._registry = jobs, store, registry
 
     def collect(self) -> Iterator[Metric]:
-        """Queue and workers, the jobs' figures, the model that serves, and how fast Redis and the store answer."""
+        """Queue, workers, jobs, the model that serves, how fast Redis and the store answer, and the room left."""
         seconds = _seconds(self._jobs.check)
         yield from _answer("redis", "Redis", seconds)
         if seconds is not None:
@@ -52,6 +54,7 @@ class Deployment(Collector):
         if seconds is not None:
             with suppress(Unavailable, ModelRejected):
                 yield self._model()
+        yield from self._disks()
 
     def _queue(self) -> Iterator[Metric]:
         line = self._jobs.line()
@@ -60,6 +63,14 @@ class Deployment(Collector):
         yield GaugeMetricFamily("metseg_jobs_in_flight", "Jobs that were begun and are not final", line.working)
         workers = self._jobs.workers()
         yield GaugeMetricFamily("metseg_workers", "Workers that gave a sign of life within a minute", workers)
+
+    def _disks(self) -> Iterator[Metric]:
+        free = GaugeMetricFamily("metseg_disk_free_bytes", "Room left, of the store where it tells", labels=["disk"])
+        free.add_metric(["spool"], shutil.disk_usage(tempfile.gettempdir()).free)
+        with suppress(Unavailable):
+            if (room := self._store.free_bytes()) is not None:
+                free.add_metric(["store"], room)
+        yield free
 
     def _model(self) -> Metric:
         info = GaugeMetricFamily("metseg_champion_info", "The version that serves", labels=["model"])
