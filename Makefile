@@ -19,6 +19,7 @@ LOCAL := .venv-local
 TRAIN := .venv-train
 BENCH := .venv-bench
 AUDIT := .venv-audit
+LOAD := .venv-load
 CHECKOV := .venv-checkov
 UV := .venv-lock/bin/uv
 
@@ -132,6 +133,13 @@ chaos: $(DEV)/.ready ## break a deployment in every way while jobs run, and writ
 chaos-short: $(DEV)/.ready ## a worker killed, Redis wiped, the store killed, while jobs run
 	PYTHONPATH=. $(DEV)/bin/python -m tests.chaos --short $(ARGS)
 
+.PHONY: load soak
+load: $(DEV)/.ready $(LOAD)/.ready ## ten minutes at 120% of what a deployment can do: make load ARGS="--minutes 2"
+	PYTHONPATH=. $(DEV)/bin/python -m tests.load --write docs/reliability.md --locust $(LOAD)/bin/locust $(ARGS)
+
+soak: $(DEV)/.ready $(LOAD)/.ready ## the same for an hour
+	PYTHONPATH=. $(DEV)/bin/python -m tests.load --minutes 60 --locust $(LOAD)/bin/locust $(ARGS)
+
 .PHONY: bench-train
 bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
 	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
@@ -163,6 +171,7 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	$(UV_COMPILE) -c requirements/dev.lock requirements/local.in -o requirements/local.lock
 	$(UV_COMPILE) -c requirements/dev.lock --excludes <(echo torchvision) requirements/bench.in -o requirements/bench.lock
 	$(UV_COMPILE) -c requirements/dev.lock requirements/audit.in -o requirements/audit.lock
+	$(UV_COMPILE) -c requirements/dev.lock requirements/load.in -o requirements/load.lock
 	$(UV_COMPILE) requirements/checkov.in -o requirements/checkov.lock
 	$(call lock,inference-api,inference-api/requirements.lock)
 	$(call lock,worker,worker/requirements.lock)
@@ -200,6 +209,9 @@ $(LOCAL)/.ready: requirements/local.lock
 
 $(TRAIN)/.ready: services/trainer/requirements.lock
 	$(call environment,$<,shared services/trainer,$(TORCH))
+
+$(LOAD)/.ready: requirements/load.lock
+	$(call environment,$<,)
 
 $(AUDIT)/.ready: requirements/audit.lock
 	$(call environment,$<,)

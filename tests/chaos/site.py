@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.e2e.deployment import Deployment
@@ -24,16 +24,18 @@ class Site(Deployment):
     Args:
         folder: scratch.
         disk: where the store's own small disk is mounted; None where this machine cannot mount one.
+        name: of the project.
+        variables: more of the environment.
     """
 
-    def __init__(self, folder: Path, disk: Path | None) -> None:
+    def __init__(self, folder: Path, disk: Path | None, name: str, variables: Mapping[str, str]) -> None:
         self.disk = disk
         overlay = folder / "chaos.compose.yml"
         volume = "driver: local, driver_opts: {type: none, o: bind, device: " + str(disk) + "}"
         overlay.write_text(f"volumes:\n  store-data: {{{volume}}}\n" if disk else "services: {}\n", encoding="utf-8")
         limits = {"METSEG_KEY_JOBS_PER_MINUTE": "6000", "METSEG_KEY_OPEN_JOBS": "250"}
-        super().__init__(folder, str(overlay), limits)
-        self.name = NAME
+        super().__init__(folder, str(overlay), limits | dict(variables))
+        self.name = name
 
     def begin(self, build: bool) -> None:
         """Build, unless the images are there, and start."""
@@ -143,10 +145,10 @@ class Site(Deployment):
 
 
 @contextlib.contextmanager
-def site(build: bool) -> Iterator[Site]:
+def site(build: bool, name: str = NAME, **variables: str) -> Iterator[Site]:
     """A running site, taken down with its volumes afterwards; its images stay for the next run."""
     with tempfile.TemporaryDirectory(prefix="metseg-chaos-") as scratch, _own_disk(Path(scratch)) as disk:
-        here = Site(Path(scratch), disk)
+        here = Site(Path(scratch), disk, name, variables)
         try:
             here.begin(build)
             yield here
