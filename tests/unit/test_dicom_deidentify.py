@@ -10,6 +10,10 @@ from pydicom.uid import JPEGLSLossless
 from tests.dicoms import LIMITS, answered, uploads, volume_of, zipped
 from tests.unit.pictures import png, upload
 
+from metseg.cli import main
+from metseg.cli.exits import Usage
+from metseg.cli.record import Record
+from metseg.cli.segment import asked
 from metseg.errors import InvalidParameter, UnreadableImage, UnsupportedFormat, UnusableImage
 from metseg.formats import read
 from metseg.formats.dicom import deidentified
@@ -190,3 +194,14 @@ def test_a_sequence_that_only_its_description_told_to_be_another_stays_another(p
     angio = series_files(phantom.volume.pixels[..., 0].astype(np.uint16) + 1, phantom.volume.affine, told)
     flair = {name: each for name, each in study_files(phantom).items() if b"FLAIR" in each}
     assert cleaned({**flair, **angio})[1].sequences == volume_of({**flair, **angio}).sequences
+
+
+def test_the_command_line_asks_for_it_and_takes_the_study_for_another():
+    parsed = main._parser().parse_args(["segment", "study", "--out", "out", "--deidentify", "--formats", "dicom-seg"])
+    how = asked(parsed)
+    assert how.deidentify and how.outputs["dicom-seg"].file == "segmentation.dcm"
+    plain, private = Record(study_sha256="1"), Record(study_sha256="1", deidentify=True)
+    assert not plain.same_as(private) and plain.key != private.key
+    local = main._parser().parse_args(["segment", "s", "--out", "o", "--deidentify", "--local", "--model-dir", "m"])
+    with pytest.raises(Usage, match="nothing leaves"):
+        asked(local)
