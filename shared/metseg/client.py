@@ -262,9 +262,12 @@ class Client:
             yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
 
     def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
-        """Submit the study of a job once more, for another model or threshold; its files stay where they are."""
+        """Submit the study of a job once more, for another model or threshold; its files stay where they are.
+
+        It is tried once: a second try after a lost answer would be a second job.
+        """
         wish = Repetition(model=model, threshold=threshold).model_dump(exclude_none=True)
-        return self._read(Job, "POST", f"/v1/jobs/{job_id}/repeat", json=wish)
+        return _understood(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=wish))
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it is not done; delete its input and results."""
@@ -295,13 +298,7 @@ class Client:
         return self._read(Champion, "PUT", "/v1/models/champion", json={"version": version})
 
     def _read(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:  # noqa: ANN401
-        response = self._send(method, path, **request)
-        try:
-            return kind.model_validate_json(response.content)
-        except ValidationError as error:
-            raise _problem(
-                response.status_code, "The gateway's answer is of another version than this client."
-            ) from error
+        return _understood(kind, self._send(method, path, **request))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
         for attempt in range(1, ATTEMPTS + 1):
@@ -342,6 +339,13 @@ class Client:
                 yield response
         except httpx.TransportError as error:
             raise _silent(error) from error
+
+
+def _understood(kind: type[Answer], response: httpx.Response) -> Answer:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        raise _problem(response.status_code, "The gateway's answer is of another version than this client.") from error
 
 
 def _silent(error: httpx.TransportError) -> RemoteProblem:

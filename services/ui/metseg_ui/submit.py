@@ -64,14 +64,22 @@ def _studies(files: Sequence[BinaryIO], apart: bool) -> Iterator[tuple[str, list
     if apart:
         yield from ((attachment.name, [attachment]) for attachment in attachments)
         return
-    more = f" and {len(attachments) - 1} more" if len(attachments) > 1 else ""
-    name = attachments[0].name + more
+    name = _called(attachments)
     if len(attachments) <= MOST_FILES:
         yield name, attachments
         return
     with TemporaryFile() as target:
         _pack(attachments, cast(BinaryIO, target))
         yield name, [Attachment(f"{attachments[0].name}.zip", cast(BinaryIO, target))]
+
+
+def _called(attachments: Sequence[Attachment]) -> str:
+    """What the reader knows a scan of several files by: its folder, or its first file."""
+    folder, slash, _ = attachments[0].name.partition("/")
+    if slash:
+        return folder
+    more = f" and {len(attachments) - 1} more" if len(attachments) > 1 else ""
+    return attachments[0].name + more
 
 
 def _pack(attachments: Sequence[Attachment], target: BinaryIO) -> None:

@@ -62,9 +62,7 @@ export class Canvas {
 
   /** Lay a volume over the picture; the number that it is called by afterwards. */
   async lay(volume, colours, low, high) {
-    const image = await this.image(volume, colours, low, high, 0);
-    this.nv.addVolume(image);
-    this.layers.push(image);
+    this.layers.push(await this.image(volume, colours, low, high, 0));
     return this.layers.length - 1;
   }
 
@@ -78,19 +76,28 @@ export class Canvas {
     this.layers[layer].opacity = opacity;
   }
 
-  /** Show another grey volume of the same grid. */
+  /** Show another grey volume of the same grid, from the next `refresh` on. */
   swap(volume) {
     this.grey.img = volume.values;
-    this.nv.updateGLVolume();
   }
 
-  refresh() {
-    this.nv.updateGLVolume();
+  /** Send what is shown to the graphics card. What is hidden costs nothing, and the grey volume, whose gradients
+   * NiiVue computes each time, is sent only where it has changed. */
+  refresh(swapped) {
+    const { nv } = this;
+    const shown = this.layers.filter((layer) => layer.opacity > 0);
+    nv.volumes = [this.grey, ...shown];
+    nv.overlays = shown;
+    nv.refreshColormaps();
+    if (swapped) nv.refreshLayers(this.grey, 0);
+    shown.forEach((layer, index) => nv.refreshLayers(layer, index + 1));
+    nv.drawScene();
   }
 
   window(low, high) {
     [this.grey.cal_min, this.grey.cal_max] = [low, high];
-    this.nv.updateGLVolume();
+    this.nv.refreshLayers(this.grey, 0);
+    this.nv.drawScene();
   }
 
   /** Go to a voxel (column, row, slice). */

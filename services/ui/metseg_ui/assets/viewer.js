@@ -242,7 +242,7 @@ class Viewer {
     const grey = swapped ? await this.volume(asked.channel) : undefined;
     const [source, least] = await this.source();
     if (asked !== this.chosen) return; // the reader has chosen again meanwhile
-    if (grey) this.canvas.grey.img = grey.values;
+    if (grey) this.canvas.swap(grey);
     const shown = [marks !== "b", marks !== "a"];
     this.marks.forEach((target, index) => {
       const [from, first] = index ? [this.masks[1], 1] : [source, least];
@@ -252,7 +252,7 @@ class Viewer {
     });
     await this.heat(map, opacity);
     this.marked = [source, least];
-    this.canvas.refresh();
+    this.canvas.refresh(swapped);
     this.tell();
   }
 
