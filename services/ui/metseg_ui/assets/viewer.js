@@ -109,12 +109,14 @@ class Viewer {
 
   async load() {
     const { data } = this;
+    const { channel } = this.chosen;
     const library = import(this.address(data.niivue)).then(() => globalThis.niivue);
     const [niivue, grey, mask, other] = await Promise.all([
-      library, this.volume(this.chosen.channel), this.volume("mask"), data.other && this.volume("mask", data.other.volumes),
+      library, this.volume(channel), this.volume("mask"), data.other && this.volume("mask", data.other.volumes),
     ]);
     if (this.stop.signal.aborted) return;
     await this.canvas.open(niivue, grey);
+    this.drawn = channel;
     this.masks = [mask, other].filter(Boolean);
     this.marks = this.masks.map((each) => each.blank());
     for (const [index, each] of this.marks.entries()) await this.canvas.lay(each, `metseg-${"ab"[index]}`, 0, 1);
@@ -150,7 +152,7 @@ class Viewer {
     if (!this.ready) return this.tell();
     if ("zoom" in change) this.canvas.zoom(this.chosen.zoom);
     if ("planes" in change) this.canvas.planes(this.chosen.planes);
-    this.draw(before.channel !== this.chosen.channel).catch((error) => this.failed(error));
+    this.draw().catch((error) => this.failed(error));
   }
 
   windowed(low, high, ours = false) {
@@ -236,13 +238,15 @@ class Viewer {
     return this.preview ? [await this.volume("probability"), Math.ceil(this.chosen.threshold * FULL)] : [this.masks[0], 1];
   }
 
-  async draw(swapped = false) {
+  async draw() {
     const { marking, map, opacity, marks } = this.chosen;
     const asked = this.chosen;
-    const grey = swapped ? await this.volume(asked.channel) : undefined;
+    const grey = await this.volume(asked.channel);
     const [source, least] = await this.source();
     if (asked !== this.chosen) return; // the reader has chosen again meanwhile
-    if (grey) this.canvas.swap(grey);
+    const swapped = this.drawn !== asked.channel;
+    if (swapped) this.canvas.swap(grey);
+    this.drawn = asked.channel;
     const shown = [marks !== "b", marks !== "a"];
     this.marks.forEach((target, index) => {
       const [from, first] = index ? [this.masks[1], 1] : [source, least];
