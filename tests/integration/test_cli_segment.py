@@ -43,7 +43,9 @@ def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp
     for path in studies:
         folder = tmp_path / "out" / path.name
         result = Result.model_validate_json((folder / "result.json").read_bytes())
-        assert (folder / "mask.nii.gz").read_bytes() == server.gateway.store.get(f"jobs/{result.job_id}/mask.nii.gz")
+        assert (folder / "mask.nii.gz").read_bytes() == server.gateway.store.get(
+            server.gateway.jobs.artefact_key(result.job_id, "mask.nii.gz")
+        )
         assert {each.name for each in folder.iterdir()} == {
             *(OUTPUTS[name].file for name in FORMATS.split(",")), "result.json", "job.json",
         }  # fmt: skip
