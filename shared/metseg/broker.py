@@ -8,10 +8,11 @@ from celery import Celery
 
 from metseg.settings import Settings
 
-__all__ = ["QUEUE", "TASK", "TIME_TO_FAIL_S", "broker", "soft_limit_s"]
+__all__ = ["CANARY", "QUEUE", "TASK", "TIME_TO_FAIL_S", "broker", "soft_limit_s"]
 
 TASK = "metseg.segment"
 QUEUE = "metseg"
+CANARY = "metseg.canary"
 TIME_TO_FAIL_S = 60
 """Between the soft limit, at which a task may still say why it failed, and the hard one, which kills it."""
 TIME_TO_ACKNOWLEDGE_S = 300

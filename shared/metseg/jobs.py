@@ -190,6 +190,14 @@ class Jobs(Attempts):
         """A worker gives a sign of life; QueueUnavailable."""
         self._live.present(worker)
 
+    def answer(self, worker: str) -> None:
+        """A worker's child answers its canary; QueueUnavailable."""
+        self._live.answer(worker)
+
+    def answers(self, worker: str) -> bool:
+        """Whether a worker's canary was answered within the last 45 seconds; QueueUnavailable."""
+        return self._live.answers(worker)
+
     def workers(self) -> int:
         """How many workers gave a sign of life within a minute; QueueUnavailable."""
         return self._live.workers(SILENT_S)

@@ -32,6 +32,7 @@ WAITING: Final = f"{PREFIX}waiting"  # ids by the time they were queued
 FIGURES: Final = f"{PREFIX}figures"  # counts by field, see metseg.figures
 WORKERS: Final = f"{PREFIX}workers"  # names of workers by the time of their last sign of life
 AWAY_S: Final = 1.0
+CANARY_TTL_S: Final = 45
 
 HOLD: Final = """
 if redis.call('exists', KEYS[2]) == 1 then return 'cancelled' end
@@ -233,6 +234,16 @@ class Live:
         with self._errors():
             self._redis.zadd(WORKERS, {worker: time.time()})
 
+    def answer(self, worker: str) -> None:
+        """A worker's child answers its canary."""
+        with self._errors():
+            self._redis.set(_canary(worker), "1", ex=CANARY_TTL_S)
+
+    def answers(self, worker: str) -> bool:
+        """Whether a worker's canary was answered lately."""
+        with self._errors():
+            return bool(self._redis.exists(_canary(worker)))
+
     def workers(self, silent_s: float) -> int:
         """How many workers gave a sign of life lately; those silent for longer are forgotten."""
         with self._errors(), self._redis.pipeline() as pipe:
@@ -326,6 +337,10 @@ def _open_of(owner: str) -> str:
 
 def _index_of(owner: str) -> str:
     return f"{INDEX}:{owner}"
+
+
+def _canary(worker: str) -> str:
+    return f"{PREFIX}canary:{worker}"
 
 
 def _claim(job_id: str) -> str:

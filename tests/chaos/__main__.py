@@ -6,6 +6,7 @@ python -m tests.chaos [--short] [--only WORD] [--no-build] [--write docs/reliabi
 import argparse
 import logging
 import os
+import re
 import sys
 import time
 from datetime import UTC, datetime
@@ -78,13 +79,13 @@ def main() -> int:
     """Play the scenarios; 1 where a promise was broken."""
     parser = argparse.ArgumentParser(prog="tests.chaos", description=__doc__)
     parser.add_argument("--short", action="store_true", help="worker killed, Redis wiped, store killed")
-    parser.add_argument("--only", default="", help="scenarios whose title holds this")
+    parser.add_argument("--only", default="", help="scenarios whose title this regular expression finds")
     parser.add_argument("--no-build", action="store_true", help="take the images of the last run")
     parser.add_argument("--write", type=Path, help="the page whose table is renewed")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    chosen = [each for each in (SHORT if options.short else SCENARIOS) if options.only in each.title]
+    chosen = [each for each in (SHORT if options.short else SCENARIOS) if re.search(options.only, each.title)]
     began, rows = time.monotonic(), []
     with site(build=not options.no_build) as here:
         keeper = Keeper(here.api_url, studies())

@@ -17,6 +17,7 @@ from metseg import phantom
 __all__ = ["Keeper", "Study", "Verdict", "studies"]
 
 PAUSE_S = 0.5
+PATIENCE_S = 150.0
 ASKED_S = 20.0
 REFUSED = frozenset({400, 404, 413, 415, 422})
 """Answers that trying again does not change."""
@@ -82,10 +83,11 @@ class Keeper:
         self.refusals = 0
 
     def submit(self, study: Study) -> str | None:
-        """Submit a study under one key until it is accepted; None where the load was stopped before."""
+        """Submit a study under one key until it is accepted; None where the load was stopped, or it lasted."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         files = [("files", (name, content, "image/png")) for name, content in study.slices.items()]
-        while not self._stop.is_set():
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._stop.is_set() and time.monotonic() < deadline:
             try:
                 answer = self._http.post("/v1/jobs", files=files, headers=headers)
             except httpx.TransportError:

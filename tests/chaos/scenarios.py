@@ -82,6 +82,7 @@ def _lost_volume(site: Site, _: Keeper) -> None:
 def _full(site: Site, _: Keeper) -> None:
     with site.full_disk():
         time.sleep(WITHOUT_S)
+    site.kill("store")  # SeaweedFS leaves its volumes closed once a disk was full
 
 
 def _read_only(site: Site, _: Keeper) -> None:
@@ -153,7 +154,7 @@ SCENARIOS = [
     *(_paused(service) for service in ("worker", "api", "redis", "store")),
     *(_cut("worker", "queue", "Redis"), _cut("api", "queue", "Redis")),
     *(_cut("worker", "objects", "store"), _cut("api", "objects", "store")),
-    Scenario("the store's disk is full", _full, needs_disk=True),
+    Scenario("the store's disk is full", _full, "the store is started again", needs_disk=True),
     Scenario("the store's disk is read-only", _read_only, "the store is started again", needs_disk=True),
     Scenario("a promotion, and one back, in the middle of load", _promoted),
     Scenario("the champion's file is damaged", _corrupted, "the worker keeps the model before and says so"),

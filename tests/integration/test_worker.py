@@ -162,7 +162,7 @@ def readable(store):
 
 
 def test_the_health_check_tells_a_living_worker_from_none(deployment, here):
-    assert health.answers(NODE)
+    wait_until(lambda: health.answers(NODE), END_S)
     assert not health.answers("celery@nobody")
 
 

@@ -33,6 +33,7 @@ OVERLOAD = 1.2
 USERS = 20
 GOOD_SHARE = 0.8  # of Locust's tasks: seven short slices and a patient of ten
 SAMPLE_S = 5.0
+OURS = ("api", "worker")
 SERVICES = ("api", "worker", "redis", "store")
 DRAIN_S = 600.0
 FLAT_MIB_A_MINUTE = 4.0
@@ -165,7 +166,9 @@ def broken(load: Load) -> list[str]:
     unstated = {status: count for status, count in load.statuses.items() if count and status not in STATED}
     found = [f"answers that nobody promised: {unstated}"] if unstated else []
     found += [f"{load.lost} jobs lost"] if load.lost else []
-    growing = {name: round(slope, 1) for name, slope in load.slopes.items() if slope > FLAT_MIB_A_MINUTE}
+    growing = {
+        name: round(slope, 1) for name, slope in load.slopes.items() if name in OURS and slope > FLAT_MIB_A_MINUTE
+    }
     return found + ([f"memory grows, MiB a minute: {growing}"] if growing and load.minutes >= 5 else [])
 
 

@@ -7,12 +7,14 @@ connection, the time limits and the answers to health checks while it does.
 import logging
 from typing import Any
 
-from celery.signals import setup_logging, worker_ready
+from celery.signals import celeryd_after_setup, setup_logging, worker_ready
+from celery.worker import state
 
 from metseg.jobs import broker
 from metseg.settings import settings
 from metseg_worker import logs
 from metseg_worker.bench import open_bench
+from metseg_worker.canary import Canary, queue_of
 from metseg_worker.upkeep import Upkeep
 
 __all__ = ["celery"]
@@ -34,6 +36,12 @@ def _log_as_json(loglevel: int = logging.INFO, **_: Any) -> None:  # noqa: ANN40
     logs.configure(loglevel)
 
 
+@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _listen(sender: str, instance: Any, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    instance.app.amqp.queues.select_add(queue_of(sender))
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def _keep_up(**_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+def _keep_up(sender: Any, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
     Upkeep(open_bench(settings()).jobs).start()
+    Canary(sender.hostname, celery, open_bench(settings()).jobs, lambda: bool(state.active_requests)).start()

@@ -1,27 +1,27 @@
-"""Whether the worker of this container answers: `python -m metseg_worker.health`, for the health check.
+"""Whether the worker of this container answers its canary: `python -m metseg_worker.health`, for the health check.
 
-The main process answers while its child computes, so a long job does not look like a dead worker.
+While its child computes, the main process answers for it, so that a long job does not look like a dead worker.
 """
 
 import sys
 from socket import gethostname
 
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+import redis
 
-from metseg.jobs import broker
+from metseg.errors import QueueUnavailable
+from metseg.live import Live
 from metseg.settings import settings
 
 __all__ = ["answers"]
 
-TIMEOUT_S = 5.0
-
 
 def answers(node: str) -> bool:
-    """Whether the node takes part in the queue; False also where the queue is away."""
+    """Whether the node's last canary was answered; False also where the queue is away."""
+    timeout_s = settings().redis_timeout_s
+    client = redis.Redis.from_url(settings().redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
     try:
-        return bool(broker(settings()).control.ping(destination=[node], timeout=TIMEOUT_S))
-    except (OperationalError, RedisError):
+        return Live(client, claim_ttl_s=0, cancel_ttl_s=0).answers(node)
+    except QueueUnavailable:
         return False
 
 

@@ -12,6 +12,7 @@ from functools import cache
 
 from celery.exceptions import SoftTimeLimitExceeded
 
+from metseg.broker import CANARY
 from metseg.contracts import Problem
 from metseg.errors import (
     Cancelled,
@@ -39,6 +40,13 @@ def segment(job_id: str) -> None:
     work(_bench(), job_id)
 
 
+@celery.task(name=CANARY)  # type: ignore[untyped-decorator]
+def canary(node: str) -> None:
+    """Answer that this worker's child takes what is sent to it."""
+    with suppress(QueueUnavailable):
+        _bench().jobs.answer(node)
+
+
 @cache
 def _bench() -> Bench:
     """The bench of this process: a child's, since the main process runs no task."""
@@ -62,8 +70,7 @@ def _work(bench: Bench, job_id: str) -> None:
     except MetsegError as error:
         _fail(bench, job_id, error)
     except SoftTimeLimitExceeded:
-        limit_s = bench.jobs.soft_limit_s(bench.jobs.request(job_id))
-        _fail(bench, job_id, ProcessingFailed(f"The job took longer than {limit_s} seconds; submit fewer slices."))
+        _fail(bench, job_id, ProcessingFailed("The job took longer than a study of its size may; submit fewer slices."))
     except Exception as error:  # noqa: BLE001 (the worker outlives whatever a study does to it)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             log.error("job given back, the spool is full", extra={"job": job_id})
