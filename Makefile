@@ -140,6 +140,12 @@ load: $(DEV)/.ready $(LOAD)/.ready ## ten minutes at 120% of what a deployment c
 soak: $(DEV)/.ready $(LOAD)/.ready ## the same for an hour
 	PYTHONPATH=. $(DEV)/bin/python -m tests.load --minutes 60 --locust $(LOAD)/bin/locust $(ARGS)
 
+.PHONY: bench
+bench: $(BENCH)/.ready $(DEV)/.ready ## how fast it serves, into docs/performance.md: make bench ARGS="--only model system --data FOLDER"
+	PYTHONPATH=. $(BENCH)/bin/python -W ignore -m tests.bench.bench_speed $(ARGS)
+	PYTHONPATH=.:shared:services/worker $(DEV)/bin/python -W ignore -m tests.bench.bench_services $(ARGS)
+	PYTHONPATH=.:shared:services/worker:services/inference-api $(DEV)/bin/python -W ignore -m tests.bench.bench_growth $(ARGS)
+
 .PHONY: bench-train
 bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
 	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from metseg.volume import CHANNELS
 from metseg_trainer.networks import NETWORKS, SegmentationNetwork
 
-__all__ = ["PEERS", "TITLES", "register"]
+__all__ = ["PEERS", "TIMED", "TITLES", "register"]
 
 
 class Peer(SegmentationNetwork):
@@ -38,17 +38,32 @@ class SmpUnet(Peer):
     """segmentation_models.pytorch's Unet on a ResNet-34 that begins with random weights; it knows no base width."""
 
     multiple = 32
+    decoder, encoder = "unet", "resnet34"
 
     def __init__(self, base_width: int) -> None:
         super().__init__(base_width)
         _make_torchvision_importable()
-        from segmentation_models_pytorch import Unet
+        from segmentation_models_pytorch import create_model
 
-        self.network = Unet("resnet34", encoder_weights=None, in_channels=len(CHANNELS), classes=1)
+        self.network = create_model(
+            self.decoder, self.encoder, encoder_weights=None, in_channels=len(CHANNELS), classes=1
+        )
 
     def outputs(self, slices: Tensor) -> list[Tensor]:
         """The one output."""
         return [self.network(slices)]
+
+
+class SmpNestedUnet(SmpUnet):
+    """segmentation_models.pytorch's U-Net++ on the same encoder."""
+
+    decoder = "unetplusplus"
+
+
+class SmpSmallNestedUnet(SmpNestedUnet):
+    """The same on the smallest of its usual encoders."""
+
+    encoder = "mobilenet_v2"
 
 
 class MonaiAttentionUnet(Peer):
@@ -89,6 +104,13 @@ TITLES = {
     "monai-attention-unet": "MONAI AttentionUnet",
     "monai-nested-unet": "MONAI BasicUNetPlusPlus",
 }
+TIMED: dict[str, type[SegmentationNetwork]] = {
+    "MONAI BasicUNetPlusPlus": MonaiNestedUnet,
+    "MONAI AttentionUnet": MonaiAttentionUnet,
+    "smp U-Net++ (resnet34)": SmpNestedUnet,
+    "smp U-Net++ (mobilenet_v2)": SmpSmallNestedUnet,
+}
+"""Those whose speed is compared, by title."""
 
 
 def register() -> None:

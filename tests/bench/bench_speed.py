@@ -1,0 +1,200 @@
+"""How fast the served model is, beside other libraries' networks and the machine's limit.
+
+    make bench ARGS="--only model volume"
+
+Everything takes turns, so that whatever else the machine does hits all alike; a ratio is taken within each round.
+Networks have random weights, which cost what trained ones do.
+"""
+
+import argparse
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnxruntime
+import torch
+from tests.bench import page, peers
+
+from metseg import formats, phantom, report
+from metseg.contracts import ModelCard
+from metseg.pictures import encode_png
+from metseg.predictor import INPUT, OnnxPredictor, cpu_quota
+from metseg.preprocess import to_input
+from metseg.segment import segment
+from metseg.settings import Limits
+from metseg_trainer.export import to_onnx
+from metseg_trainer.networks import create
+from metseg_trainer.plan import TITLES
+
+PARTS = ("model", "volume")
+STARTER = Path("infra/starter-model")
+WIDTH, SIDE = 16, 256
+SERVED = "ours as served: a patient end to end, a slice"
+
+Call = Callable[[], object]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the parts that are wanted."""
+    parser = argparse.ArgumentParser("bench_speed", description=__doc__)
+    parser.add_argument("--only", nargs="+", default=list(PARTS), help="of model, volume; others are not of this bench")
+    parser.add_argument("--data", type=Path, help="folder of TCGA_* patients; a drawn head where it is not given")
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    options, _ = parser.parse_known_args(arguments)
+    torch.set_num_threads(cpu_quota())
+    wanted = [part for part in PARTS if part in options.only]
+    for part in wanted:
+        {"model": model, "volume": volume}[part](options.data, options.rounds)
+
+
+def served(name: str = "model.onnx") -> OnnxPredictor:
+    """The starter model, in 8 or in 32 bits."""
+    card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
+    return OnnxPredictor(card, (STARTER / name).read_bytes(), cpu_quota())
+
+
+def patient(data: Path | None) -> list[tuple[str, bytes]]:
+    """The files of a patient of about 30 slices, by name."""
+    if data is None:
+        pixels = phantom.head(5, slices=30).volume.pixels
+        return [(f"s_{index:03d}.png", encode_png(each)) for index, each in enumerate(pixels)]
+    folders = {folder: len(list(folder.glob("*_mask.tif"))) for folder in sorted(data.glob("TCGA_*"))}
+    chosen = min(folders, key=lambda folder: abs(folders[folder] - 30))
+    files = [file for file in sorted(chosen.glob("*.tif")) if not file.stem.endswith("_mask")]
+    return [(file.name, file.read_bytes()) for file in files]
+
+
+def uploads(files: Sequence[tuple[str, bytes]]) -> list[formats.Upload]:
+    """As a worker opens them."""
+    return [formats.Upload(name, io.BytesIO(content), None) for name, content in files]
+
+
+def taken(calls: dict[str, Call], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds on the wall and of this process's CPUs, in turn; the first round makes plans and does not count."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        for name, call in calls.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            call()
+            if turn:
+                times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return times
+
+
+def model(data: Path | None, rounds: int) -> None:
+    """ms a slice of all networks, and how many times as long as ours as served."""
+    on = page.machine()
+    files, predictor = patient(data), served()
+    count = len(files)
+    calls, mib = _networks()
+    calls = {SERVED: lambda: segment(formats.read(uploads(files), Limits()), predictor), **calls}
+    mib[SERVED] = (STARTER / "model.onnx").stat().st_size / 2**20
+    square = torch.randn(2048, 2048)
+    calls["a product of two 2048x2048 matrices"] = lambda: square @ square
+    times = taken(calls, rounds)
+    product = times.pop("a product of two 2048x2048 matrices")
+    peak = [2 * 2048**3 / wall / 1e9 for wall, _ in product]
+    ours = [wall / count for wall, _ in times[SERVED]]
+    cells, figures = [], {}
+    for name, both in times.items():
+        slices = count if name == SERVED else 1
+        wall, cpu = ([1000 * one[which] / slices for one in both] for which in (0, 1))
+        ratios = [one / 1000 / mine for one, mine in zip(wall, ours, strict=True)]
+        figures[name] = {"wall_ms": wall, "cpu_ms": cpu, "ratios": ratios, "mib": mib[name]}
+        cells.append([name, page.spread(wall), f"{median(cpu):.1f}", page.spread(ratios), f"{mib[name]:.1f}"])
+    head = ["network", "ms a slice", "CPU ms a slice", "times ours as served", "MiB"]
+    notes = [
+        f"Medians (least to most) of {rounds} rounds in turn, {cpu_quota()} threads. Ours as served reads {count} "
+        "slices of 256x256, prepares them, predicts at 128x128 and brings mask, measures and probabilities back; the "
+        "others get one prepared slice of 256x256. "
+        f"The machine's limit, a product of two large matrices in torch: {page.spread(peak, 0)} GFLOP/s in 32 bits."
+    ]
+    page.keep("model", on, {"head": head, "cells": cells, "notes": notes}, figures)
+
+
+def _networks() -> tuple[dict[str, Call], dict[str, float]]:
+    """Every network on one slice: ours in onnxruntime and torch, and the peers in torch."""
+    slices = torch.randn(1, 3, SIDE, SIDE)
+    named = {f"ours, {title}": create(name, WIDTH) for name, title in TITLES.items()}
+    named |= {title: peer(WIDTH) for title, peer in peers.TIMED.items()}
+    calls: dict[str, Call] = {}
+    mib: dict[str, float] = {}
+    for title, network in named.items():
+        network.eval()
+        if title.startswith("ours"):
+            exported = to_onnx(network)
+            calls[f"{title} 16, 256x256, 32 bits, onnxruntime"] = _in_onnxruntime(exported)
+            mib[f"{title} 16, 256x256, 32 bits, onnxruntime"] = len(exported) / 2**20
+        key = f"{title}, 256x256, torch"
+        calls[key] = lambda network=network: _without_gradient(network, slices)
+        mib[key] = sum(weight.numel() * 4 for weight in network.parameters()) / 2**20
+    return calls, mib
+
+
+@torch.inference_mode()
+def _without_gradient(network: torch.nn.Module, slices: torch.Tensor) -> object:
+    return network(slices)
+
+
+def _in_onnxruntime(exported: bytes) -> Call:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cpu_quota()
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+    slices = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
+    return lambda: session.run(None, {INPUT: slices})
+
+
+def volume(data: Path | None, rounds: int) -> None:
+    """A long series and a patient, from bytes to artefacts, phase by phase."""
+    on = page.machine()
+    predictor = served()
+    pixels = phantom.head(5, slices=155, size_px=240, spacing_mm=(1.0, 1.0, 1.0)).volume.pixels
+    studies = {
+        "155 slices of 240x240": [(f"s_{index:03d}.png", encode_png(each)) for index, each in enumerate(pixels)],
+        "a patient of 256x256": patient(data),
+    }
+    cells, figures = [], {}
+    for title, files in studies.items():
+        laps = [_phases(files, predictor) for _ in range(max(rounds // 2, 2) + 1)][1:]
+        whole = [sum(lap.values()) for lap in laps]
+        shares = {name: median(lap[name] for lap in laps) for name in laps[0]}
+        figures[title] = {"slices": len(files), "seconds": laps}
+        cells.append(
+            [
+                f"{title}: {len(files)} slices",
+                page.spread(whole, 2),
+                page.spread([1000 * one / len(files) for one in whole]),
+                *(f"{1000 * share / len(files):.1f}" for share in shares.values()),
+            ]
+        )
+    head = ["study", "seconds", "ms a slice", *(f"{name}, ms a slice" for name in shares)]
+    notes = ["From the uploaded bytes to the artefacts that are stored, in one process without services."]
+    page.keep("volume", on, {"head": head, "cells": cells, "notes": notes}, figures)
+
+
+def _phases(files: Sequence[tuple[str, bytes]], predictor: OnnxPredictor) -> dict[str, float]:
+    """Seconds of each phase of one study. Preparing is done twice, and counted once."""
+    laps, began = {}, time.perf_counter()
+
+    def lap(name: str) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        laps[name], began = now - began, now
+
+    study = formats.read(uploads(files), Limits(files=len(files)))
+    lap("read")
+    to_input(study, predictor.preprocessing)
+    lap("prepare")
+    found = segment(study, predictor)
+    lap("predict and measure")
+    laps["predict and measure"] -= laps["prepare"]
+    report.artefacts(study, found, predictor.lanes)
+    lap("draw and pack")
+    return laps
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The page of performance: what each part of `make bench` measured, kept in one file and shown as tables."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench.tables import rows
+
+from metseg.predictor import cpu_quota
+
+__all__ = ["keep", "machine", "shown", "spread"]
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "docs/results/performance.json"
+PAGE = ROOT / "docs/performance.md"
+MARKS = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
+TITLES = {
+    "model": "Model",
+    "volume": "Volume",
+    "system": "System",
+    "latency": "Latency",
+    "memory": "Memory",
+    "growth": "Growth",
+    "training": "Training",
+}
+
+Table = dict[str, Any]
+"""`head` and `cells` of a table, and `notes` below it; everything is text."""
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """The median, and the least and the most."""
+    low, middle, high = (f"{value:.{digits}f}" for value in (min(values), median(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and how busy it was with other work."""
+    names = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    flags = Path("/proc/cpuinfo").read_text()
+    wide = next((name for name in ("avx512_vnni", "avx_vnni", "avx512f", "avx2") if name in flags), "neither")
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "instructions": wide,
+        "cpus": cpu_quota(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "load_before": round(os.getloadavg()[0], 1),
+        "git_revision": revision.stdout.decode().strip(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def keep(part: str, on: dict[str, Any], table: Table, figures: object) -> None:
+    """Print a part's table, and write it into the file and onto the page; the other parts stay as they are."""
+    told = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    told[part] = {"machine": on, "table": table, "figures": figures}
+    FIGURES.write_text(json.dumps(told, indent=1) + "\n")
+    print(f"\n{shown(part, told[part])}")
+    before, rest = PAGE.read_text().split(MARKS[0])
+    tables = "\n".join(shown(name, told[name]) for name in TITLES if name in told)
+    PAGE.write_text(f"{before}{MARKS[0]}\n{tables}{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+def shown(part: str, told: dict[str, Any]) -> str:
+    """A part as Markdown."""
+    on, table = told["machine"], told["table"]
+    where = (
+        f"{on['processor']}, {on['cpus']} CPUs, {on['instructions']}, {on['memory_gib']} GiB; load of other work when "
+        f"it began {on['load_before']}; {on['at']}, revision {on['git_revision']}."
+    )
+    lines = [f"### {TITLES[part]}", *rows(table["head"], table["cells"]), "", *table["notes"], "", where, ""]
+    return "\n".join(lines)

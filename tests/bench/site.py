@@ -1,0 +1,105 @@
+"""A whole deployment on this machine for a bench: Redis, S3, the gateway and a worker, each a process of its own.
+
+with site(folder) as here:
+    Client(here.url)
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from tests.servers import free_ports, redis_server, s3_server, wait_until
+
+__all__ = ["Site", "site"]
+
+START_S = 90.0
+LIMITS = {
+    "METSEG_QUEUE_LIMIT": "100000",
+    "METSEG_KEY_JOBS_PER_MINUTE": "100000",
+    "METSEG_KEY_OPEN_JOBS": "100000",
+    "METSEG_LIMIT_FILES": "2000",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the gateway is, and the processes behind it by name."""
+
+    url: str
+    processes: dict[str, psutil.Process]
+
+    def family(self, name: str) -> list[psutil.Process]:
+        """A process and its children."""
+        return [self.processes[name], *self.processes[name].children(recursive=True)]
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each part has used so far, its children's too."""
+        return {name: sum(sum(each.cpu_times()[:2]) for each in self.family(name)) for name in self.processes}
+
+    def forget_peaks(self, name: str) -> int:
+        """Start measuring peaks anew; the largest resident set of the part's processes now, in bytes."""
+        for process in self.family(name):
+            Path(f"/proc/{process.pid}/clear_refs").write_text("5")
+        return self.peak_bytes(name)
+
+    def peak_bytes(self, name: str) -> int:
+        """The largest resident set that one of the part's processes had."""
+        return max(_status_kib(process.pid, "VmHWM") for process in self.family(name)) * 1024
+
+
+def _status_kib(pid: int, field: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[Site]:
+    """A running deployment with the starter model, for the length of the block."""
+    with ExitStack() as stack:
+        redis, s3 = stack.enter_context(redis_server(folder)), stack.enter_context(s3_server(folder))
+        [port] = free_ports(1)
+        paths = ("shared", "services/inference-api", "services/worker")
+        environment = os.environ | redis.environment() | s3.environment() | LIMITS
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
+        subprocess.run(
+            [sys.executable, "-m", "metseg_worker.setup"], env=environment, check=True, stderr=subprocess.DEVNULL
+        )
+        flags = ["--bind", f"127.0.0.1:{port}", "-c", "python:metseg_api.gunicorn_conf"]
+        quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
+        commands = {
+            "gateway": ["gunicorn", "metseg_api.app:create_app()", *flags],
+            "worker": ["celery", "-q", "-A", "metseg_worker.app", "worker", *quiet],
+        }
+        started = {}
+        for name, command in commands.items():
+            log = stack.enter_context((folder / f"{name}.log").open("wb"))
+            started[name] = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log)
+            stack.callback(_end, started[name])
+        pids = {"redis": redis, "store": s3}
+        processes = {name: psutil.Process(server._process.pid) for name, server in pids.items()}
+        processes |= {name: psutil.Process(each.pid) for name, each in started.items()}
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _ready(url), START_S)
+        yield Site(url, processes)
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(40)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
