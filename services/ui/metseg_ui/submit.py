@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from metseg.client import Attachment, RemoteProblem
 from metseg.contracts import ModelCard
@@ -36,7 +37,7 @@ def panel(card: ModelCard | None) -> None:
         relation = st.radio("These files are", (TOGETHER, APART), horizontal=True, key=f"relation-{round_number}")
     threshold = _threshold(card)
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
-        _send(_studies(files, apart=relation == APART), threshold)
+        _send(_studies(files, apart=relation == APART), threshold, files)
     _refusals()
 
 
@@ -91,7 +92,9 @@ def _pack(attachments: Sequence[Attachment], target: BinaryIO) -> None:
                 shutil.copyfileobj(cast(BinaryIO, content), member)
 
 
-def _send(studies: Iterator[tuple[str, list[Attachment]]], threshold: float | None) -> None:
+def _send(
+    studies: Iterator[tuple[str, list[Attachment]]], threshold: float | None, sent: Sequence[BinaryIO] = ()
+) -> None:
     """Submit every study; list what was taken, keep the reason for what was not."""
     refused: list[tuple[str, RemoteProblem]] = []
     with st.spinner("Sending …"):
@@ -103,7 +106,16 @@ def _send(studies: Iterator[tuple[str, list[Attachment]]], threshold: float | No
     st.session_state["refused"] = refused
     if not refused:
         st.session_state["upload_round"] += 1
+        _let_go(sent)
     st.rerun()
+
+
+def _let_go(files: Sequence[BinaryIO]) -> None:
+    """Free the memory of files that were submitted; Streamlit would keep them until the session ends."""
+    context = get_script_run_ctx()
+    if context is not None:
+        for file in files:
+            context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)  # type: ignore[attr-defined]
 
 
 def _refusals() -> None:
