@@ -88,7 +88,6 @@ def _full(site: Site, _: Keeper) -> None:
 def _read_only(site: Site, _: Keeper) -> None:
     with site.read_only_disk():
         time.sleep(WITHOUT_S)
-    site.kill("store")  # a server does not open again by itself what it found closed
 
 
 def _promoted(site: Site, keeper: Keeper) -> None:

@@ -102,7 +102,9 @@ class Site(Deployment):
         """A service with less memory than it needs."""
         box = self.box(service)
         before = self.docker("inspect", "--format", "{{.HostConfig.Memory}}", box)
+        self.docker("kill", box)  # a limit below what is in use is refused
         self.docker("update", "--memory", limit, "--memory-swap", limit, box)
+        self.docker("start", box)
         try:
             yield
         finally:
@@ -122,12 +124,17 @@ class Site(Deployment):
 
     @contextlib.contextmanager
     def read_only_disk(self) -> Iterator[None]:
-        """The store's disk as a kernel mounts it that met an error."""
-        subprocess.run(["mount", "--options", "remount,ro", self._own_disk()], check=True)
+        """The store comes up on a disk that the kernel mounted read-only; one in use cannot become so."""
+        self._remount("ro")
         try:
             yield
         finally:
-            subprocess.run(["mount", "--options", "remount,rw", self._own_disk()], check=True)
+            self._remount("rw")
+
+    def _remount(self, mode: str) -> None:
+        self.docker("stop", self.box("store"))
+        subprocess.run(["mount", "--options", f"remount,{mode}", self._own_disk()], check=True)
+        self.docker("start", self.box("store"))
 
     def in_setup(self, program: str) -> None:
         """Run Python with the store's own rights."""
