@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
+from tests.bench import bench_peers, bench_recipe
 
 from metseg import errors
 from metseg.settings import Limits, Settings
@@ -108,6 +110,13 @@ def test_what_a_leak_is_worth_is_what_the_runs_wrote():
 def test_the_frontier_is_what_the_command_wrote():
     content = json.loads((ROOT / "docs/results/frontier.json").read_text())
     assert choice.text(content) in text(ROOT / "docs/training.md")
+
+
+@pytest.mark.parametrize(("name", "bench"), [("recipe", bench_recipe), ("peers", bench_peers)])
+def test_tables_of_benches_are_those_that_they_wrote(name: str, bench: ModuleType):
+    told = json.loads((ROOT / f"docs/results/{name}.json").read_text())
+    [block] = re.findall(rf"<!-- {name}:[^>]*-->\n(.*?)<!-- /{name} -->", text(ROOT / "docs/training.md"), re.DOTALL)
+    assert block == bench.markdown(told)
 
 
 def test_the_readme_stays_short_and_its_pictures_small():
