@@ -197,9 +197,17 @@ def test_units_are_heeded(units, factor):
     assert volume_of(upload(nifti(GREY, affine, units=units))).spacing_mm == pytest.approx((1, 1, 1), rel=1e-4)
 
 
-@pytest.mark.parametrize("size", [1e-4, 80.0, 1e6])
+@pytest.mark.parametrize("size", [1e-3, 80.0, 1e3])
 def test_sizes_that_no_head_has_are_refused(size):
     assert "spacing" in refused(UnusableImage, upload(nifti(GREY, np.diag([size, size, size, 1]), qform=0)))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e6])
+def test_sizes_that_nothing_has_count_as_not_told(size):
+    data = bytearray(nifti(GREY, np.diag([size, size, size, 1]), qform=0, pack=False))
+    data[80:92] = np.full(3, size, "<f4").tobytes()
+    volume = volume_of(upload(bytes(data)))
+    assert (volume.spacing_mm, volume.affine) == (None, None)
 
 
 def test_an_sform_that_is_none_gives_way_to_the_qform():

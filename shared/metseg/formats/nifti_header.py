@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import nibabel
 import numpy as np
+import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import data_type_codes
 from nibabel.spatialimages import HeaderDataError
@@ -144,7 +145,6 @@ def _told(raw: Any, version: int, packed: bool, stored_bytes: int) -> Header:  #
     offset = float(raw["vox_offset"])
     if not 0 <= offset <= MOST_OFFSET:
         raise _damaged()
-    sizes = np.asarray(raw["pixdim"][1:4], np.float64)
     return Header(
         shape,
         channels,
@@ -154,7 +154,7 @@ def _told(raw: Any, version: int, packed: bool, stored_bytes: int) -> Header:  #
         intercept,
         affine,
         placed,
-        placed or bool(np.isfinite(sizes).all() and (sizes > 0).all()),
+        placed or bool(_sensible(_sizes(raw)).all()),
         packed,
         stored_bytes,
         _place(raw, version),
@@ -192,13 +192,26 @@ def _scaling(raw: Any) -> tuple[float | None, float | None]:  # noqa: ANN401
 
 def _affine(raw: Any) -> tuple[Affine, bool]:  # noqa: ANN401
     """From voxels to RAS+ millimetres, and whether the header tells it: by sform, else qform, else by no word."""
-    millimetres = np.diag([MM_IN.get(int(raw["xyzt_units"]) & 7, 1.0)] * 3 + [1.0])
+    millimetres = np.diag([_unit_mm(raw)] * 3 + [1.0])
     for told in (raw.get_sform(coded=True), _qform(raw)):
         if told[0] is not None and _invertible(affine := millimetres @ np.asarray(told[0], np.float64)):
             return affine, True
-    sizes = np.asarray(raw["pixdim"][1:4], np.float64) * millimetres[0, 0]
-    sizes = np.where((sizes > LEAST_VOXEL_MM) & (sizes < MOST_VOXEL_MM), sizes, 1.0)
+    sizes = np.where(_sensible(_sizes(raw)), _sizes(raw), 1.0)
     return np.diag([-sizes[0], sizes[1], sizes[2], 1.0]), False
+
+
+def _unit_mm(raw: Any) -> float:  # noqa: ANN401
+    return MM_IN.get(int(raw["xyzt_units"]) & 7, 1.0)
+
+
+def _sizes(raw: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401
+    """Of a voxel along the three axes, in millimetres."""
+    return np.asarray(raw["pixdim"][1:4], np.float64) * _unit_mm(raw)
+
+
+def _sensible(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which of these can be told at all; what is not is taken for not told."""
+    return np.asarray((lengths > LEAST_VOXEL_MM) & (lengths < MOST_VOXEL_MM))
 
 
 def _qform(raw: Any) -> tuple[Affine | None, int]:  # noqa: ANN401
@@ -213,8 +226,7 @@ def _invertible(affine: Affine) -> bool:
     if not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    sensible = (lengths > LEAST_VOXEL_MM).all() and (lengths < MOST_VOXEL_MM).all()
-    return bool(sensible and abs(np.linalg.det(affine[:3, :3] / lengths)) > LEAST_VOLUME)
+    return bool(_sensible(lengths).all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > LEAST_VOLUME)
 
 
 def _place(raw: Any, version: int) -> NiftiPlace:  # noqa: ANN401
