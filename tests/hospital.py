@@ -80,6 +80,7 @@ def study(folder: Path, slices: int = 2, seed: int = 7) -> Path:
 
 def started(*arguments: object, **variables: str) -> "subprocess.Popen[str]":
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "metseg.cli", *map(str, arguments)]
+    heeding = ["env", "--default-signal=INT"]  # tests in the background ignore Ctrl-C, and would hand that on
+    command = [*heeding, sys.executable, "-m", "metseg.cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "METSEG_API_KEY": "", **variables}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -8,6 +8,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -89,6 +90,7 @@ class Server(ABC):
         """Accepts connections but answers nothing inside the block, as a hung host does."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until its last thread has stopped
         try:
             yield
         finally:
