@@ -95,7 +95,7 @@ def onto(base: Placed, sequence: Placed, align: Align, threads: int) -> Moved:
         base: what it is brought onto.
         sequence: of the same patient.
         align: `rigid` looks for the motion between them first, `none` trusts the affines.
-        threads: that SimpleITK may use.
+        threads: that resampling may use; the registration has one.
 
     Raises:
         UnusableImage: the sequence meets hardly any of the base.
@@ -166,10 +166,10 @@ def _register(fixed: Image, moving: Image, threads: int) -> tuple[Transform | No
     small_fixed, small_moving = _cubes(fixed, threads), _cubes(moving, threads)
     if min(*small_fixed.GetSize(), *small_moving.GetSize()) < LEAST:
         return None, None
-    start = _start(small_fixed, small_moving, threads)
+    start = _start(small_fixed, small_moving)
     if start is None:
         return None, None
-    method = _method(threads)
+    method = _method()
     method.SetInitialTransform(start, inPlace=True)
     method.SetShrinkFactorsPerLevel(SHRINKS)
     method.SetSmoothingSigmasPerLevel(SMOOTHINGS_MM)
@@ -201,7 +201,7 @@ def _cubes(image: Image, threads: int) -> Image:
     return resampler.Execute(averaged)
 
 
-def _start(fixed: Image, moving: Image, threads: int) -> Transform | None:
+def _start(fixed: Image, moving: Image) -> Transform | None:
     """Where to look first: as the headers say, or middle on middle, whichever makes the images tell more."""
     sitk = _sitk()
     centred = sitk.CenteredTransformInitializer(
@@ -210,13 +210,13 @@ def _start(fixed: Image, moving: Image, threads: int) -> Transform | None:
     centred = sitk.Euler3DTransform(centred)
     as_told = sitk.Euler3DTransform()
     as_told.SetCenter(centred.GetCenter())
-    judged = [(value, start) for start in (as_told, centred) if (value := _judge(fixed, moving, start, threads))]
+    judged = [(value, start) for start in (as_told, centred) if (value := _judge(fixed, moving, start))]
     return min(judged, key=lambda each: each[0])[1] if judged else None
 
 
-def _judge(fixed: Image, moving: Image, transform: Transform, threads: int) -> float | None:
+def _judge(fixed: Image, moving: Image, transform: Transform) -> float | None:
     """Mattes' metric, lower is better; None where the images do not meet."""
-    method = _method(threads)
+    method = _method()
     method.SetInitialTransform(transform)
     try:
         return float(method.MetricEvaluate(fixed, moving))
@@ -224,10 +224,11 @@ def _judge(fixed: Image, moving: Image, transform: Transform, threads: int) -> f
         return None
 
 
-def _method(threads: int) -> Any:  # noqa: ANN401
+def _method() -> Any:  # noqa: ANN401
     sitk = _sitk()
+    # Threads sum the metric in the order in which they end, so one input gave two answers; it heeds this switch alone.
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(threads)
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(SAMPLED, SEED)

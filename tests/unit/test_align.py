@@ -1,0 +1,107 @@
+"""Sequences onto one grid: a motion that is known is found again, and what cannot be found is said."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from metseg.align import Motion, Moved, Placed, onto, same_grid, words
+from metseg.errors import UnusableImage
+from metseg.phantom import head
+
+SPACING_MM = (3.0, 2.0, 2.0)
+TURN = Rotation.from_euler("xyz", [4.0, -3.0, 8.0], degrees=True).as_matrix()
+SHIFT_MM = np.array([7.0, -5.0, 4.0])
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """A drawn head's FLAIR and post-contrast, each as where it truly lies."""
+    volume = head(5, slices=48, size_px=112, spacing_mm=SPACING_MM).volume
+    return [Placed(volume.pixels[..., channel].astype(np.float32), volume.affine) for channel in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def motion(scan):
+    """From where the head lies to where it lay when the second sequence was taken: a turn about its middle."""
+    middle = (scan[0].affine @ [*(np.array(scan[0].pixels.shape[::-1]) / 2), 1])[:3]
+    moved = np.eye(4)
+    moved[:3, :3] = TURN
+    moved[:3, 3] = middle + SHIFT_MM - TURN @ middle
+    return moved
+
+
+@pytest.fixture(scope="module")
+def moved(scan, motion):
+    """The second sequence as a scanner sees the moved head, in the same coordinates."""
+    back = np.linalg.inv(scan[1].affine) @ np.linalg.inv(motion) @ scan[1].affine
+    order = np.eye(4)[[2, 1, 0, 3]]  # scipy counts slices, rows, columns
+    return Placed(ndimage.affine_transform(scan[1].pixels, order @ back @ order, order=1), scan[1].affine)
+
+
+def error(one, other):
+    """The mean difference as a share of the mean."""
+    return float(np.abs(one - other).mean() / other.mean())
+
+
+def test_a_head_that_moved_between_two_sequences_is_brought_back(scan, moved):
+    found = onto(scan[0], moved, "rigid", threads=1)
+    assert found.motion.moved_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
+    degrees = np.degrees(Rotation.from_matrix(TURN).magnitude())
+    assert found.motion.turned_degrees == pytest.approx(degrees, abs=1.0)
+    unmoved = onto(scan[0], moved, "none", threads=1)
+    assert error(found.pixels, scan[1].pixels) < error(unmoved.pixels, scan[1].pixels) / 3
+
+
+def test_one_input_gives_one_answer_however_many_threads_there_are(scan, moved):
+    first, second = (onto(scan[0], moved, "rigid", threads=threads) for threads in (1, 2))
+    assert np.array_equal(first.pixels, second.pixels)
+
+
+def test_without_registration_the_headers_are_believed(scan):
+    away = scan[1].affine.copy()
+    away[0, 3] += 2 * np.linalg.norm(away[:3, 0])  # two columns
+    found = onto(scan[0], Placed(np.roll(scan[1].pixels, 2, axis=2), away), "none", threads=1)
+    assert found.motion is None
+    assert np.allclose(found.pixels[..., 4:-4], scan[1].pixels[..., 4:-4], atol=0.01)
+
+
+@pytest.mark.parametrize("align", ["rigid", "none"])
+def test_a_slab_too_thin_to_register_lies_where_its_header_puts_it(scan, align):
+    slab = Placed(scan[1].pixels[20:22], scan[1].affine @ np.array(_up(20)))
+    found = onto(Placed(scan[0].pixels[20:22], slab.affine), slab, align, threads=1)
+    assert found.motion is None
+    assert error(found.pixels, slab.pixels) < 0.01
+
+
+def _up(slices):
+    moved = np.eye(4)
+    moved[2, 3] = slices
+    return moved
+
+
+def test_what_lies_elsewhere_is_refused(scan):
+    away = scan[1].affine.copy()
+    away[:3, 3] += 1000
+    with pytest.raises(UnusableImage, match="one visit"):
+        onto(scan[0], Placed(scan[1].pixels, away), "none", threads=1)
+
+
+def test_corners_tell_whether_two_grids_are_one(scan):
+    affine = scan[0].affine
+    shape = scan[0].pixels.shape
+    nudged = affine.copy()
+    nudged[0, 3] += 0.01
+    turned = affine @ np.diag([1.0, 1.0, 1.001, 1.0])
+    assert same_grid(affine, nudged, shape)
+    assert not same_grid(affine, turned, shape)
+
+
+def test_the_reader_is_told_what_was_moved_and_what_is_missing():
+    pixels = np.zeros((1, 1, 1), np.float32)
+    told = words(Moved(pixels, Motion(3.21, 4.56), 0.8), "post-contrast", "FLAIR", "rigid")
+    assert "by 3.2 mm and turned it by 4.6 degrees" in told[0]
+    assert "covers 80%" in told[1]
+    assert "could not be registered" in words(Moved(pixels, None, 1.0), "FLAIR", "post-contrast", "rigid")[0]
+    [alone] = words(Moved(pixels, None, 1.0), "FLAIR", "post-contrast", "none")
+    assert "without registration, as asked for" in alone
