@@ -201,6 +201,8 @@ def test_slices_are_turned_by_slider_key_wheel_arrow_and_lesion(page: Page, url:
     page.locator(".viewer .stage").hover()
     page.mouse.wheel(0, 100 if way < 0 else -100)
     expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun + way} of"))
+    page.wait_for_timeout(1000)  # the page hears of the turned slice after a while, and draws itself anew
+    expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     page.get_by_test_id("stDataFrame").click(position={"x": 20, "y": 52})
     expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun} of"))
 
