@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 
 from onnx import TensorProto, checker, helper
 
-from metseg.contracts import DataCard, DiceSummary, ModelCard, Preprocessing
+from metseg.contracts import (
+    DataCard,
+    DiceSummary,
+    FamiliarityCard,
+    FamiliarityReference,
+    ModelCard,
+    Preprocessing,
+)
+from metseg.familiarity import FEATURES, REVISION
 
 VERSION = "20260101-000000-tiny"
 
@@ -60,3 +68,20 @@ def tiny_card(model: bytes, version: str = VERSION) -> ModelCard:
         limits=["It knows nothing of lesions."],
         licence="Apache-2.0",
     )
+
+
+def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> FamiliarityCard:
+    """A reference to which everything flat is near, with limits as told."""
+    count = len(FEATURES)
+    reference = FamiliarityReference(
+        features=list(FEATURES),
+        mean=[0.0] * count,
+        scale=[1.0] * count,
+        precision=[[float(row == column) for column in range(count)] for row in range(count)],
+        limit=limit,
+        turned_limit=turned_limit,
+        learned=1,
+        judged=1,
+        false_alarms=0,
+    )
+    return FamiliarityCard(revision=REVISION, studies=reference, lone_slices=reference)

@@ -141,6 +141,7 @@ class Client:
         align: Align | None = None,
         *,
         deidentify: bool = False,
+        uncertainty: bool = False,
     ) -> Job:
         """Submit one study; its files are streamed, never read whole.
 
@@ -151,8 +152,11 @@ class Client:
             idempotency_key: the same key with the same files gives the same job; None: a new one.
             align: whether volumes on different grids are registered; None: they are.
             deidentify: take identities out of a DICOM study before the gateway stores it.
+            uncertainty: look again, mirrored, at what may be lesion, and tell how sure the model is; takes longer.
         """
-        fields = {"threshold": threshold, "model": model, "align": align, "deidentify": "true" if deidentify else None}
+        wishes = {"deidentify": deidentify, "uncertainty": uncertainty}
+        fields = {"threshold": threshold, "model": model, "align": align}
+        fields |= {name: "true" for name, wanted in wishes.items() if wanted}
         attachments = [Attachment(*file) for file in files]
         opened = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
         try:
@@ -193,6 +197,10 @@ class Client:
     def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
         """The probability map as a file of that format."""
         return self._send("GET", f"/v1/jobs/{job_id}/probability", params={"format": format}).content
+
+    def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The uncertainty map as a file of that format, of a job that was asked for it."""
+        return self._send("GET", f"/v1/jobs/{job_id}/uncertainty", params={"format": format}).content
 
     def overlay(self, job_id: str, index: int) -> bytes:
         """The PNG of a slice with its lesions drawn on it; the first is 0."""

@@ -191,8 +191,8 @@ class SliceFigures(Contract):
 class Familiarity(Contract):
     """How far a study lies from those that the model learned from."""
 
-    score: float = Field(ge=0, description="distance; see docs/results.md")
-    limit: float = Field(gt=0, description="beyond which a study is called unlike them")
+    score: float = Field(ge=0, description="in units of the card's limits, so that 1 is the limit; see docs/results.md")
+    limit: float = Field(default=1, gt=0, description="beyond which a study is called unlike them")
     unlike: bool
     words: str
 
@@ -357,17 +357,19 @@ class FamiliarityReference(Contract):
     """The training input in means and a covariance of a few features, which tell nothing of a patient.
 
     The distance of an input with the features `x` is the root of `z' precision z / len(z)` with
-    `z = (x - mean) / scale`, about 1 for what the model learned from.
+    `z = (x - mean) / scale`, about 1 for what the model learned from. How turned an input is tells its distance over
+    that of its mirror image, front for back.
     """
 
     features: list[str] = Field(min_length=1)
     mean: list[float]
     scale: list[float]
     precision: list[list[float]] = Field(description="the inverse of the shrunk covariance of z")
-    limit: float = Field(gt=0, description="chosen on validation patients alone")
-    learned: int = Field(ge=1, description="training studies, or slices, that the figures are of")
-    judged: int = Field(ge=1, description="validation studies, or slices, that the limit was chosen on")
-    false_alarms: Probability = Field(description="share of those beyond the limit")
+    limit: float = Field(gt=0, description="of the distance, chosen on validation patients alone")
+    turned_limit: float = Field(gt=0, description="of how turned an input is, chosen likewise")
+    learned: int = Field(ge=1, description="training studies and their changes, or slices, that the figures are of")
+    judged: int = Field(ge=1, description="validation ones that the limits were chosen on")
+    false_alarms: Probability = Field(description="share of those beyond a limit")
 
 
 class FamiliarityCard(Contract):

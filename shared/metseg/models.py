@@ -7,7 +7,7 @@ from statistics import median
 
 import numpy as np
 
-from metseg.contracts import Champion
+from metseg.contracts import Champion, ModelCard
 from metseg.errors import ModelRejected, NoChampion, NotFound
 from metseg.predictor import OnnxPredictor
 from metseg.preprocess import REFERENCE_PX
@@ -71,6 +71,16 @@ class Models:
         while len(self._named) > self._kept:
             self._named.popitem(last=False)
         return self._named[version]
+
+    def others(self, card: ModelCard) -> list[OnnxPredictor]:
+        """The newest version of a network other than a card's, to be asked beside it; none where none can be served."""
+        for other in self._registry.versions():
+            if other.network != card.network:
+                try:
+                    return [self.version(other.version)]
+                except (ModelRejected, NotFound) as error:
+                    log.warning("model not asked", extra={"model": other.version, "reason": error.detail})
+        return []
 
     def _pointer(self) -> Champion | None:
         """Where the registry points; where it did, if that cannot be read any more."""

@@ -11,11 +11,14 @@ from typing import BinaryIO, cast
 from metseg import formats, lesions, report
 from metseg.contracts import InputFile, ModelCard, Request, Result
 from metseg.errors import ProcessingFailed
+from metseg.familiarity import familiarity
 from metseg.glimpses import Glimpses
 from metseg.models import Models
 from metseg.objects import ObjectStore
+from metseg.predictor import OnnxPredictor
 from metseg.segment import Segmentation, segment
 from metseg.settings import Limits
+from metseg.uncertainty import look_again
 from metseg.volume import Volume
 
 __all__ = ["process"]
@@ -56,12 +59,28 @@ def process(
     segmentation = segment(volume, predictor, threshold, progress, glimpses)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
     clock.lap("predict")
+    segmentation = _known(volume, segmentation, predictor, models, again=request.uncertainty)
+    clock.lap("know")
     artefacts = report.artefacts(volume, segmentation, predictor.lanes)
     own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")
     result = report.build(request.id, volume, segmentation, predictor.card, clock.laps_s)
     return result.model_copy(update={"dicom": bool(own)}), artefacts | own
+
+
+def _known(
+    volume: Volume, segmentation: Segmentation, predictor: OnnxPredictor, models: Models, *, again: bool
+) -> Segmentation:
+    """A segmentation with what the model knows of its own limits; `again` asks for its uncertainty, too."""
+    if again:
+        segmentation = look_again(volume, segmentation, [predictor, *models.others(predictor.card)])
+    if segmentation.prepared is None:
+        return segmentation
+    scale = predictor.preprocessing.pixel_scale
+    familiar = familiarity(segmentation.prepared, predictor.card.familiarity, scale)
+    remarks = [familiar.words] if familiar is not None and familiar.unlike else []
+    return replace(segmentation, familiarity=familiar, warnings=(*remarks, *segmentation.warnings))
 
 
 def _in_own_format(

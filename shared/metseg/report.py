@@ -49,6 +49,8 @@ def build(
         lesions=segmentation.lesions,
         target_diameter_sum_px=sum_px,
         target_diameter_sum_mm=sum_mm,
+        familiarity=segmentation.familiarity,
+        uncertainty_words=segmentation.uncertainty_words,
         slices=lesions.slices(
             segmentation.mask, segmentation.lesions, volume.names, volume.spacing_mm, segmentation.probability
         ),
@@ -71,7 +73,7 @@ def artefacts(volume: Volume, segmentation: Segmentation, lanes: int = 1) -> dic
     """What is kept of a job beside its result, by name.
 
     `mask.nii.gz` and `probability.nii.gz` are in the upload's size and place; `slices/0000.png` and so on show
-    the sequences as colours, in grey where there is but one.
+    the sequences as colours, in grey where there is but one. `uncertainty.nii.gz` is there where it was asked for.
 
     Args:
         volume: what was uploaded.
@@ -85,6 +87,9 @@ def artefacts(volume: Volume, segmentation: Segmentation, lanes: int = 1) -> dic
             segmentation.probability, "nifti", spacing_mm=spacing_mm, affine=affine
         ),
     }
+    if segmentation.uncertainty is not None:
+        doubt = write_probability(segmentation.uncertainty, "nifti", spacing_mm=spacing_mm, affine=affine)
+        kept["uncertainty.nii.gz"] = doubt
     pictures = side_by_side(lambda pixels: encode_png(_as_uploaded(pixels)), display(volume), lanes)
     return kept | {f"slices/{index:04d}.png": picture for index, picture in enumerate(pictures)}
 

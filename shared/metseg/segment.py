@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg import lesions
-from metseg.contracts import Lesion, Preprocessing
+from metseg.contracts import Familiarity, Lesion, Preprocessing
 from metseg.parallel import side_by_side
-from metseg.preprocess import Geometry, from_output, to_input
+from metseg.preprocess import Geometry, ModelInput, from_output, to_input
 from metseg.volume import Volume
 
 Glimpse = Callable[[int, Callable[[], npt.NDArray[np.float32]]], None]
@@ -52,6 +52,10 @@ class Segmentation:
         threshold: the one that was used.
         lesions: the components of the mask, largest first.
         warnings: sentences for the reader of the result.
+        prepared: the model's input that it was computed from.
+        familiarity: how far the study lies from those that the model learned from; None where nobody can tell.
+        uncertainty: float32 in [0, 1], the same shape; None where nobody asked.
+        uncertainty_words: the same in a sentence.
     """
 
     probability: npt.NDArray[np.float32]
@@ -59,6 +63,10 @@ class Segmentation:
     threshold: float
     lesions: list[Lesion]
     warnings: tuple[str, ...]
+    prepared: ModelInput | None = None
+    familiarity: Familiarity | None = None
+    uncertainty: npt.NDArray[np.float32] | None = None
+    uncertainty_words: str | None = None
 
 
 def segment(
@@ -78,14 +86,16 @@ def segment(
         glimpse: told which slice is done, and how to have its probability map, (row, column) as the study.
     """
     threshold = predictor.threshold if threshold is None else threshold
-    probability, geometry = _predict(volume, predictor, progress, glimpse)
-    mask = lesions.at_least(probability >= threshold, predictor.smallest_lesion_px / geometry.reference_px)
+    probability, prepared = _predict(volume, predictor, progress, glimpse)
+    smallest = predictor.smallest_lesion_px / prepared.geometry.reference_px
+    mask = lesions.at_least(probability >= threshold, smallest)
     return Segmentation(
         probability,
         mask,
         threshold,
         lesions.measure(mask, volume.spacing_mm, probability, volume.affine),
         volume.warnings,
+        prepared,
     )
 
 
@@ -101,7 +111,7 @@ def _predict(
     predictor: Predictor,
     progress: Callable[[int, int], None] | None,
     glimpse: Glimpse | None = None,
-) -> tuple[npt.NDArray[np.float32], Geometry]:
+) -> tuple[npt.NDArray[np.float32], ModelInput]:
     """Slices go through the model each for itself: on a CPU a batch gains nothing, and progress is told sooner."""
     prepared = to_input(volume, predictor.preprocessing)
     maps = np.zeros(prepared.pixels.shape[:3], np.float32)
@@ -118,7 +128,7 @@ def _predict(
                 progress(done, len(maps))
             if glimpse is not None:
                 glimpse(done - 1, partial(_one, maps, prepared.geometry, done - 1))
-    return from_output(maps, prepared.geometry), prepared.geometry
+    return from_output(maps, prepared.geometry), prepared
 
 
 def _one(maps: npt.NDArray[np.float32], geometry: Geometry, index: int) -> npt.NDArray[np.float32]:

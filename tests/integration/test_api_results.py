@@ -17,7 +17,7 @@ from metseg import pictures
 from metseg.client import Client, RemoteProblem
 from metseg.contracts import Problem, Result
 from metseg.errors import ProcessingFailed
-from metseg.formats import write_mask
+from metseg.formats import write_mask, write_probability
 from metseg.formats.display import display_volume
 from metseg.settings import Settings
 
@@ -109,6 +109,25 @@ def test_the_probability_of_a_study_is_a_zip_of_pngs(gateway, done):
     assert response.headers["Content-Disposition"].endswith('_probabilities.zip"')
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.namelist() == [f"{name}_probability.png" for name in NAMES]
+
+
+def test_the_uncertainty_is_there_where_it_was_asked_for(gateway, done):
+    assert "uncertainty=true" in problem(gateway.http.get(f"{done.path}/uncertainty"), 406, "not-available")
+    problem(gateway.http.get(f"/v1/jobs/{uuid.uuid4().hex}/uncertainty"), 404, "not-found")
+    job_id = gateway.accepted(png(1), png(2), png(3)).id
+    gateway.succeed(job_id, done.mask, NAMES)
+    spread = np.where(done.mask, 0.5, 0).astype(np.float32)
+    key = gateway.jobs.artefact_key(job_id, "uncertainty.nii.gz")
+    gateway.store.put(key, write_probability(spread, "nifti"))
+    address = f"/v1/jobs/{job_id}/uncertainty"
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(gateway.http.get(address).content))
+    np.testing.assert_allclose(image.get_fdata().T, spread, atol=1e-4)
+    with zipfile.ZipFile(io.BytesIO(gateway.http.get(f"{address}?format=zip").content)) as archive:
+        assert archive.namelist() == [f"{name}_uncertainty.png" for name in NAMES]
+    assert Image.open(io.BytesIO(gateway.http.get(f"{address}?format=tiff").content)).n_frames == len(NAMES)
+    assert "tiff" in problem(gateway.http.get(f"{address}?format=png"), 406, "not-available")
+    with Client(str(gateway.http.base_url)) as client:
+        assert client.uncertainty(job_id) == gateway.store.get(key)
 
 
 @pytest.mark.parametrize(

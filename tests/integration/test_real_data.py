@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from PIL import Image
 from tests.gateways import running
 
 from metseg.contracts import Job, JobStatus, ModelCard
+from metseg.familiarity import familiarity
 from metseg.predictor import OnnxPredictor
+from metseg.preprocess import to_input
 from metseg.registry import Registry
 from metseg.segment import segment
 from metseg.settings import Settings
+from metseg.volume import Volume
 from metseg_trainer import dataset, split
 from metseg_trainer.evaluation import SHIFTS, TestPatient, evaluate
 from metseg_trainer.recipe import PRESETS
@@ -69,6 +73,34 @@ def test_the_starter_model_holds_the_figures_of_its_card(patients, starter):
     assert again.robustness["skull taken away"].mean == pytest.approx(
         told.robustness["skull taken away"].mean, abs=0.002
     )
+
+
+def test_test_patients_are_like_the_training_until_they_are_turned(patients, starter):
+    everyone, _ = patients
+    if len(everyone) != PUBLIC_PATIENTS:
+        pytest.skip(f"the starter model's split needs the {PUBLIC_PATIENTS} patients it was drawn from")
+    drawn = split.split(everyone, PRESETS["standard"].seed)
+    flagged: dict[str, list[bool]] = {"as they are": [], "upside down": [], "sagittal": [], "lone slices": []}
+    for patient in (one for one in everyone if one.id in drawn.test):
+        volume, _ = dataset.load(patient)
+        sagittal = np.ascontiguousarray(volume.pixels.transpose(2, 0, 1, 3)[64:192:4])
+        flagged["as they are"].append(_unlike(volume, starter))
+        flagged["upside down"].append(_unlike(replace(volume, pixels=volume.pixels[:, ::-1].copy()), starter))
+        flagged["sagittal"].append(_unlike(Volume(sagittal, tuple(map(str, range(len(sagittal))))), starter))
+        count = len(volume.names)
+        inner = list(volume.lone_slices())[round(count / 8) : round(count * 7 / 8)]
+        flagged["lone slices"] += [_unlike(one, starter) for one in inner if one is not None]
+    shares = {kind: sum(found) / len(found) for kind, found in flagged.items()}
+    print({kind: f"{share:.3f} of {len(flagged[kind])}" for kind, share in shares.items()})
+    assert shares["as they are"] <= 0.06
+    assert shares["upside down"] >= 0.9
+    assert shares["sagittal"] == 1
+    assert shares["lone slices"] <= 0.1
+
+
+def _unlike(volume: Volume, starter: OnnxPredictor) -> bool:
+    scale = starter.preprocessing.pixel_scale
+    return familiarity(to_input(volume, starter.preprocessing), starter.card.familiarity, scale).unlike
 
 
 def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter, redis, s3):

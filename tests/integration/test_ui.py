@@ -138,6 +138,14 @@ def test_more_files_than_a_submission_may_have_are_sent_in_one_archive(page, gat
     assert [entry["names"] for entry in gateway.submissions] == [["0.png.zip"], ["IM0001.zip"]]
 
 
+def test_how_sure_the_model_is_is_asked_for_at_will(page, gateway):
+    press(upload(page(), ("a.png", png())), "Find lesions")
+    at = page()
+    at.toggle(key="uncertainty").set_value(True)
+    press(upload(run(at), ("a.png", png())), "Find lesions")
+    assert [entry["uncertainty"] for entry in gateway.submissions] == [None, "true"]
+
+
 def test_a_threshold_of_ones_own_is_submitted(page, gateway):
     at = page()
     at.toggle(key="own_threshold").set_value(True)

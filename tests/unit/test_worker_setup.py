@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from tests.models import VERSION, tiny_card, tiny_model
+from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.errors import StoreUnavailable
 from metseg.objects import DirectoryStore
@@ -66,6 +66,22 @@ def test_a_champion_of_ones_own_stays(folder, starter):
     assert run(starter) == 0
     assert registry.champion().version == "20260202-000000-own"
     assert len(registry.versions()) == 2
+
+
+def test_the_same_model_with_a_fuller_card_takes_its_place(folder, starter):
+    run(starter)
+    card = tiny_card(tiny_model(), f"{VERSION}-f1").model_copy(update={"familiarity": familiarity_card()})
+    (starter / "card.json").write_text(card.model_dump_json())
+    assert run(starter) == 0
+    registry = Registry(DirectoryStore(folder))
+    assert registry.champion().version == f"{VERSION}-f1"
+    assert len(registry.versions()) == 2
+    registry.promote(VERSION)
+    model = tiny_model(3.0)
+    registry.publish(tiny_card(model, "20260202-000000-own"), {"model.onnx": model})
+    registry.promote("20260202-000000-own")
+    assert run(starter) == 0
+    assert registry.champion().version == "20260202-000000-own"
 
 
 def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, caplog, monkeypatch):

@@ -65,6 +65,11 @@ UPLOAD: dict[str, Any] = {
                             "default": False,
                             "description": "takes identities out of a DICOM study before anything is stored",
                         },
+                        "uncertainty": {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "looks again, mirrored, at what may be lesion, and tells how sure it is",
+                        },
                     },
                     "additionalProperties": False,
                 },

@@ -35,6 +35,7 @@ class Options(NamedTuple):
     model: str | None
     align: Align
     deidentify: bool
+    uncertainty: bool
 
 
 def accept(
@@ -133,16 +134,17 @@ def _upload(spool: Spool, part: Part) -> formats.Upload:
 def _options(parts: list[Part]) -> Options:
     if not {part.name for part in parts} <= set(Options._fields):
         raise InvalidParameter(
-            "The fields are `threshold`, `model`, `align` and `deidentify`; every file needs a filename."
+            "The fields are `threshold`, `model`, `align`, `deidentify` and `uncertainty`; every file needs a filename."
         )
     if len({part.name for part in parts}) < len(parts):
-        raise InvalidParameter("Send each of the fields `threshold`, `model`, `align` and `deidentify` once at most.")
+        raise InvalidParameter("Send each field once at most.")
     fields = {part.name: part.value for part in parts if part.value}
     return Options(
         _threshold(fields.get("threshold")),
         _model(fields.get("model")),
         _align(fields.get("align")),
-        _deidentify(fields.get("deidentify")),
+        _wanted("deidentify", fields.get("deidentify")),
+        _wanted("uncertainty", fields.get("uncertainty")),
     )
 
 
@@ -170,9 +172,9 @@ def _align(value: bytes | None) -> Align:
     return chosen
 
 
-def _deidentify(value: bytes | None) -> bool:
+def _wanted(name: str, value: bytes | None) -> bool:
     if value not in (None, b"true", b"false"):
-        raise InvalidParameter("`deidentify` must be `true` or `false`.")
+        raise InvalidParameter(f"`{name}` must be `true` or `false`.")
     return value == b"true"
 
 
@@ -209,5 +211,6 @@ def _fingerprints(request: Request) -> list[Fingerprint]:
 
 def _digest(request: Request, sent: list[Fingerprint]) -> str:
     """What makes two submissions the same: their files as they were sent and their fields, not where they lie."""
-    fields = [request.threshold, request.model, request.align, *([True] if request.deidentify else [])]
+    wishes = [*([True] if request.deidentify else []), *(["uncertainty"] if request.uncertainty else [])]
+    fields = [request.threshold, request.model, request.align, *wishes]
     return hashlib.sha256(json.dumps([sent, *fields]).encode()).hexdigest()

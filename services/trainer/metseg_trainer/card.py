@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jinja2
 
-from metseg.contracts import Comparison, DataCard, DiceSummary, Evaluation, ModelCard, Preprocessing
+from metseg.contracts import Comparison, DataCard, DiceSummary, Evaluation, FamiliarityCard, ModelCard, Preprocessing
 from metseg_trainer.audit import Audit
 from metseg_trainer.dataset import Patient, fingerprint
 from metseg_trainer.evaluation import EMPTY_CONVENTION, OperatingPoint
@@ -73,6 +73,7 @@ def write_card(
     point: OperatingPoint,
     data: DataCard,
     judged: Judged,
+    familiarity: FamiliarityCard | None = None,
 ) -> ModelCard:
     """The card of a version that is about to be published."""
     return ModelCard(
@@ -84,6 +85,7 @@ def write_card(
         preprocessing=preprocessing,
         threshold=point.threshold,
         smallest_lesion_px=point.smallest_lesion_px,
+        familiarity=familiarity,
         data=data,
         figures=dict(judged.figures),
         evaluation=dict(judged.evaluation),

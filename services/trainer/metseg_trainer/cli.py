@@ -1,4 +1,4 @@
-"""The command line of the trainer: run, runs, frontier, audit, download, phantom."""
+"""The command line of the trainer: run, runs, frontier, familiarity, audit, download, phantom."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from metseg.errors import DatasetError, MetsegError
 from metseg.objects import ObjectStore, open_store
 from metseg.predictor import cpu_quota
 from metseg.settings import settings
-from metseg_trainer import checkpoints, choice, cross, dataset, download, frontier, phantoms, record
+from metseg_trainer import checkpoints, choice, cross, dataset, download, familiarity, frontier, phantoms, record
 from metseg_trainer.conclude import Outcome
 from metseg_trainer.networks import NETWORKS
 from metseg_trainer.plan import BY_PATIENT, BY_SLICE, draw_up
@@ -84,6 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--threads", type=int, default=2, help="that one inference may use (default: %(default)s)")
     add.add_argument("names", nargs="+", metavar="RUN", help="the run, and further ones of other sizes on its split")
     add.set_defaults(command=_frontier)
+    add = commands.add_parser(
+        "familiarity", help="give the card of an earlier version what tells input unlike its data"
+    )
+    add.add_argument("version", type=Path, help="folder with card.json and the models")
+    add.add_argument("--data", type=Path, default=_data_folder(), help="that it learned from (default: %(default)s)")
+    add.add_argument(
+        "--seed", type=int, default=PRESETS["full"].seed, help="that its split was drawn with (default: %(default)s)"
+    )
+    add.set_defaults(command=_familiarity)
     add = commands.add_parser("audit", help="read a folder and say what can be used of it")
     add.add_argument("data", type=Path, nargs="?", default=_data_folder())
     add.set_defaults(command=_audit)
@@ -157,6 +166,11 @@ def _runs(options: argparse.Namespace) -> None:
 def _frontier(options: argparse.Namespace) -> None:
     first, *others = (options.runs / name for name in options.names)
     print(choice.text(frontier.frontier(frontier.opened(options.data, first), others, options.threads)))
+
+
+def _familiarity(options: argparse.Namespace) -> None:
+    patients, _ = dataset.scan(options.data)
+    print(familiarity.renew(options.version, patients, options.seed))
 
 
 def _name(options: argparse.Namespace) -> str:

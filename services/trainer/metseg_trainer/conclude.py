@@ -20,7 +20,7 @@ from metseg.preprocess import to_input
 from metseg.registry import Registry
 from metseg.segment import segment
 from metseg_trainer import card as cards
-from metseg_trainer import promote, record, report
+from metseg_trainer import familiarity, promote, record, report
 from metseg_trainer.export import to_onnx, verify
 from metseg_trainer.fit import CURVES
 from metseg_trainer.judge import Judgement, test_patients
@@ -116,6 +116,9 @@ def _export(plan: Plan, judgement: Judgement) -> tuple[ModelCard, bytes]:
             evaluation={TITLES[name]: result.card() for name, result in judgement.results.items()},
             implanted={TITLES[name]: result.card() for name, result in judgement.implanted.items()},
             comparison=judgement.comparison,
+        ),
+        familiarity=familiarity.of_patients(
+            plan.side(plan.split.train), plan.side(plan.split.validation), plan.preprocessing
         ),
     )
     verify(OnnxPredictor(card, model, torch.get_num_threads()), predictor, _some_inputs(plan))

@@ -25,7 +25,7 @@ from metseg.preprocess import to_input
 from metseg.segment import probabilities
 from metseg.volume import Volume
 from metseg_trainer import card as cards
-from metseg_trainer import dataset
+from metseg_trainer import dataset, familiarity
 from metseg_trainer import split as splits
 from metseg_trainer.choice import Judged, best_of, chosen, in_full_precision, page
 from metseg_trainer.choice import told as tell
@@ -198,7 +198,10 @@ def _keep(plan: Plan, judged: Sequence[Judged], threads: int) -> None:
     )
     point = OperatingPoint(pick.card.threshold, pick.card.smallest_lesion_px)
     variant = pick.made.variant.model_copy(update={"dice_loss": best.mean - pick.mean})
-    card = _card(plan, pick.made, point, figures).model_copy(update={"variant": variant})
+    known = familiarity.of_patients(
+        plan.side(plan.split.train), plan.side(plan.split.validation), pick.made.preprocessing
+    )
+    card = _card(plan, pick.made, point, figures).model_copy(update={"variant": variant, "familiarity": known})
     (plan.folder / FOLDER / registry.FULL).unlink(missing_ok=True)
     if (wide := in_full_precision(pick, judged)) is not None:
         (plan.folder / FOLDER / registry.FULL).write_bytes(wide.made.model)

@@ -20,9 +20,9 @@ def client() -> Client:
     return visits.current().reader
 
 
-def submit(files: list[Attachment], threshold: float | None, key: str) -> Job:
+def submit(files: list[Attachment], threshold: float | None, key: str, *, uncertainty: bool = False) -> Job:
     """Submit one study; the same key never makes two jobs of it."""
-    return visits.current().sender.submit(files, threshold=threshold, idempotency_key=key)
+    return visits.current().sender.submit(files, threshold=threshold, idempotency_key=key, uncertainty=uncertainty)
 
 
 def models() -> ModelPage:

@@ -36,8 +36,11 @@ def panel(card: ModelCard | None) -> None:
     if len(files) > 1 and not folder:
         relation = st.radio("These files are", (TOGETHER, APART), horizontal=True, key=f"relation-{round_number}")
     threshold = _threshold(card)
+    uncertainty = st.toggle(
+        "Tell how sure it is", key="uncertainty", help="Looks again, mirrored, at what may be lesion. Takes longer."
+    )
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
-        _send(_studies(files, apart=relation == APART), threshold, files)
+        _send(_studies(files, apart=relation == APART), threshold, files, uncertainty=uncertainty)
     _refusals()
 
 
@@ -93,14 +96,18 @@ def _pack(attachments: Sequence[Attachment], target: BinaryIO) -> None:
 
 
 def _send(
-    studies: Iterator[tuple[str, list[Attachment]]], threshold: float | None, sent: Sequence[BinaryIO] = ()
+    studies: Iterator[tuple[str, list[Attachment]]],
+    threshold: float | None,
+    sent: Sequence[BinaryIO] = (),
+    *,
+    uncertainty: bool = False,
 ) -> None:
     """Submit every study; list what was taken, keep the reason for what was not."""
     refused: list[tuple[str, RemoteProblem]] = []
     with st.spinner("Sending …"):
         for name, attachments in studies:
             try:
-                address.add(gateway.submit(attachments, threshold, uuid.uuid4().hex).id, name)
+                address.add(gateway.submit(attachments, threshold, uuid.uuid4().hex, uncertainty=uncertainty).id, name)
             except RemoteProblem as problem:
                 refused.append((name, problem))
     st.session_state["refused"] = refused

@@ -65,6 +65,8 @@ def prepare(store: ObjectStore, job_days: int, timeout_s: float) -> None:
 def seed(registry: Registry, folder: Path) -> None:
     """Publish the starter model if its version is new, and promote it if nothing serves yet.
 
+    It also takes the place of an earlier version of the same model, whose card says less of it.
+
     Raises:
         ModelRejected: the folder's model is not the one that its card describes.
     """
@@ -78,9 +80,15 @@ def seed(registry: Registry, folder: Path) -> None:
         log.info("starter model published", extra={"model": card.version})
     except Conflict:
         log.info("starter model is there already", extra={"model": card.version})
-    if registry.champion() is None:
+    champion = registry.champion()
+    if champion is None or (champion.sha256 == card.sha256 and _older(registry, champion.version, card)):
         registry.promote(card.version)
         log.info("starter model promoted", extra={"model": card.version})
+
+
+def _older(registry: Registry, version: str, card: ModelCard) -> bool:
+    """Whether a version that serves lacks what tells input unlike its data, which `card` has."""
+    return card.familiarity is not None and registry.card(version).familiarity is None
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ MEDIA_TYPES: dict[ArtefactFormat, str] = {
     "nifti": "application/gzip",
     "zip": "application/zip",
 }
-PROBABILITY_SUFFIX = "_probability"
+PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX = "_probability", "_uncertainty"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -71,6 +71,7 @@ def write_probability(
     format: ArtefactFormat,
     *,
     names: Sequence[str] = (),
+    suffix: str = PROBABILITY_SUFFIX,
     spacing_mm: nifti.Spacing | None = None,
     affine: nifti.Affine | None = None,
 ) -> bytes:
@@ -80,6 +81,7 @@ def write_probability(
         probability: float32 in [0, 1], (slice, row, column).
         format: `png` is for one slice; the rest as of `write_mask`.
         names: one unique stem a slice; needed by `zip`, which calls its files `<stem>_probability.png`.
+        suffix: another end of those names.
         spacing_mm: as of `write_mask`.
         affine: as of `write_mask`.
 
@@ -91,7 +93,7 @@ def write_probability(
         return nifti.write_probability(probability, spacing_mm, affine)
     if format == "png" and len(probability) > 1:
         raise NotAvailable("A PNG holds the probabilities of one slice only; ask for zip, tiff or nifti.")
-    return _pictures(nifti.quantise(probability), names, PROBABILITY_SUFFIX, format)
+    return _pictures(nifti.quantise(probability), names, suffix, format)
 
 
 def _pictures(pictures: Stack, names: Sequence[str], suffix: str, format: str) -> bytes:

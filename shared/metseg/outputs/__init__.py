@@ -6,8 +6,18 @@ computed: by the same functions, so that both give the same.
 
 from metseg.outputs.film import animation
 from metseg.outputs.kept import Kept
-from metseg.outputs.maps import as_uploaded, mask, probability
+from metseg.outputs.maps import as_uploaded, mask, probability, uncertainty
 from metseg.outputs.sheet import sheet
 from metseg.outputs.tables import lesions_csv, lesions_json
 
-__all__ = ["Kept", "animation", "as_uploaded", "lesions_csv", "lesions_json", "mask", "probability", "sheet"]
+__all__ = [
+    "Kept",
+    "animation",
+    "as_uploaded",
+    "lesions_csv",
+    "lesions_json",
+    "mask",
+    "probability",
+    "sheet",
+    "uncertainty",
+]

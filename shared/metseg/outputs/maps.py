@@ -1,6 +1,7 @@
-"""Masks and probability maps in another format than they are kept in."""
+"""Masks, probability and uncertainty maps in another format than they are kept in."""
 
 from metseg.formats import ArtefactFormat, on_uploaded_grid, read_mask, read_probability, write_mask, write_probability
+from metseg.formats.artefacts import UNCERTAINTY_SUFFIX
 from metseg.outputs.kept import Kept
 
 
@@ -31,6 +32,18 @@ def probability(kept: Kept, format: ArtefactFormat) -> bytes:
         return as_uploaded(kept, "probability.nii.gz")
     probabilities = read_probability(kept.get("probability.nii.gz"))
     return write_probability(probabilities, format, names=_names(kept, format))
+
+
+def uncertainty(kept: Kept, format: ArtefactFormat) -> bytes:
+    """The uncertainty map as a file of that format; see `probability`.
+
+    Raises:
+        NotAvailable: a PNG is asked for more than one slice.
+    """
+    if format == "nifti":
+        return as_uploaded(kept, "uncertainty.nii.gz")
+    spread = read_probability(kept.get("uncertainty.nii.gz"))
+    return write_probability(spread, format, names=_names(kept, format), suffix=UNCERTAINTY_SUFFIX)
 
 
 def _names(kept: Kept, format: ArtefactFormat) -> list[str]:

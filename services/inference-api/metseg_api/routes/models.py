@@ -25,8 +25,9 @@ class Promotion(Contract):
 
 @router.get("", summary="List models", responses=problems())
 def models(gateway: TheGateway, _: Reader) -> ModelPage:
-    """All versions, newest first, and the one that serves."""
-    return ModelPage(models=gateway.registry.versions(), champion=gateway.registry.champion())
+    """All versions, newest first, and the one that serves; what tells unlike input is in each version's own card."""
+    cards = [card.model_copy(update={"familiarity": None}) for card in gateway.registry.versions()]
+    return ModelPage(models=cards, champion=gateway.registry.champion())
 
 
 @router.put(

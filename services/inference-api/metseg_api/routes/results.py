@@ -34,6 +34,12 @@ PROBABILITIES: dict[ProbabilityFormat, Download] = {
     "nifti": Download("application/gzip", "probability.nii.gz"),
     "zip": Download("application/zip", "probabilities.zip"),
 }
+UNCERTAINTIES: dict[ProbabilityFormat, Download] = {
+    "png": Download("image/png", "uncertainty.png"),
+    "tiff": Download("image/tiff", "uncertainty.tiff"),
+    "nifti": Download("application/gzip", "uncertainty.nii.gz"),
+    "zip": Download("application/zip", "uncertainties.zip"),
+}
 NOT_THERE = (NotFound, NotFinished, InvalidParameter)
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
@@ -98,6 +104,29 @@ async def probability(
         return await nifti(gateway, request, Artefact(job_id, "probability.nii.gz", download))
     make = partial(outputs.probability, format=format)
     return await made(gateway, request, Artefact(job_id, "probability.nii.gz", download), make)
+
+
+@router.get(
+    "/uncertainty",
+    summary="The uncertainty map",
+    response_class=Response,
+    responses={**problems(*NOT_THERE, NotAvailable), **files(*(each.media_type for each in UNCERTAINTIES.values()))},
+)
+async def uncertainty(
+    request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
+) -> Response:
+    """How far several looks at the study differ at each pixel, of a job that was submitted with `uncertainty=true`.
+
+    Formats are as of the probability map, with names `<name>_uncertainty.png`; 1 is as far as looks can differ.
+    """
+    artefact = Artefact(job_id, "uncertainty.nii.gz", UNCERTAINTIES[format])
+    try:
+        if format == "nifti":
+            return await nifti(gateway, request, artefact)
+        return await made(gateway, request, artefact, partial(outputs.uncertainty, format=format))
+    except NotFound:
+        await to_thread.run_sync(require_success, gateway.jobs, job_id)
+        raise NotAvailable("This job was not asked how sure it is; submit the study with uncertainty=true.") from None
 
 
 @router.get(

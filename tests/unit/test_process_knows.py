@@ -1,0 +1,102 @@
+"""A job says what the model knows of its own limits: whether the study is like its training, and how sure it is."""
+
+from functools import partial
+from hashlib import sha256
+
+import pytest
+from tests.integration.studies import phantom_files
+from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
+
+from metseg.contracts import InputFile, Request
+from metseg.formats import read_probability
+from metseg.models import Models
+from metseg.objects import DirectoryStore
+from metseg.process import process
+from metseg.registry import Registry
+from metseg.settings import Limits
+
+OTHER = "20260102-000000-other"
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = DirectoryStore(tmp_path)
+    store.prepare(job_days=1)
+    return store
+
+
+def publish(store, version=VERSION, network="tiny", brighter_than=1.5, **changes):
+    model = tiny_model(brighter_than)
+    card = tiny_card(model, version).model_copy(update={"network": network, **changes})
+    Registry(store).publish(card, {"model.onnx": model})
+
+
+def done(store, **wishes):
+    """The result and the artefacts of a study of three slices, segmented by the first version."""
+    inputs = []
+    for index, (name, content) in enumerate(phantom_files(3, size_px=96).items()):
+        store.put(f"jobs/x/input/{index}", content)
+        inputs.append(InputFile(key=f"jobs/x/input/{index}", name=name, size_bytes=len(content), sha256=_sha(content)))
+    request = Request(id="x", created_at="2026-01-01T00:00:00Z", inputs=inputs, model=VERSION, **wishes)
+    return process(request, store, Models(Registry(store), threads=1), Limits(), lambda done, total: None)
+
+
+def _sha(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+known = partial(familiarity_card, turned_limit=100)
+
+
+def test_a_study_unlike_the_training_is_segmented_and_warned_of_first(store):
+    publish(store, familiarity=known(limit=0.01))
+    result, _ = done(store)
+    assert result.familiarity.unlike and result.familiarity.score > 1
+    assert result.warnings[0] == result.familiarity.words
+    assert result.lesions
+
+
+def test_a_study_like_the_training_is_told_so_without_a_warning(store):
+    publish(store, familiarity=known(limit=100))
+    result, _ = done(store)
+    assert not result.familiarity.unlike
+    assert result.familiarity.words not in result.warnings
+
+
+def test_a_model_whose_card_has_no_reference_tells_nothing(store):
+    publish(store)
+    result, _ = done(store)
+    assert result.familiarity is None
+
+
+def test_nobody_who_did_not_ask_waits_for_uncertainty(store):
+    publish(store)
+    result, artefacts = done(store)
+    assert result.uncertainty_words is None
+    assert "uncertainty.nii.gz" not in artefacts
+    assert all(lesion.uncertainty is None for lesion in result.lesions)
+
+
+def test_whoever_asks_gets_a_map_figures_and_words(store):
+    publish(store)
+    result, artefacts = done(store, uncertainty=True)
+    assert result.uncertainty_words.startswith("Looked at in 2 views: ")
+    assert read_probability(artefacts["uncertainty.nii.gz"]).shape == result.shape
+    assert all(0 <= lesion.uncertainty <= 1 and lesion.uncertainty_words for lesion in result.lesions)
+
+
+def test_the_registrys_other_network_is_asked_as_well(store):
+    publish(store)
+    publish(store, "20260101-000001-same", brighter_than=0.5)
+    assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Looked at in 2 views: ")
+    publish(store, OTHER, "other", brighter_than=9)
+    result, _ = done(store, uncertainty=True)
+    assert result.uncertainty_words.startswith("Looked at in 4 views: sure of 0 of")
+    assert {lesion.uncertainty_words for lesion in result.lesions} == {"unsure: found in 2 of 4 views"}
+
+
+def test_another_network_that_cannot_be_trusted_is_not_asked(store):
+    publish(store)
+    publish(store, OTHER, "other")
+    store.put(f"models/{OTHER}/model.onnx", b"changed")
+    assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Looked at in 2 views: ")

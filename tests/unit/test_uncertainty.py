@@ -1,0 +1,143 @@
+"""How sure the model is: several looks at one study, by predictors that the test can read."""
+
+import numpy as np
+import pytest
+
+from metseg.contracts import Preprocessing
+from metseg.segment import segment
+from metseg.uncertainty import look_again
+from metseg.volume import Volume
+
+SIDE = 64
+LEFT, RIGHT = (slice(20, 32), slice(18, 30)), (slice(30, 42), slice(36, 48))
+
+
+class Bright:
+    """Calls bright FLAIR a lesion, in the share of columns from the left that it looks at."""
+
+    smallest_lesion_px = 0.0
+    lanes = 1
+
+    def __init__(self, share: float = 1.0, above: float = 2.0, pixel_scale: float = 0.5) -> None:
+        self.preprocessing = Preprocessing(pixel_scale=pixel_scale)
+        self.threshold = 0.5
+        self.share, self.above, self.asked = share, above, 0
+
+    def __call__(self, tensor: np.ndarray) -> np.ndarray:
+        self.asked += len(tensor)
+        found = 1 / (1 + np.exp(-20 * np.clip(tensor[..., 1] - self.above, -4, 4)))
+        found[:, :, round(self.share * tensor.shape[2]) :] = 0
+        return found.astype(np.float32)
+
+
+def study(*spots, slices=5):
+    """A grey disc in the middle of air with bright spots in its two middle slices."""
+    rows, columns = np.ogrid[:SIDE, :SIDE]
+    pixels = np.zeros((slices, SIDE, SIDE), np.float32)
+    pixels[:, (rows - 32) ** 2 + (columns - 32) ** 2 <= 28**2] = 60
+    for spot in spots:
+        pixels[2:4, *spot] = 250
+    volume = np.repeat(pixels[..., None], 3, axis=-1)
+    return Volume(volume, tuple(map(str, range(slices))), spacing_mm=(3, 1.8, 1.8))
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Contrast as it is: CLAHE would lift what is dark in the slices without a spot."""
+    monkeypatch.setattr("metseg.preprocess._equalise", lambda pixels, contract: pixels)
+
+
+def doubted(volume, *predictors):
+    return look_again(volume, segment(volume, predictors[0]), predictors)
+
+
+@pytest.mark.usefixtures("plain")
+def test_what_all_views_find_alike_is_sure():
+    found = doubted(study(LEFT), Bright())
+    [lesion] = found.lesions
+    assert lesion.uncertainty == pytest.approx(0, abs=0.02)
+    assert lesion.uncertainty_words.startswith("sure: found in all 2 views")
+    assert found.uncertainty_words == "Looked at in 2 views: sure of the lesion."
+    assert found.uncertainty.max() < 0.05
+
+
+@pytest.mark.usefixtures("plain")
+def test_what_one_view_finds_is_unsure_in_words_and_on_the_map():
+    found = doubted(study(LEFT), Bright(share=0.5))
+    [lesion] = found.lesions
+    assert (lesion.uncertainty, lesion.uncertainty_words) == (1, "unsure: found in 1 of 2 views")
+    assert found.uncertainty_words == "Looked at in 2 views: sure of 0 of 1 lesion, unsure of lesion 1."
+    assert found.uncertainty[found.mask].min() > 0.9
+    assert found.uncertainty.dtype == np.float32
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_mirrored_view_is_laid_back_where_it_belongs():
+    volume = study(LEFT, RIGHT)
+    found = doubted(volume, Bright(share=0.55))
+    sides = [round(lesion.centroid[2]) for lesion in found.lesions]
+    assert sides == [24]  # the first look sees the left one alone
+    seen_mirrored = found.uncertainty.max(axis=0) > 0.9
+    assert seen_mirrored[LEFT].mean() > 0.9 and seen_mirrored[RIGHT].mean() > 0.9
+    assert seen_mirrored.sum() < 1.5 * 2 * 12 * 12
+
+
+@pytest.mark.usefixtures("plain")
+def test_only_slices_that_may_hold_a_lesion_are_looked_at_again():
+    predictor = Bright()
+    volume = study(LEFT)
+    first = segment(volume, predictor)
+    assert predictor.asked == 5
+    found = look_again(volume, first, [predictor])
+    assert predictor.asked == 5 + 2
+    assert not found.uncertainty[[0, 1, 4]].any()
+
+
+@pytest.mark.usefixtures("plain")
+def test_another_network_is_asked_as_it_is_and_mirrored_with_its_own_input():
+    blind = Bright(share=0, pixel_scale=0.25)
+    [lesion] = doubted(study(LEFT), Bright(), blind).lesions
+    assert blind.asked == 4
+    assert lesion.uncertainty_words == "unsure: found in 2 of 4 views"
+    assert lesion.uncertainty == pytest.approx(2 / 3, abs=0.02)
+
+
+@pytest.mark.usefixtures("plain")
+def test_an_extent_that_views_disagree_on_is_told():
+    volume = study((slice(20, 44), slice(20, 44)))
+    half = Bright(share=0.45)
+    [lesion] = doubted(volume, Bright(), half).lesions
+    assert lesion.uncertainty_words.startswith("found in all 4 views, unsure of its extent")
+    assert 0.2 < lesion.uncertainty < 0.5
+
+
+@pytest.mark.usefixtures("plain")
+def test_neighbours_that_another_view_joins_are_each_compared_with_their_own_part():
+    gap = (slice(24, 34), slice(29, 33))
+    volume = study((slice(24, 34), slice(18, 29)), (slice(24, 34), slice(33, 46)))
+    joining = Bright()
+    first = segment(volume, Bright())
+    assert len(first.lesions) == 2
+    view = first.mask.copy()
+    view[2:4, *gap] = True
+    joining.__class__ = type("Joining", (Bright,), {"__call__": lambda self, tensor: _filled(tensor)})
+    for lesion in look_again(volume, first, [joining]).lesions:
+        assert 0.05 < lesion.uncertainty < 0.4
+
+
+def _filled(tensor: np.ndarray) -> np.ndarray:
+    """All columns between the outermost bright ones."""
+    bright = tensor[..., 1] > 2
+    return ((bright.cumsum(axis=2) > 0) & (bright[:, :, ::-1].cumsum(axis=2)[:, :, ::-1] > 0)).astype(np.float32)
+
+
+@pytest.mark.usefixtures("plain")
+def test_without_a_lesion_nothing_is_computed_and_it_is_said():
+    predictor = Bright(above=50)
+    volume = study(LEFT)
+    first = segment(volume, predictor)
+    asked = predictor.asked
+    found = look_again(volume, first, [predictor])
+    assert found.uncertainty_words == "Looked at in 2 views: no lesion to be sure of."
+    assert predictor.asked == asked
+    assert not found.uncertainty.any()
