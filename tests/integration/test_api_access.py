@@ -56,6 +56,7 @@ CALLS = [
     ("GET", "/v1/jobs/{id}/result", "read"),
     ("GET", "/v1/jobs/{id}/mask", "read"),
     ("GET", "/v1/jobs/{id}/probability", "read"),
+    ("GET", "/v1/jobs/{id}/uncertainty", "read"),
     ("GET", "/v1/jobs/{id}/overlay/0", "read"),
     ("GET", "/v1/jobs/{id}/slice/0", "read"),
     ("POST", "/v1/jobs/{id}/repeat", "submit"),
