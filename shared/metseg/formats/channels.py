@@ -13,11 +13,12 @@ import numpy as np
 from metseg.align import Placed, same_grid, words
 from metseg.align import onto as align_onto
 from metseg.contracts import Align, Alignment, Grid, Role
-from metseg.errors import ImageTooLarge, MixedSizes, TooManyFiles, UnusableImage
+from metseg.errors import MixedSizes, UnusableImage
 from metseg.formats.pixels import Pixels
+from metseg.formats.sizes import check_sides, check_slice_pixels, check_stack
 from metseg.grid import Affine, plane
 from metseg.settings import Limits
-from metseg.volume import CHANNELS, MIN_SIDE_PX, Volume
+from metseg.volume import CHANNELS, Volume
 
 __all__ = [
     "GREY",
@@ -101,21 +102,10 @@ def check_size(shape: tuple[int, int, int], limits: Limits) -> None:
         TooManyFiles: it has more slices than allowed.
         UnusableImage: a slice is too small.
     """
-    slices, rows, columns = shape
-    if rows * columns > limits.slice_pixels:
-        raise ImageTooLarge(
-            f"A slice of {rows} x {columns} pixels is larger than the {limits.slice_pixels} pixels allowed; "
-            "scale it down."
-        )
-    if slices > limits.slices:
-        raise TooManyFiles(f"The study has {slices} slices, {limits.slices} are allowed; submit one series at a time.")
-    if slices * rows * columns > limits.volume_pixels:
-        raise ImageTooLarge(
-            f"The study has {slices} slices of {rows} x {columns} pixels, more than the {limits.volume_pixels} pixels "
-            "allowed; scale the slices down."
-        )
-    if min(rows, columns) < MIN_SIDE_PX:
-        raise UnusableImage(f"A slice must be at least {MIN_SIDE_PX} pixels high and wide; upload the whole slice.")
+    _, rows, columns = shape
+    check_slice_pixels(rows, columns, limits)
+    check_stack(shape, limits)
+    check_sides(rows, columns)
 
 
 def check_place(place: Place) -> None:

@@ -15,13 +15,13 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from metseg.errors import ImageTooLarge, MetsegError, UnreadableImage, UnusableImage
+from metseg.errors import MetsegError, UnreadableImage
 from metseg.formats import tiff
 from metseg.formats.directories import directories
 from metseg.formats.pixels import DAMAGE, Page, Pixels, by_opencv, by_pillow, upright
+from metseg.formats.sizes import check_sides, check_slice_pixels
 from metseg.formats.sniff import Kind
 from metseg.settings import Limits
-from metseg.volume import MIN_SIDE_PX
 
 __all__ = ["decode", "pages"]
 
@@ -44,7 +44,8 @@ def pages(kind: Kind, stream: BinaryIO, limits: Limits) -> list[Page]:
     header = {"png": _png_header, "jpeg": _jpeg_header, "tiff": tiff.headers}[kind]
     found = []
     for page in header(stream, limits):
-        _check_size(page, limits)
+        check_slice_pixels(page.rows, page.columns, limits)
+        check_sides(page.rows, page.columns)
         found.append(page)
     return found
 
@@ -64,16 +65,6 @@ def decode(kind: Kind, stream: BinaryIO, wanted: Sequence[Page]) -> Iterator[Pix
         if pixels.shape[:2] != (page.rows, page.columns) or pixels.dtype != page.depth:
             raise UnreadableImage("An image is damaged: its content contradicts its header.")
         yield pixels
-
-
-def _check_size(page: Page, limits: Limits) -> None:
-    if page.rows * page.columns > limits.slice_pixels:
-        raise ImageTooLarge(
-            f"A slice of {page.rows} x {page.columns} pixels is larger than the {limits.slice_pixels} pixels allowed; "
-            "scale it down."
-        )
-    if min(page.rows, page.columns) < MIN_SIDE_PX:
-        raise UnusableImage(f"A slice must be at least {MIN_SIDE_PX} pixels high and wide; upload the whole slice.")
 
 
 def _png_header(stream: BinaryIO, _: Limits) -> Iterator[Page]:

@@ -9,14 +9,13 @@ from metseg.contracts import Role
 from metseg.errors import (
     BadArchive,
     EmptyUpload,
-    ImageTooLarge,
     MixedSizes,
-    TooManyFiles,
 )
 from metseg.formats import raster
 from metseg.formats.archive import Archive, check_one_folder
 from metseg.formats.names import natural_key, page_stems, unique, without_masks
 from metseg.formats.pixels import Depth, Page, Pixels
+from metseg.formats.sizes import check_stack
 from metseg.formats.sniff import Kind, sniff
 from metseg.formats.study import Opener, Upload, check_alone, rewound
 from metseg.settings import Limits
@@ -140,15 +139,8 @@ def _file(name: str, opener: Opener, limits: Limits) -> _File:
 
 def _check_fit(series: Series, limits: Limits) -> None:
     """Refuse slices that are no stack, and stacks that are too large."""
-    slices, rows, columns = series.shape
     if len({(page.rows, page.columns) for page in series.pages}) > 1:
         raise MixedSizes("The slices differ in size; send the slices of one series.")
     if len({page.depth for page in series.pages}) > 1:
         raise MixedSizes("The slices differ in bits a sample; export all of them in the same way.")
-    if slices > limits.slices:
-        raise TooManyFiles(f"The study has {slices} slices, {limits.slices} are allowed; submit one series at a time.")
-    if slices * rows * columns > limits.volume_pixels:
-        raise ImageTooLarge(
-            f"The study has {slices} slices of {rows} x {columns} pixels, more than the {limits.volume_pixels} pixels "
-            "allowed; scale the slices down."
-        )
+    check_stack(series.shape, limits)

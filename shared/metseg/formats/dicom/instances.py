@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID
 
-from metseg.errors import ImageTooLarge, TooManyFiles, UnreadableImage, UnsupportedFormat
+from metseg.errors import TooManyFiles, UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.legible import header, legible
+from metseg.formats.sizes import check_slice_pixels
 from metseg.formats.study import File
 from metseg.settings import Limits
 
@@ -175,11 +176,7 @@ def _layout(found: Dataset, limits: Limits) -> tuple[int, int, int]:
     frames = int(_number(found, "NumberOfFrames") or 1)
     if rows < 1 or columns < 1 or frames < 1:
         raise UnreadableImage("A DICOM file tells no size of its image; export it again.")
-    if rows * columns > limits.slice_pixels:
-        raise ImageTooLarge(
-            f"A slice of {rows} x {columns} pixels is larger than the {limits.slice_pixels} pixels allowed; "
-            "scale it down."
-        )
+    check_slice_pixels(rows, columns, limits)
     if frames > limits.slices:
         raise TooManyFiles(f"A file has {frames} frames, {limits.slices} are allowed; submit one series at a time.")
     if int(_number(found, "SamplesPerPixel") or 1) != 1:
