@@ -210,6 +210,14 @@ def test_sizes_that_nothing_has_count_as_not_told(size):
     assert (volume.spacing_mm, volume.affine) == (None, None)
 
 
+@pytest.mark.parametrize("value", [1e300, -1e300, 1e6])
+@pytest.mark.parametrize("place", [(0, 0), (1, 2), (2, 3)])
+def test_a_place_that_nothing_has_counts_as_not_told(value, place):
+    affine = TITLED.copy()
+    affine[place] = value
+    assert volume_of(upload(nifti(GREY, affine, qform=0, version=2))).affine is None
+
+
 def test_an_sform_that_is_none_gives_way_to_the_qform():
     data = bytearray(nifti(GREY, pack=False))
     data[280:328] = bytes(48)

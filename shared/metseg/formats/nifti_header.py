@@ -46,6 +46,7 @@ MM_IN = {1: 1000.0, 3: 0.001}
 LEAST_VOLUME = 1e-3
 """Of the unit vectors along the axes: less, and the affine has lost a dimension."""
 LEAST_VOXEL_MM, MOST_VOXEL_MM = 1e-4, 1e4
+FURTHEST_MM = 1e5  # of a place in a patient from where any scanner counts
 """A header that tells of smaller or larger voxels tells of none, whose orientation could not be computed either."""
 
 
@@ -190,6 +191,7 @@ def _scaling(raw: Any) -> tuple[float | None, float | None]:  # noqa: ANN401
     return slope, intercept
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what becomes infinite is judged as such
 def _affine(raw: Any) -> tuple[Affine, bool]:  # noqa: ANN401
     """From voxels to RAS+ millimetres, and whether the header tells it: by sform, else qform, else by no word."""
     millimetres = np.diag([_unit_mm(raw)] * 3 + [1.0])
@@ -204,6 +206,7 @@ def _unit_mm(raw: Any) -> float:  # noqa: ANN401
     return MM_IN.get(int(raw["xyzt_units"]) & 7, 1.0)
 
 
+@np.errstate(over="ignore")
 def _sizes(raw: Any) -> npt.NDArray[np.float64]:  # noqa: ANN401
     """Of a voxel along the three axes, in millimetres."""
     return np.asarray(raw["pixdim"][1:4], np.float64) * _unit_mm(raw)
@@ -223,7 +226,7 @@ def _qform(raw: Any) -> tuple[Affine | None, int]:  # noqa: ANN401
 
 
 def _invertible(affine: Affine) -> bool:
-    if not np.isfinite(affine).all():
+    if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > FURTHEST_MM:
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     return bool(_sensible(lengths).all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > LEAST_VOLUME)
