@@ -27,6 +27,22 @@ def uploads(files, role=None):
     return [Upload(name, io.BytesIO(content), role) for name, content in files.items()]
 
 
+def edited(files, edit):
+    """The files with something done to each data set."""
+    changed = {}
+    for index, (name, content) in enumerate(files.items()):
+        found = pydicom.dcmread(io.BytesIO(content))
+        if edit(found, index) is not False:
+            target = io.BytesIO()
+            found.save_as(target, enforce_file_format=True)
+            changed[name] = target.getvalue()
+    return changed
+
+
+def warned(volume, words):
+    return any(words in warning for warning in volume.warnings)
+
+
 def zipped(files):
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:

@@ -1,22 +1,20 @@
-import io
-from pathlib import Path
+"""DICOM series to a volume, and the segmentation back onto their frames."""
 
-import gdcm
+import io
+
 import highdicom
 import numpy as np
 import pydicom
 import pydicom.data
 import pytest
-from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from tests.dicoms import (
     FINDER,
     LIMITS,
     ORDERS,
     answered,
+    edited,
     figure,
     figure_files,
     in_order,
@@ -25,20 +23,15 @@ from tests.dicoms import (
     segmented,
     uploads,
     volume_of,
+    warned,
     zipped,
 )
-from tests.unit.pictures import pillow
 
 from metseg.errors import (
     BadInput,
     ImageTooLarge,
     InvalidParameter,
-    MixedSizes,
-    SeveralPatients,
     TooManyFiles,
-    UnreadableImage,
-    UnsupportedFormat,
-    UnusableImage,
 )
 from metseg.formats import inspect, read
 from metseg.grid import from_pipeline, to_pipeline
@@ -59,22 +52,6 @@ def phantom():
 @pytest.fixture(scope="module")
 def files(phantom):
     return study_files(phantom)
-
-
-def edited(files, edit):
-    """The files with something done to each data set."""
-    changed = {}
-    for index, (name, content) in enumerate(files.items()):
-        found = pydicom.dcmread(io.BytesIO(content))
-        if edit(found, index) is not False:
-            target = io.BytesIO()
-            found.save_as(target, enforce_file_format=True)
-            changed[name] = target.getvalue()
-    return changed
-
-
-def warned(volume, words):
-    return any(words in warning for warning in volume.warnings)
 
 
 def test_a_study_of_three_series_comes_back_as_it_was_scanned(phantom, files):
@@ -213,61 +190,6 @@ def test_inverted_grey_values_are_turned_back(files):
     np.testing.assert_array_equal(volume_of(edited(files, invert)).pixels, -volume_of(files).pixels.astype(np.float32))
 
 
-@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
-def test_compressed_series_are_read_as_their_uncompressed_twins(files, syntax):
-    def compress(found, _):
-        found.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "")
-
-    first = dict(list(files.items())[SLICES : 2 * SLICES])
-    assert np.array_equal(volume_of(edited(first, compress)).pixels, volume_of(first).pixels)
-
-
-@pytest.mark.parametrize("process", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
-def test_lossless_jpeg_is_read_as_its_uncompressed_twin(files, process, tmp_path):
-    first = dict(list(files.items())[SLICES : SLICES + 3])
-    coded = {name: recoded(content, process, tmp_path) for name, content in first.items()}
-    assert np.array_equal(volume_of(coded).pixels, volume_of(first).pixels)
-
-
-def recoded(content, process, folder):
-    """The file in another syntax, by GDCM, which works on files alone."""
-    before, after = folder / "before.dcm", folder / "after.dcm"
-    before.write_bytes(content)
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(before))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, process)))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer.SetFileName(str(after))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
-    return after.read_bytes()
-
-
-def test_baseline_jpeg_is_read_as_pillow_reads_it(files):
-    found = pydicom.dcmread(io.BytesIO(next(iter(files.values()))))
-    picture = pillow((found.pixel_array // 128).astype(np.uint8), "JPEG", quality=90)
-    found.BitsAllocated, found.BitsStored, found.HighBit = 8, 8, 7
-    found.file_meta.TransferSyntaxUID, found.PixelData = JPEGBaseline8Bit, encapsulate([picture])
-    found["PixelData"].VR = "OB"
-    target = io.BytesIO()
-    found.save_as(target, enforce_file_format=True)
-    volume = volume_of({"x": target.getvalue()})
-    assert np.array_equal(volume.pixels[0, ..., 1], np.asarray(Image.open(io.BytesIO(picture))))
-
-
-@pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
-def test_jpeg_of_12_bits_is_refused_in_words(name):
-    found = pydicom.dcmread(Path(pydicom.data.__file__).parent / "test_files" / name)
-    found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
-    target = io.BytesIO()
-    found.save_as(target, enforce_file_format=True)
-    with pytest.raises(UnsupportedFormat, match="12 bits"):
-        volume_of({"x": target.getvalue()})
-
-
 def test_two_echoes_of_one_series_are_two_sequences(phantom):
     pixels = phantom.volume.pixels.astype(np.uint16)
     proton = Scanned(number=9, echo_ms=12, repetition_ms=550, description="T1")
@@ -304,76 +226,6 @@ def test_two_echoes_of_an_enhanced_file_are_two_sequences_and_the_segmentation_r
     frames = pydicom.dcmread(io.BytesIO(content)).PerFrameFunctionalGroupsSequence
     numbers = {int(each.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber) for each in frames}
     assert numbers == {int(index) + SLICES + 1 for index in np.flatnonzero(phantom.mask.any((1, 2)))}
-
-
-def test_a_gap_is_told(files):
-    middle = sorted(files)
-
-    def drop(found, _):
-        return float(found.ImagePositionPatient[2]) != height
-
-    heights = sorted({float(pydicom.dcmread(io.BytesIO(files[name])).ImagePositionPatient[2]) for name in middle})
-    height = heights[4]
-    volume = volume_of(edited(files, drop))
-    assert volume.shape[0] == SLICES - 1
-    assert warned(volume, "1 slices seem to be missing")
-
-
-def test_files_that_came_twice_count_once(files):
-    volume = volume_of({**files, **{f"again-{name}": content for name, content in files.items()}})
-    assert volume.shape[0] == SLICES
-    assert warned(volume, f"sent twice were read once: {len(files)}")
-
-
-def test_slices_at_one_place_are_told_and_left_out(files):
-    def repeat(found, index):
-        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
-
-    some = dict(list(edited(files, repeat).items())[:3])
-    volume = volume_of({**files, **{f"again-{name}": content for name, content in some.items()}})
-    assert warned(volume, "left out: 3")
-    assert volume.shape[0] == SLICES
-
-
-def test_localisers_are_left_out_and_told(files):
-    def turn(found, index):
-        found.SeriesInstanceUID = "1.2.3"
-        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
-        found.ImageOrientationPatient = [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]][index % 3]
-
-    three = edited(dict(list(files.items())[:3]), turn)
-    volume = volume_of({**files, **{f"scout-{name}": content for name, content in three.items()}})
-    assert warned(volume, "Localisers were left out")
-    with pytest.raises(UnusableImage, match="localisers alone"):
-        volume_of(three)
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("1.2.840.10008.5.1.4.1.1.2", "CT Image"),
-        ("1.2.840.10008.5.1.4.1.1.66.4", "Segmentation"),
-        ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image"),
-    ],
-)
-def test_what_is_no_mr_is_refused_by_its_name(files, kind, words):
-    def change(found, _):
-        found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = kind
-
-    with pytest.raises(UnsupportedFormat, match=f"no MR image but: {words}"):
-        volume_of(edited(files, change))
-
-
-def test_several_patients_and_several_studies_are_refused(files):
-    def rename(found, index):
-        found.PatientID = f"P{index % 2}"
-
-    def part(found, index):
-        found.StudyInstanceUID = f"1.2.{1 + index % 2}"
-
-    for edit in (rename, part):
-        with pytest.raises(SeveralPatients):
-            volume_of(edited(files, edit))
 
 
 def test_series_of_other_grids_are_brought_onto_the_flair(phantom, files):
@@ -414,29 +266,6 @@ def test_limits_hold_by_the_header_alone(files):
         inspect(uploads(files), Limits(slices=SLICES - 1))
     with pytest.raises(ImageTooLarge):
         inspect(uploads(files), Limits(volume_pixels=SLICES * 64 * 63))
-
-
-def test_slices_without_positions_are_refused(files):
-    def forget(found, _):
-        del found.ImagePositionPatient
-
-    with pytest.raises(MixedSizes, match="no positions"):
-        volume_of(edited(files, forget))
-
-
-def test_shifted_slices_are_refused(files):
-    def shift(found, index):
-        found.ImagePositionPatient[0] += 5 * (index % 2)
-
-    with pytest.raises(MixedSizes, match="behind one another"):
-        volume_of(edited(files, shift))
-
-
-def test_pixels_that_are_cut_off_are_refused(files):
-    cut = {name: content[:-500] for name, content in files.items()}
-    inspect(uploads(cut), LIMITS)
-    with pytest.raises(UnreadableImage):
-        volume_of(cut)
 
 
 def test_a_lone_slice_is_a_study():

@@ -1,0 +1,91 @@
+"""Pixels of DICOM files in every encoding that is read."""
+
+import io
+from pathlib import Path
+
+import gdcm
+import numpy as np
+import pydicom
+import pydicom.data
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from tests.dicoms import (
+    edited,
+    volume_of,
+)
+from tests.unit.pictures import pillow
+
+from metseg.errors import (
+    UnsupportedFormat,
+)
+from metseg.phantom import head
+from metseg.phantom.dicom import study_files
+
+SLICES = 8
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head(5, slices=SLICES, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def files(phantom):
+    return study_files(phantom)
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
+def test_compressed_series_are_read_as_their_uncompressed_twins(files, syntax):
+    def compress(found, _):
+        found.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "")
+
+    first = dict(list(files.items())[SLICES : 2 * SLICES])
+    assert np.array_equal(volume_of(edited(first, compress)).pixels, volume_of(first).pixels)
+
+
+@pytest.mark.parametrize("process", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
+def test_lossless_jpeg_is_read_as_its_uncompressed_twin(files, process, tmp_path):
+    first = dict(list(files.items())[SLICES : SLICES + 3])
+    coded = {name: recoded(content, process, tmp_path) for name, content in first.items()}
+    assert np.array_equal(volume_of(coded).pixels, volume_of(first).pixels)
+
+
+def recoded(content, process, folder):
+    """The file in another syntax, by GDCM, which works on files alone."""
+    before, after = folder / "before.dcm", folder / "after.dcm"
+    before.write_bytes(content)
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(before))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, process)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(after))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    return after.read_bytes()
+
+
+def test_baseline_jpeg_is_read_as_pillow_reads_it(files):
+    found = pydicom.dcmread(io.BytesIO(next(iter(files.values()))))
+    picture = pillow((found.pixel_array // 128).astype(np.uint8), "JPEG", quality=90)
+    found.BitsAllocated, found.BitsStored, found.HighBit = 8, 8, 7
+    found.file_meta.TransferSyntaxUID, found.PixelData = JPEGBaseline8Bit, encapsulate([picture])
+    found["PixelData"].VR = "OB"
+    target = io.BytesIO()
+    found.save_as(target, enforce_file_format=True)
+    volume = volume_of({"x": target.getvalue()})
+    assert np.array_equal(volume.pixels[0, ..., 1], np.asarray(Image.open(io.BytesIO(picture))))
+
+
+@pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
+def test_jpeg_of_12_bits_is_refused_in_words(name):
+    found = pydicom.dcmread(Path(pydicom.data.__file__).parent / "test_files" / name)
+    found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    target = io.BytesIO()
+    found.save_as(target, enforce_file_format=True)
+    with pytest.raises(UnsupportedFormat, match="12 bits"):
+        volume_of({"x": target.getvalue()})

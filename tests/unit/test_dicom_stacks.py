@@ -1,0 +1,130 @@
+"""Which images make up a stack, what is told of the rest, and what is refused."""
+
+import io
+
+import pydicom
+import pydicom.data
+import pytest
+from tests.dicoms import (
+    LIMITS,
+    edited,
+    uploads,
+    volume_of,
+    warned,
+)
+
+from metseg.errors import (
+    MixedSizes,
+    SeveralPatients,
+    UnreadableImage,
+    UnsupportedFormat,
+    UnusableImage,
+)
+from metseg.formats import inspect
+from metseg.phantom import head
+from metseg.phantom.dicom import study_files
+
+SLICES = 8
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head(5, slices=SLICES, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def files(phantom):
+    return study_files(phantom)
+
+
+def test_a_gap_is_told(files):
+    middle = sorted(files)
+
+    def drop(found, _):
+        return float(found.ImagePositionPatient[2]) != height
+
+    heights = sorted({float(pydicom.dcmread(io.BytesIO(files[name])).ImagePositionPatient[2]) for name in middle})
+    height = heights[4]
+    volume = volume_of(edited(files, drop))
+    assert volume.shape[0] == SLICES - 1
+    assert warned(volume, "1 slices seem to be missing")
+
+
+def test_files_that_came_twice_count_once(files):
+    volume = volume_of({**files, **{f"again-{name}": content for name, content in files.items()}})
+    assert volume.shape[0] == SLICES
+    assert warned(volume, f"sent twice were read once: {len(files)}")
+
+
+def test_slices_at_one_place_are_told_and_left_out(files):
+    def repeat(found, index):
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
+
+    some = dict(list(edited(files, repeat).items())[:3])
+    volume = volume_of({**files, **{f"again-{name}": content for name, content in some.items()}})
+    assert warned(volume, "left out: 3")
+    assert volume.shape[0] == SLICES
+
+
+def test_localisers_are_left_out_and_told(files):
+    def turn(found, index):
+        found.SeriesInstanceUID = "1.2.3"
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
+        found.ImageOrientationPatient = [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1]][index % 3]
+
+    three = edited(dict(list(files.items())[:3]), turn)
+    volume = volume_of({**files, **{f"scout-{name}": content for name, content in three.items()}})
+    assert warned(volume, "Localisers were left out")
+    with pytest.raises(UnusableImage, match="localisers alone"):
+        volume_of(three)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.2", "CT Image"),
+        ("1.2.840.10008.5.1.4.1.1.66.4", "Segmentation"),
+        ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image"),
+    ],
+)
+def test_what_is_no_mr_is_refused_by_its_name(files, kind, words):
+    def change(found, _):
+        found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = kind
+
+    with pytest.raises(UnsupportedFormat, match=f"no MR image but: {words}"):
+        volume_of(edited(files, change))
+
+
+def test_several_patients_and_several_studies_are_refused(files):
+    def rename(found, index):
+        found.PatientID = f"P{index % 2}"
+
+    def part(found, index):
+        found.StudyInstanceUID = f"1.2.{1 + index % 2}"
+
+    for edit in (rename, part):
+        with pytest.raises(SeveralPatients):
+            volume_of(edited(files, edit))
+
+
+def test_slices_without_positions_are_refused(files):
+    def forget(found, _):
+        del found.ImagePositionPatient
+
+    with pytest.raises(MixedSizes, match="no positions"):
+        volume_of(edited(files, forget))
+
+
+def test_shifted_slices_are_refused(files):
+    def shift(found, index):
+        found.ImagePositionPatient[0] += 5 * (index % 2)
+
+    with pytest.raises(MixedSizes, match="behind one another"):
+        volume_of(edited(files, shift))
+
+
+def test_pixels_that_are_cut_off_are_refused(files):
+    cut = {name: content[:-500] for name, content in files.items()}
+    inspect(uploads(cut), LIMITS)
+    with pytest.raises(UnreadableImage):
+        volume_of(cut)
