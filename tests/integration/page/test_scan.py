@@ -1,95 +1,17 @@
-"""The page over a gateway on a real socket, without a browser."""
+"""A scan on the page: sent, watched, seen and taken along."""
 
-import io
-import json
 import tomllib
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-import streamlit as st
-from PIL import Image
-from streamlit.testing.v1 import AppTest
-from tests.fake_gateway import FakeGateway, Study, serving
+from tests.fake_gateway import Study
+from tests.integration.page.visitor import listed, png, press, run, submitted, told, upload, viewer
 from tests.pages import APP
 
-from metseg.contracts import Holder, ModelCard
 from metseg.errors import ProcessingFailed, QueueUnavailable, StoreUnavailable, UnsupportedFormat
 from metseg.settings import Limits, settings
 from metseg_ui import words
-
-Page = Callable[..., AppTest]
-
-
-@pytest.fixture(scope="session")
-def study() -> Study:
-    return Study(slices=8)
-
-
-@pytest.fixture
-def gateway(study: Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
-    with serving(FakeGateway(study=study)) as gateway:
-        monkeypatch.setenv("METSEG_GATEWAY_URL", gateway.url)
-        settings.cache_clear()
-        st.cache_data.clear()
-        yield gateway
-    settings.cache_clear()
-
-
-@pytest.fixture
-def page(gateway: FakeGateway) -> Page:
-    """Opens the page at an address, as a new visitor."""
-
-    def opened(*jobs: str, show: str | None = None, view: str | None = None) -> AppTest:
-        at = AppTest.from_file(APP, default_timeout=100)
-        at.query_params["job"] = list(jobs)
-        if view:
-            at.query_params["view"] = view
-        if show:
-            at.query_params["show"] = show
-        return run(at)
-
-    return opened
-
-
-def run(at: AppTest) -> AppTest:
-    at.run()
-    assert not at.exception, at.exception[0].message
-    return at
-
-
-def press(at: AppTest, label: str) -> AppTest:
-    next(button for button in at.button if button.label == label).click()
-    return run(at)
-
-
-def told(at: AppTest) -> str:
-    """Everything that the page says in words."""
-    parts = [*at.markdown, *at.caption, *at.error, *at.warning, *at.info, *at.html]
-    return "\n".join(str(part.value if hasattr(part, "value") else part.proto.body) for part in parts)
-
-
-def listed(at: AppTest) -> list[str]:
-    """The job ids in the page's address; AppTest gives a lone one bare."""
-    ids = at.query_params.get("job", [])
-    return [ids] if isinstance(ids, str) else list(ids)
-
-
-def submitted(gateway: FakeGateway, count: int = 1) -> list[str]:
-    return [gateway.submit(["slice.png"], None).id for _ in range(count)]
-
-
-def png(seed: int = 0) -> bytes:
-    stored = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32), np.uint8)).save(stored, "PNG")
-    return stored.getvalue()
-
-
-def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
-    at.file_uploader[0].set_value([(name, content, "application/octet-stream") for name, content in files])
-    return run(at)
 
 
 def test_a_visitor_is_told_what_serves_what_it_learned_from_and_that_it_is_research_only(page):
@@ -227,12 +149,6 @@ def test_a_failed_job_tells_its_reason_and_not_a_stack_trace(page, gateway):
     assert not at.exception
 
 
-def viewer(at: AppTest) -> dict[str, Any]:
-    """What the page tells its viewer."""
-    [component] = at.get("bidi_component")
-    return json.loads(component.proto.json)
-
-
 def test_the_first_slice_shown_is_where_the_largest_lesion_is_largest(page, gateway):
     [job] = submitted(gateway)
     largest = gateway.study.result(job, gateway.card).lesions[0].largest_slice
@@ -329,113 +245,6 @@ def test_a_gateway_that_does_not_listen_is_explained(page, monkeypatch):
     monkeypatch.setenv("METSEG_GATEWAY_URL", "http://127.0.0.1:9")
     settings.cache_clear()
     assert "The gateway does not answer" in told(page())
-
-
-def other_model(gateway: FakeGateway) -> ModelCard:
-    """Another version, older than the one that serves."""
-    older = {"version": "20250101-000000-older", "created_at": gateway.card.created_at - timedelta(days=9)}
-    gateway.others = [gateway.card.model_copy(update=older)]
-    return gateway.others[0]
-
-
-def test_the_history_lists_every_job_with_what_was_found_and_leads_back_to_it(page, gateway):
-    first, second = submitted(gateway, 2)
-    at = page(view="history")
-    assert told(at).count("4 lesions") == 2 and f"`{gateway.card.version}`" in told(at)
-    at.button(key=f"open-{first}").click()
-    at = run(at)
-    assert viewer(at)["job"] == first and listed(at) == [first]
-    assert second not in listed(at)
-
-
-def test_a_job_can_be_deleted_from_the_history(page, gateway):
-    first, second = submitted(gateway, 2)
-    at = page(view="history")
-    at.button(key=f"delete-{first}").click()
-    run(at)
-    assert set(gateway.accepted) == {second}
-
-
-def test_visitors_who_share_the_pages_key_do_not_see_each_others_scans(page, gateway, monkeypatch):
-    gateway.keys = {"shared": Holder(name="page", scopes=["submit", "read"])}
-    monkeypatch.setenv("METSEG_API_KEY", "shared")
-    settings.cache_clear()
-    submitted(gateway)
-    at = page(view="history")
-    assert not any((button.key or "").startswith("open-") for button in at.button)
-    assert not any(call == "GET /v1/jobs" for call in gateway.asked)
-
-
-def test_two_models_are_compared_on_one_scan(page, gateway):
-    [job] = submitted(gateway)
-    other = other_model(gateway)
-    at = press(page(job), "Run it on this scan")
-    [again] = [entry["id"] for entry in gateway.submissions if entry["names"] == ["again"]]
-    assert gateway.served[again] == other.version
-    at = run(at)
-    assert viewer(at)["other"]["job"] == again
-    shown = {metric.label: metric.value for metric in at.metric}
-    first, second = gateway.study, gateway.study.seen_otherwise()
-    dice = 2 * (first.mask & second.mask).sum() / (first.mask.sum() + second.mask.sum())
-    assert shown["Dice"] == f"{dice:.3f}"
-    smallest = gateway.study.result(job, gateway.card).lesions[-1]
-    assert f"Only this one marks: lesion {smallest.number} (slice" in told(at)
-    assert "Only the other marks: no lesion" in told(at)
-    at = press(at, "End the comparison")
-    assert viewer(at)["other"] is None
-
-
-def test_an_admin_rolls_back_only_with_the_typed_word(page, gateway):
-    before, other = gateway.card.version, other_model(gateway)
-    at = page(view="admin")
-    assert {metric.label: metric.value for metric in at.metric}["Workers"] == "1"
-    at.text_input(key=f"word-{other.version}").set_value("yes")
-    at = press(at, "Roll back to this version")
-    assert "Nothing was changed" in at.error[0].value and gateway.card.version == before
-    at.text_input(key=f"word-{other.version}").set_value("roll back")
-    at = press(at, "Roll back to this version")
-    assert gateway.card.version == other.version
-
-
-def test_the_admin_page_is_for_admins(page, gateway, monkeypatch):
-    gateway.keys = {"mine": Holder(name="reader", scopes=["submit", "read"])}
-    monkeypatch.setenv("METSEG_API_KEY", "mine")
-    settings.cache_clear()
-    at = page(view="admin")
-    assert "Models and service" not in told(at)
-    assert not any(button.label == "Admin" for button in at.button)
-    assert "GET /v1/overview" not in gateway.asked
-
-
-def test_a_gateway_with_keys_asks_the_reader_for_one_and_forgets_it_at_the_end(page, gateway):
-    gateway.keys = {"mine": Holder(name="reader", scopes=["submit", "read"])}
-    at = page()
-    assert "asks for an API key" in told(at) and not at.error
-    at.text_input[0].set_value("wrong")
-    at = press(at, "Sign in")
-    assert "not known here" in at.error[0].value
-    at.text_input[0].set_value("mine")
-    at = press(at, "Sign in")
-    assert "Lesions in a brain MRI" in told(at)
-    assert "mine" not in str(dict(at.query_params))
-    at = press(at, "Sign out")
-    assert "asks for an API key" in told(at)
-
-
-def test_what_one_key_may_read_is_not_kept_for_another(page, gateway):
-    gateway.keys = {name: Holder(name=name, scopes=["submit", "read"]) for name in ("first", "second")}
-    [job] = submitted(gateway)
-
-    def read_as(key: str) -> list[str]:
-        at = page(job)
-        at.text_input[0].set_value(key)
-        before = len(gateway.asked)
-        run(press(at, "Sign in"))
-        return [call for call in gateway.asked[before:] if call.endswith("/result")]
-
-    assert len(read_as("first")) == 1
-    assert len(read_as("first")) == 0
-    assert len(read_as("second")) == 1
 
 
 def test_without_a_model_in_service_the_page_says_so(page, gateway):

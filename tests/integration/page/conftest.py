@@ -1,0 +1,45 @@
+"""The page over a gateway on a real socket, without a browser."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+from tests.fake_gateway import FakeGateway, Study, serving
+from tests.integration.page.visitor import run
+from tests.pages import APP
+
+from metseg.settings import settings
+
+Page = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="session")
+def study() -> Study:
+    return Study(slices=8)
+
+
+@pytest.fixture
+def gateway(study: Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
+    with serving(FakeGateway(study=study)) as gateway:
+        monkeypatch.setenv("METSEG_GATEWAY_URL", gateway.url)
+        settings.cache_clear()
+        st.cache_data.clear()
+        yield gateway
+    settings.cache_clear()
+
+
+@pytest.fixture
+def page(gateway: FakeGateway) -> Page:
+    """Opens the page at an address, as a new visitor."""
+
+    def opened(*jobs: str, show: str | None = None, view: str | None = None) -> AppTest:
+        at = AppTest.from_file(APP, default_timeout=100)
+        at.query_params["job"] = list(jobs)
+        if view:
+            at.query_params["view"] = view
+        if show:
+            at.query_params["show"] = show
+        return run(at)
+
+    return opened

@@ -1,0 +1,54 @@
+"""What a visitor does on the page, and what the page then says."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+from tests.fake_gateway import FakeGateway
+
+
+def run(at: AppTest) -> AppTest:
+    at.run()
+    assert not at.exception, at.exception[0].message
+    return at
+
+
+def press(at: AppTest, label: str) -> AppTest:
+    next(button for button in at.button if button.label == label).click()
+    return run(at)
+
+
+def told(at: AppTest) -> str:
+    """Everything that the page says in words."""
+    parts = [*at.markdown, *at.caption, *at.error, *at.warning, *at.info, *at.html]
+    return "\n".join(str(part.value if hasattr(part, "value") else part.proto.body) for part in parts)
+
+
+def listed(at: AppTest) -> list[str]:
+    """The job ids in the page's address; AppTest gives a lone one bare."""
+    ids = at.query_params.get("job", [])
+    return [ids] if isinstance(ids, str) else list(ids)
+
+
+def submitted(gateway: FakeGateway, count: int = 1) -> list[str]:
+    return [gateway.submit(["slice.png"], None).id for _ in range(count)]
+
+
+def png(seed: int = 0) -> bytes:
+    stored = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32), np.uint8)).save(stored, "PNG")
+    return stored.getvalue()
+
+
+def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    at.file_uploader[0].set_value([(name, content, "application/octet-stream") for name, content in files])
+    return run(at)
+
+
+def viewer(at: AppTest) -> dict[str, Any]:
+    """What the page tells its viewer."""
+    [component] = at.get("bidi_component")
+    return json.loads(component.proto.json)
