@@ -1,15 +1,34 @@
 """The deployment that the end-to-end tests share; whatever happens, it is taken down."""
 
+import io
 import os
 import shutil
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.e2e.deployment import Deployment
+from tests.e2e.reader import SHOTS, SOON_MS
+from tests.fake_gateway import FakeGateway, Study, serving
+from tests.pages import serving_page
 
+from metseg import phantom
 from metseg.client import Client
+
+CALM = (
+    "--no-sandbox",
+    "--use-angle=swiftshader",  # WebGL without a graphics card
+    "--enable-unsafe-swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,3 +74,47 @@ def browser_path() -> str:
         if name and (path := shutil.which(name)):
             return path
     pytest.fail("no browser: install chromium, or set METSEG_BROWSER to one")
+
+
+@pytest.fixture(scope="session")
+def url(request: pytest.FixtureRequest) -> str:
+    return os.environ.get("METSEG_UI_URL") or request.getfixturevalue("deployment").ui_url
+
+
+@pytest.fixture(scope="module")
+def browser(browser_path: str) -> Iterator[Browser]:
+    expect.set_options(timeout=SOON_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(CALM))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A visitor's browser; how it looks when the test ends is kept in build/page, to be looked at."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    context.set_default_timeout(SOON_MS)
+    page = context.new_page()
+    yield page
+    page.screenshot(path=SHOTS / f"{request.node.name}.png")
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[tuple[FakeGateway, str]]:
+    """A gateway in the test's hand, and a page over it."""
+    with serving(FakeGateway(study=Study(slices=6))) as gateway, serving_page(gateway.url) as url:
+        yield gateway, url
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ZIP of eight slices of a drawn head with lesions."""
+    path = tmp_path_factory.mktemp("scan") / "head.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, pixels in enumerate(phantom.head(47, slices=8, lesions=2).volume.pixels, start=1):
+            stored = io.BytesIO()
+            Image.fromarray(pixels).save(stored, "PNG")
+            archive.writestr(f"slice_{number}.png", stored.getvalue())
+    return path

@@ -1,0 +1,194 @@
+"""The page in a real browser over a gateway that the test holds in its hand."""
+
+import base64
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, expect
+from tests.e2e.reader import (
+    SHOTS,
+    changed,
+    finished,
+    look,
+    opened,
+)
+from tests.fake_gateway import FakeGateway, Study, serving
+from tests.pages import serving_page
+
+from metseg import phantom
+from metseg.contracts import Holder
+from metseg.errors import ProcessingFailed, StoreUnavailable
+
+OLDER = {"version": "20250101-000000-older", "created_at": datetime(2025, 1, 1, tzinfo=UTC)}
+
+
+def test_a_job_is_watched_live_and_left_alone_once_it_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    gateway.waiting_s, gateway.running_s = 3.0, 4.0
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    main = page.get_by_test_id("stMain")
+    expect(main.get_by_text("Waiting, 2nd in line")).to_be_visible()
+    expect(main.get_by_text(re.compile(r"Slice [1-6] of 6"))).to_be_visible()
+    finished(page)
+    gateway.waiting_s = gateway.running_s = 0
+    page.wait_for_timeout(2000)
+    before = len(gateway.asked)
+    page.wait_for_timeout(4000)
+    assert len(gateway.asked) == before
+
+
+def test_slices_are_seen_before_the_last_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    gateway.running_s = 12.0
+    try:
+        opened(page, url).get_by_role("button", name="One large lesion").click()
+        glimpse = page.get_by_role("img", name="The latest slice, with what is marked so far")
+        expect(glimpse).to_be_visible()
+        expect(page.get_by_test_id("stMain").get_by_text(re.compile(r"Slice [1-5] of 6"))).to_be_visible()
+        assert glimpse.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        page.screenshot(path=SHOTS / "progress.png")
+    finally:
+        gateway.running_s = 0.0
+    finished(page)
+
+
+def test_a_scan_is_dropped_onto_the_page(page: Page, held: tuple[FakeGateway, str], scan: Path) -> None:
+    gateway, url = held
+    opened(page, url)
+    dropped = page.evaluate_handle(
+        """content => {
+            const data = new DataTransfer();
+            data.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], "dropped.zip"));
+            return data;
+        }""",
+        base64.b64encode(scan.read_bytes()).decode(),
+    )
+    zone = page.get_by_test_id("stFileUploaderDropzone")
+    for event in ("dragenter", "dragover", "drop"):
+        zone.dispatch_event(event, {"dataTransfer": dropped})
+    button = page.get_by_role("button", name="Find lesions")
+    expect(button).to_be_enabled()
+    button.click()
+    finished(page)
+    assert gateway.submissions[-1]["names"] == ["dropped.zip"]
+
+
+def test_a_whole_folder_is_one_scan(page: Page, held: tuple[FakeGateway, str], tmp_path: Path) -> None:
+    gateway, url = held
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for number, pixels in enumerate(phantom.head(47, slices=3).volume.pixels):
+        Image.fromarray(pixels).save(folder / f"slice_{number}.png")
+    opened(page, url).get_by_text("Upload a whole folder").click()
+    page.locator("input[type=file][webkitdirectory]").set_input_files(str(folder))
+    button = page.get_by_role("button", name="Find lesions")
+    expect(button).to_be_enabled()
+    button.click()
+    finished(page)
+    names = [name.split("/")[-1] for name in gateway.submissions[-1]["names"]]
+    assert sorted(names) == ["slice_0.png", "slice_1.png", "slice_2.png"]
+
+
+def test_a_model_is_rolled_back_and_promoted_with_a_typed_word(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    newer, older = gateway.card, gateway.card.model_copy(update=OLDER)
+    gateway.others = [older]
+    time.sleep(16)  # the registry is asked for every 15 s at most
+    try:
+        opened(page, url).get_by_role("button", name="Admin").click()
+        expect(page.get_by_text("Models and service")).to_be_visible()
+        page.get_by_role("button", name="Roll back").click()
+        page.get_by_label("Type “roll back” to confirm").fill("yes")
+        page.get_by_role("button", name="Roll back to this version").click()
+        expect(page.get_by_text("Nothing was changed")).to_be_visible()
+        assert gateway.card is newer
+        page.get_by_label("Type “roll back” to confirm").fill("roll back")
+        page.get_by_role("button", name="Roll back to this version").click()
+        expect(page.locator(f".st-key-model-{older.version}").get_by_text("in service")).to_be_visible()
+        assert gateway.card is older
+        page.get_by_role("button", name="Promote").click()
+        page.get_by_label("Type “promote” to confirm").fill("promote")
+        page.get_by_role("button", name="Put into service").click()
+        expect(page.locator(f".st-key-model-{newer.version}").get_by_text("in service")).to_be_visible()
+        page.get_by_role("button", name="Report").first.click()
+        report = page.frame_locator("[role=dialog] iframe")
+        expect(report.get_by_text(f"Report of {newer.version}")).to_be_visible()
+        assert report.locator("html").evaluate("() => document.title") != "ran"
+        page.screenshot(path=SHOTS / "report.png")
+    finally:
+        gateway.card, gateway.others = newer, []
+
+
+def test_two_models_are_seen_side_by_side(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    gateway.others = [gateway.card.model_copy(update=OLDER)]
+    time.sleep(16)
+    try:
+        opened(page, url).get_by_role("button", name="Many small lesions").click()
+        finished(page)
+        alone = look(page)
+        page.get_by_text("Compare with another model").click()
+        page.get_by_role("button", name="Run it on this scan").click()
+        expect(page.get_by_text("Only the other marks")).to_be_visible()
+        finished(page)
+        changed(page, alone)
+        page.get_by_role("button", name="Other", exact=True).click()
+        changed(page, alone)
+    finally:
+        gateway.others = []
+
+
+def test_the_history_outlives_the_address(page: Page, held: tuple[FakeGateway, str]) -> None:
+    _, url = held
+    opened(page, url).get_by_role("button", name="No lesion").click()
+    finished(page)
+    page.goto(f"{url}/?view=history")
+    expect(page.get_by_role("heading", name="Your scans")).to_be_visible()
+    page.get_by_role("button", name=re.compile("open_in_new")).first.click()
+    finished(page)
+    expect(page).to_have_url(re.compile(r"job=[0-9a-f-]+"))
+
+
+def test_a_reader_signs_in_with_a_key_that_stands_in_no_address(page: Page) -> None:
+    keys = {"key-of-the-ward": Holder(name="ward", scopes=["submit", "read"])}
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with serving(FakeGateway(study=Study(slices=6), keys=keys)) as gateway, serving_page(gateway.url) as url:
+        page.goto(url)
+        page.get_by_label("API key").fill("another")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("not known here")).to_be_visible()
+        page.get_by_label("API key").fill("key-of-the-ward")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="No lesion").click()
+        finished(page)
+        expect(page.get_by_role("button", name="Admin")).to_have_count(0)
+        assert not [one for one in asked if "key-of-the-ward" in one]
+        assert not [one for one in asked if not one.startswith((url, "data:", "blob:"))]
+
+
+def test_a_failed_job_tells_its_reason(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    gateway.failure = ProcessingFailed("The worker ran out of memory; submit fewer slices.")
+    try:
+        opened(page, url).get_by_role("button", name="No lesion").click()
+        expect(page.get_by_role("alert").filter(has_text="ran out of memory; submit fewer slices")).to_be_visible()
+    finally:
+        gateway.failure = None
+
+
+def test_the_page_recovers_by_itself_from_a_gateway_that_was_away(page: Page, held: tuple[FakeGateway, str]) -> None:
+    gateway, url = held
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    finished(page)
+    gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
+    try:
+        time.sleep(16)  # the registry is asked for every 15 s at most
+        page.reload()
+        expect(page.get_by_text("not available just now")).to_be_visible()
+    finally:
+        gateway.away = None
+    finished(page)
