@@ -1,4 +1,4 @@
-"""The deployment that the end-to-end tests share; whatever happens, it is taken down."""
+"""What the end-to-end tests share: a deployment, which is taken down whatever happens; a browser; pages and a scan."""
 
 import io
 import os
