@@ -15,6 +15,8 @@ from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
 from metseg.settings import Limits
 
 LIMITS = Limits()
+SLICES = 8
+"""Of the study that tests share."""
 FINDER = dicom.Finder("attention-unet", "20260101-000000-attention-unet", "019ab3f2c4d87e5f9a60b1c2d3e4f506")
 SHAPE = (18, 20, 24)  # right to left, back to front, feet to head: no two sides are equal
 SIZES_MM = (1.0, 1.1, 1.3)

@@ -13,6 +13,7 @@ from tests.dicoms import (
     FINDER,
     LIMITS,
     ORDERS,
+    SLICES,
     answered,
     edited,
     figure,
@@ -36,22 +37,10 @@ from metseg.errors import (
 from metseg.formats import inspect, read
 from metseg.grid import from_pipeline, to_pipeline
 from metseg.lesions import numbered
-from metseg.phantom import head
-from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files, study_files
+from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files
 from metseg.settings import Limits
 
 AXIAL = ((0, 1, 2), (True, True, False))
-SLICES = 8
-
-
-@pytest.fixture(scope="module")
-def phantom():
-    return head(5, slices=SLICES, size_px=64)
-
-
-@pytest.fixture(scope="module")
-def files(phantom):
-    return study_files(phantom)
 
 
 def test_a_study_of_three_series_comes_back_as_it_was_scanned(phantom, files):

@@ -7,6 +7,7 @@ import pydicom.data
 import pytest
 from tests.dicoms import (
     LIMITS,
+    SLICES,
     edited,
     uploads,
     volume_of,
@@ -21,20 +22,6 @@ from metseg.errors import (
     UnusableImage,
 )
 from metseg.formats import inspect
-from metseg.phantom import head
-from metseg.phantom.dicom import study_files
-
-SLICES = 8
-
-
-@pytest.fixture(scope="module")
-def phantom():
-    return head(5, slices=SLICES, size_px=64)
-
-
-@pytest.fixture(scope="module")
-def files(phantom):
-    return study_files(phantom)
 
 
 def test_a_gap_is_told(files):

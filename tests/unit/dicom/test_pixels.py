@@ -12,6 +12,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from tests.dicoms import (
+    SLICES,
     edited,
     volume_of,
 )
@@ -20,20 +21,6 @@ from tests.unit.pictures import pillow
 from metseg.errors import (
     UnsupportedFormat,
 )
-from metseg.phantom import head
-from metseg.phantom.dicom import study_files
-
-SLICES = 8
-
-
-@pytest.fixture(scope="module")
-def phantom():
-    return head(5, slices=SLICES, size_px=64)
-
-
-@pytest.fixture(scope="module")
-def files(phantom):
-    return study_files(phantom)
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
