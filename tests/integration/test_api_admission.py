@@ -31,11 +31,11 @@ def refused(response, status, kind):
 
 
 def half_a_submission(gateway):
-    """What the gateway answers to a submission of which it has seen the headers alone."""
+    """All that the gateway answers, until it hangs up, to a submission of which it has seen the headers alone."""
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(head + b"Content-Length: 1000000\r\n\r\n")
-        return connection.recv(65536).decode()
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 def test_a_full_queue_refuses_before_the_upload_is_read(gateway):
