@@ -10,8 +10,11 @@ from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import DiskFull
 from metseg_trainer import dataset, phantoms, sources
+from metseg_trainer.plan import Plan
 from metseg_trainer.recipe import PRESETS
+from metseg_trainer.run import _learned
 from metseg_trainer.samples import Samples, Study, prepare
+from metseg_trainer.split import Split
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -92,6 +95,18 @@ def test_sources_are_made_once(built, patients, folder, monkeypatch):
     assert {source: len(studies) for source, studies in again.items()} == {
         source: len(studies) for source, studies in built.items()
     }
+
+
+def test_parts_of_a_run_share_what_was_prepared_and_learn_from_their_own_side_alone(patients, tmp_path, monkeypatch):
+    one, two = (patient.id for patient in patients)
+    whole = dataset.scan(patients[0].slices[0].image.parents[1])
+    plan = Plan(tmp_path, "smoke", RECIPE, (), *whole, split=Split((), (), ()))
+    first, second = (
+        plan.parted(f"fold-{n}", Split((a,), (), (b,))) for n, (a, b) in enumerate([(one, two), (two, one)])
+    )
+    assert {study.patient for studies in _learned(first).values() for study in studies} == {one}
+    monkeypatch.setattr(dataset, "load", lambda _: pytest.fail("read again"))
+    assert {study.patient for studies in _learned(second).values() for study in studies} == {two}
 
 
 def test_another_preprocessing_makes_them_anew(patients, folder, built):

@@ -64,17 +64,17 @@ def _through(
             judgements.append(_judged(part, store))
     if train_only:
         return None
+    shutil.rmtree(plan.folder / PREPARED, ignore_errors=True)
     together = replace(plan, split=Split((), (), tuple(sorted(id for part in parts for id in part.split.test))))
     reason = f"{words}; no model was exported. Each part chose its own operating point, of which the last is shown."
     return conclude_without_model(together, _together(judgements), reason, store, pictured=False)
 
 
 def _judged(part: Plan, store: ObjectStore | None) -> Judgement:
-    """The figures of one part, kept at once; what its training was prepared with is needed no more."""
+    """The figures of one part, kept at once."""
     judgement = judge(part, shifted=False)
     report.write_patients(part.folder / record.PATIENTS, judgement)
     record.keep_so_far(part.run_folder, store)
-    shutil.rmtree(part.folder / PREPARED, ignore_errors=True)
     return judgement
 
 

@@ -12,7 +12,8 @@ from metseg_trainer.conclude import Outcome
 from metseg_trainer.fit import finished, fit
 from metseg_trainer.plan import BY_SLICE, PREPARED, Plan, write_whole
 from metseg_trainer.promote import Policy
-from metseg_trainer.samples import prepare
+from metseg_trainer.recipe import Source
+from metseg_trainer.samples import Study, prepare
 from metseg_trainer.turns import alone
 
 __all__ = ["run", "train"]
@@ -58,7 +59,7 @@ def train(plan: Plan, store: ObjectStore | None) -> None:
     if not waiting:
         return
     write_whole(plan.run_folder / record.ENVIRONMENT, json.dumps(record.environment(), indent=2) + "\n")
-    learned = sources.build(plan.side(plan.split.train), plan.preprocessing, plan.recipe, plan.folder / PREPARED)
+    learned = _learned(plan)
     judged = [
         prepare(patient.id, *dataset.load(patient), plan.preprocessing) for patient in plan.side(plan.split.validation)
     ]
@@ -67,3 +68,11 @@ def train(plan: Plan, store: ObjectStore | None) -> None:
         with alone(place):
             fit(name, plan.recipe, learned, judged, place, start=plan.start_of(name), devices=plan.devices)
         record.keep_so_far(plan.run_folder, store)
+
+
+def _learned(plan: Plan) -> dict[Source, list[Study]]:
+    """What the training side is seen in; the parts of a run share what was prepared of all its patients."""
+    patients = plan.patients if plan.part else plan.side(plan.split.train)
+    built = sources.build(patients, plan.preprocessing, plan.recipe, plan.run_folder / PREPARED)
+    learned = set(plan.split.train)
+    return {source: [study for study in studies if study.patient in learned] for source, studies in built.items()}
