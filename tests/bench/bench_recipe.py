@@ -9,15 +9,18 @@ What names patients stays in `--folder`; `--table` gets the figures that may be 
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from tests.bench import tables
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from metseg.contracts import Evaluation
 from metseg_trainer import split as splits
@@ -38,16 +41,22 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trial:
-    """A change of the recipe."""
+    """A change of the recipe, or of the schedule that all recipes have."""
 
     title: str
     changes: dict[str, Any] = field(default_factory=dict)
     without: Source | None = None
+    schedule: Callable[..., LRScheduler] = OneCycleLR
 
     def of(self, recipe: Recipe) -> Recipe:
         """The recipe with the change; what a source gave is given by the others."""
         shares = {source: 0.0 if source == self.without else share for source, share in recipe.shares.items()}
         return replace(recipe, shares=shares, **self.changes)
+
+
+def _constant(optimizer: Optimizer, highest: float, steps: int, pct_start: float) -> LRScheduler:
+    """The same warm-up, then the mean of what the one-cycle schedule gives: half of the highest."""
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (pct_start * steps)) / 2)
 
 
 TRIALS = {
@@ -56,6 +65,9 @@ TRIALS = {
     "no-lone": Trial("without lone slices", without="lone"),
     "no-stripped": Trial("without stripped heads", without="stripped"),
     "no-transplant": Trial("without transplanted lesions", {"transplant": 0.0}),
+    "no-balance": Trial("slices with a lesion as rare as they are", {"lesion_share": 0.34}),
+    "no-schedule": Trial("a constant learning rate after the warm-up", schedule=_constant),
+    "whole-slices": Trial("fed in 128x128 instead of 112x96", {"patch": (128, 128)}),
     "no-averaging": Trial("without averaged weights", {"averaging": 0.0}),
     "batch-16": Trial("batches of 16, half the steps", {"batch": 16}),
 }
@@ -98,7 +110,8 @@ def _train(trial: Plan) -> None:
     trial.folder.mkdir(exist_ok=True)
     if not (trial.folder / PREPARED).exists():
         (trial.folder / PREPARED).symlink_to(shared.resolve())
-    train(trial, store=None)
+    with patch.object(torch.optim.lr_scheduler, "OneCycleLR", TRIALS[trial.part].schedule):
+        train(trial, store=None)
 
 
 def _judge(trial: Plan) -> None:

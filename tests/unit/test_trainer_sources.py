@@ -13,7 +13,7 @@ from metseg_trainer import dataset, phantoms, sources
 from metseg_trainer.plan import Plan
 from metseg_trainer.recipe import PRESETS
 from metseg_trainer.run import _learned
-from metseg_trainer.samples import Samples, Study, prepare
+from metseg_trainer.samples import LESION, Samples, Study, prepare
 from metseg_trainer.split import Split
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
@@ -150,6 +150,15 @@ def test_sources_are_drawn_in_the_recipes_shares():
     samples = Samples({source: [study(source, 1)] for source in shares}, replace(RECIPE, shares=shares))
     drawn = Counter(samples.patient(number) for number in range(2000))
     assert {source: count / 2000 for source, count in drawn.items()} == pytest.approx(shares, abs=0.04)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_slices_with_a_lesion_are_drawn_as_often_as_the_recipe_says(share):
+    samples = Samples({"whole": [study("whole", 1)]}, replace(RECIPE, lesion_share=share, transplant=0.0))
+    drawn = [samples._place(np.random.default_rng(number))[0] for number in range(2000)]
+    assert np.mean([place.study.truth[place.index].max() >= LESION for place in drawn]) == pytest.approx(
+        share, abs=0.04
+    )
 
 
 def test_a_source_without_studies_leaves_its_share_to_the_others():

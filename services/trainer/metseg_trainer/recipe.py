@@ -17,13 +17,14 @@ class Recipe:
     Attributes:
         base_width: feature channels at full resolution.
         epochs: all of them are run, so that networks that are compared have the same number of steps.
-        samples: slices drawn in one epoch, lesion slices as often as others.
+        samples: slices drawn in one epoch.
         batch: slices in one step, over all devices.
         patch: rows and columns that a sample is padded and cut to, in model pixels.
         learning_rate: the highest one of the one-cycle schedule (Smith & Topin 2019).
         weight_decay: of AdamW.
         averaging: decay of the exponential moving average of the weights, which is what is evaluated.
         shares: how often a sample comes from each source (`metseg_trainer.sources`).
+        lesion_share: how often a slice with a lesion is drawn.
         transplant: how often a slice without a lesion is given another patient's.
         half: whether the network computes in bfloat16 (float16 on older GPUs) where that is faster; weights, their
             updates, their average and the loss are float32 in any case.
@@ -39,6 +40,7 @@ class Recipe:
     weight_decay: float = 1e-4
     averaging: float = 0.99
     shares: dict[Source, float] = field(default_factory=_shares)
+    lesion_share: float = 0.5
     transplant: float = 0.5
     half: bool = True
     seed: int = 2026

@@ -83,7 +83,7 @@ class _Sample:
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented slices from several sources, in each of them lesion slices as often as others.
+    """Augmented slices from several sources.
 
     Item n is a function of n and the recipe's seed alone, so that a resumed run draws what the broken one would have.
     An item is float32 (3, row, column) and float32 (1, row, column) of the recipe's patch.
@@ -120,7 +120,7 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
     def _place(self, random: np.random.Generator) -> tuple[_Place, list[_Place]]:
         """A slice, and the slices with a lesion of its source."""
         without, having = self._pools[random.choice(len(self._pools), p=self._shares)]
-        wants_lesion = random.random() < 0.5
+        wants_lesion = random.random() < self._recipe.lesion_share
         pool = having if having and (wants_lesion or not without) else without
         return pool[random.integers(len(pool))], having
 
