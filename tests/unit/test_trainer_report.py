@@ -279,6 +279,17 @@ def test_results_json_gives_the_tables_of_the_readme(tmp_path, run, results):
     assert any("Phantoms, preset `standard`" in line for line in lines)
 
 
+def test_the_tables_of_a_run_in_parts_tell_each_site(tmp_path, run, results):
+    parted = {**run, "configuration": {**run["configuration"], "split_by": "site"}}
+    for told, by_site in ((run, False), (parted, True)):
+        write_results(tmp_path / "results.json", run=told, judgement=judged(results), verdict="It wins.")
+        assert ("Mean patient Dice by site" in markdown(tmp_path / "results.json")) == by_site
+    sites = [
+        line for line in markdown(tmp_path / "results.json").splitlines() if re.match(r"\| \w+, \d+ patients", line)
+    ]
+    assert sites == ["| CS, 2 patients | 0.600 (0.500 to 0.700) | 0.850 (0.800 to 0.900) |"]
+
+
 def test_results_json_names_no_patient_and_patients_json_all(tmp_path, run, results):
     write_results(tmp_path / "results.json", run=run, judgement=judged(results), verdict="It wins.")
     text = (tmp_path / "results.json").read_text()

@@ -17,6 +17,7 @@ from metseg_trainer.audit import Audit
 from metseg_trainer.evaluation import EMPTY_CONVENTION, EvaluationResult
 from metseg_trainer.judge import Judgement
 from metseg_trainer.layout import site
+from metseg_trainer.plan import BY_PATIENT, BY_SLICE
 from metseg_trainer.split import Split
 
 __all__ = [
@@ -118,7 +119,7 @@ def write(
     scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
     page = templates().get_template("report.html.j2").render(
         run=run,
-        split_by=run["configuration"].get("split_by", "patient"),
+        split_by=run["configuration"].get("split_by", BY_PATIENT),
         audit=audit,
         split=asdict(split),
         sites=_sites(split),
@@ -152,7 +153,7 @@ def write_results(path: Path, *, run: RunRecord, judgement: Judgement, verdict: 
     content = {
         "created_at": run["created_at"],
         "preset": run["preset"],
-        "split_by": run["configuration"].get("split_by", "patient"),
+        "split_by": run["configuration"].get("split_by", BY_PATIENT),
         "data": run["data_name"],
         "git_revision": run["git_revision"],
         "winner": judgement.winner,
@@ -188,6 +189,8 @@ def markdown(path: Path) -> str:
     tables = [_table("Patient Dice", networks, _dice_rows(networks))]
     if all("implanted" in row for row in networks):
         tables.append(_table("Drawn metastases", networks, _lesion_rows(networks, "implanted")))
+    if content["split_by"] not in (BY_PATIENT, BY_SLICE):
+        tables.append(_table("Mean patient Dice by site", networks, _site_rows(networks)))
     note = (
         f"{content['data']}, preset `{content['preset']}`, {networks[0]['patients']} test patients. Dice by patient: "
         "all slices of a test patient are one volume, through the pipeline that serves; none of these patients was "
@@ -232,6 +235,16 @@ def _lesion_rows(networks: Sequence[Mapping[str, Any]], which: str) -> dict[str,
         "lesion-wise Dice": [
             _with_interval(one["lesionwise_dice"]["mean"], one["lesionwise_dice"]["mean_interval"]) for one in found
         ],
+    }
+
+
+def _site_rows(networks: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    sites = [row["evaluation"]["subgroups"]["site"] for row in networks]
+    return {
+        f"{site}, {one['patients']} patients": [
+            _with_interval(by[site]["mean"], by[site]["mean_interval"]) for by in sites
+        ]
+        for site, one in sites[0].items()
     }
 
 
