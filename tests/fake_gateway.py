@@ -107,6 +107,7 @@ class FakeGateway:
     refusal: MetsegError | None = None
     failure: MetsegError | None = None
     away: MetsegError | None = None
+    retry_after_s: int = 0
     champion: bool = True
     warnings: list[str] = field(default_factory=list)
     submissions: list[dict[str, object]] = field(default_factory=list)
@@ -193,7 +194,8 @@ def app(gateway: FakeGateway) -> FastAPI:
     @api.exception_handler(MetsegError)
     def problem(request: Request, error: MetsegError) -> Response:
         body = Problem.of(error, request.url.path).model_dump_json()
-        return Response(body, error.status, media_type="application/problem+json", headers={"Retry-After": "0"})
+        headers = {"Retry-After": str(gateway.retry_after_s)}
+        return Response(body, error.status, media_type="application/problem+json", headers=headers)
 
     @api.post("/v1/jobs", status_code=202)
     async def submit(request: Request) -> Job:

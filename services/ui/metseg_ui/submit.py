@@ -129,7 +129,12 @@ def _refusals() -> None:
     """Why the last submission was not taken, until the next one."""
     refused: list[tuple[str, RemoteProblem]] = st.session_state.get("refused", [])
     for name, problem in refused:
-        st.error(f"**{problem.title}.** {problem.detail}  \n:small[{words.plain(name)}]", icon=":material/error:")
+        told = f"**{problem.title}.** {problem.detail}"
+        if problem.status in words.PASSING:
+            told = f"{told} {words.again(problem)}"
+            st.warning(f"{told}  \n:small[{words.plain(name)}]", icon=":material/hourglass_empty:")
+        else:
+            st.error(f"{told}  \n:small[{words.plain(name)}]", icon=":material/error:")
 
 
 def examples() -> None:

@@ -1,5 +1,6 @@
 """Words for what goes on and for what goes wrong, in the reader's terms."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
@@ -14,6 +15,8 @@ from metseg_ui import address, gateway
 
 DISCLAIMER = "Research use only. Not a medical device."
 RETRY_S = 3.0
+PASSING = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""Refusals that say nothing of what was sent, only of the moment."""
 
 
 def ordinal(number: int) -> str:
@@ -68,6 +71,13 @@ def _explain(problem: RemoteProblem) -> None:
         "If it stays so, ask whoever runs this deployment to look at the gateway's state.",
         icon=":material/cloud_off:",
     )
+
+
+def again(problem: RemoteProblem) -> str:
+    """What to do about a refusal that passes, and when."""
+    wait_s = math.ceil(problem.retry_after_s or 0)
+    when = f"in about {wait_s} seconds" if wait_s > 1 else "in a moment"
+    return f"Nothing was taken and what you chose is still here: send it again {when}."
 
 
 def guarded(draw: Callable[[], None]) -> None:
