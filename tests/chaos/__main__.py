@@ -90,8 +90,8 @@ def main() -> int:
     with site(build=not options.no_build) as here:
         keeper = Keeper(here.api_url, studies())
         for scenario in chosen:
-            if scenario.needs_disk and here.disk is None:
-                log.warning("left out, no disk of its own can be mounted here: %s", scenario.title)
+            if lacks := scenario.lacks(here):
+                log.warning("left out, this machine lacks %s: %s", lacks, scenario.title)
                 continue
             rows.append(play(here, keeper, scenario))
             log.info("%s: %s, recovery %.0f s %s", scenario.title, rows[-1].verdict, *rows[-1][2:])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.chaos.keeper import Keeper
-from tests.chaos.site import Site
+from tests.chaos.site import CLOCK, Site
 from tests.e2e.deployment import ROOT
 
 from metseg.contracts import ModelCard
@@ -36,6 +36,8 @@ store.put("models/{OTHER}/model.onnx", b"not a model")
 HANG_S = 30.0
 CUT_S = 12.0
 WITHOUT_S = 10.0
+HOUR_S = 3600
+WRONG_S = 25.0
 
 
 class Scenario(NamedTuple):
@@ -45,13 +47,13 @@ class Scenario(NamedTuple):
         title: of its row in the table.
         breaks: breaks and heals it.
         note: what the row should say beside its figures.
-        needs_disk: whether the store needs a disk of its own.
+        lacks: what of it this machine does not have; empty where it can be played.
     """
 
     title: str
     breaks: Callable[[Site, Keeper], None]
     note: str = ""
-    needs_disk: bool = False
+    lacks: Callable[[Site], str] = lambda _: ""
 
 
 def _killed(service: str) -> Scenario:
@@ -69,6 +71,19 @@ def _paused(service: str) -> Scenario:
 def _cut(service: str, network: str, other: str) -> Scenario:
     title = f"network cut between {service} and {other} for {CUT_S:g} s"
     return Scenario(title, lambda site, _: site.cut(service, network, CUT_S))
+
+
+def _off(service: str, off_s: int) -> Scenario:
+    def breaks(site: Site, _: Keeper) -> None:
+        with site.clock(service, off_s):
+            time.sleep(WRONG_S)
+
+    title = f"the clock of {service} is an hour {'ahead' if off_s > 0 else 'behind'}"
+    return Scenario(title, breaks, lacks=lambda _: "" if CLOCK else "libfaketime")
+
+
+def _disk(site: Site) -> str:
+    return "" if site.disk else "the right to mount a disk of its own"
 
 
 def _wiped(site: Site, _: Keeper) -> None:
@@ -153,8 +168,10 @@ SCENARIOS = [
     *(_paused(service) for service in ("worker", "api", "redis", "store")),
     *(_cut("worker", "queue", "Redis"), _cut("api", "queue", "Redis")),
     *(_cut("worker", "objects", "store"), _cut("api", "objects", "store")),
-    Scenario("the store's disk is full", _full, "the store is started again", needs_disk=True),
-    Scenario("the store's disk is read-only", _read_only, "the store is started again", needs_disk=True),
+    _cut("api", "front", "the page, and all clients,"),
+    *(_off(service, hours * HOUR_S) for service in ("api", "worker") for hours in (1, -1)),
+    Scenario("the store's disk is full", _full, "the store is started again", _disk),
+    Scenario("the store's disk is read-only", _read_only, "the store is started again", _disk),
     Scenario("a promotion, and one back, in the middle of load", _promoted),
     Scenario("the champion's file is damaged", _corrupted, "the worker keeps the model before and says so"),
     Scenario("the worker has 160 MB of memory", _out_of_memory),

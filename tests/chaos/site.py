@@ -1,6 +1,7 @@
 """A deployment to be broken, and the hands that break it: signals, pauses, cut networks, a disk of its own."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ __all__ = ["Site", "site"]
 
 NAME = "metseg-chaos"
 DISK_MIB = 1536
+CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+"""Debian's libfaketime, which gives a process a clock of its own, as the kernel does not."""
 UP_S = 180.0
 
 
@@ -30,6 +33,7 @@ class Site(Deployment):
 
     def __init__(self, folder: Path, disk: Path | None, name: str, variables: Mapping[str, str]) -> None:
         self.disk = disk
+        self._folder = folder
         overlay = folder / "chaos.compose.yml"
         volume = "driver: local, driver_opts: {type: none, o: bind, device: " + str(disk) + "}"
         overlay.write_text(f"volumes:\n  store-data: {{{volume}}}\n" if disk else "services: {}\n", encoding="utf-8")
@@ -135,6 +139,23 @@ class Site(Deployment):
         self.docker("stop", self.box("store"))
         subprocess.run(["mount", "--options", f"remount,{mode}", self._own_disk()], check=True)
         self.docker("start", self.box("store"))
+
+    @contextlib.contextmanager
+    def clock(self, service: str, off_s: int) -> Iterator[None]:
+        """A service comes up with a clock that is off, and afterwards with the right one."""
+        assert CLOCK is not None, "this machine has no libfaketime"
+        overlay = self._folder / "clock.compose.yml"
+        told = {"LD_PRELOAD": "/clock.so", "FAKETIME": f"{off_s:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        changed = {"environment": told, "volumes": [f"{CLOCK}:/clock.so:ro"]}
+        overlay.write_text(json.dumps({"services": {service: changed}}), encoding="utf-8")  # JSON is YAML
+        again = ("up", "--detach", "--no-build", "--no-deps", service)
+        self.compose("--file", str(overlay), *again)
+        try:
+            now = float(self.docker("exec", self.box(service), "python", "-c", "import time; print(time.time())"))
+            assert abs(now - time.time() - off_s) < 60, "the clock is not off"
+            yield
+        finally:
+            self.compose(*again)
 
     def in_setup(self, program: str) -> None:
         """Run Python with the store's own rights."""

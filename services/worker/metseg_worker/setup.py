@@ -4,17 +4,18 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from metseg.contracts import ModelCard
 from metseg.errors import Conflict, MetsegError, StoreUnavailable
-from metseg.objects import ObjectStore, open_store
+from metseg.objects import open_store
 from metseg.registry import Registry
 from metseg.settings import settings
 from metseg_worker import logs
 from metseg_worker.users import hand_out
 
-__all__ = ["main", "prepare", "seed"]
+__all__ = ["main", "patiently", "seed"]
 
 STARTER = Path("infra/starter-model")
 """Beside the code, in the repository as in the image."""
@@ -33,33 +34,39 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logs.configure()
     store = open_store(settings())
-    try:
-        prepare(store, settings().job_days, options.timeout)
+
+    def set_up() -> None:
+        store.prepare(settings().job_days)
         seed(Registry(store), options.starter)
         if options.keys is not None:
             hand_out(settings(), options.keys)
+
+    try:
+        patiently(set_up, options.timeout)
     except MetsegError as error:
         log.error("set-up failed", extra={"reason": error.detail})
         return 1
     return 0
 
 
-def prepare(store: ObjectStore, job_days: int, timeout_s: float) -> None:
-    """Make the bucket and its lifecycle rule as soon as the store answers.
+def patiently(step: Callable[[], None], timeout_s: float) -> None:
+    """Do it again until the store answers all through: one that has just started may answer, and then not, for a while.
+
+    Args:
+        step: what may be done again.
+        timeout_s: after which it is not begun anew.
 
     Raises:
-        StoreUnavailable: it did not within `timeout_s`.
+        StoreUnavailable: it did not within that time.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            store.prepare(job_days)
+            return step()
         except StoreUnavailable:
             if time.monotonic() > deadline:
                 raise
             time.sleep(PAUSE_S)
-        else:
-            return
 
 
 def seed(registry: Registry, folder: Path) -> None:
