@@ -82,7 +82,7 @@ test: $(DEV)/.ready ## unit and integration tests with branch coverage of metseg
 	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m "not real_data and not e2e and not dicom_tools" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-real
-test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA
+test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA, and in METSEG_REAL_NIFTI where that is set
 	@test -n "$${METSEG_REAL_DATA-}" || { echo "set METSEG_REAL_DATA to a folder of TCGA_* patients; nothing was tested" >&2; exit 2; }
 	$(DEV)/bin/pytest -m "real_data and not e2e" --timeout 1200 $(ARGS)
 

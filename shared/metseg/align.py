@@ -9,6 +9,9 @@ headers needs it not.
 """
 
 import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +44,7 @@ SEED = 20
 MOST_TURNED_DEGREES = 45.0
 LEAST_COVERED = 0.05
 WELL_COVERED = 0.95
+ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +170,19 @@ def _register(fixed: Image, moving: Image, threads: int) -> tuple[Transform | No
     small_fixed, small_moving = _cubes(fixed, threads), _cubes(moving, threads)
     if min(*small_fixed.GetSize(), *small_moving.GetSize()) < LEAST:
         return None, None
-    start = _start(small_fixed, small_moving)
-    if start is None:
+    with _one_thread():
+        found = _descended(small_fixed, small_moving)
+    if found is None:
         return None, None
+    motion = _motion(found)
+    return (None, None) if motion.turned_degrees > MOST_TURNED_DEGREES else (found, motion)
+
+
+def _descended(fixed: Image, moving: Image) -> Transform | None:
+    """The motion at the bottom of the metric; None where the images do not meet, or were moved apart."""
+    start = _start(fixed, moving)
+    if start is None:
+        return None
     method = _method()
     method.SetInitialTransform(start, inPlace=True)
     method.SetShrinkFactorsPerLevel(SHRINKS)
@@ -177,11 +191,27 @@ def _register(fixed: Image, moving: Image, threads: int) -> tuple[Transform | No
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 0.01, ITERATIONS, gradientMagnitudeTolerance=1e-6)
     method.SetOptimizerScalesFromPhysicalShift()
     try:
-        method.Execute(small_fixed, small_moving)
+        method.Execute(fixed, moving)
     except RuntimeError:  # SimpleITK's only error; here: the images were moved apart
-        return None, None
-    motion = _motion(start)
-    return (None, None) if motion.turned_degrees > MOST_TURNED_DEGREES else (start, motion)
+        return None
+    return start
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for the metric, which takes the process's default and heeds no setting of its own.
+
+    Threads add up the metric in the order in which they end, so that one input gave two answers. The default is as it
+    was once the registration ends.
+    """
+    process = _sitk().ProcessObject
+    with ONE_AT_A_TIME:
+        before = process.GetGlobalDefaultNumberOfThreads()
+        process.SetGlobalDefaultNumberOfThreads(1)
+        try:
+            yield
+        finally:
+            process.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _cubes(image: Image, threads: int) -> Image:
@@ -189,8 +219,11 @@ def _cubes(image: Image, threads: int) -> Image:
     sitk = _sitk()
     lengths = [size * (count - 1) for size, count in zip(image.GetSpacing(), image.GetSize(), strict=True)]
     side = max(REGISTRATION_MM, *(length / MOST for length in lengths))
-    smoothed = min(image.GetSize()) >= LEAST_SMOOTHED
-    averaged = sitk.SmoothingRecursiveGaussian(image, [side / 2] * 3) if smoothed else image
+    if min(image.GetSize()) >= LEAST_SMOOTHED:
+        average = sitk.SmoothingRecursiveGaussianImageFilter()
+        average.SetNumberOfThreads(threads)
+        average.SetSigma(side / 2)
+        image = average.Execute(image)
     resampler = sitk.ResampleImageFilter()
     resampler.SetNumberOfThreads(threads)
     resampler.SetSize([int(length / side) + 1 for length in lengths])
@@ -198,7 +231,7 @@ def _cubes(image: Image, threads: int) -> Image:
     resampler.SetOutputOrigin(image.GetOrigin())
     resampler.SetOutputDirection(image.GetDirection())
     resampler.SetInterpolator(sitk.sitkLinear)
-    return resampler.Execute(averaged)
+    return resampler.Execute(image)
 
 
 def _start(fixed: Image, moving: Image) -> Transform | None:
@@ -226,8 +259,6 @@ def _judge(fixed: Image, moving: Image, transform: Transform) -> float | None:
 
 def _method() -> Any:  # noqa: ANN401
     sitk = _sitk()
-    # Threads sum the metric in the order in which they end, so one input gave two answers; it heeds this switch alone.
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import SimpleITK
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -56,6 +57,18 @@ def test_a_head_that_moved_between_two_sequences_is_brought_back(scan, moved):
 def test_one_input_gives_one_answer_however_many_threads_there_are(scan, moved):
     first, second = (onto(scan[0], moved, "rigid", threads=threads) for threads in (1, 2))
     assert np.array_equal(first.pixels, second.pixels)
+
+
+def test_what_else_uses_the_library_keeps_its_threads(scan, moved):
+    one, other = (Placed(each.pixels[16:32, 32:80, 32:80], each.affine) for each in (scan[0], moved))
+    process = SimpleITK.ProcessObject
+    before = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(3)
+    try:
+        assert onto(one, other, "rigid", threads=1).motion is not None
+        assert process.GetGlobalDefaultNumberOfThreads() == 3
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(before)
 
 
 def test_without_registration_the_headers_are_believed(scan):

@@ -1,0 +1,91 @@
+"""A study of NIfTI volumes on several grids, through the gateway and the worker's own work."""
+
+import json
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+from tests.gateways import Gateway, problem, promote_tiny, running
+from tests.unit.volumes import loaded, nifti
+
+from metseg.client import Client
+from metseg.contracts import JobStatus
+from metseg.phantom import head
+from metseg.settings import Settings
+from metseg_worker.bench import open_bench
+from metseg_worker.tasks import work
+
+SHIFT_MM = np.array([6.0, -4.0, 3.0])
+TURN = Rotation.from_euler("xyz", [3.0, -2.0, 6.0], degrees=True)
+
+
+@pytest.fixture(scope="module")
+def gateway(redis, s3) -> Iterator[Gateway]:
+    bucket = f"nifti-{uuid.uuid4().hex}"
+    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def volumes():
+    """FLAIR on its grid; the post-contrast volume of a head that moved, on a grid of its own; no T1."""
+    volume = head(5, slices=40, size_px=96, spacing_mm=(3.5, 2.2, 2.2)).volume
+    flair, post = (volume.pixels[..., channel].transpose(2, 1, 0).astype("float32") for channel in (1, 2))
+    middle = (volume.affine @ [*(np.array(flair.shape) / 2), 1])[:3]
+    motion = np.eye(4)
+    motion[:3, :3], motion[:3, 3] = TURN.as_matrix(), middle + SHIFT_MM - TURN.as_matrix() @ middle
+    finer = volume.affine @ np.diag([0.8, 0.8, 1.0, 1.0])
+    seen = np.linalg.inv(volume.affine) @ np.linalg.inv(motion) @ finer
+    taken = ndimage.affine_transform(post, seen, output_shape=(120, 120, 40), order=1)
+    return {"scan_FLAIR.nii.gz": nifti(flair, volume.affine), "scan_T1_post.nii.gz": nifti(taken, finer)}
+
+
+def done(gateway, volumes, **fields):
+    """The result of a study, its mask as NIfTI, and its report for people."""
+    with Client(gateway.url) as client:
+        job = client.submit(list(volumes.items()), **fields)
+        work(open_bench(gateway.settings), job.id)
+        assert client.job(job.id).status is JobStatus.SUCCEEDED
+        return client.result(job.id), client.mask(job.id, "nifti"), client.report(job.id).decode()
+
+
+def test_a_head_that_moved_is_brought_back_and_the_result_tells_how_far(gateway, volumes):
+    result, mask, report = done(gateway, volumes)
+    [told] = result.alignment
+    assert told.role == "post"
+    assert told.moved_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
+    assert told.turned_degrees == pytest.approx(np.degrees(TURN.magnitude()), abs=1.0)
+    sentence = f"moved it by {told.moved_mm:.1f} mm and turned it by {told.turned_degrees:.1f} degrees"
+    assert any(sentence in warning for warning in result.warnings)
+    assert sentence in report
+    assert set(result.sequences) == {"pre", "flair", "post"}
+    sent, back = loaded(volumes["scan_FLAIR.nii.gz"]), loaded(mask)
+    assert back.shape == sent.shape
+    assert np.array_equal(back.affine, sent.affine)
+    assert np.asarray(back.dataobj).any()
+
+
+def test_registration_is_left_out_where_it_is_not_wanted(gateway, volumes):
+    result, _, report = done(gateway, volumes, align="none")
+    assert result.alignment == []
+    assert any("without registration, as asked for" in warning for warning in result.warnings)
+    assert "without registration, as asked for" in report
+
+
+def test_volumes_by_field_need_no_names(gateway, volumes):
+    flair, post = volumes.values()
+    parts = [("flair", ("a.nii.gz", flair)), ("post", ("b.nii.gz", post))]
+    answer = gateway.http.post("/v1/jobs", files=parts, data={"align": "none"})
+    assert answer.status_code == 202, answer.text
+    request = json.loads(gateway.store.get(f"jobs/{answer.json()['id']}/request.json"))
+    assert [file["role"] for file in request["inputs"]] == ["flair", "post"]
+    assert request["align"] == "none"
+
+
+def test_another_word_for_it_is_refused(gateway, volumes):
+    answer = gateway.http.post("/v1/jobs", files=[("files", item) for item in volumes.items()], data={"align": "warp"})
+    assert "`rigid` or `none`" in problem(answer, 422, "invalid-parameter")

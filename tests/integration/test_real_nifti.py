@@ -1,0 +1,123 @@
+"""One patient's NIfTI volumes end to end, against the consensus of other segmenters. Needs METSEG_REAL_NIFTI.
+
+The folder has a folder of the patient. In it, `atlas/` is registered and without a skull, with `consensus.nii.gz` on
+its grid; `native/` is as the scanner gave it. Nothing was tuned to them: one patient is an example and no more.
+"""
+
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from tests.gateways import running
+from tests.unit.volumes import loaded
+
+from metseg.contracts import Job, JobStatus, Result
+from metseg.registry import Registry
+from metseg.settings import Settings
+from metseg_worker.bench import open_bench
+from metseg_worker.setup import seed
+from metseg_worker.tasks import work
+
+pytestmark = pytest.mark.real_data
+
+STARTER = Path(__file__).parents[2] / "infra" / "starter-model"
+SEQUENCES = ("t1", "fla", "t1c", "t2")
+ATLAS_DICE, NATIVE_DICE = 0.70, 0.65
+"""What must be reached at least; 0.81 and 0.78 were measured."""
+
+
+@pytest.fixture(scope="module")
+def patient():
+    folder = os.environ.get("METSEG_REAL_NIFTI")
+    if not folder:
+        pytest.skip("METSEG_REAL_NIFTI names no folder of a patient's NIfTI files, so no real NIfTI was tested")
+    [consensus] = Path(folder).glob("*/atlas/consensus.nii.gz")
+    return consensus.parents[1]
+
+
+@pytest.fixture(scope="module")
+def deployment(redis, s3, patient):
+    settings = Settings(**redis.settings(), **s3.settings(), s3_bucket="real-nifti")
+    with running(settings) as gateway:
+        seed(Registry(gateway.store), STARTER)
+        yield gateway, open_bench(settings)
+
+
+def segmented(deployment, folder):
+    """The result of a study's four volumes, sent as they lie there, and its mask as NIfTI."""
+    gateway, bench = deployment
+    paths = [folder / f"{name}.nii.gz" for name in SEQUENCES]
+    answer = gateway.http.post("/v1/jobs", files=[("files", (path.name, path.read_bytes())) for path in paths])
+    assert answer.status_code == 202, answer.text
+    job = Job.model_validate(answer.json())
+    work(bench, job.id)
+    assert gateway.jobs.get(job.id).status is JobStatus.SUCCEEDED
+    told = Result.model_validate_json(gateway.http.get(f"/v1/jobs/{job.id}/result").content)
+    mask = gateway.http.get(f"/v1/jobs/{job.id}/mask", params={"format": "nifti"}).content
+    gateway.jobs.delete(job.id)
+    return told, mask
+
+
+def on_the_grid_of(mask, path):
+    """The mask's voxels, which lie where the uploaded ones do."""
+    sent, back = nibabel.load(path), loaded(mask)
+    assert back.shape == sent.shape
+    assert np.array_equal(back.affine, sent.affine)
+    return np.asarray(back.dataobj) > 0
+
+
+def dice(one, other):
+    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
+
+
+def test_the_atlas_study_agrees_with_the_consensus(deployment, patient):
+    told, mask = segmented(deployment, patient / "atlas")
+    found = on_the_grid_of(mask, patient / "atlas/fla.nii.gz")
+    consensus = np.asarray(nibabel.load(patient / "atlas/consensus.nii.gz").dataobj) > 0
+    agreed = dice(found, consensus)
+    print(f"atlas: Dice {agreed:.3f}")
+    assert agreed >= ATLAS_DICE
+    assert told.alignment == []
+    assert any("left out: T2" in warning for warning in told.warnings)
+    assert sum(lesion.voxels for lesion in told.lesions) == found.sum()
+
+
+def test_the_native_study_is_brought_onto_one_grid_and_agrees_with_the_consensus(deployment, patient):
+    told, mask = segmented(deployment, patient / "native")
+    found = on_the_grid_of(mask, patient / "native/fla.nii.gz")
+    agreed = dice(found, consensus_on_native(patient))
+    print(f"native: Dice {agreed:.3f}, {[(each.role, each.moved_mm) for each in told.alignment]}")
+    assert agreed >= NATIVE_DICE
+    assert {each.role for each in told.alignment} == {"pre", "post"}
+    assert all(5 < each.moved_mm < 40 for each in told.alignment)  # 16 to 17: seen by eye in the two volumes
+    assert sum("after a registration that moved it by" in warning for warning in told.warnings) == 2
+
+
+def consensus_on_native(patient):
+    """The atlas' consensus where the native FLAIR lies, by a registration of the two FLAIRs that is the test's own."""
+    atlas = sitk.ReadImage(str(patient / "atlas/fla.nii.gz"), sitk.sitkFloat32)
+    native = sitk.ReadImage(str(patient / "native/fla.nii.gz"), sitk.sitkFloat32)
+    start = sitk.CenteredTransformInitializer(
+        atlas, native, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.GEOMETRY
+    )
+    method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)
+    method.SetMetricAsCorrelation()
+    method.SetMetricFixedMask(atlas > 0)  # the skull is in one of them alone
+    method.SetMetricSamplingStrategy(method.REGULAR)
+    method.SetMetricSamplingPercentage(0.2)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetShrinkFactorsPerLevel([8, 4, 2])
+    method.SetSmoothingSigmasPerLevel([6, 3, 1])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.01, 100)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(atlas, native)
+    print(f"correlation {method.GetMetricValue():.3f}")
+    labels = sitk.ReadImage(str(patient / "atlas/consensus.nii.gz")) > 0
+    there = sitk.Resample(labels, native, start.GetInverse(), sitk.sitkNearestNeighbor, 0)
+    return sitk.GetArrayFromImage(there).transpose(2, 1, 0) > 0
