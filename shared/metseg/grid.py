@@ -8,6 +8,7 @@ interpolated, so the way back is exact, voxel for voxel.
 A `Grid` is data (it crosses the wire in `Result.grid`); the functions here are what can be done with one.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from nibabel.orientations import io_orientation
 from metseg.contracts import Grid
 from metseg.volume import MIN_SIDE_PX
 
-__all__ = ["Affine", "affine_of", "from_pipeline", "orient", "plane", "spacing_mm_of", "to_pipeline"]
+__all__ = ["Affine", "affine_of", "from_pipeline", "orient", "plane", "skew_degrees", "spacing_mm_of", "to_pipeline"]
 
 Affine = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -88,9 +89,27 @@ def affine_of(grid: Grid, affine: Affine) -> Affine:
 
 
 def spacing_mm_of(affine: Affine) -> tuple[float, float, float]:
-    """Between slices, rows and columns, of an affine as `affine_of` gives it."""
-    columns, rows, slices = np.linalg.norm(affine[:3, :3], axis=0)
-    return float(slices), float(rows), float(columns)
+    """Between slices, rows and columns, of an affine as `affine_of` gives it.
+
+    Slices of a sheared volume lie shifted against each other; their distance is the one at right angles to them.
+    """
+    columns, rows, _ = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(abs(affine[:3, 2] @ _normal(affine))), float(rows), float(columns)
+
+
+def skew_degrees(affine: Affine) -> tuple[float, float]:
+    """How far from right angles a volume is, its affine as `affine_of` gives it: within its slices, and across them."""
+    columns, rows, slices = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
+    within = math.asin(min(abs(float(columns @ rows)), 1.0))
+    across = math.acos(min(abs(float(slices @ _normal(affine))), 1.0))
+    return math.degrees(within), math.degrees(across)
+
+
+def _normal(affine: Affine) -> npt.NDArray[np.float64]:
+    """The direction at right angles to the slices, of length 1."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    unit: npt.NDArray[np.float64] = normal / np.linalg.norm(normal)
+    return unit
 
 
 def _senses(grid: Grid) -> tuple[slice, slice, slice]:

@@ -87,6 +87,24 @@ def test_a_slab_too_thin_to_register_lies_where_its_header_puts_it(scan, align):
     assert error(found.pixels, slab.pixels) < 0.01
 
 
+@pytest.mark.parametrize("leans", ["the base", "the sequence"])
+def test_a_sheared_volume_meets_another_where_both_lie_in_the_patient(scan, leans):
+    """Slices shifted against each other, and the place of each told accordingly, are the same head."""
+    straight, shift = scan[1], 0.25  # of a column a slice
+    told = straight.affine.copy()
+    told[:3, 2] += shift * straight.affine[:3, 0]
+    slices = [
+        ndimage.shift(plane, (0, -shift * index), order=1, mode="constant", cval=float(straight.pixels.min()))
+        for index, plane in enumerate(straight.pixels)
+    ]
+    sheared = Placed(np.stack(slices), told)
+    base, sequence = (sheared, straight) if leans == "the base" else (straight, sheared)
+    found = onto(base, sequence, "none", threads=1)
+    inner = np.s_[:, 20:-20, 20:-20]
+    assert error(found.pixels[inner], base.pixels[inner]) < 0.05
+    assert error(sequence.pixels[inner], base.pixels[inner]) > 0.15
+
+
 def _up(slices):
     moved = np.eye(4)
     moved[2, 3] = slices

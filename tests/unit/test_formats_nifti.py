@@ -202,6 +202,19 @@ def test_sizes_that_no_head_has_are_refused(size):
     assert "spacing" in refused(UnusableImage, upload(nifti(GREY, np.diag([size, size, size, 1]), qform=0)))
 
 
+@pytest.mark.parametrize(("degrees", "words"), [(0.5, ""), (3, "3.0 degrees off a right angle"), (12, None)])
+def test_slices_that_are_no_rectangles_are_told_or_refused(degrees, words):
+    affine = TITLED.copy()
+    affine[:3, 1] += np.tan(np.radians(degrees)) * 0.85 / 0.9 * TITLED[:3, 0]
+    sent = upload(nifti(GREY, affine, qform=0))
+    if words is None:
+        assert "12 degrees off a right angle" in refused(UnusableImage, sent)
+        return
+    told = [warning for warning in volume_of(sent).warnings if "right angle" in warning]
+    assert len(told) == bool(words)
+    assert words in " ".join(told)
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e6])
 def test_sizes_that_nothing_has_count_as_not_told(size):
     data = bytearray(nifti(GREY, np.diag([size, size, size, 1]), qform=0, pack=False))

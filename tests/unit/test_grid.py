@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from metseg.grid import affine_of, from_pipeline, orient, plane, spacing_mm_of, to_pipeline
+from metseg.grid import affine_of, from_pipeline, orient, plane, skew_degrees, spacing_mm_of, to_pipeline
 
 ORDERS = [
     (axes, senses) for axes in itertools.permutations(range(3)) for senses in itertools.product((1, -1), repeat=3)
@@ -89,6 +89,25 @@ def test_slices_run_along_the_thickest_voxels_or_are_axial(sizes, expected):
     placed = affine((0, 1, 2), (1, 1, 1), sizes)
     grid = orient((40, 40, 40), placed)
     assert plane(affine_of(grid, placed)) == expected
+
+
+@given(placements, st.tuples(*[st.floats(-0.9, 0.9)] * 2))
+def test_a_voxel_is_as_large_as_the_affine_tells_however_slices_are_shifted(placed, tilt):
+    leaning = placed.copy()
+    leaning[:3, 2] += np.linalg.norm(placed[:3, 2]) * sum(
+        share * placed[:3, axis] / np.linalg.norm(placed[:3, axis]) for axis, share in enumerate(tilt)
+    )
+    assert np.prod(spacing_mm_of(leaning)) == pytest.approx(abs(np.linalg.det(leaning[:3, :3])))
+    within, across = skew_degrees(leaning)
+    assert within == pytest.approx(0, abs=1e-4)
+    assert across == pytest.approx(np.degrees(np.arctan(np.hypot(*tilt))), abs=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [0, 2, 30, 60])
+def test_rows_and_columns_off_a_right_angle_are_seen(degrees):
+    placed = np.diag([2.0, 3.0, 4.0, 1.0])
+    placed[:3, 1] = 3 * np.array([np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), 0])
+    assert skew_degrees(placed) == pytest.approx((degrees, 0), abs=1e-6)
 
 
 def test_a_coronal_slice_shows_the_head_above_and_the_patients_right_on_the_left():

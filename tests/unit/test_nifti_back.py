@@ -15,7 +15,7 @@ from tests.unit.volumes import TITLED, loaded, nifti, skull, study, volume_of
 
 from metseg import outputs, report
 from metseg.contracts import Result
-from metseg.errors import NotAvailable
+from metseg.errors import NotAvailable, UnusableImage
 from metseg.formats import on_uploaded_grid
 from metseg.formats.nifti import write_mask
 from metseg.segment import Segmentation
@@ -89,6 +89,53 @@ def test_any_file_gets_its_mask_back_where_and_how_it_was(file):
     for field in ("sform_code", "qform_code", "xyzt_units", "qoffset_x", "quatern_b", "srow_y"):
         assert np.array_equal(back.header[field], there.header[field]), field
     assert np.array_equal(back.header["pixdim"][:4], there.header["pixdim"][:4])
+
+
+SHEARS = st.tuples(*[st.just(0.0) | st.floats(-0.8, 0.8)] * 6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(ORDERS), SHEARS, st.tuples(*[st.floats(-20, 20)] * 3), st.tuples(*[st.integers(16, 22)] * 3))
+def test_a_sheared_file_gets_its_mask_back_or_is_refused_in_words(order, shears, turn, shape):
+    (axes, senses), shear = order, np.eye(3)
+    shear[~np.eye(3, dtype=bool)] = shears
+    placed = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.eye(3)[list(axes)].T * senses @ shear
+    affine = np.eye(4)
+    affine[:3, :3] = placed * (2.0, 2.5, 3.0)
+    voxels = np.random.default_rng(0).integers(0, 200, shape).astype("uint8")
+    sent = nifti(voxels, affine, pack=False, qform=0)
+    refusal, job = None, None
+    try:
+        job = marked(sent)
+    except UnusableImage as error:
+        refusal = error.detail
+    if job is None:
+        assert "right angle" in refusal
+        return
+    back = loaded(outputs.mask(job, "nifti"))
+    assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
+    assert np.array_equal(back.affine, loaded(sent).affine)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(ORDERS), st.tuples(*[st.floats(-0.7, 0.7)] * 2), st.tuples(*[st.floats(-20, 20)] * 3))
+def test_slices_that_are_shifted_against_each_other_are_read_and_measured_exactly(order, tilt, turn):
+    (axes, senses), affine, thick = order, np.eye(4), 6.0
+    affine[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.eye(3)[list(axes)].T * senses
+    affine[:3, 2] = thick * (affine[:3, :3] @ [*tilt, 1.0])  # the third axis of the file leans, by 35 degrees and more
+    voxels = np.random.default_rng(0).integers(0, 200, (18, 20, 16)).astype("uint8")
+    volume = volume_of(upload(nifti(voxels, affine, pack=False, qform=0)))
+    assert volume.spacing_mm == pytest.approx((thick, 1, 1), rel=1e-5)
+    told = any("sheared" in warning for warning in volume.warnings)
+    leans = np.degrees(np.arctan(np.hypot(*tilt)))
+    assert told or leans < 1.01
+    assert not told or leans > 0.99
+    job = kept(volume, volume.pixels[..., 0] > 100)
+    back = loaded(outputs.mask(job, "nifti"))
+    assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
+    where = tuple(np.argwhere(job.mask)[0])
+    place = volume.affine @ [*where[::-1], 1]
+    assert np.asarray(back.dataobj)[tuple(np.rint(np.linalg.solve(back.affine, place)[:3]).astype(int))] == 1
 
 
 def test_probabilities_go_back_with_their_scale():

@@ -5,6 +5,7 @@ import io
 
 import nibabel
 import numpy as np
+from scipy.spatial.transform import Rotation
 from tests.unit.pictures import upload
 
 from metseg.formats import Upload, read
@@ -12,7 +13,9 @@ from metseg.phantom import head
 from metseg.settings import Limits
 from metseg.volume import Volume
 
-TITLED = np.array([[-0.9, 0.03, 0.4, 88.0], [0.0, -0.85, 1.2, 91.0], [0.02, 0.27, 5.0, -40.0], [0, 0, 0, 1]])
+TITLED = np.eye(4)
+TITLED[:3, :3] = Rotation.from_euler("xyz", [-15, 4, 2], degrees=True).as_matrix() * (-0.9, -0.85, 5.0)
+TITLED[:3, 3] = 88.0, 91.0, -40.0
 """A tilted axial scan, rows from the front to the back, columns from the right to the left."""
 
 

@@ -16,7 +16,7 @@ from metseg.contracts import Align, Alignment, Grid, Role
 from metseg.errors import MixedSizes, UnusableImage
 from metseg.formats.pixels import Pixels
 from metseg.formats.sizes import check_sides, check_slice_pixels, check_stack
-from metseg.grid import Affine, plane
+from metseg.grid import Affine, plane, skew_degrees
 from metseg.settings import Limits
 from metseg.volume import CHANNELS, Volume
 
@@ -42,6 +42,10 @@ GREY = (
 VOXEL_MM = (0.02, 100.0)
 FIELD_MM = (16.0, 1000.0)
 """No head is smaller or larger than a slice of such sides, and no head's voxels are: the header must be wrong."""
+SKEW_DEGREES = 1.0
+"""Headers keep 32 bits, and tools round: less is no shear, and changes no length by more than a hundredth."""
+MOST_SKEW_DEGREES = 5.0
+"""Within slices more changes lengths by more than a twentieth, and the shape of the head that the model sees."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,16 @@ def check_size(shape: tuple[int, int, int], limits: Limits) -> None:
 
 
 def check_place(place: Place) -> None:
-    """Refuse sizes in millimetres that no head has: everything is scaled by them.
+    """Refuse sizes in millimetres that no head has, since everything is scaled by them, and slices that are sheared.
 
     Raises:
-        UnusableImage: voxels or slices are far too small or too large.
+        UnusableImage: voxels or slices are far too small or too large, or rows and columns at no right angle.
     """
+    if place.affine is not None and (skew := skew_degrees(place.affine)[0]) > MOST_SKEW_DEGREES:
+        raise UnusableImage(
+            f"The header tells slices whose rows and columns are {skew:.0f} degrees off a right angle, in which "
+            "nothing can be measured; resample the volume onto a grid of right angles."
+        )
     if place.spacing_mm is None:
         return
     low, high = VOXEL_MM
@@ -163,7 +172,7 @@ def assemble(
         spacing_mm=base.place.spacing_mm,
         affine=base.place.affine,
         source=source,
-        warnings=tuple(dict.fromkeys([*warnings, *remarks, *_unusual_plane(base.place)])),
+        warnings=tuple(dict.fromkeys([*warnings, *remarks, *_unusual(base.place)])),
         sequences={role: scans[base_role if role not in scans else role].words for role in ROLES},
         alignment=tuple(moved),
         grid=base.place.grid,
@@ -199,11 +208,22 @@ def _placed(scan: Scan) -> Placed:
     return Placed(scan.pixels, scan.place.affine)
 
 
-def _unusual_plane(place: Place) -> list[str]:
-    seen = "axial" if place.affine is None else plane(place.affine)
-    if seen == "axial":
+def _unusual(place: Place) -> list[str]:
+    """What the reader should know of how the slices lie."""
+    if place.affine is None:
         return []
-    return [f"The slices are {seen}; the model has learned from axial ones, so the result may be less exact."]
+    told = []
+    if (seen := plane(place.affine)) != "axial":
+        told.append(f"The slices are {seen}; the model has learned from axial ones, so the result may be less exact.")
+    within, across = skew_degrees(place.affine)
+    if within > SKEW_DEGREES:
+        told.append(f"Rows and columns are {within:.1f} degrees off a right angle, so lengths are less exact.")
+    if across > SKEW_DEGREES:
+        told.append(
+            "The volume is sheared: its slices lie shifted against each other; the distance between them is measured "
+            "at right angles to them."
+        )
+    return told
 
 
 def _stack(channels: Sequence[Pixels]) -> Pixels:
