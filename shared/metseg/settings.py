@@ -29,7 +29,7 @@ class Limits(BaseSettings):
     slice_pixels: int = Field(default=4096 * 4096, ge=256, description="rows times columns of one slice")
     volume_pixels: int = Field(default=256 * 2**20, ge=256, description="rows times columns times slices")
     expanded_bytes: int = Field(default=2048 * MIB, ge=1, description="an archive's content, expanded")
-    expansion_ratio: int = Field(default=200, ge=1, description="an archive's expanded over its packed bytes")
+    expansion_ratio: int = Field(default=200, ge=1, description="expanded over packed bytes, of a large archive")
 
 
 class SecretFiles(PydanticBaseSettingsSource):

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from tests.unit.pictures import LIMITS, noise, png, tiff, upload, zipped
+from tests.unit.volumes import nifti
 
 from metseg.errors import (
     ArchiveBomb,
@@ -171,8 +172,16 @@ def test_an_archive_that_declares_too_much_is_a_bomb():
     refused(ArchiveBomb, zipped({"p.png": noise(300, 10000).tobytes()}), Limits(expanded_bytes=2 * MIB))
 
 
-def test_an_archive_that_packs_too_well_is_a_bomb():
-    refused(ArchiveBomb, zipped({"p.tif": bytes(8 * MIB)}))
+def test_a_large_archive_that_packs_too_well_is_a_bomb(gibibyte):
+    assert "200 times its size" in refused(ArchiveBomb, gibibyte)
+
+
+def test_label_maps_that_pack_to_almost_nothing_are_no_bomb():
+    voxels = np.zeros((256, 256, 155), np.uint8)
+    voxels[100:110, 100:110, 80] = 1
+    packed = zipped({name: nifti(voxels, pack=False) for name in ("t1.nii", "flair.nii", "t1c.nii")})
+    assert 3 * voxels.nbytes > 200 * len(packed)
+    assert inspect([upload(packed, "study.zip")], LIMITS) == Inspection("nifti", 155, 256, 256)
 
 
 def test_a_small_black_slice_is_no_bomb():

@@ -1,6 +1,7 @@
 """NIfTI in: sequences by field or name, any order, type and scale; what cannot be read says why."""
 
 import gzip
+import tracemalloc
 import warnings
 
 import nibabel
@@ -10,7 +11,9 @@ from tests.unit.pictures import LIMITS, png, upload, zipped
 from tests.unit.volumes import TITLED, nifti, skull, study, volume_of
 
 from metseg.errors import (
+    ArchiveBomb,
     BadArchive,
+    ImageTooLarge,
     InvalidParameter,
     MixedSizes,
     UnreadableImage,
@@ -235,6 +238,28 @@ def test_an_sform_that_is_none_gives_way_to_the_qform():
     data = bytearray(nifti(GREY, pack=False))
     data[280:328] = bytes(48)
     assert np.allclose(volume_of(upload(bytes(data))).affine[:3, 3], TITLED[:3, 3], atol=1e-3)
+
+
+def test_a_label_map_of_a_few_voxels_is_no_bomb_however_well_it_packs():
+    voxels = np.zeros((256, 256, 155), np.uint8)
+    voxels[100:110, 100:110, 80] = 1
+    sent = nifti(voxels)
+    assert voxels.nbytes > 200 * len(sent)
+    volume = volume_of(upload(sent, "scan.nii.gz"))
+    assert volume.pixels[..., 0].sum() == voxels.sum()
+
+
+@pytest.mark.parametrize("shape", [(8192, 8192, 1), (900, 900, 900), (4000, 4000, 40, 3), (1024, 1024, 150, 3)])
+def test_a_bomb_is_refused_by_its_header_before_anything_is_allocated(shape):
+    header = nifti(np.zeros((1, 1, 1), np.float64), pack=False)[:352]
+    data = bytearray(header + bytes(2**20))
+    data[40:56] = np.array([len(shape), *shape, 1, 1, 1, 1][:8], "<i2").tobytes()
+    tracemalloc.start()
+    with pytest.raises((ArchiveBomb, ImageTooLarge)):
+        volume_of(upload(gzip.compress(bytes(data)), "scan.nii.gz"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * 2**20
 
 
 @pytest.mark.parametrize("kept", [200, 347, 352, 5000])

@@ -26,7 +26,7 @@ DAMAGE = (BadZipFile, OSError, EOFError, ValueError, RuntimeError, IndexError, S
 
 CHUNK_BYTES = MIB
 IN_MEMORY_BYTES = 16 * MIB
-HARMLESS_BYTES = MIB  # below it, the ratio does not matter: a black slice packs to almost nothing
+HARMLESS_BYTES = 256 * MIB  # below it, the ratio does not matter: black slices and label maps pack to almost nothing
 DIRECTORY_BYTES_PER_FILE = 4096
 LEAST_BYTES_AT_ONCE = 2**17  # zipfile seeks the directory's end in the last 64 KiB
 ENCRYPTED = 0x1
