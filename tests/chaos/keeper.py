@@ -81,6 +81,7 @@ class Keeper:
         self._known: dict[tuple[str, str], str] = {}
         self.kept: list[tuple[str, Study]] = []
         self.refusals = 0
+        self._complaints: list[str] = []
 
     def submit(self, study: Study) -> str | None:
         """Submit a study under one key until it is accepted; None where the load was stopped, or it lasted."""
@@ -107,13 +108,21 @@ class Keeper:
 
         def run() -> None:
             for number in range(jobs):
-                if self.submit(self._load[number % len(self._load)]) is None:
-                    return
+                try:
+                    if self.submit(self._load[number % len(self._load)]) is None:
+                        return
+                except AssertionError as complaint:
+                    self._complaints.append(str(complaint))
                 time.sleep(every_s)
 
         thread = threading.Thread(target=run, name="load", daemon=True)
         thread.start()
         return thread
+
+    def complaints(self) -> list[str]:
+        """What went wrong in the background since this was last asked."""
+        told, self._complaints = self._complaints, []
+        return told
 
     def verdict(self, kept: Sequence[tuple[str, Study]], timeout_s: float) -> Verdict:
         """Wait for the end of jobs, and judge them."""
