@@ -178,8 +178,26 @@ def test_an_8_bit_model_that_is_slower_here_is_refused_and_that_is_said(models, 
     assert (refusal.int8_ms, refusal.fp32_ms, refusal.model) == (9.0, 8.0, two_models)
 
 
-def test_both_models_are_really_timed(models, two_models):
-    assert models.champion()[0].card.variant.precision in ("int8", "fp32")
+def test_where_both_are_as_fast_every_worker_takes_the_8_bit_model(models, two_models, monkeypatch):
+    paces(monkeypatch, 8.4, 8.0)
+    assert models.champion()[0].card.variant.precision == "int8"
+
+
+def test_both_models_are_really_timed_and_a_busy_machine_changes_no_choice(models, two_models, monkeypatch):
+    calls = []
+
+    class Clock:
+        """In all turns but one, most of the time goes to others while the 8-bit model computes."""
+
+        def __call__(self):
+            calls.append(None)
+            turn, within = divmod(len(calls) - 1, 4)
+            busy = 0.1 if turn != 3 else 0.0
+            return turn + (0.0, 0.004 + busy, 0.2, 0.208)[within]
+
+    monkeypatch.setattr(served.time, "perf_counter", Clock())
+    assert models.champion()[0].card.variant.precision == "int8"
+    assert len(calls) == 4 * served.ROUNDS
 
 
 def test_a_version_that_lost_its_32_bit_model_is_rejected(models, two_models, store):
