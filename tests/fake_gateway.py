@@ -116,11 +116,11 @@ class FakeGateway:
     served: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
-    def submit(self, names: list[str], threshold: str | None, uncertainty: str | None = None) -> Job:
+    def submit(self, names: list[str], threshold: str | None, **wishes: str | None) -> Job:
         if self.refusal is not None:
             raise self.refusal
         job_id = f"{len(self.submissions):04d}{secrets.token_hex(14)}"
-        self.submissions.append({"id": job_id, "names": names, "threshold": threshold, "uncertainty": uncertainty})
+        self.submissions.append({"id": job_id, "names": names, "threshold": threshold, **wishes})
         self.accepted[job_id] = datetime.now(UTC)
         return self.job(job_id)
 
@@ -202,7 +202,8 @@ def app(gateway: FakeGateway) -> FastAPI:
         async with request.form() as form:
             uploads = [Upload(file.filename, file.file, None) for file in form.getlist("files")]
             inspect(uploads, Limits())
-            return gateway.submit([upload.name for upload in uploads], form.get("threshold"), form.get("uncertainty"))
+            wishes = {name: form.get(name) for name in ("uncertainty", "align")}
+            return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **wishes)
 
     @api.get("/v1/jobs")
     def jobs() -> JobPage:

@@ -101,6 +101,9 @@ class Client:
         threshold: float | None = None,
         model: str | None = None,
         progress: Callable[[Job], None] | None = None,
+        *,
+        align: Align | None = None,
+        uncertainty: bool = False,
     ) -> Result:
         """Submit a study, wait for its end and give its figures; its `job_id` leads to all else.
 
@@ -109,13 +112,15 @@ class Client:
             threshold: None: the model's own.
             model: a version; None: the champion.
             progress: told the job's state every few seconds.
+            align: as of `submit`.
+            uncertainty: as of `submit`.
 
         Raises:
             RemoteProblem: the study was refused, or its job failed.
             Cancelled: someone cancelled the job.
         """
         with opened(Path(study)) as files:
-            job = self.submit(files, threshold, model)
+            job = self.submit(files, threshold, model, align=align, uncertainty=uncertainty)
         job = self.wait(job.id, progress)
         if job.problem is not None:
             raise RemoteProblem(job.problem)
@@ -225,6 +230,10 @@ class Client:
     def structured_report(self, job_id: str) -> bytes:
         """The measurements as a DICOM structured report, of a study that came as DICOM."""
         return self._send("GET", f"/v1/jobs/{job_id}/structured-report").content
+
+    def overlays(self, job_id: str) -> bytes:
+        """The PNGs of all slices with their lesions drawn on them, as a ZIP."""
+        return self._send("GET", f"/v1/jobs/{job_id}/overlays").content
 
     def animation(self, job_id: str) -> bytes:
         """The study as an animated WebP, lesions outlined."""

@@ -67,6 +67,7 @@ CALLS = [
     ("GET", "/v1/jobs/{id}/lesions", "read"),
     ("GET", "/v1/jobs/{id}/report", "read"),
     ("GET", "/v1/jobs/{id}/animation", "read"),
+    ("GET", "/v1/jobs/{id}/overlays", "read"),
     ("GET", "/v1/jobs/{id}/structured-report", "read"),
     ("GET", "/v1/jobs/{id}/glimpse", "read"),
     ("GET", "/v1/models", "read"),

@@ -137,6 +137,7 @@ def test_the_uncertainty_is_there_where_it_was_asked_for(gateway, done):
         ("lesions?format=json", "application/json", b"{"),
         ("report", "text/html; charset=utf-8", b"<!DOCTYPE html>"),
         ("animation", "image/webp", b"RIFF"),
+        ("overlays", "application/zip", b"PK"),
     ],
 )
 def test_a_job_is_told_to_people_and_to_their_tables(gateway, done, path, media_type, begin):
@@ -196,6 +197,7 @@ def test_an_unknown_format_is_refused_with_those_there_are(gateway, done, path):
         "lesions",
         "report",
         "animation",
+        "overlays",
     ],
 )
 def test_a_client_that_has_an_artefact_gets_304(gateway, done, artefact):
@@ -217,7 +219,7 @@ def test_each_format_has_an_etag_of_its_own(gateway, done):
 
 
 ARTEFACTS = ["result", "mask", "mask?format=png", "mask?format=zip", "probability", "overlay/0", "slice/0"]
-ARTEFACTS += ["lesions", "lesions?format=json", "report", "animation"]
+ARTEFACTS += ["lesions", "lesions?format=json", "report", "animation", "overlays"]
 
 
 @pytest.mark.parametrize("artefact", ARTEFACTS)

@@ -27,7 +27,10 @@ ALIKE = [
     "csv",
     "json",
     "animation",
+    "overlays",
+    "uncertainty",
 ]
+WISHES = ["--uncertainty", "--align", "none"]
 
 
 @pytest.fixture
@@ -40,17 +43,17 @@ def model(tmp_path):
     return folder
 
 
-def local(model, out, *studies, formats="nifti"):
-    options = ["--local", "--model-dir", model, "--out", out, "--formats", formats]
+def local(model, out, *studies, formats="nifti", wishes=()):
+    options = ["--local", "--model-dir", model, "--out", out, "--formats", formats, *wishes]
     return main(["segment", *map(str, [*studies, *options])])
 
 
 def test_a_study_without_a_server_gives_what_the_server_gives(tmp_path, redis, model):
     path = study(tmp_path / "in/patient", slices=4)
     with hospital(tmp_path / "server", redis.url.removesuffix("/0") + "/3") as server:
-        remote = ["--server", server.url, "--out", str(tmp_path / "remote"), "--formats", ",".join(ALIKE)]
+        remote = ["--server", server.url, "--out", str(tmp_path / "remote"), "--formats", ",".join(ALIKE), *WISHES]
         assert main(["segment", str(path), *remote]) == 0
-    assert local(model, tmp_path / "here", path, formats=",".join(ALIKE)) == 0
+    assert local(model, tmp_path / "here", path, formats=",".join(ALIKE), wishes=WISHES) == 0
     there, here = tmp_path / "remote/patient", tmp_path / "here/patient"
     for name in ALIKE:
         file = OUTPUTS[name].file

@@ -1,5 +1,7 @@
 """`metseg segment`: many studies, each once, whatever happens in between."""
 
+import hashlib
+import json
 import shutil
 import signal
 import threading
@@ -39,7 +41,7 @@ def run(server, *arguments):
 
 
 def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp_path, capsys):
-    assert run(server, *studies, "--out", tmp_path / "out", "--formats", FORMATS) == 0
+    assert run(server, *studies, "--out", tmp_path / "out", "--formats", FORMATS, "--uncertainty") == 0
     for path in studies:
         folder = tmp_path / "out" / path.name
         result = Result.model_validate_json((folder / "result.json").read_bytes())
@@ -51,6 +53,47 @@ def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp
         }  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split(":")[0] for line in lines) == [path.name for path in studies]
+
+
+def test_what_is_wished_of_a_study_reaches_the_server(server, studies, tmp_path):
+    assert run(server, studies[0], "--out", tmp_path / "plain", "--formats", "csv") == 0
+    wishes = ["--align", "none", "--uncertainty"]
+    assert run(server, studies[0], "--out", tmp_path / "wished", "--formats", "csv,uncertainty", *wishes) == 0
+    asked = {}
+    for out in ("plain", "wished"):
+        job = Record.read(tmp_path / out / "patient-0").job_id
+        request = json.loads(server.gateway.store.get(f"jobs/{job}/request.json"))
+        asked[out] = (request["align"], request["uncertainty"])
+    assert asked == {"plain": ("rigid", False), "wished": ("none", True)}
+    assert (tmp_path / "wished/patient-0/uncertainty.nii.gz").read_bytes()
+    result = Result.model_validate_json((tmp_path / "wished/patient-0/result.json").read_bytes())
+    assert result.uncertainty_words
+
+
+def test_other_wishes_are_another_submission_and_the_same_ones_the_same(server, studies, tmp_path, capsys):
+    assert run(server, studies[0], "--out", tmp_path / "out") == 0
+    assert run(server, studies[0], "--out", tmp_path / "out", "--align", "none") == 0
+    assert run(server, studies[0], "--out", tmp_path / "out", "--align", "none") == 0
+    assert capsys.readouterr().out.count("(done before)") == 1
+    assert len(server.jobs()) == 2
+
+
+def test_a_map_that_is_not_made_is_not_promised(server, studies, tmp_path, capsys):
+    assert run(server, studies[0], "--out", tmp_path / "out", "--formats", "uncertainty") == 2
+    assert "--uncertainty" in capsys.readouterr().err
+
+
+def test_wishes_that_an_earlier_version_did_not_know_leave_its_keys_as_they_were():
+    old = Record(study_sha256="a", threshold=0.4, model=None, server="http://s")
+    assert old.key == hashlib.sha256(json.dumps(["a", 0.4, None, "http://s", 1]).encode()).hexdigest()
+    wishes = [
+        {},
+        {"align": "none"},
+        {"uncertainty": True},
+        {"deidentify": True},
+        {"align": "none", "uncertainty": True},
+    ]
+    assert len({old.model_copy(update=wish).key for wish in wishes}) == len(wishes)
 
 
 def test_a_second_run_submits_nothing_and_fetches_only_what_is_new(server, studies, tmp_path, capsys):

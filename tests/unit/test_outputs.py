@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -231,6 +232,18 @@ def test_a_damaged_picture_is_told(job):
     broken.artefacts["slices/0000.png"] = b"no picture"
     with pytest.raises(ProcessingFailed, match="submit the study again"):
         outputs.animation(broken)
+
+
+def test_overlays_are_the_slices_under_their_uploaded_names_with_outlines(job):
+    archive = zipfile.ZipFile(io.BytesIO(outputs.overlays(job)))
+    assert archive.namelist() == [f"{each.name}_overlay.png" for each in job.figures.slices]
+    assert outputs.overlays(job) == outputs.overlays(job)
+    for index, name in enumerate(archive.namelist()):
+        content = archive.read(name)
+        assert content == outputs.overlay(job, index)
+        pixels = np.asarray(opened(content))
+        assert pixels.shape[:2] == job.mask.shape[1:]
+        assert (pixels == MARK).all(axis=2).any() == job.mask[index].any()
 
 
 def test_maps_are_kept_as_nifti_and_given_in_every_format(job):

@@ -1,6 +1,7 @@
 """What was found in a finished job: figures, lesions, warnings, downloads."""
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -22,9 +23,10 @@ COLUMNS = {
     ),
     "Prob.": st.column_config.NumberColumn(format="%d%%", width=56, help="Mean probability inside the lesion"),
 }
+GZIP = "application/gzip"
 MASKS: tuple[tuple[str, MaskFormat, str, str], ...] = (
     ("Masks, ZIP", "zip", "zip", "application/zip"),
-    ("Mask, NIfTI", "nifti", "nii.gz", "application/gzip"),
+    ("Mask, NIfTI", "nifti", "nii.gz", GZIP),
     ("Mask, TIFF", "tiff", "tif", "image/tiff"),
 )
 DICOM_MASK: tuple[str, MaskFormat, str, str] = ("Mask, DICOM SEG", "dicom-seg", "dcm", "application/dicom")
@@ -79,6 +81,20 @@ def _downloads(job_id: str, result: Result) -> None:
             _download("Measurements, DICOM", _measurements(job_id), f"{stem}-measurements.dcm", "application/dicom")
         _download("This slice, PNG", _overlay(job_id, index), f"{stem}-slice-{index + 1:04d}.png", "image/png")
         _download("Report, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-report.json", "application/json")
+    with st.popover("More downloads", icon=":material/folder_zip:", type="tertiary"):
+        _more(job_id, result, stem)
+
+
+def _more(job_id: str, result: Result, stem: str) -> None:
+    """What is asked for more rarely."""
+    reader = gateway.client()
+    _download("Lesions, CSV", partial(reader.lesions, job_id), f"{stem}-lesions.csv", "text/csv")
+    _download("Report to print, HTML", partial(reader.report, job_id), f"{stem}-report.html", "text/html")
+    _download("All slices outlined, ZIP", partial(reader.overlays, job_id), f"{stem}-overlays.zip", "application/zip")
+    _download("Film, WebP", partial(reader.animation, job_id), f"{stem}-film.webp", "image/webp")
+    _download("Probability, NIfTI", partial(reader.probability, job_id), f"{stem}-probability.nii.gz", GZIP)
+    if result.uncertainty_words:
+        _download("Uncertainty, NIfTI", partial(reader.uncertainty, job_id), f"{stem}-uncertainty.nii.gz", GZIP)
 
 
 def _download(label: str, data: Callable[[], bytes | str], file_name: str, mime: str) -> None:

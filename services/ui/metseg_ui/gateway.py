@@ -20,9 +20,17 @@ def client() -> Client:
     return visits.current().reader
 
 
-def submit(files: list[Attachment], threshold: float | None, key: str, *, uncertainty: bool = False) -> Job:
+def submit(
+    files: list[Attachment], threshold: float | None, key: str, *, uncertainty: bool = False, align: bool = True
+) -> Job:
     """Submit one study; the same key never makes two jobs of it."""
-    return visits.current().sender.submit(files, threshold=threshold, idempotency_key=key, uncertainty=uncertainty)
+    return visits.current().sender.submit(
+        files,
+        threshold=threshold,
+        idempotency_key=key,
+        align="rigid" if align else "none",
+        uncertainty=uncertainty,
+    )
 
 
 def models() -> ModelPage:

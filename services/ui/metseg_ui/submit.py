@@ -39,8 +39,14 @@ def panel(card: ModelCard | None) -> None:
     uncertainty = st.toggle(
         "Tell how sure it is", key="uncertainty", help="Looks again, mirrored, at what may be lesion. Takes longer."
     )
+    align = st.toggle(
+        "Align the sequences",
+        value=True,
+        key="align",
+        help="Where volumes lie on different grids, the head's motion between them is looked for.",
+    )
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
-        _send(_studies(files, apart=relation == APART), threshold, files, uncertainty=uncertainty)
+        _send(_studies(files, apart=relation == APART), threshold, files, uncertainty=uncertainty, align=align)
     _refusals()
 
 
@@ -101,13 +107,15 @@ def _send(
     sent: Sequence[BinaryIO] = (),
     *,
     uncertainty: bool = False,
+    align: bool = True,
 ) -> None:
     """Submit every study; list what was taken, keep the reason for what was not."""
     refused: list[tuple[str, RemoteProblem]] = []
     with st.spinner("Sending …"):
         for name, attachments in studies:
             try:
-                address.add(gateway.submit(attachments, threshold, uuid.uuid4().hex, uncertainty=uncertainty).id, name)
+                job = gateway.submit(attachments, threshold, uuid.uuid4().hex, uncertainty=uncertainty, align=align)
+                address.add(job.id, name)
             except RemoteProblem as problem:
                 refused.append((name, problem))
     st.session_state["refused"] = refused

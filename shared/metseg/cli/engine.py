@@ -116,7 +116,13 @@ class Remote:
         for _ in range(CONFLICTS):
             try:
                 return self._client.submit(
-                    attachments, record.threshold, record.model, record.key, deidentify=record.deidentify
+                    attachments,
+                    record.threshold,
+                    record.model,
+                    record.key,
+                    record.align,
+                    deidentify=record.deidentify,
+                    uncertainty=record.uncertainty,
                 )
             except RemoteProblem as problem:
                 if problem.type != "/problems/conflict":

@@ -40,6 +40,8 @@ OUTPUTS = {
         Output("probability", "probability.nii.gz", "probability"),
         Output("probability-tiff", "probability.tiff", "probability", "tiff"),
         Output("probability-zip", "probabilities.zip", "probability", "zip"),
+        Output("uncertainty", "uncertainty.nii.gz", "uncertainty"),
+        Output("overlays", "overlays.zip", "overlays"),
         Output("csv", "lesions.csv", "lesions"),
         Output("json", "lesions.json", "lesions", "json"),
         Output("report", "report.html", "report"),

@@ -37,6 +37,8 @@ MAKERS: dict[str, Callable[[Kept], bytes]] = {
     "probability": lambda kept: outputs.probability(kept, "nifti"),
     "probability-tiff": lambda kept: outputs.probability(kept, "tiff"),
     "probability-zip": lambda kept: outputs.probability(kept, "zip"),
+    "uncertainty": lambda kept: outputs.uncertainty(kept, "nifti"),
+    "overlays": outputs.overlays,
     "csv": outputs.lesions_csv,
     "json": outputs.lesions_json,
     "report": outputs.sheet,
@@ -115,7 +117,13 @@ def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> R
         key, size = link.relative_to(root).as_posix(), content.stat().st_size
         inputs.append(InputFile(key=key, name=name, size_bytes=size, sha256=sha256, role=role))
     return Request(
-        id=job_id, created_at=datetime.now(UTC), inputs=inputs, threshold=record.threshold, model=record.model
+        id=job_id,
+        created_at=datetime.now(UTC),
+        inputs=inputs,
+        threshold=record.threshold,
+        model=record.model,
+        align=record.align,
+        uncertainty=record.uncertainty,
     )
 
 

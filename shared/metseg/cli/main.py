@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from metseg.cli import jobs, models, segment, watch
 from metseg.cli.exits import Exit
 from metseg.cli.formats import DEFAULT, OUTPUTS
+from metseg.contracts import Align
 from metseg.errors import MetsegError
 
 __all__ = ["main"]
@@ -56,6 +58,11 @@ def _engine(add: argparse.ArgumentParser) -> None:
     _server(add)
     add.add_argument("--model", metavar="VERSION", help="default: the one that serves")
     add.add_argument("--threshold", type=float, metavar="T", help="from 0 to 1; default: the model's own")
+    add.add_argument(
+        "--align", choices=get_args(Align), default="rigid",
+        help="volumes on different grids: rigid registers them, none trusts their headers; default: %(default)s",
+    )  # fmt: skip
+    add.add_argument("--uncertainty", action="store_true", help="look again, and tell how sure the model is")
     add.add_argument("--deidentify", action="store_true", help="take identities out of DICOM before it is stored")
     add.add_argument(
         "--formats", default=DEFAULT, metavar="LIST", help=f"some of {', '.join(OUTPUTS)}; default: %(default)s"

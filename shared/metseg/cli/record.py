@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from metseg.contracts import Problem
+from metseg.contracts import Align, Problem
 from metseg.files import written
 
 __all__ = ["Record"]
@@ -25,6 +25,8 @@ class Record(BaseModel):
     model: str | None = None
     server: str | None = None
     deidentify: bool = False
+    align: Align = "rigid"
+    uncertainty: bool = False
     attempt: int = 1
     job_id: str | None = None
     state: Literal["begun", "done", "failed"] = "begun"
@@ -55,8 +57,14 @@ class Record(BaseModel):
         return hashlib.sha256(json.dumps([*self._asked(), self.attempt]).encode()).hexdigest()
 
     def _asked(self) -> tuple[str | float | bool | None, ...]:
-        asked = (self.study_sha256, self.threshold, self.model, self.server)
-        return (*asked, True) if self.deidentify else asked
+        """What makes two submissions the same; wishes that an earlier version did not know leave its keys alone."""
+        wishes: dict[bool | str, bool] = {
+            True: self.deidentify,
+            f"align {self.align}": self.align != "rigid",
+            "uncertainty": self.uncertainty,
+        }
+        wished = [wish for wish, there in wishes.items() if there]
+        return (self.study_sha256, self.threshold, self.model, self.server, *wished)
 
     def complete(self, folder: Path, files: list[str]) -> bool:
         """Whether all these files are there and of this record."""

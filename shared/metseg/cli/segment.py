@@ -101,8 +101,18 @@ def asked(options: argparse.Namespace) -> Asked:
         raise Usage("--parallel is 1 or more.")
     if options.local and options.deidentify:
         raise Usage("--deidentify is for a server; with --local nothing leaves this machine.")
-    server = None if options.local else options.server
-    return Asked(options.threshold, options.model, server, chosen(options.formats), deidentify=options.deidentify)
+    outputs = chosen(options.formats)
+    if "uncertainty" in outputs and not options.uncertainty:
+        raise Usage("The format uncertainty belongs to --uncertainty, which has the map made.")
+    return Asked(
+        options.threshold,
+        options.model,
+        None if options.local else options.server,
+        outputs,
+        deidentify=options.deidentify,
+        align=options.align,
+        uncertainty=options.uncertainty,
+    )
 
 
 @contextmanager

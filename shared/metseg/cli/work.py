@@ -8,7 +8,7 @@ from metseg.cli.engine import Engine, Finished, Tell
 from metseg.cli.exits import Exit
 from metseg.cli.formats import Output
 from metseg.cli.record import Record
-from metseg.contracts import Problem, Result
+from metseg.contracts import Align, Problem, Result
 from metseg.errors import MetsegError
 from metseg.files import SCRATCH, written
 from metseg.studies import digest, opened
@@ -27,6 +27,8 @@ class Asked(NamedTuple):
     outputs: Mapping[str, Output]
     leave_out: str | None = None
     deidentify: bool = False
+    align: Align = "rigid"
+    uncertainty: bool = False
 
 
 class Done(NamedTuple):
@@ -59,6 +61,8 @@ def segment(path: Path, folder: Path, asked: Asked, engine: Engine, tell: Tell) 
             model=asked.model,
             server=asked.server,
             deidentify=asked.deidentify,
+            align=asked.align,
+            uncertainty=asked.uncertainty,
         )
         earlier = Record.read(folder)
         if earlier is not None and earlier.same_as(record):

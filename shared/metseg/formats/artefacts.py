@@ -3,7 +3,7 @@
 Equal input gives equal bytes, so that an ETag holds: nothing written here carries a date.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Any, Literal
 from zipfile import ZipFile, ZipInfo
@@ -21,6 +21,7 @@ __all__ = [
     "MEDIA_TYPES",
     "ArtefactFormat",
     "on_uploaded_grid",
+    "packed",
     "read_mask",
     "read_probability",
     "write_mask",
@@ -100,7 +101,7 @@ def _pictures(pictures: Stack, names: Sequence[str], suffix: str, format: str) -
     if format != "zip":
         return _paged(pictures, format)
     files = zip(names, pictures, strict=True)
-    return _zip({f"{name}{suffix}.png": _encode(picture[np.newaxis], "PNG") for name, picture in files})
+    return packed((f"{name}{suffix}.png", _encode(picture[np.newaxis], "PNG")) for name, picture in files)
 
 
 def _paged(pictures: Stack, format: str) -> bytes:
@@ -118,9 +119,10 @@ def _encode(pictures: Stack, format: str, **options: str) -> bytes:
     return target.getvalue()
 
 
-def _zip(files: Mapping[str, bytes]) -> bytes:
+def packed(files: Iterable[tuple[str, bytes]]) -> bytes:
+    """A ZIP of files by name, taken one after the other; equal input gives equal bytes."""
     target = BytesIO()
     with ZipFile(target, "w") as archive:
-        for name, data in files.items():
+        for name, data in files:
             archive.writestr(ZipInfo(name, ZIP_EPOCH), data)  # stored: a PNG is packed already
     return target.getvalue()

@@ -7,6 +7,7 @@ computed: by the same functions, so that both give the same.
 from metseg.outputs.film import animation
 from metseg.outputs.kept import Kept
 from metseg.outputs.maps import as_uploaded, mask, probability, uncertainty
+from metseg.outputs.overlays import overlay, overlays
 from metseg.outputs.sheet import sheet
 from metseg.outputs.tables import lesions_csv, lesions_json
 
@@ -17,6 +18,8 @@ __all__ = [
     "lesions_csv",
     "lesions_json",
     "mask",
+    "overlay",
+    "overlays",
     "probability",
     "sheet",
     "uncertainty",

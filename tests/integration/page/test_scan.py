@@ -68,6 +68,14 @@ def test_how_sure_the_model_is_is_asked_for_at_will(page, gateway):
     assert [entry["uncertainty"] for entry in gateway.submissions] == [None, "true"]
 
 
+def test_volumes_are_aligned_unless_the_reader_says_otherwise(page, gateway):
+    press(upload(page(), ("a.png", png())), "Find lesions")
+    at = page()
+    at.toggle(key="align").set_value(False)
+    press(upload(run(at), ("a.png", png())), "Find lesions")
+    assert [entry["align"] for entry in gateway.submissions] == ["rigid", "none"]
+
+
 def test_a_threshold_of_ones_own_is_submitted(page, gateway):
     at = page()
     at.toggle(key="own_threshold").set_value(True)
@@ -186,6 +194,11 @@ def test_every_form_of_the_result_can_be_taken_along(page, gateway):
         "Mask, TIFF",
         "This slice, PNG",
         "Report, JSON",
+        "Lesions, CSV",
+        "Report to print, HTML",
+        "All slices outlined, ZIP",
+        "Film, WebP",
+        "Probability, NIfTI",
     ]
 
 

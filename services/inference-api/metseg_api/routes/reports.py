@@ -18,6 +18,7 @@ TABLES: dict[LesionsFormat, tuple[Callable[[Kept], bytes], Download]] = {
     "csv": (outputs.lesions_csv, Download("text/csv", "lesions.csv")),
     "json": (outputs.lesions_json, Download("application/json", "lesions.json")),
 }
+OVERLAYS = Download("application/zip", "overlays.zip")
 SHEET = Download("text/html", "report.html", "inline")
 ANIMATION = Download("image/webp", "animation.webp", "inline")
 NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
@@ -59,3 +60,14 @@ async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Respon
 async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """An animated WebP, one frame a slice, 512 pixels at its longer side, lesions outlined."""
     return await made(gateway, request, Artefact(job_id, "mask.nii.gz", ANIMATION), outputs.animation)
+
+
+@router.get(
+    "/overlays",
+    summary="All slices with their lesions",
+    response_class=Response,
+    responses={**problems(*NOT_THERE), **files("application/zip")},
+)
+async def overlays(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+    """A ZIP with a PNG `<name>_overlay.png` for each uploaded slice, lesions outlined."""
+    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", OVERLAYS), outputs.overlays)

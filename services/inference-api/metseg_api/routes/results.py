@@ -8,12 +8,10 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from metseg import outputs, pictures
+from metseg import outputs
 from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
-from metseg.formats import read_mask
-from metseg.outputs import Kept
 from metseg.outputs.kept import slice_name
 from metseg_api.access import READING
 from metseg_api.artefacts import Artefact, Download, made, nifti, require_success, stored
@@ -139,7 +137,7 @@ async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: I
     """A slice as a PNG with its lesions drawn on it."""
     artefact = Artefact(job_id, slice_name(index), Download("image/png", f"overlay_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
-        return await made(gateway, request, artefact, partial(_outlined, index))
+        return await made(gateway, request, artefact, partial(outputs.overlay, index=index))
 
 
 @router.get(
@@ -175,7 +173,3 @@ async def _told(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None
     except NotFound:
         await to_thread.run_sync(gateway.jobs.get, job_id)
         raise NotFound(f"This job has no slice {index}.") from None
-
-
-def _outlined(index: int, kept: Kept) -> bytes:
-    return pictures.outlined(kept.get(slice_name(index)), read_mask(kept.get("mask.nii.gz"))[index])
