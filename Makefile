@@ -21,6 +21,9 @@ BENCH := .venv-bench
 AUDIT := .venv-audit
 LOAD := .venv-load
 CHECKOV := .venv-checkov
+LITSERVE := .venv-litserve
+BENTOML := .venv-bentoml
+OPENVINO := .venv-openvino
 UV := .venv-lock/bin/uv
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -141,14 +144,26 @@ soak: $(DEV)/.ready $(LOAD)/.ready ## the same for an hour
 	PYTHONPATH=. $(DEV)/bin/python -m tests.load --minutes 60 --locust $(LOAD)/bin/locust $(ARGS)
 
 .PHONY: bench
-bench: $(BENCH)/.ready $(DEV)/.ready ## how fast it serves, into docs/performance.md: make bench ARGS="--only model system --data FOLDER"
+bench: $(BENCH)/.ready $(DEV)/.ready $(LOAD)/.ready $(LITSERVE)/.ready $(BENTOML)/.ready ## how fast it serves, into docs/performance.md: make bench ARGS="--only model system --data FOLDER"
 	PYTHONPATH=. $(BENCH)/bin/python -W ignore -m tests.bench.bench_speed $(ARGS)
 	PYTHONPATH=.:shared:services/worker $(DEV)/bin/python -W ignore -m tests.bench.bench_services $(ARGS)
 	PYTHONPATH=.:shared:services/worker:services/inference-api $(DEV)/bin/python -W ignore -m tests.bench.bench_growth $(ARGS)
 
+.PHONY: simulate
+simulate: $(DEV)/.ready ## play the measured loads again, and other rates, into docs/scaling.md
+	PYTHONPATH=.:shared $(DEV)/bin/python -m tests.bench.simulate --write docs/scaling.md
+
 .PHONY: bench-train
-bench-train: $(TRAIN)/.ready ## how fast the training is beside a plain loop: make bench-train ARGS="--data FOLDER"
-	PYTHONPATH=. $(TRAIN)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
+bench-train: $(BENCH)/.ready ## how fast the training is, beside a plain loop and other networks: ARGS="--data FOLDER"
+	PYTHONPATH=. $(BENCH)/bin/python -W ignore -m tests.bench.bench_train $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: $(DEV)/.ready ## jobs a second with one worker and with two, in Docker, into docs/performance.md
+	PYTHONPATH=.:shared $(DEV)/bin/python -W ignore -m tests.bench.bench_scale $(ARGS)
+
+.PHONY: bench-engines
+bench-engines: $(OPENVINO)/.ready ## OpenVINO against onnxruntime on this CPU, into docs/performance.md
+	PYTHONPATH=. $(OPENVINO)/bin/python -W ignore -m tests.bench.bench_engines $(ARGS)
 
 .PHONY: bench-recipe
 bench-recipe: $(TRAIN)/.ready ## what each part of the recipe is worth: make bench-recipe ARGS="--data FOLDER --epochs 4"
@@ -178,6 +193,9 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	$(UV_COMPILE) -c requirements/dev.lock --excludes <(echo torchvision) requirements/bench.in -o requirements/bench.lock
 	$(UV_COMPILE) -c requirements/dev.lock requirements/audit.in -o requirements/audit.lock
 	$(UV_COMPILE) -c requirements/dev.lock requirements/load.in -o requirements/load.lock
+	$(UV_COMPILE) -c requirements/dev.lock requirements/litserve.in -o requirements/litserve.lock
+	$(UV_COMPILE) -c <(sed 's/^opentelemetry-api==[^ ]*/opentelemetry-api/' requirements/dev.lock) requirements/bentoml.in -o requirements/bentoml.lock
+	$(UV_COMPILE) -c requirements/dev.lock requirements/openvino.in -o requirements/openvino.lock
 	$(UV_COMPILE) requirements/checkov.in -o requirements/checkov.lock
 	$(call lock,inference-api,inference-api/requirements.lock)
 	$(call lock,worker,worker/requirements.lock)
@@ -218,6 +236,15 @@ $(TRAIN)/.ready: services/trainer/requirements.lock
 
 $(LOAD)/.ready: requirements/load.lock
 	$(call environment,$<,)
+
+$(LITSERVE)/.ready: requirements/litserve.lock
+	$(call environment,$<,shared)
+
+$(BENTOML)/.ready: requirements/bentoml.lock
+	$(call environment,$<,shared)
+
+$(OPENVINO)/.ready: requirements/openvino.lock
+	$(call environment,$<,shared)
 
 $(AUDIT)/.ready: requirements/audit.lock
 	$(call environment,$<,)

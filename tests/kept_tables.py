@@ -1,9 +1,16 @@
 """Tables in the documentation that a run writes, between two marks of their name."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["replace_block"]
+__all__ = ["replace_block", "rows"]
+
+
+def rows(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; all columns but the first are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *cells]
+    return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def replace_block(page: Path, name: str, content: str) -> None:

@@ -14,7 +14,8 @@ from statistics import median
 
 import redis
 from tests.bench import page
-from tests.bench.bench_services import STARTER, archive
+from tests.bench.bare import STARTER
+from tests.bench.studies import archive
 from tests.gateways import Gateway, png, promote_tiny, running
 from tests.servers import RedisServer, redis_server
 

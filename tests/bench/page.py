@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.tables import rows
+from tests.kept_tables import rows
 
 from metseg.predictor import cpu_quota
 
@@ -27,6 +27,8 @@ TITLES = {
     "latency": "Latency",
     "memory": "Memory",
     "growth": "Growth",
+    "scale": "Scale",
+    "engines": "Engines",
     "training": "Training",
 }
 

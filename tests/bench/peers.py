@@ -14,7 +14,7 @@ from torch.nn import functional
 from metseg.volume import CHANNELS
 from metseg_trainer.networks import NETWORKS, SegmentationNetwork
 
-__all__ = ["PEERS", "TIMED", "TITLES", "register"]
+__all__ = ["LEARNING", "PEERS", "TIMED", "TITLES", "register"]
 
 
 class Peer(SegmentationNetwork):
@@ -66,6 +66,18 @@ class SmpSmallNestedUnet(SmpNestedUnet):
     encoder = "mobilenet_v2"
 
 
+class SmpTinyNestedUnet(SmpNestedUnet):
+    """The same on the one of its encoders with which it comes nearest to ours in parameters."""
+
+    encoder = "timm-mobilenetv3_small_075"
+
+
+class SmpSmallUnet(SmpUnet):
+    """segmentation_models.pytorch's Unet on the smallest of its usual encoders."""
+
+    encoder = "mobilenet_v2"
+
+
 class MonaiAttentionUnet(Peer):
     """MONAI's AttentionUnet with the widths of ours."""
 
@@ -111,6 +123,11 @@ TIMED: dict[str, type[SegmentationNetwork]] = {
     "smp U-Net++ (mobilenet_v2)": SmpSmallNestedUnet,
 }
 """Those whose speed is compared, by title."""
+LEARNING = TIMED | {
+    "smp U-Net++ (mobilenetv3_small_075)": SmpTinyNestedUnet,
+    "smp Unet (mobilenet_v2)": SmpSmallUnet,
+}
+"""Those whose speed of learning is compared, by title."""
 
 
 def register() -> None:

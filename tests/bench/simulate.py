@@ -1,9 +1,10 @@
 """How long studies wait: a discrete-event simulation of the queue and its workers, fed with measured service times.
 
-    PYTHONPATH=.:shared python -m tests.bench.simulate --service-s 1.2 --against docs/results/performance.json
+    make simulate
 
-Arrivals are Poisson, the queue is first come, first served, each worker computes one study at a time. First the loads
-that `make bench ARGS="--only latency"` measured are played again, then the rates that docs/scaling.md speaks of.
+The queue is first come, first served, each worker computes one study at a time. First the loads that
+`make bench ARGS="--only latency"` measured are played again, arrival by arrival, then the rates that docs/scaling.md
+speaks of, whose arrivals are Poisson.
 """
 
 import argparse
@@ -11,13 +12,17 @@ import heapq
 import json
 import random
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from statistics import fmean, median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["Waited", "play"]
+from tests.kept_tables import replace_block, rows
+
+__all__ = ["Waited", "arrivals", "play", "tables"]
 
 RATES_PER_H = (1, 100, 10_000)
+BUSY = 0.7
 RUNS = 20
 
 
@@ -57,27 +62,54 @@ def arrivals(rate_per_s: float, count: int, drawn: random.Random) -> list[float]
     return times
 
 
+def service(figures: dict[str, Any]) -> tuple[float, float]:
+    """From what `latency` measured: the seconds a worker is busy with a study, and those that it takes besides.
+
+    The first is one over the capacity, which several clients at once had reached; the second is what a study that
+    meets nobody takes longer.
+    """
+    busy_s = 1 / figures["capacity"]
+    return busy_s, max(0.0, median(figures["alone_s"]) - busy_s)
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """Both tables of docs/scaling.md, from the figures of the part `latency`."""
+    busy_s, besides_s = service(figures)
+    measured = []
+    for share, load in figures["loads"].items():
+        count, took_s = len(load["took_s"]), median(load["took_s"])
+        simulated = play(load["came_s"], [busy_s] * count, 1, besides_s).median_s
+        told = [f"{took_s:.2f}", f"{simulated:.2f}", f"{simulated / took_s - 1:+.0%}"]
+        measured.append([f"{float(share):.0%} of capacity, {count} studies", *told])
+    reckoned = []
+    for rate in RATES_PER_H:
+        workers = max(1, ceil(rate / 3600 * busy_s / BUSY))
+        drawn = random.Random(rate)
+        runs = [play(arrivals(rate / 3600, 500, drawn), [busy_s] * 500, workers, besides_s) for _ in range(RUNS)]
+        of = [fmean(getattr(run, name) for run in runs) for name in Waited._fields]
+        reckoned.append([f"{rate:,}", str(workers), f"{of[0]:.1f}", f"{of[1]:.1f}", f"{of[2]:.0%}"])
+    lines = [
+        *rows(["load, 30 slices", "measured median, s", "simulated median, s", "off by"], measured),
+        "",
+        f"A study keeps a worker busy for {busy_s:.2f} s, one over the measured capacity, and takes {besides_s:.2f} s "
+        "besides.",
+        f"Then, with as many workers as keep them {BUSY:.0%} busy at most:",
+        "",
+        *rows(["studies an hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Play the measured loads again, then other rates."""
+    """Play all loads, and write the tables onto the page."""
     parser = argparse.ArgumentParser("simulate", description=__doc__)
     parser.add_argument("--against", type=Path, default=Path("docs/results/performance.json"))
-    parser.add_argument("--service-s", type=float, help="of a study; default: from the measured capacity")
+    parser.add_argument("--write", type=Path, help="the page whose tables are renewed")
     options = parser.parse_args(arguments)
-    figures = json.loads(options.against.read_text())["latency"]["figures"]
-    service_s = options.service_s or 1 / figures["capacity"]
-    print("| load | measured median, s | simulated median, s |\n| --- | ---: | ---: |")
-    for share, load in figures["loads"].items():
-        count = len(load["took_s"])
-        times = arrivals(load["rate"], count, random.Random(0))  # as the bench draws them
-        simulated = play(times, [service_s] * count, 1)
-        print(f"| {float(share):.0%} | {median(load['took_s']):.2f} | {simulated.median_s:.2f} |")
-    print("\n| studies an hour | workers | median, s | p95, s | busy |\n| ---: | ---: | ---: | ---: | ---: |")
-    for rate in RATES_PER_H:
-        workers = max(1, round(rate / 3600 * service_s / 0.7 + 0.5))
-        drawn = random.Random(rate)
-        runs = [play(arrivals(rate / 3600, 500, drawn), [service_s] * 500, workers) for _ in range(RUNS)]
-        of = [fmean(getattr(run, name) for run in runs) for name in Waited._fields]
-        print(f"| {rate:,} | {workers} | {of[0]:.1f} | {of[1]:.1f} | {of[2]:.0%} |")
+    told = tables(json.loads(options.against.read_text())["latency"]["figures"])
+    print(told)
+    if options.write:
+        replace_block(options.write, "simulation", told)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.kept_tables import rows
 
 from metseg.contracts import LesionFigures
 from metseg.predictor import cpu_quota
@@ -38,12 +40,6 @@ def found(lesions: LesionFigures) -> dict[str, float]:
         "sensitivity": sum(figures.lesions * figures.sensitivity for figures in strata) / count if count else 0.0,
         "false_positives": lesions.false_positives.mean,
     }
-
-
-def rows(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table; all columns but the first are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *cells]
-    return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def write(told: dict[str, Any], markdown: Callable[[dict[str, Any]], str], name: str, *folders: Path | None) -> None:

@@ -76,7 +76,8 @@ def test_the_locks_agree_on_every_version() -> None:
     for lock in LOCKS:
         if lock.name == "checkov.lock":  # which pins much of what it needs, and reads files without running any
             continue
-        here = {name: version for name, version in pinned(lock).items() if name in tested}
+        apart = {"opentelemetry-api"} if lock.name == "bentoml.lock" else set()  # its other parts want an earlier one
+        here = {name: version for name, version in pinned(lock).items() if name in tested.keys() - apart}
         assert {name: version for name, version in here.items() if tested[name] != version} == {}, lock.name
 
 

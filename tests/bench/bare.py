@@ -1,0 +1,52 @@
+"""The bare loop: what is done to every study, whoever serves it, without any service around.
+
+    python -m tests.bench.bare STUDY
+
+reads a number of studies a line from standard input and answers with the seconds that they took, on the wall and of
+CPU. Servers of other makers call the same `Loop`.
+"""
+
+import io
+import sys
+import time
+from pathlib import Path
+
+from metseg import formats
+from metseg.contracts import ModelCard
+from metseg.predictor import OnnxPredictor, cpu_quota
+from metseg.segment import segment
+from metseg.settings import Limits
+
+__all__ = ["STARTER", "Loop"]
+
+STARTER = Path(__file__).parents[2] / "infra/starter-model"
+
+
+class Loop:
+    """Read, prepare, predict and measure, with the model that is served and a thread for each CPU."""
+
+    def __init__(self) -> None:
+        card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
+        self._predictor = OnnxPredictor(card, (STARTER / "model.onnx").read_bytes(), cpu_quota())
+
+    def __call__(self, name: str, content: bytes) -> list[float]:
+        """The long diameter of each lesion of an uploaded study, in pixels."""
+        study = formats.read([formats.Upload(name, io.BytesIO(content), None)], Limits())
+        return [lesion.long_diameter_px for lesion in segment(study, self._predictor).lesions]
+
+
+def main() -> None:
+    """See the module."""
+    file, loop = Path(sys.argv[1]), Loop()
+    content = file.read_bytes()
+    loop(file.name, content)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(int(line)):
+            loop(file.name, content)
+        print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
+
+
+if __name__ == "__main__":
+    main()

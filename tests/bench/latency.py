@@ -1,0 +1,105 @@
+"""From submission to result: at idle without the model's time, and under open loads below and above capacity."""
+
+import argparse
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tests.bench import page
+from tests.bench.site import Site
+from tests.bench.studies import SLICES, study_file
+from tests.bench.system import JOBS, at_once
+
+from metseg.client import Client
+
+__all__ = ["latency"]
+
+IDLE, WARM_UP, ALONE = 100, 5, 5
+SHARES = (0.5, 0.8, 1.2)
+PERCENTILES = (50, 95, 99)
+LOCUST = Path(".venv-load/bin/locust")
+
+Load = dict[str, Any]
+"""`rate` a second; of each study, in the order of arrival, `came_s`, `took_s`, `open` (how many it found); `drained_s`
+from the last arrival to the last result."""
+
+
+def latency(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
+    """Measure and keep the table."""
+    on = page.machine()
+    over, whole = _idle(client)
+    rows = [("idle, one slice, less the model's time", over), ("idle, one slice, all", whole)]
+    study = study_file(SLICES, 5)
+    alone_s = [_timed(client, study) for _ in range(ALONE + 1)][1:]
+    rows.append((f"idle, {SLICES} slices, all", [1000 * each for each in alone_s]))
+    capacity = JOBS / median(at_once(lambda: client.wait(client.submit([study]).id))() for _ in range(3))
+    loads = {str(share): _load(here, study, share * capacity, options.seconds, folder) for share in SHARES}
+    for share, load in loads.items():
+        title = f"{float(share):.0%} of capacity, {SLICES} slices: {depth(load)}, {load['drained_s']:.0f} s to drain"
+        rows.append((title, [1000 * each for each in load["took_s"]]))
+    cells = [
+        [title, *(f"{np.percentile(values, at):.0f}" for at in PERCENTILES), str(len(values))] for title, values in rows
+    ]
+    head = ["from submission to result, ms", *(f"p{at}" for at in PERCENTILES), "jobs"]
+    notes = [
+        "Idle: submit, `?wait`, fetch the result, one after the other; the model's time is `predict` of the result. "
+        f"Loads: Locust sends studies at random (Poisson) for {options.seconds:.0f} s, whether or not earlier ones are "
+        f"done; capacity was {capacity:.2f} jobs a second. How many are open is what a study finds when it comes, in "
+        "the mean of each third of the load."
+    ]
+    figures = {"idle_ms": over, "alone_s": alone_s, "capacity": capacity, "loads": loads}
+    page.keep("latency", on, {"head": head, "cells": cells, "notes": notes}, figures)
+
+
+def depth(load: Load) -> str:
+    """How the queue grew."""
+    thirds = [float(np.mean(part)) if len(part) else 0.0 for part in np.array_split(load["open"], 3)]
+    return f"{', '.join(f'{third:.1f}' for third in thirds)} open"
+
+
+def _idle(client: Client) -> tuple[list[float], list[float]]:
+    """Milliseconds of one slice at a time: less the model's time, and all."""
+    one = study_file(1, 7)
+    over, whole = [], []
+    for turn in range(WARM_UP + IDLE):
+        began = time.perf_counter()
+        result = client.result(client.wait(client.submit([one]).id).id)
+        took_ms = 1000 * (time.perf_counter() - began)
+        if turn >= WARM_UP:
+            whole.append(took_ms)
+            over.append(took_ms - 1000 * result.durations_s["predict"])
+    return over, whole
+
+
+def _timed(client: Client, study: tuple[str, bytes]) -> float:
+    began = time.perf_counter()
+    client.result(client.wait(client.submit([study]).id).id)
+    return time.perf_counter() - began
+
+
+def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, folder: Path) -> Load:
+    """Let Locust send studies, and wait until all have their results.
+
+    Raises:
+        RuntimeError: a study did not succeed, or Locust saw an error.
+    """
+    file, took = folder / "load.zip", folder / "took.jsonl"
+    file.write_bytes(study[1])
+    took.write_text("")
+    told = {"METSEG_BENCH_STUDY": str(file), "METSEG_BENCH_TOOK": str(took), "METSEG_BENCH_RATE": str(rate)}
+    command = [LOCUST, "--locustfile", "tests/bench/locustfile.py", "--headless", "--only-summary", "--users", "1"]
+    command += ["--run-time", f"{seconds:.0f}s", "--stop-timeout", "600", "--host", here.url]
+    done = subprocess.run(
+        command, env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    lines = sorted(map(json.loads, took.read_text().splitlines()), key=lambda line: line["came_s"])
+    if done.returncode or not lines or any(line["status"] != "succeeded" for line in lines):
+        raise RuntimeError(f"The load did not go through:\n{done.stdout[-3000:]}")
+    ends = max(line["came_s"] + line["took_s"] for line in lines)
+    columns = {name: [line[name] for line in lines] for name in ("came_s", "took_s", "open")}
+    return {"rate": rate, **columns, "drained_s": ends - lines[-1]["came_s"]}

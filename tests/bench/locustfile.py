@@ -1,0 +1,57 @@
+"""An open load: studies come at random (Poisson), whether or not earlier ones are done. Run by `tests.bench.latency`.
+
+One user draws the pauses and lets each study go its own way, so that a slow deployment slows no arrival. What became
+of each is written as a line of JSON, in the order of their ends, into the file that METSEG_BENCH_TOOK names.
+"""
+
+import json
+import os
+import random
+import time
+import uuid
+from pathlib import Path
+
+import gevent
+from gevent.pool import Pool
+from locust import FastHttpUser, task
+
+STUDY = Path(os.environ["METSEG_BENCH_STUDY"])
+TOOK = Path(os.environ["METSEG_BENCH_TOOK"])
+RATE = float(os.environ["METSEG_BENCH_RATE"])
+LIMIT_S = 600.0
+
+
+class Hospital(FastHttpUser):
+    """Sends studies at a mean rate."""
+
+    concurrency = 512
+    connection_timeout = network_timeout = LIMIT_S
+
+    def on_start(self) -> None:
+        """Nothing is open yet."""
+        self._content, self._drawn = STUDY.read_bytes(), random.Random(0)
+        self._began, self._open = time.perf_counter(), Pool()
+
+    @task
+    def arrive(self) -> None:
+        """One study, and the pause until the next."""
+        self._open.spawn(self._study, time.perf_counter(), len(self._open))
+        gevent.sleep(self._drawn.expovariate(RATE))
+
+    def on_stop(self) -> None:
+        """Nobody is left behind."""
+        self._open.join(LIMIT_S)
+
+    def _study(self, came: float, found_open: int) -> None:
+        """From the submission to the figures of the result."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        with self.rest("POST", "/v1/jobs", files={"files": ("study.zip", self._content)}, headers=headers) as answer:
+            job = answer.js
+        while job["status"] in ("queued", "running"):
+            with self.rest("GET", f"/v1/jobs/{job['id']}?wait=30", name="/v1/jobs/ID?wait=30") as answer:
+                job = answer.js
+        with self.rest("GET", f"/v1/jobs/{job['id']}/result", name="/v1/jobs/ID/result"):
+            ended = time.perf_counter()
+        line = {"came_s": came - self._began, "took_s": ended - came, "open": found_open, "status": job["status"]}
+        with TOOK.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

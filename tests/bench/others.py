@@ -1,0 +1,89 @@
+"""Servers of other makers around the same model and the same preprocessing, each in an environment of its own."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+from tests.servers import free_ports, wait_until
+
+__all__ = ["OTHERS", "Other", "serving"]
+
+START_S = 120.0
+ANSWER_S = 600.0
+OTHERS = {"LitServe": Path(".venv-litserve"), "BentoML": Path(".venv-bentoml")}
+"""Where each is installed, by title."""
+
+
+class Other:
+    """One such server, as its client sees it."""
+
+    def __init__(self, url: str, process: psutil.Process) -> None:
+        self._http = httpx.Client(base_url=url, timeout=ANSWER_S)
+        self._process = process
+
+    def segment(self, study: tuple[str, bytes]) -> list[float]:
+        """The long diameters of a study's lesions, in pixels."""
+        answer = self._http.post("/predict", files={"request": study})
+        lesions: list[float] = answer.raise_for_status().json()["lesions"]
+        return lesions
+
+    def answers(self) -> bool:
+        """Whether it is there; 404 is an answer too."""
+        try:
+            self._http.get("/", timeout=2)
+        except httpx.TransportError:
+            return False
+        return True
+
+    def cpu_s(self) -> float:
+        """CPU seconds that all of its processes have used."""
+        family = [self._process, *self._process.children(recursive=True)]
+        return float(sum(sum(each.cpu_times()[:2]) for each in family))
+
+
+@contextmanager
+def serving(title: str, folder: Path) -> Iterator[Other]:
+    """A server of one of `OTHERS`, for the length of the block.
+
+    Raises:
+        FileNotFoundError: its environment is not there; `make bench` makes it.
+        RuntimeError: it ended at once; what it said is told.
+    """
+    [port] = free_ports(1)
+    environment = os.environ | {"PYTHONPATH": f".{os.pathsep}shared", "BENTOML_DO_NOT_TRACK": "true"}
+    python = OTHERS[title] / "bin/python"
+    commands = {
+        "LitServe": [python, "-W", "ignore", "-m", "tests.bench.serve_litserve", str(port)],
+        "BentoML": [
+            *(python, "-W", "ignore", "-m", "bentoml", "serve", "tests.bench.serve_bentoml:Bento"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ],
+    }
+    with (folder / f"{title}.log").open("wb") as log:
+        process = subprocess.Popen(commands[title], env=environment, stdout=log, stderr=log)
+        here = Other(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
+        try:
+            wait_until(lambda: process.poll() is not None or here.answers(), START_S)
+            if process.poll() is not None:
+                raise RuntimeError(f"{title} did not start:\n{(folder / f'{title}.log').read_text()[-2000:]}")
+            yield here
+        finally:
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End it and all that it started."""
+    if process.poll() is not None:
+        return
+    first = psutil.Process(process.pid)
+    family = [*first.children(recursive=True), first]
+    for each in family:
+        each.terminate()
+    _, left = psutil.wait_procs(family, timeout=20)
+    for each in left:
+        each.kill()
+    psutil.wait_procs(left)

@@ -1,0 +1,44 @@
+"""Studies that benches upload: drawn heads and noise, as ZIPs of PNGs."""
+
+import io
+import zipfile
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from metseg import phantom
+from metseg.pictures import encode_png
+
+__all__ = ["SLICES", "archive", "heavy", "study_file"]
+
+SLICES = 30
+"""Of the usual study."""
+
+
+def archive(slices: int, rows: int, seed: int = 5) -> bytes:
+    """A ZIP of a drawn head's slices; of a long series several are alike."""
+    few = phantom.head(seed, slices=min(slices, 40), size_px=rows).volume.pixels
+    return _packed(few[index * len(few) // slices] for index in range(slices))
+
+
+def heavy(megabytes: int) -> bytes:
+    """A ZIP of slices of noise, which nothing packs: 0.8 MB each."""
+    noise = np.random.default_rng(0)
+    return _packed(
+        noise.integers(0, 256, (512, 512, 3), dtype=np.uint8) for _ in range(max(1, round(megabytes / 0.79)))
+    )
+
+
+def study_file(slices: int, seed: int) -> tuple[str, bytes]:
+    """A file as `Client.submit` takes it."""
+    return "study.zip", archive(slices, 256, seed)
+
+
+def _packed(slices: Iterable[npt.NDArray[np.uint8]]) -> bytes:
+    """Slices as a ZIP of PNGs."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:
+        for index, pixels in enumerate(slices):
+            file.writestr(f"s_{index:04d}.png", encode_png(pixels))
+    return target.getvalue()

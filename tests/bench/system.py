@@ -1,0 +1,133 @@
+"""Jobs a second through everything, beside the bare loop and beside other makers' servers of the same model."""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench import page
+from tests.bench.others import OTHERS, serving
+from tests.bench.site import Site
+from tests.bench.studies import SLICES, study_file
+
+from metseg.client import Client
+
+__all__ = ["AT_ONCE", "at_once", "system"]
+
+AT_ONCE = 4
+JOBS = 3 * AT_ONCE
+BARE, OURS = "bare loop", "through all services"
+
+
+@dataclass
+class Contestant:
+    """What does some jobs and tells the seconds that they took; and the CPU seconds of its parts so far."""
+
+    run: Callable[[], float]
+    cpu_s: Callable[[], dict[str, float]]
+    took_s: list[float] = field(default_factory=list)
+    cpu_ms: list[dict[str, float]] = field(default_factory=list)
+
+    def turn(self, *, counts: bool) -> None:
+        """Do the jobs once; the first time makes plans and does not count."""
+        before = self.cpu_s()
+        took = self.run()
+        if counts:
+            self.took_s.append(took)
+            self.cpu_ms.append({part: 1000 * (now - before[part]) / JOBS for part, now in self.cpu_s().items()})
+
+    def a_second(self) -> list[float]:
+        """Jobs a second in each turn."""
+        return [JOBS / took for took in self.took_s]
+
+    def cpu(self, part: str | None = None) -> list[float]:
+        """CPU milliseconds of a job in each turn, of one part or of all."""
+        return [sum(of for name, of in one.items() if part in (None, name)) for one in self.cpu_ms]
+
+
+def system(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
+    """Let all do the same jobs in turn, and keep the table."""
+    on = page.machine()
+    study = study_file(SLICES, 5)
+    with ExitStack() as stack:
+        by_name = {BARE: stack.enter_context(_bare(study, folder))}
+        by_name[OURS] = Contestant(at_once(lambda: client.wait(client.submit([study]).id)), here.cpu_s)
+        for title in OTHERS:
+            other = stack.enter_context(serving(title, folder))
+            segment = at_once(lambda other=other: other.segment(study))
+            by_name[title] = Contestant(segment, lambda other=other, title=title: {title: other.cpu_s()})
+        for turn in range(options.rounds + 1):
+            for contestant in by_name.values():
+                contestant.turn(counts=turn > 0)
+    page.keep("system", on, _table(by_name, options.rounds), {name: _figures(each) for name, each in by_name.items()})
+
+
+def _figures(contestant: Contestant) -> dict[str, object]:
+    """Its figures as they are kept."""
+    return {"jobs_per_s": contestant.a_second(), "cpu_ms": contestant.cpu_ms}
+
+
+def at_once(one: Callable[[], object]) -> Callable[[], float]:
+    """Do all jobs, some of them at once, and tell the seconds that took."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        with ThreadPoolExecutor(AT_ONCE) as clients:
+            list(clients.map(lambda _: one(), range(JOBS)))
+        return time.perf_counter() - began
+
+    return run
+
+
+@contextmanager
+def _bare(study: tuple[str, bytes], folder: Path) -> Iterator[Contestant]:
+    """The loop in a process of its own."""
+    name, content = study
+    (folder / name).write_bytes(content)
+    command = [sys.executable, "-m", "tests.bench.bare", str(folder / name)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loop:
+        assert loop.stdin is not None and loop.stdout is not None
+        assert loop.stdout.readline() == "ready\n"
+        spent = [0.0]
+
+        def run() -> float:
+            print(JOBS, file=loop.stdin, flush=True)
+            took_s, cpu_s = map(float, loop.stdout.readline().split())
+            spent[0] += cpu_s
+            return took_s
+
+        yield Contestant(run, lambda: {BARE: spent[0]})
+        loop.stdin.close()
+
+
+def _table(by_name: dict[str, Contestant], rounds: int) -> page.Table:
+    bare, ours = by_name[BARE].took_s, by_name[OURS].took_s
+    cells = []
+    for name, each in by_name.items():
+        of_bare = [loop / took for loop, took in zip(bare, each.took_s, strict=True)]
+        of_other = [took / mine for took, mine in zip(each.took_s, ours, strict=True)]
+        cells.append(
+            [
+                name,
+                page.spread(each.a_second(), 2),
+                page.spread(of_bare, 2),
+                "" if name in (BARE, OURS) else page.spread(of_other, 2),
+                page.spread(each.cpu(), 0),
+            ]
+        )
+        if name == OURS:
+            cells += [[f"of it: {part}", "", "", "", page.spread(each.cpu(part), 0)] for part in each.cpu_ms[0]]
+    head = ["", "jobs a second", "of the bare loop's", "ours, of its", "CPU ms a job"]
+    notes = [
+        f"A job is {SLICES} slices of 256x256 in a ZIP; {AT_ONCE} clients at once, {JOBS} jobs a round, {rounds} "
+        "rounds in turn. The loop reads, prepares, predicts and measures with the served model. LitServe and BentoML "
+        "do the same behind one upload a job, in one process with as many threads as ours, and answer with the "
+        "lesions' diameters; they keep nothing: what they have not answered is lost when they end. Ours also stores "
+        "the upload before it says that it has it, draws and packs what people fetch, and stores that.",
+    ]
+    return {"head": head, "cells": cells, "notes": notes}
