@@ -18,6 +18,7 @@ from metseg import formats
 from metseg.contracts import Job, Result, SliceFigures
 from metseg.jobs import Jobs
 from metseg.objects import ObjectStore
+from metseg.packs import PACK, packed
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_api.app import create_app
@@ -54,16 +55,22 @@ class Gateway:
         """Everything that lies below `jobs/` in the store."""
         return [info.key for info in self.store.list("jobs/")]
 
-    def succeed(self, job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> None:
-        """Do what a worker does, with a mask that is known beforehand."""
+    def succeed(self, job_id: str, mask: np.ndarray, names: tuple[str, ...], *, in_one: bool = True) -> None:
+        """Do what a worker does, with a mask that is known beforehand.
+
+        Pictures are kept `in_one` object, or each for itself, as workers of before did.
+        """
         assert self.jobs.claim(job_id) is not None
         probability = np.where(mask, 0.75, 0.25).astype(np.float32)
-        pictures = {f"slices/{index:04d}.png": png(index, *mask.shape[1:]) for index in range(len(mask))}
+        drawn = [png(index, *mask.shape[1:]) for index in range(len(mask))]
+        pictures = {f"slices/{index:04d}.png": picture for index, picture in enumerate(drawn)}
         artefacts = {
             "mask.nii.gz": formats.write_mask(mask, names, "nifti"),
             "probability.nii.gz": formats.write_probability(probability, "nifti"),
         }
-        self.jobs.finish(job_id, result(job_id, mask, names), artefacts | pictures)
+        self.jobs.finish(
+            job_id, result(job_id, mask, names), artefacts | ({PACK: packed(drawn)} if in_one else pictures)
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Jobs that succeeded, as the store keeps them: phantoms whose lesions are known."""
 
+import io
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from tests.models import tiny_card
 
 from metseg import lesions, phantom, report
 from metseg.contracts import ModelCard, Result
+from metseg.packs import PACK, Pack
 from metseg.segment import Segmentation
 from metseg.volume import Volume
 
@@ -35,6 +37,10 @@ class KeptJob:
     def get(self, name: str) -> bytes:
         self.asked.append(name)
         return self.artefacts[name]
+
+    def picture(self, index: int) -> bytes:
+        self.asked.append(f"picture {index}")
+        return Pack(io.BytesIO(self.artefacts[PACK])).picture(index)
 
 
 def kept(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> KeptJob:

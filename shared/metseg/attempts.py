@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from metseg.claims import Claim, take
 from metseg.contracts import Job, JobStatus, Problem, Request, Result
@@ -86,10 +87,12 @@ class Attempts:
 
         def write(record: Job) -> None:
             folder = results_folder(uuid.uuid4().hex)
-            named = [(f"{folder}/{name}", content) for name, content in artefacts.items()]
-            for _ in side_by_side(lambda each: self._records.put(job_id, *each), named, PUTS_AT_ONCE):
+            writes = [partial(self._records.put_result, result, folder)]
+            writes += [
+                partial(self._records.put, job_id, f"{folder}/{name}", content) for name, content in artefacts.items()
+            ]
+            for _ in side_by_side(lambda write: write(), writes, PUTS_AT_ONCE):
                 pass  # each has been written
-            self._records.put_result(result, folder)
             if self._close(record, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
                 self._figures.succeeded(result.model_version, result.durations_s)
 

@@ -38,14 +38,13 @@ class Glimpses:
         self._last_s = clock()
         self._window: tuple[float, float] | None = None
 
-    def __call__(self, index: int, probability: Callable[[], npt.NDArray[np.float32]]) -> None:
-        """A slice is done; `probability` gives its map, (row, column), where it is drawn."""
+    def __call__(self, index: int, probability: npt.NDArray[np.float32]) -> None:
+        """A slice is done, with its map, (row, column); it is drawn where it is time."""
         if self._clock() - self._last_s < EVERY_S:
             return
-        flair = self._volume.pixels[..., pictures.FLAIR]
         if self._window is None:
-            self._window = pictures.window(flair)
-        shown = pictures.windowed(flair[index], *self._window)[..., None]
-        marked = probability() >= self._threshold
+            self._window = pictures.window(pictures.of_channel(self._volume, pictures.FLAIR))
+        shown = pictures.windowed(self._volume.pixels[index, ..., pictures.FLAIR], *self._window)[..., None]
+        marked = probability >= self._threshold
         self._keep(pictures.encode_png(pictures.overlay(shown, marked, channel=0, opacity=1.0, contour=True)))
         self._last_s = self._clock()

@@ -59,6 +59,7 @@ class Jobs(Attempts):
         longest_s = settings.job_time_limit_s + 2 * TIME_TO_FAIL_S
         live = Live(client, claim_ttl_s=claim_ttl_s, cancel_ttl_s=longest_s)
         super().__init__(Records(store), live, longest_s)
+        self._store = store
         self._celery = celery
         self._longest_limit_s = settings.job_time_limit_s
         self._days = settings.job_days
@@ -69,9 +70,22 @@ class Jobs(Attempts):
         """Where a job's input lies in the store."""
         return self._records.key(job_id, f"input/{index:04d}")
 
+    def results(self, job_id: str) -> str:
+        """What the keys of a job's artefacts begin with in the store.
+
+        Raises:
+            NotFound: there is no such job.
+            NotFinished: it has not succeeded, or not yet.
+        """
+        job, prefix = self._records.ended(job_id)
+        if job.status is not JobStatus.SUCCEEDED:
+            status = self._seen(job).status
+            raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
+        return prefix
+
     def artefact_key(self, job_id: str, name: str) -> str:
-        """Where an artefact of a finished job lies in the store; NotFound for what is no id."""
-        return self._records.artefact(job_id, name)
+        """Where an artefact of a job that succeeded lies in the store; raises as `results`."""
+        return f"{self.results(job_id)}{name}"
 
     def submit(self, request: Request) -> Job:
         """Accept a job whose inputs lie in the store: write it down and queue it.
@@ -144,10 +158,7 @@ class Jobs(Attempts):
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
         """
-        status = self._records.job(job_id).status
-        if status is not JobStatus.SUCCEEDED:
-            raise NotFinished(f"The job is {status}; only one that succeeded has a result.")
-        return self._records.result(job_id)
+        return Result.model_validate_json(self._store.get(self.artefact_key(job_id, "result.json")))
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound."""

@@ -1,6 +1,7 @@
 """Lesions: what a mask holds, counted and measured as radiologists do."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -12,7 +13,6 @@ from metseg.contracts import Box, Lesion, SliceFigures
 __all__ = ["at_least", "measure", "numbered", "slices", "target_diameters"]
 
 Mask = npt.NDArray[np.bool_]
-Probability = npt.NDArray[np.float32]
 Spacing = tuple[float, float, float]
 Region = tuple[slice, slice, slice]
 
@@ -22,6 +22,20 @@ TARGETS = 5
 TARGET_LONG_MM, TARGET_PERPENDICULAR_MM, TARGET_SEEN_IN = 10.0, 5.0, 2
 """The smallest target: its two diameters, and in how many slices it is seen."""
 TIE = 1 - 1e-9  # equal lengths may differ by rounding, as a mirrored lesion's do
+
+
+class Probability(Protocol):
+    """A probability map: float32 in [0, 1], (slice, row, column); an array, or what makes its parts when asked."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Slices, rows and columns."""
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Its slices."""
+
+    def __getitem__(self, where: Region, /) -> npt.NDArray[np.float32]:
+        """What lies in a box."""
 
 
 def measure(
@@ -155,13 +169,19 @@ def _components(mask: Mask) -> Iterator[tuple[Region, Mask]]:
     """Every 26-connected component as its box and what it fills of it, in the order of first voxels.
 
     An empty slice parts components for certain, so each run of slices that hold something is labelled
-    alone: a long series with few lesions costs little.
+    alone, and only as much of them as does: a long series with few lesions costs little.
     """
     runs = np.flatnonzero(np.diff(mask.any(axis=(1, 2)), prepend=False, append=False)).reshape(-1, 2)
     for first, stop in runs.tolist():
-        labels, _ = ndimage.label(mask[first:stop], NEIGHBOURS_26)
+        seen: Mask = np.asarray(mask[first:stop].any(axis=0))
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        begin = (first, int(rows[0]), int(columns[0]))
+        labels, _ = ndimage.label(mask[first:stop, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], NEIGHBOURS_26)
         for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            yield (slice(box[0].start + first, box[0].stop + first), *box[1:]), labels[box] == number
+            down, across, along = (
+                slice(side.start + start, side.stop + start) for side, start in zip(box, begin, strict=True)
+            )
+            yield (down, across, along), labels[box] == number
 
 
 def _targets(lesions: Sequence[Lesion], slice_count: int, spacing_mm: Spacing | None) -> set[int]:
@@ -193,7 +213,9 @@ def _placed(
     return right, front, top
 
 
-def _lesion(number: int, region: Region, component: Mask, spacing_mm: Spacing | None, near: Probability) -> Lesion:
+def _lesion(
+    number: int, region: Region, component: Mask, spacing_mm: Spacing | None, near: npt.NDArray[np.float32]
+) -> Lesion:
     """The lesion that fills `component` of `region`, where the probability is `near`."""
     areas = component.sum(axis=(1, 2))
     largest, voxels, area = int(areas.argmax()), int(areas.sum()), int(areas.max())

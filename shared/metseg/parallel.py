@@ -1,10 +1,12 @@
 """Work side by side: native code lets go of Python's lock, so threads are enough."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import TypeVar
 
-__all__ = ["side_by_side"]
+__all__ = ["beside", "side_by_side"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -26,3 +28,22 @@ def side_by_side(
         yield from pool.map(function, items)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def beside(function: Callable[[Callable[[], bool]], Answer]) -> Iterator[Callable[[], Answer]]:
+    """Call a function on a thread of its own, beside the block.
+
+    Args:
+        function: is given what tells whether the block has ended, after which nobody wants its answer.
+
+    Yields:
+        What waits for the answer, or raises what the function raised.
+    """
+    ended = Event()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(function, ended.is_set)
+        try:
+            yield answer.result
+        finally:
+            ended.set()

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -9,10 +10,22 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from metseg.errors import ProcessingFailed
-from metseg.values import by_value, percentiles
+from metseg.values import by_value, looked_up, percentiles
 from metseg.volume import CHANNELS, Volume
 
-__all__ = ["FLAIR", "MARK", "display", "encode_png", "grey", "outlined", "overlay", "window", "windowed"]
+__all__ = [
+    "FLAIR",
+    "MARK",
+    "display",
+    "displayed",
+    "encode_png",
+    "grey",
+    "of_channel",
+    "outlined",
+    "overlay",
+    "window",
+    "windowed",
+]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -40,9 +53,25 @@ def display(volume: Volume) -> Pixels:
     Returns:
         uint8, shaped as `volume.pixels`.
     """
-    windows = np.array([window(volume.pixels[..., channel]) for channel in range(len(CHANNELS))])
-    low, high = windows.T
+    low, high = _windows(volume)
     return by_value(volume.pixels, lambda values: windowed(values, low, high))
+
+
+def displayed(volume: Volume) -> Iterator[Pixels]:
+    """The slices of `display` one by one, so that they are never whole in memory."""
+    low, high = _windows(volume)
+    shown = looked_up(volume.pixels.dtype, len(CHANNELS), lambda values: windowed(values, low, high))
+    yield from map(shown, volume.pixels)
+
+
+def _windows(volume: Volume) -> Floats:
+    """What to show black, and what white; (2, channel)."""
+    return np.array([window(of_channel(volume, channel)) for channel in range(len(CHANNELS))]).T
+
+
+def of_channel(volume: Volume, channel: int) -> npt.NDArray[np.generic]:
+    """All pixels of a channel as a line, (pixel,); a view where a volume's pixels lie in order, as they do."""
+    return volume.pixels.reshape(-1, len(CHANNELS))[:, channel]
 
 
 def windowed(values: npt.NDArray[np.generic], low: float | Floats, high: float | Floats) -> Pixels:
@@ -56,9 +85,9 @@ def window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
     sample = values.reshape(-1, 1)[:: values.size // SAMPLES + 1]
     if sample.dtype.kind == "f":
         sample = sample.astype(np.float64)
-    low, top = percentiles(sample, (0.5, 99.9))[:, 0]
+    low, top = percentiles([sample], (0.5, 99.9))[:, 0]
     head = sample[sample > low + 0.08 * (top - low)]
-    high = percentiles(head[:, None], (99.5,))[0, 0] if head.size else sample.max()
+    high = percentiles([head[:, None]], (99.5,))[0, 0] if head.size else sample.max()
     return float(low), float(high if high > low else low + 1)
 
 

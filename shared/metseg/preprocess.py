@@ -10,6 +10,7 @@ A study becomes model input in five steps, all of them by study so that neighbou
 5. Every channel is normalised to mean 0 and deviation 1 over the head of the whole study.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Preprocessing
-from metseg.values import by_value, mean_and_deviation, percentiles
+from metseg.values import looked_up, mean_and_deviation, percentiles
 from metseg.volume import Volume
 
 REFERENCE_PX = 256
@@ -96,12 +97,12 @@ def to_input(volume: Volume, contract: Preprocessing) -> ModelInput:
         max(1, round(columns * factors[1] * contract.pixel_scale)),
     )
     scaled = _resize(volume.pixels, frame)
-    head = _head(scaled)
+    head = _head(scaled, frame)
     origin, box = _head_box(head, contract.multiple)
     geometry = Geometry(volume.shape, frame, origin, box, factors[0] * factors[1])
     pixels, head = _cut(scaled, origin, box), _cut(head, origin, box)
-    equalised = _equalise(_stretch(pixels, head, contract), contract)
-    mean, deviation = mean_and_deviation(equalised[head])
+    equalised = _equalise(pixels, _stretch(pixels, head, contract), contract)
+    mean, deviation = mean_and_deviation(_inside(equalised, head))
     return ModelInput(equalised, mean, np.maximum(deviation, 1), np.asarray(head.any(axis=(1, 2))), geometry)
 
 
@@ -148,7 +149,7 @@ def _scale(volume: Volume) -> tuple[float, float]:
     whole_frame = REFERENCE_PX / max(rows, columns)
     if whole_frame == 1:
         return 1.0, 1.0
-    _, box = _head_box(_head(_resize(volume.pixels, (round(rows * whole_frame), round(columns * whole_frame)))), 1)
+    _, box = _head_box(_head(volume.pixels, (round(rows * whole_frame), round(columns * whole_frame))), 1)
     low, high = PLAUSIBLE_LONE_HEAD if slices == 1 else PLAUSIBLE_HEAD
     seen = max(box) / HEAD_PX
     factor = whole_frame if low <= seen <= high else whole_frame / seen
@@ -160,24 +161,36 @@ def _resize(pixels: Array, size: tuple[int, int]) -> Array:
     if pixels.shape[1:3] == size:
         return pixels
     out = np.empty((len(pixels), *size, pixels.shape[3]), pixels.dtype)
-    shrinks = size[0] * size[1] < pixels.shape[1] * pixels.shape[2]
-    for source, target in zip(pixels, out, strict=True):
-        resized = cv2.resize(source, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        target[:] = resized.reshape(target.shape)
+    for source, target in zip(_resized(pixels, size), out, strict=True):
+        target[:] = source
     return out
 
 
-def _head(pixels: Array) -> Mask:
-    """What is brighter than air: bool, (slice, row, column).
+def _resized(pixels: Array, size: tuple[int, int]) -> Iterator[Array]:
+    """The same one by one, so that they are never whole in memory."""
+    if pixels.shape[1:3] == size:
+        yield from pixels
+        return
+    shrinks = size[0] * size[1] < pixels.shape[1] * pixels.shape[2]
+    for one in pixels:
+        resized = cv2.resize(one, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        yield resized.reshape(*size, pixels.shape[3])
+
+
+def _head(pixels: Array, size: tuple[int, int]) -> Mask:
+    """What is brighter than air: bool, (slice, row, column), of a study as large as `size`.
 
     Air is darker than half of Otsu's threshold (IEEE Trans. SMC 1979) over the study's mean of channels;
     specks and lines thinner than three pixels do not count.
     """
-    every = pixels.reshape(-1, pixels.shape[-1])
-    low, high = percentiles(every, (0, 99.5)).astype(np.float32)
+    channels = pixels.shape[-1]
+    bounds = percentiles((one.reshape(-1, channels) for one in _resized(pixels, size)), (0, 99.5))
+    low, high = bounds.astype(np.float32)
     span = np.maximum(high - low, np.finfo(np.float32).eps)
-    bright = by_value(pixels, lambda values: ((values - low) / span).clip(0, 1))
-    grey = np.rint(_mean_of_channels(bright) * 255).astype(np.uint8)
+    bright = looked_up(pixels.dtype, channels, lambda values: ((values - low) / span).clip(0, 1))
+    grey = np.empty((len(pixels), *size), np.uint8)
+    for one, target in zip(_resized(pixels, size), grey, strict=True):
+        target[:] = np.rint(_mean_of_channels(bright(one)) * 255).astype(np.uint8)
     threshold, _ = cv2.threshold(grey.reshape(len(grey), -1), 0, 255, cv2.THRESH_OTSU)
     kernel = np.ones((3, 3), np.uint8)
     opened = [cv2.morphologyEx((one > threshold / 2).astype(np.uint8), cv2.MORPH_OPEN, kernel) for one in grey]
@@ -186,7 +199,7 @@ def _head(pixels: Array) -> Mask:
 
 
 def _mean_of_channels(pixels: Floats) -> Floats:
-    """(slice, row, column); added channel by channel, as NumPy's mean over so short an axis does."""
+    """(row, column); added channel by channel, as NumPy's mean over so short an axis does."""
     mean = pixels[..., 0].copy()
     for channel in range(1, pixels.shape[-1]):
         mean += pixels[..., channel]
@@ -227,19 +240,31 @@ def _cut(pixels: Array, origin: tuple[int, int], box: tuple[int, int]) -> Array:
     return out
 
 
-def _stretch(pixels: Array, head: Mask, contract: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Every channel to 8 bits between two percentiles of the study's head."""
-    bounds = percentiles(pixels[head], (contract.low_percentile, contract.high_percentile))
+def _inside(pixels: Array, head: Mask) -> list[Array]:
+    """The pixels of the head, (pixel, channel) of each slice."""
+    return [one[shown] for one, shown in zip(pixels, head, strict=True)]
+
+
+def _stretch(pixels: Array, head: Mask, contract: Preprocessing) -> Callable[[Array], npt.NDArray[np.uint8]]:
+    """What brings every channel of a slice to 8 bits between two percentiles of the study's head."""
+    bounds = percentiles(_inside(pixels, head), (contract.low_percentile, contract.high_percentile))
     low, high = bounds.astype(np.float32)
     span = np.maximum(high - low, np.finfo(np.float32).eps)
-    return by_value(pixels, lambda values: np.rint(((values - low) / span).clip(0, 1) * 255).astype(np.uint8))
+    return looked_up(
+        pixels.dtype,
+        pixels.shape[-1],
+        lambda values: np.rint(((values - low) / span).clip(0, 1) * 255).astype(np.uint8),
+    )
 
 
-def _equalise(pixels: npt.NDArray[np.uint8], contract: Preprocessing) -> npt.NDArray[np.uint8]:
-    """CLAHE of every slice and channel."""
+def _equalise(
+    pixels: Array, stretch: Callable[[Array], npt.NDArray[np.uint8]], contract: Preprocessing
+) -> npt.NDArray[np.uint8]:
+    """CLAHE of every slice and channel, once it is stretched."""
     clahe = cv2.createCLAHE(contract.clahe_clip_limit, (contract.clahe_tiles, contract.clahe_tiles))
-    out = np.empty_like(pixels)
+    out = np.empty(pixels.shape, np.uint8)
     for source, target in zip(pixels, out, strict=True):
-        for channel in range(source.shape[-1]):
-            target[..., channel] = clahe.apply(np.ascontiguousarray(source[..., channel]))
+        stretched = stretch(source)
+        for channel in range(stretched.shape[-1]):
+            target[..., channel] = clahe.apply(np.ascontiguousarray(stretched[..., channel]))
     return out

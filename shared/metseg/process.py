@@ -6,7 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from metseg import formats, lesions, report
 from metseg.contracts import InputFile, ModelCard, Request, Result
@@ -15,6 +19,7 @@ from metseg.familiarity import familiarity
 from metseg.glimpses import Glimpses
 from metseg.models import Models
 from metseg.objects import ObjectStore
+from metseg.parallel import beside
 from metseg.predictor import OnnxPredictor
 from metseg.segment import Segmentation, segment
 from metseg.settings import Limits
@@ -56,12 +61,20 @@ def process(
     clock.lap("read")
     threshold = predictor.threshold if request.threshold is None else request.threshold
     glimpses = None if keep_glimpse is None else Glimpses(volume, threshold, keep_glimpse)
-    segmentation = segment(volume, predictor, threshold, progress, glimpses)
-    segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
-    clock.lap("predict")
-    segmentation = _known(volume, segmentation, predictor, models, again=request.uncertainty)
-    clock.lap("know")
-    artefacts = report.artefacts(volume, segmentation, predictor.lanes)
+    probability = formats.ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
+
+    def seen(index: int, here: npt.NDArray[np.float32]) -> None:
+        probability.add(index, here)
+        if glimpses is not None:
+            glimpses(index, here)
+
+    with beside(partial(report.draw, volume)) as drawn:
+        segmentation = segment(volume, predictor, threshold, progress, seen)
+        segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
+        clock.lap("predict")
+        segmentation = _known(volume, segmentation, predictor, models, again=request.uncertainty)
+        clock.lap("know")
+        artefacts = report.artefacts(volume, segmentation, probability.finish(), drawn())
     own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")

@@ -59,13 +59,14 @@ class Records:
 
     def job(self, job_id: str) -> Job:
         """A job's state; NotFound."""
-        end = self._end(job_id)
-        return Job.model_validate_json(self._read(job_id, "job.json")) if end is None else end.job
+        return self.ended(job_id)[0]
 
-    def artefact(self, job_id: str, name: str) -> str:
-        """Where an artefact of a job's results lies, or would; NotFound for what is no id."""
+    def ended(self, job_id: str) -> tuple[Job, str]:
+        """A job's state, and what the keys of its results begin with, or would; NotFound."""
         end = self._end(job_id)
-        return self.key(job_id, name if end is None or end.results is None else f"{end.results}/{name}")
+        if end is None:
+            return Job.model_validate_json(self._read(job_id, "job.json")), self.key(job_id, "")
+        return end.job, self.key(job_id, "" if end.results is None else f"{end.results}/")
 
     def _end(self, job_id: str) -> _End | None:
         """How a job ended; None where it has not, or before ends had a file of their own."""
@@ -81,11 +82,6 @@ class Records:
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound."""
         return Request.model_validate_json(self._read(job_id, "request.json"))
-
-    def result(self, job_id: str) -> Result:
-        """The answer; NotFound."""
-        name = self.artefact(job_id, "result.json").split("/", 2)[2]
-        return Result.model_validate_json(self._read(job_id, name))
 
     def _read(self, job_id: str, name: str) -> bytes:
         try:

@@ -1,19 +1,21 @@
 """Report: what a person reads of a segmentation, and what the store keeps of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
 
 from metseg import lesions
 from metseg.contracts import ModelCard, Result
-from metseg.formats import write_mask, write_probability
-from metseg.parallel import side_by_side
-from metseg.pictures import FLAIR, display, encode_png
+from metseg.formats import ProbabilityFile, write_mask
+from metseg.lesions import Probability
+from metseg.packs import PACK, packed
+from metseg.pictures import FLAIR, displayed, encode_png
 from metseg.segment import Segmentation
 from metseg.volume import CHANNELS, Volume
 
-__all__ = ["artefacts", "build"]
+__all__ = ["artefacts", "build", "draw"]
 
 NO_SPACING = "The upload tells no pixel spacing, so sizes are given in pixels, not in millimetres."
 TARGETS_WITHOUT_SPACING = (
@@ -69,29 +71,46 @@ def _on_spacing(volume: Volume, segmentation: Segmentation) -> list[str]:
     return [NO_SPACING, *([TARGETS_WITHOUT_SPACING] if any(one.target for one in segmentation.lesions) else [])]
 
 
-def artefacts(volume: Volume, segmentation: Segmentation, lanes: int = 1) -> dict[str, bytes]:
+def artefacts(
+    volume: Volume, segmentation: Segmentation, probability: bytes | None = None, pictures: bytes | None = None
+) -> dict[str, bytes]:
     """What is kept of a job beside its result, by name.
 
-    `mask.nii.gz` and `probability.nii.gz` are in the upload's size and place; `slices/0000.png` and so on show
+    `mask.nii.gz` and `probability.nii.gz` are in the upload's size and place; `slices.zip` shows each slice as a PNG:
     the sequences as colours, in grey where there is but one. `uncertainty.nii.gz` is there where it was asked for.
 
     Args:
         volume: what was uploaded.
         segmentation: what was found in it.
-        lanes: slices to encode side by side.
+        probability: its file, where that was packed while the slices were computed.
+        pictures: as of `draw`, where they have been drawn.
     """
     spacing_mm, affine = volume.spacing_mm, volume.affine
     kept = {
         "mask.nii.gz": write_mask(segmentation.mask, volume.names, "nifti", spacing_mm=spacing_mm, affine=affine),
-        "probability.nii.gz": write_probability(
-            segmentation.probability, "nifti", spacing_mm=spacing_mm, affine=affine
-        ),
+        "probability.nii.gz": probability or _packed(segmentation.probability, volume),
+        PACK: pictures or draw(volume),
     }
     if segmentation.uncertainty is not None:
-        doubt = write_probability(segmentation.uncertainty, "nifti", spacing_mm=spacing_mm, affine=affine)
-        kept["uncertainty.nii.gz"] = doubt
-    pictures = side_by_side(lambda pixels: encode_png(_as_uploaded(pixels)), display(volume), lanes)
-    return kept | {f"slices/{index:04d}.png": picture for index, picture in enumerate(pictures)}
+        kept["uncertainty.nii.gz"] = _packed(segmentation.uncertainty, volume)
+    return kept
+
+
+def _packed(probability: Probability, volume: Volume) -> bytes:
+    file = ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
+    for index, one in enumerate(probability):
+        file.add(index, one)
+    return file.finish()
+
+
+def draw(volume: Volume, stopped: Callable[[], bool] = lambda: False) -> bytes:
+    """The pictures of a study's slices as one file; see `metseg.packs`.
+
+    Args:
+        volume: what was uploaded.
+        stopped: whether nobody wants them any more; slices that have not been begun are left out then.
+    """
+    return packed(encode_png(_as_uploaded(pixels)) for pixels in takewhile(lambda _: not stopped(), displayed(volume)))
 
 
 def _as_uploaded(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -1,10 +1,10 @@
 """The pipeline: a study goes in, its lesions come out, whatever computes the probabilities."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ from metseg.parallel import side_by_side
 from metseg.preprocess import Geometry, ModelInput, from_output, to_input
 from metseg.volume import Volume
 
-Glimpse = Callable[[int, Callable[[], npt.NDArray[np.float32]]], None]
+Floats = npt.NDArray[np.float32]
+Seen = Callable[[int, Floats], None]
+"""Is told which slice is done, and its probability map, (row, column) as the study."""
 
 
 class Predictor(Protocol):
@@ -41,6 +43,40 @@ class Predictor(Protocol):
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
 
 
+class ProbabilityMap:
+    """The probability map of a study, kept in model pixels: a slice has the study's size only while it is looked at.
+
+    `numpy.asarray` makes it an array, as does whatever calls that.
+
+    Args:
+        maps: float32 in [0, 1], (slice, row, column) of the geometry's box.
+        geometry: the way back.
+
+    Attributes:
+        shape: of the study.
+    """
+
+    def __init__(self, maps: Floats, geometry: Geometry) -> None:
+        self._maps = maps
+        self._lone = replace(geometry, shape=(1, *geometry.shape[1:]))
+        self.shape: tuple[int, ...] = geometry.shape
+
+    def slice(self, index: int) -> Floats:
+        """A slice, (row, column)."""
+        probability: Floats = from_output(self._maps[index : index + 1], self._lone)[0]
+        return probability
+
+    def __iter__(self) -> Iterator[Floats]:
+        return map(self.slice, range(len(self._maps)))
+
+    def __getitem__(self, where: lesions.Region) -> Floats:
+        slices, rows, columns = where
+        return np.stack([self.slice(index)[rows, columns] for index in range(*slices.indices(len(self._maps)))])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:  # noqa: ANN401 (NumPy's)
+        return np.asarray(np.stack(list(self)), dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """The lesions of a study.
@@ -58,7 +94,7 @@ class Segmentation:
         uncertainty_words: the same in a sentence.
     """
 
-    probability: npt.NDArray[np.float32]
+    probability: lesions.Probability
     mask: npt.NDArray[np.bool_]
     threshold: float
     lesions: list[Lesion]
@@ -74,7 +110,7 @@ def segment(
     predictor: Predictor,
     threshold: float | None = None,
     progress: Callable[[int, int], None] | None = None,
-    glimpse: Glimpse | None = None,
+    seen: Seen | None = None,
 ) -> Segmentation:
     """Segment a study.
 
@@ -83,12 +119,23 @@ def segment(
         predictor: the model.
         threshold: from 0 to 1; None takes the model's own.
         progress: told (slices done, slices in all) after each slice; what it raises ends the work.
-        glimpse: told which slice is done, and how to have its probability map, (row, column) as the study.
+        seen: given each slice in order, while others are computed.
     """
     threshold = predictor.threshold if threshold is None else threshold
-    probability, prepared = _predict(volume, predictor, progress, glimpse)
+    prepared = to_input(volume, predictor.preprocessing)
+    maps = np.zeros(prepared.pixels.shape[:3], np.float32)
+    probability = ProbabilityMap(maps, prepared.geometry)
+    mask = np.empty(volume.shape, np.bool_)
+    with closing(_computed(prepared, predictor, maps)) as computed:
+        for index in computed:
+            here = probability.slice(index)
+            np.greater_equal(here, threshold, out=mask[index])
+            if seen is not None:
+                seen(index, here)
+            if progress is not None:
+                progress(index + 1, len(maps))
     smallest = predictor.smallest_lesion_px / prepared.geometry.reference_px
-    mask = lesions.at_least(probability >= threshold, smallest)
+    mask = lesions.at_least(mask, smallest)
     return Segmentation(
         probability,
         mask,
@@ -99,40 +146,25 @@ def segment(
     )
 
 
-def probabilities(
-    volume: Volume, predictor: Predictor, progress: Callable[[int, int], None] | None = None
-) -> npt.NDArray[np.float32]:
+def probabilities(volume: Volume, predictor: Predictor) -> Floats:
     """The probability map of a study: float32 in [0, 1], (slice, row, column); see `segment`."""
-    return _predict(volume, predictor, progress)[0]
-
-
-def _predict(
-    volume: Volume,
-    predictor: Predictor,
-    progress: Callable[[int, int], None] | None,
-    glimpse: Glimpse | None = None,
-) -> tuple[npt.NDArray[np.float32], ModelInput]:
-    """Slices go through the model each for itself: on a CPU a batch gains nothing, and progress is told sooner."""
     prepared = to_input(volume, predictor.preprocessing)
     maps = np.zeros(prepared.pixels.shape[:3], np.float32)
+    with closing(_computed(prepared, predictor, maps)) as computed:
+        deque(computed, maxlen=0)
+    return from_output(maps, prepared.geometry)
+
+
+def _computed(prepared: ModelInput, predictor: Predictor, maps: Floats) -> Generator[int, None, None]:
+    """Fills the maps, (slice, row, column) in model pixels, and tells each slice that is done, in order.
+
+    Slices go through the model each for itself: on a CPU a batch gains nothing, and progress is told sooner.
+    """
 
     def fill(index: int) -> int:
         if prepared.occupied[index]:
             here = slice(index, index + 1)
             maps[here] = predictor(prepared.tensor(here))
-        return index + 1
+        return index
 
-    with closing(side_by_side(fill, range(len(maps)), predictor.lanes)) as counted:
-        for done in counted:
-            if progress is not None:
-                progress(done, len(maps))
-            if glimpse is not None:
-                glimpse(done - 1, partial(_one, maps, prepared.geometry, done - 1))
-    return from_output(maps, prepared.geometry), prepared
-
-
-def _one(maps: npt.NDArray[np.float32], geometry: Geometry, index: int) -> npt.NDArray[np.float32]:
-    """The probability map of one slice, (row, column) as the study."""
-    lone = replace(geometry, shape=(1, *geometry.shape[1:]))
-    probability: npt.NDArray[np.float32] = from_output(maps[index : index + 1], lone)[0]
-    return probability
+    return side_by_side(fill, range(len(maps)), predictor.lanes)

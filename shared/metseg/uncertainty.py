@@ -57,12 +57,13 @@ def look_again(volume: Volume, first: Segmentation, predictors: Sequence[Predict
         probabilities, 0 in slices that were not looked at again; with lesions that tell theirs, 1 less the mean
         overlap (intersection over union) of the other views with the first; and with words for both.
     """
-    [chosen] = np.nonzero(first.probability.max(axis=(1, 2)) >= FLOOR)
+    [chosen] = np.nonzero([one.max() >= FLOOR for one in first.probability])
     views = _views(volume, first, predictors, chosen)
-    spread = np.zeros_like(first.probability)
-    if len(chosen):
-        looks = np.stack([first.probability[chosen], *(view.probability for view in views)])
-        spread[chosen] = np.minimum(2 * looks.std(axis=0), 1)
+    spread = np.zeros(volume.shape, np.float32)
+    for place, index in enumerate(chosen.tolist()):
+        here = first.probability[index : index + 1, :, :]
+        looks = np.stack([here, *(view.probability[place : place + 1] for view in views)])
+        spread[index : index + 1] = np.minimum(2 * looks.std(axis=0), 1)
     told = _judged(first, [view.mask for view in views])
     return replace(first, uncertainty=spread, lesions=told, uncertainty_words=_summary(told, len(views) + 1))
 

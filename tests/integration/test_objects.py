@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tests.integration.stores import Endless, keys, s3_store
 
 from metseg.errors import NotFound, UploadInterrupted
-from metseg.objects import DirectoryStore, S3Store, open_store
+from metseg.objects import DirectoryStore, Ranged, S3Store, open_store
 from metseg.objects.s3 import PART_BYTES
+from metseg.packs import Pack, packed
 from metseg.settings import MIB, Settings
 
 
@@ -25,6 +26,60 @@ def test_an_object_may_be_empty(store):
     store.put("x/empty", b"")
     assert store.get("x/empty") == b""
     assert store.stat("x/empty").size == 0
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 1000), (999, 1), (3, 500)])
+def test_a_part_of_an_object_is_read_alone(store, first, count):
+    content = bytes(range(250)) * 4
+    store.put("x/long", content)
+    assert store.read("x/long", first, count) == content[first : first + count]
+
+
+def test_no_part_is_read_of_what_is_not_there(store):
+    with pytest.raises(NotFound):
+        store.read("x/none", 0, 1)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    places=st.lists(st.tuples(st.integers(0, 1100), st.integers(0, 300)), min_size=1, max_size=9),
+    ahead=st.sampled_from([1, 64, 5000]),
+)
+def test_an_object_is_a_file_that_can_be_read_from_any_place(store, places, ahead):
+    content = bytes(range(250)) * 4
+    store.put("x/ranged", content)
+    file = Ranged(store, store.stat("x/ranged"), ahead)
+    for first, count in places:
+        file.seek(first)
+        assert file.read(count) == content[first : first + count]
+        assert file.tell() == min(first + count, max(first, 1000))
+
+
+def test_a_file_of_an_object_ends_where_it_ends(store):
+    store.put("x/ranged", b"0123456789")
+    file = Ranged(store, store.stat("x/ranged"))
+    assert (file.seek(-3, io.SEEK_END), file.read()) == (7, b"789")
+    assert (file.seek(-6, io.SEEK_CUR), file.read(2), file.readable(), file.seekable()) == (4, b"45", True, True)
+    with pytest.raises(OSError, match="before the start"):
+        file.seek(-1)
+
+
+def test_a_file_of_an_object_fetches_little(store):
+    class Counted:
+        def __init__(self):
+            self.fetched = []
+
+        def read(self, key, first, count):
+            self.fetched.append(count)
+            return store.read(key, first, count)
+
+    pictures = [bytes([index]) * 5000 for index in range(60)]
+    store.put("x/pack", packed(pictures))
+    counted = Counted()
+    pack = Pack(io.BufferedReader(Ranged(counted, store.stat("x/pack"), 2**14)))
+    assert pack.picture(7) == pictures[7]
+    assert len(counted.fetched) <= 3
+    assert sum(counted.fetched) <= 3 * 2**14
 
 
 def test_a_put_replaces(store):

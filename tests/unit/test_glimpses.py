@@ -26,9 +26,9 @@ def test_each_glimpse_outlines_what_the_result_will_mark_in_that_slice(head):
     ticks = iter(np.arange(0, 100, EVERY_S))
     kept: list[bytes] = []
     glimpses = Glimpses(head.volume, 0.5, kept.append, clock=lambda: next(ticks))
-    found = segment(head.volume, Bright(), 0.5, glimpse=glimpses)
+    found = segment(head.volume, Bright(), 0.5, seen=glimpses)
     assert len(kept) == len(head.volume.pixels)
-    for picture, marked in zip(kept, found.probability >= 0.5, strict=True):
+    for picture, marked in zip(kept, np.asarray(found.probability) >= 0.5, strict=True):
         line = coloured(picture)
         assert line.shape == marked.shape
         assert not (line & marked).any(), "an outline covers no lesion"
@@ -43,7 +43,7 @@ def test_each_glimpse_outlines_what_the_result_will_mark_in_that_slice(head):
 def test_a_quick_job_draws_nothing(head):
     asked: list[int] = []
     glimpses = Glimpses(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
-    segment(head.volume, Bright(), glimpse=glimpses)
+    segment(head.volume, Bright(), seen=glimpses)
     assert asked == []
 
 
@@ -54,5 +54,5 @@ def test_glimpses_are_a_second_apart(head):
     blank = np.zeros(head.volume.shape[1:], np.float32)
     for index in (0, 1, 2, 3, 0, 1, 2, 3):
         now += EVERY_S / 4
-        glimpses(index, lambda: blank)
+        glimpses(index, blank)
     assert len(kept) == 2

@@ -21,6 +21,7 @@ from metseg.contracts import Familiarity, Lesion, ModelCard
 from metseg.errors import ProcessingFailed
 from metseg.formats import read_mask
 from metseg.outputs import film, tables
+from metseg.packs import PACK, packed
 from metseg.pictures import MARK
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
@@ -223,13 +224,13 @@ def test_a_film_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(monkey
     monkeypatch.setattr(film, "MOST_FRAMES", 3)
     job = kept(slices=7)
     assert opened(outputs.animation(job)).n_frames == 3
-    shown = [name for name in job.asked if name.startswith("slices/")]
-    assert list(dict.fromkeys(shown)) == ["slices/0000.png", "slices/0003.png", "slices/0006.png"]
+    shown = [name for name in job.asked if name.startswith("picture")]
+    assert list(dict.fromkeys(shown)) == ["picture 0", "picture 3", "picture 6"]
 
 
 def test_a_damaged_picture_is_told(job):
     broken = kept()
-    broken.artefacts["slices/0000.png"] = b"no picture"
+    broken.artefacts[PACK] = packed([b"no picture"])
     with pytest.raises(ProcessingFailed, match="submit the study again"):
         outputs.animation(broken)
 

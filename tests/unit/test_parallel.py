@@ -2,11 +2,12 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 
-from metseg.parallel import side_by_side
+from metseg.parallel import beside, side_by_side
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -49,3 +50,36 @@ def test_closed_early_it_waits_for_what_has_begun_and_begins_no_more():
         next(answers)
     assert sorted(begun) == sorted(ended)
     assert len(begun) < 10
+
+
+def test_beside_a_block_a_function_is_called_and_its_answer_waited_for():
+    meeting = threading.Barrier(2, timeout=30)
+
+    def meet(ended: object) -> str:
+        meeting.wait()
+        return "met"
+
+    with beside(meet) as answer:
+        meeting.wait()
+        assert answer() == "met"
+
+
+def test_what_fails_beside_a_block_fails_where_it_is_asked_for():
+    def fail(ended: object) -> None:
+        raise OSError("full")
+
+    with beside(fail) as answer, pytest.raises(OSError, match="full"):
+        answer()
+
+
+def test_a_block_that_ends_early_tells_what_is_beside_it_and_waits():
+    seen = []
+
+    def work(ended: Callable[[], bool]) -> None:
+        while not ended():
+            time.sleep(0.001)
+        seen.append("ended")
+
+    with pytest.raises(InterruptedError), beside(work):
+        raise InterruptedError
+    assert seen == ["ended"]

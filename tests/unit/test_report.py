@@ -7,9 +7,10 @@ from PIL import Image
 from tests.models import tiny_card
 
 from metseg import phantom, pictures, report
-from metseg.errors import ProcessingFailed
+from metseg.errors import NotFound, ProcessingFailed
 from metseg.formats import read_mask, read_probability
 from metseg.lesions import measure
+from metseg.packs import Pack
 from metseg.segment import Segmentation
 from metseg.volume import Volume
 
@@ -145,10 +146,13 @@ def test_a_result_without_spacing_says_that_its_sizes_are_pixels(head):
     assert result.lesions[0].long_diameter_mm is None
 
 
+def drawn(volume):
+    return Pack(BytesIO(report.draw(volume)))
+
+
 def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
     kept = report.artefacts(head.volume, segmentation_of(head))
-    pictures = [f"slices/{index:04d}.png" for index in range(5)]
-    assert sorted(kept) == ["mask.nii.gz", "probability.nii.gz", *pictures]
+    assert sorted(kept) == ["mask.nii.gz", "probability.nii.gz", "slices.zip"]
     assert np.array_equal(read_mask(kept["mask.nii.gz"]), head.mask)
     assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
 
@@ -157,8 +161,7 @@ def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
 def test_lesions_are_outlined_on_flair(head, channels):
     shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
-    kept = report.artefacts(shown, segmentation_of(head))[f"slices/{index:04d}.png"]
-    marked = opened(pictures.outlined(kept, head.mask[index]))
+    marked = opened(pictures.outlined(drawn(shown).picture(index), head.mask[index]))
     outlined = (marked == pictures.MARK).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
@@ -173,17 +176,23 @@ def test_a_damaged_picture_is_told(damaged):
 
 
 def test_slices_hold_every_sequence(head):
-    kept = report.artefacts(head.volume, segmentation_of(head))
-    shown = pictures.display(head.volume)
-    assert all(np.array_equal(opened(kept[f"slices/{index:04d}.png"]), shown[index]) for index in range(5))
+    kept, shown = drawn(head.volume), pictures.display(head.volume)
+    assert all(np.array_equal(opened(kept.picture(index)), shown[index]) for index in range(5))
 
 
 def test_a_grey_study_has_grey_slices(head):
     grey = replace(head, volume=replace(head.volume, pixels=head.volume.pixels[..., [1, 1, 1]]))
-    kept = report.artefacts(grey.volume, segmentation_of(grey))
-    assert np.array_equal(opened(kept["slices/0002.png"]), pictures.display(grey.volume)[2, ..., 1])
+    assert np.array_equal(opened(drawn(grey.volume).picture(2)), pictures.display(grey.volume)[2, ..., 1])
 
 
 def test_equal_studies_have_equal_artefacts(head):
-    once, again = (report.artefacts(head.volume, segmentation_of(head), lanes) for lanes in (1, 3))
+    once, again = (report.artefacts(head.volume, segmentation_of(head)) for _ in range(2))
     assert once == again
+
+
+def test_drawing_ends_where_nobody_wants_the_pictures_any_more(head):
+    asked = []
+    pack = Pack(BytesIO(report.draw(head.volume, lambda: len(asked) == 2 or bool(asked.append(1)))))
+    pack.picture(1)
+    with pytest.raises(NotFound):
+        pack.picture(2)

@@ -11,7 +11,7 @@ from metseg.contracts import Preprocessing
 from metseg.errors import Cancelled
 from metseg.predictor import OnnxPredictor
 from metseg.preprocess import to_input
-from metseg.segment import segment
+from metseg.segment import probabilities, segment
 
 
 class Bright:
@@ -39,9 +39,10 @@ def head() -> phantom.Phantom:
 def test_a_study_gets_a_map_a_mask_and_lesions_of_its_own_shape(head):
     found = segment(head.volume, Bright())
     assert found.probability.shape == found.mask.shape == head.volume.shape
-    assert found.probability.dtype == np.float32
-    assert 0 <= found.probability.min() <= found.probability.max() <= 1
-    assert np.array_equal(found.mask, found.probability >= 0.5)
+    probability = np.asarray(found.probability)
+    assert probability.dtype == np.float32
+    assert 0 <= probability.min() <= probability.max() <= 1
+    assert np.array_equal(found.mask, probability >= 0.5)
     assert sum(lesion.voxels for lesion in found.lesions) == found.mask.sum() > 0
 
 
@@ -59,6 +60,22 @@ def test_slices_without_head_are_never_computed(head):
     assert len(predictor.asked) == 3
     assert all(shape[0] == 1 for shape in predictor.asked)
     assert not found.mask[0].any()
+
+
+def test_a_map_that_is_kept_small_is_the_one_that_is_made_whole(head):
+    whole, kept = probabilities(head.volume, Bright()), segment(head.volume, Bright()).probability
+    box = (slice(1, 4), slice(20, 50), slice(8, 90))
+    assert np.array_equal(np.asarray(kept), whole)
+    assert np.array_equal(kept[box], whole[box])
+    assert all(np.array_equal(one, other) for one, other in zip(kept, whole, strict=True))
+
+
+def test_every_slice_is_seen_in_order_while_others_are_computed():
+    seen: list[tuple[int, np.ndarray]] = []
+    volume = phantom.head(5, slices=9, size_px=96, lesions=2).volume
+    found = segment(volume, SideBySide().many, seen=lambda index, here: seen.append((index, here)))
+    assert [index for index, _ in seen] == list(range(9))
+    assert np.array_equal(np.stack([here for _, here in seen]), np.asarray(found.probability))
 
 
 def test_progress_is_told_after_every_slice(head):

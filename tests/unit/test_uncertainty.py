@@ -44,7 +44,9 @@ def study(*spots, slices=5):
 @pytest.fixture
 def plain(monkeypatch):
     """Contrast as it is: CLAHE would lift what is dark in the slices without a spot."""
-    monkeypatch.setattr("metseg.preprocess._equalise", lambda pixels, contract: pixels)
+    monkeypatch.setattr(
+        "metseg.preprocess._equalise", lambda pixels, stretch, contract: np.stack(list(map(stretch, pixels)))
+    )
 
 
 def doubted(volume, *predictors):

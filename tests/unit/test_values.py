@@ -28,13 +28,20 @@ def test_a_function_of_value_and_channel_is_applied_to_every_pixel(dtype):
 def test_percentiles_are_numpys(dtype, highest, count):
     wanted = (0, 0.5, 37.3, 50, 99.5, 99.9, 100)
     values = pixels(dtype, count, count, highest)
-    assert np.array_equal(percentiles(values, wanted), np.percentile(values, wanted, axis=0))
+    assert np.array_equal(percentiles([values], wanted), np.percentile(values, wanted, axis=0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_percentiles_of_parts_are_those_of_the_whole(dtype):
+    values = pixels(dtype, 2)
+    parts = [values[:7], values[7:7], values[7:3000], values[3000:]]
+    assert np.array_equal(percentiles(parts, (0.5, 50, 99.5)), np.percentile(values, (0.5, 50, 99.5), axis=0))
 
 
 @pytest.mark.parametrize("count", [1, 2, 1000, 1_000_003])
 def test_mean_and_deviation_are_those_that_training_has_always_used(count):
     values = pixels(np.uint8, count, count)
-    mean, deviation = mean_and_deviation(values)
+    mean, deviation = mean_and_deviation(np.array_split(values, 3))
     wide = values.astype(np.float32)
     assert np.array_equal(mean, wide.mean(axis=0))
     assert np.array_equal(deviation, wide.std(axis=0))

@@ -1,5 +1,6 @@
 """Artefacts on their way out: streamed from the store as they lie there, or converted, with validators for caches."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,12 +15,15 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from metseg import outputs
-from metseg.contracts import JobStatus, ModelCard, Result
-from metseg.errors import ModelRejected, NotFinished, NotFound
-from metseg.jobs import Jobs
-from metseg.objects import ObjectInfo
+from metseg.contracts import ModelCard, Result
+from metseg.errors import ModelRejected, NotFound
+from metseg.objects import ObjectInfo, Ranged
 from metseg.outputs import Kept
+from metseg.packs import PACK, Pack
 from metseg_api.gateway import Gateway
+
+AHEAD_BYTES = 2**18
+"""Of a job's pictures, fetched at a time: one or two slices."""
 
 
 class Download(NamedTuple):
@@ -41,9 +45,11 @@ class Artefact(NamedTuple):
 class StoredJob(Kept):
     """What the store keeps of a job that succeeded."""
 
-    def __init__(self, gateway: Gateway, job_id: str) -> None:
+    def __init__(self, gateway: Gateway, job_id: str, ahead_bytes: int = AHEAD_BYTES) -> None:
+        """`ahead_bytes` of the pictures are fetched at a time."""
         self._gateway = gateway
         self._job_id = job_id
+        self._ahead_bytes = ahead_bytes
 
     @cached_property
     def _result(self) -> Result:
@@ -66,7 +72,29 @@ class StoredJob(Kept):
 
     def get(self, name: str) -> bytes:
         """As of Kept."""
-        return self._gateway.store.get(self._gateway.jobs.artefact_key(self._job_id, name))
+        return self._gateway.store.get(self._key(name))
+
+    def picture(self, index: int) -> bytes:
+        """As of Kept."""
+        if self._pack is None:
+            return self.get(f"slices/{index:04d}.png")
+        return self._pack.picture(index)
+
+    @cached_property
+    def _pack(self) -> Pack | None:
+        """The pictures; None where each is an object of its own, as it was before they were packed."""
+        try:
+            info = self._gateway.store.stat(self._key(PACK))
+        except NotFound:
+            return None
+        return Pack(io.BufferedReader(Ranged(self._gateway.store, info, self._ahead_bytes)))
+
+    def _key(self, name: str) -> str:
+        return f"{self._folder}{name}"
+
+    @cached_property
+    def _folder(self) -> str:
+        return self._gateway.jobs.results(self._job_id)
 
 
 class StoredResponse(StreamingResponse):
@@ -87,18 +115,6 @@ class StoredResponse(StreamingResponse):
                 await to_thread.run_sync(self._source.__exit__, None, None, None)
 
 
-def require_success(jobs: Jobs, job_id: str) -> None:
-    """Refuse a job that has no results.
-
-    Raises:
-        NotFound: there is no such job.
-        NotFinished: it waits, runs, failed or was cancelled.
-    """
-    status = jobs.get(job_id).status
-    if status != JobStatus.SUCCEEDED:
-        raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
-
-
 async def stored(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
     """An artefact as it lies in the store; 304 where the client has it already."""
 
@@ -117,7 +133,6 @@ async def nifti(gateway: Gateway, request: Request, artefact: Artefact) -> Respo
     """A NIfTI artefact: as it lies in the store, or in the order of the uploaded volume where that was NIfTI."""
 
     def goes_back() -> bool:
-        require_success(gateway.jobs, artefact.job_id)
         grid = gateway.jobs.result(artefact.job_id).grid
         return grid is not None and grid.nifti is not None
 
@@ -127,7 +142,13 @@ async def nifti(gateway: Gateway, request: Request, artefact: Artefact) -> Respo
 
 
 async def made(
-    gateway: Gateway, request: Request, artefact: Artefact, make: Callable[[Kept], bytes], **headers: str
+    gateway: Gateway,
+    request: Request,
+    artefact: Artefact,
+    make: Callable[[Kept], bytes],
+    *,
+    quick: bool = False,
+    **headers: str,
 ) -> Response:
     """What is made of a job at each call; 304 where the client has it already.
 
@@ -136,6 +157,7 @@ async def made(
         request: asked for it.
         artefact: names the object by which it is told whether anything changed.
         make: makes it.
+        quick: whether that takes no longer than fetching it, so that it need not wait for slow ones.
         headers: more of them, with underscores for hyphens.
     """
     info = await to_thread.run_sync(_stat, gateway, artefact)
@@ -144,12 +166,11 @@ async def made(
     if known(request, told["ETag"]):
         return Response(status_code=304, headers=told)
     kept = StoredJob(gateway, artefact.job_id)
-    content = await to_thread.run_sync(make, kept, limiter=gateway.threads.conversions)
+    content = await to_thread.run_sync(make, kept, limiter=None if quick else gateway.threads.conversions)
     return Response(content, headers=told, media_type=artefact.download.media_type)
 
 
 def _stat(gateway: Gateway, artefact: Artefact) -> ObjectInfo:
-    require_success(gateway.jobs, artefact.job_id)
     return gateway.store.stat(gateway.jobs.artefact_key(artefact.job_id, artefact.name))
 
 

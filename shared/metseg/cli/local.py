@@ -1,11 +1,13 @@
 """The pipeline in this process, without a server: the worker's own code on a model in a folder."""
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from metseg import outputs
 from metseg.cli.engine import Finished, Tell
@@ -19,6 +21,7 @@ from metseg.models import Models
 from metseg.objects import DirectoryStore
 from metseg.outputs import Kept
 from metseg.owners import new_id
+from metseg.packs import PACK, Pack
 from metseg.predictor import cpu_quota
 from metseg.process import process
 from metseg.registry import CARD, Registry
@@ -76,7 +79,8 @@ class Local:
         return Finished(result, save)
 
 
-class _Computed(NamedTuple):
+@dataclass(frozen=True)
+class _Computed:
     """What has just been computed, as a store would keep it."""
 
     figures: Result
@@ -101,6 +105,14 @@ class _Computed(NamedTuple):
         if name not in self.artefacts:
             raise NotFound(f"This study has no {name}.")
         return self.artefacts[name]
+
+    def picture(self, index: int) -> bytes:
+        """As of Kept."""
+        return self._pack.picture(index)
+
+    @cached_property
+    def _pack(self) -> Pack:
+        return Pack(io.BytesIO(self.artefacts[PACK]))
 
 
 def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> Request:

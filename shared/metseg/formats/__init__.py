@@ -14,6 +14,7 @@ from metseg.formats import nifti_study, slices
 from metseg.formats.artefacts import (
     MEDIA_TYPES,
     ArtefactFormat,
+    ProbabilityFile,
     on_uploaded_grid,
     packed,
     read_mask,
@@ -31,6 +32,7 @@ __all__ = [
     "MEDIA_TYPES",
     "ArtefactFormat",
     "Inspection",
+    "ProbabilityFile",
     "Upload",
     "inspect",
     "natural_key",

@@ -15,11 +15,12 @@ from PIL import Image
 from metseg.errors import NotAvailable
 from metseg.formats import nifti
 from metseg.formats.names import MASK_SUFFIX
-from metseg.formats.nifti import on_uploaded_grid, read_mask, read_probability
+from metseg.formats.nifti import ProbabilityFile, on_uploaded_grid, read_mask, read_probability
 
 __all__ = [
     "MEDIA_TYPES",
     "ArtefactFormat",
+    "ProbabilityFile",
     "on_uploaded_grid",
     "packed",
     "read_mask",

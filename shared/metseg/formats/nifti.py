@@ -11,7 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -22,6 +22,7 @@ from metseg.grid import from_pipeline
 
 __all__ = [
     "Affine",
+    "ProbabilityFile",
     "Spacing",
     "on_uploaded_grid",
     "quantise",
@@ -42,20 +43,50 @@ DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataE
 
 def write_mask(mask: npt.NDArray[np.bool_], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
     """A mask, (slice, row, column), as `.nii.gz` of uint8, 0 and 1; equal input gives equal bytes."""
-    return _pack(mask.astype(np.uint8), spacing_mm, affine)
+    packing = _Packing(mask.shape, np.uint8, spacing_mm, affine)
+    for one in mask:
+        packing.add(one)
+    return packing.finish()
 
 
 def write_probability(probability: npt.NDArray[np.float32], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
-    """A probability map as `.nii.gz` of uint16 with the slope 1/65535; equal input gives equal bytes."""
-    return _pack(quantise(probability), spacing_mm, affine, slope=1 / STEPS)
+    """A probability map, (slice, row, column), as `ProbabilityFile` packs it."""
+    file = ProbabilityFile(probability.shape, spacing_mm, affine)
+    for index, one in enumerate(probability):
+        file.add(index, one)
+    return file.finish()
+
+
+class ProbabilityFile:
+    """A probability map as `.nii.gz` of uint16 with the slope 1/65535, packed slice by slice as these are known.
+
+    Equal input gives equal bytes.
+
+    Args:
+        shape: slices, rows, columns.
+        spacing_mm: between slices, rows and columns; None where it is not known.
+        affine: from (column, row, slice) to RAS+ millimetres; None where it is not known.
+    """
+
+    def __init__(self, shape: tuple[int, ...], spacing_mm: Spacing | None, affine: Affine | None) -> None:
+        self._packing = _Packing(shape, np.uint16, spacing_mm, affine, slope=1 / STEPS)
+
+    def add(self, index: int, probability: npt.NDArray[np.float32]) -> None:
+        """The next slice, (row, column); `index` is its number, from 0 on."""
+        self._packing.add(_steps(probability), index)
+
+    def finish(self) -> bytes:
+        """The file, once every slice was added."""
+        return self._packing.finish()
 
 
 def quantise(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """Probabilities in 65536 steps."""
-    steps = np.empty(probability.shape, np.uint16)
-    for source, target in zip(probability, steps, strict=True):  # a slice in float64 is enough at a time
-        target[...] = np.rint(source * np.float64(STEPS))
-    return steps
+    return np.stack([_steps(one) for one in probability])  # a slice in float64 is enough at a time
+
+
+def _steps(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    return np.rint(probability * np.float64(STEPS)).astype(np.uint16)
 
 
 def read_mask(data: bytes) -> npt.NDArray[np.bool_]:
@@ -114,17 +145,41 @@ def on_uploaded_grid(data: bytes, grid: Grid) -> bytes:
     return igzip.compress(header.binaryblock + NO_EXTENSION + voxels.tobytes(order="F"), LEVEL, mtime=0)
 
 
-def _pack(
-    values: npt.NDArray[np.generic], spacing_mm: Spacing | None, affine: Affine | None, slope: float | None = None
-) -> bytes:
-    image: Any = nibabel.Nifti1Image(values.transpose(), affine)  # type: ignore[no-untyped-call]
-    if affine is not None or spacing_mm is not None:
-        image.header.set_xyzt_units("mm")
-    if affine is None and spacing_mm is not None:  # sizes are known, the place in the patient is not
-        image.header.set_zooms(spacing_mm[::-1])
-    if slope is not None:
+class _Packing:
+    """A `.nii.gz` in the making."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        depth: type[np.uint8 | np.uint16],
+        spacing_mm: Spacing | None,
+        affine: Affine | None,
+        slope: float = 1,
+    ) -> None:
+        values = np.broadcast_to(depth(0), shape[::-1])  # of that shape without being as large
+        image: Any = nibabel.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
+        if affine is not None or spacing_mm is not None:
+            image.header.set_xyzt_units("mm")
+        if affine is None and spacing_mm is not None:  # sizes are known, the place in the patient is not
+            image.header.set_zooms(spacing_mm[::-1])
         image.header.set_slope_inter(slope, 0)
-    return igzip.compress(image.to_bytes(), LEVEL, mtime=0)
+        image.header["vox_offset"] = len(image.header.binaryblock) + len(NO_EXTENSION)
+        self._depth, self._slices, self._added = depth, shape[0], 0
+        self._gzip = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | 16)
+        self._chunks = [self._gzip.compress(image.header.binaryblock + NO_EXTENSION)]
+
+    def add(self, one: npt.NDArray[np.generic], index: int | None = None) -> None:
+        """The next slice, (row, column), whose number is `index` where that is told."""
+        if index not in (None, self._added):
+            raise ValueError(f"slice {index} came where {self._added} was awaited")
+        self._chunks.append(self._gzip.compress(np.ascontiguousarray(one, self._depth)))
+        self._added += 1
+
+    def finish(self) -> bytes:
+        """The file."""
+        if self._added != self._slices:
+            raise ValueError(f"{self._added} of {self._slices} slices came")
+        return b"".join([*self._chunks, self._gzip.flush()])
 
 
 def _unpack(data: bytes) -> npt.NDArray[Any]:

@@ -70,9 +70,12 @@ def _one_series(series: Series) -> tuple[Pixels, list[str]]:
     pixels = np.empty((*series.shape, len(CHANNELS)), series.depth)
     for target, page in zip(pixels, series.decode(), strict=True):
         target[...] = page if page.ndim == 3 else page[..., np.newaxis]
-    if not all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
-        return pixels, []
-    return pixels, [GREY]
+    return pixels, [GREY] if all(map(_is_grey, pixels)) else []
+
+
+def _is_grey(page: Pixels) -> bool:
+    """Whether the channels of (row, column, channel) are alike."""
+    return all(np.array_equal(page[..., 0], page[..., channel]) for channel in (1, 2))
 
 
 def _by_role(study: Mapping[Role, Series]) -> tuple[Pixels, list[str]]:

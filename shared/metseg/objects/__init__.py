@@ -10,10 +10,11 @@ retries; an object that is not there is `NotFound`. A store may be shared by thr
 
 from metseg.objects.directory import DirectoryStore
 from metseg.objects.interface import KEY_DAYS, ObjectInfo, ObjectStore
+from metseg.objects.ranged import Ranged
 from metseg.objects.s3 import S3Store
 from metseg.settings import Settings
 
-__all__ = ["KEY_DAYS", "DirectoryStore", "ObjectInfo", "ObjectStore", "S3Store", "open_store"]
+__all__ = ["KEY_DAYS", "DirectoryStore", "ObjectInfo", "ObjectStore", "Ranged", "S3Store", "open_store"]
 
 
 def open_store(settings: Settings) -> ObjectStore:

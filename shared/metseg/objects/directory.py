@@ -102,6 +102,12 @@ class DirectoryStore:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
+    def read(self, key: str, first: int, count: int) -> bytes:
+        """Some bytes of the object; see ObjectStore."""
+        with self._read_errors(key), self._path(key).open("rb") as file:
+            file.seek(first)
+            return file.read(count)
+
     def stat(self, key: str) -> ObjectInfo:
         """What is known of the object; NotFound."""
         path = self._path(key)

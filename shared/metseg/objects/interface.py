@@ -69,6 +69,9 @@ class ObjectStore(Protocol):
     def stream(self, key: str) -> AbstractContextManager[Iterator[bytes]]:
         """The object in chunks; NotFound on entering."""
 
+    def read(self, key: str, first: int, count: int) -> bytes:
+        """Some bytes of the object, from its byte `first` on: `count` of them, which it must have; NotFound."""
+
     def stat(self, key: str) -> ObjectInfo:
         """What is known of the object; NotFound."""
 

@@ -84,12 +84,21 @@ class S3Store:
         with self.stream(key) as chunks:
             return b"".join(chunks)
 
-    @contextlib.contextmanager
-    def stream(self, key: str) -> Iterator[Iterator[bytes]]:
+    def read(self, key: str, first: int, count: int) -> bytes:
+        """Some bytes of the object; see ObjectStore."""
+        with self._opened(key, first, count) as chunks:
+            return b"".join(chunks)
+
+    def stream(self, key: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
         """The object in chunks; NotFound on entering."""
+        return self._opened(key, 0, 0)
+
+    @contextlib.contextmanager
+    def _opened(self, key: str, first: int, count: int) -> Iterator[Iterator[bytes]]:
+        """The bytes of an object from `first` on, `count` of them or all."""
         check_key(key)
         with _s3_errors(key):
-            response = self._client.get_object(self._bucket, key)
+            response = self._client.get_object(self._bucket, key, offset=first, length=count)
         try:
             yield self._chunks(key, response)
         finally:

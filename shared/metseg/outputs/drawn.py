@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.outputs.kept import Kept, slice_name
+from metseg.outputs.kept import Kept
 from metseg.pictures import grey, overlay
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,7 +27,7 @@ def drawn(kept: Kept, index: int, mask: Mask, side_px: int) -> Pixels:
     Returns:
         RGB, uint8, (row, column, 3).
     """
-    flair = grey(kept.get(slice_name(index)), mask.shape)
+    flair = grey(kept.picture(index), mask.shape)
     size = _size(mask.shape, kept.result().spacing_mm, side_px)
     shrinks = size[0] < mask.shape[1] or size[1] < mask.shape[0]
     large = cv2.resize(flair, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

@@ -21,7 +21,5 @@ class Kept(Protocol):
     def get(self, name: str) -> bytes:
         """An artefact by its name, as `report.artefacts` gives them; NotFound."""
 
-
-def slice_name(index: int) -> str:
-    """The artefact that shows a slice; the first is 0."""
-    return f"slices/{index:04d}.png"
+    def picture(self, index: int) -> bytes:
+        """The PNG of a slice, as `report.draw` gives it; the first is 0; NotFound."""

@@ -12,9 +12,8 @@ from metseg import outputs
 from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
-from metseg.outputs.kept import slice_name
 from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, made, nifti, require_success, stored
+from metseg_api.artefacts import Artefact, Download, made, nifti, stored
 from metseg_api.documentation import files, problems
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.routes.paths import JobId
@@ -47,7 +46,6 @@ Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first 
 @router.get("/result", summary="Figures", responses=problems(NotFound, NotFinished))
 def result(gateway: TheGateway, job_id: JobId) -> Result:
     """Each lesion and each slice in figures, the model that found them, and warnings."""
-    require_success(gateway.jobs, job_id)
     return gateway.jobs.result(job_id)
 
 
@@ -123,7 +121,7 @@ async def uncertainty(
             return await nifti(gateway, request, artefact)
         return await made(gateway, request, artefact, partial(outputs.uncertainty, format=format))
     except NotFound:
-        await to_thread.run_sync(require_success, gateway.jobs, job_id)
+        await to_thread.run_sync(gateway.jobs.results, job_id)
         raise NotAvailable("This job was not asked how sure it is; submit the study with uncertainty=true.") from None
 
 
@@ -135,7 +133,7 @@ async def uncertainty(
 )
 async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG with its lesions drawn on it."""
-    artefact = Artefact(job_id, slice_name(index), Download("image/png", f"overlay_{index:04d}.png", "inline"))
+    artefact = Artefact(job_id, "mask.nii.gz", Download("image/png", f"overlay_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
         return await made(gateway, request, artefact, partial(outputs.overlay, index=index))
 
@@ -148,9 +146,9 @@ async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: I
 )
 async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG, windowed for display, with nothing drawn on it."""
-    artefact = Artefact(job_id, slice_name(index), Download("image/png", f"slice_{index:04d}.png", "inline"))
+    artefact = Artefact(job_id, "mask.nii.gz", Download("image/png", f"slice_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
-        return await stored(gateway, request, artefact)
+        return await made(gateway, request, artefact, lambda kept: kept.picture(index), quick=True)
 
 
 async def _dicom(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
@@ -158,7 +156,7 @@ async def _dicom(gateway: Gateway, request: Request, artefact: Artefact) -> Resp
     try:
         return await stored(gateway, request, artefact)
     except NotFound:
-        await to_thread.run_sync(require_success, gateway.jobs, artefact.job_id)
+        await to_thread.run_sync(gateway.jobs.results, artefact.job_id)
         raise NotAvailable(
             "Results in DICOM need a study that came as DICOM, with all that they refer to; ask for nifti, png, tiff "
             "or zip."

@@ -1,8 +1,8 @@
 """A study and what was found in it as volumes of one grid, for viewers that lay them over one another."""
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from itertools import chain
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, count
 from typing import Literal
 
 from anyio import to_thread
@@ -12,15 +12,15 @@ from metseg.client import VolumeLayer
 from metseg.contracts import JobStatus
 from metseg.errors import InvalidParameter, NotFinished, NotFound
 from metseg.formats.display import display_volume
-from metseg.parallel import side_by_side
 from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, StoredResponse, headers_of, known, require_success, stored
+from metseg_api.artefacts import Artefact, Download, StoredJob, StoredResponse, headers_of, known, stored
 from metseg_api.documentation import files, problems
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.routes.paths import JobId
 
 CHANNELS: tuple[VolumeLayer, ...] = ("pre", "flair", "post")
-FETCHES, AHEAD = 4, 16
+AHEAD_BYTES = 2**20
+"""Of the pictures, fetched at a time: what a slow client may leave in memory."""
 MEDIA_TYPE = "application/gzip"
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
@@ -47,7 +47,6 @@ async def volume(
 
 def _shown(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer, download: Download) -> Response:
     """A channel, put together from the pictures of its slices while it is sent; 304 where the client has it."""
-    require_success(gateway.jobs, job_id)
     mask = gateway.store.stat(gateway.jobs.artefact_key(job_id, "mask.nii.gz"))
     headers = headers_of(Artefact(job_id, mask.key, download), f"{mask.etag}-{layer}")
     if known(request, headers["ETag"]):
@@ -58,18 +57,16 @@ def _shown(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer, 
 @contextmanager
 def _assembled(gateway: Gateway, job_id: str, channel: int) -> Iterator[Iterator[bytes]]:
     """The chunks of a channel; what is wrong with its first slice is told before the answer begins."""
-    mask = gateway.store.get(gateway.jobs.artefact_key(job_id, "mask.nii.gz"))
-    keys = sorted(info.key for info in gateway.store.list(gateway.jobs.artefact_key(job_id, "slices/")))
-    with closing(_pictures(gateway, keys)) as pictures:
-        chunks = display_volume(mask, pictures, channel)
-        first = [next(chunks), next(chunks)]
-        yield chain(first, chunks)
+    kept = StoredJob(gateway, job_id, AHEAD_BYTES)
+    chunks = display_volume(kept.get("mask.nii.gz"), _pictures(kept), channel)
+    first = [next(chunks), next(chunks)]
+    yield chain(first, chunks)
 
 
-def _pictures(gateway: Gateway, keys: Sequence[str]) -> Generator[bytes, None, None]:
-    """The slices in order, a few fetched ahead: as many as a slow client may leave in memory."""
-    for start in range(0, len(keys), AHEAD):
-        yield from side_by_side(gateway.store.get, keys[start : start + AHEAD], FETCHES)
+def _pictures(kept: StoredJob) -> Iterator[bytes]:
+    """The slices in order."""
+    with suppress(NotFound):
+        yield from map(kept.picture, count())
 
 
 @router.get(

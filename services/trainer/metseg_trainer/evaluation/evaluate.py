@@ -229,7 +229,7 @@ def evaluate(
     thirds = []
     for patient in patients:
         found = segment(patient.volume, predictor)
-        result.reliability.add(found.probability, patient.truth)
+        result.reliability.add(np.asarray(found.probability), patient.truth)
         labels = label(patient.truth) if patient.labels is None else patient.labels
         lesions = match(
             found.mask, labels, patient.spacing_mm, diameters_mm=patient.diameters_mm, vessels=patient.vessels

@@ -1,0 +1,64 @@
+"""An object as a file that is read from any place, without fetching what nobody reads."""
+
+import io
+import os
+
+from typing_extensions import Buffer
+
+from metseg.objects.interface import ObjectInfo, ObjectStore
+
+__all__ = ["Ranged"]
+
+AHEAD_BYTES = 2**18
+
+
+class Ranged(io.RawIOBase):
+    """A read-only file of one object, fetched block by block; the last block is kept.
+
+    Args:
+        store: that holds it.
+        info: of the object, which must not change.
+        ahead_bytes: fetched at a time at least, as far as the object goes.
+    """
+
+    def __init__(self, store: ObjectStore, info: ObjectInfo, ahead_bytes: int = AHEAD_BYTES) -> None:
+        super().__init__()
+        self._store, self._key, self._size = store, info.key, info.size
+        self._ahead_bytes = ahead_bytes
+        self._position = 0
+        self._start, self._block = 0, b""
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move as any file does; nothing is fetched."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("the position is before the start")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill `buffer` from the position on, as far as the object goes."""
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), max(self._size - self._position, 0))
+        if count:
+            self._fetch(count)
+            first = self._position - self._start
+            view[:count] = self._block[first : first + count]
+            self._position += count
+        return count
+
+    def _fetch(self, count: int) -> None:
+        """Have the next `count` bytes in the block."""
+        if self._start <= self._position and self._position + count <= self._start + len(self._block):
+            return
+        wanted = max(count, self._ahead_bytes)
+        self._start = max(min(self._position, self._size - wanted), 0)  # near the end: all that is left, and before it
+        self._block = self._store.read(self._key, self._start, min(self._position + wanted, self._size) - self._start)
