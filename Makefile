@@ -102,7 +102,11 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser
 	@command -v "$${METSEG_BROWSER:-chromium}" chromium google-chrome >/dev/null \
 		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 		|| { echo "make e2e needs a browser: install chromium, or set METSEG_BROWSER to one" >&2; exit 2; }
-	$(DEV)/bin/pytest -m e2e --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
+	$(DEV)/bin/pytest -m "e2e and not drill" --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
+
+.PHONY: drill
+drill: $(DEV)/.ready ## back up a deployment, lose its volumes, restore it, by the words of docs/reliability.md
+	$(DEV)/bin/pytest -m drill --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
 .PHONY: audit
 audit: $(AUDIT)/.ready sbom ## known vulnerabilities of every library, and of the images where trivy or grype is here

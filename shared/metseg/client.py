@@ -62,14 +62,15 @@ class RemoteProblem(MetsegError):
 class Client:
     """Talks to one gateway; safe to share between threads, closed by `close` or a `with`.
 
-    A 503, or a gateway that does not answer, is tried again up to three times, after the pause that the
-    answer asks for: every call is idempotent, submissions by the Idempotency-Key that each of them carries.
+    A 503, or a gateway that does not answer, is tried again, after the pause that the answer asks for: every
+    call is idempotent, submissions by the Idempotency-Key that each of them carries.
 
     Args:
         base_url: of the gateway, without `/v1`.
         timeout_s: for the gateway to take up or to continue an answer, beyond any `wait_s`.
         transport: for tests: what carries the requests instead of a network.
         api_key: where the deployment has keys.
+        attempts: at each call, the first one included.
     """
 
     def __init__(
@@ -78,8 +79,9 @@ class Client:
         timeout_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
         api_key: str | None = None,
+        attempts: int = ATTEMPTS,
     ) -> None:
-        self._timeout_s = timeout_s
+        self._timeout_s, self._attempts = timeout_s, attempts
         headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
 
@@ -318,11 +320,11 @@ class Client:
         return _understood(kind, self._send(method, path, **request))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 return self._send_once(method, path, **request)
             except RemoteProblem as problem:
-                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == ATTEMPTS:
+                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == self._attempts:
                     raise
                 pause_s = 2.0 ** (attempt - 1) if problem.retry_after_s is None else problem.retry_after_s
             time.sleep(min(pause_s, LONGEST_PAUSE_S))

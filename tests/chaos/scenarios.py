@@ -69,8 +69,11 @@ def _paused(service: str) -> Scenario:
 
 
 def _cut(service: str, network: str, other: str) -> Scenario:
-    title = f"network cut between {service} and {other} for {CUT_S:g} s"
-    return Scenario(title, lambda site, _: site.cut(service, network, CUT_S))
+    def breaks(site: Site, _: Keeper) -> None:
+        with site.cut(service, network):
+            time.sleep(CUT_S)
+
+    return Scenario(f"network cut between {service} and {other} for {CUT_S:g} s", breaks)
 
 
 def _off(service: str, off_s: int) -> Scenario:

@@ -78,14 +78,6 @@ class Site(Deployment):
         finally:
             self.docker("unpause", self.box(service))
 
-    def cut(self, service: str, network: str, seconds: float) -> None:
-        """Take a service off a network for a while."""
-        self.docker("network", "disconnect", "--force", f"{self.name}_{network}", self.box(service))
-        try:
-            time.sleep(seconds)
-        finally:
-            self.docker("network", "connect", "--alias", service, f"{self.name}_{network}", self.box(service))
-
     def wipe_redis(self) -> None:
         """Redis forgets everything while it runs."""
         self.docker("exec", self.box("redis"), "redis-cli", "flushall")

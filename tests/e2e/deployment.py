@@ -1,9 +1,10 @@
 """A deployment with Docker Compose of its own name and ports, beside any that runs."""
 
+import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -74,6 +75,23 @@ class Deployment:
                 return
             time.sleep(2)
         raise AssertionError(f"{self.name} could not be taken down")
+
+    def follow(self, commands: str, folder: Path) -> None:
+        """Run the commands of a page of the docs in a folder, word for word, but on this deployment."""
+        told = {"COMPOSE_FILE": str(ROOT / "docker-compose.yml"), "COMPOSE_PROJECT_NAME": self.name}
+        script = commands.replace("metseg_", f"{self.name}_")
+        command = ["bash", "-euxo", "pipefail", "-c", script]
+        subprocess.run(command, cwd=folder, env=self._environment | told, check=True, timeout=300)
+
+    @contextlib.contextmanager
+    def cut(self, service: str, network: str) -> Iterator[None]:
+        """A service off a network."""
+        name, container = f"{self.name}_{network}", self.container(service)
+        subprocess.run(["docker", "network", "disconnect", "--force", name, container], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["docker", "network", "connect", "--alias", service, name, container], check=True)
 
     def container(self, service: str) -> str:
         """The id of a running service's container."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from tests.e2e.deployment import Deployment
 from tests.e2e.reader import (
     SEGMENTED_MS,
     figure,
@@ -106,3 +107,14 @@ def test_the_page_asks_no_one_else_and_always_says_what_it_is_for(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
     assert [one for one in asked if not one.startswith((url, "data:", "blob:"))] == []
+
+
+def test_a_page_that_is_cut_off_from_the_gateway_says_so_and_goes_on_by_itself(
+    page: Page, deployment: Deployment
+) -> None:
+    opened(page, deployment.ui_url).get_by_role("button", name="One large lesion").click()
+    finished(page)
+    with deployment.cut("api", "front"):
+        page.reload()
+        expect(page.get_by_text("not available just now")).to_be_visible(timeout=SEGMENTED_MS)
+    finished(page)

@@ -44,7 +44,7 @@ def pauses(monkeypatch) -> list[float]:
     return made
 
 
-def scripted(*answers: httpx.Response | Exception) -> tuple[Client, list[httpx.Request]]:
+def scripted(*answers: httpx.Response | Exception, **options: int) -> tuple[Client, list[httpx.Request]]:
     """A client of a gateway that gives these answers, and the requests that it gets."""
     script, seen = iter(answers), []
 
@@ -56,7 +56,7 @@ def scripted(*answers: httpx.Response | Exception) -> tuple[Client, list[httpx.R
             raise answer
         return answer
 
-    return Client("http://gateway", transport=httpx.MockTransport(handle)), seen
+    return Client("http://gateway", transport=httpx.MockTransport(handle), **options), seen
 
 
 def refusal(status: int, **headers: str) -> httpx.Response:
@@ -153,6 +153,13 @@ def test_patience_ends(pauses):
         remote.result("0123")
     assert (caught.value.status, caught.value.retry_after_s) == (503, 99999)
     assert (len(seen), pauses) == (4, [10, 10, 10])
+
+
+def test_patience_is_as_long_as_one_wishes(pauses):
+    remote, seen = scripted(*[refusal(503)] * 10, attempts=2)
+    with pytest.raises(RemoteProblem):
+        remote.models()
+    assert (len(seen), pauses) == (2, [1])
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 415, 422, 500, 502])

@@ -15,6 +15,8 @@ from metseg.settings import settings
 
 TIMEOUT_S = 10.0
 UPLOAD_TIMEOUT_S = 120.0
+ATTEMPTS = 2
+"""At reading: the page says soon that the gateway is away, and asks again by itself."""
 
 _visits: "WeakValueDictionary[str, Visit]" = WeakValueDictionary()
 
@@ -31,7 +33,7 @@ class Visit:
     def __init__(self, url: str, key: str, own: bool) -> None:
         self.ticket = secrets.token_urlsafe(24)
         self.url, self.own = url, own
-        self.reader = Client(url, timeout_s=TIMEOUT_S, api_key=key)
+        self.reader = Client(url, timeout_s=TIMEOUT_S, api_key=key, attempts=ATTEMPTS)
         self.sender = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
         self.who = hashlib.sha256(f"{url} {key}".encode()).hexdigest()
         """Tells the caches of one key from those of another."""

@@ -1,10 +1,15 @@
-"""A deployment that has no room: the page says so in words, says when to come back, and loses nothing meanwhile."""
+"""A deployment without room, or out of reach: the page says so in words and when to come back, and loses nothing."""
+
+import socket
 
 import pytest
-from tests.integration.page.visitor import listed, png, press, submitted, told, upload
+from tests.fake_gateway import FakeGateway, serving
+from tests.integration.page.visitor import listed, png, press, run, submitted, told, upload
 
 from metseg import client
 from metseg.errors import MetsegError, QueueFull, StorageFull, TooManyRequests
+from metseg.settings import settings
+from metseg_ui import visits
 
 REFUSALS = [
     QueueFull("50 jobs wait already; submit again when some are done."),
@@ -53,3 +58,16 @@ def test_an_example_is_refused_in_the_same_words(page, gateway):
     gateway.refusal, gateway.retry_after_s = StorageFull("Too little room is left for this upload."), 60
     at = press(page(), "One large lesion")
     assert "The disk is nearly full" in told(at) and "in about 60 seconds" in told(at)
+
+
+def test_a_gateway_that_is_cut_off_is_told_soon_and_the_page_goes_on_when_it_is_back(page, study, monkeypatch):
+    monkeypatch.setattr(visits, "TIMEOUT_S", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("METSEG_GATEWAY_URL", f"http://127.0.0.1:{port}")
+        settings.cache_clear()
+        at = page()
+        assert "The gateway does not answer" in told(at) and "goes on by itself" in told(at)
+    with serving(FakeGateway(study=study), port):
+        run(at)
+        assert "does not answer" not in told(at) and "Nested U-Net" in told(at)
