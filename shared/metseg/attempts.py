@@ -42,6 +42,7 @@ class Attempts:
         self._longest_s = longest_s
         self._figures = Figures(live)
         self._claims: dict[str, Claim] = {}
+        self._begun: dict[str, Job] = {}
 
     def claim(self, job_id: str) -> Request | None:
         """Begin a job. From here on until `finish`, `fail` or `release` it is this worker's.
@@ -105,6 +106,7 @@ class Attempts:
     def release(self, job_id: str) -> None:
         """Give up a claimed job without an end; `recover` brings it back, as often as a job may be attempted."""
         claim = self._claims.pop(job_id, None)
+        self._begun.pop(job_id, None)
         if claim is not None:
             claim.give_up()
 
@@ -132,8 +134,7 @@ class Attempts:
     def _begin(self, job_id: str) -> Request | None:
         """Mark a job that we hold as running; None where there is nothing to do, which is put in order."""
         try:
-            job = self._records.job(job_id)
-            request = self._records.request(job_id)
+            job, request = self._records.opening(job_id)
         except NotFound:
             self._live.forget(job_id)
             return None
@@ -143,7 +144,8 @@ class Attempts:
         elif job.attempts >= ATTEMPTS:
             log.error("job %s ended its worker %d times", job_id, job.attempts)
             self._fail(job, _exhausted())
-        elif self._records.update(_running(job)):
+        elif self._records.update(running := _running(job)):
+            self._begun[job_id] = running
             if job.attempts == 0:
                 self._figures.began((datetime.now(UTC) - job.created_at).total_seconds())
             with suppress(QueueUnavailable):
@@ -152,17 +154,13 @@ class Attempts:
         return None
 
     def _end(self, job_id: str, write: Callable[[Job], None]) -> None:
-        """Let `write` end a job that is ours and open; the claim ends with it."""
+        """Let `write` end a job that is ours; the claim ends with it. The store decides whether it had ended before."""
         claim = self._claims.get(job_id)
         try:
             if claim is None or not claim.held():
                 log.info("job %s is not ours to end", job_id)
                 return
-            job = self._records.job(job_id)
-            if not job.status.final:
-                write(job)
-        except NotFound:
-            log.info("job %s was deleted before its end", job_id)
+            write(self._begun[job_id])
         finally:
             self.release(job_id)
 
@@ -175,9 +173,10 @@ class Attempts:
         end = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
         ours = self._records.end(end, results)
         if not ours:
-            log.warning("job %s had ended before, or was deleted; this end is left out", job.id)
+            log.warning("job %s had ended before; this end is left out", job.id)
         with suppress(QueueUnavailable):
             self._live.close(job.id)
+        self._records.tidy(job.id, None if ours else results)
         return ours
 
 

@@ -119,10 +119,9 @@ class Jobs(Attempts):
 
     def wait(self, job_id: str, timeout_s: float) -> Job:
         """A job once it is final, or as it is after a while; NotFound also when it is deleted meanwhile."""
+        if timeout_s <= 0:
+            return self.get(job_id)
         deadline = time.monotonic() + timeout_s
-        job = self.get(job_id)
-        if job.status.final or timeout_s <= 0:
-            return job
         with self._live.bell(job_id) as sleep:
             while True:
                 job = self.get(job_id)

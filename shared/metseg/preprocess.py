@@ -73,7 +73,7 @@ class ModelInput:
     occupied: Mask
     geometry: Geometry
 
-    def tensor(self, slices: slice) -> Floats:
+    def tensor(self, slices: slice | list[int]) -> Floats:
         """Some slices as a network takes them: float32, (slice, row, column, channel), standardised."""
         return standardise(self.pixels[slices], self.mean, self.deviation)
 

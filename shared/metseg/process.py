@@ -74,7 +74,7 @@ def process(
         clock.lap("predict")
         segmentation = _known(volume, segmentation, predictor, models, again=request.uncertainty)
         clock.lap("know")
-        artefacts = report.artefacts(volume, segmentation, probability.finish(), drawn())
+        artefacts = report.artefacts(volume, segmentation, probability=probability.finish(), pictures=drawn())
     own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")

@@ -15,15 +15,17 @@ it does not: so nothing of a deleted job comes back, whatever the order in which
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import cast
 
 from pydantic import Field
 
 from metseg.contracts import Contract, Job, Request, Result
 from metseg.errors import NotFound
 from metseg.objects import ObjectStore
+from metseg.parallel import side_by_side
 
 __all__ = ["GLIMPSE", "Records", "results_folder"]
 
@@ -75,6 +77,12 @@ class Records:
         except NotFound:
             return None
 
+    def opening(self, job_id: str) -> tuple[Job, Request]:
+        """A job's state and what was asked for, read side by side; NotFound."""
+        reads: list[Callable[[str], Job | Request]] = [self.job, self.request]
+        job, request = side_by_side(lambda read: read(job_id), reads, len(reads))
+        return cast(Job, job), cast(Request, request)
+
     def glimpse(self, job_id: str) -> bytes:
         """The picture of a running job's latest slice; NotFound."""
         return self._read(job_id, GLIMPSE)
@@ -116,20 +124,22 @@ class Records:
         self._write(result.job_id, f"{folder}/result.json", result)
 
     def end(self, job: Job, results: str | None = None) -> bool:
-        """Write a job's end, once for all.
+        """Write a job's end, once for all; `tidy` has to follow.
 
         Args:
             job: its last state.
-            results: the folder that this attempt wrote; it is removed where another's results count.
+            results: the folder that this attempt wrote.
 
         Returns:
-            Whether this is how it ended; False where it had ended, or was deleted.
+            Whether this is how it ended; False where it had ended before.
         """
         content = _End(job=job, results=results).model_dump_json().encode()
-        ours = self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
-        if self._still_exists(job.id) and not ours and results is not None:
-            self._store.delete(self.key(job.id, results))
-        return ours
+        return self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
+
+    def tidy(self, job_id: str, unwanted: str | None) -> None:
+        """Clear away all of a job that was deleted before its end, or the results of an attempt that do not count."""
+        if self._still_exists(job_id) and unwanted is not None:
+            self._store.delete(self.key(job_id, unwanted))
 
     def _still_exists(self, job_id: str) -> bool:
         if self.exists(job_id):

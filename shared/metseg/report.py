@@ -72,7 +72,7 @@ def _on_spacing(volume: Volume, segmentation: Segmentation) -> list[str]:
 
 
 def artefacts(
-    volume: Volume, segmentation: Segmentation, probability: bytes | None = None, pictures: bytes | None = None
+    volume: Volume, segmentation: Segmentation, *, probability: bytes | None = None, pictures: bytes | None = None
 ) -> dict[str, bytes]:
     """What is kept of a job beside its result, by name.
 

@@ -37,7 +37,11 @@ class Predictor(Protocol):
 
     @property
     def lanes(self) -> int:
-        """How many slices may be asked for side by side."""
+        """How many calls may be made side by side."""
+
+    @property
+    def batch(self) -> int:
+        """How many slices a call should have."""
 
     def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
@@ -158,13 +162,16 @@ def probabilities(volume: Volume, predictor: Predictor) -> Floats:
 def _computed(prepared: ModelInput, predictor: Predictor, maps: Floats) -> Generator[int, None, None]:
     """Fills the maps, (slice, row, column) in model pixels, and tells each slice that is done, in order.
 
-    Slices go through the model each for itself: on a CPU a batch gains nothing, and progress is told sooner.
+    On a CPU slices go through the model each for itself: a batch gains nothing, and progress is told sooner.
     """
+    size = predictor.batch
 
-    def fill(index: int) -> int:
-        if prepared.occupied[index]:
-            here = slice(index, index + 1)
-            maps[here] = predictor(prepared.tensor(here))
-        return index
+    def fill(first: int) -> range:
+        part = range(first, min(first + size, len(maps)))
+        if chosen := [index for index in part if prepared.occupied[index]]:
+            maps[chosen] = predictor(prepared.tensor(chosen))
+        return part
 
-    return side_by_side(fill, range(len(maps)), predictor.lanes)
+    with closing(side_by_side(fill, range(0, len(maps), size), predictor.lanes)) as parts:
+        for part in parts:
+            yield from part

@@ -89,15 +89,12 @@ def _look(prepared: ModelInput, predictor: Predictor, chosen: npt.NDArray[np.int
     """The probability map of some slices, (slice, row, column) as the study."""
     maps = np.zeros((len(chosen), *prepared.geometry.box), np.float32)
 
-    def one(place: int) -> None:
-        index = int(chosen[place])
-        tensor = prepared.tensor(slice(index, index + 1))
-        if mirrored:
-            maps[place] = predictor(tensor[:, :, ::-1])[0, :, ::-1]
-        else:
-            maps[place] = predictor(tensor)[0]
+    def look(first: int) -> None:
+        places = slice(first, first + predictor.batch)
+        tensor = prepared.tensor(chosen[places].tolist())
+        maps[places] = predictor(tensor[:, :, ::-1])[:, :, ::-1] if mirrored else predictor(tensor)
 
-    for _ in side_by_side(one, range(len(chosen)), predictor.lanes):
+    for _ in side_by_side(look, range(0, len(chosen), predictor.batch), predictor.lanes):
         pass
     return from_output(maps, replace(prepared.geometry, shape=(len(chosen), *prepared.geometry.shape[1:])))
 

@@ -81,7 +81,7 @@ def _slices(rounds: int) -> dict[int, list[float]]:
                 began = time.process_time()
                 with file.open("rb") as stream:
                     study = formats.read([formats.Upload(file.name, stream, None)], Limits())
-                report.artefacts(study, segment(study, predictor), predictor.lanes)
+                report.artefacts(study, segment(study, predictor))
                 if turn:
                     took[count].append(1000 * (time.process_time() - began) / count)
     return took

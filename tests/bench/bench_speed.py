@@ -191,7 +191,7 @@ def _phases(files: Sequence[tuple[str, bytes]], predictor: OnnxPredictor) -> dic
     found = segment(study, predictor)
     lap("predict and measure")
     laps["predict and measure"] -= laps["prepare"]
-    report.artefacts(study, found, predictor.lanes)
+    report.artefacts(study, found)
     lap("draw and pack")
     return laps
 

@@ -1,15 +1,17 @@
 """Running an exported model, and how many threads it may take."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from tests.models import tiny_card, tiny_model
 
-from metseg import predictor
+from metseg import phantom, predictor
 from metseg.errors import ModelRejected
 from metseg.predictor import OnnxPredictor, cpu_quota
+from metseg.segment import segment
 
 
 def test_a_model_is_fed_channels_first_and_answers_a_map():
@@ -43,6 +45,69 @@ def test_a_model_with_another_face_is_rejected():
     model = helper.make_model(other, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     with pytest.raises(ModelRejected, match="inputs and outputs"):
         OnnxPredictor(tiny_card(model), model, threads=1)
+
+
+@pytest.fixture
+def accelerated(monkeypatch):
+    """The processor, treated as what computes beside it: the same binding, in its own memory."""
+    monkeypatch.setattr(predictor, "_ACCELERATORS", {"CPUExecutionProvider": "cpu"})
+    monkeypatch.setattr(predictor, "BATCH", 4)
+
+
+@pytest.mark.usefixtures("accelerated")
+@pytest.mark.parametrize("count", [1, 4, 11])
+def test_bound_batches_give_what_slices_alone_give(count):
+    model = tiny_model(brighter_than=0.0, steepness=1.0)
+    served = OnnxPredictor(tiny_card(model), model, threads=2)
+    assert (served.lanes, served.batch) == (1, 4)
+    for rows in (32, 48, 32):
+        tensor = np.random.default_rng(rows).normal(size=(count, rows, 48, 3)).astype(np.float32)
+        first = served(tensor)
+        served(np.zeros_like(tensor))
+        np.testing.assert_allclose(first, 1 / (1 + np.exp(-tensor[..., 1])), atol=1e-6)
+
+
+@pytest.mark.usefixtures("accelerated")
+def test_a_study_in_bound_batches_has_the_map_of_one_in_slices(monkeypatch):
+    model, volume = tiny_model(0.5), phantom.head(5, slices=9, size_px=96, lesions=2).volume
+    in_batches = segment(volume, OnnxPredictor(tiny_card(model), model, threads=2))
+    monkeypatch.undo()
+    alone = segment(volume, OnnxPredictor(tiny_card(model), model, threads=2))
+    np.testing.assert_allclose(in_batches.probability, alone.probability, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (["CPUExecutionProvider"], ["CPUExecutionProvider"]),
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]),
+        (
+            ["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"],
+            ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+        ),
+    ],
+)
+def test_of_the_providers_that_are_there_the_fastest_comes_first(monkeypatch, there, taken):
+    asked = []
+
+    class Session:
+        def __init__(self, model, options, providers):
+            asked.extend(name for name, _ in providers)
+
+        def get_providers(self):
+            return asked
+
+        def get_inputs(self):
+            return [SimpleNamespace(name="slices")]
+
+        def get_outputs(self):
+            return [SimpleNamespace(name="probability")]
+
+    monkeypatch.setattr(predictor.onnxruntime, "get_available_providers", lambda: there)
+    monkeypatch.setattr(predictor.onnxruntime, "InferenceSession", Session)
+    served = OnnxPredictor(tiny_card(b"model"), b"model", threads=3)
+    assert asked == taken
+    assert (served.lanes, served.batch) == ((3, 1) if taken[0].startswith("CPU") else (1, predictor.BATCH))
 
 
 @pytest.fixture

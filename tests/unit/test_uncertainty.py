@@ -16,7 +16,7 @@ class Bright:
     """Calls bright FLAIR a lesion, in the share of columns from the left that it looks at."""
 
     smallest_lesion_px = 0.0
-    lanes = 1
+    lanes = batch = 1
 
     def __init__(self, share: float = 1.0, above: float = 2.0, pixel_scale: float = 0.5) -> None:
         self.preprocessing = Preprocessing(pixel_scale=pixel_scale)

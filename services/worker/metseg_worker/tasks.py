@@ -6,6 +6,7 @@ on now is given back, and the upkeep queues it again when store and queue answer
 
 import errno
 import logging
+import time
 import traceback
 from contextlib import suppress
 from functools import cache
@@ -30,6 +31,9 @@ from metseg_worker.app import celery
 from metseg_worker.bench import Bench, open_bench
 
 __all__ = ["segment", "work"]
+
+PROGRESS_EVERY_S = 0.2
+"""Nobody sees more; and a cancelled job need not end sooner."""
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +93,13 @@ def _attempt(bench: Bench, job_id: str) -> None:
     logs.follow(request.request_id)
     log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
 
+    told_s = float("-inf")
+
     def progress(done: int, total: int) -> None:
-        bench.jobs.advance(job_id, done, total)
+        nonlocal told_s
+        if time.monotonic() - told_s >= PROGRESS_EVERY_S:
+            bench.jobs.advance(job_id, done, total)
+            told_s = time.monotonic()
 
     def keep_glimpse(picture: bytes) -> None:
         bench.jobs.show_glimpse(job_id, picture)

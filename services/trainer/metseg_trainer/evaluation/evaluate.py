@@ -185,7 +185,7 @@ class EvaluationResult:
 class TorchPredictor:
     """The Predictor that runs a network as it was trained, before it is exported."""
 
-    lanes = 1
+    lanes = batch = 1
 
     def __init__(
         self, network: SegmentationNetwork, preprocessing: Preprocessing, point: OperatingPoint | None = None
