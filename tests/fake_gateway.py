@@ -42,7 +42,9 @@ from metseg.contracts import (
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
 from metseg.formats import Upload, inspect, write_mask, write_probability
 from metseg.formats.display import display_volume
+from metseg.glimpses import EVERY_S, Glimpses
 from metseg.settings import Limits
+from metseg.volume import Volume
 
 THRESHOLD = 0.5
 
@@ -68,6 +70,15 @@ class Study:
         other.probability = np.clip(1.4 * kept, 0, 1)
         other.mask = other.probability >= THRESHOLD
         return other
+
+    def glimpse(self, done: int) -> bytes:
+        """What a worker shows when so many slices are done."""
+        kept: list[bytes] = []
+        seconds = iter([0.0] * done + [EVERY_S] * 2)
+        glimpses = Glimpses(Volume(self.pixels, self.names), THRESHOLD, kept.append, lambda: next(seconds))
+        for index in range(done):
+            glimpses(index, self.probability[index])
+        return kept[0]
 
     def result(self, job_id: str, card: ModelCard) -> Result:
         found = lesions.measure(self.mask, self.spacing_mm, self.probability)
@@ -243,9 +254,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         progress = gateway.job(job_id).progress
         if progress is None or not progress.done:
             raise NotFound("Only a job that runs has a glimpse.")
-        index = progress.done - 1
-        drawn = pictures.overlay(gateway.study.pixels[index], gateway.study.mask[index], contour=True)
-        return Response(pictures.encode_png(drawn), media_type="image/png")
+        return Response(gateway.study.glimpse(progress.done), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/volume/{layer}")
     def volume(job_id: str, layer: str) -> Response:

@@ -78,7 +78,7 @@ class Attempts:
             self._live.advance(job_id, done, total)
 
     def show_glimpse(self, job_id: str, picture: bytes) -> None:
-        """Keep a picture of a running job's latest slice; nothing of a job that is deleted meanwhile."""
+        """Keep a picture of a running job's slices so far; nothing of a job that is deleted meanwhile."""
         self._records.put(job_id, GLIMPSE, picture)
         if not self._records.exists(job_id):
             self._records.erase(job_id)

@@ -218,7 +218,7 @@ class Client:
         return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
 
     def glimpse(self, job_id: str) -> bytes:
-        """The PNG of the latest slice of a job that runs, with what is marked so far."""
+        """The PNG of the latest slice of a job that runs and those before it, with what is marked so far."""
         return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
 
     def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:

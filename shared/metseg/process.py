@@ -49,7 +49,7 @@ def process(
         models: of this process.
         limits: of one submission.
         progress: told (slices done, slices in all) after each slice; what it raises ends the work.
-        keep_glimpse: given a picture of the latest slice that is done, once a second.
+        keep_glimpse: given a picture of the slices that are done, once a second.
 
     Returns:
         The result, and the artefacts beside it by name.

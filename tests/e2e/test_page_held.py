@@ -22,6 +22,18 @@ from metseg import phantom
 from metseg.contracts import Holder
 from metseg.errors import ProcessingFailed, StoreUnavailable
 
+TILES = """image => image.decode().then(() => {
+    const bare = document.createElement("canvas");
+    Object.assign(bare, { width: image.naturalWidth, height: image.naturalHeight });
+    const drawn = bare.getContext("2d");
+    drawn.drawImage(image, 0, 0);
+    return [0, 1, 2, 3, 4, 5].map((cell) => {
+        const at = [480 + 213 * (cell % 3) + 20, 213 * Math.floor(cell / 3) + 20];
+        const { data } = drawn.getImageData(...at, 170, 170);
+        const red = data.filter((_, index) => index % 4 === 0);
+        return Math.max(...red) - Math.min(...red) > 60;
+    });
+})"""
 OLDER = {"version": "20250101-000000-older", "created_at": datetime(2025, 1, 1, tzinfo=UTC)}
 
 
@@ -42,17 +54,32 @@ def test_a_job_is_watched_live_and_left_alone_once_it_is_done(page: Page, held: 
 
 def test_slices_are_seen_before_the_last_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
-    gateway.running_s = 12.0
+    gateway.running_s = 60.0
+    standing = page.get_by_test_id("stMain").get_by_text(re.compile(r"Slice [1-5] of 6"))
     try:
         opened(page, url).get_by_role("button", name="One large lesion").click()
-        glimpse = page.get_by_role("img", name="The latest slice, with what is marked so far")
-        expect(glimpse).to_be_visible()
-        expect(page.get_by_test_id("stMain").get_by_text(re.compile(r"Slice [1-5] of 6"))).to_be_visible()
-        assert glimpse.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        first = filled(page, 1)
+        expect(standing).to_be_visible()
+        more = filled(page, sum(first) + 1)
+        expect(standing).to_be_visible()
         page.screenshot(path=SHOTS / "progress.png")
     finally:
         gateway.running_s = 0.0
+    assert first[0] and more[0] and not more[-1], "the first slice stays in sight before the last is done"
+    assert more == sorted(more, reverse=True), "they fill in one after the other"
     finished(page)
+
+
+def filled(page: Page, least: int) -> list[bool]:
+    """Which tiles of the six slices show one, as soon as so many do; all but an empty one have light and dark."""
+    glimpse = page.get_by_role("img", name="The latest slice and those before it")
+    for _ in range(240):
+        if glimpse.count():
+            told = glimpse.evaluate(TILES)
+            if sum(told) >= least:
+                return told
+        page.wait_for_timeout(500)
+    raise AssertionError(f"{least} slices were not seen within two minutes")
 
 
 def test_a_scan_is_dropped_onto_the_page(page: Page, held: tuple[FakeGateway, str], scan: Path) -> None:

@@ -173,7 +173,8 @@ def test_what_stands_in_the_place_of_a_jobs_id_is_not_logged(gateway, caplog):
         for path in ("DOE-JOHN", "mrn-5550199/result", "A" * 32, "0" * 31):
             gateway.http.get(f"/v1/jobs/{path}", headers={"X-Request-ID": "planted"})
         wait_until(lambda: "planted" in access_lines(caplog), 5)
-    logged = json.dumps([vars(each) for each in caplog.records], default=str)
+    ours = [each for each in caplog.records if each.name.startswith("metseg")]  # the test's own client logs addresses
+    logged = json.dumps([vars(each) for each in ours], default=str)
     assert not [word for word in ("DOE", "5550199", "A" * 32, "0" * 31 + '"') if word in logged]
 
 

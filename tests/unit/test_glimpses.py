@@ -2,14 +2,17 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from tests.unit.test_segment import Bright
 
 from metseg import phantom
-from metseg.glimpses import EVERY_S, Glimpses
+from metseg.glimpses import EMPTY, EVERY_S, GAP_PX, HEIGHT_PX, SHEET_PX, Glimpses
+from metseg.pictures import MARK
 from metseg.segment import segment
+from metseg.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -17,27 +20,71 @@ def head() -> phantom.Phantom:
     return phantom.head(3, slices=4, size_px=96, lesions=2)
 
 
-def coloured(picture: bytes) -> np.ndarray:
-    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
-    return np.ptp(pixels, axis=2) > 20
+def pixels_of(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+
+
+def coloured(pixels: np.ndarray) -> np.ndarray:
+    return np.abs(pixels - MARK).max(axis=2) < 20
+
+
+def glimpsed(volume, threshold=0.5):
+    """A glimpse after each slice, and the result."""
+    ticks = iter(np.arange(0, 1000, EVERY_S))
+    kept: list[bytes] = []
+    found = segment(volume, Bright(), threshold, seen=Glimpses(volume, threshold, kept.append, lambda: next(ticks)))
+    return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
 
 def test_each_glimpse_outlines_what_the_result_will_mark_in_that_slice(head):
-    ticks = iter(np.arange(0, 100, EVERY_S))
+    seen, found = glimpsed(head.volume)
+    assert len(seen) == len(found)
+    for pixels, marked in zip(seen, found, strict=True):
+        scale = HEIGHT_PX // marked.shape[0]
+        large = np.kron(marked, np.ones((scale, scale), bool))
+        line = coloured(pixels[:, :HEIGHT_PX])
+        assert line.shape == large.shape
+        assert not (line & large).any(), "an outline covers no lesion"
+        grown = cv2.dilate(large.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))) > 0
+        np.testing.assert_array_equal(line, grown & ~large)
+
+
+def tiles(pixels: np.ndarray, pitch: int, across: int, count: int) -> list[np.ndarray]:
+    """The small slices on the right, without the gaps between them."""
+    sheet = pixels[:, HEIGHT_PX:]
+    corners = [(row * pitch, column * pitch) for row in range(-(-count // across)) for column in range(across)]
+    return [sheet[top + GAP_PX : top + pitch, left + GAP_PX : left + pitch] for top, left in corners[:count]]
+
+
+def test_the_slices_that_are_done_stay_in_sight_while_the_rest_is_to_come(head):
+    seen, found = glimpsed(head.volume)
+    for done, pixels in enumerate(seen, start=1):
+        for index, tile in enumerate(tiles(pixels, 240, 2, 4)):
+            assert (tile == EMPTY).all() == (index >= done)
+            assert coloured(tile).any() == (index < done and found[index].any())
+
+
+def test_a_study_of_many_slices_is_shown_by_some_of_them():
+    volume = phantom.head(3, slices=100, size_px=32, lesions=2).volume
+    seen, _ = glimpsed(volume)
+    assert {pixels.shape for pixels in seen} == {(HEIGHT_PX, HEIGHT_PX + SHEET_PX, 3)}
+    full = [not (tile == EMPTY).all() for tile in tiles(seen[-1], 91, 7, 34)]
+    assert all(full)
+    assert sum(not (tile == EMPTY).all() for tile in tiles(seen[9], 91, 7, 34)) == 4
+
+
+@pytest.mark.parametrize("slices", [1, 2, 5, 12, 24, 47, 48, 49, 155, 1024])
+def test_every_number_of_slices_has_its_sheet(slices):
+    volume = Volume(
+        np.arange(slices * 256 * 3).reshape(slices, 16, 16, 3).astype(np.float32), tuple(map(str, range(slices)))
+    )
     kept: list[bytes] = []
-    glimpses = Glimpses(head.volume, 0.5, kept.append, clock=lambda: next(ticks))
-    found = segment(head.volume, Bright(), 0.5, seen=glimpses)
-    assert len(kept) == len(head.volume.pixels)
-    for picture, marked in zip(kept, np.asarray(found.probability) >= 0.5, strict=True):
-        line = coloured(picture)
-        assert line.shape == marked.shape
-        assert not (line & marked).any(), "an outline covers no lesion"
-        grown = marked.copy()
-        grown[1:] |= marked[:-1]
-        grown[:-1] |= marked[1:]
-        grown[:, 1:] |= marked[:, :-1]
-        grown[:, :-1] |= marked[:, 1:]
-        np.testing.assert_array_equal(line, grown & ~marked)
+    seconds = iter([0.0] * slices + [EVERY_S] * 2)
+    glimpses = Glimpses(volume, 0.5, kept.append, lambda: next(seconds))
+    for index in range(slices):
+        glimpses(index, np.zeros((16, 16), np.float32))
+    [picture] = kept
+    assert pixels_of(picture).shape == (HEIGHT_PX, HEIGHT_PX + SHEET_PX, 3)
 
 
 def test_a_quick_job_draws_nothing(head):

@@ -90,7 +90,7 @@ def job(job_id: str) -> Job:
 
 
 def glimpse(job_id: str) -> bytes | None:
-    """The latest slice of a job that runs, with what is marked so far; None where there is none yet."""
+    """The slices of a job that runs that are done, with what is marked so far; None where there is none yet."""
     try:
         return client().glimpse(job_id)
     except RemoteProblem as problem:

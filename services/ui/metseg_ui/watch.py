@@ -7,7 +7,6 @@ from metseg.contracts import Job, JobStatus
 from metseg_ui import address, gateway, words
 
 POLL_S = 1.0
-GLIMPSE_PX = 420
 ICONS = {
     JobStatus.QUEUED: ":material/hourglass_empty:",
     JobStatus.RUNNING: ":material/progress_activity:",
@@ -96,5 +95,8 @@ def _progress(job: Job) -> None:
     )
     if picture is not None:
         st.image(
-            picture, width=GLIMPSE_PX, caption="The latest slice", alt="The latest slice, with what is marked so far"
+            picture,
+            width="stretch",
+            caption="The latest slice, and the slices so far, in order; of many slices the small pictures show some.",
+            alt="The latest slice and those before it, with what is marked so far",
         )

@@ -76,7 +76,7 @@ def _pictures(kept: StoredJob) -> Iterator[bytes]:
     responses={**problems(NotFound), **files("image/png")},
 )
 def glimpse(gateway: TheGateway, job_id: JobId) -> Response:
-    """While a job runs: the latest slice that is done, as a PNG with outlines; made anew each second."""
+    """While a job runs: the latest slice that is done and those before it, as a PNG with outlines; anew each second."""
     status = gateway.jobs.get(job_id).status
     if status is not JobStatus.RUNNING:
         raise NotFound(f"The job is {status}; only one that runs has a glimpse.")
