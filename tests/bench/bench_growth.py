@@ -14,19 +14,16 @@ from statistics import median
 
 import redis
 from tests.bench import page
-from tests.bench.bare import STARTER
 from tests.bench.studies import archive
+from tests.bench.whole import Whole
 from tests.gateways import Gateway, png, promote_tiny, running
 from tests.servers import RedisServer, redis_server
 
-from metseg import formats, report
-from metseg.contracts import InputFile, Job, JobStatus, ModelCard, Request
+from metseg.contracts import InputFile, Job, JobStatus, Request
 from metseg.jobs import Jobs
 from metseg.live import Live
 from metseg.owners import new_id
-from metseg.predictor import OnnxPredictor, cpu_quota
-from metseg.segment import segment
-from metseg.settings import Limits, Settings
+from metseg.settings import Settings
 
 COUNTS = (10, 100_000)
 SLICES = (1, 30, 155, 1000)
@@ -67,21 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _slices(rounds: int) -> dict[int, list[float]]:
     """CPU milliseconds a slice."""
-    card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
-    predictor = OnnxPredictor(card, (STARTER / "model.onnx").read_bytes(), cpu_quota())
     took: dict[int, list[float]] = {count: [] for count in SLICES}
-    packed = {count: archive(count, 240) for count in SLICES}
     with tempfile.TemporaryDirectory() as folder:
+        whole = Whole(Path(folder))
+        studies = {count: whole.upload([("study.zip", archive(count, 240))]) for count in SLICES}
         for turn in range(max(1, rounds // 2) + 1):
-            for count, content in packed.items():
+            for count, study in studies.items():
                 if turn == 0 and count == max(SLICES):  # too long to be thrown away
                     continue
-                file = Path(folder) / "study.zip"
-                file.write_bytes(content)
                 began = time.process_time()
-                with file.open("rb") as stream:
-                    study = formats.read([formats.Upload(file.name, stream, None)], Limits())
-                report.artefacts(study, segment(study, predictor))
+                whole(study)
                 if turn:
                     took[count].append(1000 * (time.process_time() - began) / count)
     return took

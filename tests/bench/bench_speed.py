@@ -8,6 +8,7 @@ Networks have random weights, which cost what trained ones do.
 
 import argparse
 import io
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,13 @@ import numpy as np
 import onnxruntime
 import torch
 from tests.bench import page, peers
+from tests.bench.bare import STARTER
+from tests.bench.whole import Whole
 
-from metseg import formats, phantom, report
+from metseg import formats, phantom
 from metseg.contracts import ModelCard
 from metseg.pictures import encode_png
 from metseg.predictor import INPUT, OnnxPredictor, cpu_quota
-from metseg.preprocess import to_input
 from metseg.segment import segment
 from metseg.settings import Limits
 from metseg_trainer.export import to_onnx
@@ -30,8 +32,8 @@ from metseg_trainer.networks import create
 from metseg_trainer.plan import TITLES
 
 PARTS = ("model", "volume")
-STARTER = Path("infra/starter-model")
 WIDTH, SIDE = 16, 256
+PHASES = {"read": "read", "predict": "prepare and predict", "know": "familiarity", "report": "the rest of packing"}
 SERVED = "ours as served: a patient end to end, a slice"
 
 Call = Callable[[], object]
@@ -90,7 +92,7 @@ def model(data: Path | None, rounds: int) -> None:
     files, predictor = patient(data), served()
     count = len(files)
     calls, mib = _networks()
-    calls = {SERVED: lambda: segment(formats.read(uploads(files), Limits()), predictor), **calls}
+    calls = {SERVED: lambda: segment(formats.read(uploads(files), Limits(), threads=cpu_quota()), predictor), **calls}
     mib[SERVED] = (STARTER / "model.onnx").stat().st_size / 2**20
     square = torch.randn(2048, 2048)
     calls["a product of two 2048x2048 matrices"] = lambda: square @ square
@@ -150,50 +152,39 @@ def _in_onnxruntime(exported: bytes) -> Call:
 def volume(data: Path | None, rounds: int) -> None:
     """A long series and a patient, from bytes to artefacts, phase by phase."""
     on = page.machine()
-    predictor = served()
     pixels = phantom.head(5, slices=155, size_px=240, spacing_mm=(1.0, 1.0, 1.0)).volume.pixels
     studies = {
         "155 slices of 240x240": [(f"s_{index:03d}.png", encode_png(each)) for index, each in enumerate(pixels)],
         "a patient of 256x256": patient(data),
     }
     cells, figures = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Whole(Path(folder))
+        requests = {title: whole.upload(files) for title, files in studies.items()}
+        laps: dict[str, list[dict[str, float]]] = {title: [] for title in studies}
+        for turn in range(max(rounds // 2, 2) + 1):
+            for title, request in requests.items():
+                seconds = whole(request)
+                if turn:
+                    laps[title].append(seconds)
     for title, files in studies.items():
-        laps = [_phases(files, predictor) for _ in range(max(rounds // 2, 2) + 1)][1:]
-        whole = [sum(lap.values()) for lap in laps]
-        shares = {name: median(lap[name] for lap in laps) for name in laps[0]}
-        figures[title] = {"slices": len(files), "seconds": laps}
+        count, sums = len(files), [sum(lap.values()) for lap in laps[title]]
+        shares = {phase: median(lap[name] for lap in laps[title]) for name, phase in PHASES.items()}
+        figures[title] = {"slices": count, "seconds": laps[title]}
         cells.append(
             [
-                f"{title}: {len(files)} slices",
-                page.spread(whole, 2),
-                page.spread([1000 * one / len(files) for one in whole]),
-                *(f"{1000 * share / len(files):.1f}" for share in shares.values()),
+                f"{title}: {count} slices",
+                page.spread(sums, 2),
+                page.spread([1000 * one / count for one in sums]),
+                *(f"{1000 * share / count:.1f}" for share in shares.values()),
             ]
         )
-    head = ["study", "seconds", "ms a slice", *(f"{name}, ms a slice" for name in shares)]
-    notes = ["From the uploaded bytes to the artefacts that are stored, in one process without services."]
+    head = ["study", "seconds", "ms a slice", *(f"{phase}, ms a slice" for phase in PHASES.values())]
+    notes = [
+        "From the uploaded bytes to the artefacts that are stored, in one process without services. Pictures are drawn "
+        "and probabilities packed while the network computes."
+    ]
     page.keep("volume", on, {"head": head, "cells": cells, "notes": notes}, figures)
-
-
-def _phases(files: Sequence[tuple[str, bytes]], predictor: OnnxPredictor) -> dict[str, float]:
-    """Seconds of each phase of one study. Preparing is done twice, and counted once."""
-    laps, began = {}, time.perf_counter()
-
-    def lap(name: str) -> None:
-        nonlocal began
-        now = time.perf_counter()
-        laps[name], began = now - began, now
-
-    study = formats.read(uploads(files), Limits(files=len(files)))
-    lap("read")
-    to_input(study, predictor.preprocessing)
-    lap("prepare")
-    found = segment(study, predictor)
-    lap("predict and measure")
-    laps["predict and measure"] -= laps["prepare"]
-    report.artefacts(study, found)
-    lap("draw and pack")
-    return laps
 
 
 if __name__ == "__main__":
