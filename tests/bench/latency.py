@@ -25,8 +25,8 @@ PERCENTILES = (50, 95, 99)
 LOCUST = Path(".venv-load/bin/locust")
 
 Load = dict[str, Any]
-"""`rate` a second; of each study, in the order of arrival, `came_s`, `took_s`, `open` (how many it found); `drained_s`
-from the last arrival to the last result."""
+"""`rate` a second; `drained_s` from the last arrival to the last result; of each study, as they arrived: `came_s`,
+`took_s` until its result was there, `busy_s` that a worker had it, and `open`, how many it found."""
 
 
 def latency(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
@@ -35,7 +35,8 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
     over, whole = _idle(client)
     rows = [("idle, one slice, less the model's time", over), ("idle, one slice, all", whole)]
     study = study_file(SLICES, 5)
-    alone_s = [_timed(client, study) for _ in range(ALONE + 1)][1:]
+    alone = [_timed(client, study) for _ in range(ALONE + 1)][1:]
+    alone_s, besides_s = [took_s for took_s, _ in alone], [took_s - busy_s for took_s, busy_s in alone]
     rows.append((f"idle, {SLICES} slices, all", [1000 * each for each in alone_s]))
     capacity = JOBS / median(at_once(lambda: client.wait(client.submit([study]).id))() for _ in range(3))
     loads = {str(share): _load(here, study, share * capacity, options.seconds, folder) for share in SHARES}
@@ -52,7 +53,7 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
         f"done; capacity was {capacity:.2f} jobs a second. How many are open is what a study finds when it comes, in "
         "the mean of each third of the load."
     ]
-    figures = {"idle_ms": over, "alone_s": alone_s, "capacity": capacity, "loads": loads}
+    figures = {"idle_ms": over, "alone_s": alone_s, "besides_s": besides_s, "capacity": capacity, "loads": loads}
     page.keep("latency", on, {"head": head, "cells": cells, "notes": notes}, figures)
 
 
@@ -76,10 +77,14 @@ def _idle(client: Client) -> tuple[list[float], list[float]]:
     return over, whole
 
 
-def _timed(client: Client, study: tuple[str, bytes]) -> float:
+def _timed(client: Client, study: tuple[str, bytes]) -> tuple[float, float]:
+    """Seconds until the result is there, and those of them that a worker had the study."""
     began = time.perf_counter()
-    client.result(client.wait(client.submit([study]).id).id)
-    return time.perf_counter() - began
+    job = client.wait(client.submit([study]).id)
+    client.result(job.id)
+    took_s = time.perf_counter() - began
+    assert job.started_at is not None and job.finished_at is not None
+    return took_s, (job.finished_at - job.started_at).total_seconds()
 
 
 def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, folder: Path) -> Load:
@@ -101,5 +106,5 @@ def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, fol
     if done.returncode or not lines or any(line["status"] != "succeeded" for line in lines):
         raise RuntimeError(f"The load did not go through:\n{done.stdout[-3000:]}")
     ends = max(line["came_s"] + line["took_s"] for line in lines)
-    columns = {name: [line[name] for line in lines] for name in ("came_s", "took_s", "open")}
+    columns = {name: [line[name] for line in lines] for name in ("came_s", "took_s", "busy_s", "open")}
     return {"rate": rate, **columns, "drained_s": ends - lines[-1]["came_s"]}

@@ -9,6 +9,7 @@ import os
 import random
 import time
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 import gevent
@@ -52,6 +53,8 @@ class Hospital(FastHttpUser):
                 job = answer.js
         with self.rest("GET", f"/v1/jobs/{job['id']}/result", name="/v1/jobs/ID/result"):
             ended = time.perf_counter()
-        line = {"came_s": came - self._began, "took_s": ended - came, "open": found_open, "status": job["status"]}
+        began, finished = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
+        line = {"came_s": came - self._began, "took_s": ended - came, "busy_s": (finished - began).total_seconds()}
+        line |= {"open": found_open, "status": job["status"]}
         with TOOK.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -26,11 +26,6 @@ def test_the_simulation_is_that_of_the_measured_loads(told):
     assert block == simulate.tables(told["latency"]["figures"])
 
 
-def test_what_a_study_takes_besides_is_what_it_takes_longer_when_it_meets_nobody():
-    assert simulate.service({"capacity": 2.0, "alone_s": [0.7, 0.6, 0.9]}) == pytest.approx((0.5, 0.2))
-    assert simulate.service({"capacity": 2.0, "alone_s": [0.4]}) == (0.5, 0.0)
-
-
 def test_a_queue_that_grows_is_told_by_its_thirds():
     assert depth({"open": [0, 1, 2, 3, 8, 10]}) == "0.5, 2.5, 9.0 open"
     assert depth({"open": [1]}) == "1.0, 0.0, 0.0 open"
