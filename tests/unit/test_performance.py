@@ -21,9 +21,18 @@ def test_the_page_shows_every_part_that_the_bench_wrote(told):
     assert block == "\n".join(page.shown(name, told[name]) for name in page.TITLES if name in told)
 
 
-def test_the_simulation_is_that_of_the_measured_loads(told):
-    [block] = re.findall(r"<!-- simulation:[^>]*-->\n(.*?)<!-- /simulation -->", SCALING.read_text(), re.DOTALL)
-    assert block == simulate.tables(told["latency"]["figures"])
+@pytest.mark.parametrize("name", ["costs", "scale", "simulation"])
+def test_the_page_of_scaling_shows_what_was_measured_and_what_follows_from_it(told, name):
+    [block] = re.findall(rf"<!-- {name}:[^>]*-->\n(.*?)<!-- /{name} -->", SCALING.read_text(), re.DOTALL)
+    assert block == simulate.blocks(told)[name]
+
+
+def test_a_core_carries_an_hour_of_what_a_study_costs():
+    cpu = {"redis": 10.0, "store": 100.0, "gateway": 90.0, "worker": 800.0}
+    text = simulate.costs({simulate.OURS: {"jobs_per_s": [1.5], "cpu_ms": [cpu]}})
+    assert "| store (SeaweedFS) | 100 | 36,000 |" in text
+    assert "one worker | 5,400 | measured |" in text
+    assert "rested | 7,200 | reckoned |" in text
 
 
 def test_a_queue_that_grows_is_told_by_its_thirds():
