@@ -42,6 +42,16 @@ def test_every_setting_is_one_that_celery_knows(app):
 def test_a_job_is_killed_after_it_was_asked_to_stop_and_redelivered_only_after_both(app):
     assert app.conf.task_soft_time_limit == 100
     assert 100 < app.conf.task_time_limit < app.conf.broker_transport_options["visibility_timeout"]
+    told = app.conf.broker_transport_options["visibility_timeout"]
+    assert app.conf.result_backend_transport_options["visibility_timeout"] == told
+    assert app.conf.visibility_timeout == told
+
+
+def test_no_connection_to_the_queue_waits_for_ever(app):
+    bounded = ("socket_timeout", "socket_connect_timeout", "connect_retries_timeout")
+    assert [app.conf.broker_transport_options[name] for name in bounded] == [1, 1, 1]
+    assert app.conf.broker_connection_timeout == 1
+    assert app.conf.task_publish_retry_policy["max_retries"] == 1
 
 
 def test_a_message_is_acknowledged_after_the_work_and_nobody_hoards(app):

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from metseg.broker import broker
+from metseg.settings import Settings
+from metseg_worker.app import celery
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 TLS = (ROOT / "docker-compose.tls.yml").read_text()
@@ -27,6 +31,21 @@ def test_every_service_is_confined(name):
     assert "cpus" in service
     assert "privileged" not in service
     assert not [volume for volume in service.get("volumes", []) if "docker.sock" in str(volume)]
+
+
+def test_a_deploy_gives_the_worker_longer_than_its_soft_shutdown_takes():
+    assert "\nSTOPSIGNAL SIGQUIT\n" in (ROOT / "services/worker/Dockerfile").read_text()
+    grace_s = int(COMPOSE["services"]["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s >= 2 * broker(Settings()).conf.worker_soft_shutdown_timeout > 0
+
+
+def test_a_workers_child_is_replaced_well_below_the_containers_limit_of_memory():
+    default_gib = int(
+        COMPOSE["services"]["worker"]["mem_limit"].removeprefix("${METSEG_WORKER_MEMORY:-").removesuffix("g}")
+    )
+    conf = celery.conf
+    assert (conf.worker_pool, conf.worker_concurrency) == ("prefork", 1)
+    assert 0 < conf.worker_max_memory_per_child * 2**10 <= default_gib * 2**30 / 2
 
 
 def test_page_and_queue_and_store_share_no_network():
