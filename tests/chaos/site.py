@@ -62,7 +62,10 @@ class Site(Deployment):
 
     def kill(self, service: str) -> None:
         """As the kernel ends a process: the restart policy has to bring it back."""
-        os.kill(int(self.docker("inspect", "--format", "{{.State.Pid}}", self.box(service))), signal.SIGKILL)
+        self._until_running(service)
+        pid = int(self.docker("inspect", "--format", "{{.State.Pid}}", self.box(service)))
+        assert pid, f"{service} ended before it was killed"  # 0 would be our own group
+        os.kill(pid, signal.SIGKILL)
         self._until_running(service)
 
     def stop(self, service: str) -> None:

@@ -91,7 +91,11 @@ def ended(http: httpx.Client, job_id: str, limit_s: float = DRAIN_S) -> bool:
     """Whether a job ends in time, well or for a reason."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        answer = http.get(f"/v1/jobs/{job_id}", params={"wait": 20})
+        try:
+            answer = http.get(f"/v1/jobs/{job_id}", params={"wait": 20})
+        except httpx.TransportError:
+            time.sleep(1)
+            continue
         if answer.status_code == httpx.codes.OK and answer.json()["status"] in ("succeeded", "failed"):
             return True
         if answer.status_code == httpx.codes.NOT_FOUND:
