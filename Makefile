@@ -214,7 +214,7 @@ picture: $(DEV)/.ready ## draw the README's picture of the page anew, over a pha
 
 .PHONY: bench-page
 bench-page: $(DEV)/.ready ## how the page bears a large upload and many: make bench-page ARGS="--uploads 50"
-	PYTHONPATH=.:shared:services/ui $(DEV)/bin/python -W ignore -m tests.bench.bench_page $(ARGS)
+	PYTHONPATH=.:shared:services/ui:services/worker:services/inference-api $(DEV)/bin/python -W ignore -m tests.bench.bench_page $(ARGS)
 
 .PHONY: vendor
 vendor: ## take the page's copy of NiiVue anew from npm, as services/ui/metseg_ui/assets/niivue.json names it

@@ -2,8 +2,9 @@
 
     python -m tests.bench.bench_page --uploads 50 --megabytes 200
 
-It tells how long the page takes to answer a click while a large file goes up, and the memory of the page's process
-after each tenth of the uploads. Needs Chromium (METSEG_BROWSER) and Playwright.
+It tells how long a reader waits for a study of many slices, from files to layers; how long the page takes to answer a
+click while a large file goes up; and the memory of the page's process after each tenth of the uploads. Needs Chromium
+(METSEG_BROWSER) and Playwright.
 """
 
 import argparse
@@ -17,14 +18,22 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Playwright, expect, sync_playwright
 from tests.fake_gateway import FakeGateway, Study, serving
+from tests.hospital import hospital
 from tests.pages import serving_page
+from tests.servers import redis_server
+from tests.unit.volumes import nifti
 
+from metseg.contracts import ModelCard
+from metseg.phantom import head
 from metseg.pictures import encode_png
+from metseg.registry import Registry
+from metseg_worker.setup import seed
 
 WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PATIENCE_MS = 120_000
+STARTER = Path(__file__).parents[2] / "infra" / "starter-model"
 
 
 def study(path: Path, megabytes: float) -> None:
@@ -41,9 +50,13 @@ def page_process() -> psutil.Process:
     return found
 
 
-def upload(page: Page, path: Path) -> None:
-    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(str(path))
+def upload(page: Page, *paths: Path) -> None:
+    """Choose files and submit them, once the field of the last submission is gone and a fresh one is there."""
+    uploader = page.get_by_test_id("stFileUploader")
     button = page.get_by_role("button", name="Find lesions")
+    expect(button).to_be_disabled(timeout=PATIENCE_MS)
+    expect(uploader).to_have_count(1, timeout=PATIENCE_MS)
+    uploader.locator("input[type=file]").set_input_files([str(path) for path in paths])
     expect(button).to_be_enabled(timeout=PATIENCE_MS)
     button.click()
 
@@ -71,22 +84,81 @@ def answered(page: Page) -> float:
     return time.monotonic() - began
 
 
+def volumes(folder: Path, slices: int) -> list[Path]:
+    """A drawn head as three NIfTI volumes of 240 x 240 pixels a slice, each voxel a cube of 1 mm."""
+    volume = head(47, slices=slices, size_px=240, spacing_mm=(1.0, 1.0, 1.0)).volume
+    paths = []
+    for channel, name in enumerate(("t1", "flair", "t1c")):
+        voxels = volume.pixels[..., channel].transpose(2, 1, 0).astype(np.int16)
+        paths.append(folder / f"{name}.nii.gz")
+        paths[-1].write_bytes(nifti(voxels, volume.affine))
+    return paths
+
+
+def whole_study(playwright: Playwright, folder: Path, slices: int) -> None:
+    """How long a reader waits for a study, from the click on: the real gateway, worker and starter model."""
+    with (
+        redis_server(folder) as redis,
+        hospital(folder / "server", redis.url) as server,
+        serving_page(server.url) as url,
+    ):
+        models = Registry(server.gateway.store)
+        seed(models, STARTER)
+        models.promote(ModelCard.model_validate_json((STARTER / "card.json").read_bytes()).version)
+        paths = volumes(folder, slices)
+        browser = playwright.chromium.launch(executable_path=browser_path(), args=WEBGL)
+        page = browser.new_page()
+        fetched: set[str] = set()
+        page.on("requestfinished", lambda request: fetched.add(request.url.split("/")[-1]))
+        page.goto(url)
+        page.get_by_role("button", name="About the model").wait_for(timeout=PATIENCE_MS)
+        began = time.monotonic()
+        upload(page, *paths)
+
+        def told(what: str) -> None:
+            print(f"{slices} slices, {what}: {time.monotonic() - began:.1f} s after the files were chosen", flush=True)
+
+        page.locator(".viewer").wait_for(timeout=PATIENCE_MS)
+        expect(page.locator(".viewer img.first")).to_have_js_property("complete", True, timeout=PATIENCE_MS)
+        told("first picture of the result")
+        page.locator(".viewer[data-ready=true]").wait_for(timeout=PATIENCE_MS)
+        told("the volume with its mask")
+        for key in ("1", "3", "m"):
+            page.locator(".viewer .stage").press(key)
+        while not {"pre", "flair", "post", "mask", "probability"} <= fetched:
+            page.wait_for_timeout(50)
+        told("all layers")
+        browser.close()
+
+
+def browser_path() -> str | None:
+    return os.environ.get("METSEG_BROWSER") or shutil.which("chromium")
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--uploads", type=int, default=50)
     options.add_argument("--megabytes", type=float, default=200)
+    options.add_argument("--slices", type=int, default=155, help="of a study that is followed to its layers; 0: none")
     wanted = options.parse_args()
-    browser_path = os.environ.get("METSEG_BROWSER") or shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        if wanted.slices:
+            whole_study(playwright, Path(folder), wanted.slices)
+        if wanted.uploads:
+            many_uploads(playwright, wanted.uploads, wanted.megabytes)
+
+
+def many_uploads(playwright: Playwright, uploads: int, megabytes: float) -> None:
+    """One large upload and many small ones, and the memory of the page's process."""
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(FakeGateway(study=Study(slices=12))) as gateway,
         serving_page(gateway.url) as url,
-        sync_playwright() as playwright,
     ):
         large, small = Path(folder) / "large.zip", Path(folder) / "small.zip"
-        study(large, wanted.megabytes)
+        study(large, megabytes)
         study(small, 4)
-        browser = playwright.chromium.launch(executable_path=browser_path, args=WEBGL)
+        browser = playwright.chromium.launch(executable_path=browser_path(), args=WEBGL)
         page = browser.new_page()
         page.goto(url)
         page.get_by_role("button", name="About the model").wait_for(timeout=PATIENCE_MS)
@@ -100,13 +172,13 @@ def main() -> None:
             page.wait_for_timeout(50)
         page.locator(".viewer[data-ready]").wait_for(timeout=PATIENCE_MS)
         print(f"after it: {process.memory_info().rss >> 20} MB")
-        for number in range(1, wanted.uploads + 1):
+        for number in range(1, uploads + 1):
             before = len(gateway.submissions)
             upload(page, small)
             while len(gateway.submissions) == before:
                 page.wait_for_timeout(50)
             page.locator(".viewer[data-ready]").wait_for(timeout=PATIENCE_MS)
-            if number % max(1, wanted.uploads // 10) == 0:
+            if number % max(1, uploads // 10) == 0:
                 print(f"after {number} more: {process.memory_info().rss >> 20} MB", flush=True)
         browser.close()
 
