@@ -28,6 +28,7 @@ STYLE = """<style>
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .85; }
 [data-testid="stFileUploaderDropzoneInstructions"] { display: none; }  /* rounds 512 MB to 1 GB */
 .st-key-jobs button, .st-key-jobs button div { justify-content: flex-start; text-align: left; }
+[data-testid="stPopover"] button[kind="tertiary"] { color: inherit !important; }  /* open, it was too dark on dark */
 .metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
 </style>"""
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
