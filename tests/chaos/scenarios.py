@@ -154,6 +154,7 @@ def _starter() -> str:
 
 def _out_of_memory(site: Site, _: Keeper) -> None:
     with site.memory("worker", "160m"):
+        site.until_restarted("worker")
         time.sleep(WITHOUT_S)
     site.kill("worker")
 

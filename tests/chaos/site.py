@@ -160,6 +160,13 @@ class Site(Deployment):
         assert self.disk is not None, "this machine cannot give the store a disk of its own"
         return self.disk
 
+    def until_restarted(self, service: str) -> None:
+        """Wait until a service ended by itself and was started again, since it was last started by hand."""
+        deadline = time.monotonic() + UP_S
+        while self.docker("inspect", "--format", "{{.RestartCount}}", self.box(service)) == "0":
+            assert time.monotonic() < deadline, f"{service} bears what should have ended it"
+            time.sleep(0.5)
+
     def _until_running(self, service: str) -> None:
         deadline = time.monotonic() + UP_S
         while self.docker("inspect", "--format", "{{.State.Running}}", self.box(service)) != "true":
