@@ -175,9 +175,13 @@ class Site(Deployment):
 
 
 @contextlib.contextmanager
-def site(build: bool, name: str = NAME, **variables: str) -> Iterator[Site]:
-    """A running site, taken down with its volumes afterwards; its images stay for the next run."""
-    with tempfile.TemporaryDirectory(prefix="metseg-chaos-") as scratch, _own_disk(Path(scratch)) as disk:
+def site(build: bool, name: str = NAME, *, small_disk: bool = True, **variables: str) -> Iterator[Site]:
+    """A running site, taken down with its volumes afterwards; its images stay for the next run.
+
+    Its store has a small disk, which can be filled, where `small_disk` and this machine's rights allow it.
+    """
+    with tempfile.TemporaryDirectory(prefix="metseg-chaos-") as scratch, contextlib.ExitStack() as stack:
+        disk = stack.enter_context(_own_disk(Path(scratch))) if small_disk else None
         here = Site(Path(scratch), disk, name, variables)
         try:
             here.begin(build)

@@ -88,19 +88,19 @@ def submit(http: httpx.Client, folder: Path, name: str) -> str:
 
 
 def ended(http: httpx.Client, job_id: str, limit_s: float = DRAIN_S) -> bool:
-    """Whether a job ends in time, well or for a reason."""
+    """Whether a job ends in time, well or for a reason; it is looked at once in any case."""
     deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        try:
-            answer = http.get(f"/v1/jobs/{job_id}", params={"wait": 20})
-        except httpx.TransportError:
-            time.sleep(1)
-            continue
-        if answer.status_code == httpx.codes.OK and answer.json()["status"] in ("succeeded", "failed"):
-            return True
-        if answer.status_code == httpx.codes.NOT_FOUND:
+    while True:
+        late = time.monotonic() >= deadline
+        with contextlib.suppress(httpx.TransportError):
+            answer = http.get(f"/v1/jobs/{job_id}", params={"wait": 0 if late else 20})
+            if answer.status_code == httpx.codes.OK and answer.json()["status"] in ("succeeded", "failed"):
+                return True
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                return False
+        if late:
             return False
-    return False
+        time.sleep(0.2)
 
 
 def watch(here: Site, stop: threading.Event, samples: list[Sample]) -> None:
@@ -159,7 +159,7 @@ def run(here: Site, locust: str, minutes: float) -> Load:
         watcher.join()
         began = time.monotonic()
         ids = kept.read_text(encoding="utf-8").split()
-        lost = sum(not ended(http, job_id, DRAIN_S) for job_id in ids)
+        lost = sum(not ended(http, job_id, began + DRAIN_S - time.monotonic()) for job_id in ids)
         drained_s = time.monotonic() - began
         statuses = {status: count - before.get(status, 0) for status, count in answers(http).items()}
         return Load(rate, minutes, len(ids), statuses, lost, drained_s, slopes(samples))
@@ -204,7 +204,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, help="the page whose table is renewed")
     parser.add_argument("--locust", default=".venv-load/bin/locust")
     options = parser.parse_args()
-    with site(build=not options.no_build, name="metseg-load", METSEG_QUEUE_LIMIT="40") as here:
+    with site(not options.no_build, "metseg-load", small_disk=False, METSEG_QUEUE_LIMIT="40") as here:
         load = run(here, options.locust, options.minutes)
     print(table(load))
     faults = broken(load)
