@@ -149,7 +149,7 @@ BAD = {
     "unreadable-image": [("slice.png", png(np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8))[:2000])],
     "unusable-image": [("slice.png", png(np.full((64, 64), 9, np.uint8)))],
     "bad-archive": [("slices.zip", archive({"../../slice.png": b"x"}))],
-    "archive-bomb": [("slices.zip", archive({"slice.png": bytes(64 * 2**20)}))],
+    "archive-bomb": [("slices.zip", archive({"slice.png": bytes(257 * 2**20)}))],
     "mixed-sizes": [
         ("a_1.png", png(np.arange(4096, dtype=np.uint8).reshape(64, 64))),
         ("a_2.png", png(np.arange(2048, dtype=np.uint8).reshape(32, 64))),
