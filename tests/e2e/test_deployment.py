@@ -143,23 +143,30 @@ def not_finite() -> bytes:
     return buffer.getvalue()
 
 
-BAD = {
-    "empty-upload": [("slice.png", b"")],
-    "unsupported-format": [("slice.png", b"this is a letter, not a picture\n" * 40)],
-    "unreadable-image": [("slice.png", png(np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8))[:2000])],
-    "unusable-image": [("slice.png", png(np.full((64, 64), 9, np.uint8)))],
-    "bad-archive": [("slices.zip", archive({"../../slice.png": b"x"}))],
-    "archive-bomb": [("slices.zip", archive({"slice.png": bytes(257 * 2**20)}))],
-    "mixed-sizes": [
-        ("a_1.png", png(np.arange(4096, dtype=np.uint8).reshape(64, 64))),
-        ("a_2.png", png(np.arange(2048, dtype=np.uint8).reshape(32, 64))),
-    ],
-}
+PROBLEMS = (
+    "empty-upload", "unsupported-format", "unreadable-image", "unusable-image", "bad-archive", "archive-bomb",
+    "mixed-sizes",
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("problem", BAD)
-def test_bad_input_is_told_apart(client: Client, problem: str) -> None:
-    assert refusal(client, BAD[problem]) == f"/problems/{problem}"
+@pytest.fixture(scope="session")
+def bad() -> dict[str, list[tuple[str, bytes]]]:
+    """Uploads by the problem that each is told."""
+    uploads = (
+        [("slice.png", b"")],
+        [("slice.png", b"this is a letter, not a picture\n" * 40)],
+        [("slice.png", png(np.random.default_rng(1).integers(0, 255, (64, 64), np.uint8))[:2000])],
+        [("slice.png", png(np.full((64, 64), 9, np.uint8)))],
+        [("slices.zip", archive({"../../slice.png": b"x"}))],
+        [("slices.zip", archive({"slice.png": bytes(257 * 2**20)}))],
+        [(f"a_{rows}.png", png(np.arange(64 * rows, dtype=np.uint8).reshape(rows, 64))) for rows in (64, 32)],
+    )
+    return dict(zip(PROBLEMS, uploads, strict=True))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_bad_input_is_told_apart(client: Client, bad: dict[str, list[tuple[str, bytes]]], problem: str) -> None:
+    assert refusal(client, bad[problem]) == f"/problems/{problem}"
 
 
 def test_values_that_are_not_finite_are_refused(client: Client) -> None:
@@ -181,10 +188,13 @@ def refusal(client: Client, files: list[tuple[str, bytes]]) -> str:
 
 
 def test_the_worker_outlives_all_bad_input(
-    deployment: Deployment, client: Client, lone: list[tuple[str, bytes]]
+    deployment: Deployment,
+    client: Client,
+    lone: list[tuple[str, bytes]],
+    bad: dict[str, list[tuple[str, bytes]]],
 ) -> None:
     before = deployment.restarts("worker")
-    for files in BAD.values():
+    for files in bad.values():
         refusal(client, files)
     assert seconds(lambda: finished(client, lone)) < 10
     assert deployment.restarts("worker") == before
