@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 from onnx import TensorProto, checker, helper
 
@@ -16,6 +17,7 @@ from metseg.contracts import (
 from metseg.familiarity import FEATURES, REVISION
 
 VERSION = "20260101-000000-tiny"
+STARTER = Path(__file__).parents[1] / "infra/starter-model"
 
 
 def tiny_model(brighter_than: float = 1.5, steepness: float = 4.0) -> bytes:

@@ -1,9 +1,11 @@
 """Redis and S3 for the whole run of integration tests, both real, the stores on them, and processes that share jobs."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.gateways import Gateway, promote_tiny, running
 from tests.integration.deployments import Deployment, deployment, submit
 from tests.servers import RedisServer, S3Server, redis_server, s3_server
 
@@ -23,6 +25,14 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     with s3_server(tmp_path_factory.mktemp("servers")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def gateway(redis: RedisServer, s3: S3Server) -> Iterator[Gateway]:
+    """A module's own, on a bucket of its own, with a tiny model in service."""
+    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=f"gateway-{uuid.uuid4().hex}")) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
 
 
 @pytest.fixture(params=["s3", "directory"])

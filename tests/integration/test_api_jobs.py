@@ -5,28 +5,18 @@ import hashlib
 import io
 import time
 import uuid
-from collections.abc import Iterator
 
 import anyio
 import httpx
 import numpy as np
 import pytest
-from tests.gateways import Gateway, png, problem, promote_tiny, running, zipped
+from tests.gateways import png, problem, zipped
 from tests.models import VERSION
 
 from metseg import formats
 from metseg.contracts import Job, JobPage, JobStatus, Problem
 from metseg.errors import UnreadableImage
-from metseg.settings import Settings
 from metseg_api.routes import jobs
-
-
-@pytest.fixture(scope="module")
-def gateway(redis, s3) -> Iterator[Gateway]:
-    bucket = f"jobs-{uuid.uuid4().hex}"
-    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
-        promote_tiny(gateway.store)
-        yield gateway
 
 
 def test_an_accepted_submission_lies_in_the_store_and_waits_in_line(gateway):

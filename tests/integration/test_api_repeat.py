@@ -1,23 +1,10 @@
 """A study submitted once more, who is asking, the deployment at a glance, and reports of models."""
 
-import uuid
-from collections.abc import Iterator
-
-import pytest
-from tests.gateways import Gateway, png, problem, promote_tiny, running
+from tests.gateways import png, problem
 from tests.models import VERSION
 
 from metseg.client import Client
 from metseg.contracts import JobStatus
-from metseg.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def gateway(redis, s3) -> Iterator[Gateway]:
-    bucket = f"repeat-{uuid.uuid4().hex}"
-    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
-        promote_tiny(gateway.store)
-        yield gateway
 
 
 def test_a_study_is_looked_at_once_more_by_another_model_and_lives_longer_than_the_first(gateway):

@@ -4,14 +4,13 @@ import gzip
 import io
 import uuid
 import zipfile
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
-from tests.gateways import Gateway, png, problem, promote_tiny, result, running
+from tests.gateways import png, problem, result
 
 from metseg import pictures
 from metseg.client import Client, RemoteProblem
@@ -19,7 +18,6 @@ from metseg.contracts import Problem, Result
 from metseg.errors import ProcessingFailed
 from metseg.formats import write_mask, write_probability
 from metseg.formats.display import display_volume
-from metseg.settings import Settings
 
 NAMES = ("front", "middle", "back")
 
@@ -29,14 +27,6 @@ class Done(NamedTuple):
 
     path: str
     mask: np.ndarray
-
-
-@pytest.fixture(scope="module")
-def gateway(redis, s3) -> Iterator[Gateway]:
-    bucket = f"results-{uuid.uuid4().hex}"
-    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
-        promote_tiny(gateway.store)
-        yield gateway
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """`metseg --local`: the same pipeline without a server, to the byte."""
 
 import sys
-from pathlib import Path
 
 import pytest
 from tests.hospital import hospital, study
-from tests.models import VERSION, tiny_card, tiny_model
+from tests.models import STARTER, VERSION, tiny_card, tiny_model
 
 from metseg.cli.formats import OUTPUTS
 from metseg.cli.local import MAKERS, Local, registry
@@ -15,7 +14,6 @@ from metseg.errors import ModelRejected, NotFound
 from metseg.objects import DirectoryStore
 from metseg.registry import Registry
 
-STARTER = Path(__file__).parents[2] / "infra/starter-model"
 ALIKE = [
     "nifti",
     "zip",

@@ -4,32 +4,22 @@ import io
 import logging
 import re
 import uuid
-from collections.abc import Iterator
 
 import numpy as np
 import pydicom
 import pytest
 from tests.dicoms import points, points_of_segmentation, zipped
-from tests.gateways import Gateway, png, problem, promote_tiny, running
+from tests.gateways import png, problem
 
 from metseg.client import Client
 from metseg.contracts import JobStatus
 from metseg.formats import read_mask
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
-from metseg.settings import Settings
 from metseg_worker.bench import open_bench
 from metseg_worker.tasks import work
 
 PLANTED = ("Mustermann", "MRN-4711")
-
-
-@pytest.fixture(scope="module")
-def gateway(redis, s3) -> Iterator[Gateway]:
-    bucket = f"dicom-{uuid.uuid4().hex}"
-    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
-        promote_tiny(gateway.store)
-        yield gateway
 
 
 @pytest.fixture(scope="module")

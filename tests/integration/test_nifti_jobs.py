@@ -1,33 +1,22 @@
 """A study of NIfTI volumes on several grids, through the gateway and the worker's own work."""
 
 import json
-import uuid
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from tests.gateways import Gateway, problem, promote_tiny, running
+from tests.gateways import problem
 from tests.unit.volumes import loaded, nifti
 
 from metseg.client import Client
 from metseg.contracts import JobStatus
 from metseg.phantom import head
-from metseg.settings import Settings
 from metseg_worker.bench import open_bench
 from metseg_worker.tasks import work
 
 SHIFT_MM = np.array([6.0, -4.0, 3.0])
 TURN = Rotation.from_euler("xyz", [3.0, -2.0, 6.0], degrees=True)
-
-
-@pytest.fixture(scope="module")
-def gateway(redis, s3) -> Iterator[Gateway]:
-    bucket = f"nifti-{uuid.uuid4().hex}"
-    with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=bucket)) as gateway:
-        promote_tiny(gateway.store)
-        yield gateway
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.gateways import running
+from tests.models import STARTER
 
 from metseg.contracts import Job, JobStatus, ModelCard
 from metseg.familiarity import familiarity
@@ -28,7 +29,6 @@ from metseg_worker.tasks import work
 
 pytestmark = pytest.mark.real_data
 
-STARTER = Path(__file__).parents[2] / "infra" / "starter-model"
 PUBLIC_PATIENTS, PROMISED_DICE = 88, 0.82
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from tests.gateways import running
+from tests.models import STARTER
 from tests.unit.volumes import loaded
 
 from metseg.contracts import Job, JobStatus, Result
@@ -23,7 +24,6 @@ from metseg_worker.tasks import work
 
 pytestmark = pytest.mark.real_data
 
-STARTER = Path(__file__).parents[2] / "infra" / "starter-model"
 SEQUENCES = ("t1", "fla", "t1c", "t2")
 ATLAS_DICE, NATIVE_DICE = 0.70, 0.65
 """What must be reached at least; 0.81 and 0.78 were measured."""

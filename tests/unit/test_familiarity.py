@@ -1,19 +1,17 @@
 """The starter model's reference on public files of other things than brains, and on drawn ones."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from tests.models import STARTER
 
 from metseg.contracts import ModelCard
 from metseg.familiarity import FEATURES, UPSIDE_DOWN, describe, familiarity
 from metseg.preprocess import to_input
 from metseg.volume import Volume
 
-STARTER = Path(__file__).parents[2] / "infra" / "starter-model" / "card.json"
 HEAD_CT = "J2K_pixelrep_mismatch"
 PUBLIC = {
     "CT_small": "a spine on CT",
@@ -29,7 +27,7 @@ PUBLIC = {
 
 @pytest.fixture(scope="module")
 def card():
-    return ModelCard.model_validate_json(STARTER.read_bytes())
+    return ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
 
 
 def asked(pixels: np.ndarray, card: ModelCard):

@@ -7,7 +7,6 @@ import re
 import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 from tests.kept import kept
+from tests.models import STARTER
 
 from metseg import outputs
 from metseg.contracts import Familiarity, Lesion, ModelCard
@@ -25,7 +25,6 @@ from metseg.packs import PACK, packed
 from metseg.pictures import MARK
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
-STARTER = Path(__file__).parents[2] / "infra/starter-model/card.json"
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ def test_a_sheet_keeps_umlauts():
 
 
 def test_a_sheet_tells_the_figures_in_millimetres_and_the_model_with_its_test(job):
-    card = ModelCard.model_validate_json(STARTER.read_bytes())
+    card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
     figures = job.figures.model_copy(update={"network": card.network})
     [largest, *_] = figures.lesions
     text = Page(outputs.sheet(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]

@@ -4,7 +4,6 @@ Memory stays constant: a chunk is parsed and written before the next one is read
 that the system frees it with the request, also when the process is killed.
 """
 
-import errno
 import io
 import os
 import tempfile
@@ -22,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from typing_extensions import Buffer
 
 from metseg.errors import InvalidParameter, TooManyFiles, Unavailable, UnsupportedFormat, UploadInterrupted
+from metseg.seekable import Seekable
 
 IDLE_S = 30.0
 FIELDS = 8
@@ -41,28 +41,12 @@ class Part:
     value: bytes = b""
 
 
-class Window(io.RawIOBase):
+class Window(Seekable):
     """A stretch of a file as a file of its own: read-only, with a position of its own."""
 
     def __init__(self, descriptor: int, start: int, size: int) -> None:
-        super().__init__()
-        self._descriptor, self._start, self._size, self._position = descriptor, start, size, 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move as any file does, with an OSError where that is before the start: zipfile tries that."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError(errno.EINVAL, "the position is before the start")
-        self._position = base + offset
-        return self._position
+        super().__init__(size)
+        self._descriptor, self._start = descriptor, start
 
     def readinto(self, buffer: Buffer) -> int:
         """Fill `buffer` from the position on, as far as the stretch goes."""

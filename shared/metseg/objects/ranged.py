@@ -1,18 +1,16 @@
 """An object as a file that is read from any place, without fetching what nobody reads."""
 
-import io
-import os
-
 from typing_extensions import Buffer
 
 from metseg.objects.interface import ObjectInfo, ObjectStore
+from metseg.seekable import Seekable
 
 __all__ = ["Ranged"]
 
 AHEAD_BYTES = 2**18
 
 
-class Ranged(io.RawIOBase):
+class Ranged(Seekable):
     """A read-only file of one object, fetched block by block; the last block is kept.
 
     Args:
@@ -22,27 +20,10 @@ class Ranged(io.RawIOBase):
     """
 
     def __init__(self, store: ObjectStore, info: ObjectInfo, ahead_bytes: int = AHEAD_BYTES) -> None:
-        super().__init__()
-        self._store, self._key, self._size = store, info.key, info.size
+        super().__init__(info.size)
+        self._store, self._key = store, info.key
         self._ahead_bytes = ahead_bytes
-        self._position = 0
         self._start, self._block = 0, b""
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move as any file does; nothing is fetched."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError("the position is before the start")
-        self._position = base + offset
-        return self._position
 
     def readinto(self, buffer: Buffer) -> int:
         """Fill `buffer` from the position on, as far as the object goes."""
