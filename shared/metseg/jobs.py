@@ -5,7 +5,10 @@ come twice, late, or for nothing. A job's state is written by whoever accepts it
 """
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
+from typing import BinaryIO
 
 import redis
 from celery import Celery
@@ -26,6 +29,7 @@ from metseg.figures import Counted
 from metseg.idempotency import Keys
 from metseg.live import Line, Live
 from metseg.objects import ObjectStore
+from metseg.parallel import side_by_side
 from metseg.reconcile import Reconciler
 from metseg.records import Records
 from metseg.settings import Settings
@@ -87,17 +91,32 @@ class Jobs(Attempts):
         """Where an artefact of a job that succeeded lies in the store; raises as `results`."""
         return f"{self.results(job_id)}{name}"
 
+    def deposit(self, request: Request, files: Iterable[BinaryIO]) -> None:
+        """Write what a job needs before it can be accepted: its inputs, and beside them its first state.
+
+        Args:
+            request: as it will be submitted.
+            files: its inputs in order, seekable; each is read before the next is asked for.
+
+        Raises:
+            UploadInterrupted: a file is not as long as told.
+            StoreUnavailable: it could not be written. In both cases what was written is for the caller to discard.
+        """
+        writes = [partial(self._records.deposit, request.inputs, files), partial(self._records.open, _queued(request))]
+        for _ in side_by_side(lambda write: write(), writes, len(writes)):
+            pass  # each has been written
+
     def submit(self, request: Request) -> Job:
-        """Accept a job whose inputs lie in the store: write it down and queue it.
+        """Accept a job that has been deposited: write down its request and queue it.
 
         Raises:
             StoreUnavailable: it could not be written.
             QueueUnavailable: it could not be queued. In both cases nothing of it is left behind.
         """
-        job = Job(id=request.id, status=JobStatus.QUEUED, created_at=request.created_at, files=len(request.inputs))
+        job = _queued(request)
         try:
             self._live.check()  # before the store is touched
-            self._records.accept(job, request)
+            self._records.accept(request)
             self._live.enter(job.id)
             self._publish(request)
         except Unavailable:
@@ -261,3 +280,7 @@ class Jobs(Attempts):
             self._celery.send_task(TASK, args=[request.id], task_id=request.id, queue=QUEUE, **limits)
         except (OperationalError, RedisError) as error:
             raise QueueUnavailable("The queue does not answer; try again later.") from error
+
+
+def _queued(request: Request) -> Job:
+    return Job(id=request.id, status=JobStatus.QUEUED, created_at=request.created_at, files=len(request.inputs))

@@ -3,10 +3,11 @@
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -55,9 +56,12 @@ def process(
         The result, and the artefacts beside it by name.
     """
     clock = _Clock()
-    predictor, warnings = (models.version(request.model), ()) if request.model else models.champion()
-    clock.lap("load")
-    volume = _read(request, store, limits, models.threads)
+    with ExitStack() as stack:
+        with beside(partial(_fetch, store, request.inputs, stack)) as fetched:
+            predictor, warnings = (models.version(request.model), ()) if request.model else models.champion()
+            clock.lap("load")
+            uploads = fetched()
+        volume = formats.read(uploads, limits, align=request.align, threads=models.threads)
     clock.lap("read")
     threshold = predictor.threshold if request.threshold is None else request.threshold
     glimpses = None if keep_glimpse is None else Glimpses(volume, threshold, keep_glimpse)
@@ -121,12 +125,12 @@ class _Clock:
         self.laps_s[phase], self._last = round(now - self._last, 3), now
 
 
-def _read(request: Request, store: ObjectStore, limits: Limits, threads: int) -> Volume:
-    with ExitStack() as stack:
-        uploads = [
-            formats.Upload(file.name, stack.enter_context(_fetched(store, file)), file.role) for file in request.inputs
-        ]
-        return formats.read(uploads, limits, align=request.align, threads=threads)
+def _fetch(
+    store: ObjectStore, inputs: Sequence[InputFile], stack: ExitStack, unwanted: Callable[[], bool]
+) -> list[formats.Upload]:
+    """The inputs as seekable files that `stack` closes, as far as they are wanted."""
+    wanted = takewhile(lambda _: not unwanted(), inputs)
+    return [formats.Upload(file.name, stack.enter_context(_fetched(store, file)), file.role) for file in wanted]
 
 
 @contextmanager

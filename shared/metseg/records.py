@@ -15,14 +15,14 @@ it does not: so nothing of a deleted job comes back, whatever the order in which
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import cast
+from typing import BinaryIO, cast
 
 from pydantic import Field
 
-from metseg.contracts import Contract, Job, Request, Result
+from metseg.contracts import Contract, InputFile, Job, Request, Result
 from metseg.errors import NotFound
 from metseg.objects import ObjectStore
 from metseg.parallel import side_by_side
@@ -67,7 +67,7 @@ class Records:
         """A job's state, and what the keys of its results begin with, or would; NotFound."""
         end = self._end(job_id)
         if end is None:
-            return Job.model_validate_json(self._read(job_id, "job.json")), self.key(job_id, "")
+            return self._begun(job_id), self.key(job_id, "")
         return end.job, self.key(job_id, "" if end.results is None else f"{end.results}/")
 
     def _end(self, job_id: str) -> _End | None:
@@ -77,11 +77,15 @@ class Records:
         except NotFound:
             return None
 
+    def _begun(self, job_id: str) -> Job:
+        """A job's last state before its end; NotFound."""
+        return Job.model_validate_json(self._read(job_id, "job.json"))
+
     def opening(self, job_id: str) -> tuple[Job, Request]:
         """A job's state and what was asked for, read side by side; NotFound."""
-        reads: list[Callable[[str], Job | Request]] = [self.job, self.request]
-        job, request = side_by_side(lambda read: read(job_id), reads, len(reads))
-        return cast(Job, job), cast(Request, request)
+        reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._begun, self.request]
+        end, job, request = side_by_side(lambda read: read(job_id), reads, len(reads))
+        return cast(_End, end).job if end else cast(Job, job), cast(Request, request)
 
     def glimpse(self, job_id: str) -> bytes:
         """The picture of a running job's latest slice; NotFound."""
@@ -105,10 +109,19 @@ class Records:
             return False
         return True
 
-    def accept(self, job: Job, request: Request) -> None:
-        """Write a new job."""
+    def deposit(self, inputs: Iterable[InputFile], files: Iterable[BinaryIO]) -> None:
+        """Write the inputs of a job to be; `accept` has to follow."""
+        for told, file in zip(inputs, files, strict=True):
+            file.seek(0)
+            self._store.put(told.key, file, size=told.size_bytes)
+
+    def open(self, job: Job) -> None:
+        """Write the first state of a job to be; `accept` has to follow."""
         self._write(job.id, "job.json", job)
-        self._write(job.id, "request.json", request)
+
+    def accept(self, request: Request) -> None:
+        """Let a job exist: everything that it needs has been written."""
+        self._write(request.id, "request.json", request)
 
     def update(self, job: Job) -> bool:
         """Write an open job's new state; False where the job has been deleted, and nothing of it is left."""

@@ -74,4 +74,4 @@ def other(here: Deployment) -> Jobs:
 
 @pytest.fixture
 def job(here: Deployment, jobs: Jobs) -> Job:
-    return submit(jobs, here.store)
+    return submit(jobs)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -82,18 +83,19 @@ def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
         yield Deployment(store, server, stack)
 
 
-def upload(jobs: Jobs, store: ObjectStore, content: bytes = b"pixels", holds: str | None = None) -> Request:
+def upload(jobs: Jobs, content: bytes = b"pixels", holds: str | None = None) -> Request:
     """What the gateway does before it submits."""
     job_id = new_id()
-    key = jobs.input_key(job_id, 0)
-    store.put(key, content)
     digest = hashlib.sha256(content).hexdigest()
+    key = jobs.input_key(job_id, 0)
     file = InputFile(key=key, name="DOE JOHN.png", size_bytes=len(content), sha256=digest)
-    return Request(id=job_id, created_at=datetime.now(UTC), inputs=[file], key_sha256=holds)
+    request = Request(id=job_id, created_at=datetime.now(UTC), inputs=[file], key_sha256=holds)
+    jobs.deposit(request, [io.BytesIO(content)])
+    return request
 
 
-def submit(jobs: Jobs, store: ObjectStore) -> Job:
-    return jobs.submit(upload(jobs, store))
+def submit(jobs: Jobs) -> Job:
+    return jobs.submit(upload(jobs))
 
 
 def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:

@@ -1,6 +1,7 @@
 """What tests of the worker and the gateway submit: phantoms as files, straight into a deployment's store and queue."""
 
 import hashlib
+import io
 from datetime import UTC, datetime
 
 from metseg.contracts import InputFile, Job, Request
@@ -22,8 +23,9 @@ def submit(store: ObjectStore, jobs: Jobs, files: dict[str, bytes], model: str |
     job_id = new_id()
     inputs = []
     for index, (name, content) in enumerate(files.items()):
-        key = jobs.input_key(job_id, index)
-        store.put(key, content)
         digest = hashlib.sha256(content).hexdigest()
+        key = jobs.input_key(job_id, index)
         inputs.append(InputFile(key=key, name=name, size_bytes=len(content), sha256=digest))
-    return jobs.submit(Request(id=job_id, created_at=datetime.now(UTC), inputs=inputs, model=model))
+    request = Request(id=job_id, created_at=datetime.now(UTC), inputs=inputs, model=model)
+    jobs.deposit(request, map(io.BytesIO, files.values()))
+    return jobs.submit(request)

@@ -102,7 +102,7 @@ def worker(here):
 
 def test_a_worker_is_told_of_each_submitted_job(here, worker):
     jobs: Jobs = here.jobs()
-    ids = [submit(jobs, here.store).id for _ in range(3)]
+    ids = [submit(jobs).id for _ in range(3)]
     wait_until(lambda: len(worker.done) == 3, 10)
     assert worker.done == ids
     assert here.client().llen(QUEUE) == 0
@@ -113,5 +113,5 @@ def test_a_worker_hears_again_after_redis_was_away(here, worker):
     with pytest.warns(CPendingDeprecationWarning, match="worker_cancel_long"):  # noqa: PT031 (what broker() decides)
         with here.redis.down():
             time.sleep(0.5)
-        job = submit(jobs, here.store)
+        job = submit(jobs)
         wait_until(lambda: job.id in worker.done, 20)

@@ -23,9 +23,9 @@ def finish(worker, job_id, model="a", **durations_s):
 
 @in_a_folder
 def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker, other):
-    finish(worker, submit(jobs, here.store).id)
-    finish(other, submit(jobs, here.store).id, model="b")
-    failed = submit(jobs, here.store)
+    finish(worker, submit(jobs).id)
+    finish(other, submit(jobs).id, model="b")
+    failed = submit(jobs)
     other.claim(failed.id)
     other.fail(failed.id, PROBLEM)
     counters = jobs.counted().counters
@@ -36,8 +36,8 @@ def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker,
 
 @in_a_folder
 def test_durations_fall_into_classes_and_are_summed_up(here, jobs, worker):
-    finish(worker, submit(jobs, here.store).id, predict=0.3, read=5000.0)
-    finish(worker, submit(jobs, here.store).id, predict=0.5)
+    finish(worker, submit(jobs).id, predict=0.3, read=5000.0)
+    finish(worker, submit(jobs).id, predict=0.5)
     spreads = jobs.counted().spreads
     predict, read = spreads["phase", "predict"], spreads["phase", "read"]
     assert predict.counts[BUCKETS_S.index(0.5)] == 2, "a limit belongs to its class"
@@ -48,7 +48,7 @@ def test_durations_fall_into_classes_and_are_summed_up(here, jobs, worker):
 
 @in_a_folder
 def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery_as_one(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     for _ in range(ATTEMPTS):
         victim = here.jobs()
         assert victim.claim(job.id)
@@ -64,8 +64,8 @@ def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery
 
 @in_a_folder
 def test_the_line_tells_who_waits_how_long_and_who_is_worked_on(here, jobs, worker):
-    first = submit(jobs, here.store)
-    submit(jobs, here.store)
+    first = submit(jobs)
+    submit(jobs)
     time.sleep(0.2)
     line = jobs.line()
     assert (line.waiting, line.working) == (2, 0)
@@ -87,7 +87,7 @@ def test_a_silent_worker_is_not_counted(here, jobs):
 
 @in_a_folder
 def test_nothing_is_counted_and_nobody_stopped_while_redis_is_away(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     worker.claim(job.id)
     with here.redis.down():
         worker.finish(job.id, result_of(job.id), ARTEFACTS)

@@ -15,13 +15,13 @@ from metseg.owners import new_id
 
 @in_a_folder
 def test_a_new_key_is_held_by_the_job_that_brings_it(here, jobs):
-    request = upload(jobs, here.store)
+    request = upload(jobs)
     assert jobs.idempotent("key", "body", request.id) == request.id
 
 
 @in_a_folder
 def test_the_same_key_and_body_lead_to_the_first_job(here, jobs):
-    first = upload(jobs, here.store)
+    first = upload(jobs)
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     assert here.jobs().idempotent("key", "body", new_id()) == first.id
@@ -30,7 +30,7 @@ def test_the_same_key_and_body_lead_to_the_first_job(here, jobs):
 
 @in_a_folder
 def test_the_same_key_with_another_body_is_a_conflict(here, jobs):
-    first = upload(jobs, here.store)
+    first = upload(jobs)
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     with pytest.raises(IdempotencyConflict):
@@ -39,7 +39,7 @@ def test_the_same_key_with_another_body_is_a_conflict(here, jobs):
 
 @in_a_folder
 def test_a_key_outlives_a_restart_of_redis(here, jobs):
-    first = upload(jobs, here.store)
+    first = upload(jobs)
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     with here.redis.down():
@@ -49,7 +49,7 @@ def test_a_key_outlives_a_restart_of_redis(here, jobs):
 
 @in_a_folder
 def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
-    first = upload(jobs, here.store)
+    first = upload(jobs)
     jobs.idempotent("key", "body", first.id)
     submitter = threading.Timer(0.3, here.jobs().submit, [first])
     submitter.start()
@@ -61,7 +61,7 @@ def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
 @in_a_folder
 @pytest.mark.parametrize("end", ["discard", "delete"])
 def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
-    first = upload(jobs, here.store, holds="key")
+    first = upload(jobs, holds="key")
     jobs.idempotent("key", "body", first.id)
     if end == "delete":
         jobs.submit(first)
@@ -127,7 +127,7 @@ def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
 
 @in_a_folder
 def test_a_key_outlives_that_redis_forgets_everything(here, jobs):
-    first = upload(jobs, here.store)
+    first = upload(jobs)
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     here.redis.flush()
@@ -138,7 +138,7 @@ def test_a_key_outlives_that_redis_forgets_everything(here, jobs):
 
 @in_a_folder
 def test_a_key_holds_for_a_day_and_no_longer(here, jobs, monkeypatch):
-    first, now = upload(jobs, here.store), time.time()
+    first, now = upload(jobs), time.time()
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
     monkeypatch.setattr("metseg.idempotency.time.time", lambda: now + DAY_S - 60)

@@ -33,7 +33,7 @@ def done_soon(function):
 
 
 def test_a_submitted_job_waits_and_lies_in_the_store(here, jobs):
-    request = upload(jobs, here.store)
+    request = upload(jobs)
     job = jobs.submit(request)
     assert (job.id, job.status, job.files, job.queue_position) == (request.id, JobStatus.QUEUED, 1, 1)
     assert jobs.get(job.id) == job
@@ -42,7 +42,7 @@ def test_a_submitted_job_waits_and_lies_in_the_store(here, jobs):
 
 
 def test_the_message_names_the_job_and_nothing_of_the_patient(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     [message] = here.client().lrange("metseg", 0, -1)
     assert json.loads(message)["headers"]["id"] == job.id
     assert json.loads(message)["content-type"] == "application/json"
@@ -50,7 +50,7 @@ def test_the_message_names_the_job_and_nothing_of_the_patient(here, jobs):
 
 
 def test_positions_count_those_before(here, jobs, worker):
-    ids = [submit(jobs, here.store).id for _ in range(3)]
+    ids = [submit(jobs).id for _ in range(3)]
     assert [jobs.get(job_id).queue_position for job_id in ids] == [1, 2, 3]
     assert jobs.depth() == 3
     worker.claim(ids[0])
@@ -77,7 +77,7 @@ def test_no_key_is_made_for_what_is_no_id(jobs):
 @in_a_folder
 def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs):
     with here.redis.down():
-        request = upload(jobs, here.store)
+        request = upload(jobs)
         begun = time.monotonic()
         with pytest.raises(QueueUnavailable):
             jobs.submit(request)
@@ -94,7 +94,7 @@ def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(her
 @in_a_folder
 def test_with_redis_hanging_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs):
     with here.redis.paused():
-        request = upload(jobs, here.store)
+        request = upload(jobs)
         begun = time.monotonic()
         with pytest.raises(QueueUnavailable):
             jobs.submit(request)
@@ -118,27 +118,37 @@ def test_after_a_hang_the_next_calls_fail_at_once_and_soon_work_again(here, jobs
 def test_a_publish_that_fails_leaves_nothing(here):
     jobs = here.jobs(redis_url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")  # the broker's, not the client's
     with pytest.raises(QueueUnavailable):
-        submit(jobs, here.store)
+        submit(jobs)
     assert list(here.store.list("jobs/")) == []
     assert jobs.depth() == 0
     assert jobs.page(9, None).jobs == []
 
 
-@pytest.mark.parametrize("name", ["job.json", "request.json"])
-def test_with_the_store_down_a_submission_is_refused_and_never_queued(here, name):
-    def away():
-        raise StoreUnavailable("away")
+def away() -> None:
+    raise StoreUnavailable("away")
 
+
+@pytest.mark.parametrize("name", ["input/0000", "job.json"])
+def test_a_deposit_is_whole_or_fails_and_makes_no_job(here, name):
     jobs = here.jobs(Interfering(here.store, name, before=away))
     with pytest.raises(StoreUnavailable):
-        submit(jobs, here.store)
+        upload(jobs)
+    assert not any(info.key.endswith((name, "request.json")) for info in here.store.list("jobs/"))
+    assert jobs.recover() == 0
+    assert jobs.page(9, None).jobs == []
+
+
+def test_with_the_store_down_a_submission_is_refused_and_never_queued(here):
+    jobs = here.jobs(Interfering(here.store, "request.json", before=away))
+    with pytest.raises(StoreUnavailable):
+        submit(jobs)
     assert list(here.store.list("jobs/")) == []
     assert here.client().llen("metseg") == 0
     assert jobs.depth() == 0
 
 
 def test_discarding_an_upload_leaves_nothing(here, jobs):
-    request = upload(jobs, here.store)
+    request = upload(jobs)
     jobs.discard(request.id)
     jobs.discard(request.id)
     assert list(here.store.list("jobs/")) == []
@@ -149,14 +159,14 @@ def test_discarding_an_upload_leaves_nothing(here, jobs):
 
 @in_a_folder
 def test_a_job_can_be_looked_up_with_redis_down(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     with here.redis.down():
         assert jobs.get(job.id) == job.model_copy(update={"queue_position": None})
     assert jobs.get(job.id) == job
 
 
 def test_a_result_is_given_only_once_the_job_succeeded(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     with pytest.raises(NotFinished, match="queued"):
         jobs.result(job.id)
     worker.claim(job.id)
@@ -167,7 +177,7 @@ def test_a_result_is_given_only_once_the_job_succeeded(here, jobs, worker):
 
 
 def test_a_failed_job_has_a_problem_and_no_result(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     worker.claim(job.id)
     worker.fail(job.id, Problem.of(BadInput("It cannot be read.")))
     seen = jobs.get(job.id)
@@ -182,7 +192,7 @@ def test_a_failed_job_has_a_problem_and_no_result(here, jobs, worker):
 
 @in_a_folder
 def test_a_wait_ends_as_soon_as_the_job_does(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     finisher = threading.Timer(0.4, finish, [worker, job.id])
     finisher.start()
     begun = time.monotonic()
@@ -205,7 +215,7 @@ def test_a_wait_asks_the_store_a_few_times_only(here, monkeypatch):
             return here.store.get(key)
 
     jobs = here.jobs(Counting())
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     begun = time.monotonic()
     assert jobs.wait(job.id, 1.5).status is JobStatus.QUEUED
     assert 1.4 < time.monotonic() - begun < 8
@@ -214,7 +224,7 @@ def test_a_wait_asks_the_store_a_few_times_only(here, monkeypatch):
 
 @in_a_folder
 def test_a_wait_for_a_final_job_returns_at_once(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     finish(worker, job.id)
     begun = time.monotonic()
     assert jobs.wait(job.id, 10).status is JobStatus.SUCCEEDED
@@ -223,7 +233,7 @@ def test_a_wait_for_a_final_job_returns_at_once(here, jobs, worker):
 
 @in_a_folder
 def test_waiting_no_time_is_a_look(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     begun = time.monotonic()
     assert jobs.wait(job.id, 0) == job
     assert time.monotonic() - begun < 5
@@ -231,7 +241,7 @@ def test_waiting_no_time_is_a_look(here, jobs):
 
 @in_a_folder
 def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_as_not_found(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     deleter = threading.Timer(0.3, here.jobs().delete, [job.id])
     deleter.start()
     begun = time.monotonic()
@@ -243,7 +253,7 @@ def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_as_not_found(here, jobs
 
 @in_a_folder
 def test_a_wait_survives_that_redis_goes_away_and_still_sees_the_end(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     worker.claim(job.id)
     seen = []
     waiter = done_soon(lambda: seen.append(jobs.wait(job.id, 10)))
@@ -256,7 +266,7 @@ def test_a_wait_survives_that_redis_goes_away_and_still_sees_the_end(here, jobs,
 
 @in_a_folder
 def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     with here.redis.down():
         begun = time.monotonic()
         assert jobs.wait(job.id, 1.2).status is JobStatus.QUEUED
@@ -267,7 +277,7 @@ def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
 
 
 def test_a_waiting_job_that_is_deleted_is_gone_and_never_begun(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     jobs.delete(job.id)
     assert (here.keys(job.id), jobs.depth(), jobs.page(9, None).jobs) == ([], 0, [])
     for call in (jobs.get, jobs.delete):
@@ -278,7 +288,7 @@ def test_a_waiting_job_that_is_deleted_is_gone_and_never_begun(here, jobs, worke
 
 
 def test_a_finished_job_is_deleted_with_its_results_and_its_neighbour_stays(here, jobs, worker):
-    job, other = submit(jobs, here.store), submit(jobs, here.store)
+    job, other = submit(jobs), submit(jobs)
     finish(worker, job.id)
     jobs.delete(job.id)
     assert here.keys(job.id) == []
@@ -286,7 +296,7 @@ def test_a_finished_job_is_deleted_with_its_results_and_its_neighbour_stays(here
 
 
 def test_a_job_can_be_deleted_with_redis_down_and_stays_deleted(here, jobs, worker):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     with here.redis.down():
         jobs.delete(job.id)
     assert here.keys(job.id) == []

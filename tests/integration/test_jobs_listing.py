@@ -25,7 +25,7 @@ def walk(jobs, limit):
 def five(here, jobs):
     ids = []
     for _ in range(5):
-        ids.append(submit(jobs, here.store).id)
+        ids.append(submit(jobs).id)
         time.sleep(0.002)
     return ids[::-1]
 
@@ -46,7 +46,7 @@ def test_a_page_goes_on_where_its_job_was_deleted(here, jobs, five):
 @in_a_folder
 def test_new_jobs_do_not_shift_the_pages_after(here, jobs, five):
     first = jobs.page(2, None)
-    submit(jobs, here.store)
+    submit(jobs)
     assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
 
 
@@ -62,7 +62,7 @@ def test_expired_jobs_are_left_out_without_shortening_the_page(here, jobs, five)
 def test_a_page_is_whole_again_after_redis_lost_everything(here, jobs, five):
     assert walk(jobs, 9) == [five]
     here.redis.flush()
-    newest = submit(jobs, here.store).id
+    newest = submit(jobs).id
     assert walk(here.jobs(), 4) == [[newest, *five[:3]], five[3:]]
 
 
@@ -74,7 +74,7 @@ def test_pages_come_from_the_store_with_redis_down(here, jobs, five):
 
 @in_a_folder
 def test_an_upload_that_was_not_submitted_is_on_no_page(here, jobs):
-    upload(jobs, here.store)
+    upload(jobs)
     assert jobs.page(9, None).jobs == []
     with here.redis.down():
         assert jobs.page(9, None).jobs == []
@@ -99,7 +99,7 @@ def old(tmp_path, redis):
 
 def test_jobs_older_than_the_settings_allow_are_deleted_and_others_stay(old):
     jobs = old.jobs()
-    kept, expired = submit(jobs, old.store), submit(jobs, old.store)
+    kept, expired = submit(jobs), submit(jobs)
     age(old.store, kept.id, 6.9)
     age(old.store, expired.id, 7.1)
     assert jobs.expire() == 1
@@ -109,14 +109,14 @@ def test_jobs_older_than_the_settings_allow_are_deleted_and_others_stay(old):
 
 def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
     jobs = old.jobs()
-    abandoned, under_way = upload(jobs, old.store), upload(jobs, old.store)
+    abandoned, under_way = upload(jobs), upload(jobs)
     age(old.store, abandoned.id, 1.1)
     age(old.store, under_way.id, 0.9)
     assert jobs.expire() == 1
-    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000"])
+    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "job.json"])
 
 
 def test_nothing_young_expires(here, jobs):
-    job = submit(jobs, here.store)
+    job = submit(jobs)
     assert jobs.expire() == 0
     assert jobs.get(job.id) == job

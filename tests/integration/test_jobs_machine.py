@@ -67,7 +67,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(target=ids)
     def submit(self):
-        job = submit(self.gateway, self.store)
+        job = submit(self.gateway)
         self.living.add(job.id)
         return job.id
 

@@ -128,7 +128,7 @@ def test_a_claim_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
 def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_order(here, jobs, worker):
     ids = []
     for _ in range(4):
-        ids.append(submit(jobs, here.store).id)
+        ids.append(submit(jobs).id)
         time.sleep(0.002)
     worker.claim(ids[0])
     worker.finish(ids[0], result_of(ids[0]), {})
@@ -222,7 +222,7 @@ def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here
     gateway = here.jobs(Interfering(here.store, "request.json", after=die))
     jobs.recover()
     with pytest.raises(KeyboardInterrupt):
-        submit(gateway, here.store)
+        submit(gateway)
     here.client().delete("metseg:scanned")  # ten minutes later
     time.sleep(CLAIM_TTL_S)
     assert jobs.recover() == 1
@@ -231,7 +231,7 @@ def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here
 
 @in_a_folder
 def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, worker):
-    done, waiting = submit(jobs, here.store), submit(jobs, here.store)
+    done, waiting = submit(jobs), submit(jobs)
     worker.claim(done.id)
     worker.finish(done.id, result_of(done.id), {})
     jobs.recover()
@@ -254,7 +254,7 @@ def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, 
 
 @in_a_folder
 def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs, worker):
-    expired, ended = submit(jobs, here.store), submit(jobs, here.store)
+    expired, ended = submit(jobs), submit(jobs)
     jobs.recover()
     here.store.delete(f"jobs/{expired.id}")
     worker.claim(ended.id)

@@ -62,7 +62,7 @@ def jobs(settings, store, redis):
 
 def test_a_job_lives_and_is_deleted_with_the_keys_of_gateway_and_worker(jobs, store):
     gateway, worker = jobs("gateway"), jobs("worker")
-    job = gateway.submit(upload(gateway, store("gateway")))
+    job = gateway.submit(upload(gateway))
     request = worker.claim(job.id)
     assert store("worker").get(request.inputs[0].key) == b"pixels"
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
@@ -76,7 +76,7 @@ def test_a_job_lives_and_is_deleted_with_the_keys_of_gateway_and_worker(jobs, st
 
 def test_the_worker_expires_and_recovers_jobs_and_reads_models(jobs, store):
     gateway, worker = jobs("gateway"), jobs("worker")
-    job = gateway.submit(upload(gateway, store("gateway")))
+    job = gateway.submit(upload(gateway))
     worker.recover()
     worker.discard(job.id)
     assert list(store("worker").list(f"jobs/{job.id}")) == []

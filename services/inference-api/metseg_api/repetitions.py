@@ -1,7 +1,9 @@
 """A study that is submitted once more: its files are copied, so that each of the jobs can be deleted for itself."""
 
 import tempfile
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from metseg.contracts import InputFile, Job, Repetition
 from metseg.owners import new_id
@@ -24,16 +26,16 @@ def again(gateway: Gateway, job_id: str, wish: Repetition, caller: Caller, reque
     inputs = [file.model_copy(update={"key": gateway.jobs.input_key(new, at)}) for at, file in enumerate(first.inputs)]
     changed = {"id": new, "created_at": datetime.now(UTC), "inputs": inputs, "key_sha256": None}
     changed |= {"request_id": request_id, "model": wish.model, "threshold": wish.threshold}
+    request = first.model_copy(update=changed)
     with kept_only_whole(gateway, new, None):
-        for source, target in zip(first.inputs, inputs, strict=True):
-            _copy(gateway, source.key, target)
-        return gateway.jobs.submit(first.model_copy(update=changed))
+        gateway.jobs.deposit(request, _copies(gateway, first.inputs))
+        return gateway.jobs.submit(request)
 
 
-def _copy(gateway: Gateway, key: str, target: InputFile) -> None:
-    with tempfile.TemporaryFile() as local:
-        with gateway.store.stream(key) as chunks:
+def _copies(gateway: Gateway, files: Iterable[InputFile]) -> Iterator[BinaryIO]:
+    """Each file in turn, for as long as the next is not asked for."""
+    for file in files:
+        with tempfile.TemporaryFile() as local, gateway.store.stream(file.key) as chunks:
             for chunk in chunks:
                 local.write(chunk)
-        local.seek(0)
-        gateway.store.put(target.key, local, size=target.size_bytes)
+            yield local

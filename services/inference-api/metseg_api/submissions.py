@@ -63,11 +63,9 @@ def accept(
         inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
         key = None if idempotency_key is None else hashed(f"{caller.tag} {idempotency_key}")
         stack.enter_context(kept_only_whole(gateway, job_id, key))
-        for file, upload in zip(inputs, uploads, strict=True):
-            upload.stream.seek(0)
-            gateway.store.put(file.key, upload.stream, size=file.size_bytes)
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
+        gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         return _submit(gateway, request.model_copy(update={"key_sha256": key}), sent or _fingerprints(request))
 
 
