@@ -67,10 +67,9 @@ def take(live: Live, job_id: str, longest_s: float, sleep: Callable[[float], Non
     """
     token = uuid.uuid4().hex
     pause_s = live.claim_ttl_s * 1.5 / BEATS
-    left_s = live.claim_left_s(job_id)
     while (answer := live.hold(job_id, token)) == "taken":
+        before_s = live.claim_left_s(job_id)
         sleep(pause_s)
-        before_s, left_s = left_s, live.claim_left_s(job_id)
-        if left_s > max(before_s - pause_s / 2, 0):  # somebody renewed it
+        if live.claim_left_s(job_id) > max(before_s - pause_s / 2, 0):  # somebody renewed it
             return None
     return Claim(live, job_id, token, longest_s) if answer == "held" else None

@@ -6,6 +6,7 @@ of many slices the sheet shows some, so that the whole of it costs the drawing o
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -73,14 +74,19 @@ class _Sheet:
 
     def __init__(self, slices: int) -> None:
         self._step = -(-slices // MOST_CELLS)
-        cells = -(-slices // self._step)
+        self._cells = cells = -(-slices // self._step)
         self._pitch, self._across = max(
             (min(SHEET_PX // across, HEIGHT_PX // -(-cells // across)), across) for across in range(1, cells + 1)
         )
         self.side_px = self._pitch - GAP_PX
-        self.pixels = np.full((HEIGHT_PX, SHEET_PX, 3), GROUND, np.uint8)
-        for cell in range(cells):
-            self._tile(cell)[...] = EMPTY
+
+    @cached_property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The sheet, (row, column, colour); made when it is first drawn on."""
+        sheet = np.full((HEIGHT_PX, SHEET_PX, 3), GROUND, np.uint8)
+        for cell in range(self._cells):
+            self._tile(sheet, cell)[...] = EMPTY
+        return sheet
 
     def shows(self, index: int) -> bool:
         """Whether a slice has a tile."""
@@ -88,11 +94,11 @@ class _Sheet:
 
     def put(self, index: int, picture: npt.NDArray[np.uint8]) -> None:
         """A slice into its tile."""
-        self._tile(index // self._step)[...] = _padded(picture, self.side_px)
+        self._tile(self.pixels, index // self._step)[...] = _padded(picture, self.side_px)
 
-    def _tile(self, cell: int) -> npt.NDArray[np.uint8]:
+    def _tile(self, sheet: npt.NDArray[np.uint8], cell: int) -> npt.NDArray[np.uint8]:
         top, left = (at * self._pitch + GAP_PX for at in divmod(cell, self._across))
-        return self.pixels[top : top + self.side_px, left : left + self.side_px]
+        return sheet[top : top + self.side_px, left : left + self.side_px]
 
 
 def _padded(picture: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:

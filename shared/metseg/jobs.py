@@ -115,7 +115,7 @@ class Jobs(Attempts):
         """
         job = _queued(request)
         try:
-            self._live.check()  # before the store is touched
+            self._live.check()  # before the job exists
             self._records.accept(request)
             self._live.enter(job.id)
             self._publish(request)
@@ -142,6 +142,9 @@ class Jobs(Attempts):
             return self.get(job_id)
         deadline = time.monotonic() + timeout_s
         with self._live.bell(job_id) as sleep:
+            with suppress(QueueUnavailable):
+                if self._live.is_open(job_id):  # the store has nothing new to tell
+                    sleep(min(timeout_s, RECHECK_S))
             while True:
                 job = self.get(job_id)
                 left_s = deadline - time.monotonic()

@@ -147,6 +147,11 @@ class Live:
         pipe.zrem(WAITING, job_id).delete(_progress(job_id))
         return pipe.publish(_bell(job_id), "1")
 
+    def is_open(self, job_id: str) -> bool:
+        """Whether a job is known and not final; its end, or its deletion, will ring."""
+        with self._errors():
+            return bool(self._redis.sismember(OPEN, job_id))
+
     def sight(self, job_id: str) -> Sighting:
         """What can be seen of a job that is not final."""
         with self._errors(), self._redis.pipeline(transaction=False) as pipe:
