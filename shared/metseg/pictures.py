@@ -10,7 +10,7 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from metseg.errors import ProcessingFailed
-from metseg.values import by_value, looked_up, percentiles
+from metseg.values import by_value, histogram, looked_up, of_counts
 from metseg.volume import CHANNELS, Volume
 
 __all__ = [
@@ -42,6 +42,8 @@ UP = 2
 FLAIR = CHANNELS.index("FLAIR")
 SAMPLES = 2_000_000
 """Values that a window is judged from; a percentile needs no more."""
+ENDS, AIR, BRIGHTEST = (0.5, 99.9), 0.08, 99.5
+"""Percentiles of all values; which share of the way between them is air; and the percentile of what is not."""
 
 
 def display(volume: Volume) -> Pixels:
@@ -82,13 +84,24 @@ def windowed(values: npt.NDArray[np.generic], low: float | Floats, high: float |
 
 def window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
     """The values to show black and white; apart even where all are equal."""
-    sample = values.reshape(-1, 1)[:: values.size // SAMPLES + 1]
-    if sample.dtype.kind == "f":
-        sample = sample.astype(np.float64)
-    low, top = percentiles([sample], (0.5, 99.9))[:, 0]
-    head = sample[sample > low + 0.08 * (top - low)]
-    high = percentiles([head[:, None]], (99.5,))[0, 0] if head.size else sample.max()
+    sample = values.reshape(-1)[:: values.size // SAMPLES + 1]
+    low, high = _of_values(sample) if sample.dtype in (np.uint8, np.uint16) else _of_floats(sample.astype(np.float64))
     return float(low), float(high if high > low else low + 1)
+
+
+def _of_values(sample: npt.NDArray[np.generic]) -> tuple[float, float]:
+    """`_of_floats` of 8 or 16 bits, counted once."""
+    counts = histogram(sample)
+    low, top = of_counts(counts, ENDS)
+    head = np.where(np.arange(len(counts)) > low + AIR * (top - low), counts, 0)
+    return low, of_counts(head, [BRIGHTEST])[0] if head.any() else np.flatnonzero(counts)[-1]
+
+
+def _of_floats(sample: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The darkest value and nearly the brightest of the head."""
+    low, top = np.percentile(sample, ENDS)
+    head = sample[sample > low + AIR * (top - low)]
+    return low, np.percentile(head, BRIGHTEST) if head.size else sample.max()
 
 
 def overlay(

@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["by_value", "looked_up", "mean_and_deviation", "percentiles"]
+__all__ = ["by_value", "histogram", "looked_up", "mean_and_deviation", "of_counts", "percentiles"]
+
+EXACT = 2**24
+"""Up to here OpenCV's histogram, which is of float32, counts one by one."""
 
 Array = npt.NDArray[Any]
 
@@ -70,12 +73,23 @@ def percentiles(parts: Iterable[Array], wanted: Sequence[float]) -> npt.NDArray[
     counts = np.zeros((first.shape[1], np.iinfo(first.dtype).max + 1), np.intp)
     for part in chain([first], remaining):
         for channel, column in enumerate(part.T):
-            counts[channel] += np.bincount(column, minlength=counts.shape[1])
-    return np.stack([_of_counts(count, wanted) for count in counts], axis=-1)
+            counts[channel] += histogram(column)
+    return np.stack([of_counts(count, wanted) for count in counts], axis=-1)
 
 
-def _of_counts(counts: npt.NDArray[np.intp], wanted: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The same of how often each value occurs."""
+def histogram(values: Array) -> npt.NDArray[np.intp]:
+    """How often each value that 8 or 16 bits can have occurs; `values` is (pixel,)."""
+    if values.dtype != np.uint8:
+        return np.bincount(values, minlength=np.iinfo(values.dtype).max + 1)
+    counts = np.zeros(256, np.intp)
+    for begin in range(0, len(values), EXACT):
+        part = np.ascontiguousarray(values[begin : begin + EXACT])
+        counts += cv2.calcHist([part], [0], None, [256], [0, 256]).ravel().astype(np.intp)
+    return counts
+
+
+def of_counts(counts: npt.NDArray[np.intp], wanted: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Percentiles of values, of which is known how often each occurs; at least one does."""
     reached = np.cumsum(counts)
     place = np.true_divide(wanted, 100) * (reached[-1] - 1)
     below = np.floor(place).astype(np.intp)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 STARTER = ROOT / "infra/starter-model/results.json"
-COMPARISON = ROOT / "docs/results/comparison.json"
+EVALUATION = ROOT / "docs/evaluation.md"
 PUBLISHED = "http://127.0.0.1:8000"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -88,9 +88,17 @@ def test_the_first_two_commands_run_it_and_train_and_the_third_tests_it():
     assert third == "make test"
 
 
-@pytest.mark.parametrize(("page", "results"), [(README, STARTER), (ROOT / "docs/evaluation.md", COMPARISON)])
-def test_results_are_those_that_a_run_wrote(page: Path, results: Path):
-    [block] = re.findall(r"<!-- results[^>]*-->\n(.*?)<!-- /results -->", text(page), re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "name", "results"),
+    [
+        (README, "results", STARTER),
+        (EVALUATION, "results", ROOT / "docs/results/comparison.json"),
+        (EVALUATION, "folds", ROOT / "docs/results/folds.json"),
+        (EVALUATION, "sites", ROOT / "docs/results/sites.json"),
+    ],
+)
+def test_results_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
+    [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(page), re.DOTALL)
     assert block == report.markdown(results)
 
 
@@ -101,14 +109,15 @@ def test_what_a_leak_is_worth_is_what_the_runs_wrote():
 
     by_slice, by_patient = told("slice"), told("patient")
     for title, dice in by_slice.items():
-        row = row_of(ROOT / "docs/evaluation.md", title)
+        row = row_of(EVALUATION, title)
         means = [dice["mean"], by_patient[title]["mean"]]
         assert [float(cell.split()[0]) for cell in row[1:3]] == [round(mean, 3) for mean in means]
         assert row[3] == f"{means[0] - means[1]:+.3f}"
 
 
-def test_the_frontier_is_what_the_command_wrote():
-    content = json.loads((ROOT / "docs/results/frontier.json").read_text())
+@pytest.mark.parametrize("name", ["frontier", "frontier-nested"])
+def test_a_frontier_is_what_the_command_wrote(name: str):
+    content = json.loads((ROOT / f"docs/results/{name}.json").read_text())
     assert choice.text(content) in text(ROOT / "docs/training.md")
 
 

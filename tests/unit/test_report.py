@@ -3,6 +3,9 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tests.models import tiny_card
 
@@ -56,6 +59,11 @@ def test_a_display_looks_the_same_whatever_the_type(ramp, dtype):
     whole = np.rint(ramp).astype(dtype)
     shown = pictures.display(volume_of(whole))
     assert np.array_equal(shown, pictures.display(volume_of(whole.astype(np.float32))))
+
+
+@given(arrays(st.sampled_from([np.uint8, np.uint16]), st.integers(1, 300)))
+def test_a_window_of_values_that_are_counted_is_that_of_values_that_are_sorted(values):
+    assert pictures.window(values) == pictures.window(values.astype(np.float64))
 
 
 def test_a_display_does_not_follow_one_hot_pixel(ramp):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from metseg.values import by_value, mean_and_deviation, percentiles
+from metseg import values as of_values
+from metseg.values import by_value, histogram, mean_and_deviation, percentiles
 
 
 def pixels(dtype: type, seed: int, count: int = 5000, highest: int = 255) -> np.ndarray:
@@ -36,6 +37,13 @@ def test_percentiles_of_parts_are_those_of_the_whole(dtype):
     values = pixels(dtype, 2)
     parts = [values[:7], values[7:7], values[7:3000], values[3000:]]
     assert np.array_equal(percentiles(parts, (0.5, 50, 99.5)), np.percentile(values, (0.5, 50, 99.5), axis=0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_histogram_counts_one_by_one_however_many_there_are(dtype, monkeypatch):
+    monkeypatch.setattr(of_values, "EXACT", 1000)
+    line = pixels(dtype, 3)[:, 1]  # not in a row in memory
+    assert np.array_equal(histogram(line), np.bincount(line, minlength=np.iinfo(dtype).max + 1))
 
 
 @pytest.mark.parametrize("count", [1, 2, 1000, 1_000_003])
