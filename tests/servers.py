@@ -157,7 +157,7 @@ class S3Server(Server):
         s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc = self._other_ports
         return [
             *(str(Path(sysconfig.get_path("scripts")) / "weed"), "server", f"-dir={self.folder}"),
-            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=50", "-volume.preStopSeconds=0"),
+            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=400", "-volume.preStopSeconds=0"),
             *(f"-master.port={master}", f"-master.port.grpc={master_grpc}", "-master.telemetry=false"),
             *("-master.volumeSizeLimitMB=64", f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}"),
             *("-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}"),
