@@ -169,7 +169,12 @@ def test_a_server_that_stays_broken_is_given_up_after_some_attempts(server, tmp_
 def test_what_has_come_is_kept_for_the_next_run_and_the_error_says_so(server, tmp_path):
     server.break_after = 2**20
     answer = server.answer
-    server.answer = lambda handler: (answer(handler), server.statuses.append(503))
+
+    def once(handler: BaseHTTPRequestHandler) -> None:
+        server.answer = lambda later: later.send_error(503)  # before the client can ask again
+        answer(handler)
+
+    server.answer = once
     with pytest.raises(DatasetError, match="kept: run this again"):
         fetch(server.url, tmp_path / "Data.zip", pause_s=0)
     assert (tmp_path / "Data.zip.part").stat().st_size == 2**20
