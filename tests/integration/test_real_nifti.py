@@ -27,6 +27,7 @@ pytestmark = pytest.mark.real_data
 SEQUENCES = ("t1", "fla", "t1c", "t2")
 ATLAS_DICE, NATIVE_DICE = 0.70, 0.65
 """What must be reached at least; 0.81 and 0.78 were measured."""
+SEEDS = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,15 @@ def consensus_on_native(patient):
     """The atlas' consensus where the native FLAIR lies, by a registration of the two FLAIRs that is the test's own."""
     atlas = sitk.ReadImage(str(patient / "atlas/fla.nii.gz"), sitk.sitkFloat32)
     native = sitk.ReadImage(str(patient / "native/fla.nii.gz"), sitk.sitkFloat32)
+    unlike, onto_native = min((registered(atlas, native, seed) for seed in SEEDS), key=lambda told: told[0])
+    print(f"correlation {-unlike:.3f}")
+    labels = sitk.ReadImage(str(patient / "atlas/consensus.nii.gz")) > 0
+    there = sitk.Resample(labels, native, onto_native.GetInverse(), sitk.sitkNearestNeighbor, 0)
+    return sitk.GetArrayFromImage(there).transpose(2, 1, 0) > 0
+
+
+def registered(atlas, native, seed):
+    """What the optimiser made least, and the transform; it depends on where it samples, and may end beside the best."""
     start = sitk.CenteredTransformInitializer(
         atlas, native, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.GEOMETRY
     )
@@ -108,7 +118,7 @@ def consensus_on_native(patient):
     method.SetMetricAsCorrelation()
     method.SetMetricFixedMask(atlas > 0)  # the skull is in one of them alone
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(0.2)
+    method.SetMetricSamplingPercentage(0.2, seed)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetShrinkFactorsPerLevel([8, 4, 2])
     method.SetSmoothingSigmasPerLevel([6, 3, 1])
@@ -117,7 +127,4 @@ def consensus_on_native(patient):
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(start, inPlace=True)
     method.Execute(atlas, native)
-    print(f"correlation {method.GetMetricValue():.3f}")
-    labels = sitk.ReadImage(str(patient / "atlas/consensus.nii.gz")) > 0
-    there = sitk.Resample(labels, native, start.GetInverse(), sitk.sitkNearestNeighbor, 0)
-    return sitk.GetArrayFromImage(there).transpose(2, 1, 0) > 0
+    return method.GetMetricValue(), start
