@@ -13,7 +13,7 @@ from metseg.contracts import Job, JobStatus, Problem, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable
 from metseg.figures import Figures
 from metseg.live import Live
-from metseg.parallel import side_by_side
+from metseg.parallel import all_done
 from metseg.records import GLIMPSE, Records, results_folder
 
 __all__ = ["ATTEMPTS", "Attempts"]
@@ -92,8 +92,7 @@ class Attempts:
             writes += [
                 partial(self._records.put, job_id, f"{folder}/{name}", content) for name, content in artefacts.items()
             ]
-            for _ in side_by_side(lambda write: write(), writes, PUTS_AT_ONCE):
-                pass  # each has been written
+            all_done(writes, PUTS_AT_ONCE)
             if self._close(record, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
                 self._figures.succeeded(result.model_version, result.durations_s)
 

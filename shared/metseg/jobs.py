@@ -29,7 +29,7 @@ from metseg.figures import Counted
 from metseg.idempotency import Keys
 from metseg.live import Line, Live
 from metseg.objects import ObjectStore
-from metseg.parallel import side_by_side
+from metseg.parallel import all_done
 from metseg.reconcile import Reconciler
 from metseg.records import Records
 from metseg.settings import Settings
@@ -103,8 +103,7 @@ class Jobs(Attempts):
             StoreUnavailable: it could not be written. In both cases what was written is for the caller to discard.
         """
         writes = [partial(self._records.deposit, request.inputs, files), partial(self._records.open, _queued(request))]
-        for _ in side_by_side(lambda write: write(), writes, len(writes)):
-            pass  # each has been written
+        all_done(writes, len(writes))
 
     def submit(self, request: Request) -> Job:
         """Accept a job that has been deposited: write down its request and queue it.
