@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from functools import partial
 
 from metseg.claims import Claim, take
-from metseg.contracts import Job, JobStatus, Problem, Request, Result
+from metseg.contracts import Job, JobStatus, Problem, Progress, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable
 from metseg.figures import Figures
 from metseg.live import Live
-from metseg.parallel import all_done
+from metseg.parallel import all_done, beside
 from metseg.records import GLIMPSE, Records, results_folder
 
 __all__ = ["ATTEMPTS", "Attempts"]
@@ -44,8 +44,14 @@ class Attempts:
         self._claims: dict[str, Claim] = {}
         self._begun: dict[str, Job] = {}
 
-    def claim(self, job_id: str) -> Request | None:
+    def claim(self, job_id: str, known: Callable[[Request], None] = lambda _: None) -> Request | None:
         """Begin a job. From here on until `finish`, `fail` or `release` it is this worker's.
+
+        Args:
+            job_id: of the job.
+            known: told what is to be done before it is written down that it begins, so that what it needs can be
+                fetched meanwhile. Nothing of that is to be read before this returns: an attempt that it ends has to be
+                counted.
 
         Returns:
             What is to be done; None where nothing is: the job is final, deleted, or in another living worker's hands.
@@ -59,7 +65,7 @@ class Attempts:
         self._claims[job_id] = claim
         with ExitStack() as stack:
             stack.callback(self.release, job_id)
-            request = self._begin(job_id)
+            request = self._begin(job_id, known)
             if request is not None:
                 stack.pop_all()
         return request
@@ -71,11 +77,9 @@ class Attempts:
             Cancelled: stop, the job is deleted or another worker's; nothing more is to be told.
         """
         claim = self._claims.get(job_id)
-        if claim is None or not claim.held():
+        if claim is None or not claim.held(Progress(done=done, total=total)):
             self.release(job_id)
             raise Cancelled("The job was cancelled or taken over.")
-        with suppress(QueueUnavailable):
-            self._live.advance(job_id, done, total)
 
     def show_glimpse(self, job_id: str, picture: bytes) -> None:
         """Keep a picture of a running job's slices so far; nothing of a job that is deleted meanwhile."""
@@ -130,7 +134,7 @@ class Attempts:
                 sleep(PAUSE_S)
         self.release(job_id)
 
-    def _begin(self, job_id: str) -> Request | None:
+    def _begin(self, job_id: str, known: Callable[[Request], None]) -> Request | None:
         """Mark a job that we hold as running; None where there is nothing to do, which is put in order."""
         try:
             job, request = self._records.opening(job_id)
@@ -143,14 +147,22 @@ class Attempts:
         elif job.attempts >= ATTEMPTS:
             log.error("job %s ended its worker %d times", job_id, job.attempts)
             self._fail(job, _exhausted())
-        elif self._records.update(running := _running(job)):
-            self._begun[job_id] = running
-            if job.attempts == 0:
-                self._figures.began((datetime.now(UTC) - job.created_at).total_seconds())
-            with suppress(QueueUnavailable):
-                self._live.start(job_id)
-            return request
+        else:
+            known(request)
+            running = _running(job)
+            with beside(lambda _: self._announce(job)):
+                alive = self._records.update(running)
+            if alive:
+                self._begun[job_id] = running
+                return request
         return None
+
+    def _announce(self, job: Job) -> None:
+        """Tell Redis that an attempt at a job begins."""
+        if job.attempts == 0:
+            self._figures.began((datetime.now(UTC) - job.created_at).total_seconds())
+        with suppress(QueueUnavailable):
+            self._live.start(job.id)
 
     def _end(self, job_id: str, write: Callable[[Job], None]) -> None:
         """Let `write` end a job that is ours; the claim ends with it. The store decides whether it had ended before."""

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 
+from metseg.contracts import Progress
 from metseg.errors import QueueUnavailable
 from metseg.live import Live
 
@@ -33,10 +34,10 @@ class Claim:
         self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
         self._thread.start()
 
-    def held(self) -> bool:
-        """Renew it; False once the job is cancelled or another's."""
+    def held(self, progress: Progress | None = None) -> bool:
+        """Renew it, and note how far the job is; False once that is cancelled or another's."""
         try:
-            self._lost = self._lost or self._live.hold(self._job_id, self._token) != "held"
+            self._lost = self._lost or self._live.hold(self._job_id, self._token, progress) != "held"
         except QueueUnavailable:
             log.warning("job %s goes on while the queue is away", self._job_id)
         return not self._lost

@@ -27,7 +27,7 @@ from metseg.errors import (
 )
 from metseg.figures import Counted
 from metseg.idempotency import Keys
-from metseg.live import Line, Live
+from metseg.live import Crowd, Line, Live
 from metseg.objects import ObjectStore
 from metseg.parallel import all_done
 from metseg.reconcile import Reconciler
@@ -135,15 +135,22 @@ class Jobs(Attempts):
         """A job as it is now; NotFound."""
         return self._seen(self._records.job(job_id))
 
+    def unless_open(self, job_id: str) -> Job | None:
+        """A job as it is now; None where Redis knows that it waits or runs: the store has nothing new to tell then."""
+        with suppress(QueueUnavailable):
+            if self._live.is_open(job_id):
+                return None
+        return self.get(job_id)
+
     def wait(self, job_id: str, timeout_s: float) -> Job:
         """A job once it is final, or as it is after a while; NotFound also when it is deleted meanwhile."""
         if timeout_s <= 0:
             return self.get(job_id)
         deadline = time.monotonic() + timeout_s
         with self._live.bell(job_id) as sleep:
-            with suppress(QueueUnavailable):
-                if self._live.is_open(job_id):  # the store has nothing new to tell
-                    sleep(min(timeout_s, RECHECK_S))
+            if (job := self.unless_open(job_id)) is not None and job.status.final:
+                return job
+            sleep(min(timeout_s, RECHECK_S))
             while True:
                 job = self.get(job_id)
                 left_s = deadline - time.monotonic()
@@ -201,13 +208,9 @@ class Jobs(Attempts):
         """Count a submission of an owner's tag; how long it has to wait where that is too many; QueueUnavailable."""
         return self._live.admit(owner, most, window_s)
 
-    def open_of(self, owner: str) -> int:
-        """How many jobs of an owner's tag wait or run; QueueUnavailable."""
-        return self._live.open_of(owner)
-
-    def depth(self) -> int:
-        """How many jobs wait; QueueUnavailable."""
-        return self._live.depth()
+    def crowd(self, owner: str) -> Crowd:
+        """How many jobs wait, and how many of an owner's tag wait or run; QueueUnavailable."""
+        return self._live.crowd(owner)
 
     def line(self) -> Line:
         """How many jobs wait, how long, and how many are worked on; QueueUnavailable."""

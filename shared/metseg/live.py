@@ -21,7 +21,7 @@ from metseg.contracts import Progress
 from metseg.errors import QueueUnavailable
 from metseg.owners import NOBODY, owner
 
-__all__ = ["Line", "Live", "Sighting"]
+__all__ = ["Crowd", "Line", "Live", "Sighting"]
 
 PREFIX: Final = "metseg:"
 INDEX: Final = f"{PREFIX}index"  # ids of all jobs; they sort by time
@@ -39,6 +39,10 @@ if redis.call('exists', KEYS[2]) == 1 then return 'cancelled' end
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 'taken' end
 redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
+if ARGV[4] then
+  redis.call('hset', KEYS[3], 'done', ARGV[4], 'total', ARGV[5])
+  redis.call('expire', KEYS[3], ARGV[3])
+end
 return 'held'
 """
 RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
@@ -61,6 +65,18 @@ class Sighting(NamedTuple):
     position: int | None
     claimed: bool
     progress: Progress | None
+
+
+class Crowd(NamedTuple):
+    """What stands in the way of one more job.
+
+    Attributes:
+        waiting: for a worker, of all owners.
+        open: of its owner, that wait or run.
+    """
+
+    waiting: int
+    open: int
 
 
 class Line(NamedTuple):
@@ -160,12 +176,6 @@ class Live:
         progress = None if total is None else Progress(done=int(done), total=int(total))
         return Sighting(None if rank is None else rank + 1, bool(claimed), progress)
 
-    def advance(self, job_id: str, done: int, total: int) -> None:
-        """Note how many slices are done."""
-        with self._errors(), self._redis.pipeline() as pipe:
-            pipe.hset(_progress(job_id), mapping={"done": done, "total": total})
-            pipe.expire(_progress(job_id), self._cancel_ttl_s).execute()
-
     @contextlib.contextmanager
     def bell(self, job_id: str) -> Iterator[Callable[[float], None]]:
         """A function that sleeps until the job changes, at most the seconds it is given."""
@@ -185,10 +195,12 @@ class Live:
 
     # Claims
 
-    def hold(self, job_id: str, token: str) -> str:
-        """Take or renew the claim on a job: 'held', 'taken' by another, or 'cancelled'."""
+    def hold(self, job_id: str, token: str, progress: Progress | None = None) -> str:
+        """Take or renew the claim on a job, and note how far it is: 'held', 'taken' by another, or 'cancelled'."""
+        keys = [_claim(job_id), _cancelled(job_id), _progress(job_id)]
+        told = [] if progress is None else [progress.done, progress.total]
         with self._errors():
-            answer = self._hold(keys=[_claim(job_id), _cancelled(job_id)], args=[token, int(self.claim_ttl_s * 1000)])
+            answer = self._hold(keys=keys, args=[token, int(self.claim_ttl_s * 1000), self._cancel_ttl_s, *told])
         return _text(answer)
 
     def release(self, job_id: str, token: str) -> None:
@@ -208,10 +220,11 @@ class Live:
 
     # All jobs
 
-    def depth(self) -> int:
-        """How many jobs wait."""
-        with self._errors():
-            return int(self._redis.zcard(WAITING))
+    def crowd(self, owner: str) -> Crowd:
+        """How many jobs wait, and how many of an owner's are open."""
+        with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            waiting, owned = pipe.zcard(WAITING).scard(_open_of(owner)).execute()
+        return Crowd(int(waiting), int(owned))
 
     def line(self) -> Line:
         """How many jobs wait, how long, and how many are worked on."""
@@ -265,11 +278,6 @@ class Live:
         with self._errors():
             answer = self._admit(keys=[f"{PREFIX}rate:{owner}"], args=[now, window_s, most, uuid.uuid4().hex])
         return max(0.0, float(_text(answer)))
-
-    def open_of(self, owner: str) -> int:
-        """How many jobs of an owner wait or run."""
-        with self._errors():
-            return int(self._redis.scard(_open_of(owner)))
 
     def newest(self, limit: int, before: str | None, owner: str | None = None) -> list[str] | None:
         """Ids of the newest jobs before a certain one, of one owner's tag or of all; None where the index was lost."""

@@ -43,6 +43,10 @@ class Models:
         self._seen: Champion | None = None
         self._warnings: tuple[str, ...] = ()
 
+    def chosen(self, version: str | None) -> tuple[OnnxPredictor, tuple[str, ...]]:
+        """The version that a job asked for, or else the champion; as `version` and `champion`."""
+        return self.champion() if version is None else (self.version(version), ())
+
     def champion(self) -> tuple[OnnxPredictor, tuple[str, ...]]:
         """The champion of this moment, and what the reader of a result must know of the choice.
 

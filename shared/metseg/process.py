@@ -1,42 +1,32 @@
 """One job, from its inputs in the store to its result: no queue, no state."""
 
-import hashlib
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import takewhile
-from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from metseg import formats, lesions, report
-from metseg.contracts import InputFile, ModelCard, Request, Result
-from metseg.errors import ProcessingFailed
+from metseg.contracts import ModelCard, Request, Result
 from metseg.familiarity import familiarity
 from metseg.glimpses import Glimpses
 from metseg.models import Models
-from metseg.objects import ObjectStore
 from metseg.parallel import beside
 from metseg.predictor import OnnxPredictor
 from metseg.segment import Segmentation, segment
 from metseg.settings import Limits
+from metseg.supplies import Supplies
 from metseg.uncertainty import look_again
 from metseg.volume import Volume
 
 __all__ = ["process"]
 
-IN_MEMORY_BYTES = 2**20
-"""Larger files are read from disk; smaller ones are many, and would use up the file descriptors."""
-
 
 def process(
     request: Request,
-    store: ObjectStore,
-    models: Models,
+    supplies: Supplies,
     limits: Limits,
     progress: Callable[[int, int], None],
     *,
@@ -46,8 +36,7 @@ def process(
 
     Args:
         request: as accepted.
-        store: holds the inputs.
-        models: of this process.
+        supplies: of the request, already asked for; closed once they are read.
         limits: of one submission.
         progress: told (slices done, slices in all) after each slice; what it raises ends the work.
         keep_glimpse: given a picture of the slices that are done, once a second.
@@ -56,12 +45,11 @@ def process(
         The result, and the artefacts beside it by name.
     """
     clock = _Clock()
-    with ExitStack() as stack:
-        with beside(partial(_fetch, store, request.inputs, stack)) as fetched:
-            predictor, warnings = (models.version(request.model), ()) if request.model else models.champion()
-            clock.lap("load")
-            uploads = fetched()
-        volume = formats.read(uploads, limits, align=request.align, threads=models.threads)
+    predictor, warnings = supplies.predictor()
+    uploads = supplies.files()
+    clock.lap("load")
+    volume = formats.read(uploads, limits, align=request.align, threads=supplies.models.threads)
+    supplies.close()
     clock.lap("read")
     threshold = predictor.threshold if request.threshold is None else request.threshold
     glimpses = None if keep_glimpse is None else Glimpses(volume, threshold, keep_glimpse)
@@ -76,7 +64,7 @@ def process(
         segmentation = segment(volume, predictor, threshold, progress, seen)
         segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
         clock.lap("predict")
-        segmentation = _known(volume, segmentation, predictor, models, again=request.uncertainty)
+        segmentation = _known(volume, segmentation, predictor, supplies.models, again=request.uncertainty)
         clock.lap("know")
         artefacts = report.artefacts(volume, segmentation, probability=probability.finish(), pictures=drawn())
     own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
@@ -123,26 +111,3 @@ class _Clock:
         """Note what has passed since the last lap as the time of `phase`."""
         now = time.perf_counter()
         self.laps_s[phase], self._last = round(now - self._last, 3), now
-
-
-def _fetch(
-    store: ObjectStore, inputs: Sequence[InputFile], stack: ExitStack, unwanted: Callable[[], bool]
-) -> list[formats.Upload]:
-    """The inputs as seekable files that `stack` closes, as far as they are wanted."""
-    wanted = takewhile(lambda _: not unwanted(), inputs)
-    return [formats.Upload(file.name, stack.enter_context(_fetched(store, file)), file.role) for file in wanted]
-
-
-@contextmanager
-def _fetched(store: ObjectStore, file: InputFile) -> Iterator[BinaryIO]:
-    """An input as a seekable file, copied in chunks and checked to be what was accepted."""
-    digest = hashlib.sha256()
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as local:
-        with store.stream(file.key) as chunks:
-            for chunk in chunks:
-                digest.update(chunk)
-                local.write(chunk)
-        if digest.hexdigest() != file.sha256:
-            raise ProcessingFailed("An input changed after it was accepted; submit the study again.")
-        local.seek(0)
-        yield cast(BinaryIO, local)

@@ -89,11 +89,11 @@ def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypa
 def test_counts_come_back_when_redis_forgot_them(gateway, redis):
     job = gateway.accepted()
     redis.flush()
-    assert gateway.jobs.open_of("0" * 8) == 0
+    assert gateway.jobs.crowd("0" * 8).open == 0
     gateway.jobs.recover()
-    assert gateway.jobs.open_of("0" * 8) == 1
+    assert gateway.jobs.crowd("0" * 8).open == 1
     gateway.jobs.delete(job.id)
-    assert gateway.jobs.open_of("0" * 8) == 0
+    assert gateway.jobs.crowd("0" * 8).open == 0
 
 
 @pytest.mark.parametrize("gateway", [{"disk_reserve_bytes": 2**60}], indirect=True)

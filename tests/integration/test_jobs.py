@@ -52,10 +52,10 @@ def test_the_message_names_the_job_and_nothing_of_the_patient(here, jobs):
 def test_positions_count_those_before(here, jobs, worker):
     ids = [submit(jobs).id for _ in range(3)]
     assert [jobs.get(job_id).queue_position for job_id in ids] == [1, 2, 3]
-    assert jobs.depth() == 3
+    assert jobs.line().waiting == 3
     worker.claim(ids[0])
     assert [jobs.get(job_id).queue_position for job_id in ids] == [None, 1, 2]
-    assert jobs.depth() == 2
+    assert jobs.line().waiting == 2
 
 
 @in_a_folder
@@ -85,10 +85,10 @@ def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(her
         with pytest.raises(QueueUnavailable):
             jobs.check()
         with pytest.raises(QueueUnavailable):
-            jobs.depth()
+            jobs.line()
     assert list(here.store.list("jobs/")) == []
     jobs.check()
-    assert (jobs.depth(), jobs.recover(), jobs.page(9, None).jobs) == (0, 0, [])
+    assert (jobs.line().waiting, jobs.recover(), jobs.page(9, None).jobs) == (0, 0, [])
 
 
 @in_a_folder
@@ -120,7 +120,7 @@ def test_a_publish_that_fails_leaves_nothing(here):
     with pytest.raises(QueueUnavailable):
         submit(jobs)
     assert list(here.store.list("jobs/")) == []
-    assert jobs.depth() == 0
+    assert jobs.line().waiting == 0
     assert jobs.page(9, None).jobs == []
 
 
@@ -144,7 +144,7 @@ def test_with_the_store_down_a_submission_is_refused_and_never_queued(here):
         submit(jobs)
     assert list(here.store.list("jobs/")) == []
     assert here.client().llen("metseg") == 0
-    assert jobs.depth() == 0
+    assert jobs.line().waiting == 0
 
 
 def test_discarding_an_upload_leaves_nothing(here, jobs):
@@ -279,7 +279,7 @@ def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
 def test_a_waiting_job_that_is_deleted_is_gone_and_never_begun(here, jobs, worker):
     job = submit(jobs)
     jobs.delete(job.id)
-    assert (here.keys(job.id), jobs.depth(), jobs.page(9, None).jobs) == ([], 0, [])
+    assert (here.keys(job.id), jobs.line().waiting, jobs.page(9, None).jobs) == ([], 0, [])
     for call in (jobs.get, jobs.delete):
         with pytest.raises(NotFound):
             call(job.id)

@@ -149,7 +149,7 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 self.gateway.get(job_id)
         assert {job.id for job in self.gateway.page(1000, None).jobs} == self.living
-        assert self.gateway.depth() == 0
+        assert self.gateway.line().waiting == 0
 
 
 def test_every_accepted_job_ends_once_whatever_happens(redis):

@@ -92,7 +92,7 @@ def test_a_running_job_outlives_redis(here, jobs, worker, job):
         worker.finish(job.id, result_of(job.id), ARTEFACTS)
         assert jobs.get(job.id).status is JobStatus.SUCCEEDED
     assert jobs.recover() == 0
-    assert jobs.depth() == 0
+    assert jobs.line().waiting == 0
 
 
 @in_a_folder
@@ -263,7 +263,7 @@ def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs
     assert here.client().scard("metseg:open") == 2
     assert jobs.recover() == 0
     assert here.client().scard("metseg:open") == 0
-    assert jobs.depth() == 0
+    assert jobs.line().waiting == 0
 
 
 @in_a_folder

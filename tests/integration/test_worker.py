@@ -184,6 +184,16 @@ def test_a_worker_answers_while_its_child_computes(deployment, here):
 
 
 @pytest.mark.slow
+def test_a_worker_that_stops_writes_the_end_of_its_last_job(deployment):
+    job = submit(deployment.store, deployment.jobs, phantom_files(6))
+    wait_until(lambda: "job begun" in messages(deployment, job.id), END_S)
+    deployment.stop()
+    stopped = deployment.jobs.get(job.id)
+    deployment.start()
+    assert (stopped.status, stopped.attempts) == (JobStatus.SUCCEEDED, 1)
+
+
+@pytest.mark.slow
 def test_a_job_outlives_its_worker(deployment):
     job = submit(deployment.store, deployment.jobs, long_study())
     wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)

@@ -1,11 +1,14 @@
 """However a job goes, its end is written down for the person who waits, or it is tried again."""
 
 import errno
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_process_shutdown
 from tests.integration.studies import phantom_files, submit
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import talk, wait_until
@@ -17,7 +20,8 @@ from metseg.models import Models
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_worker.bench import open_bench
-from metseg_worker.tasks import work
+from metseg_worker.endings import Endings
+from metseg_worker.tasks import _endings, work
 from metseg_worker.upkeep import Upkeep
 
 OTHER = "20260102-000000-other"
@@ -211,3 +215,58 @@ def test_the_upkeep_outlives_a_queue_that_is_away():
     upkeep.join(5)
     assert not upkeep.is_alive()
     assert jobs.expired == 1
+
+
+def test_a_study_is_segmented_while_the_end_of_the_one_before_is_written(bench, job):
+    stored = threading.Event()
+
+    class Slow:
+        """Jobs whose ends are slow to be written."""
+
+        def __getattr__(self, name):
+            return getattr(bench.jobs, name)
+
+        def finish(self, *end):
+            assert stored.wait(60)
+            bench.jobs.finish(*end)
+
+    endings = Endings()
+    second = submit(bench.store, bench.jobs, phantom_files(3))
+    work(replace(bench, jobs=Slow()), job.id, endings.hand_over)
+    work(bench, second.id)
+    before = [bench.jobs.get(one.id).status for one in (job, second)]
+    stored.set()
+    assert endings.settle(60)
+    assert before == [JobStatus.RUNNING, JobStatus.SUCCEEDED]
+    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_an_end_that_cannot_be_written_costs_no_job_and_no_attempt(bench, job):
+    class Away:
+        """A store that has gone away when results come."""
+
+        def __getattr__(self, name):
+            return getattr(bench.jobs, name)
+
+        def finish(self, *end):
+            raise StoreUnavailable("The object store does not answer; try again later.")
+
+    endings = Endings()
+    work(replace(bench, jobs=Away()), job.id, endings.hand_over)
+    assert endings.settle(60)
+    seen = bench.jobs.get(job.id)
+    assert (seen.status.final, seen.attempts) == (False, 0)
+    work(bench, job.id)
+    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_process_that_leaves_waits_for_its_last_end():
+    written = []
+
+    def slow():
+        time.sleep(0.2)
+        written.append("end")
+
+    _endings().hand_over(slow)
+    worker_process_shutdown.send(sender=None, pid=0, exitcode=0)
+    assert written == ["end"]

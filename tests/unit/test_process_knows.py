@@ -14,6 +14,7 @@ from metseg.objects import DirectoryStore
 from metseg.process import process
 from metseg.registry import Registry
 from metseg.settings import Limits
+from metseg.supplies import Supplies
 
 OTHER = "20260102-000000-other"
 
@@ -38,7 +39,9 @@ def done(store, **wishes):
         store.put(f"jobs/x/input/{index}", content)
         inputs.append(InputFile(key=f"jobs/x/input/{index}", name=name, size_bytes=len(content), sha256=_sha(content)))
     request = Request(id="x", created_at="2026-01-01T00:00:00Z", inputs=inputs, model=VERSION, **wishes)
-    return process(request, store, Models(Registry(store), threads=1), Limits(), lambda done, total: None)
+    with Supplies(store, Models(Registry(store), threads=1)) as supplies:
+        supplies.fetch(request)
+        return process(request, supplies, Limits(), lambda done, total: None)
 
 
 def _sha(content: bytes) -> str:

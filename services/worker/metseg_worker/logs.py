@@ -11,7 +11,7 @@ from logging.config import dictConfig
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 
-__all__ = ["configure", "follow", "one_job"]
+__all__ = ["configure", "follow", "followed", "one_job"]
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -31,12 +31,17 @@ def follow(request_id: str | None) -> None:
     _request_id.set(request_id)
 
 
+def followed() -> str | None:
+    """The request that the job at hand came with."""
+    return _request_id.get()
+
+
 class Following(logging.Filter):
     """Adds the request's id to what is logged."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let everything pass."""
-        request_id = _request_id.get()
+        request_id = followed()
         if request_id is not None:
             record.request_id = request_id
         return True

@@ -1,20 +1,25 @@
 """The one task of the worker: a job's id comes in, the job's end is written to the store.
 
 Whatever happens, the task itself ends well, so that a message is never delivered for nothing: a job that cannot go
-on now is given back, and the upkeep queues it again when store and queue answer.
+on now is given back, and the upkeep queues it again when store and queue answer. The message is done with once the
+study is segmented; the end is written beside the next job. Should the process die in between, the job's claim expires,
+and the upkeep finds it open.
 """
 
 import errno
 import logging
 import time
 import traceback
-from contextlib import suppress
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_process_shutdown
 
 from metseg.broker import CANARY
-from metseg.contracts import Problem
+from metseg.contracts import Problem, Request, Result
 from metseg.errors import (
     Cancelled,
     MetsegError,
@@ -26,9 +31,11 @@ from metseg.errors import (
 from metseg.jobs import TASK
 from metseg.process import process
 from metseg.settings import settings
+from metseg.supplies import Supplies
 from metseg_worker import logs
 from metseg_worker.app import celery
 from metseg_worker.bench import Bench, open_bench
+from metseg_worker.endings import Endings
 
 __all__ = ["segment", "work"]
 
@@ -41,7 +48,7 @@ log = logging.getLogger(__name__)
 @celery.task(name=TASK)  # type: ignore[untyped-decorator]
 def segment(job_id: str) -> None:
     """Segment a job's study, unless it is done, deleted or in other hands."""
-    work(_bench(), job_id)
+    work(_bench(), job_id, _endings().hand_over)
 
 
 @celery.task(name=CANARY)  # type: ignore[untyped-decorator]
@@ -51,21 +58,54 @@ def canary(node: str) -> None:
         _bench().jobs.answer(node)
 
 
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _leave(**_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    if not _endings().settle():
+        log.warning("the worker leaves a job whose end it could not write")
+
+
 @cache
 def _bench() -> Bench:
     """The bench of this process: a child's, since the main process runs no task."""
     return open_bench(settings())
 
 
-def work(bench: Bench, job_id: str) -> None:
-    """Bring a job to its end, or give it back if what it needs is away."""
-    with logs.one_job():
-        _work(bench, job_id)
+@cache
+def _endings() -> Endings:
+    """Likewise a child's."""
+    return Endings()
 
 
-def _work(bench: Bench, job_id: str) -> None:
+def _at_once(end: Callable[[], None]) -> None:
+    end()
+
+
+def work(bench: Bench, job_id: str, hand_over: Callable[[Callable[[], None]], None] = _at_once) -> None:
+    """Bring a job to its end, or give it back if what it needs is away.
+
+    Args:
+        bench: to work with.
+        job_id: of the job.
+        hand_over: sees to it that the end of a job that was segmented is written.
+    """
+    with logs.one_job(), _answered_for(bench, job_id):
+        segmented = _attempt(bench, job_id)
+        if segmented is not None:
+            hand_over(partial(_finish, bench, job_id, *segmented))
+
+
+def _finish(bench: Bench, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
+    with _answered_for(bench, job_id):
+        bench.jobs.finish(job_id, result, artefacts)
+        figures = {"model": result.model_version, "slices": result.shape[0], "seconds": result.durations_s}
+        log.info("job ended", extra={"job": job_id, **figures})
+
+
+@contextmanager
+def _answered_for(bench: Bench, job_id: str) -> Iterator[None]:
+    """Whatever fails inside the block becomes the job's end, or a reason to give it back."""
     try:
-        _attempt(bench, job_id)
+        yield
     except Cancelled:
         log.info("job cancelled", extra={"job": job_id})
     except (StoreUnavailable, QueueUnavailable) as error:
@@ -85,31 +125,32 @@ def _work(bench: Bench, job_id: str) -> None:
         _fail(bench, job_id, ProcessingFailed(f"The worker met an error of its own; quote job {job_id} to report it."))
 
 
-def _attempt(bench: Bench, job_id: str) -> None:
-    request = bench.jobs.claim(job_id)
-    if request is None:
-        log.info("nothing to do", extra={"job": job_id})
-        return
-    logs.follow(request.request_id)
-    log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
+def _attempt(bench: Bench, job_id: str) -> tuple[Result, Mapping[str, bytes]] | None:
+    """What a job's study was found to hold; None where there is nothing to do."""
+    with Supplies(bench.store, bench.models) as supplies:
+        request = bench.jobs.claim(job_id, supplies.fetch)
+        if request is None:
+            log.info("nothing to do", extra={"job": job_id})
+            return None
+        logs.follow(request.request_id)
+        log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
+        return _segmented(bench, request, supplies)
 
+
+def _segmented(bench: Bench, request: Request, supplies: Supplies) -> tuple[Result, Mapping[str, bytes]]:
+    """What was found, while whoever asked is told how far it is."""
     told_s = float("-inf")
 
     def progress(done: int, total: int) -> None:
         nonlocal told_s
         if time.monotonic() - told_s >= PROGRESS_EVERY_S:
-            bench.jobs.advance(job_id, done, total)
+            bench.jobs.advance(request.id, done, total)
             told_s = time.monotonic()
 
     def keep_glimpse(picture: bytes) -> None:
-        bench.jobs.show_glimpse(job_id, picture)
+        bench.jobs.show_glimpse(request.id, picture)
 
-    result, artefacts = process(
-        request, bench.store, bench.models, bench.settings.limits, progress, keep_glimpse=keep_glimpse
-    )
-    bench.jobs.finish(job_id, result, artefacts)
-    extra = {"job": job_id, "model": result.model_version, "slices": result.shape[0], "seconds": result.durations_s}
-    log.info("job ended", extra=extra)
+    return process(request, supplies, bench.settings.limits, progress, keep_glimpse=keep_glimpse)
 
 
 def _fail(bench: Bench, job_id: str, error: MetsegError) -> None:

@@ -27,6 +27,7 @@ from metseg.process import process
 from metseg.registry import CARD, Registry
 from metseg.settings import Limits
 from metseg.studies import Attachment
+from metseg.supplies import Supplies
 
 __all__ = ["MAKERS", "Local", "registry"]
 
@@ -66,9 +67,9 @@ class Local:
         """As of Engine."""
         with TemporaryDirectory(prefix="metseg-") as scratch:
             request = _request(attachments, record, Path(scratch))
-            result, artefacts = process(
-                request, DirectoryStore(Path(scratch)), self._models, Limits(), lambda done, total: tell(done / total)
-            )
+            with Supplies(DirectoryStore(Path(scratch)), self._models) as supplies:
+                supplies.fetch(request)
+                result, artefacts = process(request, supplies, Limits(), lambda done, total: tell(done / total))
         kept = _Computed(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
 
         def save(output: Output, target: Path) -> None:

@@ -173,10 +173,10 @@ async def _wait(gateway: Gateway, request: Request, job_id: str, wait_s: float) 
     def turn() -> Job:
         return gateway.jobs.wait(job_id, min(max(deadline - time.monotonic(), 0), TURN_S))
 
-    state = await to_thread.run_sync(gateway.jobs.get, job_id)
-    while not state.status.final and (left_s := deadline - time.monotonic()) > 0:
+    state = None if wait_s <= 0 else await to_thread.run_sync(gateway.jobs.unless_open, job_id)
+    while (state is None or not state.status.final) and (left_s := deadline - time.monotonic()) > 0:
         if await request.is_disconnected():
             break
         with anyio.move_on_after(left_s):  # ends the wait for a thread, not a turn that began
             state = await to_thread.run_sync(turn, limiter=gateway.threads.waits)
-    return state
+    return await to_thread.run_sync(gateway.jobs.get, job_id) if state is None else state
