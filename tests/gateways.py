@@ -75,14 +75,14 @@ class Gateway:
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Gateway]:
-    """A gateway with a prepared store and no model; requests go through h11 as in the deployment."""
+    """A gateway with a prepared store and no model; requests go through uvloop and h11 as in the deployment."""
     app = create_app(settings)
     config = uvicorn.Config(
         app,
         port=0,
         http="h11",
         ws="none",
-        loop="asyncio",
+        loop="uvloop",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=2,

@@ -40,7 +40,7 @@ class GatewayWorker(UvicornH11Worker):  # type: ignore[misc]
     """An h11 worker: unlike httptools it bounds a request's headers, at 64 KiB and what one read brings more."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        "loop": "asyncio",
+        "loop": "uvloop",
         "http": "h11",
         "ws": "none",
         "h11_max_incomplete_event_size": 64 * 1024,

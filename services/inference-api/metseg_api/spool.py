@@ -1,6 +1,6 @@
 """A multipart upload on its way to disk: one anonymous file for each request, whatever it holds.
 
-Memory stays constant: a chunk is parsed and written before the next one is read. The file has no name, so
+Memory stays constant: a piece is parsed and written before the next one is read. The file has no name, so
 that the system frees it with the request, also when the process is killed.
 """
 
@@ -24,6 +24,9 @@ from metseg.errors import InvalidParameter, TooManyFiles, Unavailable, Unsupport
 from metseg.seekable import Seekable
 
 IDLE_S = 30.0
+PIECE_BYTES = 256 * 1024
+"""Parsed and written at once: what a server reads of a socket is less, and a thread for each such read costs more than
+what the thread does."""
 FIELDS = 8
 FIELD_BYTES = 1024
 PART_HEADERS = 8
@@ -57,7 +60,7 @@ class Window(Seekable):
 
 
 class Spool:
-    """Takes the body of a request in chunks and keeps its parts."""
+    """Takes the body of a request piece by piece and keeps its parts."""
 
     def __init__(self, boundary: bytes, max_files: int) -> None:
         self.parts: list[Part] = []
@@ -88,10 +91,10 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def feed(self, chunk: bytes) -> None:
-        """Parse a chunk and write what it holds of files. Blocks on the disk."""
+    def feed(self, piece: bytes) -> None:
+        """Parse a piece and write what it holds of files. Blocks on the disk."""
         try:
-            self._parser.write(chunk)
+            self._parser.write(piece)
         except FormParserError as error:
             raise UploadInterrupted("The body is not valid multipart/form-data.") from error
         except OSError as error:
@@ -162,12 +165,21 @@ async def received(request: Request, max_files: int) -> AsyncIterator[Spool]:
     with _spool(request, max_files) as spool:
         stream = request.stream()
         try:
-            while (chunk := await _next(stream)) is not None:
-                await to_thread.run_sync(spool.feed, chunk)
+            while piece := await _piece(stream):
+                await to_thread.run_sync(spool.feed, piece)
         except ClientDisconnect as error:
             raise UploadInterrupted("The connection ended before the upload did.") from error
         await to_thread.run_sync(spool.finish)
         yield spool
+
+
+async def _piece(stream: AsyncIterator[bytes]) -> bytes:
+    """The next bytes of a body; empty at its end."""
+    chunks, size = [], 0
+    while size < PIECE_BYTES and (chunk := await _next(stream)) is not None:
+        chunks.append(chunk)
+        size += len(chunk)
+    return b"".join(chunks)
 
 
 async def _next(stream: AsyncIterator[bytes]) -> bytes | None:

@@ -15,6 +15,7 @@ from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.idempotency import hashed
 from metseg.owners import new_id
+from metseg.parallel import beside
 from metseg.settings import Limits
 from metseg.studies import base_name
 from metseg_api.access import Caller
@@ -53,9 +54,9 @@ def accept(
     """
     uploads, options = _read(spool)
     formats.inspect(uploads, gateway.settings.limits)
-    check_model(gateway, options.model)
     job_id = new_id(caller.tag)
     with ExitStack() as stack:
+        check = stack.enter_context(beside(lambda _: check_model(gateway, options.model)))
         sent = None
         if options.deidentify:
             sent = [_fingerprint(upload) for upload in uploads]
@@ -66,6 +67,7 @@ def accept(
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
+        check()
         return _submit(gateway, request.model_copy(update={"key_sha256": key}), sent or _fingerprints(request))
 
 
