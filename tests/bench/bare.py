@@ -9,6 +9,7 @@ CPU. Servers of other makers call the same `Loop`.
 import io
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from metseg import formats
@@ -17,7 +18,7 @@ from metseg.predictor import OnnxPredictor, cpu_quota
 from metseg.segment import segment
 from metseg.settings import Limits
 
-__all__ = ["STARTER", "Loop"]
+__all__ = ["STARTER", "Loop", "on_demand"]
 
 STARTER = Path(__file__).parents[2] / "infra/starter-model"
 
@@ -36,17 +37,22 @@ class Loop:
         return [lesion.long_diameter_px for lesion in segment(study, self._predictor).lesions]
 
 
-def main() -> None:
-    """See the module."""
-    file, loop = Path(sys.argv[1]), Loop()
-    content = file.read_bytes()
-    loop(file.name, content)
+def on_demand(one: Callable[[], object]) -> None:
+    """Do one study, and then as many as each line of standard input says."""
+    one()
     print("ready", flush=True)
     for line in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(int(line)):
-            loop(file.name, content)
+            one()
         print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
+
+
+def main() -> None:
+    """See the module."""
+    file, loop = Path(sys.argv[1]), Loop()
+    content = file.read_bytes()
+    on_demand(lambda: loop(file.name, content))
 
 
 if __name__ == "__main__":

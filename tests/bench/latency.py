@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ LOCUST = Path(".venv-load/bin/locust")
 
 Load = dict[str, Any]
 """`rate` a second; `drained_s` from the last arrival to the last result; of each study, as they arrived: `came_s`,
-`took_s` until its result was there, `busy_s` that a worker had it, and `open`, how many it found."""
+`took_s` until its result was there, `busy_s` that a worker segmented it, and `open`, how many it found."""
 
 
 def latency(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
@@ -36,9 +36,12 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
     rows = [("idle, one slice, less the model's time", over), ("idle, one slice, all", whole)]
     study = study_file(SLICES, 5)
     alone = [_timed(client, study) for _ in range(ALONE + 1)][1:]
-    alone_s, besides_s = [took_s for took_s, _ in alone], [took_s - busy_s for took_s, busy_s in alone]
+    alone_s = [took_s for took_s, _ in alone]
     rows.append((f"idle, {SLICES} slices, all", [1000 * each for each in alone_s]))
-    capacity = JOBS / median(at_once(lambda: client.wait(client.submit([study]).id))() for _ in range(3))
+    full: list[tuple[float, float]] = []
+    capacity = JOBS / median(at_once(lambda: full.append(_timed(client, study)))() for _ in range(3))
+    turn_s = 1 / capacity - fmean(busy_s for _, busy_s in full)
+    besides_s = [took_s - busy_s - turn_s for took_s, busy_s in alone]
     loads = {str(share): _load(here, study, share * capacity, options.seconds, folder) for share in SHARES}
     for share, load in loads.items():
         title = f"{float(share):.0%} of capacity, {SLICES} slices: {depth(load)}, {load['drained_s']:.0f} s to drain"
@@ -53,7 +56,8 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
         f"done; capacity was {capacity:.2f} jobs a second. How many are open is what a study finds when it comes, in "
         "the mean of each third of the load."
     ]
-    figures = {"idle_ms": over, "alone_s": alone_s, "besides_s": besides_s, "capacity": capacity, "loads": loads}
+    reckoned = {"capacity": capacity, "turn_s": turn_s, "besides_s": besides_s}
+    figures = {"idle_ms": over, "alone_s": alone_s, **reckoned, "loads": loads}
     page.keep("latency", on, {"head": head, "cells": cells, "notes": notes}, figures)
 
 
@@ -78,13 +82,10 @@ def _idle(client: Client) -> tuple[list[float], list[float]]:
 
 
 def _timed(client: Client, study: tuple[str, bytes]) -> tuple[float, float]:
-    """Seconds until the result is there, and those of them that a worker had the study."""
+    """Seconds until the result is there, and those of them that a worker segmented the study."""
     began = time.perf_counter()
-    job = client.wait(client.submit([study]).id)
-    client.result(job.id)
-    took_s = time.perf_counter() - began
-    assert job.started_at is not None and job.finished_at is not None
-    return took_s, (job.finished_at - job.started_at).total_seconds()
+    result = client.result(client.wait(client.submit([study]).id).id)
+    return time.perf_counter() - began, sum(result.durations_s.values())
 
 
 def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, folder: Path) -> Load:

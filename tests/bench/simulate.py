@@ -66,11 +66,11 @@ def arrivals(rate_per_s: float, count: int, drawn: random.Random) -> list[float]
 
 def tables(figures: dict[str, Any]) -> str:
     """Both tables of docs/scaling.md, from the figures of the part `latency`."""
-    busy_s, besides_s = 1 / figures["capacity"], median(figures["besides_s"])
+    busy_s, turn_s, besides_s = 1 / figures["capacity"], figures["turn_s"], median(figures["besides_s"])
     measured = []
     for share, load in figures["loads"].items():
         count, took_s = len(load["took_s"]), median(load["took_s"])
-        simulated = play(load["came_s"], load["busy_s"], 1, besides_s).median_s
+        simulated = play(load["came_s"], [each + turn_s for each in load["busy_s"]], 1, besides_s).median_s
         told = [f"{took_s:.2f}", f"{simulated:.2f}", f"{simulated / took_s - 1:+.0%}"]
         measured.append([f"{float(share):.0%} of capacity, {count} studies", *told])
     reckoned = []
@@ -83,9 +83,10 @@ def tables(figures: dict[str, Any]) -> str:
     lines = [
         *rows(["load, 30 slices", "measured median, s", "simulated median, s", "off by"], measured),
         "",
-        "In the simulation each study keeps the worker for as long as it had it in the load, and takes "
-        f"{besides_s:.2f} s besides, as a study that meets nobody. Then every study keeps a worker for {busy_s:.2f} s, "
-        f"one over the measured capacity, and there are as many workers as keep them {BUSY:.0%} busy at most:",
+        "In the simulation each study keeps the worker for as long as it was segmented in the load and "
+        f"{turn_s:.2f} s until the next begins, the mean where the queue is never empty, and takes {besides_s:.2f} s "
+        f"besides, as a study that meets nobody. Then every study keeps a worker for {busy_s:.2f} s, one over the "
+        f"measured capacity, and there are as many workers as keep them {BUSY:.0%} busy at most:",
         "",
         *rows(["studies an hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
     ]

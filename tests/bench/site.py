@@ -1,4 +1,4 @@
-"""A whole deployment on this machine for a bench: Redis, S3, the gateway and a worker, each a process of its own.
+"""A whole deployment on this machine for a bench: Redis, S3, the gateway and workers, each a process of its own.
 
 with site(folder) as here:
     Client(here.url)
@@ -16,6 +16,8 @@ import httpx
 import psutil
 from tests.servers import free_ports, redis_server, s3_server, wait_until
 
+from metseg.predictor import cpu_quota
+
 __all__ = ["Site", "site"]
 
 START_S = 90.0
@@ -29,14 +31,14 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Site:
-    """Where the gateway is, and the processes behind it by name."""
+    """Where the gateway is, and the processes behind it by part."""
 
     url: str
-    processes: dict[str, psutil.Process]
+    processes: dict[str, list[psutil.Process]]
 
     def family(self, name: str) -> list[psutil.Process]:
-        """A process and its children."""
-        return [self.processes[name], *self.processes[name].children(recursive=True)]
+        """The processes of a part and their children."""
+        return [each for one in self.processes[name] for each in (one, *one.children(recursive=True))]
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds that each part has used so far, its children's too."""
@@ -59,31 +61,29 @@ def _status_kib(pid: int, field: str) -> int:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """A running deployment with the starter model, for the length of the block."""
+def site(folder: Path, workers: int = 1) -> Iterator[Site]:
+    """A running deployment with the starter model, for the length of the block; workers share the CPUs."""
     with ExitStack() as stack:
         redis, s3 = stack.enter_context(redis_server(folder)), stack.enter_context(s3_server(folder))
         [port] = free_ports(1)
         paths = ("shared", "services/inference-api", "services/worker")
         environment = os.environ | redis.environment() | s3.environment() | LIMITS
         environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
+        environment["METSEG_THREADS"] = str(max(1, cpu_quota() // workers))
         subprocess.run(
             [sys.executable, "-m", "metseg_worker.setup"], env=environment, check=True, stderr=subprocess.DEVNULL
         )
         flags = ["--bind", f"127.0.0.1:{port}", "-c", "python:metseg_api.gunicorn_conf"]
         quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-        commands = {
-            "gateway": ["gunicorn", "metseg_api.app:create_app()", *flags],
-            "worker": ["celery", "-q", "-A", "metseg_worker.app", "worker", *quiet],
-        }
-        started = {}
-        for name, command in commands.items():
-            log = stack.enter_context((folder / f"{name}.log").open("wb"))
-            started[name] = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log)
-            stack.callback(_end, started[name])
-        pids = {"redis": redis, "store": s3}
-        processes = {name: psutil.Process(server._process.pid) for name, server in pids.items()}
-        processes |= {name: psutil.Process(each.pid) for name, each in started.items()}
+        worker = ["celery", "-q", "-A", "metseg_worker.app", "worker", *quiet]
+        commands = [("gateway", ["gunicorn", "metseg_api.app:create_app()", *flags])]
+        commands += [("worker", [*worker, "--hostname", f"{number}@bench"]) for number in range(workers)]
+        processes = {"redis": [psutil.Process(redis._process.pid)], "store": [psutil.Process(s3._process.pid)]}
+        for name, command in commands:
+            log = stack.enter_context((folder / f"{name}.log").open("ab"))
+            started = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log)
+            stack.callback(_end, started)
+            processes.setdefault(name, []).append(psutil.Process(started.pid))
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _ready(url), START_S)
         yield Site(url, processes)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bench import page
 from tests.bench.others import OTHERS, serving
-from tests.bench.site import Site
+from tests.bench.site import Site, site
 from tests.bench.studies import SLICES, study_file
 
 from metseg.client import Client
@@ -21,7 +21,8 @@ __all__ = ["AT_ONCE", "at_once", "system"]
 
 AT_ONCE = 4
 JOBS = 3 * AT_ONCE
-BARE, OURS = "bare loop", "through all services"
+BARE, WHOLE = "bare loop", "the loop, with all that is kept of a study"
+OURS, TWO = "through all services", "the same with two workers of half the CPUs"
 
 
 @dataclass
@@ -55,8 +56,11 @@ def system(here: Site, client: Client, options: argparse.Namespace, folder: Path
     on = page.machine()
     study = study_file(SLICES, 5)
     with ExitStack() as stack:
-        by_name = {BARE: stack.enter_context(_bare(study, folder))}
-        by_name[OURS] = Contestant(at_once(lambda: client.wait(client.submit([study]).id)), here.cpu_s)
+        by_name = {BARE: stack.enter_context(_loop(BARE, "bare", study, folder))}
+        by_name[WHOLE] = stack.enter_context(_loop(WHOLE, "whole", study, folder))
+        by_name[OURS] = _ours(here, client, study)
+        two = stack.enter_context(site(folder / "two", workers=2))
+        by_name[TWO] = _ours(two, stack.enter_context(Client(two.url)), study)
         for title in OTHERS:
             other = stack.enter_context(serving(title, folder))
             segment = at_once(lambda other=other: other.segment(study))
@@ -65,6 +69,11 @@ def system(here: Site, client: Client, options: argparse.Namespace, folder: Path
             for contestant in by_name.values():
                 contestant.turn(counts=turn > 0)
     page.keep("system", on, _table(by_name, options.rounds), {name: _figures(each) for name, each in by_name.items()})
+
+
+def _ours(here: Site, client: Client, study: tuple[str, bytes]) -> Contestant:
+    """A whole deployment."""
+    return Contestant(at_once(lambda: client.wait(client.submit([study]).id)), here.cpu_s)
 
 
 def _figures(contestant: Contestant) -> dict[str, object]:
@@ -85,11 +94,11 @@ def at_once(one: Callable[[], object]) -> Callable[[], float]:
 
 
 @contextmanager
-def _bare(study: tuple[str, bytes], folder: Path) -> Iterator[Contestant]:
-    """The loop in a process of its own."""
+def _loop(title: str, module: str, study: tuple[str, bytes], folder: Path) -> Iterator[Contestant]:
+    """A loop without services, in a process of its own."""
     name, content = study
     (folder / name).write_bytes(content)
-    command = [sys.executable, "-m", "tests.bench.bare", str(folder / name)]
+    command = [sys.executable, "-m", f"tests.bench.{module}", str(folder / name), str(folder / module)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loop:
         assert loop.stdin is not None and loop.stdout is not None
         assert loop.stdout.readline() == "ready\n"
@@ -101,7 +110,7 @@ def _bare(study: tuple[str, bytes], folder: Path) -> Iterator[Contestant]:
             spent[0] += cpu_s
             return took_s
 
-        yield Contestant(run, lambda: {BARE: spent[0]})
+        yield Contestant(run, lambda: {title: spent[0]})
         loop.stdin.close()
 
 
@@ -116,7 +125,7 @@ def _table(by_name: dict[str, Contestant], rounds: int) -> page.Table:
                 name,
                 page.spread(each.a_second(), 2),
                 page.spread(of_bare, 2),
-                "" if name in (BARE, OURS) else page.spread(of_other, 2),
+                "" if name in (BARE, OURS, TWO) else page.spread(of_other, 2),
                 page.spread(each.cpu(), 0),
             ]
         )
@@ -125,9 +134,10 @@ def _table(by_name: dict[str, Contestant], rounds: int) -> page.Table:
     head = ["", "jobs a second", "of the bare loop's", "ours, of its", "CPU ms a job"]
     notes = [
         f"A job is {SLICES} slices of 256x256 in a ZIP; {AT_ONCE} clients at once, {JOBS} jobs a round, {rounds} "
-        "rounds in turn. The loop reads, prepares, predicts and measures with the served model. LitServe and BentoML "
-        "do the same behind one upload a job, in one process with as many threads as ours, and answer with the "
-        "lesions' diameters; they keep nothing: what they have not answered is lost when they end. Ours also stores "
-        "the upload before it says that it has it, draws and packs what people fetch, and stores that.",
+        "rounds in turn. The bare loop reads, prepares, predicts and measures with the served model. The second one "
+        "does all that a worker does to a study, with pictures, maps and familiarity, and stores nothing of it. "
+        "LitServe and BentoML do what the bare loop does behind one upload a job, in one process with as many threads "
+        "as ours, and answer with the lesions' diameters; they keep nothing: what they have not answered is lost when "
+        "they end. Ours also stores the upload before it says that it has it, and all that is kept.",
     ]
     return {"head": head, "cells": cells, "notes": notes}

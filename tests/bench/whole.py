@@ -1,11 +1,17 @@
-"""The worker's own code from the uploaded bytes to the artefacts, in this process, without any service."""
+"""The worker's own code from the uploaded bytes to the artefacts, in this process, without any service.
+
+    python -m tests.bench.whole STUDY FOLDER
+
+is the bare loop's counterpart that makes all that is kept of a study; the folder is its store.
+"""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.bare import STARTER
+from tests.bench.bare import STARTER, on_demand
 
 from metseg.cli.local import registry
 from metseg.contracts import InputFile, Request
@@ -15,6 +21,7 @@ from metseg.owners import new_id
 from metseg.predictor import cpu_quota
 from metseg.process import process
 from metseg.settings import Limits
+from metseg.supplies import Supplies
 
 __all__ = ["Whole"]
 
@@ -43,5 +50,20 @@ class Whole:
 
     def __call__(self, request: Request) -> dict[str, float]:
         """Segment, draw and pack a study; the seconds of each phase."""
-        result, _ = process(request, self._store, self._models, Limits(files=2000), lambda done, total: None)
+        with Supplies(self._store, self._models) as supplies:
+            supplies.fetch(request)
+            result, _ = process(request, supplies, Limits(files=2000), lambda done, total: None)
         return dict(result.durations_s)
+
+
+def main() -> None:
+    """See the module."""
+    file, folder = map(Path, sys.argv[1:])
+    folder.mkdir()
+    whole = Whole(folder)
+    request = whole.upload([(file.name, file.read_bytes())])
+    on_demand(lambda: whole(request))
+
+
+if __name__ == "__main__":
+    main()
