@@ -41,7 +41,9 @@ class Hospital:
 
     def jobs(self) -> list[Job]:
         """All jobs of the store, newest first."""
-        ids = {info.key.split("/")[1] for info in self.gateway.store.list("jobs/") if info.key.endswith("/request.json")}
+        ids = {
+            info.key.split("/")[1] for info in self.gateway.store.list("jobs/") if info.key.endswith("/request.json")
+        }
         return [self.gateway.jobs.get(job_id) for job_id in sorted(ids, reverse=True)]
 
     def tend(self) -> None:
