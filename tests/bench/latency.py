@@ -5,28 +5,30 @@ import json
 import os
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tests.bench import page
 from tests.bench.site import Site
 from tests.bench.studies import SLICES, study_file
-from tests.bench.system import JOBS, at_once
+from tests.bench.system import at_once
 
 from metseg.client import Client
 
 __all__ = ["latency"]
 
-IDLE, WARM_UP, ALONE = 100, 5, 5
+IDLE, WARM_UP, ALONE, FULL = 100, 5, 5, 3
 SHARES = (0.5, 0.8, 1.2)
 PERCENTILES = (50, 95, 99)
 LOCUST = Path(".venv-load/bin/locust")
 
 Load = dict[str, Any]
 """`rate` a second; `drained_s` from the last arrival to the last result; of each study, as they arrived: `came_s`,
-`took_s` until its result was there, `busy_s` that a worker segmented it, and `open`, how many it found."""
+`took_s` until its result was there; of it, `before_s` until it was accepted, `busy_s` that a worker segmented it and
+`after_s` from then on; and `open`, how many it found."""
 
 
 def latency(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
@@ -36,12 +38,14 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
     rows = [("idle, one slice, less the model's time", over), ("idle, one slice, all", whole)]
     study = study_file(SLICES, 5)
     alone = [_timed(client, study) for _ in range(ALONE + 1)][1:]
-    alone_s = [took_s for took_s, _ in alone]
+    alone_s = [one.took_s for one in alone]
     rows.append((f"idle, {SLICES} slices, all", [1000 * each for each in alone_s]))
-    full: list[tuple[float, float]] = []
-    capacity = JOBS / median(at_once(lambda: full.append(_timed(client, study)))() for _ in range(3))
-    turn_s = 1 / capacity - fmean(busy_s for _, busy_s in full)
-    besides_s = [took_s - busy_s - turn_s for took_s, busy_s in alone]
+    full: list[_Timed] = []
+    for _ in range(FULL):
+        at_once(lambda: full.append(_timed(client, study)))()
+    full.sort()
+    turn_s = median(after.began_s - one.began_s - one.busy_s for one, after in pairwise(full))
+    capacity = 1 / (fmean(one.busy_s for one in full) + turn_s)
     loads = {str(share): _load(here, study, share * capacity, options.seconds, folder) for share in SHARES}
     for share, load in loads.items():
         title = f"{float(share):.0%} of capacity, {SLICES} slices: {depth(load)}, {load['drained_s']:.0f} s to drain"
@@ -56,8 +60,9 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
         f"done; capacity was {capacity:.2f} jobs a second. How many are open is what a study finds when it comes, in "
         "the mean of each third of the load."
     ]
-    reckoned = {"capacity": capacity, "turn_s": turn_s, "besides_s": besides_s}
-    figures = {"idle_ms": over, "alone_s": alone_s, **reckoned, "loads": loads}
+    besides = {"before_s": [one.before_s for one in alone], "after_s": [one.after_s for one in alone]}
+    reckoned = {"capacity": capacity, "turn_s": turn_s}
+    figures = {"idle_ms": over, "alone_s": alone_s, **besides, **reckoned, "loads": loads}
     page.keep("latency", on, {"head": head, "cells": cells, "notes": notes}, figures)
 
 
@@ -81,11 +86,27 @@ def _idle(client: Client) -> tuple[list[float], list[float]]:
     return over, whole
 
 
-def _timed(client: Client, study: tuple[str, bytes]) -> tuple[float, float]:
-    """Seconds until the result is there, and those of them that a worker segmented the study."""
-    began = time.perf_counter()
-    result = client.result(client.wait(client.submit([study]).id).id)
-    return time.perf_counter() - began, sum(result.durations_s.values())
+class _Timed(NamedTuple):
+    """A study: when its segmentation began, how long it took, and the parts of that as of a load."""
+
+    began_s: float
+    took_s: float
+    before_s: float
+    busy_s: float
+    after_s: float
+
+
+def _timed(client: Client, study: tuple[str, bytes]) -> _Timed:
+    """Have one study segmented."""
+    sent_s = time.time()
+    job = client.submit([study])
+    accepted_s = time.time()
+    job = client.wait(job.id)
+    busy_s = sum(client.result(job.id).durations_s.values())
+    ended_s = time.time()
+    assert job.started_at is not None
+    began_s = job.started_at.timestamp()
+    return _Timed(began_s, ended_s - sent_s, accepted_s - sent_s, busy_s, ended_s - began_s - busy_s)
 
 
 def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, folder: Path) -> Load:
@@ -107,5 +128,6 @@ def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, fol
     if done.returncode or not lines or any(line["status"] != "succeeded" for line in lines):
         raise RuntimeError(f"The load did not go through:\n{done.stdout[-3000:]}")
     ends = max(line["came_s"] + line["took_s"] for line in lines)
-    columns = {name: [line[name] for line in lines] for name in ("came_s", "took_s", "busy_s", "open")}
+    names = ("came_s", "took_s", "before_s", "busy_s", "after_s", "open")
+    columns = {name: [line[name] for line in lines] for name in names}
     return {"rate": rate, **columns, "drained_s": ends - lines[-1]["came_s"]}

@@ -9,6 +9,7 @@ import os
 import random
 import time
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 import gevent
@@ -45,14 +46,17 @@ class Hospital(FastHttpUser):
     def _study(self, came: float, found_open: int) -> None:
         """From the submission to the figures of the result."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
+        sent = time.time()
         with self.rest("POST", "/v1/jobs", files={"files": ("study.zip", self._content)}, headers=headers) as answer:
-            job = answer.js
+            job, accepted = answer.js, time.time()
         while job["status"] in ("queued", "running"):
             with self.rest("GET", f"/v1/jobs/{job['id']}?wait=30", name="/v1/jobs/ID?wait=30") as answer:
                 job = answer.js
         with self.rest("GET", f"/v1/jobs/{job['id']}/result", name="/v1/jobs/ID/result") as answer:
-            ended, busy_s = time.perf_counter(), sum(answer.js["durations_s"].values())
-        line = {"came_s": came - self._began, "took_s": ended - came, "busy_s": busy_s}
+            ended, busy_s = time.time(), sum(answer.js["durations_s"].values())
+        after_s = ended - datetime.fromisoformat(job["started_at"]).timestamp() - busy_s
+        times = {"took_s": ended - sent, "before_s": accepted - sent, "busy_s": busy_s, "after_s": after_s}
+        line = {"came_s": came - self._began, **times}
         line |= {"open": found_open, "status": job["status"]}
         with TOOK.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

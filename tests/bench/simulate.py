@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tests.kept_tables import replace_block, rows
 
-__all__ = ["Waited", "arrivals", "blocks", "play"]
+__all__ = ["Study", "Waited", "arrivals", "blocks", "play"]
 
 RATES_PER_H = (1, 100, 10_000)
 BUSY = 0.7
@@ -36,23 +36,25 @@ class Waited(NamedTuple):
     busy: float
 
 
-def play(arrivals_s: Sequence[float], service_s: Sequence[float], workers: int, overhead_s: float = 0.0) -> Waited:
-    """Send studies through the queue.
+class Study(NamedTuple):
+    """A study, in seconds: when it came, how long until it was queued, how long a worker has it, and how long then."""
 
-    Args:
-        arrivals_s: when each study comes, in order.
-        service_s: how long a worker is busy with each.
-        workers: that compute side by side.
-        overhead_s: that a study takes besides, without a worker being busy.
-    """
+    came_s: float
+    before_s: float
+    busy_s: float
+    after_s: float
+
+
+def play(studies: Sequence[Study], workers: int) -> Waited:
+    """Send studies, in the order in which they came, through a queue and its workers."""
     free = [0.0] * workers
     took = []
-    for came, busy in zip(arrivals_s, service_s, strict=True):
-        ends = max(came, heapq.heappop(free)) + busy
+    for study in studies:
+        ends = max(study.came_s + study.before_s, heapq.heappop(free)) + study.busy_s
         heapq.heappush(free, ends)
-        took.append(ends - came + overhead_s)
-    last = max(*free, arrivals_s[-1])
-    return Waited(median(took), quantiles(took, n=20)[-1], sum(service_s) / (workers * last))
+        took.append(ends - study.came_s + study.after_s)
+    last = max(*free, studies[-1].came_s)
+    return Waited(median(took), quantiles(took, n=20)[-1], sum(study.busy_s for study in studies) / (workers * last))
 
 
 def arrivals(rate_per_s: float, count: int, drawn: random.Random) -> list[float]:
@@ -66,27 +68,35 @@ def arrivals(rate_per_s: float, count: int, drawn: random.Random) -> list[float]
 
 def tables(figures: dict[str, Any]) -> str:
     """Both tables of docs/scaling.md, from the figures of the part `latency`."""
-    busy_s, turn_s, besides_s = 1 / figures["capacity"], figures["turn_s"], median(figures["besides_s"])
+    cycle_s, turn_s = 1 / figures["capacity"], figures["turn_s"]
+    before_s, after_s = median(figures["before_s"]), median(figures["after_s"])
     measured = []
     for share, load in figures["loads"].items():
-        count, took_s = len(load["took_s"]), median(load["took_s"])
-        simulated = play(load["came_s"], [each + turn_s for each in load["busy_s"]], 1, besides_s).median_s
+        columns = (load["came_s"], load["before_s"], load["busy_s"], load["after_s"])
+        studies = [
+            Study(came, before, busy + turn_s, after) for came, before, busy, after in zip(*columns, strict=True)
+        ]
+        took_s, simulated = median(load["took_s"]), play(studies, 1).median_s
         told = [f"{took_s:.2f}", f"{simulated:.2f}", f"{simulated / took_s - 1:+.0%}"]
-        measured.append([f"{float(share):.0%} of capacity, {count} studies", *told])
+        measured.append([f"{float(share):.0%} of capacity, {len(studies)} studies", *told])
     reckoned = []
     for rate in RATES_PER_H:
-        workers = max(1, ceil(rate / 3600 * busy_s / BUSY))
+        workers = max(1, ceil(rate / 3600 * cycle_s / BUSY))
         drawn = random.Random(rate)
-        runs = [play(arrivals(rate / 3600, 500, drawn), [busy_s] * 500, workers, besides_s) for _ in range(RUNS)]
+        hours = [
+            [Study(came, before_s, cycle_s, after_s) for came in arrivals(rate / 3600, 500, drawn)] for _ in range(RUNS)
+        ]
+        runs = [play(studies, workers) for studies in hours]
         of = [fmean(getattr(run, name) for run in runs) for name in Waited._fields]
         reckoned.append([f"{rate:,}", str(workers), f"{of[0]:.1f}", f"{of[1]:.1f}", f"{of[2]:.0%}"])
     lines = [
         *rows(["load, 30 slices", "measured median, s", "simulated median, s", "off by"], measured),
         "",
-        "In the simulation each study keeps the worker for as long as it was segmented in the load and "
-        f"{turn_s:.2f} s until the next begins, the mean where the queue is never empty, and takes {besides_s:.2f} s "
-        f"besides, as a study that meets nobody. Then every study keeps a worker for {busy_s:.2f} s, one over the "
-        f"measured capacity, and there are as many workers as keep them {BUSY:.0%} busy at most:",
+        "In the simulation each study takes as long to be accepted, to be segmented and to be answered as it took in "
+        f"the load, and keeps the worker for {turn_s:.2f} s more until the next begins, the median where the queue is "
+        f"never empty; how long it waits is simulated. Then every study keeps a worker for {cycle_s:.2f} s, one over "
+        f"the measured capacity, takes {before_s + after_s:.2f} s besides, as a study that meets nobody, and there are "
+        f"as many workers as keep them {BUSY:.0%} busy at most:",
         "",
         *rows(["studies an hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
     ]

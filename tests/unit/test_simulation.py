@@ -3,21 +3,26 @@
 import random
 
 import pytest
-from tests.bench.simulate import arrivals, play
+from tests.bench.simulate import Study, arrivals, play
 
 
 def test_studies_that_come_one_by_one_do_not_wait():
-    assert play([0, 10, 20, 30], [2, 2, 2, 2], workers=1, overhead_s=0.5).median_s == 2.5
+    assert play([Study(came, 0.25, 2, 0.5) for came in (0, 10, 20, 30)], workers=1).median_s == 2.75
 
 
 def test_what_comes_at_once_waits_its_turn():
-    assert play([0, 0, 0], [1, 1, 1], workers=1).median_s == 2
-    assert play([0, 0, 0], [1, 1, 1], workers=3).median_s == 1
+    three = [Study(0, 0, 1, 0)] * 3
+    assert play(three, workers=1).median_s == 2
+    assert play(three, workers=3).median_s == 1
+
+
+def test_what_is_waited_for_before_the_queue_and_after_the_worker_keeps_no_worker():
+    assert play([Study(0, 1, 2, 10), Study(0, 1, 2, 10), Study(0, 1, 2, 10)], workers=1).median_s == 1 + 2 + 2 + 10
 
 
 def test_the_mean_wait_is_that_of_pollaczek_and_khinchine():
     """Fixed service and Poisson arrivals at 80%: a wait of 2 service times in the mean, 1.7 or so in the median."""
     times = arrivals(0.8, 200_000, random.Random(1))
-    found = play(times, [1.0] * len(times), workers=1)
+    found = play([Study(came, 0, 1, 0) for came in times], workers=1)
     assert found.busy == pytest.approx(0.8, abs=0.01)
     assert 2.2 < found.median_s < 2.7
