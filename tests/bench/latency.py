@@ -5,9 +5,10 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,10 @@ LOCUST = Path(".venv-load/bin/locust")
 
 Load = dict[str, Any]
 """`rate` a second; `drained_s` from the last arrival to the last result; of each study, as they arrived: `came_s`,
-`took_s` until its result was there; of it, `before_s` until it was accepted, `busy_s` that a worker segmented it and
-`after_s` from then on; and `open`, how many it found."""
+`took_s` until its result was there, `before_s` of it until it was accepted, `began_s` when its segmentation began,
+`busy_s` how long that took, `after_s` what it took from then on, and `open`, how many it found. `turn_s` is what the
+worker needed from one study to the next, where that was there already."""
+PARTS = ("came_s", "took_s", "before_s", "began_s", "busy_s", "after_s", "open")
 
 
 def latency(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
@@ -43,9 +46,7 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
     full: list[_Timed] = []
     for _ in range(FULL):
         at_once(lambda: full.append(_timed(client, study)))()
-    full.sort()
-    turn_s = median(after.began_s - one.began_s - one.busy_s for one, after in pairwise(full))
-    capacity = 1 / (fmean(one.busy_s for one in full) + turn_s)
+    capacity = 1 / (fmean(one.busy_s for one in full) + _turn_s(full))
     loads = {str(share): _load(here, study, share * capacity, options.seconds, folder) for share in SHARES}
     for share, load in loads.items():
         title = f"{float(share):.0%} of capacity, {SLICES} slices: {depth(load)}, {load['drained_s']:.0f} s to drain"
@@ -61,8 +62,7 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
         "the mean of each third of the load."
     ]
     besides = {"before_s": [one.before_s for one in alone], "after_s": [one.after_s for one in alone]}
-    reckoned = {"capacity": capacity, "turn_s": turn_s}
-    figures = {"idle_ms": over, "alone_s": alone_s, **besides, **reckoned, "loads": loads}
+    figures = {"idle_ms": over, "alone_s": alone_s, **besides, "capacity": capacity, "loads": loads}
     page.keep("latency", on, {"head": head, "cells": cells, "notes": notes}, figures)
 
 
@@ -87,26 +87,37 @@ def _idle(client: Client) -> tuple[list[float], list[float]]:
 
 
 class _Timed(NamedTuple):
-    """A study: when its segmentation began, how long it took, and the parts of that as of a load."""
+    """A study, as of a load."""
 
-    began_s: float
+    came_s: float
     took_s: float
     before_s: float
+    began_s: float
     busy_s: float
     after_s: float
 
 
 def _timed(client: Client, study: tuple[str, bytes]) -> _Timed:
     """Have one study segmented."""
-    sent_s = time.time()
+    came_s = time.time()
     job = client.submit([study])
-    accepted_s = time.time()
+    before_s = time.time() - came_s
     job = client.wait(job.id)
     busy_s = sum(client.result(job.id).durations_s.values())
     ended_s = time.time()
     assert job.started_at is not None
     began_s = job.started_at.timestamp()
-    return _Timed(began_s, ended_s - sent_s, accepted_s - sent_s, busy_s, ended_s - began_s - busy_s)
+    return _Timed(came_s, ended_s - came_s, before_s, began_s, busy_s, ended_s - began_s - busy_s)
+
+
+def _turn_s(studies: Iterable[_Timed]) -> float:
+    """Seconds from the end of one segmentation to the beginning of the next, whose study was there already; a mean."""
+    in_order = sorted(studies, key=lambda study: study.began_s)
+    return fmean(
+        after.began_s - ends_s
+        for one, after in pairwise(in_order)
+        if after.came_s + after.before_s < (ends_s := one.began_s + one.busy_s)
+    )
 
 
 def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, folder: Path) -> Load:
@@ -128,6 +139,6 @@ def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, fol
     if done.returncode or not lines or any(line["status"] != "succeeded" for line in lines):
         raise RuntimeError(f"The load did not go through:\n{done.stdout[-3000:]}")
     ends = max(line["came_s"] + line["took_s"] for line in lines)
-    names = ("came_s", "took_s", "before_s", "busy_s", "after_s", "open")
-    columns = {name: [line[name] for line in lines] for name in names}
-    return {"rate": rate, **columns, "drained_s": ends - lines[-1]["came_s"]}
+    columns = {name: [line[name] for line in lines] for name in PARTS}
+    turn_s = _turn_s(_Timed(*(line[name] for name in _Timed._fields)) for line in lines)
+    return {"rate": rate, **columns, "turn_s": turn_s, "drained_s": ends - lines[-1]["came_s"]}

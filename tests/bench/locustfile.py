@@ -31,12 +31,12 @@ class Hospital(FastHttpUser):
     def on_start(self) -> None:
         """Nothing is open yet."""
         self._content, self._drawn = STUDY.read_bytes(), random.Random(0)
-        self._began, self._open = time.perf_counter(), Pool()
+        self._began, self._open = time.time(), Pool()
 
     @task
     def arrive(self) -> None:
         """One study, and the pause until the next."""
-        self._open.spawn(self._study, time.perf_counter(), len(self._open))
+        self._open.spawn(self._study, time.time(), len(self._open))
         gevent.sleep(self._drawn.expovariate(RATE))
 
     def on_stop(self) -> None:
@@ -46,7 +46,6 @@ class Hospital(FastHttpUser):
     def _study(self, came: float, found_open: int) -> None:
         """From the submission to the figures of the result."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        sent = time.time()
         with self.rest("POST", "/v1/jobs", files={"files": ("study.zip", self._content)}, headers=headers) as answer:
             job, accepted = answer.js, time.time()
         while job["status"] in ("queued", "running"):
@@ -54,9 +53,9 @@ class Hospital(FastHttpUser):
                 job = answer.js
         with self.rest("GET", f"/v1/jobs/{job['id']}/result", name="/v1/jobs/ID/result") as answer:
             ended, busy_s = time.time(), sum(answer.js["durations_s"].values())
-        after_s = ended - datetime.fromisoformat(job["started_at"]).timestamp() - busy_s
-        times = {"took_s": ended - sent, "before_s": accepted - sent, "busy_s": busy_s, "after_s": after_s}
-        line = {"came_s": came - self._began, **times}
+        began = datetime.fromisoformat(job["started_at"]).timestamp()
+        line = {"came_s": came - self._began, "took_s": ended - came, "before_s": accepted - came}
+        line |= {"began_s": began - self._began, "busy_s": busy_s, "after_s": ended - began - busy_s}
         line |= {"open": found_open, "status": job["status"]}
         with TOOK.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -68,13 +68,14 @@ def arrivals(rate_per_s: float, count: int, drawn: random.Random) -> list[float]
 
 def tables(figures: dict[str, Any]) -> str:
     """Both tables of docs/scaling.md, from the figures of the part `latency`."""
-    cycle_s, turn_s = 1 / figures["capacity"], figures["turn_s"]
+    cycle_s = 1 / figures["capacity"]
     before_s, after_s = median(figures["before_s"]), median(figures["after_s"])
     measured = []
     for share, load in figures["loads"].items():
         columns = (load["came_s"], load["before_s"], load["busy_s"], load["after_s"])
         studies = [
-            Study(came, before, busy + turn_s, after) for came, before, busy, after in zip(*columns, strict=True)
+            Study(came, before, busy + load["turn_s"], after)
+            for came, before, busy, after in zip(*columns, strict=True)
         ]
         took_s, simulated = median(load["took_s"]), play(studies, 1).median_s
         told = [f"{took_s:.2f}", f"{simulated:.2f}", f"{simulated / took_s - 1:+.0%}"]
@@ -89,14 +90,15 @@ def tables(figures: dict[str, Any]) -> str:
         runs = [play(studies, workers) for studies in hours]
         of = [fmean(getattr(run, name) for run in runs) for name in Waited._fields]
         reckoned.append([f"{rate:,}", str(workers), f"{of[0]:.1f}", f"{of[1]:.1f}", f"{of[2]:.0%}"])
+    turns = [f"{load['turn_s']:.2f}" for load in figures["loads"].values()]
     lines = [
         *rows(["load, 30 slices", "measured median, s", "simulated median, s", "off by"], measured),
         "",
         "In the simulation each study takes as long to be accepted, to be segmented and to be answered as it took in "
-        f"the load, and keeps the worker for {turn_s:.2f} s more until the next begins, the median where the queue is "
-        f"never empty; how long it waits is simulated. Then every study keeps a worker for {cycle_s:.2f} s, one over "
-        f"the measured capacity, takes {before_s + after_s:.2f} s besides, as a study that meets nobody, and there are "
-        f"as many workers as keep them {BUSY:.0%} busy at most:",
+        "the load, and keeps the worker for as long as that needed there from one study to the next, "
+        f"{' or '.join(turns)} s in the mean; how long it waits is simulated. Then every study keeps a worker for "
+        f"{cycle_s:.2f} s, one over the measured capacity, takes {before_s + after_s:.2f} s besides, as a study that "
+        f"meets nobody, and there are as many workers as keep them {BUSY:.0%} busy at most:",
         "",
         *rows(["studies an hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
     ]
