@@ -102,6 +102,23 @@ def test_a_long_poll_answers_as_soon_as_the_job_ends(gateway):
     assert time.monotonic() - began < 8
 
 
+def test_a_long_poll_costs_the_store_nothing_while_the_job_is_open(gateway, monkeypatch):
+    job, read, get = gateway.accepted(), [], gateway.store.get
+
+    def counted(key):
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(gateway.store, "get", counted)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        poll = threads.submit(gateway.http.get, f"/v1/jobs/{job.id}?wait=30")
+        time.sleep(1)
+        meanwhile = list(read)
+        gateway.succeed(job.id, np.zeros((1, 32, 32), bool), ("slice_0",))
+        assert poll.result(10).json()["status"] == "succeeded"
+    assert (meanwhile, f"jobs/{job.id}/end.json" in read) == ([], True)
+
+
 def test_a_long_poll_ends_with_its_time(gateway):
     job = gateway.accepted()
     began = time.monotonic()

@@ -34,6 +34,16 @@ def test_a_claimed_job_runs_and_tells_how_far_it_is(jobs, worker, job):
     assert jobs.get(job.id).progress == Progress(done=3, total=7)
 
 
+def test_what_is_to_be_done_is_known_before_it_is_written_down_that_it_begins(here, jobs, job):
+    told = []
+    worker = here.jobs(Interfering(here.store, "job.json", before=lambda: told.append("begins")))
+    request = worker.claim(job.id, lambda known: told.append(known.id))
+    assert told == [job.id, "begins"]
+    worker.finish(job.id, result_of(job.id), ARTEFACTS)
+    assert (request.id, here.jobs().claim(job.id, told.append)) == (job.id, None)
+    assert told == [job.id, "begins"], "of a job that has ended nothing is to be fetched"
+
+
 def test_a_finished_job_has_its_result_and_artefacts(here, jobs, worker, job):
     worker.claim(job.id)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)

@@ -1,0 +1,126 @@
+"""What a job needs is fetched beside other work, checked, and let go as soon as it was read."""
+
+import threading
+from contextlib import contextmanager
+from hashlib import sha256
+
+import pytest
+from tests.models import VERSION, tiny_card, tiny_model
+
+from metseg.contracts import InputFile, Request
+from metseg.errors import NoChampion, ProcessingFailed
+from metseg.models import Models
+from metseg.objects import DirectoryStore
+from metseg.registry import Registry
+from metseg.supplies import Supplies
+
+CONTENTS = (b"first", b"second", b"third")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = DirectoryStore(tmp_path)
+    store.prepare(job_days=1)
+    return store
+
+
+@pytest.fixture
+def request_of(store):
+    """What names the contents, once they are stored."""
+
+    def made(model=None):
+        inputs = []
+        for index, content in enumerate(CONTENTS):
+            key, digest = f"jobs/x/input/{index}", sha256(content).hexdigest()
+            store.put(key, content)
+            inputs.append(InputFile(key=key, name=f"{index}.png", size_bytes=len(content), sha256=digest))
+        return Request(id="x", created_at="2026-01-01T00:00:00Z", inputs=inputs, model=model)
+
+    return made
+
+
+def publish(store):
+    model = tiny_model(1.5)
+    Registry(store).publish(tiny_card(model, VERSION), {"model.onnx": model})
+
+
+class Slow:
+    """A store whose first input comes when it is let go."""
+
+    def __init__(self, store):
+        self._store = store
+        self.asked, self.let_go, self.streamed = threading.Event(), threading.Event(), []
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    @contextmanager
+    def stream(self, key):
+        self.streamed.append(key)
+        self.asked.set()
+        assert self.let_go.wait(20)
+        with self._store.stream(key) as chunks:
+            yield chunks
+
+
+def models(store):
+    return Models(Registry(store), threads=1)
+
+
+def test_inputs_come_in_order_while_something_else_is_done(store, request_of):
+    slow = Slow(store)
+    with Supplies(slow, models(store)) as supplies:
+        supplies.fetch(request_of())
+        assert slow.asked.wait(20)
+        slow.let_go.set()
+        files = supplies.files()
+        assert [(file.name, file.stream.read()) for file in files] == [
+            (f"{index}.png", content) for index, content in enumerate(CONTENTS)
+        ]
+
+
+def test_files_are_closed_once_they_were_read_and_at_the_latest_at_the_end(store, request_of):
+    with Supplies(store, models(store)) as supplies:
+        supplies.fetch(request_of())
+        files = supplies.files()
+        supplies.close()
+        assert all(file.stream.closed for file in files)
+    with Supplies(store, models(store)) as supplies:
+        supplies.fetch(request_of())
+        files = supplies.files()
+        assert not any(file.stream.closed for file in files)
+    assert all(file.stream.closed for file in files)
+
+
+def test_what_nobody_wants_any_more_is_not_fetched(store, request_of):
+    slow = Slow(store)
+    release = threading.Timer(0.2, slow.let_go.set)
+    with Supplies(slow, models(store)) as supplies:
+        supplies.fetch(request_of())
+        assert slow.asked.wait(20)
+        release.start()
+    assert slow.streamed == ["jobs/x/input/0"]
+
+
+def test_an_input_that_is_not_the_one_that_was_accepted_is_refused(store, request_of):
+    request = request_of()
+    store.put("jobs/x/input/1", b"another")
+    with Supplies(store, models(store)) as supplies:
+        supplies.fetch(request)
+        with pytest.raises(ProcessingFailed, match="changed"):
+            supplies.files()
+
+
+def test_the_model_is_the_one_that_was_asked_for_or_else_the_champion(store, request_of):
+    publish(store)
+    with Supplies(store, models(store)) as supplies:
+        supplies.fetch(request_of(model=VERSION))
+        assert supplies.predictor()[0].card.version == VERSION
+    with Supplies(store, models(store)) as supplies:
+        supplies.fetch(request_of())
+        with pytest.raises(NoChampion):
+            supplies.predictor()
+    Registry(store).promote(VERSION)
+    with Supplies(store, models(store)) as supplies:
+        supplies.fetch(request_of())
+        assert supplies.predictor()[0].card.version == VERSION
