@@ -7,10 +7,10 @@ import zipfile
 import numpy as np
 import pydicom
 
-from metseg import lesions
 from metseg.formats import Upload, dicom, read
 from metseg.formats.dicom.segmentation import segmentation
-from metseg.grid import from_pipeline
+from metseg.imaging import lesions
+from metseg.imaging.orientation import from_pipeline
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
 from metseg.settings import Limits
 

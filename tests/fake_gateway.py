@@ -24,7 +24,7 @@ from scipy import ndimage
 from tests.models import tiny_card
 from tests.servers import free_ports
 
-from metseg import lesions, phantom, pictures
+from metseg import phantom
 from metseg.contracts import (
     Champion,
     Holder,
@@ -41,10 +41,11 @@ from metseg.contracts import (
 )
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
 from metseg.formats import Upload, inspect, write_mask, write_probability
-from metseg.formats.display import display_volume
-from metseg.glimpses import EVERY_S, Glimpses
+from metseg.formats.nifti.display import display_volume
+from metseg.imaging import lesions, rendering
+from metseg.imaging.volume import Volume
+from metseg.results.previews import EVERY_S, Glimpses
 from metseg.settings import Limits
-from metseg.volume import Volume
 
 THRESHOLD = 0.5
 
@@ -242,12 +243,12 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/jobs/{job_id}/slice/{index}")
     def pixels(job_id: str, index: int) -> Response:
-        return Response(pictures.encode_png(gateway.finished(job_id).pixels[index]), media_type="image/png")
+        return Response(rendering.encode_png(gateway.finished(job_id).pixels[index]), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/overlay/{index}")
     def overlay(job_id: str, index: int) -> Response:
         study = gateway.finished(job_id)
-        return Response(pictures.encode_png(pictures.overlay(study.pixels[index], study.mask[index], contour=True)))
+        return Response(rendering.encode_png(rendering.overlay(study.pixels[index], study.mask[index], contour=True)))
 
     @api.get("/v1/jobs/{job_id}/glimpse")
     def glimpse(job_id: str) -> Response:
@@ -264,7 +265,7 @@ def app(gateway: FakeGateway) -> FastAPI:
             return Response(mask, media_type="application/gzip")
         if layer == "probability":
             return probability(job_id)
-        pictures_ = map(pictures.encode_png, study.pixels)
+        pictures_ = map(rendering.encode_png, study.pixels)
         return StreamingResponse(display_volume(mask, pictures_, ("pre", "flair", "post").index(layer)))
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)

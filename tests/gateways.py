@@ -16,11 +16,11 @@ from tests.servers import wait_until
 
 from metseg import formats
 from metseg.contracts import Job, Result, SliceFigures
-from metseg.jobs import Jobs
-from metseg.objects import ObjectStore
-from metseg.packs import PACK, packed
+from metseg.jobs.service import Jobs
 from metseg.registry import Registry
+from metseg.results.slice_archive import PACK, packed
 from metseg.settings import Settings
+from metseg.storage import ObjectStore
 from metseg_api.app import create_app
 from metseg_api.gateway import Threads
 

@@ -20,7 +20,7 @@ from tests.integration.studies import phantom_files
 
 from metseg.contracts import Job, JobStatus
 from metseg.settings import Settings
-from metseg_worker.bench import Bench, open_bench
+from metseg_worker.context import Bench, open_bench
 from metseg_worker.tasks import work
 
 LOOK_S = 0.05

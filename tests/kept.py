@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 import numpy as np
 from tests.models import tiny_card
 
-from metseg import lesions, phantom, report
+from metseg import phantom
 from metseg.contracts import ModelCard, Result
-from metseg.packs import PACK, Pack
-from metseg.segment import Segmentation
-from metseg.volume import Volume
+from metseg.imaging import lesions
+from metseg.imaging.volume import Volume
+from metseg.inference.segmentation import Segmentation
+from metseg.results import build
+from metseg.results.slice_archive import PACK, Pack
 
 
 @dataclass
@@ -50,5 +52,5 @@ def kept(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **ch
     probability = head.mask * np.float32(0.75)
     measured = lesions.measure(head.mask, volume.spacing_mm, probability)
     segmentation = Segmentation(probability, head.mask, 0.5, measured, volume.warnings)
-    figures = report.build("0" * 32, volume, segmentation, tiny_card(b"model"), {})
-    return KeptJob(volume, head.mask, figures, report.artefacts(volume, segmentation))
+    figures = build.build_result("0" * 32, volume, segmentation, tiny_card(b"model"), {})
+    return KeptJob(volume, head.mask, figures, build.build_artefacts(volume, segmentation))

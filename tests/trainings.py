@@ -16,11 +16,11 @@ import torch
 from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import MetsegError
-from metseg_trainer import checkpoints, processes
-from metseg_trainer.fit import fit
-from metseg_trainer.recipe import PRESETS, Recipe
-from metseg_trainer.samples import Batches, Samples, Study, prepare
-from metseg_trainer.training import Training
+from metseg_trainer.data.samples import Batches, Samples, Study, prepare
+from metseg_trainer.training import checkpoints, distributed
+from metseg_trainer.training.config import PRESETS, Recipe
+from metseg_trainer.training.fit import fit
+from metseg_trainer.training.trainer import Training
 
 EPOCHS, STEPS = 2, 3
 RECIPE = replace(
@@ -111,16 +111,16 @@ def starved(folder: Path, told: Path) -> None:
         told.write_text(f"{type(error).__name__}: {error.detail}")
 
 
-def gradients(folder: Path, network: str, stop: processes.Stop) -> None:
+def gradients(folder: Path, network: str, stop: distributed.Stop) -> None:
     """What one step would change, and the statistics that it has seen, in numbers too exact to hide a mistake."""
     torch.set_default_dtype(torch.float64)
     recipe = replace(RECIPE, batch=8, half=False)
     training = Training(network, recipe, 10)
     samples = Samples({"whole": studies()}, recipe)
-    [numbers] = Batches(range(1), recipe.batch, processes.rank(), processes.count())
+    [numbers] = Batches(range(1), recipe.batch, distributed.rank(), distributed.count())
     slices, truth = (torch.stack(parts) for parts in zip(*(samples[number] for number in numbers), strict=True))
     training.loss(slices.double(), truth.double()).backward()
-    if processes.rank() == 0:
+    if distributed.rank() == 0:
         found = {name: one.grad for name, one in training.network.named_parameters()}
         torch.save({"gradients": found, "buffers": dict(training.network.named_buffers())}, folder / "one.pt")
     torch.set_default_dtype(torch.float32)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from metseg.contracts import Champion, ModelCard
 from metseg.errors import Conflict, ModelRejected, NotFound
-from metseg.objects import ObjectStore
+from metseg.storage import ObjectStore
 
 __all__ = ["CARD", "FULL", "MODEL", "Registry"]
 

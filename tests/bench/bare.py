@@ -14,8 +14,7 @@ from pathlib import Path
 
 from metseg import formats
 from metseg.contracts import ModelCard
-from metseg.predictor import OnnxPredictor, cpu_quota
-from metseg.segment import segment
+from metseg.inference import OnnxPredictor, cpu_quota, segment
 from metseg.settings import Limits
 
 __all__ = ["STARTER", "Loop", "on_demand"]

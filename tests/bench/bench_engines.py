@@ -21,9 +21,9 @@ from tests.bench.studies import SLICES
 
 from metseg import phantom
 from metseg.contracts import ModelCard
+from metseg.imaging import to_input
+from metseg.inference import INPUT, OnnxPredictor, cpu_quota
 from metseg.parallel import side_by_side
-from metseg.predictor import INPUT, OnnxPredictor, cpu_quota
-from metseg.preprocess import to_input
 
 FILES = {"8 bits": "model.onnx", "32 bits": "model-fp32.onnx"}
 CLEARLY = 1.25

@@ -20,9 +20,7 @@ from tests.gateways import Gateway, png, promote_tiny, running
 from tests.servers import RedisServer, redis_server
 
 from metseg.contracts import InputFile, Job, JobStatus, Request
-from metseg.jobs import Jobs
-from metseg.live import Live
-from metseg.owners import new_id
+from metseg.jobs import Jobs, Live, new_id
 from metseg.settings import Settings
 
 COUNTS = (10, 100_000)

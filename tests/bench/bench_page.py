@@ -26,8 +26,8 @@ from tests.servers import redis_server
 from tests.unit.volumes import nifti
 
 from metseg.contracts import ModelCard
+from metseg.imaging import encode_png
 from metseg.phantom import head
-from metseg.pictures import encode_png
 from metseg.registry import Registry
 from metseg_worker.setup import seed
 

@@ -22,13 +22,13 @@ from tests.bench import peers, tables
 from torch.utils.flop_counter import FlopCounterMode
 
 from metseg.contracts import Evaluation
-from metseg_trainer.card import git_revision, packages, parameters
 from metseg_trainer.evaluation import compare_networks
-from metseg_trainer.fit import CURVES, LAST, load
-from metseg_trainer.judge import judge
+from metseg_trainer.evaluation.evaluate_run import judge
+from metseg_trainer.export.model_card import git_revision, packages, parameters
 from metseg_trainer.networks import SegmentationNetwork, channels_last
-from metseg_trainer.plan import TITLES, Plan, draw_up
-from metseg_trainer.run import train
+from metseg_trainer.runs.plan import TITLES, Plan, draw_up
+from metseg_trainer.runs.run import train
+from metseg_trainer.training.fit import CURVES, LAST, load
 
 OURS = tuple(TITLES)
 NAMES = {**TITLES, **peers.TITLES}

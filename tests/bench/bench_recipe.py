@@ -23,14 +23,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from metseg.contracts import Evaluation
-from metseg_trainer import split as splits
-from metseg_trainer.card import git_revision, packages
+from metseg_trainer.data import split as splits
 from metseg_trainer.evaluation import SHIFTS, TorchPredictor, compare_networks, evaluate
-from metseg_trainer.judge import implanted_patients, test_patients, trained
+from metseg_trainer.evaluation.evaluate_run import implanted_patients, test_patients, trained
+from metseg_trainer.export.model_card import git_revision, packages
 from metseg_trainer.networks import NETWORKS
-from metseg_trainer.plan import PREPARED, TITLES, Plan, draw_up
-from metseg_trainer.recipe import Recipe, Source
-from metseg_trainer.run import train
+from metseg_trainer.runs.plan import PREPARED, TITLES, Plan, draw_up
+from metseg_trainer.runs.run import train
+from metseg_trainer.training.config import Recipe, Source
 
 FIGURES = "figures.json"
 FLAIR_ALONE = "flair-only"

@@ -23,13 +23,12 @@ from tests.bench.whole import Whole
 
 from metseg import formats, phantom
 from metseg.contracts import ModelCard
-from metseg.pictures import encode_png
-from metseg.predictor import INPUT, OnnxPredictor, cpu_quota
-from metseg.segment import segment
+from metseg.imaging import encode_png
+from metseg.inference import INPUT, OnnxPredictor, cpu_quota, segment
 from metseg.settings import Limits
-from metseg_trainer.export import to_onnx
+from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import create
-from metseg_trainer.plan import TITLES
+from metseg_trainer.runs.plan import TITLES
 
 PARTS = ("model", "volume")
 WIDTH, SIDE = 16, 256

@@ -21,14 +21,15 @@ from tests.bench import page, peers
 from tests.bench.loops import Loop, PlainSlices, forever, numbered, our_step, plain_step, speeds
 
 from metseg.contracts import Preprocessing
-from metseg.predictor import cpu_quota
-from metseg_trainer import dataset, phantoms, sources
-from metseg_trainer.card import parameters
+from metseg.inference import cpu_quota
+from metseg_trainer.data import dataset, phantoms
+from metseg_trainer.data import prepared as sources
+from metseg_trainer.data.samples import Samples
+from metseg_trainer.export.model_card import parameters
 from metseg_trainer.networks import NETWORKS, create
-from metseg_trainer.plan import TITLES
-from metseg_trainer.recipe import PRESETS, Recipe
-from metseg_trainer.samples import Samples
-from metseg_trainer.training import half
+from metseg_trainer.runs.plan import TITLES
+from metseg_trainer.training.config import PRESETS, Recipe
+from metseg_trainer.training.trainer import half
 
 PATIENTS = 12
 WANTED = 1.3

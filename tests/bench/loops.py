@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from metseg_trainer import dataset
-from metseg_trainer.augment import Augmentation
-from metseg_trainer.losses import supervised
+from metseg_trainer.data import dataset
+from metseg_trainer.data.augment import Augmentation
+from metseg_trainer.data.samples import Batches, Samples
 from metseg_trainer.networks import create
-from metseg_trainer.recipe import Recipe
-from metseg_trainer.samples import Batches, Samples
-from metseg_trainer.training import Training
+from metseg_trainer.training.config import Recipe
+from metseg_trainer.training.losses import supervised
+from metseg_trainer.training.trainer import Training
 
 __all__ = ["Loop", "PlainSlices", "forever", "numbered", "our_step", "plain_step", "speeds"]
 

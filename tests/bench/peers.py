@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.library import Library
 from torch.nn import functional
 
-from metseg.volume import CHANNELS
+from metseg.imaging import CHANNELS
 from metseg_trainer.networks import NETWORKS, SegmentationNetwork
 
 __all__ = ["LEARNING", "PEERS", "TIMED", "TITLES", "register"]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg import phantom
-from metseg.pictures import encode_png
+from metseg.imaging import encode_png
 
 __all__ = ["SLICES", "archive", "heavy", "study_file"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from tests.kept_tables import rows
 
 from metseg.contracts import LesionFigures
-from metseg.predictor import cpu_quota
-from metseg_trainer.recipe import PRESETS
+from metseg.inference import cpu_quota
+from metseg_trainer.training.config import PRESETS
 
 __all__ = ["found", "parser", "rows", "write"]
 

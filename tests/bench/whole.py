@@ -15,13 +15,10 @@ from tests.bench.bare import STARTER, on_demand
 
 from metseg.cli.local import registry
 from metseg.contracts import InputFile, Request
-from metseg.models import Models
-from metseg.objects import DirectoryStore
-from metseg.owners import new_id
-from metseg.predictor import cpu_quota
-from metseg.process import process
+from metseg.inference import Models, cpu_quota
+from metseg.jobs import Supplies, new_id, process
 from metseg.settings import Limits
-from metseg.supplies import Supplies
+from metseg.storage import DirectoryStore
 
 __all__ = ["Whole"]
 

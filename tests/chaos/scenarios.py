@@ -124,7 +124,7 @@ def _corrupted(site: Site, keeper: Keeper) -> None:
     keeper.promote(_starter())
     _serves_starter(keeper, deadline)
     champion = f'open_store(settings()).put("models/champion.json", {_pointer()!r}.encode())'
-    site.in_setup(f"from metseg.objects import open_store\nfrom metseg.settings import settings\n{champion}")
+    site.in_setup(f"from metseg.storage import open_store\nfrom metseg.settings import settings\n{champion}")
     job_id = keeper.submit(keeper.first)
     assert job_id is not None
     _ended(keeper, job_id, time.monotonic() + 60)

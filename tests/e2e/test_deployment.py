@@ -16,10 +16,11 @@ import tifffile
 from PIL import Image
 from tests.e2e.deployment import ROOT, Deployment
 
-from metseg import formats, phantom, segment
-from metseg.client import Client, RemoteProblem
+from metseg import formats, phantom
+from metseg.client.http_client import Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, ModelCard
-from metseg.predictor import OnnxPredictor
+from metseg.inference import segmentation
+from metseg.inference.predictor import OnnxPredictor
 from metseg.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def test_the_mask_is_to_the_pixel_what_the_pipeline_computes(client: Client, who
     card = starter()
     predictor = OnnxPredictor(card, (ROOT / "infra/starter-model/model.onnx").read_bytes(), threads=2)
     upload = formats.Upload(whole[0][0], io.BytesIO(whole[0][1]), None)
-    expected = segment.segment(formats.read([upload], Limits()), predictor)
+    expected = segmentation.segment(formats.read([upload], Limits()), predictor)
     job = finished(client, whole)
     assert job.model_version == card.version
     np.testing.assert_array_equal(mask_of(client, job), expected.mask)

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.deployment import Deployment
 from tests.servers import free_ports
 
-from metseg_api import access
+from metseg_api import auth
 
 PASSWORD = "page-password-of-a-test"
 HASH = "$2a$14$67BdLg7ZfUKdVOw.gHopWuhbPhD9QDuZEzoi85L7UwclQIL6f6KQG"  # of that password
@@ -27,7 +27,7 @@ class Secured:
         self.port, self.plain_port = free_ports(2)
         told = StringIO()
         with redirect_stdout(told):
-            access.main(["page", "submit", "read"])
+            auth.main(["page", "submit", "read"])
         key, entry = (line.split(": ", 1)[1].strip() for line in told.getvalue().splitlines())
         (folder / "keys.json").write_text(f"[{entry}]")
         (folder / "keys.json").chmod(0o644)

@@ -11,13 +11,13 @@ import pytest
 import redis
 from tests.servers import RedisServer
 
-from metseg.broker import broker
 from metseg.contracts import InputFile, Job, Problem, Request, Result
 from metseg.errors import BadInput
-from metseg.jobs import Jobs
-from metseg.objects import ObjectStore
-from metseg.owners import new_id
+from metseg.jobs.broker import broker
+from metseg.jobs.ids import new_id
+from metseg.jobs.service import Jobs
 from metseg.settings import Settings
+from metseg.storage import ObjectStore
 
 CLAIM_TTL_S = 0.6
 TIMEOUT_S = 0.5

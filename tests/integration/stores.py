@@ -1,6 +1,6 @@
 """Stores of a test's own, what is put into them, and every call that they answer."""
 
-from metseg.objects import S3Store
+from metseg.storage import S3Store
 
 
 def s3_store(s3, bucket="objects", **changes):

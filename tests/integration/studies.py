@@ -5,11 +5,11 @@ import io
 from datetime import UTC, datetime
 
 from metseg.contracts import InputFile, Job, Request
-from metseg.jobs import Jobs
-from metseg.objects import ObjectStore
-from metseg.owners import new_id
+from metseg.imaging.rendering import encode_png
+from metseg.jobs.ids import new_id
+from metseg.jobs.service import Jobs
 from metseg.phantom import head
-from metseg.pictures import encode_png
+from metseg.storage import ObjectStore
 
 
 def phantom_files(slices: int, seed: int = 7, size_px: int = 128) -> dict[str, bytes]:

@@ -7,8 +7,8 @@ import pytest
 from redis import Redis
 from tests.gateways import png, promote_tiny, running
 
-from metseg.broker import BASE_LIMIT_S, soft_limit_s
 from metseg.errors import StorageFull
+from metseg.jobs.broker import BASE_LIMIT_S, soft_limit_s
 from metseg.settings import MIB, Settings
 
 FEW = {"queue_limit": 3, "key_jobs_per_minute": 100, "key_open_jobs": 100}
@@ -77,7 +77,7 @@ def test_a_caller_has_so_many_open_jobs_and_no_more(gateway):
 
 def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("metseg.live.time.time", lambda: now[0])
+    monkeypatch.setattr("metseg.jobs.index.time.time", lambda: now[0])
 
     def waits(at):
         now[0] = at

@@ -15,7 +15,7 @@ import pytest
 from tests.gateways import png, promote_tiny
 from tests.servers import free_ports, wait_until
 
-from metseg.objects import DirectoryStore
+from metseg.storage import DirectoryStore
 
 pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]

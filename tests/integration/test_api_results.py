@@ -12,12 +12,12 @@ import pytest
 from PIL import Image, ImageSequence
 from tests.gateways import png, problem, result
 
-from metseg import pictures
-from metseg.client import Client, RemoteProblem
+from metseg.client.http_client import Client, RemoteProblem
 from metseg.contracts import Problem, Result
 from metseg.errors import ProcessingFailed
 from metseg.formats import write_mask, write_probability
-from metseg.formats.display import display_volume
+from metseg.formats.nifti.display import display_volume
+from metseg.imaging import rendering
 
 NAMES = ("front", "middle", "back")
 
@@ -156,7 +156,7 @@ def test_each_slice_has_its_pictures(gateway, done, kind):
     kept = png(2, 32, 40)
     response = gateway.http.get(f"{done.path}/{kind}/2")
     assert response.headers["Content-Type"] == "image/png"
-    assert response.content == (kept if kind == "slice" else pictures.outlined(kept, done.mask[2]))
+    assert response.content == (kept if kind == "slice" else rendering.outlined(kept, done.mask[2]))
     assert response.headers["Content-Disposition"].startswith("inline;")
 
 
@@ -266,7 +266,7 @@ def test_the_channels_of_a_colour_study_are_told_apart():
     affine = np.array([[0, 0, 3.0, -40], [-1.5, 0, 0, 12], [0, -1.25, 0, 7], [0, 0, 0, 1]])
     mask = write_mask(np.zeros((4, 16, 24), bool), ["s"] * 4, "nifti", affine=affine)
     for channel in range(3):
-        packed = b"".join(display_volume(mask, map(pictures.encode_png, study), channel))
+        packed = b"".join(display_volume(mask, map(rendering.encode_png, study), channel))
         image = nibabel.Nifti1Image.from_bytes(gzip.decompress(packed))
         np.testing.assert_array_equal(np.asarray(image.dataobj).T, study[..., channel])
         np.testing.assert_allclose(image.affine, affine)
@@ -276,7 +276,7 @@ def test_the_channels_of_a_colour_study_are_told_apart():
 def test_a_damaged_study_gives_no_volume(harm):
     study = np.zeros((3, 16, 24, 3), np.uint8)
     mask = write_mask(np.zeros((3, 16, 24), bool), ["s"] * 3, "nifti")
-    kept = [pictures.encode_png(pixels) for pixels in study]
+    kept = [rendering.encode_png(pixels) for pixels in study]
     if harm == "a picture is cut":
         kept[1] = kept[1][:40]
     elif harm == "a picture is missing":
@@ -284,7 +284,7 @@ def test_a_damaged_study_gives_no_volume(harm):
     elif harm == "mask":
         mask = mask[:30]
     else:
-        kept[2] = pictures.encode_png(study[2, :8])
+        kept[2] = rendering.encode_png(study[2, :8])
     with pytest.raises(ProcessingFailed, match="damaged"):
         list(display_volume(mask, kept, 1))
 

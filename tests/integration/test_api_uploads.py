@@ -17,7 +17,7 @@ from tests.gateways import Gateway, png, problem, promote_tiny, running, zipped
 from tests.servers import wait_until
 
 from metseg.settings import Limits, Settings
-from metseg_api import spool
+from metseg_api import multipart
 from metseg_api.submissions import base_name
 
 MIB = 2**20
@@ -241,7 +241,7 @@ def test_an_upload_cut_in_the_middle_leaves_nothing(gateway):
 
 
 def test_an_upload_that_pauses_is_given_up(gateway, monkeypatch):
-    monkeypatch.setattr(spool, "IDLE_S", 0.2)
+    monkeypatch.setattr(multipart, "IDLE_S", 0.2)
     whole = form(png())
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(request_head(len(whole)) + whole[:100])
@@ -296,7 +296,7 @@ def test_a_filename_is_reduced_to_a_bounded_base_name(given, kept):
 
 
 def test_a_window_of_a_file_is_a_file_of_its_own():
-    with spool.Spool(BOUNDARY.encode(), 2) as upload:
+    with multipart.Spool(BOUNDARY.encode(), 2) as upload:
         upload.feed(form(b"0123456789", b"abcdef"))
         upload.finish()
         first, second = (upload.open(part) for part in upload.parts)
@@ -310,7 +310,7 @@ def test_a_window_of_a_file_is_a_file_of_its_own():
 
 def test_windows_can_be_read_by_many_threads_at_once():
     contents = [bytes([value]) * 300_000 for value in range(4)]
-    with spool.Spool(BOUNDARY.encode(), 4) as upload:
+    with multipart.Spool(BOUNDARY.encode(), 4) as upload:
         upload.feed(form(*contents))
         upload.finish()
         read: dict[int, bytes] = {}

@@ -7,8 +7,8 @@ import torch
 from tests.bench import bench_peers
 from tests.bench.peers import PEERS
 
+from metseg_trainer.data.split import read
 from metseg_trainer.networks import NETWORKS, create
-from metseg_trainer.split import read
 
 MONAI = ("monai-attention-unet", "monai-nested-unet")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")

@@ -8,10 +8,10 @@ import torch
 from tests.bench import bench_recipe
 
 from metseg.contracts import Preprocessing
+from metseg_trainer.data.split import read
 from metseg_trainer.evaluation import TorchPredictor
 from metseg_trainer.networks import create
-from metseg_trainer.recipe import PRESETS
-from metseg_trainer.split import read
+from metseg_trainer.training.config import PRESETS
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 

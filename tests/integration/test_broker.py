@@ -11,10 +11,10 @@ from kombu.transport.redis import Channel
 from tests.integration.deployments import deployment, submit
 from tests.servers import free_ports, wait_until
 
-from metseg.broker import QUEUE, TASK, broker
-from metseg.jobs import Jobs
-from metseg.objects import DirectoryStore
+from metseg.jobs.broker import QUEUE, TASK, broker
+from metseg.jobs.service import Jobs
 from metseg.settings import Settings
+from metseg.storage import DirectoryStore
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from metseg.cli.local import MAKERS, Local, registry
 from metseg.cli.main import main
 from metseg.contracts import Result
 from metseg.errors import ModelRejected, NotFound
-from metseg.objects import DirectoryStore
 from metseg.registry import Registry
+from metseg.storage import DirectoryStore
 
 ALIKE = [
     "nifti",
@@ -119,8 +119,8 @@ def test_the_starter_model_is_one_that_can_be_named():
 def test_without_the_libraries_of_the_pipeline_it_tells_how_to_get_them(tmp_path, model, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "metseg.cli.local")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "metseg.predictor")
-    monkeypatch.delitem(sys.modules, "metseg.models")
+    monkeypatch.delitem(sys.modules, "metseg.inference.predictor")
+    monkeypatch.delitem(sys.modules, "metseg.inference.model_cache")
     assert local(model, tmp_path / "out", study(tmp_path / "patient")) == 2
     assert "pip install './shared[local]'" in capsys.readouterr().err
 

@@ -13,10 +13,11 @@ from tests.gateways import Gateway, png, promote_tiny, running
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import free_ports
 
-from metseg import client, pictures
-from metseg.client import Attachment, Client, RemoteProblem
+from metseg.client import http_client
+from metseg.client.http_client import Attachment, Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, Problem
 from metseg.errors import MetsegError
+from metseg.imaging import rendering
 from metseg.registry import Registry
 from metseg.settings import Settings
 
@@ -40,7 +41,7 @@ def remote(gateway) -> Iterator[Client]:
 def pauses(monkeypatch) -> list[float]:
     """The pauses that the client would have made."""
     made: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", made.append)
+    monkeypatch.setattr(http_client.time, "sleep", made.append)
     return made
 
 
@@ -81,7 +82,7 @@ def test_a_study_goes_from_submission_to_its_pictures(gateway, remote, tmp_path)
     assert remote.mask(job.id, "zip").startswith(b"PK")
     assert remote.probability(job.id, "tiff").startswith(b"II")
     assert remote.slice(job.id, 2) == png(2)
-    assert remote.overlay(job.id, 2) == pictures.outlined(png(2), np.ones((32, 32), bool))
+    assert remote.overlay(job.id, 2) == rendering.outlined(png(2), np.ones((32, 32), bool))
     assert remote.jobs(limit=1).jobs[0].id == job.id
     remote.delete(job.id)
     with pytest.raises(RemoteProblem) as caught:

@@ -11,12 +11,12 @@ import pytest
 from tests.dicoms import points, points_of_segmentation, zipped
 from tests.gateways import png, problem
 
-from metseg.client import Client
+from metseg.client.http_client import Client
 from metseg.contracts import JobStatus
 from metseg.formats import read_mask
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
-from metseg_worker.bench import open_bench
+from metseg_worker.context import open_bench
 from metseg_worker.tasks import work
 
 PLANTED = ("Mustermann", "MRN-4711")

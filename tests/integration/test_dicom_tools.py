@@ -15,7 +15,7 @@ import pytest
 from tests.dicoms import answered, points_of_segmentation, volume_of
 from tests.servers import free_ports, wait_until
 
-from metseg import lesions
+from metseg.imaging import lesions
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, enhanced_file, study_files
 

@@ -10,8 +10,8 @@ from tests.models import VERSION
 
 from metseg.contracts import Problem
 from metseg.errors import PoisonedInput, ProcessingFailed
-from metseg.figures import BUCKETS_S
-from metseg.jobs import ATTEMPTS, QUEUE
+from metseg.jobs.metrics import BUCKETS_S
+from metseg.jobs.service import ATTEMPTS, QUEUE
 from metseg.settings import Settings
 
 

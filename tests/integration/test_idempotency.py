@@ -9,8 +9,8 @@ from tests.integration.deployments import in_a_folder, upload
 
 from metseg.contracts import JobStatus
 from metseg.errors import Conflict, IdempotencyConflict
-from metseg.idempotency import CRASHED_S, DAY_S, hashed
-from metseg.owners import new_id
+from metseg.jobs.idempotency import CRASHED_S, DAY_S, hashed
+from metseg.jobs.ids import new_id
 
 
 @in_a_folder
@@ -77,22 +77,22 @@ def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch
     crashed, second = new_id(), new_id()
     jobs.idempotent("key", "body", crashed)
     later = time.time() + CRASHED_S + 1
-    monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
+    monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: later)
     assert jobs.idempotent("key", "body", second) == second
 
 
 @in_a_folder
 def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
+    monkeypatch.setattr("metseg.jobs.idempotency.PATIENCE_S", 0.2)
     jobs.idempotent("key", "body", new_id())
     later = time.time() + CRASHED_S + 1
-    monkeypatch.setattr("metseg.idempotency.time.time", lambda: later)
+    monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: later)
     assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
 
 
 @in_a_folder
 def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
+    monkeypatch.setattr("metseg.jobs.idempotency.PATIENCE_S", 0.2)
     jobs.idempotent("key", "body", new_id())
     with pytest.raises(Conflict):
         jobs.idempotent("key", "body", new_id())
@@ -121,7 +121,7 @@ def race_for_a_key(here):
 
 @in_a_folder
 def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
-    monkeypatch.setattr("metseg.idempotency.PATIENCE_S", 0.2)
+    monkeypatch.setattr("metseg.jobs.idempotency.PATIENCE_S", 0.2)
     assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
 
 
@@ -141,9 +141,9 @@ def test_a_key_holds_for_a_day_and_no_longer(here, jobs, monkeypatch):
     first, now = upload(jobs), time.time()
     jobs.idempotent("key", "body", first.id)
     jobs.submit(first)
-    monkeypatch.setattr("metseg.idempotency.time.time", lambda: now + DAY_S - 60)
+    monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: now + DAY_S - 60)
     assert jobs.idempotent("key", "body", new_id()) == first.id
-    monkeypatch.setattr("metseg.idempotency.time.time", lambda: now + DAY_S + 60)
+    monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: now + DAY_S + 60)
     second = new_id()
     assert jobs.idempotent("key", "other body", second) == second
 

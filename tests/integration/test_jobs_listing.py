@@ -6,7 +6,7 @@ import time
 import pytest
 from tests.integration.deployments import deployment, in_a_folder, submit, upload
 
-from metseg.objects import DirectoryStore
+from metseg.storage import DirectoryStore
 
 # Listing
 

@@ -15,7 +15,7 @@ from tests.integration.deployments import deployment, kill, result_of, submit
 
 from metseg.contracts import JobStatus, Problem
 from metseg.errors import BadInput, Cancelled, NotFound
-from metseg.objects import DirectoryStore
+from metseg.storage import DirectoryStore
 
 TTL_S = 0.1
 PROBLEM = Problem.of(BadInput("It cannot be read."))

@@ -175,7 +175,7 @@ def test_a_lost_job_is_found_by_a_worker_whose_clock_is_wrong(here, jobs, job, h
             return datetime.now(tz) + timedelta(hours=hours)
 
     forget_messages(here)
-    monkeypatch.setattr("metseg.reconcile.datetime", Wrong)
+    monkeypatch.setattr("metseg.jobs.maintenance.datetime", Wrong)
     assert jobs.recover() == 1
     assert jobs.get(job.id).queue_position == 1
 

@@ -19,7 +19,7 @@ from tests.integration.deployments import (
 
 from metseg.contracts import JobStatus, Progress
 from metseg.errors import Cancelled, NotFound, StoreUnavailable
-from metseg.jobs import ATTEMPTS
+from metseg.jobs.service import ATTEMPTS
 
 # One attempt
 
@@ -252,7 +252,7 @@ def test_giving_back_waits_for_the_store_and_not_for_ever(here, jobs, job, monke
     worker.claim(job.id)
     worker.give_back(job.id, sleep=lambda _: None)
     assert jobs.get(job.id).attempts == 0
-    monkeypatch.setattr("metseg.attempts.PATIENCE_S", 0)
+    monkeypatch.setattr("metseg.jobs.runner.PATIENCE_S", 0)
     tries.clear()
     worker.claim(job.id)
     worker.give_back(job.id, sleep=lambda _: None)

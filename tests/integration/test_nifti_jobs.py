@@ -9,10 +9,10 @@ from scipy.spatial.transform import Rotation
 from tests.gateways import problem
 from tests.unit.volumes import loaded, nifti
 
-from metseg.client import Client
+from metseg.client.http_client import Client
 from metseg.contracts import JobStatus
 from metseg.phantom import head
-from metseg_worker.bench import open_bench
+from metseg_worker.context import open_bench
 from metseg_worker.tasks import work
 
 SHIFT_MM = np.array([6.0, -4.0, 3.0])

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.integration.stores import Endless, keys, s3_store
 
 from metseg.errors import NotFound, UploadInterrupted
-from metseg.objects import DirectoryStore, Ranged, S3Store, open_store
-from metseg.objects.s3 import PART_BYTES
-from metseg.packs import Pack, packed
+from metseg.results.slice_archive import Pack, packed
 from metseg.settings import MIB, Settings
+from metseg.storage import DirectoryStore, Ranged, S3Store, open_store
+from metseg.storage.s3 import PART_BYTES
 
 
 def test_what_was_put_is_what_is_got(store):

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.stores import CALLS, calls, keys
 
 from metseg.errors import StoreUnavailable
-from metseg.objects import DirectoryStore
+from metseg.storage import DirectoryStore
 
 
 @pytest.fixture

@@ -13,17 +13,17 @@ from tests.gateways import running
 from tests.models import STARTER
 
 from metseg.contracts import Job, JobStatus, ModelCard
-from metseg.familiarity import familiarity
-from metseg.predictor import OnnxPredictor
-from metseg.preprocess import to_input
+from metseg.imaging.preprocess import to_input
+from metseg.imaging.volume import Volume
+from metseg.inference.out_of_distribution import familiarity
+from metseg.inference.predictor import OnnxPredictor
+from metseg.inference.segmentation import segment
 from metseg.registry import Registry
-from metseg.segment import segment
 from metseg.settings import Settings
-from metseg.volume import Volume
-from metseg_trainer import dataset, split
+from metseg_trainer.data import dataset, split
 from metseg_trainer.evaluation import SHIFTS, TestPatient, evaluate
-from metseg_trainer.recipe import PRESETS
-from metseg_worker.bench import open_bench
+from metseg_trainer.training.config import PRESETS
+from metseg_worker.context import open_bench
 from metseg_worker.setup import seed
 from metseg_worker.tasks import work
 

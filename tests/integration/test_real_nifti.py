@@ -18,7 +18,7 @@ from tests.unit.volumes import loaded
 from metseg.contracts import Job, JobStatus, Result
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_worker.bench import open_bench
+from metseg_worker.context import open_bench
 from metseg_worker.setup import seed
 from metseg_worker.tasks import work
 

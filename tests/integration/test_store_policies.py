@@ -14,13 +14,13 @@ from tests.integration.deployments import ARTEFACTS, result_of, upload
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import s3_server
 
-from metseg.broker import broker
 from metseg.errors import StoreUnavailable
-from metseg.jobs import Jobs
-from metseg.objects import S3Store, open_store
+from metseg.jobs.broker import broker
+from metseg.jobs.service import Jobs
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_worker.users import SERVICES, hand_out, policy
+from metseg.storage import S3Store, open_store
+from metseg_worker.store_users import SERVICES, hand_out, policy
 
 USERS = (*SERVICES, "setup")
 

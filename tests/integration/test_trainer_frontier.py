@@ -8,15 +8,15 @@ import pytest
 
 from metseg.contracts import ModelCard
 from metseg.errors import DatasetError
-from metseg.predictor import OnnxPredictor
-from metseg.segment import segment
-from metseg_trainer import dataset
+from metseg.inference.predictor import OnnxPredictor
+from metseg.inference.segmentation import segment
 from metseg_trainer.cli import main
+from metseg_trainer.data import dataset
+from metseg_trainer.data.split import Split, read, write
 from metseg_trainer.evaluation import dice
-from metseg_trainer.frontier import frontier, opened
-from metseg_trainer.plan import draw_up
-from metseg_trainer.run import train
-from metseg_trainer.split import Split, read, write
+from metseg_trainer.export.frontier import frontier, opened
+from metseg_trainer.runs.plan import draw_up
+from metseg_trainer.runs.run import train
 
 pytestmark = [
     pytest.mark.slow,

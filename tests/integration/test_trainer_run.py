@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from metseg.objects import open_store
-from metseg.predictor import OnnxPredictor
+from metseg.inference.predictor import OnnxPredictor
+from metseg.inference.segmentation import segment
 from metseg.registry import Registry
-from metseg.segment import segment
 from metseg.settings import Settings, settings
-from metseg_trainer import dataset
+from metseg.storage import open_store
 from metseg_trainer.cli import main
+from metseg_trainer.data import dataset
+from metseg_trainer.data.split import read
 from metseg_trainer.evaluation import dice
-from metseg_trainer.split import read
-from metseg_trainer.turns import alone
+from metseg_trainer.runs.locks import alone
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 

@@ -26,10 +26,10 @@ from metseg.errors import (
     OutOfMemory,
     TrainingFailed,
 )
-from metseg_trainer import checkpoints, processes
-from metseg_trainer.fit import CURVES, LAST, finished, fit, load
-from metseg_trainer.samples import Samples, Study
-from metseg_trainer.training import Training
+from metseg_trainer.data.samples import Samples, Study
+from metseg_trainer.training import checkpoints, distributed
+from metseg_trainer.training.fit import CURVES, LAST, finished, fit, load
+from metseg_trainer.training.trainer import Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -241,7 +241,7 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path, network):
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
-        processes.together(partial(trainings.gradients, folder, network), count)
+        distributed.together(partial(trainings.gradients, folder, network), count)
         found.append(torch.load(folder / "one.pt"))
     one, two = found
     for kind in ("gradients", "buffers"):

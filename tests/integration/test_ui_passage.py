@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from tests.fake_gateway import FakeGateway, Study, listening, serving
 
 from metseg.errors import StoreUnavailable
-from metseg_ui import passage, visits
+from metseg_ui import proxy_routes, sessions
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +24,13 @@ def gateway() -> Iterator[FakeGateway]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[httpx.Client]:
-    with listening(Starlette(routes=passage.ROUTES)) as url, httpx.Client(base_url=url) as browser:
+    with listening(Starlette(routes=proxy_routes.ROUTES)) as url, httpx.Client(base_url=url) as browser:
         yield browser
 
 
 @pytest.fixture
-def visit(gateway) -> visits.Visit:
-    return visits.Visit(gateway.url, "", own=False)
+def visit(gateway) -> sessions.Visit:
+    return sessions.Visit(gateway.url, "", own=False)
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def test_only_a_visit_that_goes_on_may_fetch(browser, gateway, visit, path):
 
 
 def test_a_ticket_is_worth_nothing_once_its_session_is_forgotten(gateway):
-    forgotten = visits.Visit(gateway.url, "", own=False)
+    forgotten = sessions.Visit(gateway.url, "", own=False)
     ticket = forgotten.ticket
-    assert visits.client(ticket) is not None
+    assert sessions.client(ticket) is not None
     del forgotten
-    assert visits.client(ticket) is None
+    assert sessions.client(ticket) is None
 
 
 def test_a_report_can_run_nothing_and_reach_nothing(browser, visit):
@@ -96,7 +96,7 @@ def test_a_slice_comes_as_a_picture_while_the_volume_is_on_its_way(browser, visi
 
 
 def test_the_viewers_files_are_kept_by_browsers_until_they_change(browser):
-    script = browser.get(f"/assets/{passage.edition()}/viewer.js")
+    script = browser.get(f"/assets/{proxy_routes.edition()}/viewer.js")
     assert script.headers["Content-Type"].startswith("text/javascript")
     assert "immutable" in script.headers["Cache-Control"]
     assert browser.get("/assets/0123456789abcdef/viewer.js").status_code == 404
@@ -104,11 +104,11 @@ def test_the_viewers_files_are_kept_by_browsers_until_they_change(browser):
 
 @pytest.mark.parametrize("name", ["..%2fapp.py", "%2e%2e%2fapp.py", "nothing.js"])
 def test_nothing_else_of_the_package_can_be_fetched(browser, name):
-    assert browser.get(f"/assets/{passage.edition()}/{name}").status_code == 404
+    assert browser.get(f"/assets/{proxy_routes.edition()}/{name}").status_code == 404
 
 
 def test_niivue_is_what_its_note_says():
-    note = json.loads((passage.ASSETS / "niivue.json").read_text())
-    content = (passage.ASSETS / "niivue.umd.js").read_bytes()
+    note = json.loads((proxy_routes.ASSETS / "niivue.json").read_text())
+    content = (proxy_routes.ASSETS / "niivue.umd.js").read_bytes()
     assert hashlib.sha256(content).hexdigest() == note["sha256"]
-    assert "BSD 2-Clause" in (passage.ASSETS / "niivue.LICENSE.txt").read_text()
+    assert "BSD 2-Clause" in (proxy_routes.ASSETS / "niivue.LICENSE.txt").read_text()

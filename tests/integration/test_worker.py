@@ -19,13 +19,13 @@ from tests.servers import wait_until
 from metseg.contracts import JobStatus
 from metseg.errors import StoreUnavailable
 from metseg.formats import read_mask
-from metseg.jobs import Jobs, broker
-from metseg.objects import open_store
+from metseg.inference.predictor import OnnxPredictor
+from metseg.inference.segmentation import segment
+from metseg.jobs.service import Jobs, broker
 from metseg.phantom import head
-from metseg.predictor import OnnxPredictor
 from metseg.registry import Registry
-from metseg.segment import segment
 from metseg.settings import Settings, settings
+from metseg.storage import open_store
 from metseg_worker import health
 
 NODE = "celery@metseg-test"

@@ -15,14 +15,14 @@ from tests.servers import talk, wait_until
 
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
-from metseg.jobs import ATTEMPTS
-from metseg.models import Models
+from metseg.inference.model_cache import Models
+from metseg.jobs.service import ATTEMPTS
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_worker.bench import open_bench
-from metseg_worker.endings import Endings
+from metseg_worker.context import open_bench
+from metseg_worker.maintenance import Upkeep
+from metseg_worker.result_writer import Endings
 from metseg_worker.tasks import _endings, work
-from metseg_worker.upkeep import Upkeep
 
 OTHER = "20260102-000000-other"
 

@@ -6,8 +6,8 @@ import SimpleITK
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from metseg.align import Motion, Moved, Placed, onto, same_grid, words
 from metseg.errors import UnusableImage
+from metseg.imaging.registration import Motion, Moved, Placed, onto, same_grid, words
 from metseg.phantom import head
 
 SPACING_MM = (3.0, 2.0, 2.0)

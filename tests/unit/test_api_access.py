@@ -6,8 +6,8 @@ import json
 import pytest
 
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
-from metseg.owners import NOBODY, new_id, tag
-from metseg_api.access import Key, Keyring, main, refuse_to_be_open
+from metseg.jobs.ids import NOBODY, new_id, tag
+from metseg_api.auth import Key, Keyring, main, refuse_to_be_open
 
 
 def entry(name, key, *scopes):

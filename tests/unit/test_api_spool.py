@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metseg.errors import BadInput
-from metseg_api.spool import Spool
+from metseg_api.multipart import Spool
 
 BOUNDARY = b"metseg-boundary"
 

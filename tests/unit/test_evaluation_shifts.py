@@ -5,7 +5,7 @@ import pytest
 
 from metseg import phantom
 from metseg_trainer.evaluation import dice
-from metseg_trainer.evaluation.shifts import SHIFTS
+from metseg_trainer.evaluation.corruptions import SHIFTS
 
 
 @pytest.fixture(scope="module")

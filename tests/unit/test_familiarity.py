@@ -8,9 +8,9 @@ from pydicom.data import get_testdata_file
 from tests.models import STARTER
 
 from metseg.contracts import ModelCard
-from metseg.familiarity import FEATURES, UPSIDE_DOWN, describe, familiarity
-from metseg.preprocess import to_input
-from metseg.volume import Volume
+from metseg.imaging.preprocess import to_input
+from metseg.imaging.volume import Volume
+from metseg.inference.out_of_distribution import FEATURES, UPSIDE_DOWN, describe, familiarity
 
 HEAD_CT = "J2K_pixelrep_mismatch"
 PUBLIC = {

@@ -11,8 +11,8 @@ from tests.unit.pictures import deep_png, noise, pillow, png, tiff, upload, zipp
 
 from metseg.errors import BadInput
 from metseg.formats import inspect, read
+from metseg.imaging.volume import Volume
 from metseg.settings import Limits
-from metseg.volume import Volume
 
 LIMITS = Limits(
     slice_pixels=2**16, volume_pixels=2**20, slices=16, files=16, members=16, expanded_bytes=2**22, upload_bytes=2**20

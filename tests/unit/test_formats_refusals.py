@@ -35,7 +35,7 @@ from metseg.errors import (
     UploadTooLarge,
 )
 from metseg.formats import inspect, read
-from metseg.formats.pixels import by_opencv
+from metseg.formats.raster.decoders import by_opencv
 from metseg.settings import Limits
 
 

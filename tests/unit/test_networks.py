@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import metseg_trainer
-from metseg.predictor import INPUT, OUTPUT
-from metseg_trainer.export import to_onnx
-from metseg_trainer.losses import supervised
+from metseg.inference.predictor import INPUT, OUTPUT
+from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import NETWORKS, AttentionUNet, NestedUNet, create
 from metseg_trainer.networks.attention_unet import AttentionGate
+from metseg_trainer.training.losses import supervised
 
 
 class NetworkContract:

@@ -16,13 +16,14 @@ from PIL import Image, ImageSequence
 from tests.kept import kept
 from tests.models import STARTER
 
-from metseg import outputs
 from metseg.contracts import Familiarity, Lesion, ModelCard
 from metseg.errors import ProcessingFailed
 from metseg.formats import read_mask
-from metseg.outputs import film, tables
-from metseg.packs import PACK, packed
-from metseg.pictures import MARK
+from metseg.imaging.rendering import MARK
+from metseg.results import exports
+from metseg.results.exports import animation as film
+from metseg.results.exports import tables
+from metseg.results.slice_archive import PACK, packed
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
@@ -74,7 +75,7 @@ class Page(HTMLParser):
 
 
 def test_a_table_has_a_row_for_each_lesion_and_tells_its_units(job):
-    found = rows(outputs.lesions_csv(job))
+    found = rows(exports.lesions_csv(job))
     assert [int(row["number"]) for row in found] == [lesion.number for lesion in job.figures.lesions]
     for row, lesion in zip(found, job.figures.lesions, strict=True):
         assert float(row["volume_mm3"]) == pytest.approx(lesion.volume_mm3)
@@ -85,28 +86,28 @@ def test_a_table_has_a_row_for_each_lesion_and_tells_its_units(job):
 
 
 def test_a_table_keeps_every_figure_of_a_lesion(job):
-    told = set(rows(outputs.lesions_csv(job))[0])
+    told = set(rows(exports.lesions_csv(job))[0])
     wanted = set(Lesion.model_fields) - {"box", "largest_slice"} - set(tables.AXES)
     assert wanted <= told
     assert {name for title in Lesion.model_fields for name in tables.AXES.get(title, ())} <= told
 
 
 def test_a_table_without_lesions_has_its_header():
-    data = outputs.lesions_csv(kept(found=0))
+    data = exports.lesions_csv(kept(found=0))
     assert data.startswith(b"model_version,threshold,number,")
     assert data.count(b"\r\n") == 1
-    assert json.loads(outputs.lesions_json(kept(found=0)))["lesions"] == []
+    assert json.loads(exports.lesions_json(kept(found=0)))["lesions"] == []
 
 
 def test_without_spacing_cells_of_millimetres_are_empty():
-    for row in rows(outputs.lesions_csv(kept(spacing_mm=None))):
+    for row in rows(exports.lesions_csv(kept(spacing_mm=None))):
         assert {row[name] for name in row if name.endswith(("_mm", "_mm2", "_mm3"))} == {""}
         assert float(row["long_diameter_px"]) > 0
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_no_name_becomes_a_formula_or_breaks_a_row(name):
-    found = rows(outputs.lesions_csv(called(name)))
+    found = rows(exports.lesions_csv(called(name)))
     assert [int(row["number"]) for row in found] == [lesion.number for lesion in ONE.figures.lesions]
     for row in found:
         assert row["largest_slice_name"] in (name, f"'{name}")
@@ -116,11 +117,11 @@ def test_no_name_becomes_a_formula_or_breaks_a_row(name):
 @pytest.mark.parametrize("begin", tables.FORMULA)
 def test_a_text_that_a_spreadsheet_would_compute_is_quoted(begin):
     job = called(f"{begin}cmd|' /C calc'!A1")
-    assert {row["largest_slice_name"] for row in rows(outputs.lesions_csv(job))} == {f"'{begin}cmd|' /C calc'!A1"}
+    assert {row["largest_slice_name"] for row in rows(exports.lesions_csv(job))} == {f"'{begin}cmd|' /C calc'!A1"}
 
 
 def test_the_json_tells_what_has_to_be_known_of_all_lesions(job):
-    told = json.loads(outputs.lesions_json(job))
+    told = json.loads(exports.lesions_json(job))
     assert told["model_version"] == job.figures.model_version
     assert told["spacing_mm"] == list(job.figures.spacing_mm)
     assert "Research use only" in told["disclaimer"]
@@ -129,19 +130,19 @@ def test_the_json_tells_what_has_to_be_known_of_all_lesions(job):
 
 
 def test_a_sheet_runs_nothing_and_fetches_nothing(job):
-    page = Page(outputs.sheet(job))
+    page = Page(exports.sheet(job))
     assert {"script", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags) == set()
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     sources = [value for _, name, value in page.attributes if name in ("src", "href")]
     assert sources
     assert all(value.startswith("data:image/webp;base64,") for value in sources)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
-    assert "url(" not in outputs.sheet(job).decode()
+    assert "url(" not in exports.sheet(job).decode()
 
 
 def test_names_and_warnings_of_an_upload_are_text_on_a_sheet():
     job = named(HOSTILE, "Müller-Lüdenscheidt größer ß", "日本語", warnings=(HOSTILE,))
-    page = Page(outputs.sheet(job))
+    page = Page(exports.sheet(job))
     assert page.tags.count("img") == len({lesion.largest_slice for lesion in job.figures.lesions})
     assert HOSTILE in page.text
     assert "49" not in page.text.split(HOSTILE)[1][:5]
@@ -150,14 +151,14 @@ def test_names_and_warnings_of_an_upload_are_text_on_a_sheet():
 
 def test_a_sheet_keeps_umlauts():
     job = named("Müller-Lüdenscheidt größer ß", found=1)
-    assert "Müller-Lüdenscheidt größer ß" in Page(outputs.sheet(job)).text
+    assert "Müller-Lüdenscheidt größer ß" in Page(exports.sheet(job)).text
 
 
 def test_a_sheet_tells_the_figures_in_millimetres_and_the_model_with_its_test(job):
     card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
     figures = job.figures.model_copy(update={"network": card.network})
     [largest, *_] = figures.lesions
-    text = Page(outputs.sheet(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
+    text = Page(exports.sheet(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
     assert f"{largest.long_diameter_mm:.1f} {largest.perpendicular_diameter_mm:.1f}" in text
     assert f"{card.evaluation[figures.network].measures['dice'].mean:.3f}" in text
     assert "18 test patients" in text
@@ -167,14 +168,14 @@ def test_a_sheet_tells_the_figures_in_millimetres_and_the_model_with_its_test(jo
 
 
 def test_a_sheet_of_a_scan_without_spacing_speaks_of_pixels():
-    text = Page(outputs.sheet(kept(spacing_mm=None))).text
+    text = Page(exports.sheet(kept(spacing_mm=None))).text
     assert "Longest diameter, px" in text
     assert "not in millimetres" in text
     assert ", mm" not in text
 
 
 def test_a_sheet_without_lesions_does_not_promise_that_there_is_none():
-    text = Page(outputs.sheet(kept(found=0))).text
+    text = Page(exports.sheet(kept(found=0))).text
     assert "No lesion was marked" in text
     assert "That does not mean that there is none." in text
 
@@ -182,7 +183,7 @@ def test_a_sheet_without_lesions_does_not_promise_that_there_is_none():
 def test_a_sheet_of_many_lesions_shows_the_largest_and_counts_the_rest():
     job = kept(seed=3, slices=24, found=14, size_px=96)
     more = len(job.figures.lesions) - 10
-    page = Page(outputs.sheet(job))
+    page = Page(exports.sheet(job))
     assert more > 0
     assert page.tags.count("tr") == 11
     assert page.tags.count("img") == 3
@@ -194,7 +195,7 @@ def test_a_sheet_tells_doubt_where_the_result_does(job):
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
     told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
     figures = job.figures.model_copy(update=told)
-    text = Page(outputs.sheet(replace(job, figures=figures))).text
+    text = Page(exports.sheet(replace(job, figures=figures))).text
     assert "Unlike the scans that the model learned from." in text
     assert "Sure." in text
     assert "1 (target)" in text
@@ -203,7 +204,7 @@ def test_a_sheet_tells_doubt_where_the_result_does(job):
 
 
 def test_a_film_has_a_frame_for_each_slice_with_its_outlines(job):
-    film = opened(outputs.animation(job))
+    film = opened(exports.render_animation(job))
     frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
     assert (film.format, len(frames)) == ("WEBP", len(job.mask))
     marked = [(np.abs(frame - MARK).max(axis=2) < 60).any() for frame in frames]
@@ -211,18 +212,18 @@ def test_a_film_has_a_frame_for_each_slice_with_its_outlines(job):
 
 
 def test_the_frames_of_a_film_have_the_shape_of_the_head():
-    film = opened(outputs.animation(kept(spacing_mm=(5.0, 2.0, 1.0))))
+    film = opened(exports.render_animation(kept(spacing_mm=(5.0, 2.0, 1.0))))
     assert film.size == (256, 512)
 
 
 def test_a_film_of_a_lone_slice_is_a_picture():
-    assert getattr(opened(outputs.animation(kept(slices=1, found=1))), "n_frames", 1) == 1
+    assert getattr(opened(exports.render_animation(kept(slices=1, found=1))), "n_frames", 1) == 1
 
 
 def test_a_film_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(monkeypatch):
     monkeypatch.setattr(film, "MOST_FRAMES", 3)
     job = kept(slices=7)
-    assert opened(outputs.animation(job)).n_frames == 3
+    assert opened(exports.render_animation(job)).n_frames == 3
     shown = [name for name in job.asked if name.startswith("picture")]
     assert list(dict.fromkeys(shown)) == ["picture 0", "picture 3", "picture 6"]
 
@@ -231,24 +232,24 @@ def test_a_damaged_picture_is_told(job):
     broken = kept()
     broken.artefacts[PACK] = packed([b"no picture"])
     with pytest.raises(ProcessingFailed, match="submit the study again"):
-        outputs.animation(broken)
+        exports.render_animation(broken)
 
 
 def test_overlays_are_the_slices_under_their_uploaded_names_with_outlines(job):
-    archive = zipfile.ZipFile(io.BytesIO(outputs.overlays(job)))
+    archive = zipfile.ZipFile(io.BytesIO(exports.overlays(job)))
     assert archive.namelist() == [f"{each.name}_overlay.png" for each in job.figures.slices]
-    assert outputs.overlays(job) == outputs.overlays(job)
+    assert exports.overlays(job) == exports.overlays(job)
     for index, name in enumerate(archive.namelist()):
         content = archive.read(name)
-        assert content == outputs.overlay(job, index)
+        assert content == exports.overlay(job, index)
         pixels = np.asarray(opened(content))
         assert pixels.shape[:2] == job.mask.shape[1:]
         assert (pixels == MARK).all(axis=2).any() == job.mask[index].any()
 
 
 def test_maps_are_kept_as_nifti_and_given_in_every_format(job):
-    assert outputs.mask(job, "nifti") == job.artefacts["mask.nii.gz"]
-    assert outputs.probability(job, "nifti") == job.artefacts["probability.nii.gz"]
-    np.testing.assert_array_equal(read_mask(outputs.mask(job, "nifti")), job.mask)
-    assert outputs.mask(job, "zip").startswith(b"PK")
-    assert outputs.probability(job, "tiff").startswith(b"II")
+    assert exports.mask(job, "nifti") == job.artefacts["mask.nii.gz"]
+    assert exports.probability(job, "nifti") == job.artefacts["probability.nii.gz"]
+    np.testing.assert_array_equal(read_mask(exports.mask(job, "nifti")), job.mask)
+    assert exports.mask(job, "zip").startswith(b"PK")
+    assert exports.probability(job, "tiff").startswith(b"II")

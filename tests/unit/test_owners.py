@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as some
 
-from metseg.owners import NOBODY, new_id, owner, tag
+from metseg.jobs.ids import NOBODY, new_id, owner, tag
 
 
 @given(some.text(min_size=1))

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from metseg.errors import NotFound, ProcessingFailed
-from metseg.packs import Pack, packed
+from metseg.results.slice_archive import Pack, packed
 
 PICTURES = [bytes([index]) * (1000 + index) for index in range(12)]
 

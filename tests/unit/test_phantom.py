@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from metseg import phantom
-from metseg.lesions import measure
-from metseg.volume import CHANNELS
+from metseg.imaging.lesions import measure
+from metseg.imaging.volume import CHANNELS
 
 PRE, FLAIR, POST = range(len(CHANNELS))
 

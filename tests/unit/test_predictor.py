@@ -8,10 +8,11 @@ import pytest
 from onnx import TensorProto, helper
 from tests.models import tiny_card, tiny_model
 
-from metseg import phantom, predictor
+from metseg import phantom
 from metseg.errors import ModelRejected
-from metseg.predictor import OnnxPredictor, cpu_quota
-from metseg.segment import segment
+from metseg.inference import predictor
+from metseg.inference.predictor import OnnxPredictor, cpu_quota
+from metseg.inference.segmentation import segment
 
 
 def test_a_model_is_fed_channels_first_and_answers_a_map():

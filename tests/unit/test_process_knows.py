@@ -9,12 +9,12 @@ from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
 from metseg.formats import read_probability
-from metseg.models import Models
-from metseg.objects import DirectoryStore
-from metseg.process import process
+from metseg.inference.model_cache import Models
+from metseg.jobs.inputs import Supplies
+from metseg.jobs.processing import process
 from metseg.registry import Registry
 from metseg.settings import Limits
-from metseg.supplies import Supplies
+from metseg.storage import DirectoryStore
 
 OTHER = "20260102-000000-other"
 

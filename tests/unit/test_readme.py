@@ -18,9 +18,11 @@ from tests.bench import bench_peers, bench_recipe
 from metseg import errors
 from metseg.settings import Limits, Settings
 from metseg_api.app import create_app
-from metseg_trainer import choice, cli, report
+from metseg_trainer import cli
+from metseg_trainer.export import model_selection
 from metseg_trainer.networks import NETWORKS, NestedUNet, create
-from metseg_trainer.recipe import PRESETS
+from metseg_trainer.reporting import report
+from metseg_trainer.training.config import PRESETS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -118,7 +120,7 @@ def test_what_a_leak_is_worth_is_what_the_runs_wrote():
 @pytest.mark.parametrize("name", ["frontier", "frontier-nested"])
 def test_a_frontier_is_what_the_command_wrote(name: str):
     content = json.loads((ROOT / f"docs/results/{name}.json").read_text())
-    assert choice.text(content) in text(ROOT / "docs/training.md")
+    assert model_selection.text(content) in text(ROOT / "docs/training.md")
 
 
 @pytest.mark.parametrize(("name", "bench"), [("recipe", bench_recipe), ("peers", bench_peers)])

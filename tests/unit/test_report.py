@@ -9,13 +9,15 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tests.models import tiny_card
 
-from metseg import phantom, pictures, report
+from metseg import phantom
 from metseg.errors import NotFound, ProcessingFailed
 from metseg.formats import read_mask, read_probability
-from metseg.lesions import measure
-from metseg.packs import Pack
-from metseg.segment import Segmentation
-from metseg.volume import Volume
+from metseg.imaging import rendering
+from metseg.imaging.lesions import measure
+from metseg.imaging.volume import Volume
+from metseg.inference.segmentation import Segmentation
+from metseg.results import build
+from metseg.results.slice_archive import Pack
 
 
 def volume_of(pixels, **known):
@@ -47,7 +49,7 @@ def ramp():
 
 
 def test_a_display_uses_the_whole_range_of_every_channel(ramp):
-    shown = pictures.display(volume_of(ramp))
+    shown = rendering.display(volume_of(ramp))
     assert (shown.dtype, shown.shape) == (np.uint8, ramp.shape)
     assert shown[0, 0, 0].tolist() == [0, 0, 0]
     assert shown.max(axis=(0, 1, 2)).tolist() == [255, 255, 255]
@@ -57,34 +59,34 @@ def test_a_display_uses_the_whole_range_of_every_channel(ramp):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_a_display_looks_the_same_whatever_the_type(ramp, dtype):
     whole = np.rint(ramp).astype(dtype)
-    shown = pictures.display(volume_of(whole))
-    assert np.array_equal(shown, pictures.display(volume_of(whole.astype(np.float32))))
+    shown = rendering.display(volume_of(whole))
+    assert np.array_equal(shown, rendering.display(volume_of(whole.astype(np.float32))))
 
 
 @given(arrays(st.sampled_from([np.uint8, np.uint16]), st.integers(1, 300)))
 def test_a_window_of_values_that_are_counted_is_that_of_values_that_are_sorted(values):
-    assert pictures.window(values) == pictures.window(values.astype(np.float64))
+    assert rendering.window(values) == rendering.window(values.astype(np.float64))
 
 
 def test_a_display_does_not_follow_one_hot_pixel(ramp):
     hot = ramp.copy()
     hot[0, 0, 0] = 30_000
-    calm, shown = pictures.display(volume_of(ramp)), pictures.display(volume_of(hot))
+    calm, shown = rendering.display(volume_of(ramp)), rendering.display(volume_of(hot))
     assert np.abs(calm.astype(int) - shown)[0, 1:].max() <= 3
 
 
 def test_all_slices_share_one_window(ramp):
-    shown = pictures.display(volume_of(np.concatenate([ramp, ramp / 2])))
+    shown = rendering.display(volume_of(np.concatenate([ramp, ramp / 2])))
     assert shown[1].max() == pytest.approx(shown[0].max() / 2, abs=3)
 
 
 def test_values_below_zero_are_shown(ramp):
-    assert np.array_equal(pictures.display(volume_of(ramp - 1000)), pictures.display(volume_of(ramp)))
+    assert np.array_equal(rendering.display(volume_of(ramp - 1000)), rendering.display(volume_of(ramp)))
 
 
 def test_an_empty_channel_is_black(ramp):
     ramp[..., 2] = 7
-    assert not pictures.display(volume_of(ramp))[..., 2].any()
+    assert not rendering.display(volume_of(ramp))[..., 2].any()
 
 
 def test_an_overlay_fills_lesions_as_opaquely_as_asked():
@@ -92,17 +94,17 @@ def test_an_overlay_fills_lesions_as_opaquely_as_asked():
     mask = np.zeros((4, 5), bool)
     mask[1, 2] = True
     for opacity in (0.0, 0.5, 1.0):
-        drawn = pictures.overlay(pixels, mask, opacity=opacity)
+        drawn = rendering.overlay(pixels, mask, opacity=opacity)
         assert drawn.dtype == np.uint8
-        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(pictures.MARK), abs=0.5)
+        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(rendering.MARK), abs=0.5)
         assert (drawn[~mask] == 100).all()
 
 
 def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
     mask = np.zeros((6, 6), bool)
     mask[2, 2] = mask[5, 5] = True
-    drawn = pictures.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
-    marked = (drawn == pictures.MARK).all(axis=2)
+    drawn = rendering.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
+    marked = (drawn == rendering.MARK).all(axis=2)
     assert np.argwhere(marked).tolist() == [[1, 2], [2, 1], [2, 3], [3, 2], [4, 5], [5, 4]]
     assert not drawn[~marked].any()
 
@@ -110,26 +112,26 @@ def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
 def test_an_overlay_shows_the_channel_asked_for_or_the_mean():
     pixels = np.tile(np.array([10, 40, 100], np.uint8), (3, 3, 1))
     nothing = np.zeros((3, 3), bool)
-    shown = [pictures.overlay(pixels, nothing, channel)[0, 0].tolist() for channel in (0, 1, 2, None)]
+    shown = [rendering.overlay(pixels, nothing, channel)[0, 0].tolist() for channel in (0, 1, 2, None)]
     assert shown == [[10] * 3, [40] * 3, [100] * 3, [50] * 3]
-    assert pictures.overlay(pixels, nothing)[0, 0].tolist() == [40] * 3
+    assert rendering.overlay(pixels, nothing)[0, 0].tolist() == [40] * 3
 
 
 def test_a_mask_of_another_size_is_a_bug_of_the_caller():
     with pytest.raises(ValueError, match="shaped as the slice"):
-        pictures.overlay(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 4), bool))
+        rendering.overlay(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 4), bool))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((7, 9), np.uint8), ((7, 9), np.uint16), ((7, 9, 3), np.uint8)])
 def test_a_png_keeps_every_pixel_and_is_the_same_each_time(shape, dtype):
     image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-    assert np.array_equal(opened(pictures.encode_png(image)), image)
-    assert pictures.encode_png(image) == pictures.encode_png(image.copy())
+    assert np.array_equal(opened(rendering.encode_png(image)), image)
+    assert rendering.encode_png(image) == rendering.encode_png(image.copy())
 
 
 def test_a_result_tells_what_was_found_by_which_model(head):
     card = tiny_card(b"model")
-    result = report.build("job", head.volume, segmentation_of(head), card, {"read": 0.5})
+    result = build.build_result("job", head.volume, segmentation_of(head), card, {"read": 0.5})
     assert (result.job_id, result.model_version, result.network) == ("job", card.version, card.network)
     assert (result.threshold, result.durations_s) == (0.4, {"read": 0.5})
     assert (result.shape, result.spacing_mm) == ((5, 64, 64), head.volume.spacing_mm)
@@ -143,23 +145,23 @@ def test_a_result_tells_what_was_found_by_which_model(head):
 
 def test_a_result_repeats_no_warning(head):
     volume = replace(head.volume, warnings=("grey", "small"))
-    result = report.build("job", volume, segmentation_of(head, "grey", "old model"), tiny_card(b"model"), {})
+    result = build.build_result("job", volume, segmentation_of(head, "grey", "old model"), tiny_card(b"model"), {})
     assert result.warnings == ["grey", "small", "old model"]
 
 
 def test_a_result_without_spacing_says_that_its_sizes_are_pixels(head):
     unplaced = replace(head, volume=replace(head.volume, spacing_mm=None, affine=None))
-    result = report.build("job", unplaced.volume, segmentation_of(unplaced), tiny_card(b"model"), {})
-    assert result.warnings == [report.NO_SPACING]
+    result = build.build_result("job", unplaced.volume, segmentation_of(unplaced), tiny_card(b"model"), {})
+    assert result.warnings == [build.NO_SPACING]
     assert result.lesions[0].long_diameter_mm is None
 
 
 def drawn(volume):
-    return Pack(BytesIO(report.draw(volume)))
+    return Pack(BytesIO(build.render_slices(volume)))
 
 
 def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
-    kept = report.artefacts(head.volume, segmentation_of(head))
+    kept = build.build_artefacts(head.volume, segmentation_of(head))
     assert sorted(kept) == ["mask.nii.gz", "probability.nii.gz", "slices.zip"]
     assert np.array_equal(read_mask(kept["mask.nii.gz"]), head.mask)
     assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
@@ -169,38 +171,38 @@ def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
 def test_lesions_are_outlined_on_flair(head, channels):
     shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
-    marked = opened(pictures.outlined(drawn(shown).picture(index), head.mask[index]))
-    outlined = (marked == pictures.MARK).all(axis=2)
+    marked = opened(rendering.outlined(drawn(shown).picture(index), head.mask[index]))
+    outlined = (marked == rendering.MARK).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
-    flair = pictures.display(shown)[index, ..., 1:2]
+    flair = rendering.display(shown)[index, ..., 1:2]
     assert np.array_equal(marked[~outlined], np.repeat(flair, 3, axis=2)[~outlined])
 
 
-@pytest.mark.parametrize("damaged", [b"", b"junk", pictures.encode_png(np.zeros((3, 4), np.uint8))])
+@pytest.mark.parametrize("damaged", [b"", b"junk", rendering.encode_png(np.zeros((3, 4), np.uint8))])
 def test_a_damaged_picture_is_told(damaged):
     with pytest.raises(ProcessingFailed, match="damaged"):
-        pictures.outlined(damaged, np.zeros((4, 4), bool))
+        rendering.outlined(damaged, np.zeros((4, 4), bool))
 
 
 def test_slices_hold_every_sequence(head):
-    kept, shown = drawn(head.volume), pictures.display(head.volume)
+    kept, shown = drawn(head.volume), rendering.display(head.volume)
     assert all(np.array_equal(opened(kept.picture(index)), shown[index]) for index in range(5))
 
 
 def test_a_grey_study_has_grey_slices(head):
     grey = replace(head, volume=replace(head.volume, pixels=head.volume.pixels[..., [1, 1, 1]]))
-    assert np.array_equal(opened(drawn(grey.volume).picture(2)), pictures.display(grey.volume)[2, ..., 1])
+    assert np.array_equal(opened(drawn(grey.volume).picture(2)), rendering.display(grey.volume)[2, ..., 1])
 
 
 def test_equal_studies_have_equal_artefacts(head):
-    once, again = (report.artefacts(head.volume, segmentation_of(head)) for _ in range(2))
+    once, again = (build.build_artefacts(head.volume, segmentation_of(head)) for _ in range(2))
     assert once == again
 
 
 def test_drawing_ends_where_nobody_wants_the_pictures_any_more(head):
     asked = []
-    pack = Pack(BytesIO(report.draw(head.volume, lambda: len(asked) == 2 or bool(asked.append(1)))))
+    pack = Pack(BytesIO(build.render_slices(head.volume, lambda: len(asked) == 2 or bool(asked.append(1)))))
     pack.picture(1)
     with pytest.raises(NotFound):
         pack.picture(2)

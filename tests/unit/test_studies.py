@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
+from metseg.client.local_studies import Attachment, _natural, base_name, digest, find, opened
 from metseg.errors import EmptyUpload, NotFound, UnreadableImage
 from metseg.formats.names import natural_key
-from metseg.studies import Attachment, _natural, base_name, digest, find, opened
 
 
 def filled(folder, *names):

@@ -9,10 +9,10 @@ from tests.models import VERSION, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
 from metseg.errors import NoChampion, ProcessingFailed
-from metseg.models import Models
-from metseg.objects import DirectoryStore
+from metseg.inference.model_cache import Models
+from metseg.jobs.inputs import Supplies
 from metseg.registry import Registry
-from metseg.supplies import Supplies
+from metseg.storage import DirectoryStore
 
 CONTENTS = (b"first", b"second", b"third")
 

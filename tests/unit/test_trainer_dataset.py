@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from metseg.errors import DatasetError
-from metseg_trainer.dataset import fingerprint, load, read_mask, scan
+from metseg_trainer.data.dataset import fingerprint, load, read_mask, scan
 
 SIDE = 32
 

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from metseg.errors import DatasetError
-from metseg_trainer import download as downloading
-from metseg_trainer.download import ATTEMPTS, download, extract, fetch
+from metseg_trainer.data import download as downloading
+from metseg_trainer.data.download import ATTEMPTS, download, extract, fetch
 
 
 def packed(members: dict[str, bytes]) -> bytes:

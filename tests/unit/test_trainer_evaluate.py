@@ -9,19 +9,19 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import Evaluation, Preprocessing
 from metseg.errors import ModelRejected
-from metseg.objects import open_store
-from metseg.predictor import OnnxPredictor
+from metseg.inference.predictor import OnnxPredictor
+from metseg.inference.segmentation import segment
 from metseg.registry import Registry
-from metseg.segment import segment
 from metseg.settings import Settings
+from metseg.storage import open_store
 from metseg_trainer.evaluation import EvaluationResult, TestPatient, TorchPredictor, dice, evaluate
+from metseg_trainer.evaluation.corruptions import SHIFTS
 from metseg_trainer.evaluation.evaluate import LONE_SLICES, PatientResult
 from metseg_trainer.evaluation.lesionwise import Lesionwise, TrueLesion
 from metseg_trainer.evaluation.masks import MaskFigures
-from metseg_trainer.evaluation.shifts import SHIFTS
-from metseg_trainer.export import to_onnx, verify
+from metseg_trainer.export.onnx_export import to_onnx, verify
+from metseg_trainer.export.promotion import decide
 from metseg_trainer.networks import create
-from metseg_trainer.promote import decide
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.familiarity import REVISION, familiarity
-from metseg.preprocess import to_input
-from metseg.volume import Volume
-from metseg_trainer import dataset, phantoms, split
+from metseg.imaging.preprocess import to_input
+from metseg.imaging.volume import Volume
+from metseg.inference.out_of_distribution import REVISION, familiarity
 from metseg_trainer.cli import main
-from metseg_trainer.familiarity import reference, renew, shrunk
+from metseg_trainer.data import dataset, phantoms, split
+from metseg_trainer.export.out_of_distribution import reference, renew, shrunk
 
 PREPROCESSING = Preprocessing()
 SLICES = 9

@@ -10,12 +10,12 @@ import torch
 from tests.models import tiny_card
 
 from metseg.contracts import ModelCard, Preprocessing, Variant
-from metseg.predictor import OnnxPredictor
-from metseg_trainer.choice import MARGIN, Judged, chosen, in_full_precision, page, shortfall, told
-from metseg_trainer.export import to_onnx
+from metseg.inference.predictor import OnnxPredictor
+from metseg_trainer.export.model_selection import MARGIN, Judged, chosen, in_full_precision, page, shortfall, told
+from metseg_trainer.export.onnx_export import to_onnx
+from metseg_trainer.export.quantise import to_int8
+from metseg_trainer.export.variants import Made
 from metseg_trainer.networks import NestedUNet
-from metseg_trainer.quantise import to_int8
-from metseg_trainer.variants import Made
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

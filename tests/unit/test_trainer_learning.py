@@ -8,10 +8,10 @@ import torch
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
-from metseg_trainer.augment import Augmentation, drop_sequences
-from metseg_trainer.losses import dice_bce, supervised
-from metseg_trainer.recipe import PRESETS
-from metseg_trainer.samples import Batches, Samples, prepare, prepare_lone
+from metseg_trainer.data.augment import Augmentation, drop_sequences
+from metseg_trainer.data.samples import Batches, Samples, prepare, prepare_lone
+from metseg_trainer.training.config import PRESETS
+from metseg_trainer.training.losses import dice_bce, supervised
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from metseg import phantom
-from metseg_trainer.brain import brain_mask, cerebral, strip
-from metseg_trainer.metastases import DIAMETERS_MM, clear_run, enhancing, implant
-from metseg_trainer.scale import spacing_mm
+from metseg_trainer.data.lesion_synthesis import DIAMETERS_MM, clear_run, enhancing, implant
+from metseg_trainer.data.skull_stripping import brain_mask, cerebral, strip
+from metseg_trainer.data.spacing import spacing_mm
 
 FULL = np.ones((3, 3, 3), bool)
 

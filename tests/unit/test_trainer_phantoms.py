@@ -5,9 +5,9 @@ import pytest
 
 from metseg import phantom
 from metseg.errors import DatasetError
-from metseg_trainer.dataset import load, scan
-from metseg_trainer.phantoms import SITES, write
-from metseg_trainer.split import split
+from metseg_trainer.data.dataset import load, scan
+from metseg_trainer.data.phantoms import SITES, write
+from metseg_trainer.data.split import split
 
 
 @pytest.fixture(scope="module")

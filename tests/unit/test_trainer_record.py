@@ -5,9 +5,9 @@ import json
 import pytest
 
 from metseg.errors import DatasetError, StoreUnavailable
-from metseg.objects import open_store
 from metseg.settings import Settings
-from metseg_trainer import record
+from metseg.storage import open_store
+from metseg_trainer.runs import run_store
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(tmp_path):
         (folder / "results.json").write_text(json.dumps(results))
         suffix = "/test" if split_by == "slice" else ""
         patients = {"attention-unet": {f"{id}{suffix}": {"dice": score} for id, score in dice.items()}}
-        (folder / record.PATIENTS).write_text(json.dumps(patients))
+        (folder / run_store.PATIENTS).write_text(json.dumps(patients))
         (folder / "attention-unet" / "curves.json").write_text("[]")
         (folder / "attention-unet" / "last.ckpt").write_bytes(b"weights")
         (folder / "attention-unet" / "events.out.tfevents.1.HOST.2").write_bytes(b"events")
@@ -41,7 +41,7 @@ def run(tmp_path):
 def said(monkeypatch):
     """The warnings, heard whatever another test did to logging."""
     heard = []
-    monkeypatch.setattr(record.log, "warning", lambda words, *values: heard.append(words % values))
+    monkeypatch.setattr(run_store.log, "warning", lambda words, *values: heard.append(words % values))
     return heard
 
 
@@ -49,37 +49,37 @@ def test_what_tells_of_a_run_is_kept_and_no_weights_nor_samples(store, run):
     folder = run("Run one", a=0.5)
     (folder / "prepared" / "whole").mkdir(parents=True)
     (folder / "prepared" / "whole" / "index.json").write_text("[]")
-    record.keep(folder, store)
+    run_store.keep(folder, store)
     assert {info.key for info in store.list("runs/")} == {
         "runs/run-one/results.json",
         "runs/run-one/patients.json",
         "runs/run-one/attention-unet/curves.json",
         "runs/run-one/attention-unet/events.out.tfevents.1.host.2",
     }
-    assert [one.name for one in record.runs(folder.parent, store)] == ["run-one"]
+    assert [one.name for one in run_store.runs(folder.parent, store)] == ["run-one"]
 
 
 def test_a_training_goes_on_while_the_store_is_away(tmp_path, run, said):
     folder = run("one", a=0.5)
     away = open_store(Settings(store_directory=tmp_path / "unmounted"))
-    record.keep_so_far(folder, None)
+    run_store.keep_so_far(folder, None)
     assert said == []
-    record.keep_so_far(folder, away)
+    run_store.keep_so_far(folder, away)
     assert [words.partition(":")[0] for words in said] == ["What run one has come to could not be kept"]
     with pytest.raises(StoreUnavailable):
-        record.keep(folder, away)
+        run_store.keep(folder, away)
 
 
 def test_runs_of_folder_and_store_are_listed_once_in_order(tmp_path, store, run):
-    record.keep(run("late", when="2026-11-25T00:00:00", a=0.5), store)
+    run_store.keep(run("late", when="2026-11-25T00:00:00", a=0.5), store)
     run("early", a=0.5)
-    record.keep(run("elsewhere", when="2026-11-24T12:00:00", a=0.5), store)
+    run_store.keep(run("elsewhere", when="2026-11-24T12:00:00", a=0.5), store)
     for path in sorted((tmp_path / "runs" / "elsewhere").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    listed = record.runs(tmp_path / "runs", store)
+    listed = run_store.runs(tmp_path / "runs", store)
     assert [one.name for one in listed] == ["early", "elsewhere", "late"]
-    assert [one.name for one in record.runs(tmp_path / "runs", None)] == ["early", "late"]
-    table = record.table(listed).splitlines()
+    assert [one.name for one in run_store.runs(tmp_path / "runs", None)] == ["early", "late"]
+    table = run_store.table(listed).splitlines()
     assert len(table) == 4
     assert table[1].startswith("early")
     assert "0.625 (0.500 to 0.750)" in table[1]
@@ -88,7 +88,7 @@ def test_runs_of_folder_and_store_are_listed_once_in_order(tmp_path, store, run)
 def test_runs_are_compared_on_the_patients_that_both_tested(tmp_path, run):
     run("one", a=0.5, b=0.6, c=0.7)
     run("two", when="2026-11-25T00:00:00", b=0.6, c=0.9, d=0.1)
-    words = record.compare(*record.runs(tmp_path / "runs", None))
+    words = run_store.compare(*run_store.runs(tmp_path / "runs", None))
     assert "2 patients" in words
     assert "-0.100 (one less two)" in words
 
@@ -96,7 +96,7 @@ def test_runs_are_compared_on_the_patients_that_both_tested(tmp_path, run):
 def test_a_split_by_slice_is_compared_with_one_by_patient_on_the_patients_that_both_tested(tmp_path, run):
     run("honest", a=0.5, b=0.6)
     run("leaky", when="2026-11-25T00:00:00", split_by="slice", a=0.7, b=0.6, c=0.9)
-    words = record.compare(*record.runs(tmp_path / "runs", None))
+    words = run_store.compare(*run_store.runs(tmp_path / "runs", None))
     assert "2 patients" in words
     assert "-0.100 (honest less leaky)" in words
 
@@ -105,7 +105,7 @@ def test_runs_without_common_patients_are_not_compared(tmp_path, run):
     run("one", a=0.5)
     run("two", when="2026-11-25T00:00:00", b=0.6)
     with pytest.raises(DatasetError, match="no network on common patients"):
-        record.compare(*record.runs(tmp_path / "runs", None))
+        run_store.compare(*run_store.runs(tmp_path / "runs", None))
 
 
 def test_a_run_of_an_earlier_release_is_left_out_and_named(tmp_path, run, said):
@@ -113,5 +113,5 @@ def test_a_run_of_an_earlier_release_is_left_out_and_named(tmp_path, run, said):
     results = json.loads((folder / "results.json").read_text())
     del results["split_by"]
     (folder / "results.json").write_text(json.dumps(results))
-    assert record.runs(tmp_path / "runs", None) == []
+    assert run_store.runs(tmp_path / "runs", None) == []
     assert said == ["Run old was written by an earlier release and is left out."]

@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from metseg_trainer import charts
-from metseg_trainer.audit import Audit
+from metseg_trainer.data.audit import Audit
+from metseg_trainer.data.split import Split
 from metseg_trainer.evaluation import EvaluationResult, compare_networks
 from metseg_trainer.evaluation.evaluate import PatientResult
+from metseg_trainer.evaluation.evaluate_run import Judgement
 from metseg_trainer.evaluation.lesionwise import Lesionwise, TrueLesion
 from metseg_trainer.evaluation.masks import EMPTY_CONVENTION, MaskFigures
-from metseg_trainer.judge import Judgement
-from metseg_trainer.report import Example, markdown, write, write_patients, write_results
-from metseg_trainer.split import Split
+from metseg_trainer.reporting import charts
+from metseg_trainer.reporting.report import Example, markdown, write, write_patients, write_results
 
 NESTED, ATTENTION = "nested-unet", "attention-unet"
 NAMES = {"anna": "<b>anna</b>"}

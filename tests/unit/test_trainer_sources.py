@@ -9,12 +9,12 @@ import pytest
 from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import DiskFull
-from metseg_trainer import dataset, phantoms, sources
-from metseg_trainer.plan import Plan
-from metseg_trainer.recipe import PRESETS
-from metseg_trainer.run import _learned
-from metseg_trainer.samples import LESION, Samples, Study, prepare
-from metseg_trainer.split import Split
+from metseg_trainer.data import dataset, phantoms, prepared
+from metseg_trainer.data.samples import LESION, Samples, Study, prepare
+from metseg_trainer.data.split import Split
+from metseg_trainer.runs.plan import Plan
+from metseg_trainer.runs.run import _learned
+from metseg_trainer.training.config import PRESETS
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(patients, folder):
-    return sources.build(patients, Preprocessing(), RECIPE, folder)
+    return prepared.build(patients, Preprocessing(), RECIPE, folder)
 
 
 def study(patient: str, lesions: int) -> Study:
@@ -51,10 +51,10 @@ def test_every_source_of_the_recipe_holds_every_patient(built, patients):
 
 def test_drawn_metastases_are_learned_from_beside_no_other_lesion():
     head = phantom.head(5, slices=12, size_px=96, lesions=1)
-    studies = list(sources._implanted("P", head.volume, head.mask, Preprocessing(), seed=0))
+    studies = list(prepared._implanted("P", head.volume, head.mask, Preprocessing(), seed=0))
     whole = prepare("P", head.volume, head.mask, Preprocessing())
     clear = ~head.mask.any(axis=(1, 2))
-    assert len(studies) == sources.DRAWINGS
+    assert len(studies) == prepared.DRAWINGS
     for one in studies:
         assert len(one.truth) == len(one.prepared.occupied) == one.prepared.geometry.shape[0] == clear.sum()
         assert one.truth.any()
@@ -65,7 +65,7 @@ def test_drawn_metastases_are_learned_from_beside_no_other_lesion():
 
 def test_a_patient_without_a_clear_slice_gives_no_drawing():
     head = phantom.head(5, slices=4, size_px=64, lesions=1)
-    assert not list(sources._implanted("P", head.volume, np.ones_like(head.mask), Preprocessing(), seed=0))
+    assert not list(prepared._implanted("P", head.volume, np.ones_like(head.mask), Preprocessing(), seed=0))
 
 
 def test_lone_slices_are_studies_of_their_own(built):
@@ -91,7 +91,7 @@ def test_pixels_stay_in_their_files_until_they_are_drawn(built):
 
 def test_sources_are_made_once(built, patients, folder, monkeypatch):
     monkeypatch.setattr(dataset, "load", lambda _: pytest.fail("read again"))
-    again = sources.build(patients, Preprocessing(), RECIPE, folder)
+    again = prepared.build(patients, Preprocessing(), RECIPE, folder)
     assert {source: len(studies) for source, studies in again.items()} == {
         source: len(studies) for source, studies in built.items()
     }
@@ -110,7 +110,7 @@ def test_parts_of_a_run_share_what_was_prepared_and_learn_from_their_own_side_al
 
 
 def test_another_preprocessing_makes_them_anew(patients, folder, built):
-    other = sources.build(patients, Preprocessing(clahe_clip_limit=4.0), RECIPE, folder)
+    other = prepared.build(patients, Preprocessing(clahe_clip_limit=4.0), RECIPE, folder)
     one, two = built["whole"][0].prepared.pixels, other["whole"][0].prepared.pixels
     assert not np.array_equal(one, two)
 
@@ -120,8 +120,8 @@ def test_a_source_that_was_not_finished_is_made_anew(patients, tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(dataset, "load", lambda one: load(one) if one is patients[0] else _unplugged())
         with pytest.raises(KeyboardInterrupt):
-            sources.build(patients, Preprocessing(), recipe, tmp_path)
-    whole = sources.build(patients, Preprocessing(), recipe, tmp_path)["whole"]
+            prepared.build(patients, Preprocessing(), recipe, tmp_path)
+    whole = prepared.build(patients, Preprocessing(), recipe, tmp_path)["whole"]
     assert [one.patient for one in whole] == [one.id for one in patients]
 
 
@@ -131,7 +131,7 @@ def _unplugged():
 
 def test_a_full_disk_is_told(patients, tmp_path, monkeypatch):
     recipe, place = replace(RECIPE, shares={"whole": 1.0}), []
-    write = sources._write
+    write = prepared._write
 
     def onto_a_full_disk(path, studies):
         place.append(path)
@@ -139,9 +139,9 @@ def test_a_full_disk_is_told(patients, tmp_path, monkeypatch):
         (path / "pixels.bin").symlink_to("/dev/full")
         write(path, studies)
 
-    monkeypatch.setattr(sources, "_write", onto_a_full_disk)
+    monkeypatch.setattr(prepared, "_write", onto_a_full_disk)
     with pytest.raises(DiskFull):
-        sources.build(patients, Preprocessing(), recipe, tmp_path)
+        prepared.build(patients, Preprocessing(), recipe, tmp_path)
     assert not (place[0] / "index.json").exists()
 
 

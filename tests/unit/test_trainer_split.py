@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from metseg.errors import DatasetError
-from metseg_trainer.dataset import Patient, SlicePair
-from metseg_trainer.split import Split, by_slice, check, folds, read, sha256, split, without_site, write
+from metseg_trainer.data.dataset import Patient, SlicePair
+from metseg_trainer.data.split import Split, by_slice, check, folds, read, sha256, split, without_site, write
 
 SITES = {"CS": 15, "DU": 30, "HT": 25, "EZ": 1, "FG": 3}
 

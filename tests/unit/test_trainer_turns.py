@@ -7,9 +7,11 @@ import threading
 import pytest
 
 from metseg.errors import TrainingFailed
-from metseg_trainer.turns import alone, in_turn
+from metseg_trainer.runs.locks import alone, in_turn
 
-HOLDS = "import sys, time, pathlib; from metseg_trainer.turns import alone; held = alone(pathlib.Path(sys.argv[1]));"
+HOLDS = (
+    "import sys, time, pathlib; from metseg_trainer.runs.locks import alone; held = alone(pathlib.Path(sys.argv[1]));"
+)
 HOLDS += "held.__enter__(); print('held', flush=True); time.sleep(100)"
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.models import tiny_card
 
-from metseg import lesions
 from metseg.contracts import DiceSummary, Familiarity, Result
-from metseg_ui import comparison, figures
+from metseg.imaging import lesions
+from metseg_ui import comparison, summaries
 
 SHAPE = (4, 64, 48)
 SPACING = (5.0, 1.0, 1.0)
@@ -49,26 +49,26 @@ def pixels() -> np.ndarray:
 
 
 def test_sizes_are_in_millimetres_where_the_spacing_is_known_and_in_pixels_where_not(mask):
-    [large, small] = figures.lesion_rows(result(mask))
+    [large, small] = summaries.lesion_rows(result(mask))
     assert large == {"No.": 1, "Slice": 3, "Size, mm": "15 × 12", "Vol., ml": pytest.approx(1.1), "Prob.": 75}
     assert small["Slice"] == 4
-    [large, small] = figures.lesion_rows(result(mask, None))
+    [large, small] = summaries.lesion_rows(result(mask, None))
     assert large["Voxels"] == 220 and small["Size, px"] == "2.0 × 1.0"
     assert not any("mm" in name or "ml" in name for name in large)
 
 
 def test_the_headline_counts_sums_and_takes_the_longest(mask):
-    assert figures.headline(result(mask)) == [("Lesions", "2"), ("Total volume", "1.1 ml"), ("Longest", "15 mm")]
-    assert figures.headline(result(mask, None)) == [("Lesions", "2"), ("Total size", "222 px"), ("Longest", "15 px")]
+    assert summaries.headline(result(mask)) == [("Lesions", "2"), ("Total volume", "1.1 ml"), ("Longest", "15 mm")]
+    assert summaries.headline(result(mask, None)) == [("Lesions", "2"), ("Total size", "222 px"), ("Longest", "15 px")]
 
 
 def test_a_scan_without_lesions_has_a_headline_without_sizes(mask):
-    assert [value for _, value in figures.headline(result(np.zeros_like(mask)))] == ["0", "–", "–"]
+    assert [value for _, value in summaries.headline(result(np.zeros_like(mask)))] == ["0", "–", "–"]
 
 
 def test_a_grey_upload_offers_no_choice_of_sequence(pixels):
-    assert figures.sequences(pixels) == ("Pre", "FLAIR", "Post")
-    assert figures.sequences(np.repeat(pixels[..., :1], 3, axis=2)) == ("Image",)
+    assert summaries.sequences(pixels) == ("Pre", "FLAIR", "Post")
+    assert summaries.sequences(np.repeat(pixels[..., :1], 3, axis=2)) == ("Image",)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_grey_upload_offers_no_choice_of_sequence(pixels):
     [(SPACING, "4 slices of 48 × 64 px, 1 × 1 mm, 5 mm apart"), (None, "4 slices of 48 × 64 px, no spacing stored")],
 )
 def test_the_extent_tells_what_is_known(mask, spacing, words):
-    assert figures.extent(result(mask, spacing)) == words
+    assert summaries.extent(result(mask, spacing)) == words
 
 
 def test_the_network_that_serves_is_listed_before_a_better_one():
@@ -85,7 +85,7 @@ def test_the_network_that_serves_is_listed_before_a_better_one():
     card = tiny_card(b"m").model_copy(
         update={"network": "nested-unet", "figures": {"attention-unet": better, "nested-unet": dice}}
     )
-    first, second = figures.model_rows(card)
+    first, second = summaries.model_rows(card)
     assert (first["Network"], first["Mean"], first["Slices alone"]) == ("Nested U-Net (U-Net++)", "0.800", "–")
     assert (second["Network"], second["Mean"], second["Slices alone"]) == ("Attention U-Net", "0.900", "0.700")
     assert first["Lowest to highest"] == "0.400 to 0.950"
@@ -111,23 +111,23 @@ def test_targets_are_summed_in_words_and_a_study_unlike_the_training_is_warned_o
     found = found.model_copy(
         update={"target_diameter_sum_px": 15.2, "target_diameter_sum_mm": 15.2, "warnings": ["A sequence is missing."]}
     )
-    [remark] = figures.remarks(found)
+    [remark] = summaries.remarks(found)
     assert remark == "Target lesions as of RANO-BM: lesion 1; sum of their longest diameters 15 mm."
-    assert figures.cautions(found) == ["A sequence is missing."]
+    assert summaries.cautions(found) == ["A sequence is missing."]
     unlike = Familiarity(score=9, limit=4, unlike=True, words="This looks like no head.")
-    cautions = figures.cautions(found.model_copy(update={"familiarity": unlike}))
+    cautions = summaries.cautions(found.model_copy(update={"familiarity": unlike}))
     assert cautions == ["This looks like no head.", "A sequence is missing."]
-    assert figures.remarks(result(np.zeros_like(mask))) == []
+    assert summaries.remarks(result(np.zeros_like(mask))) == []
 
 
 def test_how_unsure_a_lesion_is_stands_in_the_table_where_it_was_asked_for(mask):
     found = result(mask)
-    assert "Unsure" not in figures.lesion_rows(found)[0]
+    assert "Unsure" not in summaries.lesion_rows(found)[0]
     asked = [lesion.model_copy(update={"uncertainty": 0.25}) for lesion in found.lesions]
-    assert [row["Unsure"] for row in figures.lesion_rows(found.model_copy(update={"lesions": asked}))] == [25, 25]
+    assert [row["Unsure"] for row in summaries.lesion_rows(found.model_copy(update={"lesions": asked}))] == [25, 25]
 
 
-THEMES = tomllib.loads((Path(figures.__file__).parent / ".streamlit" / "config.toml").read_text())["theme"]
+THEMES = tomllib.loads((Path(summaries.__file__).parent / ".streamlit" / "config.toml").read_text())["theme"]
 
 
 def luminance(colour: str) -> float:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from metseg.contracts import Preprocessing
-from metseg.segment import segment
-from metseg.uncertainty import look_again
-from metseg.volume import Volume
+from metseg.imaging.volume import Volume
+from metseg.inference.segmentation import segment
+from metseg.inference.uncertainty import look_again
 
 SIDE = 64
 LEFT, RIGHT = (slice(20, 32), slice(18, 30)), (slice(30, 42), slice(36, 48))
@@ -45,7 +45,7 @@ def study(*spots, slices=5):
 def plain(monkeypatch):
     """Contrast as it is: CLAHE would lift what is dark in the slices without a spot."""
     monkeypatch.setattr(
-        "metseg.preprocess._equalise", lambda pixels, stretch, contract: np.stack(list(map(stretch, pixels)))
+        "metseg.imaging.preprocess._equalise", lambda pixels, stretch, contract: np.stack(list(map(stretch, pixels)))
     )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metseg import values as of_values
-from metseg.values import by_value, histogram, mean_and_deviation, percentiles
+from metseg.imaging import lookup_tables as of_values
+from metseg.imaging.lookup_tables import by_value, histogram, mean_and_deviation, percentiles
 
 
 def pixels(dtype: type, seed: int, count: int = 5000, highest: int = 255) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client import Counter, Histogram
 
-from metseg.figures import BUCKETS_S, Counted, Spread
+from metseg.jobs.metrics import BUCKETS_S, Counted, Spread
 from metseg_api import metrics
 
 ROOT = Path(__file__).parents[2]

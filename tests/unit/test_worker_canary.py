@@ -3,7 +3,7 @@
 import pytest
 
 from metseg.errors import QueueUnavailable
-from metseg_worker.canary import Canary
+from metseg_worker.liveness import Canary
 
 
 class Jobs:
@@ -32,7 +32,7 @@ class Celery:
 def worker(monkeypatch):
     """A canary with a clock, its jobs, and what it left with."""
     now, left = [0.0], []
-    monkeypatch.setattr("metseg_worker.canary.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("metseg_worker.liveness.time.monotonic", lambda: now[0])
     jobs, celery, busy = Jobs(), Celery(), [False]
     canary = Canary("celery@here", celery, jobs, lambda: busy[0], leave=left.append, deaf_s=90)
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from metseg_worker import logs
-from metseg_worker.endings import Endings
+from metseg_worker.result_writer import Endings
 
 LONG_S = 20
 

@@ -5,12 +5,12 @@ import hashlib
 import pytest
 from tests.models import tiny_card, tiny_model
 
-from metseg import models as served
 from metseg.contracts import FullPrecision
 from metseg.errors import ModelRejected, NoChampion, NotFound
-from metseg.models import Models
-from metseg.objects import DirectoryStore
+from metseg.inference import model_cache as served
+from metseg.inference.model_cache import Models
 from metseg.registry import Registry
+from metseg.storage import DirectoryStore
 
 OLD, NEW = "20260101-000000-tiny", "20260102-000000-tiny"
 

@@ -6,9 +6,9 @@ import pytest
 from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.errors import StoreUnavailable
-from metseg.objects import DirectoryStore
 from metseg.registry import Registry
 from metseg.settings import settings
+from metseg.storage import DirectoryStore
 from metseg_worker import setup
 
 

@@ -8,7 +8,7 @@ from tests.admins import ROOT, minio_admin
 
 from metseg.errors import StoreUnavailable
 from metseg.settings import Settings
-from metseg_worker.users import SERVICES, hand_out, policy
+from metseg_worker.store_users import SERVICES, hand_out, policy
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 from tests.unit.pictures import upload
 
 from metseg.formats import Upload, read
+from metseg.imaging.volume import Volume
 from metseg.phantom import head
 from metseg.settings import Limits
-from metseg.volume import Volume
 
 TITLED = np.eye(4)
 TITLED[:3, :3] = Rotation.from_euler("xyz", [-15, 4, 2], degrees=True).as_matrix() * (-0.9, -0.85, 5.0)

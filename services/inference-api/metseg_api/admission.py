@@ -9,7 +9,7 @@ import shutil
 import tempfile
 
 from metseg.errors import QueueFull, StorageFull, TooManyRequests
-from metseg_api.access import Caller
+from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 
 __all__ = ["admit", "check_disks"]

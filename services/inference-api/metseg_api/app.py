@@ -8,9 +8,9 @@ from fastapi_offline import FastAPIOffline
 
 from metseg.settings import Settings
 from metseg.settings import settings as settings_of_process
-from metseg_api import __version__, documentation, problems
-from metseg_api.edge import Edge
+from metseg_api import __version__, openapi, problems
 from metseg_api.gateway import open_gateway
+from metseg_api.middleware import Edge
 from metseg_api.routes import jobs, models, overview, reports, results, service, volumes
 
 
@@ -32,13 +32,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         title="metseg",
         version=__version__,
-        description=documentation.DESCRIPTION,
-        openapi_tags=documentation.TAGS,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
     )
     problems.install(app)
-    documentation.install(app)
+    openapi.install(app)
     for each in (jobs, results, volumes, reports, models, overview, service):
         app.include_router(each.router)
     app.add_middleware(Edge, upload_bytes=chosen.limits.upload_bytes)

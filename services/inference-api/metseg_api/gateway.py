@@ -10,10 +10,10 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from metseg.jobs import Jobs, broker
-from metseg.objects import ObjectStore, open_store
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_api.access import Keyring
+from metseg.storage import ObjectStore, open_store
+from metseg_api.auth import Keyring
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from uvicorn_worker import UvicornH11Worker  # type: ignore[import-untyped]
 
 from metseg.errors import InvalidParameter
 from metseg.settings import settings
-from metseg_api.access import Keyring, refuse_to_be_open
+from metseg_api.auth import Keyring, refuse_to_be_open
 
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 

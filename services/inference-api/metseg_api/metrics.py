@@ -14,10 +14,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from metseg.errors import ModelRejected, PoisonedInput, ProcessingFailed, Unavailable
-from metseg.figures import BUCKETS_S, Counted
-from metseg.jobs import Jobs
-from metseg.objects import ObjectStore
+from metseg.jobs import BUCKETS_S, Counted, Jobs
 from metseg.registry import Registry
+from metseg.storage import ObjectStore
 from metseg_api.gateway import Gateway
 
 REQUESTS = Counter("metseg_http_requests", "Requests answered", ["method", "route", "status"])

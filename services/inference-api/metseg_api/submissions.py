@@ -11,16 +11,15 @@ from typing import NamedTuple, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from metseg import formats
+from metseg.client import base_name
 from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
-from metseg.idempotency import hashed
-from metseg.owners import new_id
+from metseg.jobs import hashed, new_id
 from metseg.parallel import beside
 from metseg.settings import Limits
-from metseg.studies import base_name
-from metseg_api.access import Caller
+from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
-from metseg_api.spool import Part, Spool
+from metseg_api.multipart import Part, Spool
 
 ROLES: tuple[Role, ...] = get_args(Role)
 ALIGNS: tuple[Align, ...] = get_args(Align)

@@ -10,15 +10,18 @@ from pathlib import Path
 import torch
 
 from metseg.errors import DatasetError, MetsegError
-from metseg.objects import ObjectStore, open_store
-from metseg.predictor import cpu_quota
+from metseg.inference import cpu_quota
 from metseg.settings import settings
-from metseg_trainer import checkpoints, choice, cross, dataset, download, familiarity, frontier, phantoms, record
-from metseg_trainer.conclude import Outcome
+from metseg.storage import ObjectStore, open_store
+from metseg_trainer.data import dataset, download, phantoms
+from metseg_trainer.export import frontier, model_selection, out_of_distribution
+from metseg_trainer.export.publish import Outcome
 from metseg_trainer.networks import NETWORKS
-from metseg_trainer.plan import BY_PATIENT, BY_SLICE, draw_up
-from metseg_trainer.recipe import PRESETS
-from metseg_trainer.run import run
+from metseg_trainer.runs import cross_validation, run_store
+from metseg_trainer.runs.plan import BY_PATIENT, BY_SLICE, draw_up
+from metseg_trainer.runs.run import run
+from metseg_trainer.training import checkpoints
+from metseg_trainer.training.config import PRESETS
 
 INPUTS_PX = (128, 192, 256)
 """Sides of a whole slice in model pixels that a run can be given."""
@@ -140,9 +143,9 @@ def _outcome(options: argparse.Namespace, folder: Path, store: ObjectStore | Non
     )  # fmt: skip
     print(plan.audit.text())
     if options.folds is not None:
-        return cross.cross_validate(plan, options.folds, store, train_only=options.train_only)
+        return cross_validation.cross_validate(plan, options.folds, store, train_only=options.train_only)
     if options.leave_site_out is not None:
-        return cross.leave_sites_out(plan, options.leave_site_out, store, train_only=options.train_only)
+        return cross_validation.leave_sites_out(plan, options.leave_site_out, store, train_only=options.train_only)
     return run(plan, options.promote, store, train_only=options.train_only)
 
 
@@ -153,24 +156,24 @@ def _split_by(options: argparse.Namespace) -> str:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    listed = {run.name: run for run in record.runs(options.runs, _store())}
+    listed = {run.name: run for run in run_store.runs(options.runs, _store())}
     if not options.names:
-        print(record.table(list(listed.values())))
+        print(run_store.table(list(listed.values())))
         return
     if len(options.names) != 2 or (unknown := [name for name in options.names if name not in listed]):
         wrong = "Name two runs to compare." if len(options.names) != 2 else f"There is no finished run {unknown[0]}."
         raise DatasetError(f"{wrong} Known are: {', '.join(listed) or 'none'}.")
-    print(record.compare(*(listed[name] for name in options.names)))
+    print(run_store.compare(*(listed[name] for name in options.names)))
 
 
 def _frontier(options: argparse.Namespace) -> None:
     first, *others = (options.runs / name for name in options.names)
-    print(choice.text(frontier.frontier(frontier.opened(options.data, first), others, options.threads)))
+    print(model_selection.text(frontier.frontier(frontier.opened(options.data, first), others, options.threads)))
 
 
 def _familiarity(options: argparse.Namespace) -> None:
     patients, _ = dataset.scan(options.data)
-    print(familiarity.renew(options.version, patients, options.seed))
+    print(out_of_distribution.renew(options.version, patients, options.seed))
 
 
 def _name(options: argparse.Namespace) -> str:

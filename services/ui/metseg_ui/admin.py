@@ -3,7 +3,7 @@
 import streamlit as st
 
 from metseg.contracts import Holder, ModelCard, ModelPage
-from metseg_ui import about, figures, gateway, passage, visits, words
+from metseg_ui import gateway, messages, model_info, proxy_routes, sessions, summaries
 
 REPORT_PX = 700
 LOOK_S = 5.0
@@ -25,7 +25,7 @@ def page() -> None:
 
 
 def _glance() -> None:
-    words.guarded(_figures)
+    messages.guarded(_figures)
 
 
 def _figures() -> None:
@@ -44,7 +44,7 @@ def _figures() -> None:
         st.warning("No worker gives a sign of life; jobs wait until one does.", icon=":material/warning:")
     failed = {kind: count for kind, count in sorted(seen.ended.items()) if kind != "succeeded" and count}
     if failed:
-        st.caption("Not well: " + ", ".join(f"{count} {words.plain(kind)}" for kind, count in failed.items()))
+        st.caption("Not well: " + ", ".join(f"{count} {messages.plain(kind)}" for kind, count in failed.items()))
 
 
 def _model(card: ModelCard, models: ModelPage) -> None:
@@ -54,11 +54,12 @@ def _model(card: ModelCard, models: ModelPage) -> None:
         dice = card.figures.get(card.network)
         tested = f" · mean Dice {dice.mean:.3f} on {dice.patients} patients" if dice else ""
         st.markdown(
-            f"**{figures.network(card.network)}** `{card.version}`{badge}  \n:small[{card.created_at:%d %b %Y}{tested}]"
+            f"**{summaries.network(card.network)}** `{card.version}`{badge}  \n"
+            f":small[{card.created_at:%d %b %Y}{tested}]"
         )
         with st.container(horizontal=True):
             if st.button("Card", key=f"card-{card.version}", icon=":material/info:"):
-                about.dialog(card)
+                model_info.dialog(card)
             if st.button("Report", key=f"report-{card.version}", icon=":material/lab_profile:"):
                 _report(card.version)
             if not serves:
@@ -67,7 +68,7 @@ def _model(card: ModelCard, models: ModelPage) -> None:
 
 def _promotion(card: ModelCard, models: ModelPage) -> None:
     """Promote, or roll back where the version is older than the one that serves."""
-    now = about.champion(models)
+    now = model_info.champion(models)
     verb = "Roll back" if now is not None and card.created_at < now.created_at else "Promote"
     word = verb.lower()
     with st.popover(verb, icon=":material/swap_horiz:"):
@@ -87,4 +88,4 @@ def _promotion(card: ModelCard, models: ModelPage) -> None:
 @st.dialog("Report of the training", width="large", icon=":material/lab_profile:")
 def _report(version: str) -> None:
     st.caption("As the training wrote it, shown without scripts and without access to this page.")
-    st.iframe(passage.report_address(visits.current().ticket, version), height=REPORT_PX)
+    st.iframe(proxy_routes.report_address(sessions.current().ticket, version), height=REPORT_PX)

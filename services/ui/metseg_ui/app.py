@@ -7,18 +7,18 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import Holder, Job, JobStatus, ModelCard
 from metseg_ui import (
-    about,
-    address,
     admin,
     comparison,
-    entrance,
-    findings,
     gateway,
     history,
-    submit,
+    jobs_panel,
+    login,
+    messages,
+    model_info,
+    results_panel,
+    upload_panel,
+    url_state,
     viewer,
-    watch,
-    words,
 )
 
 STYLE = """<style>
@@ -40,28 +40,30 @@ def main() -> None:
     """Draw the page."""
     st.set_page_config("metseg: lesions in brain MRI", ICON, "wide", initial_sidebar_state=270)
     st.html(STYLE)
-    st.bottom.html(f'<div class="metseg-notice" role="note">{words.DISCLAIMER} Not for diagnosis or treatment.</div>')
+    st.bottom.html(
+        f'<div class="metseg-notice" role="note">{messages.DISCLAIMER} Not for diagnosis or treatment.</div>'
+    )
     try:
-        card, holder = about.champion(gateway.models()), gateway.me()
+        card, holder = model_info.champion(gateway.models()), gateway.me()
     except RemoteProblem as problem:
         with st.sidebar:
             _brand()
         if gateway.wants_key(problem):
-            entrance.door(problem)
+            login.door(problem)
         else:
-            words.trouble(problem)
+            messages.trouble(problem)
         return
     with st.sidebar:
         _sidebar(card, holder)
-    view, shown = address.view(), address.shown()
-    if view == address.ADMIN and admin.may(holder):
-        words.guarded(admin.page)
-    elif view == address.HISTORY and history.told(holder):
-        words.guarded(history.table)
+    view, shown = url_state.view(), url_state.shown()
+    if view == url_state.ADMIN and admin.may(holder):
+        messages.guarded(admin.page)
+    elif view == url_state.HISTORY and history.told(holder):
+        messages.guarded(history.table)
     elif shown is None:
         _welcome()
     else:
-        words.guarded(partial(_job, shown))
+        messages.guarded(partial(_job, shown))
 
 
 def _brand() -> None:
@@ -71,21 +73,21 @@ def _brand() -> None:
 def _sidebar(card: ModelCard | None, holder: Holder) -> None:
     _brand()
     _views(holder)
-    submit.panel(card)
-    if address.jobs():
+    upload_panel.panel(card)
+    if url_state.jobs():
         with st.expander("Example scans"):
-            submit.examples()
+            upload_panel.examples()
         st.markdown("**Your scans**")
         with st.container(key="jobs", gap=None):
-            watch.jobs()
-    about.summary(card)
-    entrance.who()
+            jobs_panel.jobs()
+    model_info.summary(card)
+    login.who()
 
 
 def _views(holder: Holder) -> None:
     """The way to the other views, where there are others for this reader."""
-    offered = [(address.SCAN, "Scan", True)]
-    offered += [(address.HISTORY, "All scans", history.told(holder)), (address.ADMIN, "Admin", admin.may(holder))]
+    offered = [(url_state.SCAN, "Scan", True)]
+    offered += [(url_state.HISTORY, "All scans", history.told(holder)), (url_state.ADMIN, "Admin", admin.may(holder))]
     names = {view: label for view, label, there in offered if there}
     if len(names) == 1:
         return
@@ -94,8 +96,8 @@ def _views(holder: Holder) -> None:
             st.button(
                 label,
                 key=f"view-{view}",
-                type="secondary" if view == address.view() else "tertiary",
-                on_click=address.see,
+                type="secondary" if view == url_state.view() else "tertiary",
+                on_click=url_state.see,
                 args=(view,),
             )
 
@@ -103,18 +105,18 @@ def _views(holder: Holder) -> None:
 def _welcome() -> None:
     st.markdown("## Lesions in a brain MRI")
     st.markdown(
-        f"Upload a scan on the left: {submit.FORMATS}. A model outlines what it takes for lesions and measures them; "
-        "you check every slice and take the masks with you."
+        f"Upload a scan on the left: {upload_panel.FORMATS}. A model outlines what it takes for lesions and measures "
+        "them; you check every slice and take the masks with you."
     )
     st.markdown("**No scan at hand?** Take a drawn head. No patient is in it.")
-    submit.gallery()
+    upload_panel.gallery()
 
 
 def _job(job_id: str) -> None:
     try:
         job = gateway.job(job_id)
     except RemoteProblem as problem:
-        if not words.gone(problem):
+        if not messages.gone(problem):
             raise
         _gone(job_id)
         return
@@ -122,22 +124,22 @@ def _job(job_id: str) -> None:
     if job.status is JobStatus.SUCCEEDED:
         st.fragment(_result)(job_id)
     elif not job.status.final:
-        watch.progress(job)
+        jobs_panel.progress(job)
     else:
         _ended(job)
 
 
 def _header(job: Job) -> None:
     files = f"{job.files} file{'s' * (job.files > 1)}"
-    when = f", submitted {words.clock(job.created_at)}" if address.name(job.id) else ""
+    when = f", submitted {messages.clock(job.created_at)}" if url_state.name(job.id) else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{words.name(job)}** &ensp; :small[{files}{when}]", width="content")
+        st.markdown(f"**{messages.name(job)}** &ensp; :small[{files}{when}]", width="content")
         with st.popover("Remove", icon=":material/delete:", type="tertiary"):
             history.removal(job)
 
 
 def _result(job_id: str) -> None:
-    words.guarded(partial(_picture_and_findings, job_id))
+    messages.guarded(partial(_picture_and_findings, job_id))
 
 
 def _picture_and_findings(job_id: str) -> None:
@@ -146,7 +148,7 @@ def _picture_and_findings(job_id: str) -> None:
     with picture:
         viewer.viewer(job_id, result)
     with figures:
-        findings.findings(job_id, result)
+        results_panel.findings(job_id, result)
         comparison.panel(job_id, result)
 
 
@@ -165,7 +167,7 @@ def _gone(job_id: str) -> None:
         icon=":material/history:",
     )
     if st.button("Take it off the list", key=f"forget-{job_id}"):
-        address.forget(job_id)
+        url_state.forget(job_id)
         st.rerun()
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from metseg.client import Client
 from metseg.contracts import Job, JobStatus, Lesion, ModelPage, Result
 from metseg.formats import read_mask
-from metseg_ui import figures, gateway, visits, words
+from metseg_ui import gateway, messages, sessions, summaries
 
 Mask = npt.NDArray[np.bool_]
 
@@ -55,7 +55,7 @@ def _waiting(job: Job) -> None:
     @st.fragment(run_every=1.0)
     def look() -> None:
         state = gateway.job(job.id)
-        st.caption(f":material/progress_activity: The other model: {words.state(state)}")
+        st.caption(f":material/progress_activity: The other model: {messages.state(state)}")
         if state.status.final:
             st.rerun()
 
@@ -64,14 +64,14 @@ def _waiting(job: Job) -> None:
 
 def _difference(job_id: str, result: Result, other_id: str) -> None:
     other = gateway.result(other_id)
-    visit = visits.current()
+    visit = sessions.current()
     agreement = _agreement(visit.who, job_id, other_id, visit.reader)
     first, second = st.columns(2)
     first.metric("Dice", f"{agreement.dice:.3f}")
     second.metric("Lesions", f"{len(result.lesions)} : {len(other.lesions)}")
     st.markdown(
-        f"- This, orange: `{result.model_version}` ({figures.network(result.network)})\n"
-        f"- Other, teal: `{other.model_version}` ({figures.network(other.network)})\n"
+        f"- This, orange: `{result.model_version}` ({summaries.network(result.network)})\n"
+        f"- Other, teal: `{other.model_version}` ({summaries.network(other.network)})\n"
         f"- Only this one marks: {_named(result, agreement.only_first)}\n"
         f"- Only the other marks: {_named(other, agreement.only_second)}"
     )

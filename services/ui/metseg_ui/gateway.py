@@ -10,21 +10,21 @@ from PIL import Image
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Holder, Job, ModelPage, Overview, Result
 from metseg.errors import NotFound, Unauthorised
-from metseg_ui import visits
+from metseg_ui import sessions
 
 MOST_LISTED = 50
 
 
 def client() -> Client:
     """The client of this visit."""
-    return visits.current().reader
+    return sessions.current().reader
 
 
 def submit(
     files: list[Attachment], threshold: float | None, key: str, *, uncertainty: bool = False, align: bool = True
 ) -> Job:
     """Submit one study; the same key never makes two jobs of it."""
-    return visits.current().sender.submit(
+    return sessions.current().sender.submit(
         files,
         threshold=threshold,
         idempotency_key=key,
@@ -35,7 +35,7 @@ def submit(
 
 def models() -> ModelPage:
     """The registry, at most a quarter of a minute old."""
-    visit = visits.current()
+    visit = sessions.current()
     return _models(visit.who, visit.reader)
 
 
@@ -46,7 +46,7 @@ def _models(who: str, _reader: Client) -> ModelPage:
 
 def me() -> Holder:
     """Whose key this is and what it may do, at most a minute old."""
-    visit = visits.current()
+    visit = sessions.current()
     return _me(visit.who, visit.reader)
 
 
@@ -57,7 +57,7 @@ def _me(who: str, _reader: Client) -> Holder:
 
 def result(job_id: str) -> Result:
     """The result of a job that succeeded: it never changes."""
-    visit = visits.current()
+    visit = sessions.current()
     return _result(visit.who, job_id, visit.reader)
 
 
@@ -68,7 +68,7 @@ def _result(who: str, job_id: str, _reader: Client) -> Result:
 
 def pixels(job_id: str, index: int) -> npt.NDArray[np.uint8]:
     """A slice for display, (row, column, channel)."""
-    visit = visits.current()
+    visit = sessions.current()
     stored = _slice(visit.who, job_id, index, visit.reader)
     return np.asarray(Image.open(io.BytesIO(stored)).convert("RGB"))
 
@@ -107,7 +107,7 @@ def history(cursor: str | None) -> tuple[list[Job], str | None]:
 
 def repeat(job_id: str, model: str) -> Job:
     """Submit a job's study once more, for another model."""
-    return visits.current().sender.repeat(job_id, model)
+    return sessions.current().sender.repeat(job_id, model)
 
 
 def overview() -> Overview:

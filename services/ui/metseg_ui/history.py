@@ -5,14 +5,14 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import Holder, Job, JobStatus
 from metseg.settings import settings
-from metseg_ui import address, figures, gateway, visits, watch, words
+from metseg_ui import gateway, jobs_panel, messages, sessions, summaries, url_state
 
 WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
 def told(holder: Holder) -> bool:
     """Whether the gateway's list is one reader's own: not where all visitors share the page's key."""
-    return holder.name is None or visits.current().own or not settings().api_key.get_secret_value()
+    return holder.name is None or sessions.current().own or not settings().api_key.get_secret_value()
 
 
 def table() -> None:
@@ -36,16 +36,16 @@ def table() -> None:
 
 def _row(job: Job) -> None:
     columns = st.columns(WIDTHS, vertical_alignment="center")
-    columns[0].markdown(f"**{words.name(job)}**  \n:small[{words.clock(job.created_at)}]")
-    columns[1].markdown(f"{watch.ICONS[job.status]} {words.state(job)}")
+    columns[0].markdown(f"**{messages.name(job)}**  \n:small[{messages.clock(job.created_at)}]")
+    columns[1].markdown(f"{jobs_panel.ICONS[job.status]} {messages.state(job)}")
     columns[2].markdown(_found(job))
     columns[3].markdown(f"`{job.model_version}`" if job.model_version else "–")
     if columns[4].button(
-        ":material/open_in_new:", key=f"open-{job.id}", help=f"Open {words.name(job)}", type="tertiary"
+        ":material/open_in_new:", key=f"open-{job.id}", help=f"Open {messages.name(job)}", type="tertiary"
     ):
-        address.add(job.id, address.name(job.id))
+        url_state.add(job.id, url_state.name(job.id))
         st.rerun()
-    with columns[5].popover(":material/delete:", help=f"Remove {words.name(job)}", type="tertiary"):
+    with columns[5].popover(":material/delete:", help=f"Remove {messages.name(job)}", type="tertiary"):
         removal(job)
 
 
@@ -54,15 +54,15 @@ def removal(job: Job) -> None:
     st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
     if st.button("Delete for good", type="primary", key=f"delete-{job.id}"):
         gateway.delete(job.id)
-        address.forget(job.id)
+        url_state.forget(job.id)
         st.rerun()
 
 
 def _found(job: Job) -> str:
     if job.status is not JobStatus.SUCCEEDED:
-        return words.plain(job.problem.title) if job.problem else "–"
+        return messages.plain(job.problem.title) if job.problem else "–"
     try:
         found = gateway.result(job.id)
     except RemoteProblem as problem:
-        return words.plain(problem.title)
-    return " · ".join(f"{value} {label.lower()}" for label, value in figures.headline(found)[:2])
+        return messages.plain(problem.title)
+    return " · ".join(f"{value} {label.lower()}" for label, value in summaries.headline(found)[:2])

@@ -2,6 +2,6 @@
 
 import streamlit as st
 
-from metseg_ui import passage
+from metseg_ui import proxy_routes
 
-app = st.App("app.py", routes=passage.ROUTES)
+app = st.App("app.py", routes=proxy_routes.ROUTES)

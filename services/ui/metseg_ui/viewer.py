@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from metseg.contracts import JobStatus, Lesion, Result
-from metseg_ui import comparison, figures, gateway, passage, visits
+from metseg_ui import comparison, gateway, proxy_routes, sessions, summaries
 
 SCRIPT = """
 export default async (component) => {
@@ -21,7 +21,7 @@ _viewer = st.components.v2.component(
     "metseg_viewer",
     html='<div class="place"></div>',
     js=SCRIPT,
-    css=(passage.ASSETS / "viewer.css").read_text(encoding="utf-8"),
+    css=(proxy_routes.ASSETS / "viewer.css").read_text(encoding="utf-8"),
 )
 
 
@@ -52,9 +52,9 @@ def _slice_key(job_id: str) -> str:
 
 
 def _told(job_id: str, result: Result) -> dict[str, Any]:
-    ticket, assets = visits.current().ticket, f"assets/{passage.edition()}"
+    ticket, assets = sessions.current().ticket, f"assets/{proxy_routes.edition()}"
     slice_ = shown(job_id, result)
-    names = figures.sequences(gateway.pixels(job_id, slice_))
+    names = summaries.sequences(gateway.pixels(job_id, slice_))
     return {
         "script": f"{assets}/viewer.js",
         "niivue": f"{assets}/niivue.umd.js",

@@ -13,9 +13,9 @@ from celery.worker import state
 from metseg.jobs import broker
 from metseg.settings import settings
 from metseg_worker import logs
-from metseg_worker.bench import open_bench
-from metseg_worker.canary import Canary, queue_of
-from metseg_worker.upkeep import Upkeep
+from metseg_worker.context import open_bench
+from metseg_worker.liveness import Canary, queue_of
+from metseg_worker.maintenance import Upkeep
 
 __all__ = ["celery"]
 

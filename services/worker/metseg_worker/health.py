@@ -9,7 +9,7 @@ from socket import gethostname
 import redis
 
 from metseg.errors import QueueUnavailable
-from metseg.live import Live
+from metseg.jobs import Live
 from metseg.settings import settings
 
 __all__ = ["answers"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from metseg.contracts import ModelCard
 from metseg.errors import Conflict, MetsegError, StoreUnavailable
-from metseg.objects import open_store
 from metseg.registry import Registry
 from metseg.settings import settings
+from metseg.storage import open_store
 from metseg_worker import logs
-from metseg_worker.users import hand_out
+from metseg_worker.store_users import hand_out
 
 __all__ = ["main", "patiently", "seed"]
 

@@ -18,7 +18,6 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_shutdown
 
-from metseg.broker import CANARY
 from metseg.contracts import Problem, Request, Result
 from metseg.errors import (
     Cancelled,
@@ -28,14 +27,12 @@ from metseg.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from metseg.jobs import TASK
-from metseg.process import process
+from metseg.jobs import CANARY, TASK, Supplies, process
 from metseg.settings import settings
-from metseg.supplies import Supplies
 from metseg_worker import logs
 from metseg_worker.app import celery
-from metseg_worker.bench import Bench, open_bench
-from metseg_worker.endings import Endings
+from metseg_worker.context import Bench, open_bench
+from metseg_worker.result_writer import Endings
 
 __all__ = ["segment", "work"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from metseg.studies import is_litter
+from metseg.client import is_litter
 
 __all__ = ["DONE", "FAILED", "Arrivals", "Signature", "signature"]
 

@@ -8,10 +8,9 @@ from typing import NamedTuple, Protocol
 
 from metseg.cli.formats import Output
 from metseg.cli.record import Record
-from metseg.client import Client, RemoteProblem
+from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, Result
 from metseg.errors import Cancelled, MetsegError
-from metseg.studies import Attachment
 
 __all__ = ["Engine", "Finished", "Interrupted", "Remote", "Tell"]
 

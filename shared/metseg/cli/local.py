@@ -9,44 +9,40 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from metseg import outputs
+from metseg.atomic_io import written
 from metseg.cli.engine import Finished, Tell
 from metseg.cli.exits import Usage
 from metseg.cli.formats import Output
 from metseg.cli.record import Record
+from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
 from metseg.errors import NotFound
-from metseg.files import written
-from metseg.models import Models
-from metseg.objects import DirectoryStore
-from metseg.outputs import Kept
-from metseg.owners import new_id
-from metseg.packs import PACK, Pack
-from metseg.predictor import cpu_quota
-from metseg.process import process
+from metseg.inference import Models, cpu_quota
+from metseg.jobs import Supplies, new_id, process
 from metseg.registry import CARD, Registry
+from metseg.results import PACK, Pack, exports
+from metseg.results.exports import Kept
 from metseg.settings import Limits
-from metseg.studies import Attachment
-from metseg.supplies import Supplies
+from metseg.storage import DirectoryStore
 
 __all__ = ["MAKERS", "Local", "registry"]
 
 MAKERS: dict[str, Callable[[Kept], bytes]] = {
-    "nifti": lambda kept: outputs.mask(kept, "nifti"),
-    "zip": lambda kept: outputs.mask(kept, "zip"),
-    "png": lambda kept: outputs.mask(kept, "png"),
-    "tiff": lambda kept: outputs.mask(kept, "tiff"),
+    "nifti": lambda kept: exports.mask(kept, "nifti"),
+    "zip": lambda kept: exports.mask(kept, "zip"),
+    "png": lambda kept: exports.mask(kept, "png"),
+    "tiff": lambda kept: exports.mask(kept, "tiff"),
     "dicom-seg": lambda kept: kept.get("segmentation.dcm"),
     "structured-report": lambda kept: kept.get("report.dcm"),
-    "probability": lambda kept: outputs.probability(kept, "nifti"),
-    "probability-tiff": lambda kept: outputs.probability(kept, "tiff"),
-    "probability-zip": lambda kept: outputs.probability(kept, "zip"),
-    "uncertainty": lambda kept: outputs.uncertainty(kept, "nifti"),
-    "overlays": outputs.overlays,
-    "csv": outputs.lesions_csv,
-    "json": outputs.lesions_json,
-    "report": outputs.sheet,
-    "animation": outputs.animation,
+    "probability": lambda kept: exports.probability(kept, "nifti"),
+    "probability-tiff": lambda kept: exports.probability(kept, "tiff"),
+    "probability-zip": lambda kept: exports.probability(kept, "zip"),
+    "uncertainty": lambda kept: exports.uncertainty(kept, "nifti"),
+    "overlays": exports.overlays,
+    "csv": exports.lesions_csv,
+    "json": exports.lesions_json,
+    "report": exports.sheet,
+    "animation": exports.render_animation,
 }
 
 

@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from metseg.atomic_io import written
 from metseg.contracts import Align, Problem
-from metseg.files import written
 
 __all__ = ["Record"]
 

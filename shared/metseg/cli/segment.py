@@ -8,16 +8,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
+from metseg.atomic_io import locked
 from metseg.cli.engine import Engine, Interrupted, Remote
 from metseg.cli.exits import Exit, Usage
 from metseg.cli.formats import chosen
 from metseg.cli.progress import Progress
 from metseg.cli.work import Asked, Done, segment
-from metseg.client import Client
+from metseg.client import Client, Study, find
 from metseg.contracts import Result
 from metseg.errors import MetsegError
-from metseg.files import locked
-from metseg.studies import Study, find
 
 __all__ = ["asked", "client", "engine", "run"]
 

@@ -17,15 +17,15 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
+from metseg.atomic_io import locked, written
 from metseg.cli.arrivals import DONE, FAILED, Arrivals, Signature, signature
 from metseg.cli.engine import Engine, Interrupted
 from metseg.cli.exits import Exit, Usage
 from metseg.cli.record import Record
 from metseg.cli.segment import asked, engine
 from metseg.cli.work import Asked, Done, segment
+from metseg.client import digest, opened, study_name
 from metseg.errors import MetsegError
-from metseg.files import locked, written
-from metseg.studies import digest, opened, study_name
 
 __all__ = ["run"]
 

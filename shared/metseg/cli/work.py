@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from metseg.atomic_io import SCRATCH, written
 from metseg.cli.engine import Engine, Finished, Tell
 from metseg.cli.exits import Exit
 from metseg.cli.formats import Output
 from metseg.cli.record import Record
+from metseg.client import digest, opened
 from metseg.contracts import Align, Problem, Result
 from metseg.errors import MetsegError
-from metseg.files import SCRATCH, written
-from metseg.studies import digest, opened
 
 __all__ = ["Asked", "Done", "segment"]
 

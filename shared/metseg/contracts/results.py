@@ -25,7 +25,7 @@ class NiftiPlace(Contract):
 
 
 class Grid(Contract):
-    """How (slice, row, column) of a result maps back to the voxels of the uploaded volume; see `metseg.grid`."""
+    """How (slice, row, column) of a result maps back to the voxels of the uploaded volume (`imaging.orientation`)."""
 
     axes: Whole3 = Field(description="the volume's axes that slices, rows and columns run along")
     flipped: tuple[bool, bool, bool] = Field(description="whether slices, rows and columns run against their axis")

@@ -31,8 +31,8 @@ from metseg.errors import (
 )
 from metseg.formats.archive import Archive
 from metseg.formats.sniff import HEAD_BYTES, Kind, kind_of
+from metseg.imaging import Volume
 from metseg.settings import MIB, Limits
-from metseg.volume import Volume
 
 __all__ = ["File", "Opener", "Study", "Upload", "check_alone", "check_weight", "files", "rewound"]
 

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from metseg.contracts import Role
-from metseg.formats.dicom.identifiers import uid
+from metseg.formats.dicom.uids import uid
 from metseg.phantom.scan import Phantom
 
 __all__ = ["SEQUENCES", "Scanned", "enhanced_file", "series_files", "study_files"]

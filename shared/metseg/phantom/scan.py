@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from metseg.imaging import CHANNELS, Volume
 from metseg.phantom.anatomy import HEIGHT_MM, MIDDLE_MM, Anatomy, Tissue, draw
 from metseg.phantom.shapes import Floats, Grid
-from metseg.volume import CHANNELS, Volume
 
 __all__ = ["SIGNAL", "Phantom", "PlacedLesion", "head"]
 

@@ -6,10 +6,10 @@ import pytest
 from tests.fake_gateway import FakeGateway, serving
 from tests.integration.page.visitor import listed, png, press, run, submitted, told, upload
 
-from metseg import client
+from metseg.client import http_client
 from metseg.errors import MetsegError, QueueFull, StorageFull, TooManyRequests
 from metseg.settings import settings
-from metseg_ui import visits
+from metseg_ui import sessions
 
 REFUSALS = [
     QueueFull("50 jobs wait already; submit again when some are done."),
@@ -22,7 +22,7 @@ named = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """The client asks again at once, whatever pause the gateway wishes for."""
-    monkeypatch.setattr(client, "LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(http_client, "LONGEST_PAUSE_S", 0.0)
 
 
 @named
@@ -61,7 +61,7 @@ def test_an_example_is_refused_in_the_same_words(page, gateway):
 
 
 def test_a_gateway_that_is_cut_off_is_told_soon_and_the_page_goes_on_when_it_is_back(page, study, monkeypatch):
-    monkeypatch.setattr(visits, "TIMEOUT_S", 2.0)
+    monkeypatch.setattr(sessions, "TIMEOUT_S", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
         port = silent.getsockname()[1]
         monkeypatch.setenv("METSEG_GATEWAY_URL", f"http://127.0.0.1:{port}")

@@ -11,7 +11,7 @@ from tests.pages import APP
 
 from metseg.errors import ProcessingFailed, QueueUnavailable, StoreUnavailable, UnsupportedFormat
 from metseg.settings import Limits, settings
-from metseg_ui import words
+from metseg_ui import messages
 
 
 def test_a_visitor_is_told_what_serves_what_it_learned_from_and_that_it_is_research_only(page):
@@ -242,7 +242,7 @@ def test_a_store_that_is_away_is_explained_and_the_page_goes_on_when_it_is_back(
     gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
     at = page(job)
     assert "not available just now" in told(at) and "goes on by itself" in told(at)
-    assert words.DISCLAIMER in told(at)
+    assert messages.DISCLAIMER in told(at)
     gateway.away = None
     assert run(at).metric
 
@@ -279,6 +279,6 @@ def test_the_upload_limit_of_the_server_is_that_of_the_gateway():
 
 
 def test_ordinals_are_read_as_english():
-    assert [words.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 102, 111)] == [
+    assert [messages.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 102, 111)] == [
         "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th",
     ]  # fmt: skip

@@ -34,13 +34,13 @@ from metseg.errors import (
     UploadTooLarge,
 )
 from metseg_api import metrics
-from metseg_api.access import Reader, Submitter
 from metseg_api.admission import admit
-from metseg_api.documentation import IDEMPOTENCY, JOB, JOB_ID, UPLOAD, example, problems
+from metseg_api.auth import Reader, Submitter
 from metseg_api.gateway import Gateway, TheGateway
-from metseg_api.repetitions import again
+from metseg_api.multipart import received
+from metseg_api.openapi import IDEMPOTENCY, JOB, JOB_ID, UPLOAD, example, problems
+from metseg_api.resubmit import again
 from metseg_api.routes.paths import JobId
-from metseg_api.spool import received
 from metseg_api.submissions import accept, check_idempotency_key
 
 LONGEST_WAIT_S = 60

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from metseg.contracts import Champion, Contract, ModelCard, ModelPage
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
-from metseg_api.access import Admin, Reader
-from metseg_api.documentation import CHAMPION, VERSION, example, files, problems
+from metseg_api.auth import Admin, Reader
 from metseg_api.gateway import TheGateway
+from metseg_api.openapi import CHAMPION, VERSION, example, files, problems
 from metseg_api.routes.paths import Version
 
 NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"

@@ -5,9 +5,9 @@ from typing import get_args
 from fastapi import APIRouter
 
 from metseg.contracts import Holder, Overview
-from metseg_api.access import Admin, Scope, TheCaller
-from metseg_api.documentation import CHAMPION, example, problems
+from metseg_api.auth import Admin, Scope, TheCaller
 from metseg_api.gateway import TheGateway
+from metseg_api.openapi import CHAMPION, example, problems
 
 GLANCE = {"waiting": 2, "oldest_s": 4.5, "working": 1, "workers": 1, "ended": {"succeeded": 40}, "champion": CHAMPION}
 

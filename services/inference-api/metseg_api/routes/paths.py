@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import Depends, Path
 
 from metseg.errors import NotFound
-from metseg_api.access import TheCaller
-from metseg_api.documentation import JOB_ID, VERSION
+from metseg_api.auth import TheCaller
+from metseg_api.openapi import JOB_ID, VERSION
 
 
 async def _job_id(

@@ -4,19 +4,19 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 
-from metseg import outputs
 from metseg.client import LesionsFormat
 from metseg.errors import InvalidParameter, NotFinished, NotFound
-from metseg.outputs import Kept
-from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, made
-from metseg_api.documentation import files, problems
+from metseg.results import exports
+from metseg.results.exports import Kept
+from metseg_api.auth import READING
 from metseg_api.gateway import TheGateway
+from metseg_api.openapi import files, problems
 from metseg_api.routes.paths import JobId
+from metseg_api.streams import Artefact, Download, made
 
 TABLES: dict[LesionsFormat, tuple[Callable[[Kept], bytes], Download]] = {
-    "csv": (outputs.lesions_csv, Download("text/csv", "lesions.csv")),
-    "json": (outputs.lesions_json, Download("application/json", "lesions.json")),
+    "csv": (exports.lesions_csv, Download("text/csv", "lesions.csv")),
+    "json": (exports.lesions_json, Download("application/json", "lesions.json")),
 }
 OVERLAYS = Download("application/zip", "overlays.zip")
 SHEET = Download("text/html", "report.html", "inline")
@@ -48,7 +48,7 @@ async def lesions(request: Request, gateway: TheGateway, job_id: JobId, format: 
 async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """Pictures, figures, model and warnings on one sheet of A4: HTML without scripts that needs nothing beside it."""
     artefact = Artefact(job_id, "mask.nii.gz", SHEET)
-    return await made(gateway, request, artefact, outputs.sheet, Content_Security_Policy=NOTHING_BUT_ITSELF)
+    return await made(gateway, request, artefact, exports.sheet, Content_Security_Policy=NOTHING_BUT_ITSELF)
 
 
 @router.get(
@@ -59,7 +59,7 @@ async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Respon
 )
 async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """An animated WebP, one frame a slice, 512 pixels at its longer side, lesions outlined."""
-    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", ANIMATION), outputs.animation)
+    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", ANIMATION), exports.render_animation)
 
 
 @router.get(
@@ -70,4 +70,4 @@ async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Res
 )
 async def overlays(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """A ZIP with a PNG `<name>_overlay.png` for each uploaded slice, lesions outlined."""
-    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", OVERLAYS), outputs.overlays)
+    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", OVERLAYS), exports.overlays)

@@ -8,15 +8,15 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from metseg import outputs
 from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
-from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, made, nifti, stored
-from metseg_api.documentation import files, problems
+from metseg.results import exports
+from metseg_api.auth import READING
 from metseg_api.gateway import Gateway, TheGateway
+from metseg_api.openapi import files, problems
 from metseg_api.routes.paths import JobId
+from metseg_api.streams import Artefact, Download, made, nifti, stored
 
 MASKS: dict[MaskFormat, Download] = {
     "png": Download("image/png", "mask.png"),
@@ -66,7 +66,7 @@ async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: Mas
         return await _dicom(gateway, request, Artefact(job_id, "segmentation.dcm", MASKS[format]))
     if format == "nifti":
         return await nifti(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
-    make = partial(outputs.mask, format=format)
+    make = partial(exports.mask, format=format)
     return await made(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), make)
 
 
@@ -98,7 +98,7 @@ async def probability(
     download = PROBABILITIES[format]
     if format == "nifti":
         return await nifti(gateway, request, Artefact(job_id, "probability.nii.gz", download))
-    make = partial(outputs.probability, format=format)
+    make = partial(exports.probability, format=format)
     return await made(gateway, request, Artefact(job_id, "probability.nii.gz", download), make)
 
 
@@ -119,7 +119,7 @@ async def uncertainty(
     try:
         if format == "nifti":
             return await nifti(gateway, request, artefact)
-        return await made(gateway, request, artefact, partial(outputs.uncertainty, format=format))
+        return await made(gateway, request, artefact, partial(exports.uncertainty, format=format))
     except NotFound:
         await to_thread.run_sync(gateway.jobs.results, job_id)
         raise NotAvailable("This job was not asked how sure it is; submit the study with uncertainty=true.") from None
@@ -135,7 +135,7 @@ async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: I
     """A slice as a PNG with its lesions drawn on it."""
     artefact = Artefact(job_id, "mask.nii.gz", Download("image/png", f"overlay_{index:04d}.png", "inline"))
     async with _told(gateway, job_id, index):
-        return await made(gateway, request, artefact, partial(outputs.overlay, index=index))
+        return await made(gateway, request, artefact, partial(exports.overlay, index=index))
 
 
 @router.get(

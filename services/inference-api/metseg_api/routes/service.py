@@ -8,8 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from metseg.errors import NoChampion, QueueUnavailable, StorageFull, StoreUnavailable, Unavailable
 from metseg_api import metrics
 from metseg_api.admission import check_disks
-from metseg_api.documentation import example, problems
 from metseg_api.gateway import Gateway, TheGateway
+from metseg_api.openapi import example, problems
 
 router = APIRouter(tags=["service"])
 

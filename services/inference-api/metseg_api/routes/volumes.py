@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request, Response
 from metseg.client import VolumeLayer
 from metseg.contracts import JobStatus
 from metseg.errors import InvalidParameter, NotFinished, NotFound
-from metseg.formats.display import display_volume
-from metseg_api.access import READING
-from metseg_api.artefacts import Artefact, Download, StoredJob, StoredResponse, headers_of, known, stored
-from metseg_api.documentation import files, problems
+from metseg.formats import display_volume
+from metseg_api.auth import READING
 from metseg_api.gateway import Gateway, TheGateway
+from metseg_api.openapi import files, problems
 from metseg_api.routes.paths import JobId
+from metseg_api.streams import Artefact, Download, StoredJob, StoredResponse, headers_of, known, stored
 
 CHANNELS: tuple[VolumeLayer, ...] = ("pre", "flair", "post")
 AHEAD_BYTES = 2**20

@@ -18,15 +18,15 @@ from metseg.contracts import (
     Measure,
     Preprocessing,
 )
-from metseg.segment import Predictor, segment
-from metseg.volume import CHANNELS, Volume
+from metseg.imaging import CHANNELS, Volume
+from metseg.inference import Predictor, segment
+from metseg_trainer.data.spacing import spacing_mm
 from metseg_trainer.evaluation.calibration import OperatingPoint, Reliability
+from metseg_trainer.evaluation.corruptions import SHIFTS, Shift
 from metseg_trainer.evaluation.lesionwise import Labels, Lesionwise, label, match, stratum
 from metseg_trainer.evaluation.masks import MaskFigures, compare, dice
-from metseg_trainer.evaluation.shifts import SHIFTS, Shift
 from metseg_trainer.evaluation.statistics import measure
 from metseg_trainer.networks import SegmentationNetwork, channels_last
-from metseg_trainer.scale import spacing_mm
 
 __all__ = ["EvaluationResult", "Patients", "TestPatient", "TorchPredictor", "evaluate", "shift_titles"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.lesions import NEIGHBOURS_26, measure
+from metseg.imaging import NEIGHBOURS_26, measure
 
 __all__ = ["STRATA_MM", "Lesionwise", "TrueLesion", "label", "match", "stratum"]
 

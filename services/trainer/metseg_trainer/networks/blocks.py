@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metseg.volume import CHANNELS
+from metseg.imaging import CHANNELS
 
 LEVELS = 5
 

@@ -32,8 +32,8 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from metseg.errors import UnreadableImage, UnusableImage
 from metseg.formats.dicom.instances import traits_of
-from metseg.formats.dicom.legible import header, legible
 from metseg.formats.dicom.roles import role_of
+from metseg.formats.dicom.safe_read import header, legible
 
 __all__ = ["Pseudonyms", "deidentify"]
 

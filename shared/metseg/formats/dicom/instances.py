@@ -8,9 +8,21 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID
 
 from metseg.errors import TooManyFiles, UnreadableImage, UnsupportedFormat
-from metseg.formats.dicom.elements import Six, Three, check_near, item, number, numbers, six, text, texts, three, two
-from metseg.formats.dicom.legible import header, legible
-from metseg.formats.sizes import check_slice_pixels
+from metseg.formats.dicom.header_values import (
+    Six,
+    Three,
+    check_near,
+    item,
+    number,
+    numbers,
+    six,
+    text,
+    texts,
+    three,
+    two,
+)
+from metseg.formats.dicom.safe_read import header, legible
+from metseg.formats.limits import check_slice_pixels
 from metseg.formats.study import File
 from metseg.settings import Limits
 

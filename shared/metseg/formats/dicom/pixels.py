@@ -33,7 +33,7 @@ from pydicom.uid import (
 
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.instances import Frame, Instance
-from metseg.formats.dicom.legible import legible
+from metseg.formats.dicom.safe_read import legible
 from metseg.formats.dicom.stacks import Stack
 
 __all__ = ["SYNTAXES", "decode"]

@@ -10,12 +10,11 @@ from pydicom.dataset import Dataset
 
 from metseg.contracts import Lesion
 from metseg.errors import UnreadableImage
-from metseg.formats.dicom.legible import legible
-from metseg.formats.dicom.origin import Origin
-from metseg.formats.dicom.report import report
+from metseg.formats.dicom.safe_read import legible
 from metseg.formats.dicom.segmentation import Finder, segmentation
-from metseg.grid import from_pipeline
-from metseg.volume import Volume
+from metseg.formats.dicom.source_headers import Origin
+from metseg.formats.dicom.structured_report import report
+from metseg.imaging import Volume, from_pipeline
 
 __all__ = ["REPORT", "SEGMENTATION", "results"]
 

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from metseg.contracts import Lesion
-from metseg.formats.dicom.identifiers import uid
-from metseg.formats.dicom.origin import Origin
+from metseg.formats.dicom.source_headers import Origin
+from metseg.formats.dicom.uids import uid
 
 __all__ = ["CAUTION", "MAKER", "Finder", "segmentation", "tracking"]
 

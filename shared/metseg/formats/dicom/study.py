@@ -8,17 +8,16 @@ import numpy as np
 
 from metseg.contracts import Align, Grid, Role
 from metseg.errors import BadArchive, InvalidParameter, SeveralPatients, UnsupportedFormat, UnusableImage
-from metseg.formats.channels import ROLES, Place, Scan, assemble, base_of, check_place, check_size
 from metseg.formats.dicom.instances import Instance, read_instance
-from metseg.formats.dicom.origin import origin_of
 from metseg.formats.dicom.pixels import SYNTAXES, decode
 from metseg.formats.dicom.roles import Choice, choose, role_of
+from metseg.formats.dicom.source_headers import origin_of
 from metseg.formats.dicom.stacks import Stack, stacks
 from metseg.formats.names import page_stems, stem, unique
+from metseg.formats.sequences import ROLES, Place, Scan, assemble, base_of, check_place, check_size
 from metseg.formats.study import File
-from metseg.grid import affine_of, orient, spacing_mm_of, to_pipeline
+from metseg.imaging import Volume, affine_of, orient, spacing_mm_of, to_pipeline
 from metseg.settings import Limits
-from metseg.volume import Volume
 
 __all__ = ["DicomStudy", "study"]
 

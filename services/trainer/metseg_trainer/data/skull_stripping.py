@@ -1,0 +1,148 @@
+"""Brain: where in a head the brain lies, without a network, and the study with all else taken away.
+
+Fat and scalp are bright, bone is dark and the brain lies between: a ring of bone parts what an erosion has
+loosened. It is the idea of the Brain Extraction Tool's forerunners (Smith, Human Brain Mapping 2002, reviews them);
+good enough to place lesions and to make what a network sees look like a research set that comes stripped.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from metseg.imaging import Volume
+
+__all__ = ["brain_mask", "cerebral", "strip"]
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+PRE, FLAIR = 0, 1
+BASE_PX = 256
+"""The lengths below hold for slices whose longer side has as many pixels, and scale with it."""
+SKULL_PX, NECK_PX, GAP_PX = 7, 4, 6
+HEAD = 0.12
+"""What is brighter than this share of the brightest is head, the rest air."""
+FACE_SHARE = 0.3
+"""How much of a head's height, from below, face and neck take."""
+SMALLEST_SHARE = 0.08
+"""A slice whose part is smaller than this share of the largest one holds eyes or sinuses, not the brain."""
+
+
+def brain_mask(volume: Volume) -> Mask:
+    """Where the brain is: bool, (slice, row, column); empty slices below and above it.
+
+    Args:
+        volume: axial slices with or without skull, from one end of the head to the other, in either order.
+    """
+    unit = max(volume.shape[1:]) / BASE_PX
+    grey = _grey(volume)
+    head = np.stack(
+        [_filled(cv2.morphologyEx((one > HEAD).astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * unit))) for one in grey]
+    )
+    inside = np.stack(
+        [cv2.distanceTransform(np.pad(one, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1] for one in head]
+    )
+    deep = inside > SKULL_PX * unit
+    if not deep.any():
+        return np.zeros(volume.shape, np.bool_)
+    middle = float(np.median(grey[inside > 0.5 * inside.max()]))
+    soft = deep & (grey > 0.45 * middle) & (grey < 2.1 * middle) & ~_fat(volume, inside)
+    parts = np.stack(
+        [_largest(cv2.morphologyEx(one.astype(np.uint8), cv2.MORPH_OPEN, _disc(NECK_PX * unit))) for one in soft]
+    )
+    parts = _connected(parts)
+    grown = [_filled(cv2.morphologyEx(one.astype(np.uint8), cv2.MORPH_CLOSE, _disc(GAP_PX * unit))) for one in parts]
+    brain: Mask = np.stack(grown) & deep
+    return brain
+
+
+def cerebral(volume: Volume) -> npt.NDArray[np.bool_]:
+    """Which slices lie above the face and the neck: bool, (slice).
+
+    The end of the head where its slices are smaller is the top.
+
+    Args:
+        volume: see `brain_mask`; a few slices that are no head are all taken.
+    """
+    areas = (_grey(volume) > HEAD).sum(axis=(1, 2))
+    quarter, below = len(areas) // 4, round(FACE_SHARE * len(areas))
+    above = np.ones(len(areas), np.bool_)
+    if quarter and areas[:quarter].mean() >= areas[-quarter:].mean():
+        above[:below] = False
+    elif quarter:
+        above[len(areas) - below :] = False
+    return above
+
+
+def strip(volume: Volume, brain: Mask) -> Volume:
+    """The study as stripped research sets come: 0 wherever the brain is not.
+
+    Raises:
+        ValueError: `brain` is not shaped as the study (a bug of the caller).
+    """
+    if brain.shape != volume.shape:
+        raise ValueError(f"a brain of {brain.shape} in a study of {volume.shape}")
+    return replace(volume, pixels=volume.pixels * brain[..., None].astype(volume.pixels.dtype))
+
+
+def _grey(volume: Volume) -> Floats:
+    """The mean of the channels, each from 0 at its darkest to 1 at its 99th percentile; (slice, row, column)."""
+    pixels = volume.pixels.astype(np.float32)
+    low = pixels.min(axis=(0, 1, 2))
+    high = np.percentile(pixels[:: max(1, len(pixels) // 16)], 99, axis=(0, 1, 2)).astype(np.float32)
+    scaled: Floats = ((pixels - low) / np.maximum(high - low, np.finfo(np.float32).eps)).clip(0, 1.5).mean(axis=-1)
+    return np.stack([cv2.GaussianBlur(one, (0, 0), 0.8) for one in scaled])
+
+
+def _fat(volume: Volume, inside: npt.NDArray[Any]) -> Mask:
+    """What is far brighter than the middle of the head before contrast: no lesion is, and fat always.
+
+    Where that sequence is missing and FLAIR stands in for it, nothing can be told.
+    """
+    pre, flair = volume.pixels[..., PRE], volume.pixels[..., FLAIR]
+    if np.array_equal(pre, flair):
+        return np.zeros(volume.shape, np.bool_)
+    fat: Mask = pre > 1.7 * np.median(pre[inside > 0.5 * inside.max()])
+    return fat
+
+
+def _disc(radius: float) -> npt.NDArray[np.uint8]:
+    side = 2 * max(1, round(radius)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
+
+
+def _filled(one: npt.NDArray[Any]) -> Mask:
+    return np.asarray(ndimage.binary_fill_holes(one), np.bool_)
+
+
+def _largest(one: npt.NDArray[Any]) -> Mask:
+    """The largest 8-connected part of a slice."""
+    count, labels, figures, _ = cv2.connectedComponentsWithStats(one, connectivity=8)
+    if count < 2:
+        return np.zeros(one.shape, np.bool_)
+    return np.asarray(labels == 1 + int(figures[1:, cv2.CC_STAT_AREA].argmax()), np.bool_)
+
+
+def _connected(parts: Mask) -> Mask:
+    """From the slice with most brain outwards: what overlaps its neighbour and does not outgrow it.
+
+    Begun in the middle half of the head, since a face can look like a larger brain.
+    """
+    areas = parts.sum(axis=(1, 2))
+    quarter = len(parts) // 4
+    start = quarter + int(areas[quarter : len(parts) - quarter].argmax())
+    kept = np.zeros_like(parts)
+    kept[start] = parts[start]
+    for step in (1, -1):
+        index = start + step
+        while 0 <= index < len(parts):
+            here = parts[index] & ndimage.binary_dilation(kept[index - step], iterations=4)
+            if here.sum() < SMALLEST_SHARE * areas[start]:
+                break
+            kept[index] = _largest(here.astype(np.uint8))
+            index += step
+    return kept

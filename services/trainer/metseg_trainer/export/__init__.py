@@ -1,0 +1,1 @@
+"""From a checkpoint to a version in service: ONNX, variants, model card, promotion."""

@@ -1,0 +1,84 @@
+"""Export: a trained network as ONNX, and the proof that it computes the same."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from torch import Tensor, nn
+
+from metseg.errors import ModelRejected
+from metseg.inference import INPUT, OUTPUT, Predictor
+from metseg_trainer.networks import SegmentationNetwork
+
+TOLERANCE = 1e-4
+
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it lists the optional operators of other packages
+
+
+class _Serving(nn.Module):
+    """A network that answers with probabilities."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, slices: Tensor) -> Tensor:
+        return torch.sigmoid(self.network(slices))
+
+
+def to_onnx(network: SegmentationNetwork) -> bytes:
+    """A network on the CPU as one ONNX file, with dynamic batch, rows and columns.
+
+    Returns:
+        The bytes of a model from `slices`, float32 (batch, 3, row, column), to `probability`, float32
+        (batch, 1, row, column).
+    """
+    example = torch.zeros(2, 3, 64, 80)
+    dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            _Serving(network.cpu().eval()),
+            (example,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=(dynamic,),
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ModelRejected("torch exported no ONNX program; train with the torch version that the lock names.")
+    return _without_traces(program.model_proto)
+
+
+def _without_traces(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model that tells nothing of the machine it was made on: the exporter notes source paths."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return bytes(model.SerializeToString())
+
+
+def verify(exported: Predictor, trained: Predictor, tensors: Sequence[npt.NDArray[np.float32]]) -> float:
+    """Check an export against the network that it was made from, on real slices.
+
+    Args:
+        exported: runs the ONNX file.
+        trained: runs the network.
+        tensors: model inputs, float32, (slice, row, column, channel).
+
+    Returns:
+        The largest difference of probability in any pixel.
+
+    Raises:
+        ModelRejected: it is above 1e-4.
+    """
+    difference = max(float(np.abs(exported(tensor) - trained(tensor)).max()) for tensor in tensors)
+    if difference > TOLERANCE:
+        raise ModelRejected(f"The exported model differs from the trained one by {difference:.2g}; it was not kept.")
+    return difference

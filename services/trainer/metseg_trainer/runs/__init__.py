@@ -1,0 +1,1 @@
+"""A run from folder to champion: plan, steps, locks, and its record in the store."""

@@ -1,0 +1,1 @@
+"""A network, its loss and its schedule, step by step, to a checkpoint."""

@@ -1,0 +1,86 @@
+"""The store's keys of gateway, worker and trainer: each its own, with the rights of infra/store/policies alone.
+
+A service finds its key in two files of a folder that no other service mounts. Where the server cannot make users, all
+three get the key that the set-up has itself, and the log says so.
+"""
+
+import json
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from metseg.errors import StoreUnavailable
+from metseg.settings import Settings
+from metseg.storage.s3_users import Users
+
+__all__ = ["POLICIES", "SERVICES", "hand_out", "policy"]
+
+SERVICES = ("gateway", "worker", "trainer")
+POLICIES = Path("infra/store/policies")
+"""Beside the code, in the repository as in the image."""
+ACCESS, SECRET = "access-key", "secret-key"
+_BUCKET = "arn:aws:s3:::metseg"
+
+log = logging.getLogger("metseg_worker.setup")
+
+
+def policy(service: str, bucket: str, folder: Path = POLICIES) -> dict[str, Any]:
+    """What a service may do in the store, as an IAM policy document for a certain bucket."""
+    text = (folder / f"{service}.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text.replace(_BUCKET, f"arn:aws:s3:::{bucket}"))
+    return document
+
+
+def hand_out(settings: Settings, folder: Path) -> None:
+    """Write every service's key into its folder below `folder`, `access-key` and `secret-key`.
+
+    A key that was handed out before keeps its secret, so that a service that runs goes on.
+
+    Raises:
+        StoreUnavailable: the store does not answer or refuses, or a folder cannot be written.
+    """
+    root = (settings.s3_access_key, settings.s3_secret_key.get_secret_value())
+    users = Users(
+        settings.s3_endpoint or "",
+        access_key=root[0],
+        secret_key=root[1],
+        secure=settings.s3_secure,
+        timeout_s=settings.s3_timeout_s,
+    )
+    own = users.can_be_made()
+    if not own:
+        log.warning("the store cannot make users: gateway, worker and trainer share the set-up's key")
+    for service in SERVICES:
+        key = _own_key(service, folder / service) if own else root
+        if own:
+            users.put(*key, policy(service, settings.s3_bucket))
+        _write(folder / service, *key)
+    if own:
+        log.info("gateway, worker and trainer have keys of their own")
+
+
+def _own_key(service: str, folder: Path) -> tuple[str, str]:
+    """A service's access key, with the secret that it has or a new one of 192 random bits."""
+    name = f"metseg-{service}"
+    try:
+        if (folder / ACCESS).read_text(encoding="utf-8") == name:
+            return name, (folder / SECRET).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return name, secrets.token_urlsafe(24)
+
+
+def _write(folder: Path, access_key: str, secret_key: str) -> None:
+    """Put both files into place; the access key last, since it says that the secret is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in ((SECRET, secret_key), (ACCESS, access_key)):
+            draft = folder / f".{name}"
+            draft.unlink(missing_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_text(content, encoding="utf-8")
+            os.replace(draft, folder / name)
+    except OSError as error:
+        raise StoreUnavailable(f"{folder} cannot be written; it has to belong to user {os.getuid()}.") from error

@@ -1,0 +1,394 @@
+"""The gateway's client: what the page, the command line and the tests use to talk REST."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from metseg.atomic_io import written
+from metseg.client.local_studies import Attachment, opened
+from metseg.contracts import (
+    Align,
+    Champion,
+    Contract,
+    Holder,
+    Job,
+    JobPage,
+    JobStatus,
+    ModelCard,
+    ModelPage,
+    Overview,
+    Problem,
+    Repetition,
+    Result,
+)
+from metseg.errors import Cancelled, MetsegError, Unavailable
+
+__all__ = ["Attachment", "Client", "LesionsFormat", "MaskFormat", "ProbabilityFormat", "RemoteProblem", "VolumeLayer"]
+
+MaskFormat = Literal["png", "tiff", "nifti", "dicom-seg", "zip"]
+ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
+LesionsFormat = Literal["csv", "json"]
+VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
+Answer = TypeVar("Answer", bound=Contract)
+
+ATTEMPTS = 4
+LONGEST_PAUSE_S = 10.0
+TURN_S = 3.0
+CHUNK_BYTES = 2**20
+
+
+class RemoteProblem(MetsegError):
+    """What the gateway answered instead of what was asked for; type, title and status are those of its problem."""
+
+    def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.type, self.title, self.status = problem.type, problem.title, problem.status
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Problem, float | None]]:
+        return type(self), (self.problem, self.retry_after_s)
+
+
+class Client:
+    """Talks to one gateway; safe to share between threads, closed by `close` or a `with`.
+
+    A 503, or a gateway that does not answer, is tried again, after the pause that the answer asks for: every
+    call is idempotent, submissions by the Idempotency-Key that each of them carries.
+
+    Args:
+        base_url: of the gateway, without `/v1`.
+        timeout_s: for the gateway to take up or to continue an answer, beyond any `wait_s`.
+        transport: for tests: what carries the requests instead of a network.
+        api_key: where the deployment has keys.
+        attempts: at each call, the first one included.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        api_key: str | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        self._timeout_s, self._attempts = timeout_s, attempts
+        headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def segment(
+        self,
+        study: str | Path,
+        threshold: float | None = None,
+        model: str | None = None,
+        progress: Callable[[Job], None] | None = None,
+        *,
+        align: Align | None = None,
+        uncertainty: bool = False,
+    ) -> Result:
+        """Submit a study, wait for its end and give its figures; its `job_id` leads to all else.
+
+        Args:
+            study: a file, a folder of slices or volumes, or a ZIP; see `metseg.client.local_studies`.
+            threshold: None: the model's own.
+            model: a version; None: the champion.
+            progress: told the job's state every few seconds.
+            align: as of `submit`.
+            uncertainty: as of `submit`.
+
+        Raises:
+            RemoteProblem: the study was refused, or its job failed.
+            Cancelled: someone cancelled the job.
+        """
+        with opened(Path(study)) as files:
+            job = self.submit(files, threshold, model, align=align, uncertainty=uncertainty)
+        job = self.wait(job.id, progress)
+        if job.problem is not None:
+            raise RemoteProblem(job.problem)
+        if job.status is JobStatus.CANCELLED:
+            raise Cancelled("The job was cancelled while it waited or ran.")
+        return self.result(job.id)
+
+    def wait(self, job_id: str, progress: Callable[[Job], None] | None = None, turn_s: float = TURN_S) -> Job:
+        """The job once it has ended, whichever way; `progress` is told its state every `turn_s`, and may raise."""
+        while True:
+            job = self.job(job_id, wait_s=turn_s)
+            if progress is not None:
+                progress(job)
+            if job.status.final:
+                return job
+
+    def submit(
+        self,
+        files: Sequence[Attachment | tuple[str, bytes | BinaryIO | Path]],
+        threshold: float | None = None,
+        model: str | None = None,
+        idempotency_key: str | None = None,
+        align: Align | None = None,
+        *,
+        deidentify: bool = False,
+        uncertainty: bool = False,
+    ) -> Job:
+        """Submit one study; its files are streamed, never read whole.
+
+        Args:
+            files: slices or volumes, each with its name; with roles, volumes by modality.
+            threshold: None: the model's own.
+            model: a version; None: the champion.
+            idempotency_key: the same key with the same files gives the same job; None: a new one.
+            align: whether volumes on different grids are registered; None: they are.
+            deidentify: take identities out of a DICOM study before the gateway stores it.
+            uncertainty: look again, mirrored, at what may be lesion, and tell how sure the model is; takes longer.
+        """
+        wishes = {"deidentify": deidentify, "uncertainty": uncertainty}
+        fields = {"threshold": threshold, "model": model, "align": align}
+        fields |= {name: "true" for name, wanted in wishes.items() if wanted}
+        attachments = [Attachment(*file) for file in files]
+        opened = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
+        try:
+            return self._read(
+                Job,
+                "POST",
+                "/v1/jobs",
+                headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
+                data={name: str(value) for name, value in fields.items() if value is not None},
+                files=[
+                    (file.role or "files", (file.name, content, "application/octet-stream"))
+                    for file, content in zip(attachments, opened, strict=True)
+                ],
+            )
+        finally:
+            for file, content in zip(attachments, opened, strict=True):
+                if isinstance(file.content, Path) and not isinstance(content, bytes):
+                    content.close()
+
+    def job(self, job_id: str, wait_s: float = 0) -> Job:
+        """The state of a job; with `wait_s` (60 at most) the answer comes when the job ends or the time is over."""
+        query = {"wait": f"{wait_s:g}"} if wait_s else {}
+        return self._read(Job, "GET", f"/v1/jobs/{job_id}", params=query, timeout=self._timeout_s + wait_s)
+
+    def jobs(self, limit: int = 20, cursor: str | None = None) -> JobPage:
+        """A page of jobs, newest first; `cursor` is the `next` of the page before."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        return self._read(JobPage, "GET", "/v1/jobs", params=query)
+
+    def result(self, job_id: str) -> Result:
+        """The figures of a job that succeeded."""
+        return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
+
+    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
+        """The mask as a file of that format."""
+        return self._send("GET", f"/v1/jobs/{job_id}/mask", params={"format": format}).content
+
+    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The probability map as a file of that format."""
+        return self._send("GET", f"/v1/jobs/{job_id}/probability", params={"format": format}).content
+
+    def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The uncertainty map as a file of that format, of a job that was asked for it."""
+        return self._send("GET", f"/v1/jobs/{job_id}/uncertainty", params={"format": format}).content
+
+    def overlay(self, job_id: str, index: int) -> bytes:
+        """The PNG of a slice with its lesions drawn on it; the first is 0."""
+        return self._send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
+
+    def slice(self, job_id: str, index: int) -> bytes:
+        """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
+        return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
+
+    def glimpse(self, job_id: str) -> bytes:
+        """The PNG of the latest slice of a job that runs and those before it, with what is marked so far."""
+        return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
+
+    def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
+        """The lesions as a table."""
+        return self._send("GET", f"/v1/jobs/{job_id}/lesions", params={"format": format}).content
+
+    def report(self, job_id: str) -> bytes:
+        """One page for a person to read, as HTML that needs nothing beside it."""
+        return self._send("GET", f"/v1/jobs/{job_id}/report").content
+
+    def structured_report(self, job_id: str) -> bytes:
+        """The measurements as a DICOM structured report, of a study that came as DICOM."""
+        return self._send("GET", f"/v1/jobs/{job_id}/structured-report").content
+
+    def overlays(self, job_id: str) -> bytes:
+        """The PNGs of all slices with their lesions drawn on them, as a ZIP."""
+        return self._send("GET", f"/v1/jobs/{job_id}/overlays").content
+
+    def animation(self, job_id: str) -> bytes:
+        """The study as an animated WebP, lesions outlined."""
+        return self._send("GET", f"/v1/jobs/{job_id}/animation").content
+
+    def save(self, job_id: str, artefact: str, target: Path, **query: str) -> None:
+        """Stream an artefact into a file, which is there whole or not at all.
+
+        Args:
+            job_id: of the job.
+            artefact: as it stands in the address: `mask`, `report` and so on.
+            target: the file; its folder exists.
+            query: as `format`.
+        """
+        with written(target) as file:
+
+            def keep(response: httpx.Response) -> None:
+                file.seek(0)
+                file.truncate()
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+
+            self._send("GET", f"/v1/jobs/{job_id}/{artefact}", keep=keep, params=query)
+
+    def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
+        """A channel windowed to 8 bits, the mask or a map, as `.nii.gz`, all on the grid of the job's slices."""
+        with self.volume_chunks(job_id, layer) as (_, chunks):
+            return b"".join(chunks)
+
+    @contextmanager
+    def volume_chunks(
+        self, job_id: str, layer: VolumeLayer, etag: str | None = None
+    ) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The same with its ETag, in chunks, so that it is never whole in memory.
+
+        Args:
+            job_id: of a job that succeeded.
+            layer: which volume.
+            etag: of a copy that the caller has: where that is current, there are no chunks.
+        """
+        headers = {"If-None-Match": etag} if etag else {}
+        with self._streamed("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
+            yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
+
+    def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
+        """Submit the study of a job once more, for another model or threshold; its files stay where they are.
+
+        It is tried once: a second try after a lost answer would be a second job.
+        """
+        wish = Repetition(model=model, threshold=threshold).model_dump(exclude_none=True)
+        return _understood(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=wish))
+
+    def delete(self, job_id: str) -> None:
+        """Cancel a job if it is not done; delete its input and results."""
+        self._send("DELETE", f"/v1/jobs/{job_id}")
+
+    def models(self) -> ModelPage:
+        """All model versions and the champion."""
+        return self._read(ModelPage, "GET", "/v1/models")
+
+    def model(self, version: str) -> ModelCard:
+        """The card of a model version."""
+        return self._read(ModelCard, "GET", f"/v1/models/{version}")
+
+    def model_report(self, version: str) -> bytes:
+        """The report of a model version, as HTML that needs nothing beside it."""
+        return self._send("GET", f"/v1/models/{version}/report").content
+
+    def me(self) -> Holder:
+        """Who this client's key belongs to and what it may do."""
+        return self._read(Holder, "GET", "/v1/me")
+
+    def overview(self) -> Overview:
+        """The deployment at a glance, for admins."""
+        return self._read(Overview, "GET", "/v1/overview")
+
+    def promote(self, version: str) -> Champion:
+        """Put a version into service."""
+        return self._read(Champion, "PUT", "/v1/models/champion", json={"version": version})
+
+    def _read(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:  # noqa: ANN401
+        return _understood(kind, self._send(method, path, **request))
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._send_once(method, path, **request)
+            except RemoteProblem as problem:
+                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == self._attempts:
+                    raise
+                pause_s = 2.0 ** (attempt - 1) if problem.retry_after_s is None else problem.retry_after_s
+            time.sleep(min(pause_s, LONGEST_PAUSE_S))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _send_once(
+        self,
+        method: str,
+        path: str,
+        keep: Callable[[httpx.Response], object] = httpx.Response.read,
+        **request: Any,  # noqa: ANN401
+    ) -> httpx.Response:
+        try:
+            with self._http.stream(method, path, **request) as response:
+                if response.is_success:
+                    keep(response)
+                    return response
+                response.read()
+        except httpx.TransportError as error:
+            raise _silent(error) from error
+        raise _remote_problem(response)
+
+    @contextmanager
+    def _streamed(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401
+        """An answer whose body is read as it comes; tried once, since what broke off cannot be taken up again."""
+        try:
+            with self._http.stream(method, path, **request) as response:
+                if not (response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED):
+                    response.read()
+                    raise _remote_problem(response)
+                yield response
+        except httpx.TransportError as error:
+            raise _silent(error) from error
+
+
+def _understood(kind: type[Answer], response: httpx.Response) -> Answer:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        raise _problem(response.status_code, "The gateway's answer is of another version than this client.") from error
+
+
+def _silent(error: httpx.TransportError) -> RemoteProblem:
+    detail = f"The gateway does not answer ({type(error).__name__}); try again later."
+    return RemoteProblem(Problem.of(Unavailable(detail)))
+
+
+def _remote_problem(response: httpx.Response) -> RemoteProblem:
+    retry_after_s = _seconds(response.headers)
+    if response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        try:
+            return RemoteProblem(Problem.model_validate_json(response.content), retry_after_s)
+        except ValidationError:  # a later gateway may say more than this client knows
+            pass
+    return _problem(response.status_code, f"The gateway answered {response.status_code}.", retry_after_s)
+
+
+def _problem(status: int, detail: str, retry_after_s: float | None = None) -> RemoteProblem:
+    known = status in HTTPStatus._value2member_map_
+    title = HTTPStatus(status).phrase if known else "Unexpected answer"
+    return RemoteProblem(Problem(type="about:blank", title=title, status=status, detail=detail), retry_after_s)
+
+
+def _seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds; its other form, a date, is one that our gateway never sends."""
+    value = headers.get("Retry-After", "")
+    return float(value) if re.fullmatch(r"\d{1,6}", value) else None

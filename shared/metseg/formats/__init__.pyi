@@ -1,0 +1,17 @@
+from . import dicom as dicom
+from .names import natural_key as natural_key
+from .nifti.display import display_volume as display_volume
+from .reader import Inspection as Inspection
+from .reader import inspect as inspect
+from .reader import read as read
+from .study import Upload as Upload
+from .writers import MEDIA_TYPES as MEDIA_TYPES
+from .writers import UNCERTAINTY_SUFFIX as UNCERTAINTY_SUFFIX
+from .writers import ArtefactFormat as ArtefactFormat
+from .writers import ProbabilityFile as ProbabilityFile
+from .writers import on_uploaded_grid as on_uploaded_grid
+from .writers import packed as packed
+from .writers import read_mask as read_mask
+from .writers import read_probability as read_probability
+from .writers import write_mask as write_mask
+from .writers import write_probability as write_probability

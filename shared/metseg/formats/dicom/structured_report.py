@@ -1,0 +1,153 @@
+"""Structured report after TID 1500: each lesion's measurements, as other programs read them.
+
+A lesion is one measurement group (TID 1411) with its tracking identifier, its segment in the SEG and through it the
+source images, its volume, and its diameters as RANO-BM has them: the longest in a slice, and the longest across that
+one. Codes are SNOMED CT's and DICOM's, units UCUM's. Where nothing was found the report says that lesions are absent.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from metseg.contracts import Lesion
+from metseg.formats.dicom.segmentation import CAUTION, MAKER, Finder, tracking
+from metseg.formats.dicom.source_headers import Origin
+from metseg.formats.dicom.uids import uid
+
+__all__ = ["report"]
+
+SERIES_NUMBER = 9002
+MR_OF_BRAIN = Code("24590-2", "LN", "MR Brain")
+PRESENCE = Code("705057003", "SCT", "Presence")
+ABSENT = Code("2667000", "SCT", "Absent")
+
+
+def report(origin: Origin, segmentation: Dataset, lesions: Sequence[Lesion], finder: Finder) -> Dataset:
+    """The report of a result.
+
+    Args:
+        origin: the source images.
+        segmentation: the SEG of the same result.
+        lesions: with sizes in millimetres.
+        finder: what found them.
+    """
+    from highdicom.sr import Comprehensive3DSR, MeasurementReport
+    from pydicom.sr.codedict import codes
+
+    content = MeasurementReport(
+        observation_context=_context(finder),
+        procedure_reported=MR_OF_BRAIN,
+        imaging_measurements=[_group(each, segmentation, finder) for each in lesions] or [_nothing(finder)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    document = Comprehensive3DSR(
+        evidence=[*origin.headers, segmentation],
+        content=content,
+        series_instance_uid=uid(finder.job, "report series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=uid(finder.job, "report"),
+        instance_number=1,
+        manufacturer=MAKER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        manufacturer_model_name=finder.network,
+        software_versions=finder.version,
+        device_serial_number=finder.version,
+        series_description="metseg: measurements (research use only)",
+    )
+    document.CompletionFlagDescription = CAUTION
+    return document
+
+
+def _context(finder: Finder) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
+    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
+    from pydicom.sr.codedict import codes
+
+    device = DeviceObserverIdentifyingAttributes(
+        uid=uid("device", finder.version),
+        name=MAKER,
+        manufacturer_name=MAKER,
+        model_name=finder.network,
+        serial_number=finder.version,
+    )
+    return ObservationContext(
+        observer_device_context=ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+    )
+
+
+def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noqa: ANN401
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        FindingSite,
+        Measurement,
+        TrackingIdentifier,
+        VolumetricROIMeasurementsAndQualitativeEvaluations,
+    )
+    from pydicom.sr.codedict import codes
+
+    words, tracking_uid = tracking(lesion.number, finder)
+    sizes = (
+        (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
+        (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
+        (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
+    )
+    return VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=words),
+        referenced_segment=_segment(segmentation, lesion.number),
+        finding_category=codes.SCT.MorphologicallyAbnormalStructure,
+        finding_type=codes.SCT.Lesion,
+        finding_sites=[FindingSite(anatomic_location=codes.SCT.Brain)],
+        algorithm_id=AlgorithmIdentification(name=f"{MAKER} {finder.network}", version=finder.version),
+        measurements=[
+            Measurement(name=name, value=float(f"{value:.6g}"), unit=unit)
+            for name, value, unit in sizes
+            if value is not None
+        ],
+    )
+
+
+def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
+    """A segment with the source images of its frames.
+
+    What all frames share lies apart from them, the segment's number too where there is but one; highdicom's own
+    search for a segment's frames does not look there.
+    """
+    from highdicom.sr import ReferencedSegment, SourceImageForSegmentation
+
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    sources: dict[tuple[str, str], list[Any]] = {}
+    for own in segmentation.PerFrameFunctionalGroupsSequence:
+        if _group_of(own, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber != number:
+            continue
+        source = _group_of(own, shared, "DerivationImageSequence").SourceImageSequence[0]
+        kind, instance = source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID
+        sources.setdefault((kind, instance), []).append(source.get("ReferencedFrameNumber"))
+    return ReferencedSegment(
+        sop_class_uid=segmentation.SOPClassUID,
+        sop_instance_uid=segmentation.SOPInstanceUID,
+        segment_number=number,
+        source_images=[
+            SourceImageForSegmentation(kind, instance, None if None in numbers else [int(each) for each in numbers])
+            for (kind, instance), numbers in sources.items()
+        ],
+    )
+
+
+def _group_of(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
+    """The one item of a functional group, of the frame or of all."""
+    item: Dataset = (own.get(keyword) or shared[keyword].value)[0]
+    return item
+
+
+def _nothing(finder: Finder) -> Any:  # noqa: ANN401
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations, QualitativeEvaluation, TrackingIdentifier
+    from pydicom.sr.codedict import codes
+
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid=uid(finder.job, "no lesion"), identifier="No lesion"),
+        finding_type=codes.SCT.Lesion,
+        qualitative_evaluations=[QualitativeEvaluation(name=PRESENCE, value=ABSENT)],
+    )

@@ -1,0 +1,1 @@
+"""NIfTI: volumes in, masks and probability maps out."""

@@ -1,0 +1,1 @@
+"""PNG, JPEG, TIFF and ZIP of slices."""

@@ -1,0 +1,16 @@
+from .model_cache import Models as Models
+from .out_of_distribution import FEATURES as FEATURES
+from .out_of_distribution import REVISION as REVISION
+from .out_of_distribution import describe as describe
+from .out_of_distribution import distance as distance
+from .out_of_distribution import familiarity as familiarity
+from .out_of_distribution import turned as turned
+from .predictor import INPUT as INPUT
+from .predictor import OUTPUT as OUTPUT
+from .predictor import OnnxPredictor as OnnxPredictor
+from .predictor import cpu_quota as cpu_quota
+from .segmentation import Predictor as Predictor
+from .segmentation import Segmentation as Segmentation
+from .segmentation import probabilities as probabilities
+from .segmentation import segment as segment
+from .uncertainty import look_again as look_again

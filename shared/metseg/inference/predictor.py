@@ -1,0 +1,156 @@
+"""The Predictor that runs an exported model with onnxruntime: the extra `metseg[onnx]`."""
+
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its wheels report what they run to their maker
+
+import onnxruntime
+
+from metseg.contracts import ModelCard, Preprocessing
+from metseg.errors import ModelRejected
+
+INPUT, OUTPUT = "slices", "probability"
+"""An exported model maps float32 `slices` (batch, 3, row, column) to `probability` (batch, 1, row, column)."""
+
+BATCH = 16
+"""Slices of one call on a GPU, always as many: a call of fewer is filled up, so that no shape is planned anew."""
+_TENSORRT = {
+    "trt_profile_min_shapes": f"{INPUT}:{BATCH}x3x16x16",
+    "trt_profile_opt_shapes": f"{INPUT}:{BATCH}x3x128x128",
+    "trt_profile_max_shapes": f"{INPUT}:{BATCH}x3x512x512",
+    "trt_engine_cache_enable": "1",
+    "trt_engine_cache_path": tempfile.gettempdir(),
+}
+"""One engine for the boxes of all heads, built once and not for each of them."""
+_PROVIDERS: dict[str, dict[str, str]] = {
+    "TensorrtExecutionProvider": _TENSORRT,
+    "CUDAExecutionProvider": {},
+    "CPUExecutionProvider": {},
+}
+"""Those that are used where they are there, the fastest first."""
+_ACCELERATORS = {"TensorrtExecutionProvider": "cuda", "CUDAExecutionProvider": "cuda"}
+"""Providers that compute beside the processor, and what onnxruntime calls their memory."""
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class OnnxPredictor:
+    """A model version in service.
+
+    On a CPU each slice is computed by one thread and several slices side by side: small layers leave threads that
+    share one slice waiting for each other. A GPU takes batches of one size, whose input and output stay bound to its
+    memory for as long as studies have one shape.
+
+    Args:
+        card: of the version; its preprocessing is what `metseg.imaging.preprocess` is told.
+        model: the bytes of the ONNX file, already checked against the card's checksum.
+        threads: that a study may use.
+
+    Attributes:
+        card: as given.
+        lanes: calls that may be made side by side.
+        batch: slices that a call should have.
+
+    Raises:
+        ModelRejected: onnxruntime cannot load the bytes, or they are of a model with other inputs and outputs.
+    """
+
+    def __init__(self, card: ModelCard, model: bytes, threads: int) -> None:
+        self.card = card
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        there = onnxruntime.get_available_providers()
+        providers = [(name, options) for name, options in _PROVIDERS.items() if name in there]
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+        except Exception as error:  # onnxruntime's own exceptions share no other public base
+            raise ModelRejected(f"Model {card.version} cannot be loaded by onnxruntime; export it again.") from error
+        self._device = _ACCELERATORS.get(self._session.get_providers()[0])
+        self._bound: _Bound | None = None
+        self.lanes, self.batch = (threads, 1) if self._device is None else (1, BATCH)
+        names = [node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())]
+        if names != [INPUT, OUTPUT]:
+            raise ModelRejected(f"Model {card.version} has inputs and outputs {names}, not {[INPUT, OUTPUT]}.")
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """As the model was trained with."""
+        return self.card.preprocessing
+
+    @property
+    def threshold(self) -> float:
+        """As chosen when the model was trained."""
+        return self.card.threshold
+
+    @property
+    def smallest_lesion_px(self) -> float:
+        """As chosen when the model was trained."""
+        return self.card.smallest_lesion_px
+
+    def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
+        slices = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))
+        if self._device is not None:
+            parts = [slices[first : first + BATCH] for first in range(0, len(slices), BATCH)]
+            return np.concatenate([self._bound_to(self._device, slices.shape[2:])(part) for part in parts])
+        [probability] = self._session.run([OUTPUT], {INPUT: slices})
+        return np.asarray(probability, np.float32)[:, 0]
+
+    def _bound_to(self, device: str, sides: tuple[int, ...]) -> "_Bound":
+        """Input and output for slices of so many rows and columns, made anew where the last had others."""
+        if self._bound is None or self._bound.sides != sides:
+            self._bound = _Bound(self._session, device, sides)
+        return self._bound
+
+
+class _Bound:
+    """Input and output of one batch in a device's memory: a call copies slices there and maps back, nothing else.
+
+    Args:
+        session: of the model.
+        device: as onnxruntime calls it.
+        sides: rows and columns of the slices.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, device: str, sides: tuple[int, ...]) -> None:
+        self.sides = sides
+        self._session = session
+        self._whole = np.zeros((BATCH, 3, *sides), np.float32)
+        value = onnxruntime.OrtValue
+        self._input = value.ortvalue_from_numpy(self._whole.copy(), device, 0)
+        self._output = value.ortvalue_from_shape_and_type((BATCH, 1, *sides), np.float32, device, 0)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(INPUT, self._input)
+        self._binding.bind_ortvalue_output(OUTPUT, self._output)
+
+    def __call__(self, slices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Lesion probability, (slice, row, column), of (slice, channel, row, column); a batch at most."""
+        self._whole[: len(slices)] = slices
+        self._whole[len(slices) :] = 0
+        self._input.update_inplace(self._whole)
+        self._session.run_with_iobinding(self._binding)
+        return np.array(self._output.numpy()[: len(slices), 0], np.float32)
+
+
+def cpu_quota() -> int:
+    """Whole CPUs that this container may use: its cgroup's quota, or the CPUs it may run on if there is none."""
+    usable = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs that cgroup v2, or else v1, grants; None where it sets no limit."""
+    unified = _CGROUP / "cpu.max"
+    if unified.is_file():
+        granted, period = unified.read_text().split()
+        return None if granted == "max" else int(granted) / int(period)
+    v1 = _CGROUP / "cpu" / "cpu.cfs_quota_us"
+    if v1.is_file() and (microseconds := int(v1.read_text())) > 0:
+        return microseconds / int((_CGROUP / "cpu" / "cpu.cfs_period_us").read_text())
+    return None

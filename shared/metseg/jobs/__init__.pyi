@@ -1,0 +1,14 @@
+from . import ids as ids
+from .broker import CANARY as CANARY
+from .broker import QUEUE as QUEUE
+from .broker import TASK as TASK
+from .broker import broker as broker
+from .idempotency import hashed as hashed
+from .ids import is_id as is_id
+from .ids import new_id as new_id
+from .index import Live as Live
+from .inputs import Supplies as Supplies
+from .metrics import BUCKETS_S as BUCKETS_S
+from .metrics import Counted as Counted
+from .processing import process as process
+from .service import Jobs as Jobs

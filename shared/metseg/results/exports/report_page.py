@@ -1,0 +1,131 @@
+"""One sheet of A4 for a person: pictures of the largest lesions, figures, model, warnings. HTML without scripts."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from metseg.contracts import ModelCard, Result
+from metseg.formats import read_mask
+from metseg.results.exports.contours import drawn
+from metseg.results.exports.finished_job import Kept
+
+__all__ = ["sheet"]
+
+MOST_PICTURES = 3
+MOST_ROWS = 10
+MOST_WARNINGS = 6
+SIDE_PX = 480
+QUALITY = 88
+
+
+class Picture(NamedTuple):
+    """A slice as the sheet shows it."""
+
+    source: str
+    slice_number: int
+    name: str
+    lesions: list[int]
+
+
+def sheet(kept: Kept) -> bytes:
+    """The sheet as one HTML file in UTF-8, which carries its pictures and asks for nothing beside it.
+
+    It fits one page: of many lesions the largest are shown, and it says how many more there are.
+    """
+    result, card = kept.result(), kept.card()
+    text = _environment().get_template("report_page.html.j2").render(
+        result=result,
+        card=card,
+        made_at=kept.made_at(),
+        metric=result.spacing_mm is not None,
+        headline=_headline(result),
+        rows=result.lesions[:MOST_ROWS],
+        more=len(result.lesions) - MOST_ROWS,
+        pictures=_pictures(kept, result),
+        tested=_tested(card, result.network) if card is not None else [],
+        warnings=result.warnings[:MOST_WARNINGS],
+        more_warnings=len(result.warnings) - MOST_WARNINGS,
+        known=_known(result),
+    )  # fmt: skip
+    return text.encode()
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("metseg.results.exports", ""), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def _headline(result: Result) -> list[tuple[str, str]]:
+    """The figures that are read first, each with its name."""
+    lesions = result.lesions
+    figures = [("lesions", str(len(lesions)))]
+    if result.spacing_mm is not None:
+        volume_ml = sum(lesion.volume_mm3 or 0 for lesion in lesions) / 1000
+        longest = max((lesion.long_diameter_mm or 0 for lesion in lesions), default=0)
+        figures += [("ml in all", f"{volume_ml:.2f}"), ("mm, longest diameter", f"{longest:.1f}")]
+    else:
+        longest = max((lesion.long_diameter_px for lesion in lesions), default=0)
+        figures += [("voxels in all", f"{sum(lesion.voxels for lesion in lesions):,}")]
+        figures += [("px, longest diameter", f"{longest:.1f}")]
+    figures += _target_sum(result)
+    touched = sum(bool(each.lesions) for each in result.slices)
+    return [*figures, ("slices with lesions", f"{touched} of {len(result.slices)}")]
+
+
+def _target_sum(result: Result) -> list[tuple[str, str]]:
+    """The sum that RANO-BM follows, in the unit that is known."""
+    if result.target_diameter_sum_mm is not None:
+        return [("mm, sum of target diameters", f"{result.target_diameter_sum_mm:.1f}")]
+    if result.target_diameter_sum_px is not None:
+        return [("px, sum of target diameters", f"{result.target_diameter_sum_px:.1f}")]
+    return []
+
+
+def _known(result: Result) -> list[tuple[str, str]]:
+    """What the model knows of its own doubt, in words, where the result tells it."""
+    told = [("Like the training?", result.familiarity.words)] if result.familiarity is not None else []
+    return told + ([("How sure?", result.uncertainty_words)] if result.uncertainty_words else [])
+
+
+def _pictures(kept: Kept, result: Result) -> list[Picture]:
+    """The slices in which the largest lesions are largest, each once; none where nothing was found."""
+    indices = list(dict.fromkeys(lesion.largest_slice for lesion in result.lesions))[:MOST_PICTURES]
+    if not indices:
+        return []
+    mask = read_mask(kept.get("mask.nii.gz"))
+    return [_picture(kept, result, index, mask[index]) for index in indices]
+
+
+def _picture(kept: Kept, result: Result, index: int, mask: npt.NDArray[np.bool_]) -> Picture:
+    target = BytesIO()
+    Image.fromarray(np.ascontiguousarray(drawn(kept, index, mask, SIDE_PX))).save(target, "WEBP", quality=QUALITY)
+    source = f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}"
+    figures = result.slices[index]
+    return Picture(source, index + 1, figures.name, figures.lesions)
+
+
+def _tested(card: ModelCard, network: str) -> Sequence[tuple[str, Any]]:
+    """The test figures of the network that found the lesions, each with its name."""
+    evaluation = card.evaluation.get(network)
+    if evaluation is None:
+        summary = card.figures.get(network)
+        return [("Dice by patient", f"{summary.mean:.3f} ({summary.patients} test patients)")] if summary else []
+    dice = evaluation.measures["dice"]
+    interval = f"{dice.mean_interval.low:.3f} to {dice.mean_interval.high:.3f}"
+    found = [
+        f"{round(detection.sensitivity * detection.lesions)} of {detection.lesions} lesions of {size}"
+        for size, detection in evaluation.lesions.by_diameter.items()
+    ]
+    return [
+        ("Dice by patient", f"{dice.mean:.3f} (95% interval {interval}; {dice.patients} test patients)"),
+        ("Found", "; ".join(found)),
+        ("False lesions a patient", f"{evaluation.lesions.false_positives.mean:.1f}"),
+    ]

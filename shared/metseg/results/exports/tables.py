@@ -1,0 +1,77 @@
+"""The lesions as a table: CSV for a spreadsheet, JSON for a program. Equal results give equal bytes."""
+
+import csv
+import json
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+from metseg.contracts import Lesion, Result
+from metseg.results.exports.finished_job import Kept
+
+__all__ = ["lesions_csv", "lesions_json"]
+
+AXES: dict[str, tuple[str, ...]] = {
+    "centroid": ("centroid_slice_index", "centroid_row_index", "centroid_column_index"),
+    "centroid_mm": ("centroid_right_mm", "centroid_anterior_mm", "centroid_superior_mm"),
+    "first": ("box_first_slice_index", "box_first_row_index", "box_first_column_index"),
+    "stop": ("box_stop_slice_index", "box_stop_row_index", "box_stop_column_index"),
+}
+"""What the parts of a place are called, each with its unit; patient axes point right, anterior and superior (RAS+)."""
+TITLES = {"largest_slice": "largest_slice_index"}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the begin of a formula."""
+NOT_OF_LESIONS = {"job_id", "slices", "durations_s", "grid"}
+
+
+def lesions_csv(kept: Kept) -> bytes:
+    """One row a lesion, largest first, as RFC 4180 has it: UTF-8, CRLF, a header; empty where nothing is known.
+
+    A text that a spreadsheet would compute begins with an apostrophe instead (OWASP, CSV injection).
+    """
+    result = kept.result()
+    rows = [dict(_cells(result, lesion)) for lesion in result.lesions]
+    target = StringIO(newline="")
+    writer = csv.DictWriter(target, _columns(), lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    return target.getvalue().encode()
+
+
+def lesions_json(kept: Kept) -> bytes:
+    """The lesions with the names of their slices, and what has to be known of them all: model, threshold, spacing."""
+    result = kept.result()
+    told = result.model_dump(mode="json", exclude=NOT_OF_LESIONS)
+    for lesion in told["lesions"]:
+        lesion["largest_slice_name"] = result.slices[lesion["largest_slice"]].name
+    return json.dumps(told, indent=2, ensure_ascii=False).encode()
+
+
+def _cells(result: Result, lesion: Lesion) -> Iterator[tuple[str, Any]]:
+    yield from (("model_version", result.model_version), ("threshold", result.threshold))
+    yield "largest_slice_name", result.slices[lesion.largest_slice].name
+    for name, value in lesion.model_dump().items():
+        yield from _flat(name, value)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """The cells of one figure."""
+    if isinstance(value, dict):
+        for part, each in value.items():
+            yield from _flat(part, each)
+    elif name in AXES:
+        yield from zip(AXES[name], value or [None] * len(AXES[name]), strict=True)
+    else:
+        yield TITLES.get(name, name), value
+
+
+def _columns() -> list[str]:
+    """All columns in their order, so that an empty table has them too."""
+    names = ["model_version", "threshold", "number", "largest_slice_name"]
+    for name in Lesion.model_fields:
+        names += (*AXES["first"], *AXES["stop"]) if name == "box" else AXES.get(name, (TITLES.get(name, name),))
+    return list(dict.fromkeys(names))
+
+
+def _harmless(value: Any) -> Any:  # noqa: ANN401
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

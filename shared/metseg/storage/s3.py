@@ -1,0 +1,190 @@
+"""Objects in a bucket of any S3 server; the only file that knows the S3 client."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import BinaryIO, cast
+
+import urllib3
+from minio import Minio
+from minio.commonconfig import ENABLED, Filter
+from minio.datatypes import Object
+from minio.deleteobjects import DeleteObject
+from minio.error import MinioException, S3Error
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+
+from metseg.errors import NotFound, StoreUnavailable
+from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, Measured, ObjectInfo, check_key, check_prefix
+
+PART_BYTES = 8 * 2**20  # of a multipart upload; some three of them are in memory at a time
+
+
+class S3Store:
+    """Objects in one bucket of any S3 server."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        bucket: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        secure: bool = False,
+        timeout_s: float = 5.0,
+    ) -> None:
+        def client(retries: urllib3.Retry, maxsize: int) -> Minio:
+            timeout = urllib3.Timeout(connect=timeout_s, read=timeout_s)
+            pool = urllib3.PoolManager(timeout=timeout, retries=retries, maxsize=maxsize)
+            return Minio(endpoint, access_key, secret_key, secure=secure, http_client=pool)
+
+        retries = urllib3.Retry(
+            total=2,
+            read=1,
+            backoff_factor=0.2,
+            status_forcelist=(500, 502, 503, 504),
+            respect_retry_after_header=False,  # a server may name minutes, a caller here waits for seconds
+        )
+        self._bucket = bucket
+        self._client = client(retries, maxsize=32)
+        self._impatient = client(urllib3.Retry(0), maxsize=1)
+
+    def put(
+        self,
+        key: str,
+        data: bytes | BinaryIO,
+        *,
+        size: int | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> None:
+        """Write an object; see ObjectStore."""
+        check_key(key)
+        stream = cast(BinaryIO, Measured(data, size))
+        with _s3_errors(key):
+            self._client.put_object(
+                self._bucket, key, stream, -1, content_type, part_size=PART_BYTES, num_parallel_uploads=1
+            )
+
+    def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
+        """Write an object unless there is one; see ObjectStore.
+
+        The client has no call for it: it is a PUT with `If-None-Match: *`, as S3 has it since 2024.
+        """
+        check_key(key)
+        try:
+            with _s3_errors(key):
+                self._client._put_object(self._bucket, key, data, {"Content-Type": content_type, "If-None-Match": "*"})
+        except _Taken:
+            with contextlib.suppress(NotFound):
+                return self.get(key) == data  # ours, if a first try was done and its answer lost
+            return False
+        return True
+
+    def get(self, key: str) -> bytes:
+        """The whole object; NotFound."""
+        with self.stream(key) as chunks:
+            return b"".join(chunks)
+
+    def read(self, key: str, first: int, count: int) -> bytes:
+        """Some bytes of the object; see ObjectStore."""
+        with self._opened(key, first, count) as chunks:
+            return b"".join(chunks)
+
+    def stream(self, key: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
+        """The object in chunks; NotFound on entering."""
+        return self._opened(key, 0, 0)
+
+    @contextlib.contextmanager
+    def _opened(self, key: str, first: int, count: int) -> Iterator[Iterator[bytes]]:
+        """The bytes of an object from `first` on, `count` of them or all."""
+        check_key(key)
+        with _s3_errors(key):
+            response = self._client.get_object(self._bucket, key, offset=first, length=count)
+        try:
+            yield self._chunks(key, response)
+        finally:
+            response.close()
+            response.release_conn()
+
+    @staticmethod
+    def _chunks(key: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        with _s3_errors(key):
+            yield from response.stream(CHUNK_BYTES)
+
+    def stat(self, key: str) -> ObjectInfo:
+        """What is known of the object; NotFound."""
+        check_key(key)
+        with _s3_errors(key):
+            return _info(self._client.stat_object(self._bucket, key))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in the order of keys."""
+        check_prefix(prefix)
+        with _s3_errors(prefix):
+            found = [_info(each) for each in self._client.list_objects(self._bucket, prefix, recursive=True)]
+        yield from sorted(found)  # some servers list folder by folder
+
+    def delete(self, prefix: str) -> None:
+        """Remove the object and all below it."""
+        check_key(prefix)
+        keys = [prefix, *(info.key for info in self.list(f"{prefix}/"))]
+        with _s3_errors(prefix):
+            failures = list(self._client.remove_objects(self._bucket, map(DeleteObject, keys)))
+        if failures:
+            raise StoreUnavailable("The object store could not delete everything.")
+
+    def check(self) -> None:
+        """See whether the bucket can be reached; one try, no retry."""
+        with _s3_errors(""):
+            exists = self._impatient.bucket_exists(self._bucket)
+        if not exists:
+            raise StoreUnavailable("The bucket does not exist; has the set-up run?")
+
+    def free_bytes(self) -> None:
+        """S3 has no call that tells; a server that is full refuses what is put."""
+
+    def prepare(self, job_days: int) -> None:
+        """Make the bucket and its lifecycle rules."""
+        rules = [_expire("jobs", job_days), _expire("keys", KEY_DAYS)]
+        with _s3_errors(""):
+            if not self._client.bucket_exists(self._bucket):
+                self._make_bucket()
+            self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
+
+    def _make_bucket(self) -> None:
+        try:
+            self._client.make_bucket(self._bucket)
+        except S3Error as error:
+            if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                raise
+
+
+class _Taken(Exception):
+    """There is such an object already."""
+
+
+def _expire(top: str, days: int) -> Rule:
+    expiration = Expiration(days=days)
+    return Rule(ENABLED, rule_filter=Filter(prefix=f"{top}/"), rule_id=f"expire-{top}", expiration=expiration)
+
+
+@contextlib.contextmanager
+def _s3_errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code in {"NoSuchKey", "NoSuchObject"}:
+            raise NotFound(f"There is no object {key}.") from error
+        if error.code == "PreconditionFailed":
+            raise _Taken from error
+        raise StoreUnavailable("The object store refused the request.") from error
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise StoreUnavailable("The object store does not answer; try again later.") from error
+
+
+def _info(found: Object) -> ObjectInfo:
+    return ObjectInfo(
+        key=cast(str, found.object_name),
+        size=cast(int, found.size),
+        etag=cast(str, found.etag),
+        modified=cast(datetime, found.last_modified),
+    )
