@@ -9,8 +9,7 @@ import pydicom
 
 from metseg.formats import Upload, dicom, read
 from metseg.formats.dicom.segmentation import segmentation
-from metseg.imaging import lesions
-from metseg.imaging.orientation import from_pipeline
+from metseg.imaging import from_pipeline, lesions
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
 from metseg.settings import Limits
 

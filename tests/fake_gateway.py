@@ -40,10 +40,8 @@ from metseg.contracts import (
     Result,
 )
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
-from metseg.formats import Upload, inspect, write_mask, write_probability
-from metseg.formats.nifti.display import display_volume
-from metseg.imaging import lesions, rendering
-from metseg.imaging.volume import Volume
+from metseg.formats import Upload, display_volume, inspect, write_mask, write_probability
+from metseg.imaging import Volume, lesions, rendering
 from metseg.results.previews import EVERY_S, Glimpses
 from metseg.settings import Limits
 

@@ -16,7 +16,7 @@ from tests.servers import wait_until
 
 from metseg import formats
 from metseg.contracts import Job, Result, SliceFigures
-from metseg.jobs.service import Jobs
+from metseg.jobs import Jobs
 from metseg.registry import Registry
 from metseg.results.slice_archive import PACK, packed
 from metseg.settings import Settings

@@ -9,11 +9,9 @@ from tests.models import tiny_card
 
 from metseg import phantom
 from metseg.contracts import ModelCard, Result
-from metseg.imaging import lesions
-from metseg.imaging.volume import Volume
-from metseg.inference.segmentation import Segmentation
-from metseg.results import build
-from metseg.results.slice_archive import PACK, Pack
+from metseg.imaging import Volume, lesions
+from metseg.inference import Segmentation
+from metseg.results import PACK, Pack, build
 
 
 @dataclass

@@ -14,7 +14,7 @@ from metseg.contracts import (
     ModelCard,
     Preprocessing,
 )
-from metseg.inference.out_of_distribution import FEATURES, REVISION
+from metseg.inference import FEATURES, REVISION
 
 VERSION = "20260101-000000-tiny"
 STARTER = Path(__file__).parents[1] / "infra/starter-model"

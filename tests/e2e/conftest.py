@@ -17,7 +17,7 @@ from tests.fake_gateway import FakeGateway, Study, serving
 from tests.pages import serving_page
 
 from metseg import phantom
-from metseg.client.http_client import Client
+from metseg.client import Client
 
 CALM = (
     "--no-sandbox",

@@ -17,10 +17,9 @@ from PIL import Image
 from tests.e2e.deployment import ROOT, Deployment
 
 from metseg import formats, phantom
-from metseg.client.http_client import Client, RemoteProblem
+from metseg.client import Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, ModelCard
-from metseg.inference import segmentation
-from metseg.inference.predictor import OnnxPredictor
+from metseg.inference import OnnxPredictor, segmentation
 from metseg.settings import Limits
 
 log = logging.getLogger(__name__)

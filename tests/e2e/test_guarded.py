@@ -16,7 +16,7 @@ from tests.e2e.deployment import Deployment
 from tests.fuzz.corpus import corpus
 
 from metseg import phantom
-from metseg.client.http_client import Client
+from metseg.client import Client
 from metseg.contracts import JobStatus
 
 PLANTED = ("PLANTED^JOHANNA", "MRN-5550199")

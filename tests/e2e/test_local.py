@@ -19,7 +19,7 @@ from PIL import Image
 from tests.servers import free_ports
 
 from metseg import phantom
-from metseg.client.http_client import Client
+from metseg.client import Client
 from metseg.contracts import JobStatus
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.e2e.deployment import ROOT, Deployment
 
 from metseg import phantom
-from metseg.client.http_client import Client, RemoteProblem
+from metseg.client import Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, ModelPage
 
 pytestmark = pytest.mark.drill

@@ -10,7 +10,7 @@ from tests.integration.deployments import Deployment, deployment, submit
 from tests.servers import RedisServer, S3Server, redis_server, s3_server
 
 from metseg.contracts import Job
-from metseg.jobs.service import Jobs
+from metseg.jobs import Jobs
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store
 

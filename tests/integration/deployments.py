@@ -13,9 +13,7 @@ from tests.servers import RedisServer
 
 from metseg.contracts import InputFile, Job, Problem, Request, Result
 from metseg.errors import BadInput
-from metseg.jobs.broker import broker
-from metseg.jobs.ids import new_id
-from metseg.jobs.service import Jobs
+from metseg.jobs import Jobs, broker, new_id
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 

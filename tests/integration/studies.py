@@ -5,9 +5,8 @@ import io
 from datetime import UTC, datetime
 
 from metseg.contracts import InputFile, Job, Request
-from metseg.imaging.rendering import encode_png
-from metseg.jobs.ids import new_id
-from metseg.jobs.service import Jobs
+from metseg.imaging import encode_png
+from metseg.jobs import Jobs, new_id
 from metseg.phantom import head
 from metseg.storage import ObjectStore
 

@@ -11,7 +11,7 @@ from tests.gateways import Gateway, png, problem, promote_tiny, running
 from tests.models import VERSION
 from tests.servers import wait_until
 
-from metseg.client.http_client import Client, RemoteProblem
+from metseg.client import Client, RemoteProblem
 from metseg.contracts import Job, JobPage
 from metseg.errors import Unauthorised
 from metseg.settings import Settings

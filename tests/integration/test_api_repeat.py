@@ -3,7 +3,7 @@
 from tests.gateways import png, problem
 from tests.models import VERSION
 
-from metseg.client.http_client import Client
+from metseg.client import Client
 from metseg.contracts import JobStatus
 
 

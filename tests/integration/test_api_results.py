@@ -12,11 +12,10 @@ import pytest
 from PIL import Image, ImageSequence
 from tests.gateways import png, problem, result
 
-from metseg.client.http_client import Client, RemoteProblem
+from metseg.client import Client, RemoteProblem
 from metseg.contracts import Problem, Result
 from metseg.errors import ProcessingFailed
-from metseg.formats import write_mask, write_probability
-from metseg.formats.nifti.display import display_volume
+from metseg.formats import display_volume, write_mask, write_probability
 from metseg.imaging import rendering
 
 NAMES = ("front", "middle", "back")

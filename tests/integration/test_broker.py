@@ -11,8 +11,7 @@ from kombu.transport.redis import Channel
 from tests.integration.deployments import deployment, submit
 from tests.servers import free_ports, wait_until
 
-from metseg.jobs.broker import QUEUE, TASK, broker
-from metseg.jobs.service import Jobs
+from metseg.jobs import QUEUE, TASK, Jobs, broker
 from metseg.settings import Settings
 from metseg.storage import DirectoryStore
 

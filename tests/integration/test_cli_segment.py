@@ -15,8 +15,7 @@ from metseg.cli.engine import Remote
 from metseg.cli.formats import DEFAULT, OUTPUTS
 from metseg.cli.main import main
 from metseg.cli.record import Record
-from metseg.client.http_client import Client
-from metseg.client.local_studies import digest, opened
+from metseg.client import Client, digest, opened
 from metseg.contracts import JobStatus, Problem, Result
 
 END_S = 90.0

@@ -13,8 +13,7 @@ from tests.gateways import Gateway, png, promote_tiny, running
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import free_ports
 
-from metseg.client import http_client
-from metseg.client.http_client import Attachment, Client, RemoteProblem
+from metseg.client import Attachment, Client, RemoteProblem, http_client
 from metseg.contracts import Job, JobStatus, Problem
 from metseg.errors import MetsegError
 from metseg.imaging import rendering

@@ -11,7 +11,7 @@ import pytest
 from tests.dicoms import points, points_of_segmentation, zipped
 from tests.gateways import png, problem
 
-from metseg.client.http_client import Client
+from metseg.client import Client
 from metseg.contracts import JobStatus
 from metseg.formats import read_mask
 from metseg.phantom import head

@@ -10,7 +10,7 @@ from tests.models import VERSION
 
 from metseg.contracts import Problem
 from metseg.errors import PoisonedInput, ProcessingFailed
-from metseg.jobs.metrics import BUCKETS_S
+from metseg.jobs import BUCKETS_S
 from metseg.jobs.service import ATTEMPTS, QUEUE
 from metseg.settings import Settings
 

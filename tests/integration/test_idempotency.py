@@ -9,8 +9,8 @@ from tests.integration.deployments import in_a_folder, upload
 
 from metseg.contracts import JobStatus
 from metseg.errors import Conflict, IdempotencyConflict
+from metseg.jobs import new_id
 from metseg.jobs.idempotency import CRASHED_S, DAY_S, hashed
-from metseg.jobs.ids import new_id
 
 
 @in_a_folder

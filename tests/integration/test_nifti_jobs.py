@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tests.gateways import problem
 from tests.unit.volumes import loaded, nifti
 
-from metseg.client.http_client import Client
+from metseg.client import Client
 from metseg.contracts import JobStatus
 from metseg.phantom import head
 from metseg_worker.context import open_bench

@@ -13,11 +13,8 @@ from tests.gateways import running
 from tests.models import STARTER
 
 from metseg.contracts import Job, JobStatus, ModelCard
-from metseg.imaging.preprocess import to_input
-from metseg.imaging.volume import Volume
-from metseg.inference.out_of_distribution import familiarity
-from metseg.inference.predictor import OnnxPredictor
-from metseg.inference.segmentation import segment
+from metseg.imaging import Volume, to_input
+from metseg.inference import OnnxPredictor, familiarity, segment
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_trainer.data import dataset, split

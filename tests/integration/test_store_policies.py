@@ -15,8 +15,7 @@ from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import s3_server
 
 from metseg.errors import StoreUnavailable
-from metseg.jobs.broker import broker
-from metseg.jobs.service import Jobs
+from metseg.jobs import Jobs, broker
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import S3Store, open_store

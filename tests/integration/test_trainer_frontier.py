@@ -8,8 +8,7 @@ import pytest
 
 from metseg.contracts import ModelCard
 from metseg.errors import DatasetError
-from metseg.inference.predictor import OnnxPredictor
-from metseg.inference.segmentation import segment
+from metseg.inference import OnnxPredictor, segment
 from metseg_trainer.cli import main
 from metseg_trainer.data import dataset
 from metseg_trainer.data.split import Split, read, write

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from metseg.inference.predictor import OnnxPredictor
-from metseg.inference.segmentation import segment
+from metseg.inference import OnnxPredictor, segment
 from metseg.registry import Registry
 from metseg.settings import Settings, settings
 from metseg.storage import open_store

@@ -19,9 +19,8 @@ from tests.servers import wait_until
 from metseg.contracts import JobStatus
 from metseg.errors import StoreUnavailable
 from metseg.formats import read_mask
-from metseg.inference.predictor import OnnxPredictor
-from metseg.inference.segmentation import segment
-from metseg.jobs.service import Jobs, broker
+from metseg.inference import OnnxPredictor, segment
+from metseg.jobs import Jobs, broker
 from metseg.phantom import head
 from metseg.registry import Registry
 from metseg.settings import Settings, settings

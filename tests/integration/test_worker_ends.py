@@ -15,7 +15,7 @@ from tests.servers import talk, wait_until
 
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
-from metseg.inference.model_cache import Models
+from metseg.inference import Models
 from metseg.jobs.service import ATTEMPTS
 from metseg.registry import Registry
 from metseg.settings import Settings

@@ -25,7 +25,7 @@ from tests.chaos.site import Site, site
 from tests.kept_tables import replace_block
 
 from metseg import phantom
-from metseg.imaging.rendering import encode_png
+from metseg.imaging import encode_png
 
 ROUNDS = 4
 SHORT_A_ROUND = 7

@@ -8,8 +8,7 @@ from pydicom.data import get_testdata_file
 from tests.models import STARTER
 
 from metseg.contracts import ModelCard
-from metseg.imaging.preprocess import to_input
-from metseg.imaging.volume import Volume
+from metseg.imaging import Volume, to_input
 from metseg.inference.out_of_distribution import FEATURES, UPSIDE_DOWN, describe, familiarity
 
 HEAD_CT = "J2K_pixelrep_mismatch"

@@ -11,7 +11,7 @@ from tests.unit.pictures import deep_png, noise, pillow, png, tiff, upload, zipp
 
 from metseg.errors import BadInput
 from metseg.formats import inspect, read
-from metseg.imaging.volume import Volume
+from metseg.imaging import Volume
 from metseg.settings import Limits
 
 LIMITS = Limits(

@@ -9,9 +9,9 @@ from PIL import Image
 from tests.unit.test_segment import Bright
 
 from metseg import phantom
+from metseg.imaging import Volume
 from metseg.imaging.rendering import MARK
-from metseg.imaging.volume import Volume
-from metseg.inference.segmentation import segment
+from metseg.inference import segment
 from metseg.results.previews import EMPTY, EVERY_S, GAP_PX, HEIGHT_PX, SHEET_PX, Glimpses
 
 

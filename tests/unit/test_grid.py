@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from metseg.imaging.orientation import affine_of, from_pipeline, orient, plane, skew_degrees, spacing_mm_of, to_pipeline
+from metseg.imaging import affine_of, from_pipeline, orient, plane, skew_degrees, spacing_mm_of, to_pipeline
 
 ORDERS = [
     (axes, senses) for axes in itertools.permutations(range(3)) for senses in itertools.product((1, -1), repeat=3)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metseg.jobs.broker import broker
+from metseg.jobs import broker
 from metseg.settings import Settings
 from metseg_worker.app import celery
 

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from metseg.imaging.lesions import measure
+from metseg.imaging import measure
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 CASES = range(6)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import metseg_trainer
-from metseg.inference.predictor import INPUT, OUTPUT
+from metseg.inference import INPUT, OUTPUT
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import NETWORKS, AttentionUNet, NestedUNet, create
 from metseg_trainer.networks.attention_unet import AttentionGate

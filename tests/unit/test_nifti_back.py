@@ -15,9 +15,8 @@ from tests.unit.volumes import TITLED, loaded, nifti, skull, study, volume_of
 
 from metseg.contracts import Result
 from metseg.errors import NotAvailable, UnusableImage
-from metseg.formats import on_uploaded_grid
-from metseg.formats.nifti.maps import write_mask
-from metseg.inference.segmentation import Segmentation
+from metseg.formats import on_uploaded_grid, write_mask
+from metseg.inference import Segmentation
 from metseg.results import build, exports
 
 ORDERS = [

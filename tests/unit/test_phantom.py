@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from metseg import phantom
-from metseg.imaging.lesions import measure
-from metseg.imaging.volume import CHANNELS
+from metseg.imaging import CHANNELS, measure
 
 PRE, FLAIR, POST = range(len(CHANNELS))
 

@@ -10,9 +10,7 @@ from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
 from metseg.errors import ModelRejected
-from metseg.inference import predictor
-from metseg.inference.predictor import OnnxPredictor, cpu_quota
-from metseg.inference.segmentation import segment
+from metseg.inference import OnnxPredictor, cpu_quota, predictor, segment
 
 
 def test_a_model_is_fed_channels_first_and_answers_a_map():

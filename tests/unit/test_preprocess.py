@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
-from metseg.imaging.preprocess import HEAD_PX, from_output, to_input, truth_to_input
-from metseg.imaging.volume import Volume
+from metseg.imaging import HEAD_PX, Volume, from_output, to_input, truth_to_input
 
 CONTRACT = Preprocessing()
 

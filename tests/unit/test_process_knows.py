@@ -9,9 +9,8 @@ from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
 from metseg.formats import read_probability
-from metseg.inference.model_cache import Models
-from metseg.jobs.inputs import Supplies
-from metseg.jobs.processing import process
+from metseg.inference import Models
+from metseg.jobs import Supplies, process
 from metseg.registry import Registry
 from metseg.settings import Limits
 from metseg.storage import DirectoryStore

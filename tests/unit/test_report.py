@@ -12,12 +12,9 @@ from tests.models import tiny_card
 from metseg import phantom
 from metseg.errors import NotFound, ProcessingFailed
 from metseg.formats import read_mask, read_probability
-from metseg.imaging import rendering
-from metseg.imaging.lesions import measure
-from metseg.imaging.volume import Volume
-from metseg.inference.segmentation import Segmentation
-from metseg.results import build
-from metseg.results.slice_archive import Pack
+from metseg.imaging import Volume, measure, rendering
+from metseg.inference import Segmentation
+from metseg.results import Pack, build
 
 
 def volume_of(pixels, **known):

@@ -9,9 +9,8 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import Cancelled
-from metseg.imaging.preprocess import to_input
-from metseg.inference.predictor import OnnxPredictor
-from metseg.inference.segmentation import probabilities, segment
+from metseg.imaging import to_input
+from metseg.inference import OnnxPredictor, probabilities, segment
 
 
 class Bright:

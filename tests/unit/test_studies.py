@@ -7,7 +7,7 @@ import pytest
 
 from metseg.client.local_studies import Attachment, _natural, base_name, digest, find, opened
 from metseg.errors import EmptyUpload, NotFound, UnreadableImage
-from metseg.formats.names import natural_key
+from metseg.formats import natural_key
 
 
 def filled(folder, *names):

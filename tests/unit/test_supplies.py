@@ -9,8 +9,8 @@ from tests.models import VERSION, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
 from metseg.errors import NoChampion, ProcessingFailed
-from metseg.inference.model_cache import Models
-from metseg.jobs.inputs import Supplies
+from metseg.inference import Models
+from metseg.jobs import Supplies
 from metseg.registry import Registry
 from metseg.storage import DirectoryStore
 

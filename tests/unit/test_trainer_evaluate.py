@@ -9,8 +9,7 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import Evaluation, Preprocessing
 from metseg.errors import ModelRejected
-from metseg.inference.predictor import OnnxPredictor
-from metseg.inference.segmentation import segment
+from metseg.inference import OnnxPredictor, segment
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import open_store

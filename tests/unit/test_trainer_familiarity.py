@@ -9,9 +9,8 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging.preprocess import to_input
-from metseg.imaging.volume import Volume
-from metseg.inference.out_of_distribution import REVISION, familiarity
+from metseg.imaging import Volume, to_input
+from metseg.inference import REVISION, familiarity
 from metseg_trainer.cli import main
 from metseg_trainer.data import dataset, phantoms, split
 from metseg_trainer.export.out_of_distribution import reference, renew, shrunk

@@ -10,7 +10,7 @@ import torch
 from tests.models import tiny_card
 
 from metseg.contracts import ModelCard, Preprocessing, Variant
-from metseg.inference.predictor import OnnxPredictor
+from metseg.inference import OnnxPredictor
 from metseg_trainer.export.model_selection import MARGIN, Judged, chosen, in_full_precision, page, shortfall, told
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.export.quantise import to_int8

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from metseg.contracts import Preprocessing
-from metseg.imaging.volume import Volume
-from metseg.inference.segmentation import segment
-from metseg.inference.uncertainty import look_again
+from metseg.imaging import Volume
+from metseg.inference import look_again, segment
 
 SIDE = 64
 LEFT, RIGHT = (slice(20, 32), slice(18, 30)), (slice(30, 42), slice(36, 48))

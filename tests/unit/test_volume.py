@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metseg.errors import UnusableImage
-from metseg.imaging.volume import Volume
+from metseg.imaging import Volume
 
 
 def pixels(*shape: int) -> np.ndarray:

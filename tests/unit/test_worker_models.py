@@ -7,8 +7,8 @@ from tests.models import tiny_card, tiny_model
 
 from metseg.contracts import FullPrecision
 from metseg.errors import ModelRejected, NoChampion, NotFound
+from metseg.inference import Models
 from metseg.inference import model_cache as served
-from metseg.inference.model_cache import Models
 from metseg.registry import Registry
 from metseg.storage import DirectoryStore
 

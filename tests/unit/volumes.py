@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from tests.unit.pictures import upload
 
 from metseg.formats import Upload, read
-from metseg.imaging.volume import Volume
+from metseg.imaging import Volume
 from metseg.phantom import head
 from metseg.settings import Limits
 

@@ -35,8 +35,8 @@ from metseg.errors import (
     TooManyFiles,
 )
 from metseg.formats import inspect, read
+from metseg.imaging import from_pipeline, to_pipeline
 from metseg.imaging.lesions import numbered
-from metseg.imaging.orientation import from_pipeline, to_pipeline
 from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files
 from metseg.settings import Limits
 
