@@ -11,14 +11,14 @@ from typing import BinaryIO, cast
 
 from metseg.errors import Conflict
 
-__all__ = ["SCRATCH", "locked", "written"]
+__all__ = ["SCRATCH", "atomic_write", "folder_lock"]
 
 SCRATCH = ".~"
 """What the name of an unfinished file begins with."""
 
 
 @contextmanager
-def written(target: Path) -> Iterator[BinaryIO]:
+def atomic_write(target: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `target` when the block ends well and leaves nothing otherwise.
 
     What a killed process left of it has a name that begins with `.~`.
@@ -44,7 +44,7 @@ def _umask() -> int:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """The folder is used by this process alone within the block; a lock dies with the process that holds it.
 
     Raises:

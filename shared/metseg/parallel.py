@@ -1,55 +1,92 @@
-"""Work side by side: native code lets go of Python's lock, so threads are enough."""
+"""Concurrency within a process: native code releases the GIL, so threads are enough."""
 
+import math
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-__all__ = ["all_done", "beside", "side_by_side"]
+__all__ = ["cpu_quota", "in_background", "parallel_map", "run_all"]
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Outcome = TypeVar("Outcome")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
-def side_by_side(
-    function: Callable[[Item], Answer], items: Iterable[Item], lanes: int
-) -> Generator[Answer, None, None]:
-    """What `map` gives, in its order, from up to `lanes` calls at a time.
+def parallel_map(
+    function: Callable[[Item], Outcome], items: Iterable[Item], max_concurrency: int
+) -> Generator[Outcome, None, None]:
+    """As `map`, in the order of the items, with several calls at a time.
 
-    The first call that fails ends it, as does closing it: what has not begun then never begins, and what has is
-    waited for.
+    The first call that fails ends the iteration, as closing the generator does: calls that have not started are
+    cancelled, and running ones are waited for.
+
+    Args:
+        function: called once for each item, on any thread.
+        items: its arguments.
+        max_concurrency: calls that may run at the same time; 1 uses the caller's thread.
+
+    Yields:
+        What each call returned.
     """
-    if lanes == 1:
+    if max_concurrency == 1:
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(lanes)
+    pool = ThreadPoolExecutor(max_concurrency)
     try:
         yield from pool.map(function, items)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def all_done(calls: Iterable[Callable[[], object]], lanes: int) -> None:
-    """Make calls side by side, and come back when each has been made; as `side_by_side` where one fails."""
-    for _ in side_by_side(lambda call: call(), calls, lanes):
-        pass  # what a call gives is not wanted
+def run_all(calls: Iterable[Callable[[], object]], max_concurrency: int) -> None:
+    """Make all calls and return when each has returned; a failure is handled as in `parallel_map`.
+
+    Args:
+        calls: what to call; what they return is dropped.
+        max_concurrency: calls that may run at the same time.
+    """
+    for _ in parallel_map(lambda call: call(), calls, max_concurrency):
+        pass
 
 
 @contextmanager
-def beside(function: Callable[[Callable[[], bool]], Answer]) -> Iterator[Callable[[], Answer]]:
-    """Call a function on a thread of its own, beside the block.
+def in_background(function: Callable[[Callable[[], bool]], Outcome]) -> Iterator[Callable[[], Outcome]]:
+    """Call a function on another thread while the block runs; the end of the block waits for it.
 
     Args:
-        function: is given what tells whether the block has ended, after which nobody wants its answer.
+        function: its argument is a function that returns whether the block has ended, so that the rest of the work
+            can be skipped.
 
     Yields:
-        What waits for the answer, or raises what the function raised.
+        A function that waits for what `function` returns, or raises what it raised.
     """
     ended = Event()
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(function, ended.is_set)
+        outcome = pool.submit(function, ended.is_set)
         try:
-            yield answer.result
+            yield outcome.result
         finally:
             ended.set()
+
+
+def cpu_quota() -> int:
+    """Whole CPUs that this container may use: its cgroup's quota, or without one the CPUs it may be scheduled on."""
+    usable = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs that cgroup v2, or else v1, grants; None where it sets no limit."""
+    unified = _CGROUP / "cpu.max"
+    if unified.is_file():
+        granted, period = unified.read_text().split()
+        return None if granted == "max" else int(granted) / int(period)
+    v1 = _CGROUP / "cpu" / "cpu.cfs_quota_us"
+    if v1.is_file() and (microseconds := int(v1.read_text())) > 0:
+        return microseconds / int((_CGROUP / "cpu" / "cpu.cfs_period_us").read_text())
+    return None

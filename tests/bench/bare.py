@@ -14,7 +14,8 @@ from pathlib import Path
 
 from metseg import formats
 from metseg.contracts import ModelCard
-from metseg.inference import OnnxPredictor, cpu_quota, segment
+from metseg.inference import OnnxPredictor, segment
+from metseg.parallel import cpu_quota
 from metseg.settings import Limits
 
 __all__ = ["STARTER", "Loop", "on_demand"]

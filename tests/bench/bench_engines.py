@@ -22,8 +22,8 @@ from tests.bench.studies import SLICES
 from metseg import phantom
 from metseg.contracts import ModelCard
 from metseg.imaging import to_input
-from metseg.inference import INPUT, OnnxPredictor, cpu_quota
-from metseg.parallel import side_by_side
+from metseg.inference import INPUT, OnnxPredictor
+from metseg.parallel import cpu_quota, parallel_map
 
 FILES = {"8 bits": "model.onnx", "32 bits": "model-fp32.onnx"}
 CLEARLY = 1.25
@@ -120,7 +120,7 @@ def _onnxruntime(card: ModelCard, model: bytes) -> Engine:
 
     def engine(slices: Maps) -> Maps:
         one_by_one = (slices[index : index + 1] for index in range(len(slices)))
-        return np.concatenate(list(side_by_side(predictor, one_by_one, predictor.lanes)))
+        return np.concatenate(list(parallel_map(predictor, one_by_one, predictor.lanes)))
 
     return engine
 

@@ -24,7 +24,8 @@ from tests.bench.whole import Whole
 from metseg import formats, phantom
 from metseg.contracts import ModelCard
 from metseg.imaging import encode_png
-from metseg.inference import INPUT, OnnxPredictor, cpu_quota, segment
+from metseg.inference import INPUT, OnnxPredictor, segment
+from metseg.parallel import cpu_quota
 from metseg.settings import Limits
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import create

@@ -21,7 +21,7 @@ from tests.bench import page, peers
 from tests.bench.loops import Loop, PlainSlices, forever, numbered, our_step, plain_step, speeds
 
 from metseg.contracts import Preprocessing
-from metseg.inference import cpu_quota
+from metseg.parallel import cpu_quota
 from metseg_trainer.data import dataset, phantoms
 from metseg_trainer.data import prepared as sources
 from metseg_trainer.data.samples import Samples

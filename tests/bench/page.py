@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.kept_tables import rows
 
-from metseg.inference import cpu_quota
+from metseg.parallel import cpu_quota
 
 __all__ = ["keep", "machine", "shown", "spread"]
 

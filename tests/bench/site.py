@@ -16,7 +16,7 @@ import httpx
 import psutil
 from tests.servers import free_ports, redis_server, s3_server, wait_until
 
-from metseg.inference import cpu_quota
+from metseg.parallel import cpu_quota
 
 __all__ = ["Site", "site"]
 

@@ -10,7 +10,7 @@ from typing import Any
 from tests.kept_tables import rows
 
 from metseg.contracts import LesionFigures
-from metseg.inference import cpu_quota
+from metseg.parallel import cpu_quota
 from metseg_trainer.training.config import PRESETS
 
 __all__ = ["found", "parser", "rows", "write"]

@@ -15,10 +15,11 @@ from tests.bench.bare import STARTER, on_demand
 
 from metseg.cli.local import registry
 from metseg.contracts import InputFile, Request
-from metseg.inference import Models, cpu_quota
+from metseg.inference import Models
 from metseg.jobs import Supplies, new_id, process
+from metseg.parallel import cpu_quota
 from metseg.settings import Limits
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 __all__ = ["Whole"]
 
@@ -31,7 +32,7 @@ class Whole:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._store = DirectoryStore(folder)
+        self._store = LocalFolderStore(folder)
         self._models = Models(registry(STARTER), cpu_quota())
         self._models.champion()  # loaded
 

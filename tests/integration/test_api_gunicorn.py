@@ -15,7 +15,7 @@ import pytest
 from tests.gateways import png, promote_tiny
 from tests.servers import free_ports, wait_until
 
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
@@ -34,7 +34,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def process(folder, port, redis) -> Iterator[subprocess.Popen[bytes]]:
-    store = DirectoryStore(folder / "store")
+    store = LocalFolderStore(folder / "store")
     store.prepare(7)
     promote_tiny(store)
     (folder / "tmp").mkdir()

@@ -13,7 +13,7 @@ from tests.servers import free_ports, wait_until
 
 from metseg.jobs import QUEUE, TASK, Jobs, broker
 from metseg.settings import Settings
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def app(redis):
 
 @pytest.fixture
 def here(tmp_path, redis):
-    store = DirectoryStore(tmp_path)
+    store = LocalFolderStore(tmp_path)
     with deployment(store, redis) as here:
         yield here
 

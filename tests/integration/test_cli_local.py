@@ -12,7 +12,7 @@ from metseg.cli.main import main
 from metseg.contracts import Result
 from metseg.errors import ModelRejected, NotFound
 from metseg.registry import Registry
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 ALIKE = [
     "nifti",
@@ -73,7 +73,7 @@ def test_every_format_of_a_server_can_be_made_here():
 
 
 def test_a_stores_champion_segments_and_a_version_by_its_name(tmp_path, model):
-    store = DirectoryStore(tmp_path / "store")
+    store = LocalFolderStore(tmp_path / "store")
     store.prepare(1)
     for version in (VERSION, "20260202-000000-tiny"):
         Registry(store).publish(tiny_card(tiny_model(), version), {"model.onnx": tiny_model()})

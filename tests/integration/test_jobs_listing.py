@@ -6,7 +6,7 @@ import time
 import pytest
 from tests.integration.deployments import deployment, in_a_folder, submit, upload
 
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 # Listing
 
@@ -91,7 +91,7 @@ def age(store, job_id, days):
 
 @pytest.fixture
 def old(tmp_path, redis):
-    store = DirectoryStore(tmp_path / "expiring")
+    store = LocalFolderStore(tmp_path / "expiring")
     store.prepare(7)
     with deployment(store, redis) as here:
         yield here

@@ -15,13 +15,13 @@ from tests.integration.deployments import deployment, kill, result_of, submit
 
 from metseg.contracts import JobStatus, Problem
 from metseg.errors import BadInput, Cancelled, NotFound
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 TTL_S = 0.1
 PROBLEM = Problem.of(BadInput("It cannot be read."))
 
 
-class Counting(DirectoryStore):
+class Counting(LocalFolderStore):
     """A folder that counts how often each job was ended with a result."""
 
     def __init__(self, root):

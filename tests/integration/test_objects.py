@@ -13,7 +13,7 @@ from tests.integration.stores import Endless, keys, s3_store
 from metseg.errors import NotFound, UploadInterrupted
 from metseg.results.slice_archive import Pack, packed
 from metseg.settings import MIB, Settings
-from metseg.storage import DirectoryStore, Ranged, S3Store, open_store
+from metseg.storage import LocalFolderStore, RangedFile, S3Store, open_store
 from metseg.storage.s3 import PART_BYTES
 
 
@@ -48,7 +48,7 @@ def test_no_part_is_read_of_what_is_not_there(store):
 def test_an_object_is_a_file_that_can_be_read_from_any_place(store, places, ahead):
     content = bytes(range(250)) * 4
     store.put("x/ranged", content)
-    file = Ranged(store, store.stat("x/ranged"), ahead)
+    file = RangedFile(store, store.stat("x/ranged"), ahead)
     for first, count in places:
         file.seek(first)
         assert file.read(count) == content[first : first + count]
@@ -57,7 +57,7 @@ def test_an_object_is_a_file_that_can_be_read_from_any_place(store, places, ahea
 
 def test_a_file_of_an_object_ends_where_it_ends(store):
     store.put("x/ranged", b"0123456789")
-    file = Ranged(store, store.stat("x/ranged"))
+    file = RangedFile(store, store.stat("x/ranged"))
     assert (file.seek(-3, io.SEEK_END), file.read()) == (7, b"789")
     assert (file.seek(-6, io.SEEK_CUR), file.read(2), file.readable(), file.seekable()) == (4, b"45", True, True)
     with pytest.raises(OSError, match="before the start"):
@@ -76,7 +76,7 @@ def test_a_file_of_an_object_fetches_little(store):
     pictures = [bytes([index]) * 5000 for index in range(60)]
     store.put("x/pack", packed(pictures))
     counted = Counted()
-    pack = Pack(io.BufferedReader(Ranged(counted, store.stat("x/pack"), 2**14)))
+    pack = Pack(io.BufferedReader(RangedFile(counted, store.stat("x/pack"), 2**14)))
     assert pack.picture(7) == pictures[7]
     assert len(counted.fetched) <= 3
     assert sum(counted.fetched) <= 3 * 2**14
@@ -279,7 +279,7 @@ def test_preparing_twice_keeps_what_is_there(store):
 
 
 def test_the_settings_choose_the_store(s3, tmp_path):
-    assert isinstance(open_store(Settings(store_directory=tmp_path)), DirectoryStore)
+    assert isinstance(open_store(Settings(store_directory=tmp_path)), LocalFolderStore)
     store = open_store(Settings(**s3.settings(), s3_bucket="chosen"))
     assert isinstance(store, S3Store)
     store.prepare(7)

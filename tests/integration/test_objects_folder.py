@@ -8,12 +8,12 @@ import pytest
 from tests.integration.stores import CALLS, calls, keys
 
 from metseg.errors import StoreUnavailable
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 
 @pytest.fixture
 def folder(tmp_path):
-    store = DirectoryStore(tmp_path / "store")
+    store = LocalFolderStore(tmp_path / "store")
     store.prepare(7)
     return store
 
@@ -56,7 +56,7 @@ def test_puts_and_deletes_in_one_folder_do_not_trip_over_each_other(folder):
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call not in {"delete", "prepare"}])
 def test_a_folder_that_is_gone_is_store_unavailable_and_is_not_made_anew(tmp_path, call):
-    store = DirectoryStore(tmp_path / "unmounted")
+    store = LocalFolderStore(tmp_path / "unmounted")
     with pytest.raises(StoreUnavailable):
         calls(store)[call]()
     assert not (tmp_path / "unmounted").exists()

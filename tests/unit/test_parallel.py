@@ -1,5 +1,6 @@
 """Work side by side keeps its order, and stops where it is told to."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -7,21 +8,22 @@ from contextlib import closing
 
 import pytest
 
-from metseg.parallel import beside, side_by_side
+from metseg import parallel
+from metseg.parallel import cpu_quota, in_background, parallel_map
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_answers_come_in_the_order_of_the_questions(lanes):
+@pytest.mark.parametrize("max_concurrency", [1, 3])
+def test_answers_come_in_the_order_of_the_questions(max_concurrency):
     def slow_at_first(number: int) -> int:
         time.sleep(0.02 if number == 0 else 0)
         return number * number
 
-    assert list(side_by_side(slow_at_first, range(6), lanes)) == [0, 1, 4, 9, 16, 25]
+    assert list(parallel_map(slow_at_first, range(6), max_concurrency)) == [0, 1, 4, 9, 16, 25]
 
 
-def test_as_many_as_there_are_lanes_are_at_work_together():
+def test_as_many_as_there_are_max_concurrency_are_at_work_together():
     meeting = threading.Barrier(3, timeout=10)
-    assert len(list(side_by_side(lambda _: meeting.wait(), range(6), 3))) == 6
+    assert len(list(parallel_map(lambda _: meeting.wait(), range(6), 3))) == 6
 
 
 def test_a_failure_is_the_callers_and_what_has_not_begun_never_begins():
@@ -34,7 +36,7 @@ def test_a_failure_is_the_callers_and_what_has_not_begun_never_begins():
         time.sleep(0.05)
 
     with pytest.raises(OSError, match="full"):
-        list(side_by_side(fail_at_once, range(100), 2))
+        list(parallel_map(fail_at_once, range(100), 2))
     assert len(begun) < 10
 
 
@@ -46,7 +48,7 @@ def test_closed_early_it_waits_for_what_has_begun_and_begins_no_more():
         time.sleep(0.02)
         ended.append(number)
 
-    with closing(side_by_side(work, range(100), 2)) as answers:
+    with closing(parallel_map(work, range(100), 2)) as answers:
         next(answers)
     assert sorted(begun) == sorted(ended)
     assert len(begun) < 10
@@ -59,7 +61,7 @@ def test_beside_a_block_a_function_is_called_and_its_answer_waited_for():
         meeting.wait()
         return "met"
 
-    with beside(meet) as answer:
+    with in_background(meet) as answer:
         meeting.wait()
         assert answer() == "met"
 
@@ -68,7 +70,7 @@ def test_what_fails_beside_a_block_fails_where_it_is_asked_for():
     def fail(ended: object) -> None:
         raise OSError("full")
 
-    with beside(fail) as answer, pytest.raises(OSError, match="full"):
+    with in_background(fail) as answer, pytest.raises(OSError, match="full"):
         answer()
 
 
@@ -80,6 +82,33 @@ def test_a_block_that_ends_early_tells_what_is_beside_it_and_waits():
             time.sleep(0.001)
         seen.append("ended")
 
-    with pytest.raises(InterruptedError), beside(work):
+    with pytest.raises(InterruptedError), in_background(work):
         raise InterruptedError
     assert seen == ["ended"]
+
+
+@pytest.fixture
+def cgroup(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("granted", "cpus"), [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8)]
+)
+def test_threads_follow_the_containers_quota(cgroup, granted, cpus):
+    (cgroup / "cpu.max").write_text(granted)
+    assert cpu_quota() == cpus
+
+
+@pytest.mark.parametrize(("granted", "cpus"), [("300000", 3), ("-1", 8), ("9900000", 8)])
+def test_threads_follow_an_older_hosts_quota(cgroup, granted, cpus):
+    (cgroup / "cpu").mkdir()
+    (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(granted)
+    (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert cpu_quota() == cpus
+
+
+def test_without_a_quota_threads_are_the_cpus_that_may_be_used(cgroup):
+    assert cpu_quota() == 8

@@ -1,6 +1,5 @@
 """Running an exported model, and how many threads it may take."""
 
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
 from metseg.errors import ModelRejected
-from metseg.inference import OnnxPredictor, cpu_quota, predictor, segment
+from metseg.inference import OnnxPredictor, predictor, segment
 
 
 def test_a_model_is_fed_channels_first_and_answers_a_map():
@@ -107,30 +106,3 @@ def test_of_the_providers_that_are_there_the_fastest_comes_first(monkeypatch, th
     served = OnnxPredictor(tiny_card(b"model"), b"model", threads=3)
     assert asked == taken
     assert (served.lanes, served.batch) == ((3, 1) if taken[0].startswith("CPU") else (1, predictor.BATCH))
-
-
-@pytest.fixture
-def cgroup(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor, "_CGROUP", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("granted", "cpus"), [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8)]
-)
-def test_threads_follow_the_containers_quota(cgroup, granted, cpus):
-    (cgroup / "cpu.max").write_text(granted)
-    assert cpu_quota() == cpus
-
-
-@pytest.mark.parametrize(("granted", "cpus"), [("300000", 3), ("-1", 8), ("9900000", 8)])
-def test_threads_follow_an_older_hosts_quota(cgroup, granted, cpus):
-    (cgroup / "cpu").mkdir()
-    (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(granted)
-    (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000")
-    assert cpu_quota() == cpus
-
-
-def test_without_a_quota_threads_are_the_cpus_that_may_be_used(cgroup):
-    assert cpu_quota() == 8

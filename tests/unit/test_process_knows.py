@@ -13,14 +13,14 @@ from metseg.inference import Models
 from metseg.jobs import Supplies, process
 from metseg.registry import Registry
 from metseg.settings import Limits
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 OTHER = "20260102-000000-other"
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = DirectoryStore(tmp_path)
+    store = LocalFolderStore(tmp_path)
     store.prepare(job_days=1)
     return store
 

@@ -12,14 +12,14 @@ from metseg.errors import NoChampion, ProcessingFailed
 from metseg.inference import Models
 from metseg.jobs import Supplies
 from metseg.registry import Registry
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 CONTENTS = (b"first", b"second", b"third")
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = DirectoryStore(tmp_path)
+    store = LocalFolderStore(tmp_path)
     store.prepare(job_days=1)
     return store
 

@@ -10,12 +10,12 @@ from metseg.errors import ModelRejected, NoChampion, NotFound
 from metseg.inference import Models
 from metseg.inference import model_cache as served
 from metseg.registry import Registry
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 OLD, NEW = "20260101-000000-tiny", "20260102-000000-tiny"
 
 
-class CountingStore(DirectoryStore):
+class CountingStore(LocalFolderStore):
     """Remembers what was read."""
 
     def __init__(self, root):

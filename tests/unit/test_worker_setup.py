@@ -8,7 +8,7 @@ from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 from metseg.errors import StoreUnavailable
 from metseg.registry import Registry
 from metseg.settings import settings
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 from metseg_worker import setup
 
 
@@ -45,20 +45,20 @@ def run(starter):
 
 def test_the_starter_model_is_published_whole_and_promoted(folder, starter):
     assert run(starter) == 0
-    registry = Registry(DirectoryStore(folder))
+    registry = Registry(LocalFolderStore(folder))
     assert registry.champion().version == VERSION
     assert registry.file(VERSION, "report.html") == b"<html>"
 
 
 def test_a_second_run_changes_nothing(folder, starter):
     run(starter)
-    before = Registry(DirectoryStore(folder)).champion()
+    before = Registry(LocalFolderStore(folder)).champion()
     assert run(starter) == 0
-    assert Registry(DirectoryStore(folder)).champion() == before
+    assert Registry(LocalFolderStore(folder)).champion() == before
 
 
 def test_a_champion_of_ones_own_stays(folder, starter):
-    store = DirectoryStore(folder)
+    store = LocalFolderStore(folder)
     store.prepare(job_days=1)
     registry, model = Registry(store), tiny_model(3.0)
     registry.publish(tiny_card(model, "20260202-000000-own"), {"model.onnx": model})
@@ -73,7 +73,7 @@ def test_the_same_model_with_a_fuller_card_takes_its_place(folder, starter):
     card = tiny_card(tiny_model(), f"{VERSION}-f1").model_copy(update={"familiarity": familiarity_card()})
     (starter / "card.json").write_text(card.model_dump_json())
     assert run(starter) == 0
-    registry = Registry(DirectoryStore(folder))
+    registry = Registry(LocalFolderStore(folder))
     assert registry.champion().version == f"{VERSION}-f1"
     assert len(registry.versions()) == 2
     registry.promote(VERSION)
@@ -88,18 +88,18 @@ def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, capl
     monkeypatch.setattr(setup.log, "handlers", [caplog.handler])
     caplog.set_level(logging.WARNING, logger=setup.log.name)
     assert run(tmp_path / "nothing") == 0
-    assert Registry(DirectoryStore(folder)).champion() is None
+    assert Registry(LocalFolderStore(folder)).champion() is None
     assert "no starter model" in caplog.text
 
 
 def test_a_starter_model_unlike_its_card_is_refused(folder, starter, caplog):
     (starter / "model.onnx").write_bytes(tiny_model(9.0))
     assert run(starter) == 1
-    assert Registry(DirectoryStore(folder)).champion() is None
+    assert Registry(LocalFolderStore(folder)).champion() is None
     assert "set-up failed" in caplog.text
 
 
-class FlickeringStore(DirectoryStore):
+class FlickeringStore(LocalFolderStore):
     """Like one that has just started: does not answer, answers once, and not again for a while."""
 
     silent = frozenset({1, 3, 4, 6})
@@ -125,7 +125,7 @@ def test_a_store_that_starts_late_and_flickers_is_waited_for(folder, starter, mo
     monkeypatch.setattr(setup, "open_store", lambda _: store)
     assert setup.main(["--starter", str(starter), "--timeout", "60"]) == 0
     assert store.calls > max(store.silent)
-    assert Registry(DirectoryStore(folder)).champion().version == VERSION
+    assert Registry(LocalFolderStore(folder)).champion().version == VERSION
 
 
 def test_a_store_that_never_answers_is_an_error_in_bounded_time(folder, starter, monkeypatch, caplog):

@@ -18,7 +18,7 @@ from metseg.contracts import ModelCard, Result
 from metseg.errors import ModelRejected, NotFound
 from metseg.results import PACK, Pack, exports
 from metseg.results.exports import Kept
-from metseg.storage import ObjectInfo, Ranged
+from metseg.storage import ObjectInfo, RangedFile
 from metseg_api.gateway import Gateway
 
 AHEAD_BYTES = 2**18
@@ -86,7 +86,7 @@ class StoredJob(Kept):
             info = self._gateway.store.stat(self._key(PACK))
         except NotFound:
             return None
-        return Pack(io.BufferedReader(Ranged(self._gateway.store, info, self._ahead_bytes)))
+        return Pack(io.BufferedReader(RangedFile(self._gateway.store, info, self._ahead_bytes)))
 
     def _key(self, name: str) -> str:
         return f"{self._folder}{name}"

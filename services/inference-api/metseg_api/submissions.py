@@ -15,7 +15,7 @@ from metseg.client import base_name
 from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.jobs import hashed, new_id
-from metseg.parallel import beside
+from metseg.parallel import in_background
 from metseg.settings import Limits
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
@@ -55,7 +55,7 @@ def accept(
     formats.inspect(uploads, gateway.settings.limits)
     job_id = new_id(caller.tag)
     with ExitStack() as stack:
-        check = stack.enter_context(beside(lambda _: check_model(gateway, options.model)))
+        check = stack.enter_context(in_background(lambda _: check_model(gateway, options.model)))
         sent = None
         if options.deidentify:
             sent = [_fingerprint(upload) for upload in uploads]

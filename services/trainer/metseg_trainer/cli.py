@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from metseg.errors import DatasetError, MetsegError
-from metseg.inference import cpu_quota
+from metseg.parallel import cpu_quota
 from metseg.settings import settings
 from metseg.storage import ObjectStore, open_store
 from metseg_trainer.data import dataset, download, phantoms

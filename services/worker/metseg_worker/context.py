@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import redis
 
-from metseg.inference import Models, cpu_quota
+from metseg.inference import Models
 from metseg.jobs import Jobs, broker
+from metseg.parallel import cpu_quota
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store

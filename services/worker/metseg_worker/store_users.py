@@ -13,7 +13,7 @@ from typing import Any
 
 from metseg.errors import StoreUnavailable
 from metseg.settings import Settings
-from metseg.storage.s3_users import Users
+from metseg.storage import S3Users
 
 __all__ = ["POLICIES", "SERVICES", "hand_out", "policy"]
 
@@ -42,7 +42,7 @@ def hand_out(settings: Settings, folder: Path) -> None:
         StoreUnavailable: the store does not answer or refuses, or a folder cannot be written.
     """
     root = (settings.s3_access_key, settings.s3_secret_key.get_secret_value())
-    users = Users(
+    users = S3Users(
         settings.s3_endpoint or "",
         access_key=root[0],
         secret_key=root[1],

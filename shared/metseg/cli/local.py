@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from metseg.atomic_io import written
+from metseg.atomic_io import atomic_write
 from metseg.cli.engine import Finished, Tell
 from metseg.cli.exits import Usage
 from metseg.cli.formats import Output
@@ -17,13 +17,14 @@ from metseg.cli.record import Record
 from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
 from metseg.errors import NotFound
-from metseg.inference import Models, cpu_quota
+from metseg.inference import Models
 from metseg.jobs import Supplies, new_id, process
+from metseg.parallel import cpu_quota
 from metseg.registry import CARD, Registry
 from metseg.results import PACK, Pack, exports
 from metseg.results.exports import Kept
 from metseg.settings import Limits
-from metseg.storage import DirectoryStore
+from metseg.storage import LocalFolderStore
 
 __all__ = ["MAKERS", "Local", "registry"]
 
@@ -63,14 +64,14 @@ class Local:
         """As of Engine."""
         with TemporaryDirectory(prefix="metseg-") as scratch:
             request = _request(attachments, record, Path(scratch))
-            with Supplies(DirectoryStore(Path(scratch)), self._models) as supplies:
+            with Supplies(LocalFolderStore(Path(scratch)), self._models) as supplies:
                 supplies.fetch(request)
                 result, artefacts = process(request, supplies, Limits(), lambda done, total: tell(done / total))
         kept = _Computed(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
 
         def save(output: Output, target: Path) -> None:
             content = MAKERS[output.name](kept)
-            with written(target) as file:
+            with atomic_write(target) as file:
                 file.write(content)
 
         return Finished(result, save)
@@ -145,11 +146,11 @@ def registry(folder: Path) -> Registry:
     if (folder / CARD).is_file():
         return Registry(_OneModel(folder))
     if (folder / "models").is_dir():
-        return Registry(DirectoryStore(folder))
+        return Registry(LocalFolderStore(folder))
     raise Usage(f"{folder} holds no model: name a folder with model.onnx and card.json, or a store's, by --model-dir.")
 
 
-class _OneModel(DirectoryStore):
+class _OneModel(LocalFolderStore):
     """A folder with one model, as if it lay in a store and served."""
 
     def __init__(self, folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from metseg.atomic_io import written
+from metseg.atomic_io import atomic_write
 from metseg.contracts import Align, Problem
 
 __all__ = ["Record"]
@@ -44,7 +44,7 @@ class Record(BaseModel):
     def write(self, folder: Path) -> None:
         """Keep it, whole, before anything that depends on it happens."""
         folder.mkdir(parents=True, exist_ok=True)
-        with written(folder / NAME) as file:
+        with atomic_write(folder / NAME) as file:
             file.write(self.model_dump_json(indent=2, exclude_none=True).encode())
 
     def same_as(self, other: "Record") -> bool:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from metseg.atomic_io import locked
+from metseg.atomic_io import folder_lock
 from metseg.cli.engine import Engine, Interrupted, Remote
 from metseg.cli.exits import Exit, Usage
 from metseg.cli.formats import chosen
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> Exit:
     except MetsegError as error:
         raise Usage(error.detail) from error
     stop = threading.Event()
-    with locked(options.out), engine(options, stop) as worker, Progress(len(studies)) as progress:
+    with folder_lock(options.out), engine(options, stop) as worker, Progress(len(studies)) as progress:
         return _all(studies, out=options.out, how=how, worker=worker, progress=progress, stop=stop)
 
 

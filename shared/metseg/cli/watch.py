@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from metseg.atomic_io import locked, written
+from metseg.atomic_io import atomic_write, folder_lock
 from metseg.cli.arrivals import DONE, FAILED, Arrivals, Signature, signature
 from metseg.cli.engine import Engine, Interrupted
 from metseg.cli.exits import Exit, Usage
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> Exit:
     if options.out.absolute().is_relative_to(options.folder.absolute()):
         raise Usage("OUT lies in IN, so that results would be taken for studies; name another folder.")
     stop = threading.Event()
-    with _signals(stop), locked(options.out), engine(options, stop) as worker:
+    with _signals(stop), folder_lock(options.out), engine(options, stop) as worker:
         arrivals = Arrivals(options.folder, options.quiet, options.marker)
         watch = _Watch(arrivals, options, how, worker, stop)
         _tell("watching")
@@ -176,7 +176,7 @@ class _Watch:
         folder = self._out if self._keep else self._in / FAILED
         try:
             folder.mkdir(exist_ok=True)
-            with written(folder / f"{path.name}.reason.txt") as file:
+            with atomic_write(folder / f"{path.name}.reason.txt") as file:
                 file.write(f"{reason}\n".encode())
         except OSError as error:
             self._back_off(f"the reason cannot be written: {error.strerror}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from metseg.atomic_io import SCRATCH, written
+from metseg.atomic_io import SCRATCH, atomic_write
 from metseg.cli.engine import Engine, Finished, Tell
 from metseg.cli.exits import Exit
 from metseg.cli.formats import Output
@@ -89,5 +89,5 @@ def _write(folder: Path, outputs: Mapping[str, Output], finished: Finished) -> N
         scratch.unlink(missing_ok=True)
     for output in outputs.values():
         finished.save(output, folder / output.file)
-    with written(folder / RESULT) as file:
+    with atomic_write(folder / RESULT) as file:
         file.write(finished.result.model_dump_json(indent=2).encode())

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal, Self, TypeVar
 import httpx
 from pydantic import ValidationError
 
-from metseg.atomic_io import written
+from metseg.atomic_io import atomic_write
 from metseg.client.local_studies import Attachment, opened
 from metseg.contracts import (
     Align,
@@ -250,7 +250,7 @@ class Client:
             target: the file; its folder exists.
             query: as `format`.
         """
-        with written(target) as file:
+        with atomic_write(target) as file:
 
             def keep(response: httpx.Response) -> None:
                 file.seek(0)

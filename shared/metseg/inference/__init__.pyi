@@ -8,7 +8,6 @@ from .out_of_distribution import turned as turned
 from .predictor import INPUT as INPUT
 from .predictor import OUTPUT as OUTPUT
 from .predictor import OnnxPredictor as OnnxPredictor
-from .predictor import cpu_quota as cpu_quota
 from .segmentation import Predictor as Predictor
 from .segmentation import Segmentation as Segmentation
 from .segmentation import probabilities as probabilities

@@ -1,9 +1,7 @@
 """The Predictor that runs an exported model with onnxruntime: the extra `metseg[onnx]`."""
 
-import math
 import os
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +34,6 @@ _PROVIDERS: dict[str, dict[str, str]] = {
 """Those that are used where they are there, the fastest first."""
 _ACCELERATORS = {"TensorrtExecutionProvider": "cuda", "CUDAExecutionProvider": "cuda"}
 """Providers that compute beside the processor, and what onnxruntime calls their memory."""
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 class OnnxPredictor:
@@ -135,22 +132,3 @@ class _Bound:
         self._input.update_inplace(self._whole)
         self._session.run_with_iobinding(self._binding)
         return np.array(self._output.numpy()[: len(slices), 0], np.float32)
-
-
-def cpu_quota() -> int:
-    """Whole CPUs that this container may use: its cgroup's quota, or the CPUs it may run on if there is none."""
-    usable = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
-    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
-
-
-def _cgroup_quota() -> float | None:
-    """CPUs that cgroup v2, or else v1, grants; None where it sets no limit."""
-    unified = _CGROUP / "cpu.max"
-    if unified.is_file():
-        granted, period = unified.read_text().split()
-        return None if granted == "max" else int(granted) / int(period)
-    v1 = _CGROUP / "cpu" / "cpu.cfs_quota_us"
-    if v1.is_file() and (microseconds := int(v1.read_text())) > 0:
-        return microseconds / int((_CGROUP / "cpu" / "cpu.cfs_period_us").read_text())
-    return None

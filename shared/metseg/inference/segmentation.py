@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metseg.contracts import Familiarity, Lesion, Preprocessing
 from metseg.imaging import Geometry, ModelInput, Volume, from_output, lesions, to_input
-from metseg.parallel import side_by_side
+from metseg.parallel import parallel_map
 
 Floats = npt.NDArray[np.float32]
 Seen = Callable[[int, Floats], None]
@@ -170,6 +170,6 @@ def _computed(prepared: ModelInput, predictor: Predictor, maps: Floats) -> Gener
             maps[chosen] = predictor(prepared.tensor(chosen))
         return part
 
-    with closing(side_by_side(fill, range(0, len(maps), size), predictor.lanes)) as parts:
+    with closing(parallel_map(fill, range(0, len(maps), size), predictor.lanes)) as parts:
         for part in parts:
             yield from part

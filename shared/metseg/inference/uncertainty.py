@@ -19,7 +19,7 @@ from scipy import ndimage
 from metseg.contracts import Lesion
 from metseg.imaging import ModelInput, Volume, from_output, lesions, to_input
 from metseg.inference.segmentation import Predictor, Segmentation
-from metseg.parallel import side_by_side
+from metseg.parallel import parallel_map
 
 __all__ = ["look_again"]
 
@@ -92,7 +92,7 @@ def _look(prepared: ModelInput, predictor: Predictor, chosen: npt.NDArray[np.int
         tensor = prepared.tensor(chosen[places].tolist())
         maps[places] = predictor(tensor[:, :, ::-1])[:, :, ::-1] if mirrored else predictor(tensor)
 
-    for _ in side_by_side(look, range(0, len(chosen), predictor.batch), predictor.lanes):
+    for _ in parallel_map(look, range(0, len(chosen), predictor.batch), predictor.lanes):
         pass
     return from_output(maps, replace(prepared.geometry, shape=(len(chosen), *prepared.geometry.shape[1:])))
 

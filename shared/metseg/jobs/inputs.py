@@ -18,7 +18,7 @@ from metseg import formats
 from metseg.contracts import InputFile, Request
 from metseg.errors import ProcessingFailed
 from metseg.inference import Models, OnnxPredictor
-from metseg.parallel import beside
+from metseg.parallel import in_background
 from metseg.storage import ObjectStore
 
 __all__ = ["Supplies"]
@@ -58,8 +58,8 @@ class Supplies:
 
     def fetch(self, request: Request) -> None:
         """Begin to fetch what a request names, on threads of their own."""
-        self.files = self._fetching.enter_context(beside(partial(self._fetch, request.inputs)))
-        self.predictor = self._fetching.enter_context(beside(lambda _: self.models.chosen(request.model)))
+        self.files = self._fetching.enter_context(in_background(partial(self._fetch, request.inputs)))
+        self.predictor = self._fetching.enter_context(in_background(lambda _: self.models.chosen(request.model)))
 
     def close(self) -> None:
         """Let go of the files: their volume was read."""

@@ -13,7 +13,7 @@ from metseg.contracts import ModelCard, Request, Result
 from metseg.imaging import Volume, lesions
 from metseg.inference import Models, OnnxPredictor, Segmentation, familiarity, look_again, segment
 from metseg.jobs.inputs import Supplies
-from metseg.parallel import beside
+from metseg.parallel import in_background
 from metseg.results import Glimpses, build_artefacts, build_result, render_slices
 from metseg.settings import Limits
 
@@ -56,7 +56,7 @@ def process(
         if glimpses is not None:
             glimpses(index, here)
 
-    with beside(partial(render_slices, volume)) as drawn:
+    with in_background(partial(render_slices, volume)) as drawn:
         segmentation = segment(volume, predictor, threshold, progress, seen)
         segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
         clock.lap("predict")

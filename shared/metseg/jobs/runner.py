@@ -14,7 +14,7 @@ from metseg.jobs.index import Live
 from metseg.jobs.lease import Claim, take
 from metseg.jobs.metrics import Figures
 from metseg.jobs.store import GLIMPSE, Records, results_folder
-from metseg.parallel import all_done, beside
+from metseg.parallel import in_background, run_all
 
 __all__ = ["ATTEMPTS", "Attempts"]
 
@@ -96,7 +96,7 @@ class Attempts:
             writes += [
                 partial(self._records.put, job_id, f"{folder}/{name}", content) for name, content in artefacts.items()
             ]
-            all_done(writes, PUTS_AT_ONCE)
+            run_all(writes, PUTS_AT_ONCE)
             if self._close(record, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
                 self._figures.succeeded(result.model_version, result.durations_s)
 
@@ -150,7 +150,7 @@ class Attempts:
         else:
             known(request)
             running = _running(job)
-            with beside(lambda _: self._announce(job)):
+            with in_background(lambda _: self._announce(job)):
                 alive = self._records.update(running)
             if alive:
                 self._begun[job_id] = running

@@ -30,7 +30,7 @@ from metseg.jobs.maintenance import Reconciler
 from metseg.jobs.metrics import Counted
 from metseg.jobs.runner import ATTEMPTS, Attempts
 from metseg.jobs.store import Records
-from metseg.parallel import all_done
+from metseg.parallel import run_all
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 
@@ -103,7 +103,7 @@ class Jobs(Attempts):
             StoreUnavailable: it could not be written. In both cases what was written is for the caller to discard.
         """
         writes = [partial(self._records.deposit, request.inputs, files), partial(self._records.open, _queued(request))]
-        all_done(writes, len(writes))
+        run_all(writes, len(writes))
 
     def submit(self, request: Request) -> Job:
         """Accept a job that has been deposited: write down its request and queue it.

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from metseg.contracts import Contract, InputFile, Job, Request, Result
 from metseg.errors import NotFound
-from metseg.parallel import side_by_side
+from metseg.parallel import parallel_map
 from metseg.storage import ObjectStore
 
 __all__ = ["GLIMPSE", "Records", "results_folder"]
@@ -84,7 +84,7 @@ class Records:
     def opening(self, job_id: str) -> tuple[Job, Request]:
         """A job's state and what was asked for, read side by side; NotFound."""
         reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._begun, self.request]
-        end, job, request = side_by_side(lambda read: read(job_id), reads, len(reads))
+        end, job, request = parallel_map(lambda read: read(job_id), reads, len(reads))
         return cast(_End, end).job if end else cast(Job, job), cast(Request, request)
 
     def glimpse(self, job_id: str) -> bytes:

@@ -91,7 +91,7 @@ class ObjectStore(Protocol):
         """Make the store usable: its bucket or folder, and the rules that expire `jobs/` and `keys/`. Idempotent."""
 
 
-class Measured:
+class SizedStream:
     """A stream that must end after exactly `size` bytes, where that is known."""
 
     def __init__(self, data: bytes | BinaryIO, size: int | None) -> None:

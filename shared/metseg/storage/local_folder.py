@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.storage.base import CHUNK_BYTES, Measured, ObjectInfo, check_key, check_prefix
+from metseg.storage.base import CHUNK_BYTES, ObjectInfo, SizedStream, check_key, check_prefix
 
 DAY_S = 86400
 
 
-class DirectoryStore:
+class LocalFolderStore:
     """Objects as files below one folder of a local file system.
 
     An object's etag is made of its file's inode, time and size: each write makes a new file. No key may be both
@@ -38,13 +38,13 @@ class DirectoryStore:
     ) -> None:
         """Write an object; see ObjectStore. A folder keeps no content type."""
         path = self._path(key)
-        with self._written(path, Measured(data, size)) as name:
+        with self._written(path, SizedStream(data, size)) as name:
             os.replace(name, path)
 
     def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
         """Write an object unless there is one; see ObjectStore."""
         path = self._path(key)
-        with self._written(path, Measured(data, None)) as name:
+        with self._written(path, SizedStream(data, None)) as name:
             try:
                 os.link(name, path)
             except FileExistsError:
@@ -52,7 +52,7 @@ class DirectoryStore:
         return True
 
     @contextlib.contextmanager
-    def _written(self, path: Path, stream: Measured) -> Iterator[str]:
+    def _written(self, path: Path, stream: SizedStream) -> Iterator[str]:
         """The name of a file beside `path`, whole on the disk, to be given its own."""
         self.check()  # never make a store anew where a volume is not mounted
         with _write_errors(), self._scratch(path) as file:

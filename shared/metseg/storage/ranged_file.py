@@ -5,12 +5,12 @@ from typing_extensions import Buffer
 from metseg.seekable import Seekable
 from metseg.storage.base import ObjectInfo, ObjectStore
 
-__all__ = ["Ranged"]
+__all__ = ["RangedFile"]
 
 AHEAD_BYTES = 2**18
 
 
-class Ranged(Seekable):
+class RangedFile(Seekable):
     """A read-only file of one object, fetched block by block; the last block is kept.
 
     Args:

@@ -14,7 +14,7 @@ from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, Measured, ObjectInfo, check_key, check_prefix
+from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, ObjectInfo, SizedStream, check_key, check_prefix
 
 PART_BYTES = 8 * 2**20  # of a multipart upload; some three of them are in memory at a time
 
@@ -58,7 +58,7 @@ class S3Store:
     ) -> None:
         """Write an object; see ObjectStore."""
         check_key(key)
-        stream = cast(BinaryIO, Measured(data, size))
+        stream = cast(BinaryIO, SizedStream(data, size))
         with _s3_errors(key):
             self._client.put_object(
                 self._bucket, key, stream, -1, content_type, part_size=PART_BYTES, num_parallel_uploads=1

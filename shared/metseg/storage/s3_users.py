@@ -1,4 +1,4 @@
-"""Users of an S3 server that has MinIO's admin API, each with a policy of its own."""
+"""Users of an S3 server that has the MinIO admin API, each with a policy of its own."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -11,10 +11,10 @@ from minio.minioadmin import MinioAdmin
 
 from metseg.errors import StoreUnavailable
 
-__all__ = ["Users"]
+__all__ = ["S3Users"]
 
 
-class Users:
+class S3Users:
     """The users of one server, made by its root user.
 
     Args:
