@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from metseg_worker import logs
+from metseg import logs
 from metseg_worker.result_writer import Endings
 
 LONG_S = 20
@@ -61,13 +61,13 @@ def test_what_is_logged_of_an_end_tells_the_request_of_its_own_job(endings):
 
     def end():
         gone_on.wait(LONG_S)
-        told.append(logs.followed())
+        told.append(logs.current_request_id())
 
-    with logs.one_job():
-        logs.follow("first")
+    with logs.job_context():
+        logs.bind_request_id("first")
         endings.hand_over(end)
-    with logs.one_job():
-        logs.follow("second")
+    with logs.job_context():
+        logs.bind_request_id("second")
         gone_on.set()
         assert endings.settle(LONG_S)
     assert told == ["first"]

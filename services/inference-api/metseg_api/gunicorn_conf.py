@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from uvicorn_worker import UvicornH11Worker  # type: ignore[import-untyped]
 
+from metseg import logs
 from metseg.errors import InvalidParameter
 from metseg.settings import settings
 from metseg_api.auth import Keyring, refuse_to_be_open
@@ -59,23 +60,10 @@ keepalive = 75
 timeout = 60
 graceful_timeout = 10
 accesslog = None
-logconfig_dict = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
-            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
-        }
-    },
-    "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
-    "root": {"level": "INFO", "handlers": ["out"]},
-    "loggers": {
-        "urllib3.connectionpool": {"level": "ERROR"},  # it warns of each connection beyond its pool
-        "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
-        "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
-    },
+logconfig_dict = logs.configuration()
+logconfig_dict["loggers"] |= {
+    "gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True},
+    "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
 }
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from celery.signals import celeryd_after_setup, setup_logging, worker_ready
 from celery.worker import state
 
+from metseg import logs
 from metseg.jobs import broker
 from metseg.settings import settings
-from metseg_worker import logs
 from metseg_worker.context import open_bench
 from metseg_worker.liveness import Canary, queue_of
 from metseg_worker.maintenance import Upkeep

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from metseg import logs
 from metseg.contracts import ModelCard
 from metseg.errors import Conflict, MetsegError, StoreUnavailable
 from metseg.registry import Registry
 from metseg.settings import settings
 from metseg.storage import open_store
-from metseg_worker import logs
 from metseg_worker.store_users import hand_out
 
 __all__ = ["main", "patiently", "seed"]

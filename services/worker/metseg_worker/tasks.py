@@ -18,6 +18,7 @@ from typing import Any
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_shutdown
 
+from metseg import logs
 from metseg.contracts import Problem, Request, Result
 from metseg.errors import (
     Cancelled,
@@ -29,7 +30,6 @@ from metseg.errors import (
 )
 from metseg.jobs import CANARY, TASK, Supplies, process
 from metseg.settings import settings
-from metseg_worker import logs
 from metseg_worker.app import celery
 from metseg_worker.context import Bench, open_bench
 from metseg_worker.result_writer import Endings
@@ -85,7 +85,7 @@ def work(bench: Bench, job_id: str, hand_over: Callable[[Callable[[], None]], No
         job_id: of the job.
         hand_over: sees to it that the end of a job that was segmented is written.
     """
-    with logs.one_job(), _answered_for(bench, job_id):
+    with logs.job_context(), _answered_for(bench, job_id):
         segmented = _attempt(bench, job_id)
         if segmented is not None:
             hand_over(partial(_finish, bench, job_id, *segmented))
@@ -129,7 +129,7 @@ def _attempt(bench: Bench, job_id: str) -> tuple[Result, Mapping[str, bytes]] | 
         if request is None:
             log.info("nothing to do", extra={"job": job_id})
             return None
-        logs.follow(request.request_id)
+        logs.bind_request_id(request.request_id)
         log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
         return _segmented(bench, request, supplies)
 

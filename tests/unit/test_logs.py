@@ -1,4 +1,4 @@
-"""A worker's lines say which request they are about, for as long as its job is worked on, and are JSON."""
+"""A log line is JSON and carries the id of its request, as long as that request's job is processed."""
 
 import io
 import json
@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from metseg_worker import logs
+from metseg import logs
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def lines(monkeypatch):
 def test_the_lines_of_a_job_carry_the_id_of_its_request_and_no_others_do(lines):
     log = logging.getLogger("metseg.test")
     log.info("before")
-    with logs.one_job():
+    with logs.job_context():
         log.info("not yet")
-        logs.follow("request-1")
+        logs.bind_request_id("request-1")
         log.info("begun", extra={"job": "a"})
         log.warning("by a library")
     log.info("after")
-    with logs.one_job():
+    with logs.job_context():
         log.info("the next job's")
     told = {line["message"]: line.get("request_id") for line in lines()}
     assert told == {
@@ -45,8 +45,8 @@ def test_the_lines_of_a_job_carry_the_id_of_its_request_and_no_others_do(lines):
 
 def test_a_job_that_ends_badly_is_followed_no_longer(lines):
     def fail():
-        with logs.one_job():
-            logs.follow("request-1")
+        with logs.job_context():
+            logs.bind_request_id("request-1")
             raise ValueError("bug")
 
     with pytest.raises(ValueError, match="bug"):
