@@ -93,7 +93,7 @@ def test_the_first_two_commands_run_it_and_train_and_the_third_tests_it():
 @pytest.mark.parametrize(
     ("page", "name", "results"),
     [
-        (README, "results", STARTER),
+        (EVALUATION, "starter", STARTER),
         (EVALUATION, "results", ROOT / "docs/results/comparison.json"),
         (EVALUATION, "folds", ROOT / "docs/results/folds.json"),
         (EVALUATION, "sites", ROOT / "docs/results/sites.json"),
@@ -102,6 +102,18 @@ def test_the_first_two_commands_run_it_and_train_and_the_third_tests_it():
 def test_results_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
     [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(page), re.DOTALL)
     assert block == report.markdown(results)
+
+
+def test_the_readme_quotes_the_starter_models_figures():
+    [row] = json.loads(STARTER.read_text())["networks"]
+    interval = row["evaluation"]["measures"]["dice"]["mean_interval"]
+    assert row_of(README, "Dice, mean")[1] == f"{row['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
+    assert row_of(README, "Dice, median")[1].startswith(f"{row['median']:.3f} ")
+    found = [size["sensitivity"] for size in row["implanted"]["lesions"]["by_diameter"].values()][:3]
+    row_found = row_of(README, "drawn metastases found: below 6 mm, 6 to 10 mm, 10 to 20 mm")
+    assert row_found[1] == ", ".join(f"{share:.2f}" for share in found)
+    false = row["implanted"]["lesions"]["false_positives"]["mean"]
+    assert row_of(README, "false positives per patient")[1].startswith(f"{false:.1f} ")
 
 
 def test_what_a_leak_is_worth_is_what_the_runs_wrote():
@@ -131,7 +143,7 @@ def test_tables_of_benches_are_those_that_they_wrote(name: str, bench: ModuleTyp
 
 
 def test_the_readme_stays_short_and_its_pictures_small():
-    assert len(text(README).splitlines()) <= 250
+    assert len(text(README).splitlines()) <= 120
     assert all(path.stat().st_size < 400_000 for path in (ROOT / "docs/pictures").iterdir())
 
 
