@@ -9,7 +9,7 @@ import pydicom
 
 from metseg.formats import Upload, dicom, read
 from metseg.formats.dicom.segmentation import segmentation
-from metseg.imaging import from_pipeline, lesions
+from metseg.imaging import from_canonical, lesions
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
 from metseg.settings import Limits
 
@@ -89,13 +89,13 @@ def figure_files(axes, flips, role="flair", **more):
 def answered(volume, mask):
     """The files of a result, its lesions and warnings."""
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
-    files, warnings = dicom.results(volume, lesions.numbered(mask), found, FINDER)
+    files, warnings = dicom.results(volume, lesions.label_lesions(mask), found, FINDER)
     return files, found, warnings
 
 
 def segmented(volume, mask):
     """The SEG alone, whose frames are in the order of the source's."""
-    on_source = from_pipeline(lesions.numbered(mask), volume.grid).transpose(2, 1, 0)
+    on_source = from_canonical(lesions.label_lesions(mask), volume.grid).transpose(2, 1, 0)
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     target = io.BytesIO()
     segmentation(volume.origin, on_source, found, FINDER).save_as(target, enforce_file_format=True)

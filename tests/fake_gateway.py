@@ -81,7 +81,7 @@ class Study:
 
     def result(self, job_id: str, card: ModelCard) -> Result:
         found = lesions.measure(self.mask, self.spacing_mm, self.probability)
-        sum_px, sum_mm = lesions.target_diameters(found)
+        sum_px, sum_mm = lesions.sum_target_diameters(found)
         return Result(
             job_id=job_id,
             target_diameter_sum_px=sum_px,
@@ -92,7 +92,7 @@ class Study:
             shape=self.mask.shape,
             spacing_mm=self.spacing_mm,
             lesions=found,
-            slices=lesions.slices(self.mask, found, self.names, self.spacing_mm, self.probability),
+            slices=lesions.measure_slices(self.mask, found, self.names, self.spacing_mm, self.probability),
             warnings=[],
             durations_s={"read": 0.1, "predict": 0.8, "report": 0.1},
         )

@@ -21,7 +21,7 @@ from tests.bench.studies import SLICES
 
 from metseg import phantom
 from metseg.contracts import ModelCard
-from metseg.imaging import to_input
+from metseg.imaging import Preprocessor
 from metseg.inference import INPUT, OnnxPredictor
 from metseg.parallel import cpu_quota, parallel_map
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     on = page.machine()
     card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
-    prepared = to_input(phantom.head(5, slices=SLICES).volume, card.preprocessing)
+    prepared = Preprocessor(card.preprocessing).prepare(phantom.head(5, slices=SLICES).volume)
     slices = prepared.tensor(slice(0, SLICES))
     engines, load_ms = _engines(card, slices.shape)
     maps = {name: engine(slices) for name, engine in engines.items()}  # plans are made

@@ -155,7 +155,7 @@ def test_each_slice_has_its_pictures(gateway, done, kind):
     kept = png(2, 32, 40)
     response = gateway.http.get(f"{done.path}/{kind}/2")
     assert response.headers["Content-Type"] == "image/png"
-    assert response.content == (kept if kind == "slice" else rendering.outlined(kept, done.mask[2]))
+    assert response.content == (kept if kind == "slice" else rendering.draw_contours(kept, done.mask[2]))
     assert response.headers["Content-Disposition"].startswith("inline;")
 
 

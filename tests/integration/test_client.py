@@ -81,7 +81,7 @@ def test_a_study_goes_from_submission_to_its_pictures(gateway, remote, tmp_path)
     assert remote.mask(job.id, "zip").startswith(b"PK")
     assert remote.probability(job.id, "tiff").startswith(b"II")
     assert remote.slice(job.id, 2) == png(2)
-    assert remote.overlay(job.id, 2) == rendering.outlined(png(2), np.ones((32, 32), bool))
+    assert remote.overlay(job.id, 2) == rendering.draw_contours(png(2), np.ones((32, 32), bool))
     assert remote.jobs(limit=1).jobs[0].id == job.id
     remote.delete(job.id)
     with pytest.raises(RemoteProblem) as caught:

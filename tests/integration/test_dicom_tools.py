@@ -51,7 +51,7 @@ def results(phantom, files):
 
 
 def _largest(mask):
-    return lesions.numbered(mask) == 1
+    return lesions.label_lesions(mask) == 1
 
 
 @pytest.mark.parametrize("study", ["lesions", "one lesion", "none", "enhanced"])

@@ -13,7 +13,7 @@ from tests.gateways import running
 from tests.models import STARTER
 
 from metseg.contracts import Job, JobStatus, ModelCard
-from metseg.imaging import Volume, to_input
+from metseg.imaging import Preprocessor, Volume
 from metseg.inference import OnnxPredictor, familiarity, segment
 from metseg.registry import Registry
 from metseg.settings import Settings
@@ -85,7 +85,7 @@ def test_test_patients_are_like_the_training_until_they_are_turned(patients, sta
         flagged["upside down"].append(_unlike(replace(volume, pixels=volume.pixels[:, ::-1].copy()), starter))
         flagged["sagittal"].append(_unlike(Volume(sagittal, tuple(map(str, range(len(sagittal))))), starter))
         count = len(volume.names)
-        inner = list(volume.lone_slices())[round(count / 8) : round(count * 7 / 8)]
+        inner = list(volume.single_slices())[round(count / 8) : round(count * 7 / 8)]
         flagged["lone slices"] += [_unlike(one, starter) for one in inner if one is not None]
     shares = {kind: sum(found) / len(found) for kind, found in flagged.items()}
     print({kind: f"{share:.3f} of {len(flagged[kind])}" for kind, share in shares.items()})
@@ -97,7 +97,7 @@ def test_test_patients_are_like_the_training_until_they_are_turned(patients, sta
 
 def _unlike(volume: Volume, starter: OnnxPredictor) -> bool:
     scale = starter.preprocessing.pixel_scale
-    return familiarity(to_input(volume, starter.preprocessing), starter.card.familiarity, scale).unlike
+    return familiarity(Preprocessor(starter.preprocessing).prepare(volume), starter.card.familiarity, scale).unlike
 
 
 def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter, redis, s3):

@@ -8,7 +8,7 @@ from pydicom.data import get_testdata_file
 from tests.models import STARTER
 
 from metseg.contracts import ModelCard
-from metseg.imaging import Volume, to_input
+from metseg.imaging import Preprocessor, Volume
 from metseg.inference.out_of_distribution import FEATURES, UPSIDE_DOWN, describe, familiarity
 
 HEAD_CT = "J2K_pixelrep_mismatch"
@@ -33,7 +33,9 @@ def asked(pixels: np.ndarray, card: ModelCard):
     """What is said of grey slices, (slice, row, column)."""
     grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
     volume = Volume(grey, tuple(map(str, range(len(grey)))))
-    return familiarity(to_input(volume, card.preprocessing), card.familiarity, card.preprocessing.pixel_scale)
+    return familiarity(
+        Preprocessor(card.preprocessing).prepare(volume), card.familiarity, card.preprocessing.pixel_scale
+    )
 
 
 def public(name: str) -> np.ndarray:
@@ -102,7 +104,7 @@ def test_the_figures_of_the_mirror_image_are_the_same_in_another_order(card):
 
     def told(pixels):
         grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
-        return describe(to_input(Volume(grey, ("a",)), card.preprocessing), card.preprocessing.pixel_scale)
+        return describe(Preprocessor(card.preprocessing).prepare(Volume(grey, ("a",))), card.preprocessing.pixel_scale)
 
     assert told(picture[:, ::-1].copy()) == pytest.approx(told(picture)[UPSIDE_DOWN], abs=0.06)
     assert len(FEATURES) == len(told(picture))

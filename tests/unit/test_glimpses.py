@@ -10,7 +10,7 @@ from tests.unit.test_segment import Bright
 
 from metseg import phantom
 from metseg.imaging import Volume
-from metseg.imaging.rendering import MARK
+from metseg.imaging.rendering import LESION_RGB
 from metseg.inference import segment
 from metseg.results.previews import EMPTY, EVERY_S, GAP_PX, HEIGHT_PX, SHEET_PX, Glimpses
 
@@ -25,7 +25,7 @@ def pixels_of(picture: bytes) -> np.ndarray:
 
 
 def coloured(pixels: np.ndarray) -> np.ndarray:
-    return np.abs(pixels - MARK).max(axis=2) < 20
+    return np.abs(pixels - LESION_RGB).max(axis=2) < 20
 
 
 def glimpsed(volume, threshold=0.5):

@@ -19,7 +19,7 @@ from tests.models import STARTER
 from metseg.contracts import Familiarity, Lesion, ModelCard
 from metseg.errors import ProcessingFailed
 from metseg.formats import read_mask
-from metseg.imaging.rendering import MARK
+from metseg.imaging.rendering import LESION_RGB
 from metseg.results import exports
 from metseg.results.exports import animation as film
 from metseg.results.exports import tables
@@ -207,7 +207,7 @@ def test_a_film_has_a_frame_for_each_slice_with_its_outlines(job):
     film = opened(exports.render_animation(job))
     frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
     assert (film.format, len(frames)) == ("WEBP", len(job.mask))
-    marked = [(np.abs(frame - MARK).max(axis=2) < 60).any() for frame in frames]
+    marked = [(np.abs(frame - LESION_RGB).max(axis=2) < 60).any() for frame in frames]
     assert marked == job.mask.any(axis=(1, 2)).tolist()
 
 
@@ -244,7 +244,7 @@ def test_overlays_are_the_slices_under_their_uploaded_names_with_outlines(job):
         assert content == exports.overlay(job, index)
         pixels = np.asarray(opened(content))
         assert pixels.shape[:2] == job.mask.shape[1:]
-        assert (pixels == MARK).all(axis=2).any() == job.mask[index].any()
+        assert (pixels == LESION_RGB).all(axis=2).any() == job.mask[index].any()
 
 
 def test_maps_are_kept_as_nifti_and_given_in_every_format(job):

@@ -46,7 +46,7 @@ def ramp():
 
 
 def test_a_display_uses_the_whole_range_of_every_channel(ramp):
-    shown = rendering.display(volume_of(ramp))
+    shown = rendering.window_volume(volume_of(ramp))
     assert (shown.dtype, shown.shape) == (np.uint8, ramp.shape)
     assert shown[0, 0, 0].tolist() == [0, 0, 0]
     assert shown.max(axis=(0, 1, 2)).tolist() == [255, 255, 255]
@@ -56,34 +56,34 @@ def test_a_display_uses_the_whole_range_of_every_channel(ramp):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_a_display_looks_the_same_whatever_the_type(ramp, dtype):
     whole = np.rint(ramp).astype(dtype)
-    shown = rendering.display(volume_of(whole))
-    assert np.array_equal(shown, rendering.display(volume_of(whole.astype(np.float32))))
+    shown = rendering.window_volume(volume_of(whole))
+    assert np.array_equal(shown, rendering.window_volume(volume_of(whole.astype(np.float32))))
 
 
 @given(arrays(st.sampled_from([np.uint8, np.uint16]), st.integers(1, 300)))
 def test_a_window_of_values_that_are_counted_is_that_of_values_that_are_sorted(values):
-    assert rendering.window(values) == rendering.window(values.astype(np.float64))
+    assert rendering.estimate_window(values) == rendering.estimate_window(values.astype(np.float64))
 
 
 def test_a_display_does_not_follow_one_hot_pixel(ramp):
     hot = ramp.copy()
     hot[0, 0, 0] = 30_000
-    calm, shown = rendering.display(volume_of(ramp)), rendering.display(volume_of(hot))
+    calm, shown = rendering.window_volume(volume_of(ramp)), rendering.window_volume(volume_of(hot))
     assert np.abs(calm.astype(int) - shown)[0, 1:].max() <= 3
 
 
 def test_all_slices_share_one_window(ramp):
-    shown = rendering.display(volume_of(np.concatenate([ramp, ramp / 2])))
+    shown = rendering.window_volume(volume_of(np.concatenate([ramp, ramp / 2])))
     assert shown[1].max() == pytest.approx(shown[0].max() / 2, abs=3)
 
 
 def test_values_below_zero_are_shown(ramp):
-    assert np.array_equal(rendering.display(volume_of(ramp - 1000)), rendering.display(volume_of(ramp)))
+    assert np.array_equal(rendering.window_volume(volume_of(ramp - 1000)), rendering.window_volume(volume_of(ramp)))
 
 
 def test_an_empty_channel_is_black(ramp):
     ramp[..., 2] = 7
-    assert not rendering.display(volume_of(ramp))[..., 2].any()
+    assert not rendering.window_volume(volume_of(ramp))[..., 2].any()
 
 
 def test_an_overlay_fills_lesions_as_opaquely_as_asked():
@@ -93,7 +93,7 @@ def test_an_overlay_fills_lesions_as_opaquely_as_asked():
     for opacity in (0.0, 0.5, 1.0):
         drawn = rendering.overlay(pixels, mask, opacity=opacity)
         assert drawn.dtype == np.uint8
-        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(rendering.MARK), abs=0.5)
+        assert drawn[1, 2] == pytest.approx((1 - opacity) * 100 + opacity * np.array(rendering.LESION_RGB), abs=0.5)
         assert (drawn[~mask] == 100).all()
 
 
@@ -101,7 +101,7 @@ def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
     mask = np.zeros((6, 6), bool)
     mask[2, 2] = mask[5, 5] = True
     drawn = rendering.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
-    marked = (drawn == rendering.MARK).all(axis=2)
+    marked = (drawn == rendering.LESION_RGB).all(axis=2)
     assert np.argwhere(marked).tolist() == [[1, 2], [2, 1], [2, 3], [3, 2], [4, 5], [5, 4]]
     assert not drawn[~marked].any()
 
@@ -168,28 +168,28 @@ def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
 def test_lesions_are_outlined_on_flair(head, channels):
     shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
-    marked = opened(rendering.outlined(drawn(shown).picture(index), head.mask[index]))
-    outlined = (marked == rendering.MARK).all(axis=2)
+    marked = opened(rendering.draw_contours(drawn(shown).picture(index), head.mask[index]))
+    outlined = (marked == rendering.LESION_RGB).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
-    flair = rendering.display(shown)[index, ..., 1:2]
+    flair = rendering.window_volume(shown)[index, ..., 1:2]
     assert np.array_equal(marked[~outlined], np.repeat(flair, 3, axis=2)[~outlined])
 
 
 @pytest.mark.parametrize("damaged", [b"", b"junk", rendering.encode_png(np.zeros((3, 4), np.uint8))])
 def test_a_damaged_picture_is_told(damaged):
     with pytest.raises(ProcessingFailed, match="damaged"):
-        rendering.outlined(damaged, np.zeros((4, 4), bool))
+        rendering.draw_contours(damaged, np.zeros((4, 4), bool))
 
 
 def test_slices_hold_every_sequence(head):
-    kept, shown = drawn(head.volume), rendering.display(head.volume)
+    kept, shown = drawn(head.volume), rendering.window_volume(head.volume)
     assert all(np.array_equal(opened(kept.picture(index)), shown[index]) for index in range(5))
 
 
 def test_a_grey_study_has_grey_slices(head):
     grey = replace(head, volume=replace(head.volume, pixels=head.volume.pixels[..., [1, 1, 1]]))
-    assert np.array_equal(opened(drawn(grey.volume).picture(2)), rendering.display(grey.volume)[2, ..., 1])
+    assert np.array_equal(opened(drawn(grey.volume).picture(2)), rendering.window_volume(grey.volume)[2, ..., 1])
 
 
 def test_equal_studies_have_equal_artefacts(head):

@@ -9,7 +9,7 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import Cancelled
-from metseg.imaging import to_input
+from metseg.imaging import Preprocessor
 from metseg.inference import OnnxPredictor, probabilities, segment
 
 
@@ -95,7 +95,7 @@ def test_what_progress_raises_ends_the_work(head):
 
 
 def test_each_slice_can_be_submitted_alone(head):
-    for index, lone in enumerate(head.volume.lone_slices()):
+    for index, lone in enumerate(head.volume.single_slices()):
         assert lone is not None
         assert lone.names == (head.volume.names[index],)
         assert segment(lone, Bright()).mask.shape == (1, *head.volume.shape[1:])
@@ -104,7 +104,7 @@ def test_each_slice_can_be_submitted_alone(head):
 def test_a_constant_slice_is_no_study_alone(head):
     pixels = head.volume.pixels.copy()
     pixels[1] = 0
-    lone = list(replace(head.volume, pixels=pixels).lone_slices())
+    lone = list(replace(head.volume, pixels=pixels).single_slices())
     assert [one is None for one in lone] == [False, True, False, False]
 
 
@@ -115,7 +115,7 @@ def test_warnings_of_the_volume_reach_the_result(head):
 def test_components_smaller_than_the_model_keeps_are_left_out(head):
     every = segment(head.volume, Bright())
     sizes = sorted(lesion.voxels for lesion in every.lesions)
-    area = to_input(head.volume, Bright.preprocessing).geometry.reference_px
+    area = Preprocessor(Bright.preprocessing).prepare(head.volume).geometry.reference_px
     choosy = Bright()
     choosy.smallest_lesion_px = (sizes[-1] - 0.5) * area
     found = segment(head.volume, choosy)

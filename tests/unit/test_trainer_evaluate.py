@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_masks_that_serving_returns(patients, tiny):
     result = evaluate("tiny", tiny, patients)
     for patient in patients:
         assert result.dice[patient.id] == dice(segment(patient.volume, tiny).mask, patient.truth)
-        lone = np.concatenate([segment(one, tiny).mask for one in patient.volume.lone_slices()])
+        lone = np.concatenate([segment(one, tiny).mask for one in patient.volume.single_slices()])
         assert result.shifted[LONE_SLICES][patient.id] == dice(lone, patient.truth)
 
 
@@ -67,7 +67,7 @@ def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients, tiny):
     pixels[0] = 0
     patient = TestPatient.of("P0", "ward", replace(patients[0].volume, pixels=pixels), patients[0].truth)
     lone = evaluate("tiny", tiny, [patient]).shifted[LONE_SLICES]["P0"]
-    rest = [one for one in patient.volume.lone_slices() if one is not None]
+    rest = [one for one in patient.volume.single_slices() if one is not None]
     found = np.concatenate([np.zeros((1, 96, 96), bool), *(segment(one, tiny).mask for one in rest)])
     assert lone == dice(found, patient.truth)
 

@@ -9,7 +9,7 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Volume, to_input
+from metseg.imaging import Preprocessor, Volume
 from metseg.inference import REVISION, familiarity
 from metseg_trainer.cli import main
 from metseg_trainer.data import dataset, phantoms, split
@@ -29,7 +29,7 @@ def card():
 
 
 def asked(volume: Volume, card):
-    return familiarity(to_input(volume, PREPROCESSING), card, PREPROCESSING.pixel_scale)
+    return familiarity(Preprocessor(PREPROCESSING).prepare(volume), card, PREPROCESSING.pixel_scale)
 
 
 def test_further_heads_are_like_those_that_were_learned_from(card):
@@ -59,7 +59,7 @@ def test_noise_and_sagittal_slices_are_flagged(card):
 
 def test_lone_slices_have_a_reference_of_their_own(card):
     volume = head(41)
-    lone = list(volume.lone_slices())[SLICES // 4 : -SLICES // 4]
+    lone = list(volume.single_slices())[SLICES // 4 : -SLICES // 4]
     assert sum(asked(one, card).unlike for one in lone) <= 1
     assert card.lone_slices.learned > card.studies.learned / 10
     noise = np.random.default_rng(0).normal(100, 20, (1, 96, 96, 3)).astype(np.float32)

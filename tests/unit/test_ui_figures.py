@@ -27,7 +27,7 @@ def result(mask: np.ndarray, spacing: tuple[float, float, float] | None = SPACIN
         shape=mask.shape,
         spacing_mm=spacing,
         lesions=found,
-        slices=lesions.slices(mask, found, names, spacing, probability),
+        slices=lesions.measure_slices(mask, found, names, spacing, probability),
         warnings=[],
         durations_s={},
     )

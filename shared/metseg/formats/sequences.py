@@ -14,13 +14,23 @@ from metseg.contracts import Align, Alignment, Grid, Role
 from metseg.errors import MixedSizes, UnusableImage
 from metseg.formats.limits import check_sides, check_slice_pixels, check_stack
 from metseg.formats.raster.decoders import Pixels
-from metseg.imaging import CHANNELS, Affine, Placed, Volume, plane, same_grid, skew_degrees, words
-from metseg.imaging import onto as align_onto
+from metseg.imaging import (
+    CHANNELS,
+    ROLES,
+    SEQUENCE_NAMES,
+    Affine,
+    SpatialImage,
+    Volume,
+    describe_registration,
+    register,
+    same_grid,
+    skew_degrees,
+    slice_plane,
+)
 from metseg.settings import Limits
 
 __all__ = [
     "GREY",
-    "ROLES",
     "STAND_INS",
     "Place",
     "Scan",
@@ -31,7 +41,6 @@ __all__ = [
     "stand_in",
 ]
 
-ROLES: dict[Role, str] = dict(zip(("pre", "flair", "post"), CHANNELS, strict=True))
 STAND_INS: tuple[Role, ...] = ("flair", "post", "pre")
 GREY = (
     f"The upload is grey: its one sequence was used for all three channels ({', '.join(CHANNELS)}), "
@@ -93,7 +102,9 @@ def base_of(roles: Sequence[Role | None]) -> Role | None:
 
 def stand_in(role: Role, base: Role) -> str:
     """The warning that a sequence is missing."""
-    return f"No {ROLES[role]} series was uploaded; a copy of the {ROLES[base]} series stands in for it."
+    return (
+        f"No {SEQUENCE_NAMES[role]} series was uploaded; a copy of the {SEQUENCE_NAMES[base]} series stands in for it."
+    )
 
 
 def check_size(shape: tuple[int, int, int], limits: Limits) -> None:
@@ -183,27 +194,27 @@ def _by_role(
     """The channels on the base's grid, what was moved, and warnings."""
     channels: dict[Role, Pixels] = {}
     moved, remarks = [], []
-    for role, name in ROLES.items():
+    for role, name in SEQUENCE_NAMES.items():
         if role not in scans:
             channels[role] = scans[base].pixels
             remarks.append(stand_in(role, base))
         elif scans[role].place.same_as(scans[base].place):
             channels[role] = scans[role].pixels
         else:
-            there = align_onto(_placed(scans[base]), _placed(scans[role]), align, threads)
+            there = register(_spatial_image(scans[base]), _spatial_image(scans[role]), align, threads)
             channels[role] = there.pixels
-            remarks += words(there, name, ROLES[base], align)
-            moved += [] if there.motion is None else [there.motion.told(role)]
+            remarks += describe_registration(there, name, SEQUENCE_NAMES[base], align)
+            moved += [] if there.motion is None else [there.motion.to_alignment(role)]
     return channels, moved, remarks
 
 
-def _placed(scan: Scan) -> Placed:
+def _spatial_image(scan: Scan) -> SpatialImage:
     if scan.place.affine is None:
         raise MixedSizes(
             "The volumes differ in size and one tells no place in the patient; send volumes of one size, or with "
             "their orientation."
         )
-    return Placed(scan.pixels, scan.place.affine)
+    return SpatialImage(scan.pixels, scan.place.affine)
 
 
 def _unusual(place: Place) -> list[str]:
@@ -211,7 +222,7 @@ def _unusual(place: Place) -> list[str]:
     if place.affine is None:
         return []
     told = []
-    if (seen := plane(place.affine)) != "axial":
+    if (seen := slice_plane(place.affine)) != "axial":
         told.append(f"The slices are {seen}; the model has learned from axial ones, so the result may be less exact.")
     within, across = skew_degrees(place.affine)
     if within > SKEW_DEGREES:

@@ -1,10 +1,11 @@
-"""Arrays and geometry: what a study's pixels are, and what is computed from them. No bytes, no network.
+"""Arrays and geometry: the pixels of a study and what is computed from them. No bytes, no network.
 
-- `volume`: the pixels of one study and where they lie in the patient.
-- `orientation`, `registration`: the order of voxels, and one sequence on another's grid.
-- `preprocess`: a volume to model input and exactly back; training and serving share it.
+- `volume`: the pixels of one study and their position in the patient; `channels`, `arrays`: its sequences and types.
+- `orientation`, `registration`: the order of voxels, and the resampling of one sequence onto another's grid.
+- `preprocess`: from a volume to model input and exactly back; training and serving share it. `foreground` finds the
+  head, `lookup_tables` make this and `rendering` fast.
 - `lesions`: components of a mask, measured as RANO-BM asks.
-- `rendering`: slices as a screen shows them; `lookup_tables` makes that and `preprocess` fast.
+- `rendering`: slices as a screen shows them.
 """
 
 import lazy_loader

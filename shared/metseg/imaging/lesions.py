@@ -1,4 +1,10 @@
-"""Lesions: what a mask holds, counted and measured as radiologists do."""
+"""Lesions: the components of a mask, measured as radiologists do.
+
+SciPy labels the components, as scikit-image and SimpleITK would. Their diameters are computed here, since neither
+library gives them: scikit-image's `feret_diameter_max` is in pixels and runs between pixel corners, and SimpleITK's
+Feret diameter is in three dimensions and runs between voxel centres. RANO-BM asks for the longest diameter within one
+slice, in millimetres, and the longest perpendicular to it.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -9,37 +15,47 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.contracts import Box, Lesion, SliceFigures
+from metseg.imaging.arrays import Affine, Float32Array, Float64Array, Mask, Spacing
+from metseg.imaging.foreground import bounding_box
 
-__all__ = ["at_least", "measure", "numbered", "slices", "target_diameters"]
+__all__ = [
+    "CONNECTIVITY_26",
+    "ProbabilityMap",
+    "Region",
+    "label_lesions",
+    "measure",
+    "measure_slices",
+    "remove_small",
+    "sum_target_diameters",
+]
 
-Mask = npt.NDArray[np.bool_]
-Spacing = tuple[float, float, float]
 Region = tuple[slice, slice, slice]
 
-NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
-TARGETS = 5
-"""How many target lesions RANO-BM follows at most."""
-TARGET_LONG_MM, TARGET_PERPENDICULAR_MM, TARGET_SEEN_IN = 10.0, 5.0, 2
-"""The smallest target: its two diameters, and in how many slices it is seen."""
+CONNECTIVITY_26 = np.ones((3, 3, 3), bool)
+"""Voxels that share a face, an edge or a corner belong to one component."""
+MAX_TARGETS = 5
+"""How many target lesions RANO-BM follows."""
+MIN_TARGET_LONG_MM, MIN_TARGET_PERPENDICULAR_MM, MIN_TARGET_SLICES = 10.0, 5.0, 2
+"""The smallest target: its two diameters, and the number of slices that show it."""
 TIE = 1 - 1e-9  # equal lengths may differ by rounding, as a mirrored lesion's do
 
 
-class Probability(Protocol):
-    """A probability map: float32 in [0, 1], (slice, row, column); an array, or what makes its parts when asked."""
+class ProbabilityMap(Protocol):
+    """float32 in [0, 1], (slice, row, column); an array, or an object that computes parts of one on request."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Slices, rows and columns."""
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
+    def __iter__(self) -> Iterator[Float32Array]:
         """Its slices."""
 
-    def __getitem__(self, where: Region, /) -> npt.NDArray[np.float32]:
-        """What lies in a box."""
+    def __getitem__(self, region: Region, /) -> Float32Array:
+        """The part in a box."""
 
 
 def measure(
-    mask: Mask, spacing_mm: Spacing | None, probability: Probability, affine: npt.NDArray[np.float64] | None = None
+    mask: Mask, spacing_mm: Spacing | None, probability: ProbabilityMap, affine: Affine | None = None
 ) -> list[Lesion]:
     """Measure every lesion of a volume.
 
@@ -47,14 +63,14 @@ def measure(
     diameter over its slices, and its perpendicular diameter the longest across that one in the same slice,
     as RANO-BM measures them (Lin et al., Lancet Oncol 2015;16:e270-8). A diameter runs between the middles
     of pixel edges, so that one pixel is 1 px across and a row of ten is 10 px. Diameters in millimetres are
-    measured in millimetres, so that they hold for rows and columns of different spacing.
+    measured in millimetres, so that they are right where rows and columns differ in spacing.
 
-    Target lesions are chosen as RANO-BM has it for a first scan: up to five, the longest first, of those that
-    are measurable. Such a lesion is seen in two or more slices, is at least 10 mm long and 5 mm across in one of
-    them, and at least twice as long as slices are apart, which counts where that is more than 5 mm. A lone slice
-    is judged by itself; without spacing the longest lesions are taken whatever their size, since millimetres
-    cannot be told. The paper also asks whether a lesion can be measured again with certainty and whether it was
-    irradiated; a mask does not tell, so a reader may choose otherwise.
+    Target lesions are chosen as RANO-BM defines them for a first scan: up to five measurable lesions, the longest
+    first. A measurable lesion appears in two or more slices, is at least 10 mm long and 5 mm across in one of them,
+    and is at least twice as long as the distance between slices, which matters where that is more than 5 mm. For a
+    single slice the number of slices does not matter. Without spacing the longest lesions are taken whatever their
+    size. The paper also requires that a lesion can be measured reproducibly and was not irradiated; a mask does not
+    show this, so a reader may choose otherwise.
 
     Args:
         mask: bool, (slice, row, column).
@@ -67,7 +83,7 @@ def measure(
         mask is.
 
     Raises:
-        ValueError: `probability` is not shaped as `mask` (a bug of the caller).
+        ValueError: `probability` is not shaped as `mask` (a bug in the caller).
     """
     _check_shapes(mask, probability)
     lesions = [
@@ -76,58 +92,63 @@ def measure(
     ]
     targets = _targets(lesions, len(mask), spacing_mm)
     return [
-        lesion.model_copy(update={"target": lesion.number in targets, "centroid_mm": _placed(lesion.centroid, affine)})
+        lesion.model_copy(
+            update={"target": lesion.number in targets, "centroid_mm": _to_patient(lesion.centroid, affine)}
+        )
         for lesion in lesions
     ]
 
 
-def target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float | None]:
+def sum_target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float | None]:
     """The sum of the target lesions' long diameters in pixels and in millimetres.
 
     Returns:
-        None for both where there is no target, and for millimetres where no spacing is known.
+        None for both where there is no target, and for millimetres where the spacing is unknown.
     """
     targets = [lesion for lesion in lesions if lesion.target]
     in_mm = [lesion.long_diameter_mm for lesion in targets if lesion.long_diameter_mm is not None]
     return sum(lesion.long_diameter_px for lesion in targets) if targets else None, sum(in_mm) if in_mm else None
 
 
-def numbered(mask: Mask) -> npt.NDArray[np.int32]:
-    """Where each lesion is: its number as `measure` gives it, 0 elsewhere.
+def label_lesions(mask: Mask) -> npt.NDArray[np.int32]:
+    """The label map of the lesions: each one's number as `measure` gives it, 0 elsewhere.
 
     Args:
         mask: bool, (slice, row, column).
     """
-    numbers = np.zeros(mask.shape, np.int32)
+    labels = np.zeros(mask.shape, np.int32)
     for number, (region, component) in enumerate(_largest_first(mask), start=1):
-        numbers[region][component] = number
-    return numbers
+        labels[region][component] = number
+    return labels
 
 
-def at_least(mask: Mask, voxels: float) -> Mask:
-    """The mask without its 26-connected components of fewer voxels; the mask itself where one voxel is enough.
+def remove_small(mask: Mask, min_voxels: float) -> Mask:
+    """Remove small 26-connected components.
 
     Args:
         mask: bool, (slice, row, column).
-        voxels: the fewest that a component needs to stay.
+        min_voxels: the size from which a component stays.
+
+    Returns:
+        A new mask; the mask itself where one voxel is enough.
     """
-    if voxels <= 1:
+    if min_voxels <= 1:
         return mask
     kept = np.zeros_like(mask)
     for region, component in _components(mask):
-        if np.count_nonzero(component) >= voxels:
+        if np.count_nonzero(component) >= min_voxels:
             kept[region] |= component
     return kept
 
 
-def slices(
+def measure_slices(
     mask: Mask,
     lesions: Sequence[Lesion],
     names: Sequence[str],
     spacing_mm: Spacing | None,
-    probability: Probability,
+    probability: ProbabilityMap,
 ) -> list[SliceFigures]:
-    """Figures of every slice, those without a lesion too.
+    """Measure every slice, including those without a lesion.
 
     Args:
         mask: bool, (slice, row, column).
@@ -136,8 +157,11 @@ def slices(
         spacing_mm: between slices, rows and columns, or None.
         probability: float32 in [0, 1], the shape of `mask`.
 
+    Returns:
+        One entry per slice, in order.
+
     Raises:
-        ValueError: `probability` or `names` do not fit `mask` (a bug of the caller).
+        ValueError: `probability` or `names` do not fit `mask` (a bug in the caller).
     """
     _check_shapes(mask, probability)
     return [
@@ -153,7 +177,7 @@ def slices(
     ]
 
 
-def _check_shapes(mask: Mask, probability: Probability) -> None:
+def _check_shapes(mask: Mask, probability: ProbabilityMap) -> None:
     if mask.ndim != 3 or mask.dtype != np.bool_ or probability.shape != mask.shape:
         raise ValueError(
             f"a bool mask and its probability must share one (slice, row, column) shape, "
@@ -166,46 +190,43 @@ def _largest_first(mask: Mask) -> list[tuple[Region, Mask]]:
 
 
 def _components(mask: Mask) -> Iterator[tuple[Region, Mask]]:
-    """Every 26-connected component as its box and what it fills of it, in the order of first voxels.
+    """Every 26-connected component as its box and its mask there, in the order of first voxels.
 
-    An empty slice parts components for certain, so each run of slices that hold something is labelled
-    alone, and only as much of them as does: a long series with few lesions costs little.
+    No component crosses an empty slice, so each run of occupied slices is labelled separately, cropped to what they
+    hold: a long series with few lesions costs little.
     """
     runs = np.flatnonzero(np.diff(mask.any(axis=(1, 2)), prepend=False, append=False)).reshape(-1, 2)
     for first, stop in runs.tolist():
-        seen: Mask = np.asarray(mask[first:stop].any(axis=0))
-        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-        begin = (first, int(rows[0]), int(columns[0]))
-        labels, _ = ndimage.label(mask[first:stop, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], NEIGHBOURS_26)
+        rows, columns = bounding_box(np.asarray(mask[first:stop].any(axis=0)))
+        begin = (first, rows.start, columns.start)
+        labels, _ = ndimage.label(mask[first:stop, rows, columns], CONNECTIVITY_26)
         for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            down, across, along = (
+            in_slices, in_rows, in_columns = (
                 slice(side.start + start, side.stop + start) for side, start in zip(box, begin, strict=True)
             )
-            yield (down, across, along), labels[box] == number
+            yield (in_slices, in_rows, in_columns), labels[box] == number
 
 
 def _targets(lesions: Sequence[Lesion], slice_count: int, spacing_mm: Spacing | None) -> set[int]:
     """The numbers of the target lesions; see `measure`."""
     longest_first = sorted(lesions, key=lambda lesion: -(lesion.long_diameter_mm or lesion.long_diameter_px))
     measurable = [lesion.number for lesion in longest_first if _measurable(lesion, slice_count, spacing_mm)]
-    return set(measurable[:TARGETS])
+    return set(measurable[:MAX_TARGETS])
 
 
 def _measurable(lesion: Lesion, slice_count: int, spacing_mm: Spacing | None) -> bool:
-    if slice_count > 1 and lesion.box.stop[0] - lesion.box.first[0] < TARGET_SEEN_IN:
+    if slice_count > 1 and lesion.box.stop[0] - lesion.box.first[0] < MIN_TARGET_SLICES:
         return False
     if spacing_mm is None or lesion.long_diameter_mm is None or lesion.perpendicular_diameter_mm is None:
         return True
-    long_enough_mm = max(TARGET_LONG_MM, 2 * spacing_mm[0])
+    min_long_mm = max(MIN_TARGET_LONG_MM, 2 * spacing_mm[0])
     return bool(
-        lesion.long_diameter_mm >= long_enough_mm * TIE
-        and lesion.perpendicular_diameter_mm >= TARGET_PERPENDICULAR_MM * TIE
+        lesion.long_diameter_mm >= min_long_mm * TIE
+        and lesion.perpendicular_diameter_mm >= MIN_TARGET_PERPENDICULAR_MM * TIE
     )
 
 
-def _placed(
-    centroid: tuple[float, float, float], affine: npt.NDArray[np.float64] | None
-) -> tuple[float, float, float] | None:
+def _to_patient(centroid: tuple[float, float, float], affine: Affine | None) -> tuple[float, float, float] | None:
     """A (slice, row, column) in patient millimetres."""
     if affine is None:
         return None
@@ -214,12 +235,12 @@ def _placed(
 
 
 def _lesion(
-    number: int, region: Region, component: Mask, spacing_mm: Spacing | None, near: npt.NDArray[np.float32]
+    number: int, region: Region, component: Mask, spacing_mm: Spacing | None, probability: Float32Array
 ) -> Lesion:
-    """The lesion that fills `component` of `region`, where the probability is `near`."""
+    """The lesion that is `component` of `region`, with the probability there."""
     areas = component.sum(axis=(1, 2))
     largest, voxels, area = int(areas.argmax()), int(areas.sum()), int(areas.max())
-    inside = near[component].astype(np.float64)
+    inside = probability[component].astype(np.float64)
     hulls = [_hull(in_slice) for in_slice in component]
     long_px, perpendicular_px = _diameters(hulls, (1.0, 1.0))
     long_mm, perpendicular_mm = (None, None) if spacing_mm is None else _diameters(hulls, spacing_mm[1:])
@@ -243,8 +264,8 @@ def _lesion(
     )
 
 
-def _hull(in_slice: Mask) -> npt.NDArray[np.float64]:
-    """The convex hull, (point, row and column), of the edge middles of all pixels of a slice's part."""
+def _hull(in_slice: Mask) -> Float64Array:
+    """The convex hull, (point, row and column), of the edge midpoints of all pixels in a slice."""
     rows = np.flatnonzero(in_slice.any(axis=1))
     left = in_slice[rows].argmax(axis=1)
     right = in_slice.shape[1] - 1 - in_slice[rows, ::-1].argmax(axis=1)
@@ -257,9 +278,9 @@ def _hull(in_slice: Mask) -> npt.NDArray[np.float64]:
     return cv2.convexHull(points)[:, 0].astype(np.float64) / 2
 
 
-def _diameters(hulls: Sequence[npt.NDArray[np.float64]], spacing: tuple[float, ...]) -> tuple[float, float]:
+def _diameters(hulls: Sequence[Float64Array], spacing: tuple[float, ...]) -> tuple[float, float]:
     """The long diameter over all slices and the longest perpendicular to it in its slice."""
-    longest, across = 0.0, 0.0
+    longest, perpendicular = 0.0, 0.0
     for hull in hulls:
         points = hull * spacing
         between = points[:, None] - points
@@ -268,24 +289,24 @@ def _diameters(hulls: Sequence[npt.NDArray[np.float64]], spacing: tuple[float, .
         if length < longest * TIE:
             continue
         if length * TIE > longest:
-            across = 0.0
+            perpendicular = 0.0
         longest = max(longest, length)
         ends = np.argwhere(np.triu(lengths >= length * TIE))
-        across = max(across, *(_chord(points, points[one], points[other]) for one, other in ends))
-    return longest, across
+        perpendicular = max(perpendicular, *(_chord(points, points[one], points[other]) for one, other in ends))
+    return longest, perpendicular
 
 
-def _chord(hull: npt.NDArray[np.float64], one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+def _chord(hull: Float64Array, one: Float64Array, other: Float64Array) -> float:
     """The longest chord of a convex hull perpendicular to its diameter from `one` to `other`.
 
-    The length of a chord is concave along the diameter and changes its slope at corners alone, so one of
-    them bounds the longest.
+    The length of a chord is concave along the diameter and changes its slope only at corners, so the longest one passes
+    through a corner.
     """
     axis = (other - one) / np.hypot(*(other - one))
-    along, aside = (hull - one) @ axis, (hull - one) @ np.array([-axis[1], axis[0]])
-    along, aside = along[order := np.argsort(along)], aside[order]
+    along, across = (hull - one) @ axis, (hull - one) @ np.array([-axis[1], axis[0]])
+    along, across = along[order := np.argsort(along)], across[order]
     end = along[-1]
     above, below = (
-        np.interp(along, np.r_[0, along[side], end], np.r_[0, aside[side], 0]) for side in (aside > 0, aside < 0)
+        np.interp(along, np.r_[0, along[side], end], np.r_[0, across[side], 0]) for side in (across > 0, across < 0)
     )
     return float((above - below).max())

@@ -1,55 +1,63 @@
-"""The order of a volume's voxels: from the file's axes to ours, (slice, row, column), and exactly back.
+"""The order of a volume's voxels: from the file's axes to the canonical order, (slice, row, column), and exactly back.
 
-A file may store its voxels along any axes and in any direction. We show slices as radiologists do: axial ones from
-the feet up, rows from the front to the back, columns from the patient's right to the left; coronal and sagittal ones
-from the front to the back and from right to left, rows from the head down. Voxels are only reordered, never
-interpolated, so the way back is exact, voxel for voxel.
+A file may store its voxels along any axes and in any direction. The canonical order shows slices as radiologists do:
+axial ones from the feet up, rows from the front to the back, columns from the patient's right to the left; coronal and
+sagittal ones from the front to the back and from right to left, rows from the head down. Voxels are only reordered,
+never interpolated, so the way back is exact, voxel for voxel.
 
-A `Grid` is data (it crosses the wire in `Result.grid`); the functions here are what can be done with one.
+A `Grid` describes the file's order (it crosses the wire in `Result.grid`); the functions here compute with it.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from nibabel.orientations import io_orientation
 
 from metseg.contracts import Grid
+from metseg.imaging.arrays import Affine, Array, Float64Array, Shape, Spacing
 from metseg.imaging.volume import MIN_SIDE_PX
 
-__all__ = ["Affine", "affine_of", "from_pipeline", "orient", "plane", "skew_degrees", "spacing_mm_of", "to_pipeline"]
-
-Affine = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
+__all__ = [
+    "canonical_affine",
+    "canonical_grid",
+    "from_canonical",
+    "skew_degrees",
+    "slice_plane",
+    "spacing_mm_of",
+    "to_canonical",
+]
 
 RIGHT_LEFT, FRONT_BACK, FEET_HEAD = 0, 1, 2
-THICK = 2.0
-"""Slices run along an axis whose voxels are so many times as long as any other's; else they are axial."""
-SHOWN = {
+MIN_ANISOTROPY = 2.0
+"""Slices run along the axis whose voxels are at least so many times as long as any other's; else they are axial."""
+DISPLAY_AXES = {
     FEET_HEAD: ((FEET_HEAD, 1), (FRONT_BACK, -1), (RIGHT_LEFT, -1)),
     FRONT_BACK: ((FRONT_BACK, -1), (FEET_HEAD, -1), (RIGHT_LEFT, -1)),
     RIGHT_LEFT: ((RIGHT_LEFT, -1), (FEET_HEAD, -1), (FRONT_BACK, -1)),
 }
-"""By what slices run along: the direction in RAS+ that slices, rows and columns run along, and in which sense."""
+"""By the axis of the slices: the RAS+ axis that slices, rows and columns run along, and in which sense."""
 PLANES = {FEET_HEAD: "axial", FRONT_BACK: "coronal", RIGHT_LEFT: "sagittal"}
 
 
-def orient(shape: tuple[int, int, int], affine: Affine, *, placed: bool = True) -> Grid:
-    """How a volume is to be read.
+def canonical_grid(shape: Shape, affine: Affine, *, has_position: bool = True) -> Grid:
+    """How a volume's voxels map to the canonical order.
 
     Slices run along the axis of the thickest voxels if these are twice as long as any others, else from the feet to
-    the head; but never so that a slice would be too small to be segmented where another way is there.
+    the head; unless a slice would then be too small to be segmented and another axis gives larger ones.
 
     Args:
         shape: voxels along the volume's three axes.
         affine: from voxels to RAS+ millimetres, invertible; (4, 4).
-        placed: whether the affine is more than a guess; else the grid keeps none.
+        has_position: whether the affine comes from the file; else the grid keeps none.
+
+    Returns:
+        What `to_canonical` and `from_canonical` need, and what a result stores.
     """
     axis_of = {int(world): (axis, int(sense)) for axis, (world, sense) in enumerate(io_orientation(affine))}  # type: ignore[no-untyped-call]
     slices_along = _slices_along(shape, affine, axis_of)
     axes, flipped = [], []
-    for world, wanted in SHOWN[slices_along]:
+    for world, wanted in DISPLAY_AXES[slices_along]:
         axis, sense = axis_of[world]
         axes.append(axis)
         flipped.append(sense != wanted)
@@ -57,62 +65,85 @@ def orient(shape: tuple[int, int, int], affine: Affine, *, placed: bool = True) 
         axes=(axes[0], axes[1], axes[2]),
         flipped=(flipped[0], flipped[1], flipped[2]),
         shape=shape,
-        affine=_rows(affine) if placed else None,
+        affine=_rows(affine) if has_position else None,
     )
 
 
-def plane(affine: Affine) -> str:
-    """`axial`, `coronal` or `sagittal`: what slices with this affine, as `affine_of` gives it, are nearest to."""
+def slice_plane(affine: Affine) -> str:
+    """`axial`, `coronal` or `sagittal`, whichever is nearest to the slices of a canonical affine."""
     return PLANES[int(io_orientation(affine)[2, 0])]  # type: ignore[no-untyped-call]
 
 
-def to_pipeline(voxels: Array, grid: Grid) -> Array:
-    """A volume in the file's order as (slice, row, column); a view."""
-    ours = voxels.transpose(grid.axes)
-    return ours[_senses(grid)]
+def to_canonical(voxels: Array, grid: Grid) -> Array:
+    """Reorder a volume.
+
+    Args:
+        voxels: three axes, in the file's order.
+        grid: of the file.
+
+    Returns:
+        A view, (slice, row, column).
+    """
+    return voxels.transpose(grid.axes)[_flips(grid)]
 
 
-def from_pipeline(ours: Array, grid: Grid) -> Array:
-    """(slice, row, column) in the file's order; a view, and the exact inverse of `to_pipeline`."""
-    return ours[_senses(grid)].transpose(np.argsort(grid.axes))
+def from_canonical(voxels: Array, grid: Grid) -> Array:
+    """The exact inverse of `to_canonical`.
+
+    Args:
+        voxels: (slice, row, column).
+        grid: of the file.
+
+    Returns:
+        A view in the file's order.
+    """
+    return voxels[_flips(grid)].transpose(np.argsort(grid.axes))
 
 
-def affine_of(grid: Grid, affine: Affine) -> Affine:
-    """From (column, row, slice) indices, as `Volume.affine`, to where the file's `affine` puts its voxels."""
+def canonical_affine(grid: Grid, affine: Affine) -> Affine:
+    """The affine of a volume in canonical order.
+
+    Args:
+        grid: of the file.
+        affine: of the file, from its voxel indices to RAS+ millimetres.
+
+    Returns:
+        From (column, row, slice) indices to RAS+ millimetres, as `Volume.affine`.
+    """
     reorder = np.zeros((4, 4))
     reorder[3, 3] = 1
-    for ours, (axis, flipped) in enumerate(zip(grid.axes, grid.flipped, strict=True)):
-        reorder[axis, 2 - ours] = -1 if flipped else 1
+    for canonical, (axis, flipped) in enumerate(zip(grid.axes, grid.flipped, strict=True)):
+        reorder[axis, 2 - canonical] = -1 if flipped else 1
         reorder[axis, 3] = grid.shape[axis] - 1 if flipped else 0
-    placed: Affine = affine @ reorder
-    return placed
+    reordered: Affine = affine @ reorder
+    return reordered
 
 
-def spacing_mm_of(affine: Affine) -> tuple[float, float, float]:
-    """Between slices, rows and columns, of an affine as `affine_of` gives it.
+def spacing_mm_of(affine: Affine) -> Spacing:
+    """Millimetres between slices, rows and columns of a canonical affine.
 
-    Slices of a sheared volume lie shifted against each other; their distance is the one at right angles to them.
+    Slices of a sheared volume are shifted against each other; their distance is the perpendicular one.
     """
     columns, rows, _ = np.linalg.norm(affine[:3, :3], axis=0)
     return float(abs(affine[:3, 2] @ _normal(affine))), float(rows), float(columns)
 
 
 def skew_degrees(affine: Affine) -> tuple[float, float]:
-    """How far from right angles a volume is, its affine as `affine_of` gives it: within its slices, and across them."""
+    """How far a canonical affine is from right angles: within its slices, and across them."""
     columns, rows, slices = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
     within = math.asin(min(abs(float(columns @ rows)), 1.0))
     across = math.acos(min(abs(float(slices @ _normal(affine))), 1.0))
     return math.degrees(within), math.degrees(across)
 
 
-def _normal(affine: Affine) -> npt.NDArray[np.float64]:
-    """The direction at right angles to the slices, of length 1."""
+def _normal(affine: Affine) -> Float64Array:
+    """The unit normal of the slices."""
     normal = np.cross(affine[:3, 0], affine[:3, 1])
-    unit: npt.NDArray[np.float64] = normal / np.linalg.norm(normal)
+    unit: Float64Array = normal / np.linalg.norm(normal)
     return unit
 
 
-def _senses(grid: Grid) -> tuple[slice, slice, slice]:
+def _flips(grid: Grid) -> tuple[slice, slice, slice]:
     first, second, third = (slice(None, None, -1 if flipped else 1) for flipped in grid.flipped)
     return first, second, third
 
@@ -121,15 +152,15 @@ def _rows(affine: Affine) -> Any:  # noqa: ANN401 (a tuple of four rows of four,
     return tuple(tuple(float(value) for value in row) for row in affine)
 
 
-def _slices_along(shape: tuple[int, int, int], affine: Affine, axis_of: dict[int, tuple[int, int]]) -> int:
-    """The direction in RAS+ that slices run along."""
+def _slices_along(shape: Shape, affine: Affine, axis_of: dict[int, tuple[int, int]]) -> int:
+    """The RAS+ axis that slices run along."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     thickest = int(np.argmax(lengths))
     others = np.delete(lengths, thickest)
-    wished = [FEET_HEAD, FRONT_BACK, RIGHT_LEFT]
-    if lengths[thickest] >= THICK * others.max():
-        wished.sort(key=lambda world: axis_of[world][0] != thickest)
-    for world in wished:
+    preferred = [FEET_HEAD, FRONT_BACK, RIGHT_LEFT]
+    if lengths[thickest] >= MIN_ANISOTROPY * others.max():
+        preferred.sort(key=lambda world: axis_of[world][0] != thickest)
+    for world in preferred:
         if min(np.delete(shape, axis_of[world][0])) >= MIN_SIDE_PX:
             return world
-    return wished[0]
+    return preferred[0]

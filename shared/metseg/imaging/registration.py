@@ -1,11 +1,11 @@
-"""One sequence onto another's grid: rigid registration and resampling, by SimpleITK.
+"""Rigid registration of one sequence to another, and resampling onto its grid, by SimpleITK.
 
-Sequences of one visit lie in one scanner's coordinates, but a head moves between them, and two visits share nothing.
-The motion that is looked for is rigid. It is the one that makes the two images tell most of each other: Mattes'
-mutual information (Mattes et al., IEEE TMI 2003), which needs no equal contrasts, over a pyramid of resolutions.
+Sequences of one visit share the scanner's coordinates, but a head moves between them, and two visits share nothing.
+Registration finds the rigid motion that maximises the mutual information of the two images (Mattes et al., IEEE TMI
+2003), which does not assume equal contrasts, over a pyramid of resolutions.
 
-Affines here map (column, row, slice) to RAS+ millimetres. SimpleITK is imported where it is used: whoever only reads
-headers needs it not.
+Affines here map (column, row, slice) to RAS+ millimetres. SimpleITK is imported where it is used, since reading headers
+does not need it.
 """
 
 import math
@@ -16,143 +16,167 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg.contracts import Align, Alignment, Role
 from metseg.errors import UnusableImage
-from metseg.imaging.orientation import Affine
+from metseg.imaging.arrays import Affine, Array, Shape
 
-__all__ = ["Motion", "Moved", "Placed", "onto", "same_grid", "words"]
+__all__ = ["RegisteredImage", "RigidMotion", "SpatialImage", "describe_registration", "register", "same_grid"]
 
-Pixels = npt.NDArray[Any]
-Image = Any
-Transform = Any
+ItkImage = Any
+ItkTransform = Any
 
-SAME_MM = 0.05
-"""Corners that lie no further apart are the same: headers keep 32 bits, and rotations as quaternions."""
-REGISTRATION_MM = 2.0
-"""Images are registered in cubes of this size, or larger ones where there would be more than `MOST` along a side."""
-MOST = 128
-LEAST_SMOOTHED = 4  # the recursive filter needs as many
-LEAST = 8
+MAX_CORNER_DISTANCE_MM = 0.05
+"""Corners no further apart are the same: headers keep 32 bits, and rotations as quaternions."""
+MIN_VOXEL_MM = 2.0
+"""Images are registered in cubes of this size, or larger ones where a side would have more than `MAX_VOXELS`."""
+MAX_VOXELS = 128
+MIN_SMOOTHED_VOXELS = 4  # of a side, for the recursive filter
+MIN_VOXELS = 8
 """A thinner image cannot be registered: the pyramid would leave nothing of it."""
-SHRINKS, SMOOTHINGS_MM = (4, 2, 1), (4.0, 2.0, 0.0)
-ITERATIONS = 60  # a level; most end earlier
-BINS = 32
-SAMPLED = 0.25
+SHRINK_FACTORS, SMOOTHING_SIGMAS_MM = (4, 2, 1), (4.0, 2.0, 0.0)
+MAX_ITERATIONS = 60  # per level; most end earlier
+HISTOGRAM_BINS = 32
+SAMPLING_SHARE = 0.25
 SEED = 20
-MOST_TURNED_DEGREES = 45.0
-LEAST_COVERED = 0.05
-WELL_COVERED = 0.95
-ONE_AT_A_TIME = threading.Lock()
+MAX_ROTATION_DEGREES = 45.0
+MIN_COVERAGE = 0.05
+FULL_COVERAGE = 0.95
+THREAD_COUNT_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
-    """Pixels, (slice, row, column), and where they lie."""
+class SpatialImage:
+    """Pixels, (slice, row, column), with their affine."""
 
-    pixels: Pixels
+    pixels: Array
     affine: Affine
 
 
 @dataclass(frozen=True)
-class Motion:
-    """A rigid motion: what the middle of the base moves by, in millimetres, and the angle of its rotation."""
+class RigidMotion:
+    """The displacement of the fixed image's centre, in millimetres, and the angle of the rotation."""
 
-    moved_mm: float
-    turned_degrees: float
+    translation_mm: float
+    rotation_degrees: float
 
-    def told(self, role: Role) -> Alignment:
-        """As a result tells it."""
-        return Alignment(role=role, moved_mm=round(self.moved_mm, 2), turned_degrees=round(self.turned_degrees, 2))
+    def to_alignment(self, role: Role) -> Alignment:
+        """The motion of a sequence as a result reports it."""
+        return Alignment(
+            role=role, moved_mm=round(self.translation_mm, 2), turned_degrees=round(self.rotation_degrees, 2)
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """A sequence on the base's grid.
+class RegisteredImage:
+    """The moving image on the fixed image's grid.
 
     Attributes:
-        pixels: float32, (slice, row, column) of the base; what the sequence does not cover is as dark as its darkest.
+        pixels: float32, (slice, row, column) of the fixed image; its minimum where the moving image does not reach.
         motion: None where it was not registered, or could not be.
-        covered: the share of the base that the sequence covers.
+        coverage: the share of the fixed image that the moving image covers.
     """
 
-    pixels: Pixels
-    motion: Motion | None
-    covered: float
+    pixels: Array
+    motion: RigidMotion | None
+    coverage: float
 
 
-def same_grid(one: Affine, other: Affine, shape: tuple[int, int, int]) -> bool:
-    """Whether two affines put the corners of a volume, (slice, row, column), to the same places."""
+def same_grid(one: Affine, other: Affine, shape: Shape) -> bool:
+    """Whether two affines map the corners of a volume to the same points.
+
+    Args:
+        one: the first affine.
+        other: the second.
+        shape: of the volume: slices, rows, columns.
+
+    Returns:
+        Whether no corner moves by more than 0.05 mm.
+    """
     slices, rows, columns = shape
     corners = np.array(
         [(column, row, slice_, 1) for column in (0, columns - 1) for row in (0, rows - 1) for slice_ in (0, slices - 1)]
     )
     apart = corners @ (one - other).T[:, :3]
-    return bool(np.linalg.norm(apart, axis=1).max() <= SAME_MM)
+    return bool(np.linalg.norm(apart, axis=1).max() <= MAX_CORNER_DISTANCE_MM)
 
 
-def onto(base: Placed, sequence: Placed, align: Align, threads: int) -> Moved:
-    """Bring a sequence onto the base's grid, by linear interpolation.
+def register(fixed: SpatialImage, moving: SpatialImage, align: Align, threads: int) -> RegisteredImage:
+    """Resample an image onto the grid of another by linear interpolation, after a rigid registration if asked for.
 
     Args:
-        base: what it is brought onto.
-        sequence: of the same patient.
-        align: `rigid` looks for the motion between them first, `none` trusts the affines.
-        threads: that resampling may use; the registration has one.
+        fixed: the image whose grid the result has.
+        moving: the image to resample, of the same patient.
+        align: `rigid` registers the two first, `none` trusts their affines.
+        threads: for resampling; the registration has one.
+
+    Returns:
+        The moving image on the fixed image's grid.
 
     Raises:
-        UnusableImage: the sequence meets hardly any of the base.
+        UnusableImage: the two images hardly overlap.
     """
-    fixed, moving = _image(base), _image(sequence)
-    transform, motion = _register(fixed, moving, threads) if align == "rigid" else (None, None)
-    pixels = _resample(moving, fixed, transform, float(sequence.pixels.min()), threads)
-    inside = _resample(_ones(moving), fixed, transform, 0, threads)
-    covered = float((inside > 0).mean())
-    if covered < LEAST_COVERED:
-        raise UnusableImage("The volumes of the study lie apart from each other; send volumes of one visit.")
-    return Moved(pixels, motion, covered)
+    fixed_itk, moving_itk = _to_itk(fixed), _to_itk(moving)
+    transform, motion = _find_motion(fixed_itk, moving_itk, threads) if align == "rigid" else (None, None)
+    pixels = _resample(moving_itk, fixed_itk, transform, float(moving.pixels.min()), threads)
+    inside = _resample(_ones(moving_itk), fixed_itk, transform, 0, threads)
+    coverage = float((inside > 0).mean())
+    if coverage < MIN_COVERAGE:
+        raise UnusableImage("The volumes of the study do not overlap; send volumes of one visit.")
+    return RegisteredImage(pixels, motion, coverage)
 
 
-def words(moved: Moved, name: str, base: str, align: Align) -> list[str]:
-    """What was done to a sequence, for the reader of the result."""
-    start = f"The {name} volume lies on another grid than the {base} one and was resampled onto it"
-    if moved.motion is not None:
-        told = f"after a registration that moved it by {moved.motion.moved_mm:.1f} mm and turned it by "
-        said = [f"{start}, {told}{moved.motion.turned_degrees:.1f} degrees."]
+def describe_registration(registered: RegisteredImage, name: str, fixed_name: str, align: Align) -> list[str]:
+    """What was done to a sequence, for the reader of the result.
+
+    Args:
+        registered: the sequence on the other's grid.
+        name: of the sequence.
+        fixed_name: of the sequence whose grid it was resampled onto.
+        align: as given to `register`.
+
+    Returns:
+        One or two sentences.
+    """
+    motion = registered.motion
+    start = f"The {name} volume lies on another grid than the {fixed_name} one and was resampled onto it"
+    if motion is not None:
+        moved = f"moved it by {motion.translation_mm:.1f} mm and turned it by {motion.rotation_degrees:.1f} degrees"
+        sentences = [f"{start}, after a registration that {moved}."]
     elif align == "rigid":
-        said = [f"{start} where its header puts it: it could not be registered, so compare their outlines."]
+        sentences = [f"{start} where its header puts it: it could not be registered, so compare their outlines."]
     else:
-        said = [f"{start} where its header puts it, without registration, as asked for."]
-    if moved.covered < WELL_COVERED:
-        said.append(f"The {name} volume covers {moved.covered:.0%} of the {base} one; beyond it that channel is dark.")
-    return said
+        sentences = [f"{start} where its header puts it, without registration, as asked for."]
+    if registered.coverage < FULL_COVERAGE:
+        share = f"{registered.coverage:.0%}"
+        sentences.append(f"The {name} volume covers {share} of the {fixed_name} one; beyond it that channel is dark.")
+    return sentences
 
 
-def _sitk() -> Any:  # noqa: ANN401 (it tells no types)
+def _sitk() -> Any:  # noqa: ANN401 (it ships no types)
     import SimpleITK
 
     return SimpleITK
 
 
-def _image(placed: Placed) -> Image:
+def _to_itk(spatial: SpatialImage) -> ItkImage:
     sitk = _sitk()
-    image = sitk.GetImageFromArray(np.ascontiguousarray(placed.pixels, np.float32))
-    lengths = np.linalg.norm(placed.affine[:3, :3], axis=0)
-    image.SetOrigin(placed.affine[:3, 3].tolist())
+    image = sitk.GetImageFromArray(np.ascontiguousarray(spatial.pixels, np.float32))
+    lengths = np.linalg.norm(spatial.affine[:3, :3], axis=0)
+    image.SetOrigin(spatial.affine[:3, 3].tolist())
     image.SetSpacing(lengths.tolist())
-    image.SetDirection((placed.affine[:3, :3] / lengths).ravel().tolist())
+    image.SetDirection((spatial.affine[:3, :3] / lengths).ravel().tolist())
     return image
 
 
-def _ones(image: Image) -> Image:
+def _ones(image: ItkImage) -> ItkImage:
     sitk = _sitk()
     ones = sitk.Image(image.GetSize(), sitk.sitkUInt8) + 1
     ones.CopyInformation(image)
     return ones
 
 
-def _resample(image: Image, grid: Image, transform: Transform | None, outside: float, threads: int) -> Pixels:
+def _resample(image: ItkImage, grid: ItkImage, transform: ItkTransform | None, outside: float, threads: int) -> Array:
     sitk = _sitk()
     resampler = sitk.ResampleImageFilter()
     resampler.SetNumberOfThreads(threads)
@@ -161,51 +185,51 @@ def _resample(image: Image, grid: Image, transform: Transform | None, outside: f
     resampler.SetDefaultPixelValue(outside)
     if transform is not None:
         resampler.SetTransform(transform)
-    pixels: Pixels = sitk.GetArrayFromImage(resampler.Execute(image))
+    pixels: Array = sitk.GetArrayFromImage(resampler.Execute(image))
     return pixels
 
 
-def _register(fixed: Image, moving: Image, threads: int) -> tuple[Transform | None, Motion | None]:
-    """The motion from the base to the sequence; None where none makes them fit better than their headers do."""
-    small_fixed, small_moving = _cubes(fixed, threads), _cubes(moving, threads)
-    if min(*small_fixed.GetSize(), *small_moving.GetSize()) < LEAST:
+def _find_motion(fixed: ItkImage, moving: ItkImage, threads: int) -> tuple[ItkTransform | None, RigidMotion | None]:
+    """The motion from the fixed to the moving image; None where registration fails or turns the head too far."""
+    small_fixed, small_moving = _isotropic(fixed, threads), _isotropic(moving, threads)
+    if min(*small_fixed.GetSize(), *small_moving.GetSize()) < MIN_VOXELS:
         return None, None
     with _one_thread():
-        found = _descended(small_fixed, small_moving)
-    if found is None:
+        transform = _optimise(small_fixed, small_moving)
+    if transform is None:
         return None, None
-    motion = _motion(found)
-    return (None, None) if motion.turned_degrees > MOST_TURNED_DEGREES else (found, motion)
+    motion = _motion_of(transform)
+    return (None, None) if motion.rotation_degrees > MAX_ROTATION_DEGREES else (transform, motion)
 
 
-def _descended(fixed: Image, moving: Image) -> Transform | None:
-    """The motion at the bottom of the metric; None where the images do not meet, or were moved apart."""
-    start = _start(fixed, moving)
-    if start is None:
+def _optimise(fixed: ItkImage, moving: ItkImage) -> ItkTransform | None:
+    """The transform of the least metric; None where the images do not overlap, or were moved apart."""
+    transform = _initial_transform(fixed, moving)
+    if transform is None:
         return None
-    method = _method()
-    method.SetInitialTransform(start, inPlace=True)
-    method.SetShrinkFactorsPerLevel(SHRINKS)
-    method.SetSmoothingSigmasPerLevel(SMOOTHINGS_MM)
+    method = _registration_method()
+    method.SetInitialTransform(transform, inPlace=True)
+    method.SetShrinkFactorsPerLevel(SHRINK_FACTORS)
+    method.SetSmoothingSigmasPerLevel(SMOOTHING_SIGMAS_MM)
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 0.01, ITERATIONS, gradientMagnitudeTolerance=1e-6)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 0.01, MAX_ITERATIONS, gradientMagnitudeTolerance=1e-6)
     method.SetOptimizerScalesFromPhysicalShift()
     try:
         method.Execute(fixed, moving)
     except RuntimeError:  # SimpleITK's only error; here: the images were moved apart
         return None
-    return start
+    return transform
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One thread for the metric, which takes the process's default and heeds no setting of its own.
+    """Compute the metric with one thread; it uses the process's default and has no setting.
 
-    Threads add up the metric in the order in which they end, so that one input gave two answers. The default is as it
-    was once the registration ends.
+    Several threads sum the metric in the order in which they end, so that one input gives two answers. The default is
+    restored afterwards.
     """
     process = _sitk().ProcessObject
-    with ONE_AT_A_TIME:
+    with THREAD_COUNT_LOCK:
         before = process.GetGlobalDefaultNumberOfThreads()
         process.SetGlobalDefaultNumberOfThreads(1)
         try:
@@ -214,16 +238,16 @@ def _one_thread() -> Iterator[None]:
             process.SetGlobalDefaultNumberOfThreads(before)
 
 
-def _cubes(image: Image, threads: int) -> Image:
-    """The image in cubes large enough that registration takes the same time whatever was uploaded."""
+def _isotropic(image: ItkImage, threads: int) -> ItkImage:
+    """The image in cubes large enough that registration takes the same time for every upload."""
     sitk = _sitk()
     lengths = [size * (count - 1) for size, count in zip(image.GetSpacing(), image.GetSize(), strict=True)]
-    side = max(REGISTRATION_MM, *(length / MOST for length in lengths))
-    if min(image.GetSize()) >= LEAST_SMOOTHED:
-        average = sitk.SmoothingRecursiveGaussianImageFilter()
-        average.SetNumberOfThreads(threads)
-        average.SetSigma(side / 2)
-        image = average.Execute(image)
+    side = max(MIN_VOXEL_MM, *(length / MAX_VOXELS for length in lengths))
+    if min(image.GetSize()) >= MIN_SMOOTHED_VOXELS:
+        smoothing = sitk.SmoothingRecursiveGaussianImageFilter()
+        smoothing.SetNumberOfThreads(threads)
+        smoothing.SetSigma(side / 2)
+        image = smoothing.Execute(image)
     resampler = sitk.ResampleImageFilter()
     resampler.SetNumberOfThreads(threads)
     resampler.SetSize([int(length / side) + 1 for length in lengths])
@@ -234,22 +258,22 @@ def _cubes(image: Image, threads: int) -> Image:
     return resampler.Execute(image)
 
 
-def _start(fixed: Image, moving: Image) -> Transform | None:
-    """Where to look first: as the headers say, or middle on middle, whichever makes the images tell more."""
+def _initial_transform(fixed: ItkImage, moving: ItkImage) -> ItkTransform | None:
+    """The identity or the one that centres the images on each other, whichever has the lower metric."""
     sitk = _sitk()
     centred = sitk.CenteredTransformInitializer(
         fixed, moving, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.GEOMETRY
     )
     centred = sitk.Euler3DTransform(centred)
-    as_told = sitk.Euler3DTransform()
-    as_told.SetCenter(centred.GetCenter())
-    judged = [(value, start) for start in (as_told, centred) if (value := _judge(fixed, moving, start))]
-    return min(judged, key=lambda each: each[0])[1] if judged else None
+    identity = sitk.Euler3DTransform()
+    identity.SetCenter(centred.GetCenter())
+    rated = [(value, start) for start in (identity, centred) if (value := _metric(fixed, moving, start))]
+    return min(rated, key=lambda each: each[0])[1] if rated else None
 
 
-def _judge(fixed: Image, moving: Image, transform: Transform) -> float | None:
-    """Mattes' metric, lower is better; None where the images do not meet."""
-    method = _method()
+def _metric(fixed: ItkImage, moving: ItkImage, transform: ItkTransform) -> float | None:
+    """Mattes' metric, lower is better; None where the images do not overlap."""
+    method = _registration_method()
     method.SetInitialTransform(transform)
     try:
         return float(method.MetricEvaluate(fixed, moving))
@@ -257,18 +281,18 @@ def _judge(fixed: Image, moving: Image, transform: Transform) -> float | None:
         return None
 
 
-def _method() -> Any:  # noqa: ANN401
+def _registration_method() -> Any:  # noqa: ANN401
     sitk = _sitk()
     method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetMetricAsMattesMutualInformation(HISTOGRAM_BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentage(SAMPLED, SEED)
+    method.SetMetricSamplingPercentage(SAMPLING_SHARE, SEED)
     method.SetInterpolator(sitk.sitkLinear)
     return method
 
 
-def _motion(transform: Transform) -> Motion:
+def _motion_of(transform: ItkTransform) -> RigidMotion:
     centre = np.array(transform.GetCenter())
-    moved = np.array(transform.TransformPoint(centre.tolist())) - centre
+    translation = np.array(transform.TransformPoint(centre.tolist())) - centre
     cosine = (np.trace(np.array(transform.GetMatrix()).reshape(3, 3)) - 1) / 2
-    return Motion(float(np.linalg.norm(moved)), math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))
+    return RigidMotion(float(np.linalg.norm(translation)), math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))

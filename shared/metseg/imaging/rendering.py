@@ -1,4 +1,4 @@
-"""Pictures: how a screen shows the slices of a study and what was found in them."""
+"""Slices as a screen shows them: windowed to 8 bits, with lesions marked, as PNG."""
 
 import struct
 import zlib
@@ -10,149 +10,166 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from metseg.errors import ProcessingFailed
-from metseg.imaging.lookup_tables import by_value, histogram, looked_up, of_counts
-from metseg.imaging.volume import CHANNELS, Volume
+from metseg.imaging.arrays import Array, Float64Array, Mask, UInt8Array
+from metseg.imaging.channels import CHANNELS, FLAIR
+from metseg.imaging.lookup_tables import apply_lookup_table, histogram, lookup_function, percentiles_of_counts
+from metseg.imaging.volume import Volume
 
 __all__ = [
-    "FLAIR",
-    "MARK",
-    "display",
-    "displayed",
+    "LESION_RGB",
+    "apply_window",
+    "channel_values",
+    "decode_flair",
+    "draw_contours",
     "encode_png",
-    "grey",
-    "of_channel",
-    "outlined",
+    "estimate_window",
     "overlay",
-    "window",
-    "windowed",
+    "window_slices",
+    "window_volume",
 ]
 
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
-MARK = (255, 92, 56)
-"""The colour of lesions, RGB: told apart from grey by colour-blind eyes, too."""
-LEVEL = 1
-"""Of ISA-L, which packs noise as small as zlib's level 1 does, in a quarter of the time that its runs alone take."""
-GREY, RGB = 0, 2
+LESION_RGB = (255, 92, 56)
+"""The colour of lesions; colour-blind people can tell it from grey."""
+COMPRESSION_LEVEL = 1
+"""Of ISA-L: as small as zlib's level 1, in a quarter of its time with run-length encoding."""
+PNG_GREY, PNG_RGB = 0, 2
 """Colour types of the PNG specification."""
-UP = 2
-"""Its filter that stores each byte less the one above."""
-FLAIR = CHANNELS.index("FLAIR")
-SAMPLES = 2_000_000
-"""Values that a window is judged from; a percentile needs no more."""
-ENDS, AIR, BRIGHTEST = (0.5, 99.9), 0.08, 99.5
-"""Percentiles of all values; which share of the way between them is air; and the percentile of what is not."""
+PNG_FILTER_UP = 2
+"""The PNG filter that stores each byte's difference from the one above."""
+MAX_WINDOW_SAMPLES = 2_000_000
+"""Values that a window is estimated from; a percentile needs no more."""
+RANGE_PERCENTILES = (0.5, 99.9)
+MAX_AIR = 0.08
+"""Air reaches to this share of the range between those percentiles."""
+WHITE_PERCENTILE = 99.5
+"""Of what is brighter than air."""
 
 
-def display(volume: Volume) -> Pixels:
-    """The pixels of a study as a screen shows them, every channel windowed alike over all slices.
+def window_volume(volume: Volume) -> UInt8Array:
+    """The pixels of a study as a screen shows them, each channel with one window for all slices.
 
-    The window reaches from the darkest to nearly the brightest of the head (its 99.5th percentile), and leaves
-    out the air around it, which would fill half of the histogram.
+    The window reaches from the darkest value to the 99.5th percentile of the head. It ignores the air around the head,
+    which would fill half of the histogram.
 
     Returns:
         uint8, shaped as `volume.pixels`.
     """
     low, high = _windows(volume)
-    return by_value(volume.pixels, lambda values: windowed(values, low, high))
+    return apply_lookup_table(volume.pixels, lambda values: apply_window(values, low, high))
 
 
-def displayed(volume: Volume) -> Iterator[Pixels]:
-    """The slices of `display` one by one, so that they are never whole in memory."""
+def window_slices(volume: Volume) -> Iterator[UInt8Array]:
+    """The slices of `window_volume` one by one, so that they are never all in memory."""
     low, high = _windows(volume)
-    shown = looked_up(volume.pixels.dtype, len(CHANNELS), lambda values: windowed(values, low, high))
-    yield from map(shown, volume.pixels)
+    window = lookup_function(volume.pixels.dtype, len(CHANNELS), lambda values: apply_window(values, low, high))
+    yield from map(window, volume.pixels)
 
 
-def _windows(volume: Volume) -> Floats:
+def _windows(volume: Volume) -> Float64Array:
     """What to show black, and what white; (2, channel)."""
-    return np.array([window(of_channel(volume, channel)) for channel in range(len(CHANNELS))]).T
+    return np.array([estimate_window(channel_values(volume, channel)) for channel in range(len(CHANNELS))]).T
 
 
-def of_channel(volume: Volume, channel: int) -> npt.NDArray[np.generic]:
-    """All pixels of a channel as a line, (pixel,); a view where a volume's pixels lie in order, as they do."""
+def channel_values(volume: Volume, channel: int) -> Array:
+    """All pixels of one channel.
+
+    Args:
+        volume: the study.
+        channel: its index.
+
+    Returns:
+        (pixel,); a view where the volume's pixels are contiguous, as they usually are.
+    """
     return volume.pixels.reshape(-1, len(CHANNELS))[:, channel]
 
 
-def windowed(values: npt.NDArray[np.generic], low: float | Floats, high: float | Floats) -> Pixels:
-    """0 at `low` and below, 255 at `high` and above."""
-    grey: Pixels = np.rint(255 * ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)).astype(np.uint8)
+def apply_window(values: Array, low: float | Float64Array, high: float | Float64Array) -> UInt8Array:
+    """Map values to 8 bits linearly.
+
+    Args:
+        values: (...) or (..., channel).
+        low: shown black, as is all below; one number, or (channel,).
+        high: shown white, as is all above.
+
+    Returns:
+        uint8, shaped as `values`.
+    """
+    grey: UInt8Array = np.rint(255 * ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)).astype(np.uint8)
     return grey
 
 
-def window(values: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """The values to show black and white; apart even where all are equal."""
-    sample = values.reshape(-1)[:: values.size // SAMPLES + 1]
-    low, high = _of_values(sample) if sample.dtype in (np.uint8, np.uint16) else _of_floats(sample.astype(np.float64))
+def estimate_window(values: Array) -> tuple[float, float]:
+    """The values to show black and white; different even where all values are equal."""
+    sample = values.reshape(-1)[:: values.size // MAX_WINDOW_SAMPLES + 1]
+    is_counted = sample.dtype in (np.uint8, np.uint16)
+    low, high = _window_of_integers(sample) if is_counted else _window_of_floats(sample.astype(np.float64))
     return float(low), float(high if high > low else low + 1)
 
 
-def _of_values(sample: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """`_of_floats` of 8 or 16 bits, counted once."""
+def _window_of_integers(sample: Array) -> tuple[float, float]:
+    """`_window_of_floats` of 8 or 16 bits, by one histogram."""
     counts = histogram(sample)
-    low, top = of_counts(counts, ENDS)
-    head = np.where(np.arange(len(counts)) > low + AIR * (top - low), counts, 0)
-    return low, of_counts(head, [BRIGHTEST])[0] if head.any() else np.flatnonzero(counts)[-1]
+    low, top = percentiles_of_counts(counts, RANGE_PERCENTILES)
+    head = np.where(np.arange(len(counts)) > low + MAX_AIR * (top - low), counts, 0)
+    return low, percentiles_of_counts(head, [WHITE_PERCENTILE])[0] if head.any() else np.flatnonzero(counts)[-1]
 
 
-def _of_floats(sample: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The darkest value and nearly the brightest of the head."""
-    low, top = np.percentile(sample, ENDS)
-    head = sample[sample > low + AIR * (top - low)]
-    return low, np.percentile(head, BRIGHTEST) if head.size else sample.max()
+def _window_of_floats(sample: Float64Array) -> tuple[float, float]:
+    """The darkest value, and nearly the brightest of the head."""
+    low, top = np.percentile(sample, RANGE_PERCENTILES)
+    head = sample[sample > low + MAX_AIR * (top - low)]
+    return low, np.percentile(head, WHITE_PERCENTILE) if head.size else sample.max()
 
 
 def overlay(
-    pixels: Pixels, mask: Mask, channel: int | None = FLAIR, opacity: float = 0.35, contour: bool = False
-) -> Pixels:
+    pixels: UInt8Array, mask: Mask, channel: int | None = FLAIR, opacity: float = 0.35, contour: bool = False
+) -> UInt8Array:
     """One slice with its lesions marked.
 
     Args:
-        pixels: uint8, (row, column, channel), as `display` gives them.
+        pixels: uint8, (row, column, channel), as from `window_volume`.
         mask: bool, (row, column).
         channel: which one to show in grey; None shows the mean of all.
         opacity: of the mark, from 0 to 1.
-        contour: draw a line of one pixel around the lesions, which covers none of them, instead of filling them.
+        contour: draw a line one pixel wide around the lesions, which covers none of them, instead of filling them.
 
     Returns:
         RGB, uint8, (row, column, 3).
 
     Raises:
-        ValueError: `mask` is not shaped as the slice (a bug of the caller).
+        ValueError: `mask` is not shaped as the slice (a bug in the caller).
     """
     if mask.shape != pixels.shape[:2]:
         raise ValueError(f"the mask must be shaped as the slice, {pixels.shape[:2]}, not {mask.shape}")
     grey = pixels.mean(axis=2) if channel is None else pixels[..., channel]
-    picture = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
-    marked = _outline(mask) if contour else mask
-    picture[marked] = np.rint((1 - opacity) * picture[marked] + opacity * np.array(MARK))
-    return picture
+    image = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+    marked = _outer_contour(mask) if contour else mask
+    image[marked] = np.rint((1 - opacity) * image[marked] + opacity * np.array(LESION_RGB))
+    return image
 
 
-def _outline(mask: Mask) -> Mask:
+def _outer_contour(mask: Mask) -> Mask:
     """The pixels outside a mask that share an edge with it."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    grown: Mask = cv2.dilate(mask.astype(np.uint8), cross).astype(bool)
-    return grown & ~mask
+    dilated: Mask = cv2.dilate(mask.astype(np.uint8), cross).astype(bool)
+    return dilated & ~mask
 
 
 def encode_png(image: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
-    """A PNG without dates or names: equal images give equal bytes.
+    """Encode a PNG without dates or names, so that equal images give equal bytes.
 
     Args:
         image: grey, (row, column), in 8 or 16 bits, or RGB, (row, column, 3), in 8 bits.
     """
     rows, columns = image.shape[:2]
     stored = np.ascontiguousarray(image, image.dtype.newbyteorder(">")).view(np.uint8).reshape(rows, -1)
-    lines = np.full((rows, stored.shape[1] + 1), UP, np.uint8)
+    lines = np.full((rows, stored.shape[1] + 1), PNG_FILTER_UP, np.uint8)
     lines[0, 1:] = stored[0]
     np.subtract(stored[1:], stored[:-1], out=lines[1:, 1:])
-    kind = RGB if image.ndim == 3 else GREY
-    head = struct.pack(">IIBBBBB", columns, rows, 8 * image.itemsize, kind, 0, 0, 0)
-    packed = isal_zlib.compress(lines.tobytes(), LEVEL)
-    return b"".join((b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", head), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")))
+    colour_type = PNG_RGB if image.ndim == 3 else PNG_GREY
+    header = struct.pack(">IIBBBBB", columns, rows, 8 * image.itemsize, colour_type, 0, 0, 0)
+    data = isal_zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)
+    return b"".join((b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
@@ -161,31 +178,37 @@ def _chunk(name: bytes, content: bytes) -> bytes:
     )
 
 
-def outlined(picture: bytes, mask: Mask) -> bytes:
-    """FLAIR with the contours of its lesions, as a PNG.
+def draw_contours(png: bytes, mask: Mask) -> bytes:
+    """FLAIR with the contours of its lesions.
 
     Args:
-        picture: of a slice, as `artefacts` keeps it.
+        png: a slice, as `metseg.results` stores it.
         mask: bool, (row, column), of the same slice.
 
+    Returns:
+        A PNG, RGB.
+
     Raises:
-        ProcessingFailed: the picture is damaged.
+        ProcessingFailed: the PNG is damaged.
     """
-    return encode_png(overlay(grey(picture, mask.shape)[..., np.newaxis], mask, 0, opacity=1.0, contour=True))
+    return encode_png(overlay(decode_flair(png, mask.shape)[..., np.newaxis], mask, 0, opacity=1.0, contour=True))
 
 
-def grey(picture: bytes, shape: tuple[int, ...]) -> Pixels:
-    """FLAIR of a slice, uint8, (row, column).
+def decode_flair(png: bytes, shape: tuple[int, ...]) -> UInt8Array:
+    """The FLAIR channel of a slice.
 
     Args:
-        picture: of the slice, as `artefacts` keeps it.
+        png: the slice, as `metseg.results` stores it.
         shape: rows and columns that it must have.
 
+    Returns:
+        uint8, (row, column).
+
     Raises:
-        ProcessingFailed: the picture is damaged.
+        ProcessingFailed: the PNG is damaged.
     """
-    kept = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED) if picture else None
-    if kept is None or kept.shape[:2] != shape:
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
+    if decoded is None or decoded.shape[:2] != shape:
         raise ProcessingFailed("A stored result is damaged; submit the study again.")
-    pixels: Pixels = np.atleast_3d(np.asarray(kept, np.uint8))
-    return pixels[..., FLAIR if pixels.shape[2] > 1 else 0]  # the middle one of three, whichever way round they come
+    pixels: UInt8Array = np.atleast_3d(np.asarray(decoded, np.uint8))
+    return pixels[..., FLAIR if pixels.shape[2] > 1 else 0]  # the middle one of three, in RGB and in BGR

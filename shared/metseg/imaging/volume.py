@@ -1,15 +1,17 @@
-"""Volume: the pixels of one study and what is known of their place in the patient."""
+"""Volume: the pixels of one study and what is known of their position in the patient."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg.contracts import Alignment, Grid, Role
 from metseg.errors import UnusableImage
+from metseg.imaging.arrays import Affine, Array, Shape, Spacing
+from metseg.imaging.channels import CHANNELS
 
-CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
+__all__ = ["MIN_SIDE_PX", "Volume"]
+
 MIN_SIDE_PX = 16
 
 
@@ -19,26 +21,26 @@ class Volume:
 
     Attributes:
         pixels: uint8, uint16 or float32, (slice, row, column, channel); the channels are `CHANNELS`.
-        names: one stem a slice, unique; the artefacts of a slice carry it.
+        names: one stem per slice, unique; names the artefacts of that slice.
         spacing_mm: between slices, rows and columns; None where the format stores none.
-        affine: float64, (4, 4), from (column, row, slice) indices to patient millimetres (RAS+, as NIfTI
-            has it); None where the format stores none.
+        affine: from (column, row, slice) indices to patient millimetres (RAS+, as in NIfTI); None where the format
+            stores none.
         source: the format that the study came in, e.g. `png`, `tiff`, `zip`.
         warnings: sentences for the reader of the result, without patient data.
-        sequences: what became which channel, in words without identifiers; empty for slices.
-        alignment: how far each volume was moved onto the one that the study lies on.
-        grid: the way back to the order of the uploaded volume; None where the slices came in this order.
-        origin: what the format keeps in order to write results of its own kind; nobody else looks into it.
+        sequences: what each channel was made from, described without identifiers; empty for slices.
+        alignment: how far each volume was moved onto the reference one.
+        grid: how to restore the voxel order of the upload; None where the slices came in this order.
+        origin: what the format needs to write results of its own kind; private to the format.
 
     Raises:
         UnusableImage: a side is shorter than 16 pixels, a value is not finite, or all values are equal.
-        ValueError: the shapes contradict each other (a bug of the caller).
+        ValueError: the shapes contradict each other (a bug in the caller).
     """
 
-    pixels: npt.NDArray[np.generic]
+    pixels: Array
     names: tuple[str, ...]
-    spacing_mm: tuple[float, float, float] | None = None
-    affine: npt.NDArray[np.float64] | None = None
+    spacing_mm: Spacing | None = None
+    affine: Affine | None = None
     source: str = "array"
     warnings: tuple[str, ...] = field(default=())
     sequences: Mapping[Role, str] = field(default_factory=dict)
@@ -47,11 +49,11 @@ class Volume:
     origin: object = None
 
     def __post_init__(self) -> None:
-        """Refuse what no later step could use."""
+        """Refuse what no later step can use."""
         if self.pixels.ndim != 4 or self.pixels.shape[3] != len(CHANNELS):
             raise ValueError(f"pixels must be (slice, row, column, 3), not {self.pixels.shape}")
         if len(self.names) != len(self.pixels) or len(set(self.names)) != len(self.names):
-            raise ValueError("every slice needs a name of its own")
+            raise ValueError("slice names must be unique")
         if min(self.pixels.shape[1:3]) < MIN_SIDE_PX:
             raise UnusableImage(f"A slice must be at least {MIN_SIDE_PX} pixels high and wide; upload the whole slice.")
         if self.pixels.dtype.kind == "f" and not np.isfinite(self.pixels).all():
@@ -60,13 +62,13 @@ class Volume:
             raise UnusableImage("All pixels of the study have the same value; upload slices that show a head.")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Slices, rows and columns."""
         slices, rows, columns, _ = self.pixels.shape
         return slices, rows, columns
 
     def part(self, slices: slice) -> "Volume":
-        """Some of the slices, as a view.
+        """A range of the slices, as a view.
 
         Raises:
             UnusableImage: all their pixels are equal.
@@ -77,8 +79,8 @@ class Volume:
             affine[:3, 3] += slices.start * affine[:3, 2]
         return replace(self, pixels=self.pixels[slices], names=self.names[slices], affine=affine, grid=None)
 
-    def lone_slices(self) -> Iterator["Volume | None"]:
-        """Each slice as a study of its own, None where its pixels are all equal."""
+    def single_slices(self) -> Iterator["Volume | None"]:
+        """Each slice as a separate study; None where its pixels are all equal."""
         for index, (slice_pixels, name) in enumerate(zip(self.pixels, self.names, strict=True)):
             if slice_pixels.min() == slice_pixels.max():
                 yield None

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Familiarity, FamiliarityCard, FamiliarityReference
-from metseg.imaging import CHANNELS, HEAD_PX, ModelInput
+from metseg.imaging import FLAIR, HEAD_PX, ModelInput, bounding_box, foreground_mask
 
 __all__ = ["FEATURES", "REVISION", "describe", "distance", "familiarity", "turned"]
 
@@ -34,7 +34,6 @@ SCALES_PX = (1.0, 2.0, 4.0)
 """Of the texture, in reference pixels of 0.9 mm."""
 LOOKED_AT = 24
 """Slices of a study, evenly spread, that its figures are means of: more tell no more."""
-FLAIR = CHANNELS.index("FLAIR")
 
 FEATURES = (
     *(f"brightness in row {row} column {column} of {CELLS}" for row in range(CELLS) for column in range(CELLS)),
@@ -93,7 +92,8 @@ def describe(prepared: ModelInput, pixel_scale: float) -> Floats:
     levels = np.ascontiguousarray(prepared.pixels[chosen][..., FLAIR])
     standard = ((levels - prepared.mean[FLAIR]) / prepared.deviation[FLAIR]).astype(np.float32)
     figures = [
-        _figures(_framed(flair, head), pixel_scale) for flair, head in zip(standard, _heads(levels), strict=True)
+        _figures(_framed(flair, head), pixel_scale)
+        for flair, head in zip(standard, foreground_mask(levels), strict=True)
     ]
     means: npt.NDArray[np.float64] = np.mean(figures, axis=0)
     return means
@@ -124,19 +124,11 @@ def _words(what: str, score: float, *, turned: bool) -> str:
     return f"This {what} looks unlike what the model learned from {figures}: {why}"
 
 
-def _heads(levels: npt.NDArray[np.uint8]) -> Mask:
-    """What is brighter than air on FLAIR, (slice, row, column): half of Otsu's threshold over the slices."""
-    threshold, _ = cv2.threshold(levels.reshape(len(levels), -1), 0, 255, cv2.THRESH_OTSU)
-    kernel = np.ones((3, 3), np.uint8)
-    opened = [cv2.morphologyEx((one > threshold / 2).astype(np.uint8), cv2.MORPH_OPEN, kernel) for one in levels]
-    return np.stack(opened).astype(bool)
-
-
 def _framed(flair: npt.NDArray[np.float32], head: Mask) -> _Slice:
     """The box of the head; all of the slice where nothing is brighter than the rest."""
     if not head.any():
         return _Slice(flair, np.ones_like(head))
-    box = tuple(slice(int(ends[0]), int(ends[-1]) + 1) for ends in (np.flatnonzero(head.any(axis)) for axis in (1, 0)))
+    box = bounding_box(head)
     return _Slice(np.ascontiguousarray(flair[box]), head[box])
 
 

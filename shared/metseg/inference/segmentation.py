@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Familiarity, Lesion, Preprocessing
-from metseg.imaging import Geometry, ModelInput, Volume, from_output, lesions, to_input
+from metseg.imaging import Geometry, ModelInput, Preprocessor, Volume, lesions
 from metseg.parallel import parallel_map
 
 Floats = npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ class ProbabilityMap:
 
     def slice(self, index: int) -> Floats:
         """A slice, (row, column)."""
-        probability: Floats = from_output(self._maps[index : index + 1], self._lone)[0]
+        probability: Floats = Preprocessor.restore(self._maps[index : index + 1], self._lone)[0]
         return probability
 
     def __iter__(self) -> Iterator[Floats]:
@@ -96,7 +96,7 @@ class Segmentation:
         uncertainty_words: the same in a sentence.
     """
 
-    probability: lesions.Probability
+    probability: lesions.ProbabilityMap
     mask: npt.NDArray[np.bool_]
     threshold: float
     lesions: list[Lesion]
@@ -124,7 +124,7 @@ def segment(
         seen: given each slice in order, while others are computed.
     """
     threshold = predictor.threshold if threshold is None else threshold
-    prepared = to_input(volume, predictor.preprocessing)
+    prepared = Preprocessor(predictor.preprocessing).prepare(volume)
     maps = np.zeros(prepared.pixels.shape[:3], np.float32)
     probability = ProbabilityMap(maps, prepared.geometry)
     mask = np.empty(volume.shape, np.bool_)
@@ -137,7 +137,7 @@ def segment(
             if progress is not None:
                 progress(index + 1, len(maps))
     smallest = predictor.smallest_lesion_px / prepared.geometry.reference_px
-    mask = lesions.at_least(mask, smallest)
+    mask = lesions.remove_small(mask, smallest)
     return Segmentation(
         probability,
         mask,
@@ -150,11 +150,11 @@ def segment(
 
 def probabilities(volume: Volume, predictor: Predictor) -> Floats:
     """The probability map of a study: float32 in [0, 1], (slice, row, column); see `segment`."""
-    prepared = to_input(volume, predictor.preprocessing)
+    prepared = Preprocessor(predictor.preprocessing).prepare(volume)
     maps = np.zeros(prepared.pixels.shape[:3], np.float32)
     with closing(_computed(prepared, predictor, maps)) as computed:
         deque(computed, maxlen=0)
-    return from_output(maps, prepared.geometry)
+    return Preprocessor.restore(maps, prepared.geometry)
 
 
 def _computed(prepared: ModelInput, predictor: Predictor, maps: Floats) -> Generator[int, None, None]:

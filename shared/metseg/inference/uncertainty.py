@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.contracts import Lesion
-from metseg.imaging import ModelInput, Volume, from_output, lesions, to_input
+from metseg.imaging import ModelInput, Preprocessor, Volume, lesions
 from metseg.inference.segmentation import Predictor, Segmentation
 from metseg.parallel import parallel_map
 
@@ -31,7 +31,7 @@ FLOOR = 0.1
 """The probability that makes a slice worth another look."""
 SURE = 0.7
 """From this overlap on, of a lesion found in all views, its extent counts as sure."""
-NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
+CONNECTIVITY_26 = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,11 @@ def _views(
     found = []
     for number, predictor in enumerate(predictors):
         known = first.prepared is not None and predictor.preprocessing == predictors[0].preprocessing
-        prepared = first.prepared if known and first.prepared is not None else to_input(volume, predictor.preprocessing)
+        prepared = (
+            first.prepared
+            if known and first.prepared is not None
+            else Preprocessor(predictor.preprocessing).prepare(volume)
+        )
         threshold = predictor.threshold if number else first.threshold
         for mirrored in (False, True) if number else (True,):
             probability = _look(prepared, predictor, chosen, mirrored=mirrored)
@@ -94,13 +98,13 @@ def _look(prepared: ModelInput, predictor: Predictor, chosen: npt.NDArray[np.int
 
     for _ in parallel_map(look, range(0, len(chosen), predictor.batch), predictor.lanes):
         pass
-    return from_output(maps, replace(prepared.geometry, shape=(len(chosen), *prepared.geometry.shape[1:])))
+    return Preprocessor.restore(maps, replace(prepared.geometry, shape=(len(chosen), *prepared.geometry.shape[1:])))
 
 
 def _judged(first: Segmentation, others: Sequence[Mask]) -> list[Lesion]:
     """The lesions with what the other views say of them."""
-    numbers = lesions.numbered(first.mask)
-    components = [ndimage.label(mask, NEIGHBOURS_26)[0] for mask in others]
+    numbers = lesions.label_lesions(first.mask)
+    components = [ndimage.label(mask, CONNECTIVITY_26)[0] for mask in others]
     return [_told(lesion, numbers, components) for lesion in first.lesions]
 
 

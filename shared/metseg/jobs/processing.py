@@ -93,7 +93,7 @@ def _in_own_format(
     from metseg.formats import dicom
 
     finder = dicom.Finder(card.network, card.version, job_id)
-    return dicom.results(volume, lesions.numbered(segmentation.mask), segmentation.lesions, finder)
+    return dicom.results(volume, lesions.label_lesions(segmentation.mask), segmentation.lesions, finder)
 
 
 class _Clock:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from metseg.contracts import ModelCard, Result
 from metseg.formats import ProbabilityFile, write_mask
-from metseg.imaging import CHANNELS, FLAIR, Probability, Volume, displayed, encode_png, lesions
+from metseg.imaging import CHANNELS, FLAIR, ProbabilityMap, Volume, encode_png, lesions, window_slices
 from metseg.inference import Segmentation
 from metseg.results.slice_archive import PACK, packed
 
@@ -36,7 +36,7 @@ def build_result(
         card: of the model that found it.
         durations_s: by phase.
     """
-    sum_px, sum_mm = lesions.target_diameters(segmentation.lesions)
+    sum_px, sum_mm = lesions.sum_target_diameters(segmentation.lesions)
     return Result(
         job_id=job_id,
         model_version=card.version,
@@ -50,7 +50,7 @@ def build_result(
         target_diameter_sum_mm=sum_mm,
         familiarity=segmentation.familiarity,
         uncertainty_words=segmentation.uncertainty_words,
-        slices=lesions.slices(
+        slices=lesions.measure_slices(
             segmentation.mask, segmentation.lesions, volume.names, volume.spacing_mm, segmentation.probability
         ),
         warnings=list(dict.fromkeys([*volume.warnings, *segmentation.warnings, *_on_spacing(volume, segmentation)])),
@@ -93,7 +93,7 @@ def build_artefacts(
     return kept
 
 
-def _packed(probability: Probability, volume: Volume) -> bytes:
+def _packed(probability: ProbabilityMap, volume: Volume) -> bytes:
     file = ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
     for index, one in enumerate(probability):
         file.add(index, one)
@@ -107,7 +107,9 @@ def render_slices(volume: Volume, stopped: Callable[[], bool] = lambda: False) -
         volume: what was uploaded.
         stopped: whether nobody wants them any more; slices that have not been begun are left out then.
     """
-    return packed(encode_png(_as_uploaded(pixels)) for pixels in takewhile(lambda _: not stopped(), displayed(volume)))
+    return packed(
+        encode_png(_as_uploaded(pixels)) for pixels in takewhile(lambda _: not stopped(), window_slices(volume))
+    )
 
 
 def _as_uploaded(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import Volume, rendering
+from metseg.imaging import FLAIR, Volume, rendering
 from metseg.results.exports.contours import framed
 
 __all__ = ["EVERY_S", "Glimpses"]
@@ -63,8 +63,8 @@ class Glimpses:
 
     def _framed(self, index: int, marked: npt.NDArray[np.bool_], side_px: int, line_px: int) -> npt.NDArray[np.uint8]:
         if self._window is None:
-            self._window = rendering.window(rendering.of_channel(self._volume, rendering.FLAIR))
-        shown = rendering.windowed(self._volume.pixels[index, ..., rendering.FLAIR], *self._window)
+            self._window = rendering.estimate_window(rendering.channel_values(self._volume, FLAIR))
+        shown = rendering.apply_window(self._volume.pixels[index, ..., FLAIR], *self._window)
         return framed(shown, marked, self._volume.spacing_mm, side_px, line_px)
 
 

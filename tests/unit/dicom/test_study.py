@@ -35,8 +35,8 @@ from metseg.errors import (
     TooManyFiles,
 )
 from metseg.formats import inspect, read
-from metseg.imaging import from_pipeline, to_pipeline
-from metseg.imaging.lesions import numbered
+from metseg.imaging import from_canonical, to_canonical
+from metseg.imaging.lesions import label_lesions
 from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files
 from metseg.settings import Limits
 
@@ -101,9 +101,9 @@ def test_an_oblique_stack_is_read_and_answered_where_it_lies():
     affine[:3, :3] = turns[0] @ turns[1] @ turns[2] @ np.diag([1, 1.1, 3.5])
     affine[:3, 3] = 40, -60, 12
     volume = volume_of(series_files(np.ascontiguousarray(ramp.T), affine, SEQUENCES["flair"]))
-    ours = from_pipeline(volume.pixels[..., 1], volume.grid)
+    ours = from_canonical(volume.pixels[..., 1], volume.grid)
     assert np.array_equal(ours, ramp)
-    made, _, _ = answered(volume, to_pipeline(mask, volume.grid))
+    made, _, _ = answered(volume, to_canonical(mask, volume.grid))
     given, wanted = (
         np.array(sorted(each)) for each in (points_of_segmentation(made["segmentation.dcm"]), points(mask, affine))
     )
@@ -121,7 +121,7 @@ def test_highdicom_reads_the_segmentation_as_the_mask_on_the_source_frames(phant
     for index in np.argwhere(phantom.mask):
         at = np.rint(inverse @ (*index[::-1], 1)).astype(int)[:3]
         theirs[tuple(index)] = placed.array[tuple(at)]
-    assert np.array_equal(theirs, numbered(phantom.mask))
+    assert np.array_equal(theirs, label_lesions(phantom.mask))
     assert np.count_nonzero(placed.array) == np.count_nonzero(phantom.mask)
     described = segments.get_segment_description(1)
     assert described.algorithm_identification.version == FINDER.version

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from metseg.contracts import Preprocessing
-from metseg.imaging import ModelInput, Volume, standardise, to_input, truth_to_input
+from metseg.imaging import ModelInput, Preprocessor, Volume, standardise
 from metseg_trainer.data.augment import LESION, Augmentation, drop_sequences, transplant
 from metseg_trainer.training.config import Recipe, Source
 
@@ -49,8 +49,8 @@ class Study:
 
 def prepare(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> Study:
     """Prepare a patient, or one slice of it, as serving would."""
-    prepared = to_input(volume, preprocessing)
-    share = truth_to_input(mask, prepared.geometry)
+    prepared = Preprocessor(preprocessing).prepare(volume)
+    share = Preprocessor.prepare_truth(mask, prepared.geometry)
     return Study(patient, prepared, np.rint(share * 255).astype(np.uint8))
 
 
@@ -58,7 +58,7 @@ def prepare_lone(patient: str, volume: Volume, mask: Mask, preprocessing: Prepro
     """Prepare each slice of a patient as if it had been uploaded alone; constant slices stay out."""
     return [
         prepare(patient, lone, mask[index : index + 1], preprocessing)
-        for index, lone in enumerate(volume.lone_slices())
+        for index, lone in enumerate(volume.single_slices())
         if lone is not None
     ]
 

@@ -265,7 +265,7 @@ def _by_size(result: EvaluationResult, order: list[str]) -> None:
 def _lone_slices(volume: Volume, predictor: Predictor) -> Mask:
     """The mask of a study whose slices were each submitted alone; a constant slice is refused there, so empty."""
     mask = np.zeros(volume.shape, np.bool_)
-    for index, lone in enumerate(volume.lone_slices()):
+    for index, lone in enumerate(volume.single_slices()):
         if lone is not None:
             mask[index] = segment(lone, predictor).mask[0]
     return mask

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from metseg.contracts import Comparison
-from metseg.imaging import to_input
+from metseg.imaging import Preprocessor
 from metseg.inference import probabilities
 from metseg_trainer.data import dataset
 from metseg_trainer.data.lesion_synthesis import clear_run, enhancing, implant
@@ -122,7 +122,11 @@ def _operating_point(plan: Plan, predictor: TorchPredictor) -> OperatingPoint:
     real = (dataset.load(patient) for patient in plan.side(plan.split.validation))
     drawn = ((one.volume, one.truth) for one in implanted_patients(plan, plan.split.validation))
     return choose(
-        (probabilities(volume, predictor), truth, to_input(volume, plan.preprocessing).geometry.reference_px)
+        (
+            probabilities(volume, predictor),
+            truth,
+            Preprocessor(plan.preprocessing).prepare(volume).geometry.reference_px,
+        )
         for volume, truth in chain(real, drawn)
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import NEIGHBOURS_26, measure
+from metseg.imaging import CONNECTIVITY_26, measure
 
 __all__ = ["STRATA_MM", "Lesionwise", "TrueLesion", "label", "match", "stratum"]
 
@@ -57,7 +57,7 @@ class Lesionwise:
 
 def label(mask: Mask) -> Labels:
     """The 26-connected components of a mask, numbered from 1; 8-connected where there is one slice."""
-    labels, _ = ndimage.label(mask, NEIGHBOURS_26)
+    labels, _ = ndimage.label(mask, CONNECTIVITY_26)
     return np.asarray(labels, np.int32)
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from metseg import registry
 from metseg.contracts import FullPrecision, ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Volume, lesions, to_input
+from metseg.imaging import Preprocessor, Volume, lesions
 from metseg.inference import OnnxPredictor, probabilities
 from metseg_trainer.data import dataset
 from metseg_trainer.data import split as splits
@@ -125,7 +125,7 @@ def _all(plan: Plan, others: Sequence[Path]) -> Iterator[Made]:
 
 def _known(patient: Patient) -> _Known:
     volume, truth = dataset.load(patient)
-    return _Known(patient.id, volume, truth, to_input(volume, Preprocessing()).geometry.reference_px)
+    return _Known(patient.id, volume, truth, Preprocessor(Preprocessing()).prepare(volume).geometry.reference_px)
 
 
 def _judge(plan: Plan, made: Made, validation: Sequence[_Known], test: Sequence[_Known], threads: int) -> Judged:
@@ -143,12 +143,12 @@ def _judge(plan: Plan, made: Made, validation: Sequence[_Known], test: Sequence[
 def _dice(patient: _Known, probability: Floats, point: OperatingPoint) -> float:
     """As `metseg.segment` makes a mask."""
     smallest = point.smallest_lesion_px / patient.reference_px
-    return dice(lesions.at_least(probability >= point.threshold, smallest), patient.truth)
+    return dice(lesions.remove_small(probability >= point.threshold, smallest), patient.truth)
 
 
 def _middles(patients: Sequence[_Known], preprocessing: Preprocessing) -> list[Floats]:
     """Of each patient the slice halfway up, as a model input."""
-    prepared = [to_input(patient.volume, preprocessing) for patient in patients]
+    prepared = [Preprocessor(preprocessing).prepare(patient.volume) for patient in patients]
     return [one.tensor(slice(len(one.pixels) // 2, len(one.pixels) // 2 + 1)) for one in prepared]
 
 

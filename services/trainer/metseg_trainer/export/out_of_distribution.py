@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from metseg.contracts import FamiliarityCard, FamiliarityReference, ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Volume, to_input
+from metseg.imaging import Preprocessor, Volume
 from metseg.inference import FEATURES, REVISION, describe, distance, turned
 from metseg_trainer.data import dataset
 from metseg_trainer.data import split as splits
@@ -130,10 +130,10 @@ def _volumes(patients: Sequence[Patient]) -> Iterator[Volume]:
 
 def _figures(volume: Volume, preprocessing: Preprocessing) -> _Figures:
     def told(one: Volume) -> npt.NDArray[np.floating]:
-        return describe(to_input(one, preprocessing), preprocessing.pixel_scale)
+        return describe(Preprocessor(preprocessing).prepare(one), preprocessing.pixel_scale)
 
     first, stop = (round(end * len(volume.names)) for end in INNER)
-    lone = [told(one) for one in islice(volume.lone_slices(), first, max(stop, first + 1)) if one is not None]
+    lone = [told(one) for one in islice(volume.single_slices(), first, max(stop, first + 1)) if one is not None]
     return _Figures(np.array([told(one) for one in _variants(volume)]), np.array(lone))
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from metseg.contracts import ModelCard
-from metseg.imaging import rendering, to_input
+from metseg.imaging import Preprocessor, rendering
 from metseg.inference import OnnxPredictor, segment
 from metseg.registry import Registry
 from metseg.storage import ObjectStore
@@ -129,7 +129,7 @@ def _some_inputs(plan: Plan) -> list[npt.NDArray[np.float32]]:
     """Model inputs of a few slices of the test patients, one from the middle of each."""
     inputs = []
     for patient in islice(test_patients(plan), VERIFIED_SLICES):
-        prepared = to_input(patient.volume, plan.preprocessing)
+        prepared = Preprocessor(plan.preprocessing).prepare(patient.volume)
         middle = len(prepared.pixels) // 2
         inputs.append(prepared.tensor(slice(middle, middle + 1)))
     return inputs
@@ -182,7 +182,7 @@ def _examples(plan: Plan, judgement: Judgement) -> list[report.Example]:
             continue
         index = int(patient.truth.sum(axis=(1, 2)).argmax())
         masks = {name: segment(patient.volume, one).mask[index] for name, one in judgement.predictors.items()}
-        picture = rendering.display(patient.volume)[index]
+        picture = rendering.window_volume(patient.volume)[index]
         examples.append(report.Example(patient.id, labels[patient.id], picture, patient.truth[index], masks))
     return sorted(examples, key=lambda example: -scores[example.patient])
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Preprocessing, Variant
-from metseg.imaging import REFERENCE_PX, to_input
+from metseg.imaging import REFERENCE_PX, Preprocessor
 from metseg_trainer.data import dataset
 from metseg_trainer.data.dataset import Patient
 from metseg_trainer.export.onnx_export import to_onnx
@@ -85,7 +85,7 @@ def calibration(patients: Sequence[Patient], preprocessing: Preprocessing) -> li
     tensors = []
     for patient in patients:
         volume, truth = dataset.load(patient)
-        prepared = to_input(volume, preprocessing)
+        prepared = Preprocessor(preprocessing).prepare(volume)
         occupied = np.flatnonzero(prepared.occupied)
         for index in {int(truth.sum(axis=(1, 2)).argmax()), int(occupied[len(occupied) // 2])}:
             tensors.append(prepared.tensor(slice(index, index + 1)))

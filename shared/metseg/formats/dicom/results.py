@@ -14,7 +14,7 @@ from metseg.formats.dicom.safe_read import legible
 from metseg.formats.dicom.segmentation import Finder, segmentation
 from metseg.formats.dicom.source_headers import Origin
 from metseg.formats.dicom.structured_report import report
-from metseg.imaging import Volume, from_pipeline
+from metseg.imaging import Volume, from_canonical
 
 __all__ = ["REPORT", "SEGMENTATION", "results"]
 
@@ -44,7 +44,7 @@ def results(
     origin, grid = volume.origin, volume.grid
     if not isinstance(origin, Origin) or grid is None:
         return {}, (NO_REFERENCE,)
-    on_source = from_pipeline(labels, grid).transpose(2, 1, 0)
+    on_source = from_canonical(labels, grid).transpose(2, 1, 0)
     try:
         with legible(BREAKS_THE_STANDARD):
             masks = segmentation(origin, on_source, lesions, finder)

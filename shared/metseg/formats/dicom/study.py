@@ -14,9 +14,9 @@ from metseg.formats.dicom.roles import Choice, choose, role_of
 from metseg.formats.dicom.source_headers import origin_of
 from metseg.formats.dicom.stacks import Stack, stacks
 from metseg.formats.names import page_stems, stem, unique
-from metseg.formats.sequences import ROLES, Place, Scan, assemble, base_of, check_place, check_size
+from metseg.formats.sequences import Place, Scan, assemble, base_of, check_place, check_size
 from metseg.formats.study import File
-from metseg.imaging import Volume, affine_of, orient, spacing_mm_of, to_pipeline
+from metseg.imaging import ROLES, SEQUENCE_NAMES, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
 from metseg.settings import Limits
 
 __all__ = ["DicomStudy", "study"]
@@ -131,8 +131,8 @@ def _only(role: Role, found: Sequence[Stack]) -> Choice:
     told = [stack for stack in found if role_of(stack.traits)[0] == role] if len(found) > 1 else list(found)
     if len(told) != 1:
         raise InvalidParameter(
-            f"The field {role} holds several series, of which not just one tells that it is the {ROLES[role]} series; "
-            "send one series in each field."
+            f"The field {role} holds several series, of which not just one tells that it is the {SEQUENCE_NAMES[role]} "
+            "series; send one series in each field."
         )
     return Choice(told[0], "its field")
 
@@ -161,8 +161,8 @@ def _place(stack: Stack) -> Place:
     if stack.affine is None:
         grid = Grid(axes=(THROUGH, DOWN, ACROSS), flipped=(False, False, False), shape=shape, affine=None)
         return Place(stack.shape, stack.spacing_mm, None, grid)
-    grid = orient(shape, stack.affine)
-    affine = affine_of(grid, stack.affine)
+    grid = canonical_grid(shape, stack.affine)
+    affine = canonical_affine(grid, stack.affine)
     ours = [shape[axis] for axis in grid.axes]
     return Place((ours[0], ours[1], ours[2]), spacing_mm_of(affine), affine, grid)
 
@@ -172,7 +172,7 @@ def _scan(choice: Choice) -> Scan:
     voxels = decode(choice.stack).transpose(2, 1, 0)
     frames, rows, columns = choice.stack.shape
     words = f"{frames} slices of {rows} x {columns} pixels, told by {choice.told_by}"
-    return Scan(np.ascontiguousarray(to_pipeline(voxels, place.grid)), place, words)
+    return Scan(np.ascontiguousarray(to_canonical(voxels, place.grid)), place, words)
 
 
 def _names(stack: Stack) -> tuple[str, ...]:

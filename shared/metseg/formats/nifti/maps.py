@@ -18,7 +18,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from metseg.contracts import Grid
 from metseg.errors import NotAvailable, ProcessingFailed
-from metseg.imaging import from_pipeline
+from metseg.imaging import from_canonical
 
 __all__ = [
     "Affine",
@@ -125,7 +125,7 @@ def on_uploaded_grid(data: bytes, grid: Grid) -> bytes:
     place = grid.nifti
     if place is None:
         raise NotAvailable("The upload was no NIfTI file, so there is no header to go back to.")
-    voxels = from_pipeline(_unpack(data), grid)
+    voxels = from_canonical(_unpack(data), grid)
     kind = nibabel.Nifti1Header if place.version == 1 else nibabel.Nifti2Header
     header: Any = kind()  # type: ignore[no-untyped-call]
     header.set_data_dtype(voxels.dtype)

@@ -12,9 +12,18 @@ from metseg.formats.names import page_stems, stem
 from metseg.formats.nifti.header import DAMAGE, Header, read_header, unpacked
 from metseg.formats.raster.decoders import Pixels
 from metseg.formats.roles import role_of
-from metseg.formats.sequences import ROLES, Place, Scan, assemble, base_of, check_place, check_size
+from metseg.formats.sequences import Place, Scan, assemble, base_of, check_place, check_size
 from metseg.formats.study import File
-from metseg.imaging import CHANNELS, Volume, affine_of, orient, spacing_mm_of, to_pipeline
+from metseg.imaging import (
+    CHANNELS,
+    ROLES,
+    SEQUENCE_NAMES,
+    Volume,
+    canonical_affine,
+    canonical_grid,
+    spacing_mm_of,
+    to_canonical,
+)
 from metseg.settings import MIB, Limits
 
 __all__ = ["NiftiStudy", "study"]
@@ -97,7 +106,7 @@ def _chosen(volumes: Sequence[File]) -> tuple[dict[Role | None, tuple[File, str]
         named = role_of(file.name)
         if named in chosen:
             raise InvalidParameter(
-                f"Two volumes are named as {ROLES[named]}; send one, or use the fields pre, flair and post."  # type: ignore[index]
+                f"Two volumes are named as {SEQUENCE_NAMES[named]}; send one, or use the fields pre, flair and post."  # type: ignore[index]
             )
         role = next((role for role in ROLES if role == named), None)
         if role is None:
@@ -144,8 +153,10 @@ def _sequences(chosen: Mapping[Role | None, tuple[File, str, Header]]) -> dict[R
 def _place(header: Header, guide: Header | None) -> Place:
     """Where a volume lies; one that does not tell is in the order of the `guide`, if any does."""
     told = header if header.placed or guide is None else guide
-    grid = orient(header.shape, told.affine, placed=header.placed).model_copy(update={"nifti": header.place})
-    affine = affine_of(grid, header.affine)
+    grid = canonical_grid(header.shape, told.affine, has_position=header.placed).model_copy(
+        update={"nifti": header.place}
+    )
+    affine = canonical_affine(grid, header.affine)
     slices, rows, columns = (header.shape[axis] for axis in grid.axes)
     spacing_mm = spacing_mm_of(affine) if header.sized else None
     return Place((slices, rows, columns), spacing_mm, affine if header.placed else None, grid)
@@ -192,7 +203,7 @@ def _scan(sequence: _Sequence, warnings: list[str]) -> Scan:
         voxels[nothing] = np.nanmin(voxels)
         warnings.append("Voxels that are no number (NaN) were taken for the darkest value of their volume.")
     words = f"{place.shape[0]} slices of {place.shape[1]} x {place.shape[2]} pixels, told {sequence.told_by}"
-    return Scan(np.ascontiguousarray(to_pipeline(voxels, place.grid)), place, words)
+    return Scan(np.ascontiguousarray(to_canonical(voxels, place.grid)), place, words)
 
 
 def _voxels(plain: BinaryIO, header: Header, volume: int) -> Pixels:

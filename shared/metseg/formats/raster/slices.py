@@ -9,9 +9,9 @@ import numpy as np
 from metseg.contracts import Align, Role
 from metseg.formats.raster.decoders import Pixels
 from metseg.formats.raster.series import Series, gather
-from metseg.formats.sequences import GREY, ROLES, STAND_INS, stand_in
+from metseg.formats.sequences import GREY, STAND_INS, stand_in
 from metseg.formats.study import Upload
-from metseg.imaging import CHANNELS, Volume
+from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Volume
 from metseg.settings import Limits
 
 __all__ = ["Slices", "study"]
@@ -93,10 +93,10 @@ def _by_role(study: Mapping[Role, Series]) -> tuple[Pixels, list[str]]:
             target[..., channel], in_colour = _grey(page)
             coloured |= in_colour
         if coloured:
-            warnings.append(f"The {ROLES[role]} series is in colour; the mean of its colours was used.")
+            warnings.append(f"The {SEQUENCE_NAMES[role]} series is in colour; the mean of its colours was used.")
     for channel, role in enumerate(ROLES):
         if role not in study:
-            pixels[..., channel] = pixels[..., list(ROLES).index(base)]
+            pixels[..., channel] = pixels[..., ROLES.index(base)]
     return pixels, warnings
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import grey, overlay
+from metseg.imaging import decode_flair, overlay
 from metseg.results.exports.finished_job import Kept
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,7 +27,7 @@ def drawn(kept: Kept, index: int, mask: Mask, side_px: int) -> Pixels:
     Returns:
         RGB, uint8, (row, column, 3).
     """
-    return framed(grey(kept.picture(index), mask.shape), mask, kept.result().spacing_mm, side_px, LINE_PX)
+    return framed(decode_flair(kept.picture(index), mask.shape), mask, kept.result().spacing_mm, side_px, LINE_PX)
 
 
 def framed(

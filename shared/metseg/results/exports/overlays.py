@@ -1,7 +1,7 @@
 """The slices with their lesions outlined, as the pictures that people put into slides and letters."""
 
 from metseg.formats import packed, read_mask
-from metseg.imaging import outlined
+from metseg.imaging import draw_contours
 from metseg.results.exports.finished_job import Kept
 
 SUFFIX = "_overlay"
@@ -13,13 +13,13 @@ def overlay(kept: Kept, index: int) -> bytes:
     Raises:
         NotFound: there is no such slice.
     """
-    return outlined(kept.picture(index), read_mask(kept.get("mask.nii.gz"))[index])
+    return draw_contours(kept.picture(index), read_mask(kept.get("mask.nii.gz"))[index])
 
 
 def overlays(kept: Kept) -> bytes:
     """All slices so, as a ZIP of `<stem>_overlay.png` under the uploaded names."""
     mask = read_mask(kept.get("mask.nii.gz"))
     return packed(
-        (f"{each.name}{SUFFIX}.png", outlined(kept.picture(each.index), mask[each.index]))
+        (f"{each.name}{SUFFIX}.png", draw_contours(kept.picture(each.index), mask[each.index]))
         for each in kept.result().slices
     )

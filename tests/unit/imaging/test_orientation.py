@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from metseg.imaging import affine_of, from_pipeline, orient, plane, skew_degrees, spacing_mm_of, to_pipeline
+from metseg.imaging import (
+    canonical_affine,
+    canonical_grid,
+    from_canonical,
+    skew_degrees,
+    slice_plane,
+    spacing_mm_of,
+    to_canonical,
+)
 
 ORDERS = [
     (axes, senses) for axes in itertools.permutations(range(3)) for senses in itertools.product((1, -1), repeat=3)
@@ -43,8 +51,8 @@ def position(placed, index):
 @pytest.mark.parametrize(("axes", "senses"), ORDERS)
 def test_every_axis_order_is_shown_as_radiologists_do(axes, senses):
     placed = affine(axes, senses, [1, 1, 1])
-    grid = orient((20, 24, 28), placed)
-    ours = affine_of(grid, placed)
+    grid = canonical_grid((20, 24, 28), placed)
+    ours = canonical_affine(grid, placed)
     here = position(ours, (5, 5, 5))
     assert np.allclose(position(ours, (6, 5, 5)) - here, ANATOMY["left"])
     assert np.allclose(position(ours, (5, 6, 5)) - here, ANATOMY["back"])
@@ -55,9 +63,9 @@ def test_a_phantom_without_any_symmetry_survives_every_axis_order():
     voxels = np.arange(17**3).reshape(17, 17, 17)
     seen = set()
     for order in ORDERS:
-        grid = orient(voxels.shape, affine(*order, [1, 1, 1]))
-        ours = to_pipeline(voxels, grid)
-        assert np.array_equal(from_pipeline(ours, grid), voxels)
+        grid = canonical_grid(voxels.shape, affine(*order, [1, 1, 1]))
+        ours = to_canonical(voxels, grid)
+        assert np.array_equal(from_canonical(ours, grid), voxels)
         seen.add(ours.tobytes())
     assert len(seen) == len(ORDERS) == 48
 
@@ -65,14 +73,16 @@ def test_a_phantom_without_any_symmetry_survives_every_axis_order():
 @given(placements, st.tuples(*[st.integers(1, 40)] * 3), st.randoms(use_true_random=False))
 def test_every_voxel_keeps_its_place_in_the_patient(placed, shape, random):
     voxels = np.arange(np.prod(shape)).reshape(shape)
-    grid = orient(shape, placed)
-    ours = to_pipeline(voxels, grid)
-    assert np.array_equal(from_pipeline(ours, grid), voxels)
+    grid = canonical_grid(shape, placed)
+    ours = to_canonical(voxels, grid)
+    assert np.array_equal(from_canonical(ours, grid), voxels)
     slice_, row, column = (random.randrange(side) for side in ours.shape)
     where = np.argwhere(voxels == ours[slice_, row, column])[0]
-    assert np.allclose(position(affine_of(grid, placed), (column, row, slice_)), position(placed, where), atol=1e-6)
+    assert np.allclose(
+        position(canonical_affine(grid, placed), (column, row, slice_)), position(placed, where), atol=1e-6
+    )
     lengths = np.linalg.norm(placed[:3, :3], axis=0)
-    assert np.allclose(spacing_mm_of(affine_of(grid, placed)), lengths[list(grid.axes)])
+    assert np.allclose(spacing_mm_of(canonical_affine(grid, placed)), lengths[list(grid.axes)])
 
 
 @pytest.mark.parametrize(
@@ -87,8 +97,8 @@ def test_every_voxel_keeps_its_place_in_the_patient(placed, shape, random):
 )
 def test_slices_run_along_the_thickest_voxels_or_are_axial(sizes, expected):
     placed = affine((0, 1, 2), (1, 1, 1), sizes)
-    grid = orient((40, 40, 40), placed)
-    assert plane(affine_of(grid, placed)) == expected
+    grid = canonical_grid((40, 40, 40), placed)
+    assert slice_plane(canonical_affine(grid, placed)) == expected
 
 
 @given(placements, st.tuples(*[st.floats(-0.9, 0.9)] * 2))
@@ -112,18 +122,18 @@ def test_rows_and_columns_off_a_right_angle_are_seen(degrees):
 
 def test_a_coronal_slice_shows_the_head_above_and_the_patients_right_on_the_left():
     placed = affine((0, 1, 2), (1, 1, 1), (1, 5, 1))
-    ours = affine_of(orient((40, 40, 40), placed), placed)
+    ours = canonical_affine(canonical_grid((40, 40, 40), placed), placed)
     step = position(ours, (1, 1, 0)) - position(ours, (0, 0, 0))
     assert np.allclose(step, (-1, 0, -1))
 
 
 def test_a_sagittal_slice_shows_the_head_above_and_the_face_on_the_left():
     placed = affine((0, 1, 2), (1, 1, 1), (5, 1, 1))
-    ours = affine_of(orient((40, 40, 40), placed), placed)
+    ours = canonical_affine(canonical_grid((40, 40, 40), placed), placed)
     step = position(ours, (1, 1, 0)) - position(ours, (0, 0, 0))
     assert np.allclose(step, (0, -1, -1))
 
 
 def test_a_thin_volume_is_not_cut_into_slices_too_small_to_segment():
-    grid = orient((200, 8, 200), affine((0, 1, 2), (1, 1, 1), (1, 1, 1)))
+    grid = canonical_grid((200, 8, 200), affine((0, 1, 2), (1, 1, 1), (1, 1, 1)))
     assert grid.axes[0] == 1

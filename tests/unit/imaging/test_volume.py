@@ -23,7 +23,7 @@ def test_pixels_have_slices_rows_columns_and_three_channels(shape):
 
 @pytest.mark.parametrize("names", [("a",), ("a", "a"), ("a", "b", "c")])
 def test_every_slice_has_a_name_of_its_own(names):
-    with pytest.raises(ValueError, match="name of its own"):
+    with pytest.raises(ValueError, match="unique"):
         Volume(pixels(2, 16, 16, 3), names)
 
 

@@ -7,7 +7,14 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from metseg.errors import UnusableImage
-from metseg.imaging.registration import Motion, Moved, Placed, onto, same_grid, words
+from metseg.imaging.registration import (
+    RegisteredImage,
+    RigidMotion,
+    SpatialImage,
+    describe_registration,
+    register,
+    same_grid,
+)
 from metseg.phantom import head
 
 SPACING_MM = (3.0, 2.0, 2.0)
@@ -19,7 +26,7 @@ SHIFT_MM = np.array([7.0, -5.0, 4.0])
 def scan():
     """A drawn head's FLAIR and post-contrast, each as where it truly lies."""
     volume = head(5, slices=48, size_px=112, spacing_mm=SPACING_MM).volume
-    return [Placed(volume.pixels[..., channel].astype(np.float32), volume.affine) for channel in (1, 2)]
+    return [SpatialImage(volume.pixels[..., channel].astype(np.float32), volume.affine) for channel in (1, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def moved(scan, motion):
     """The second sequence as a scanner sees the moved head, in the same coordinates."""
     back = np.linalg.inv(scan[1].affine) @ np.linalg.inv(motion) @ scan[1].affine
     order = np.eye(4)[[2, 1, 0, 3]]  # scipy counts slices, rows, columns
-    return Placed(ndimage.affine_transform(scan[1].pixels, order @ back @ order, order=1), scan[1].affine)
+    return SpatialImage(ndimage.affine_transform(scan[1].pixels, order @ back @ order, order=1), scan[1].affine)
 
 
 def error(one, other):
@@ -46,26 +53,26 @@ def error(one, other):
 
 
 def test_a_head_that_moved_between_two_sequences_is_brought_back(scan, moved):
-    found = onto(scan[0], moved, "rigid", threads=1)
-    assert found.motion.moved_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
+    found = register(scan[0], moved, "rigid", threads=1)
+    assert found.motion.translation_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
     degrees = np.degrees(Rotation.from_matrix(TURN).magnitude())
-    assert found.motion.turned_degrees == pytest.approx(degrees, abs=1.0)
-    unmoved = onto(scan[0], moved, "none", threads=1)
+    assert found.motion.rotation_degrees == pytest.approx(degrees, abs=1.0)
+    unmoved = register(scan[0], moved, "none", threads=1)
     assert error(found.pixels, scan[1].pixels) < error(unmoved.pixels, scan[1].pixels) / 3
 
 
 def test_one_input_gives_one_answer_however_many_threads_there_are(scan, moved):
-    first, second = (onto(scan[0], moved, "rigid", threads=threads) for threads in (1, 2))
+    first, second = (register(scan[0], moved, "rigid", threads=threads) for threads in (1, 2))
     assert np.array_equal(first.pixels, second.pixels)
 
 
 def test_what_else_uses_the_library_keeps_its_threads(scan, moved):
-    one, other = (Placed(each.pixels[16:32, 32:80, 32:80], each.affine) for each in (scan[0], moved))
+    one, other = (SpatialImage(each.pixels[16:32, 32:80, 32:80], each.affine) for each in (scan[0], moved))
     process = SimpleITK.ProcessObject
     before = process.GetGlobalDefaultNumberOfThreads()
     process.SetGlobalDefaultNumberOfThreads(3)
     try:
-        assert onto(one, other, "rigid", threads=1).motion is not None
+        assert register(one, other, "rigid", threads=1).motion is not None
         assert process.GetGlobalDefaultNumberOfThreads() == 3
     finally:
         process.SetGlobalDefaultNumberOfThreads(before)
@@ -74,15 +81,15 @@ def test_what_else_uses_the_library_keeps_its_threads(scan, moved):
 def test_without_registration_the_headers_are_believed(scan):
     away = scan[1].affine.copy()
     away[0, 3] += 2 * np.linalg.norm(away[:3, 0])  # two columns
-    found = onto(scan[0], Placed(np.roll(scan[1].pixels, 2, axis=2), away), "none", threads=1)
+    found = register(scan[0], SpatialImage(np.roll(scan[1].pixels, 2, axis=2), away), "none", threads=1)
     assert found.motion is None
     assert np.allclose(found.pixels[..., 4:-4], scan[1].pixels[..., 4:-4], atol=0.01)
 
 
 @pytest.mark.parametrize("align", ["rigid", "none"])
 def test_a_slab_too_thin_to_register_lies_where_its_header_puts_it(scan, align):
-    slab = Placed(scan[1].pixels[20:22], scan[1].affine @ np.array(_up(20)))
-    found = onto(Placed(scan[0].pixels[20:22], slab.affine), slab, align, threads=1)
+    slab = SpatialImage(scan[1].pixels[20:22], scan[1].affine @ np.array(_up(20)))
+    found = register(SpatialImage(scan[0].pixels[20:22], slab.affine), slab, align, threads=1)
     assert found.motion is None
     assert error(found.pixels, slab.pixels) < 0.01
 
@@ -97,9 +104,9 @@ def test_a_sheared_volume_meets_another_where_both_lie_in_the_patient(scan, lean
         ndimage.shift(plane, (0, -shift * index), order=1, mode="constant", cval=float(straight.pixels.min()))
         for index, plane in enumerate(straight.pixels)
     ]
-    sheared = Placed(np.stack(slices), told)
+    sheared = SpatialImage(np.stack(slices), told)
     base, sequence = (sheared, straight) if leans == "the base" else (straight, sheared)
-    found = onto(base, sequence, "none", threads=1)
+    found = register(base, sequence, "none", threads=1)
     inner = np.s_[:, 20:-20, 20:-20]
     assert error(found.pixels[inner], base.pixels[inner]) < 0.05
     assert error(sequence.pixels[inner], base.pixels[inner]) > 0.15
@@ -114,8 +121,8 @@ def _up(slices):
 def test_what_lies_elsewhere_is_refused(scan):
     away = scan[1].affine.copy()
     away[:3, 3] += 1000
-    with pytest.raises(UnusableImage, match="one visit"):
-        onto(scan[0], Placed(scan[1].pixels, away), "none", threads=1)
+    with pytest.raises(UnusableImage, match="do not overlap"):
+        register(scan[0], SpatialImage(scan[1].pixels, away), "none", threads=1)
 
 
 def test_corners_tell_whether_two_grids_are_one(scan):
@@ -130,9 +137,14 @@ def test_corners_tell_whether_two_grids_are_one(scan):
 
 def test_the_reader_is_told_what_was_moved_and_what_is_missing():
     pixels = np.zeros((1, 1, 1), np.float32)
-    told = words(Moved(pixels, Motion(3.21, 4.56), 0.8), "post-contrast", "FLAIR", "rigid")
+    told = describe_registration(
+        RegisteredImage(pixels, RigidMotion(3.21, 4.56), 0.8), "post-contrast", "FLAIR", "rigid"
+    )
     assert "by 3.2 mm and turned it by 4.6 degrees" in told[0]
     assert "covers 80%" in told[1]
-    assert "could not be registered" in words(Moved(pixels, None, 1.0), "FLAIR", "post-contrast", "rigid")[0]
-    [alone] = words(Moved(pixels, None, 1.0), "FLAIR", "post-contrast", "none")
+    assert (
+        "could not be registered"
+        in describe_registration(RegisteredImage(pixels, None, 1.0), "FLAIR", "post-contrast", "rigid")[0]
+    )
+    [alone] = describe_registration(RegisteredImage(pixels, None, 1.0), "FLAIR", "post-contrast", "none")
     assert "without registration, as asked for" in alone

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from metseg.imaging import lookup_tables as of_values
-from metseg.imaging.lookup_tables import by_value, histogram, mean_and_deviation, percentiles
+from metseg.imaging import lookup_tables
+from metseg.imaging.lookup_tables import apply_lookup_table, histogram, mean_and_deviation, percentiles
 
 
 def pixels(dtype: type, seed: int, count: int = 5000, highest: int = 255) -> np.ndarray:
@@ -19,7 +19,7 @@ def test_a_function_of_value_and_channel_is_applied_to_every_pixel(dtype):
     def function(values: np.ndarray) -> np.ndarray:
         return ((values - low) / np.float32(7)).clip(0, 9)
 
-    made = by_value(volume[:, ::2], function)
+    made = apply_lookup_table(volume[:, ::2], function)
     assert made.dtype == np.float32
     assert np.array_equal(made, function(volume[:, ::2]))
 
@@ -41,7 +41,7 @@ def test_percentiles_of_parts_are_those_of_the_whole(dtype):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_histogram_counts_one_by_one_however_many_there_are(dtype, monkeypatch):
-    monkeypatch.setattr(of_values, "EXACT", 1000)
+    monkeypatch.setattr(lookup_tables, "MAX_EXACT_COUNT", 1000)
     line = pixels(dtype, 3)[:, 1]  # not in a row in memory
     assert np.array_equal(histogram(line), np.bincount(line, minlength=np.iinfo(dtype).max + 1))
 

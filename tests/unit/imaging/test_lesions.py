@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from metseg.imaging.lesions import at_least, measure, slices, target_diameters
+from metseg.imaging.lesions import measure, measure_slices, remove_small, sum_target_diameters
 
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=3, max_dims=3, max_side=9))
 SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)
@@ -148,7 +148,7 @@ def test_without_spacing_there_are_no_millimetres():
     assert lesion.voxels == lesion.largest_area_px == 4
     assert lesion.long_diameter_px == pytest.approx(math.sqrt(5))
     assert [value for name, value in lesion if name.endswith(("_mm", "_mm2", "_mm3"))] == [None] * 5
-    assert slices(mask, [lesion], ["a"], None, sure(mask))[0].area_mm2 is None
+    assert measure_slices(mask, [lesion], ["a"], None, sure(mask))[0].area_mm2 is None
 
 
 def test_a_centroid_lies_where_the_affine_puts_it():
@@ -189,7 +189,7 @@ def test_a_target_is_measurable_as_rano_bm_has_it(size, spacing_mm, target):
     [lesion] = measure(mask, spacing_mm, sure(mask))
     assert lesion.target is target
     length = lesion.long_diameter_mm if target else None
-    assert target_diameters([lesion])[1] == length
+    assert sum_target_diameters([lesion])[1] == length
 
 
 def test_the_five_longest_are_targets_and_their_diameters_add_up():
@@ -197,15 +197,15 @@ def test_the_five_longest_are_targets_and_their_diameters_add_up():
     found = measure(mask, (2, 1, 1), sure(mask))
     targets = sorted((lesion for lesion in found if lesion.target), key=lambda lesion: lesion.long_diameter_mm)
     assert [lesion.box.stop[2] - lesion.box.first[2] for lesion in targets] == [12, 13, 14, 15, 5]
-    assert target_diameters(found) == pytest.approx([sum(lesion.long_diameter_mm for lesion in targets)] * 2)
+    assert sum_target_diameters(found) == pytest.approx([sum(lesion.long_diameter_mm for lesion in targets)] * 2)
 
 
 def test_without_spacing_the_longest_are_targets_and_add_up_in_pixels():
     mask = bars((2, 2, 4), (1, 9, 9))
     found = measure(mask, None, sure(mask))
     assert [lesion.target for lesion in found] == [False, True]
-    assert target_diameters(found) == (found[1].long_diameter_px, None)
-    assert target_diameters([]) == (None, None)
+    assert sum_target_diameters(found) == (found[1].long_diameter_px, None)
+    assert sum_target_diameters([]) == (None, None)
 
 
 def test_a_lone_slice_is_judged_by_itself():
@@ -227,7 +227,7 @@ def test_every_slice_gets_its_figures():
     probability = mask * np.float32(0.75)
     probability[0, 0, 0] = 0.25
     found = measure(mask, (4, 0.5, 2), probability)
-    told = slices(mask, found, ["a", "b", "c", "d"], (4, 0.5, 2), probability)
+    told = measure_slices(mask, found, ["a", "b", "c", "d"], (4, 0.5, 2), probability)
     assert [(one.index, one.name) for one in told] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
     assert [one.lesions for one in told] == [[], [1], [1, 2], []]
     assert [one.area_px for one in told] == [0, 4, 7, 0]
@@ -247,13 +247,13 @@ def test_arrays_that_do_not_fit_are_a_bug_of_the_caller(mask, probability):
     with pytest.raises(ValueError, match="share one"):
         measure(mask, None, probability)
     with pytest.raises(ValueError, match="share one"):
-        slices(mask, [], [], None, probability)
+        measure_slices(mask, [], [], None, probability)
 
 
 def test_names_that_do_not_fit_are_a_bug_of_the_caller():
     mask = np.zeros((2, 4, 4), bool)
     with pytest.raises(ValueError, match="argument"):
-        slices(mask, [], ["a"], None, sure(mask))
+        measure_slices(mask, [], ["a"], None, sure(mask))
 
 
 def test_a_long_series_with_few_lesions_is_measured_at_once():
@@ -277,7 +277,7 @@ def test_lesions_are_the_components_and_share_out_the_mask(mask, spacing_mm):
 @given(MASKS, SPACINGS)
 def test_slices_add_up_to_the_mask_and_name_what_touches_them(mask, spacing_mm):
     found = measure(mask, spacing_mm, sure(mask))
-    told = slices(mask, found, [str(index) for index in range(len(mask))], spacing_mm, sure(mask))
+    told = measure_slices(mask, found, [str(index) for index in range(len(mask))], spacing_mm, sure(mask))
     assert [one.area_px for one in told] == mask.sum(axis=(1, 2)).tolist()
     assert [bool(one.lesions) for one in told] == mask.any(axis=(1, 2)).tolist()
     spans = [lesion.box.stop[0] - lesion.box.first[0] for lesion in found]
@@ -332,6 +332,6 @@ def test_a_disc_is_two_radii_across(radius):
 @given(MASKS, st.floats(0, 12))
 def test_components_below_a_size_go_and_the_others_stay_whole(mask, voxels):
     sizes = [lesion.voxels for lesion in measure(mask, None, sure(mask)) if lesion.voxels >= voxels]
-    kept = at_least(mask, voxels)
+    kept = remove_small(mask, voxels)
     assert [lesion.voxels for lesion in measure(kept, None, sure(kept))] == sizes
     assert not (kept & ~mask).any()

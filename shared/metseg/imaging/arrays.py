@@ -1,0 +1,20 @@
+"""The types of arrays, and of what describes their geometry."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Affine", "Array", "Float32Array", "Float64Array", "Mask", "Shape", "Spacing", "UInt8Array"]
+
+Array = npt.NDArray[Any]
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Affine = npt.NDArray[np.float64]
+"""From voxel indices to patient millimetres (RAS+), (4, 4)."""
+Spacing = tuple[float, float, float]
+"""Millimetres between slices, rows and columns."""
+Shape = tuple[int, int, int]
+"""Slices, rows, columns."""
