@@ -252,7 +252,7 @@ def app(gateway: FakeGateway) -> FastAPI:
     def glimpse(job_id: str) -> Response:
         progress = gateway.job(job_id).progress
         if progress is None or not progress.done:
-            raise NotFound("Only a job that runs has a glimpse.")
+            raise NotFound("Only a running job has a preview.")
         return Response(gateway.study.glimpse(progress.done), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/volume/{layer}")

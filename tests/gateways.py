@@ -55,22 +55,16 @@ class Gateway:
         """Everything that lies below `jobs/` in the store."""
         return [info.key for info in self.store.list("jobs/")]
 
-    def succeed(self, job_id: str, mask: np.ndarray, names: tuple[str, ...], *, in_one: bool = True) -> None:
-        """Do what a worker does, with a mask that is known beforehand.
-
-        Pictures are kept `in_one` object, or each for itself, as workers of before did.
-        """
+    def succeed(self, job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> None:
+        """Finish a job as a worker does, with this mask."""
         assert self.jobs.claim(job_id) is not None
         probability = np.where(mask, 0.75, 0.25).astype(np.float32)
-        drawn = [png(index, *mask.shape[1:]) for index in range(len(mask))]
-        pictures = {f"slices/{index:04d}.png": picture for index, picture in enumerate(drawn)}
         artefacts = {
             "mask.nii.gz": formats.write_mask(mask, names, "nifti"),
             "probability.nii.gz": formats.write_probability(probability, "nifti"),
+            PACK: packed(png(index, *mask.shape[1:]) for index in range(len(mask))),
         }
-        self.jobs.finish(
-            job_id, result(job_id, mask, names), artefacts | ({PACK: packed(drawn)} if in_one else pictures)
-        )
+        self.jobs.finish(job_id, result(job_id, mask, names), artefacts)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, ur
         assert len(masks) == total and all(name.endswith("_mask.png") for name in archive.namelist())
     assert {mask.size for mask in masks} == {SIZE}
     assert Image.open(io.BytesIO(saved(page, "This slice, PNG"))).size == SIZE
-    assert b'"lesions"' in saved(page, "Report, JSON")
+    assert b'"lesions"' in saved(page, "Result, JSON")
     assert saved(page, "Mask, NIfTI")[:2] == b"\x1f\x8b"
 
 

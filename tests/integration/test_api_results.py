@@ -159,15 +159,6 @@ def test_each_slice_has_its_pictures(gateway, done, kind):
     assert response.headers["Content-Disposition"].startswith("inline;")
 
 
-def test_pictures_that_were_each_stored_for_themselves_are_still_shown(gateway):
-    job, mask = gateway.accepted(), np.zeros((2, 32, 40), bool)
-    gateway.succeed(job.id, mask, ("slice_0", "slice_1"), in_one=False)
-    assert gateway.http.get(f"/v1/jobs/{job.id}/slice/1").content == png(1, 32, 40)
-    problem(gateway.http.get(f"/v1/jobs/{job.id}/slice/2"), 404, "not-found")
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(gateway.http.get(f"/v1/jobs/{job.id}/volume/pre").content))
-    assert image.shape == (40, 32, 2)
-
-
 @pytest.mark.parametrize("kind", ["overlay", "slice"])
 @pytest.mark.parametrize("index", ["3", "9999"])
 def test_a_slice_that_is_not_there_is_404(gateway, done, kind, index):

@@ -12,15 +12,20 @@ from tests.models import VERSION
 from tests.servers import free_ports, wait_until
 
 from metseg.cli.engine import Remote
-from metseg.cli.formats import DEFAULT, OUTPUTS
+from metseg.cli.formats import DEFAULT
 from metseg.cli.main import main
 from metseg.cli.record import Record
 from metseg.client import Client, digest, opened
 from metseg.contracts import JobStatus, Problem, Result
+from metseg.results.exports import EXPORTS
 
 END_S = 90.0
-FORMATS = ",".join(OUTPUTS.keys() - {"probability-png", "dicom-seg", "structured-report"})
-"""All that a study of pictures can have."""
+FORMATS = [
+    export.name
+    for export in EXPORTS.values()
+    if not export.is_dicom and export.name not in {"probability-png", "uncertainty-png"}
+]
+"""All that a study of several pictures can have."""
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def run(server, *arguments):
 
 
 def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp_path, capsys):
-    assert run(server, *studies, "--out", tmp_path / "out", "--formats", FORMATS, "--uncertainty") == 0
+    assert run(server, *studies, "--out", tmp_path / "out", "--formats", ",".join(FORMATS), "--uncertainty") == 0
     for path in studies:
         folder = tmp_path / "out" / path.name
         result = Result.model_validate_json((folder / "result.json").read_bytes())
@@ -48,7 +53,7 @@ def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp
             server.gateway.jobs.artefact_key(result.job_id, "mask.nii.gz")
         )
         assert {each.name for each in folder.iterdir()} == {
-            *(OUTPUTS[name].file for name in FORMATS.split(",")), "result.json", "job.json",
+            *(EXPORTS[name].file_name for name in FORMATS), "result.json", "job.json",
         }  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split(":")[0] for line in lines) == [path.name for path in studies]
@@ -275,4 +280,4 @@ def test_the_library_segments_a_path(server, studies):
 
 
 def test_what_is_asked_of_a_server_and_the_defaults_exist():
-    assert set(DEFAULT.split(",")) <= set(OUTPUTS)
+    assert set(DEFAULT.split(",")) <= set(EXPORTS)

@@ -13,8 +13,9 @@ from tests.integration.studies import phantom_files
 from tests.models import VERSION
 
 from metseg.cli.exits import Exit
-from metseg.cli.formats import DEFAULT, OUTPUTS
+from metseg.cli.formats import DEFAULT
 from metseg.cli.main import _parser, main
+from metseg.results.exports import EXPORTS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/client.md").read_text(encoding="utf-8")
@@ -69,8 +70,8 @@ def test_the_python_runs(server, tmp_path):
 def test_every_format_and_every_status_is_listed():
     rows = re.findall(r"^\| ((?:`[a-z][a-z-]*`(?:, )?)+) \| (.*) \|$", TEXT, re.MULTILINE)
     listed = {name for names, _ in rows for name in re.findall(r"`([a-z-]+)`", names)}
-    assert listed == set(OUTPUTS)
-    for name in OUTPUTS:
-        assert f"`{OUTPUTS[name].file}`" in next(files for names, files in rows if f"`{name}`" in names)
+    assert listed == set(EXPORTS)
+    for name in EXPORTS:
+        assert f"`{EXPORTS[name].file_name}`" in next(files for names, files in rows if f"`{name}`" in names)
     assert f"`{DEFAULT}`" in TEXT
     assert {int(status) for status in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)} == set(Exit)

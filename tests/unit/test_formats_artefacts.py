@@ -2,6 +2,7 @@ import gzip
 import io
 import time
 import zipfile
+from typing import get_args
 
 import nibabel
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageSequence
 
 from metseg.errors import NotAvailable, ProcessingFailed
-from metseg.formats import MEDIA_TYPES, read_mask, read_probability, write_mask, write_probability
+from metseg.formats import ArtefactFormat, read_mask, read_probability, write_mask, write_probability
 
 SHAPES = arrays.array_shapes(min_dims=3, max_dims=3, max_side=12)
 MASKS = arrays.arrays(bool, SHAPES)
@@ -119,7 +120,7 @@ def test_nifti_keeps_the_affine():
     np.testing.assert_allclose(image.get_fdata().transpose(), probability, atol=1e-5)
 
 
-@pytest.mark.parametrize("format", MEDIA_TYPES)
+@pytest.mark.parametrize("format", get_args(ArtefactFormat))
 def test_equal_masks_are_equal_bytes_at_any_time(format, monkeypatch):
     mask = np.random.default_rng(0).random((3, 20, 24)) > 0.8
     first = write_mask(mask, "abc", format)

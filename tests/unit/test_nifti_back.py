@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.kept import KeptJob
+from tests.finished_jobs import PhantomJob
 from tests.models import tiny_card
 from tests.unit.pictures import png, upload
 from tests.unit.volumes import TITLED, loaded, nifti, skull, study, volume_of
@@ -26,19 +26,19 @@ GREY = skull()[..., 1]
 TYPES = ["uint8", "int16", "uint16", "int32", "float32", "float64"]
 
 
-def kept(volume, mask):
-    """What is kept of a job that found this mask, as a store gives it back."""
+def finished(volume, mask):
+    """A finished job that found this mask."""
     probability = np.where(mask, np.float32(0.75), np.float32(0.25))
     found = Segmentation(probability, mask, 0.5, [], ())
     result = build.build_result("0" * 32, volume, found, tiny_card(b"model"), {})
     result = Result.model_validate_json(result.model_dump_json())
-    return KeptJob(volume, mask, result, build.build_artefacts(volume, found))
+    return PhantomJob(volume, mask, result, build.build_artefacts(volume, found))
 
 
 def marked(sent):
     """A job whose mask is where the uploaded voxels are bright, in whatever order the pipeline sees them."""
     volume = volume_of(upload(sent))
-    return kept(volume, volume.pixels[..., 0] > 100)
+    return finished(volume, volume.pixels[..., 0] > 100)
 
 
 @pytest.mark.parametrize(("axes", "senses"), ORDERS)
@@ -50,7 +50,7 @@ def test_a_mask_goes_back_through_every_axis_order(axes, senses):
     for axis, (world, sense) in enumerate(zip(axes, senses, strict=True)):
         affine[world, axis] = sense * (1.0, 1.1, 1.2)[axis]
     sent = nifti(voxels, affine, pack=False)
-    back = loaded(exports.mask(marked(sent), "nifti"))
+    back = loaded(exports.export_mask(marked(sent), "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     assert back.get_data_dtype() == np.uint8
     assert np.array_equal(back.affine, loaded(sent).affine)
@@ -80,7 +80,7 @@ def files(draw):
 @given(files())
 def test_any_file_gets_its_mask_back_where_and_how_it_was(file):
     sent, voxels = file
-    there, back = loaded(sent), loaded(exports.mask(marked(sent), "nifti"))
+    there, back = loaded(sent), loaded(exports.export_mask(marked(sent), "nifti"))
     assert type(back) is type(there)
     assert back.shape == there.shape
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
@@ -111,7 +111,7 @@ def test_a_sheared_file_gets_its_mask_back_or_is_refused_in_words(order, shears,
     if job is None:
         assert "right angle" in refusal
         return
-    back = loaded(exports.mask(job, "nifti"))
+    back = loaded(exports.export_mask(job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     assert np.array_equal(back.affine, loaded(sent).affine)
 
@@ -129,8 +129,8 @@ def test_slices_that_are_shifted_against_each_other_are_read_and_measured_exactl
     leans = np.degrees(np.arctan(np.hypot(*tilt)))
     assert told or leans < 1.01
     assert not told or leans > 0.99
-    job = kept(volume, volume.pixels[..., 0] > 100)
-    back = loaded(exports.mask(job, "nifti"))
+    job = finished(volume, volume.pixels[..., 0] > 100)
+    back = loaded(exports.export_mask(job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     where = tuple(np.argwhere(job.mask)[0])
     place = volume.affine @ [*where[::-1], 1]
@@ -140,7 +140,7 @@ def test_slices_that_are_shifted_against_each_other_are_read_and_measured_exactl
 def test_probabilities_go_back_with_their_scale():
     sent = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8"))
     job = marked(sent)
-    back = loaded(exports.probability(job, "nifti"))
+    back = loaded(exports.export_probability(job, "nifti"))
     expected = np.where(np.asarray(loaded(sent).dataobj) > 100, 0.75, 0.25)
     assert np.allclose(back.get_fdata(), expected, atol=1e-5)
     assert np.array_equal(back.affine, loaded(sent).affine)
@@ -149,14 +149,14 @@ def test_probabilities_go_back_with_their_scale():
 @pytest.mark.parametrize("shape", [(64, 64, 6, 1), (64, 64), (64, 64, 1)])
 def test_dimensions_of_one_come_back(shape):
     voxels = np.rint(GREY / GREY.max() * 200).astype("uint8")[:, :, : 6 if len(shape) == 4 else 1].reshape(shape)
-    back = loaded(exports.mask(marked(nifti(voxels)), "nifti"))
+    back = loaded(exports.export_mask(marked(nifti(voxels)), "nifti"))
     assert back.shape == shape
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
 
 
 def test_the_mask_of_three_volumes_in_a_file_is_one_volume():
     voxels = np.rint(skull() / skull().max() * 200).astype("uint8")
-    back = loaded(exports.mask(marked(nifti(voxels)), "nifti"))
+    back = loaded(exports.export_mask(marked(nifti(voxels)), "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels[..., 0] > 100)
 
 
@@ -164,23 +164,23 @@ def test_the_base_of_a_study_is_what_the_mask_goes_back_to():
     mirrored = TITLED @ np.array([[-1.0, 0, 0, 63], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     flair = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")[::-1], mirrored)
     volume = volume_of(*study(flair=flair, t1=nifti(GREY)), align="none")
-    job = kept(volume, volume.pixels[..., 1] > 100)
-    back = loaded(exports.mask(job, "nifti"))
+    job = finished(volume, volume.pixels[..., 1] > 100)
+    back = loaded(exports.export_mask(job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), np.asarray(loaded(flair).dataobj) > 100)
     assert np.array_equal(back.affine, loaded(flair).affine)
 
 
 def test_pictures_keep_the_order_of_the_slices():
     job = marked(nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")))
-    assert len(exports.mask(job, "tiff")) > 0
+    assert len(exports.export_mask(job, "tiff")) > 0
     assert [each.name for each in job.result().slices][:2] == ["x_001", "x_002"]
     assert job.result().shape == job.mask.shape == (6, 64, 64)
 
 
 def test_slices_go_back_as_they_are_kept():
     volume = volume_of(upload(png()))
-    job = kept(volume, volume.pixels[..., 0] > 100)
-    assert exports.mask(job, "nifti") == job.artefacts["mask.nii.gz"]
+    job = finished(volume, volume.pixels[..., 0] > 100)
+    assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
 
 
 def test_a_grid_without_a_header_has_no_way_back():

@@ -1,28 +1,30 @@
-"""What people take away: tables that a spreadsheet cannot be attacked with, a sheet that runs nothing, a film."""
+"""Exports: tables that cannot attack a spreadsheet, a report that runs nothing, an animation, overlays, maps."""
 
 import csv
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
-from tests.kept import kept
+from tests.finished_jobs import finished_job
 from tests.models import STARTER
 
 from metseg.contracts import Familiarity, Lesion, ModelCard
-from metseg.errors import ProcessingFailed
+from metseg.errors import InvalidParameter, ProcessingFailed
 from metseg.formats import read_mask
 from metseg.imaging.rendering import LESION_RGB
 from metseg.results import exports
-from metseg.results.exports import animation as film
-from metseg.results.exports import tables
+from metseg.results.exports import animation, tables
 from metseg.results.slice_archive import PACK, packed
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
@@ -30,14 +32,14 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 @pytest.fixture(scope="module")
 def job():
-    return kept()
+    return finished_job()
 
 
 def named(*names, **changes):
-    return kept(slices=len(names), names=names, **changes)
+    return finished_job(slices=len(names), names=names, **changes)
 
 
-ONE = kept(slices=1, found=1)
+ONE = finished_job(slices=1, found=1)
 
 
 def called(name):
@@ -93,14 +95,14 @@ def test_a_table_keeps_every_figure_of_a_lesion(job):
 
 
 def test_a_table_without_lesions_has_its_header():
-    data = exports.lesions_csv(kept(found=0))
+    data = exports.lesions_csv(finished_job(found=0))
     assert data.startswith(b"model_version,threshold,number,")
     assert data.count(b"\r\n") == 1
-    assert json.loads(exports.lesions_json(kept(found=0)))["lesions"] == []
+    assert json.loads(exports.lesions_json(finished_job(found=0)))["lesions"] == []
 
 
 def test_without_spacing_cells_of_millimetres_are_empty():
-    for row in rows(exports.lesions_csv(kept(spacing_mm=None))):
+    for row in rows(exports.lesions_csv(finished_job(spacing_mm=None))):
         assert {row[name] for name in row if name.endswith(("_mm", "_mm2", "_mm3"))} == {""}
         assert float(row["long_diameter_px"]) > 0
 
@@ -129,36 +131,36 @@ def test_the_json_tells_what_has_to_be_known_of_all_lesions(job):
     assert {"job_id", "durations_s"} & told.keys() == set(), "equal studies give equal tables"
 
 
-def test_a_sheet_runs_nothing_and_fetches_nothing(job):
-    page = Page(exports.sheet(job))
+def test_a_report_runs_nothing_and_fetches_nothing(job):
+    page = Page(exports.render_report(job))
     assert {"script", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags) == set()
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     sources = [value for _, name, value in page.attributes if name in ("src", "href")]
     assert sources
     assert all(value.startswith("data:image/webp;base64,") for value in sources)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
-    assert "url(" not in exports.sheet(job).decode()
+    assert "url(" not in exports.render_report(job).decode()
 
 
-def test_names_and_warnings_of_an_upload_are_text_on_a_sheet():
+def test_names_and_warnings_of_an_upload_are_text_on_a_report():
     job = named(HOSTILE, "Müller-Lüdenscheidt größer ß", "日本語", warnings=(HOSTILE,))
-    page = Page(exports.sheet(job))
+    page = Page(exports.render_report(job))
     assert page.tags.count("img") == len({lesion.largest_slice for lesion in job.figures.lesions})
     assert HOSTILE in page.text
     assert "49" not in page.text.split(HOSTILE)[1][:5]
     assert not [name for _, name, _ in page.attributes if name == "onerror"]
 
 
-def test_a_sheet_keeps_umlauts():
+def test_a_report_keeps_umlauts():
     job = named("Müller-Lüdenscheidt größer ß", found=1)
-    assert "Müller-Lüdenscheidt größer ß" in Page(exports.sheet(job)).text
+    assert "Müller-Lüdenscheidt größer ß" in Page(exports.render_report(job)).text
 
 
-def test_a_sheet_tells_the_figures_in_millimetres_and_the_model_with_its_test(job):
+def test_a_report_tells_the_figures_in_millimetres_and_the_model_with_its_test(job):
     card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
     figures = job.figures.model_copy(update={"network": card.network})
     [largest, *_] = figures.lesions
-    text = Page(exports.sheet(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
+    text = Page(exports.render_report(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
     assert f"{largest.long_diameter_mm:.1f} {largest.perpendicular_diameter_mm:.1f}" in text
     assert f"{card.evaluation[figures.network].measures['dice'].mean:.3f}" in text
     assert "18 test patients" in text
@@ -167,35 +169,35 @@ def test_a_sheet_tells_the_figures_in_millimetres_and_the_model_with_its_test(jo
     assert "px" not in text
 
 
-def test_a_sheet_of_a_scan_without_spacing_speaks_of_pixels():
-    text = Page(exports.sheet(kept(spacing_mm=None))).text
+def test_a_report_of_a_scan_without_spacing_speaks_of_pixels():
+    text = Page(exports.render_report(finished_job(spacing_mm=None))).text
     assert "Longest diameter, px" in text
     assert "not in millimetres" in text
     assert ", mm" not in text
 
 
-def test_a_sheet_without_lesions_does_not_promise_that_there_is_none():
-    text = Page(exports.sheet(kept(found=0))).text
+def test_a_report_without_lesions_does_not_promise_that_there_is_none():
+    text = Page(exports.render_report(finished_job(found=0))).text
     assert "No lesion was marked" in text
     assert "That does not mean that there is none." in text
 
 
-def test_a_sheet_of_many_lesions_shows_the_largest_and_counts_the_rest():
-    job = kept(seed=3, slices=24, found=14, size_px=96)
+def test_a_report_of_many_lesions_shows_the_largest_and_counts_the_rest():
+    job = finished_job(seed=3, slices=24, found=14, size_px=96)
     more = len(job.figures.lesions) - 10
-    page = Page(exports.sheet(job))
+    page = Page(exports.render_report(job))
     assert more > 0
     assert page.tags.count("tr") == 11
     assert page.tags.count("img") == 3
     assert f"{more} smaller one" in page.text
 
 
-def test_a_sheet_tells_doubt_where_the_result_does(job):
+def test_a_report_tells_doubt_where_the_result_does(job):
     unlike = Familiarity(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
     told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
     figures = job.figures.model_copy(update=told)
-    text = Page(exports.sheet(replace(job, figures=figures))).text
+    text = Page(exports.render_report(replace(job, figures=figures))).text
     assert "Unlike the scans that the model learned from." in text
     assert "Sure." in text
     assert "1 (target)" in text
@@ -203,7 +205,7 @@ def test_a_sheet_tells_doubt_where_the_result_does(job):
     assert "mm, sum of target diameters 12.3" in text
 
 
-def test_a_film_has_a_frame_for_each_slice_with_its_outlines(job):
+def test_an_animation_has_a_frame_for_each_slice_with_its_outlines(job):
     film = opened(exports.render_animation(job))
     frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
     assert (film.format, len(frames)) == ("WEBP", len(job.mask))
@@ -211,45 +213,96 @@ def test_a_film_has_a_frame_for_each_slice_with_its_outlines(job):
     assert marked == job.mask.any(axis=(1, 2)).tolist()
 
 
-def test_the_frames_of_a_film_have_the_shape_of_the_head():
-    film = opened(exports.render_animation(kept(spacing_mm=(5.0, 2.0, 1.0))))
+def test_the_frames_of_an_animation_have_the_shape_of_the_head():
+    film = opened(exports.render_animation(finished_job(spacing_mm=(5.0, 2.0, 1.0))))
     assert film.size == (256, 512)
 
 
-def test_a_film_of_a_lone_slice_is_a_picture():
-    assert getattr(opened(exports.render_animation(kept(slices=1, found=1))), "n_frames", 1) == 1
+def test_an_animation_of_a_lone_slice_is_a_picture():
+    assert getattr(opened(exports.render_animation(finished_job(slices=1, found=1))), "n_frames", 1) == 1
 
 
-def test_a_film_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(monkeypatch):
-    monkeypatch.setattr(film, "MOST_FRAMES", 3)
-    job = kept(slices=7)
+def test_an_animation_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(animation, "MAX_FRAMES", 3)
+    job = finished_job(slices=7)
     assert opened(exports.render_animation(job)).n_frames == 3
-    shown = [name for name in job.asked if name.startswith("picture")]
-    assert list(dict.fromkeys(shown)) == ["picture 0", "picture 3", "picture 6"]
+    shown = [name for name in job.asked if name.startswith("slice ")]
+    assert list(dict.fromkeys(shown)) == ["slice 0", "slice 3", "slice 6"]
 
 
 def test_a_damaged_picture_is_told(job):
-    broken = kept()
+    broken = finished_job()
     broken.artefacts[PACK] = packed([b"no picture"])
     with pytest.raises(ProcessingFailed, match="submit the study again"):
         exports.render_animation(broken)
 
 
 def test_overlays_are_the_slices_under_their_uploaded_names_with_outlines(job):
-    archive = zipfile.ZipFile(io.BytesIO(exports.overlays(job)))
+    archive = zipfile.ZipFile(io.BytesIO(exports.overlays_zip(job)))
     assert archive.namelist() == [f"{each.name}_overlay.png" for each in job.figures.slices]
-    assert exports.overlays(job) == exports.overlays(job)
+    assert exports.overlays_zip(job) == exports.overlays_zip(job)
     for index, name in enumerate(archive.namelist()):
         content = archive.read(name)
-        assert content == exports.overlay(job, index)
+        assert content == exports.render_overlay(job, index)
         pixels = np.asarray(opened(content))
         assert pixels.shape[:2] == job.mask.shape[1:]
         assert (pixels == LESION_RGB).all(axis=2).any() == job.mask[index].any()
 
 
 def test_maps_are_kept_as_nifti_and_given_in_every_format(job):
-    assert exports.mask(job, "nifti") == job.artefacts["mask.nii.gz"]
-    assert exports.probability(job, "nifti") == job.artefacts["probability.nii.gz"]
-    np.testing.assert_array_equal(read_mask(exports.mask(job, "nifti")), job.mask)
-    assert exports.mask(job, "zip").startswith(b"PK")
-    assert exports.probability(job, "tiff").startswith(b"II")
+    assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
+    assert exports.export_probability(job, "nifti") == job.artefacts["probability.nii.gz"]
+    np.testing.assert_array_equal(read_mask(exports.export_mask(job, "nifti")), job.mask)
+    assert exports.export_mask(job, "zip").startswith(b"PK")
+    assert exports.export_probability(job, "tiff").startswith(b"II")
+
+
+ARTEFACTS = {"uncertainty.nii.gz": "probability.nii.gz", "segmentation.dcm": "mask.nii.gz", "report.dcm": "mask.nii.gz"}
+"""What stands in for artefacts that a phantom's job does not have."""
+
+
+@pytest.mark.parametrize("export", exports.EXPORTS.values(), ids=list(exports.EXPORTS))
+def test_every_export_can_be_made_and_is_of_its_media_type(export):
+    job = finished_job(slices=1, found=1)
+    job.artefacts |= {name: job.artefacts[stand_in] for name, stand_in in ARTEFACTS.items()}
+    begins = {
+        "application/dicom": b"",
+        "application/gzip": b"\x1f\x8b",
+        "application/json": b"{",
+        "application/zip": b"PK",
+        "image/png": b"\x89PNG",
+        "image/tiff": b"II*",
+        "image/webp": b"RIFF",
+        "text/csv": b"model_version,",
+        "text/html": b"<!DOCTYPE html>",
+    }
+    assert export.make(job).startswith(begins[export.media_type])
+    assert export.source in job.asked or export.kind == "lesions"
+
+
+def test_the_formats_of_urls_are_those_of_the_registry():
+    literals = {
+        "mask": exports.MaskFormat,
+        "probability": exports.ProbabilityFormat,
+        "uncertainty": exports.ProbabilityFormat,
+        "lesions": exports.LesionsFormat,
+    }
+    for kind, literal in literals.items():
+        assert [exports.find_export(kind, format).format for format in get_args(literal)] == list(get_args(literal))
+        assert len(exports.media_types(kind)) == len(get_args(literal))
+    with pytest.raises(InvalidParameter):
+        exports.find_export("mask", "gif")
+
+
+def test_the_registry_and_the_client_need_no_imaging_library():
+    """Of the extra `client`: whoever installs it has neither numpy nor Pillow."""
+    blocked = ["numpy", "PIL", "cv2", "scipy", "nibabel", "pydicom", "jinja2", "redis", "minio", "celery"]
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({blocked}))
+from metseg.client import Client, find
+from metseg.cli.main import _parser
+from metseg.results.exports import EXPORTS
+assert EXPORTS["nifti"].media_type == "application/gzip"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

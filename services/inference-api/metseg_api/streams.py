@@ -1,12 +1,12 @@
-"""Artefacts on their way out: streamed from the store as they lie there, or converted, with validators for caches."""
+"""Responses with files: streamed from the store as they are stored, or converted, with ETags for caches."""
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
-from functools import cached_property, partial
-from typing import NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple, Self
 
 import anyio
 from anyio import to_thread
@@ -16,88 +16,94 @@ from starlette.types import Receive, Scope, Send
 
 from metseg.contracts import ModelCard, Result
 from metseg.errors import ModelRejected, NotFound
-from metseg.results import PACK, Pack, exports
-from metseg.results.exports import Kept
+from metseg.results import PACK, Pack
+from metseg.results.exports import Export, FinishedJob
 from metseg.storage import ObjectInfo, RangedFile
 from metseg_api.gateway import Gateway
 
-AHEAD_BYTES = 2**18
-"""Of a job's pictures, fetched at a time: one or two slices."""
+READ_AHEAD_BYTES = 2**18
+"""Of a job's slices, fetched at a time: one or two slices."""
 
 
-class Download(NamedTuple):
-    """What a browser is told of a file: its media type, the end of its name, and whether it is shown or saved."""
+class File(NamedTuple):
+    """A file of a job, as a response describes it.
 
-    media_type: str
-    suffix: str
-    disposition: str = "attachment"
-
-
-class Artefact(NamedTuple):
-    """An object of a job, and what it becomes on its way out."""
+    Attributes:
+        job_id: of the job.
+        source: the stored artefact that it is or is made of.
+        media_type: of the response.
+        file_name: without the job's ID, which is put before it.
+        disposition: whether a browser saves or displays it.
+    """
 
     job_id: str
-    name: str
-    download: Download
+    source: str
+    media_type: str
+    file_name: str
+    disposition: Literal["attachment", "inline"] = "attachment"
+
+    @classmethod
+    def of(cls, job_id: str, export: Export) -> Self:
+        """The file that an export is of a job."""
+        return cls(job_id, export.source, export.media_type, export.file_name, export.disposition)
 
 
-class StoredJob(Kept):
-    """What the store keeps of a job that succeeded."""
+class StoredJob(FinishedJob):
+    """A finished job in the store.
 
-    def __init__(self, gateway: Gateway, job_id: str, ahead_bytes: int = AHEAD_BYTES) -> None:
-        """`ahead_bytes` of the pictures are fetched at a time."""
+    Args:
+        gateway: whose store has it.
+        job_id: of the job.
+        read_ahead_bytes: of its slices, fetched at a time.
+    """
+
+    def __init__(self, gateway: Gateway, job_id: str, read_ahead_bytes: int = READ_AHEAD_BYTES) -> None:
         self._gateway = gateway
         self._job_id = job_id
-        self._ahead_bytes = ahead_bytes
+        self._read_ahead_bytes = read_ahead_bytes
 
     @cached_property
     def _result(self) -> Result:
         return self._gateway.jobs.result(self._job_id)
 
     def result(self) -> Result:
-        """As of Kept."""
+        """See FinishedJob."""
         return self._result
 
-    def card(self) -> ModelCard | None:
-        """As of Kept."""
+    def model_card(self) -> ModelCard | None:
+        """See FinishedJob."""
         try:
             return self._gateway.registry.card(self._result.model_version)
-        except (NotFound, ModelRejected):  # a version may be taken away; what it found stays
+        except (NotFound, ModelRejected):  # a version may be deleted while its results stay
             return None
 
-    def made_at(self) -> datetime | None:
-        """As of Kept."""
+    def finished_at(self) -> datetime | None:
+        """See FinishedJob."""
         return self._gateway.jobs.get(self._job_id).finished_at
 
-    def get(self, name: str) -> bytes:
-        """As of Kept."""
+    def artefact(self, name: str) -> bytes:
+        """See FinishedJob."""
         return self._gateway.store.get(self._key(name))
 
-    def picture(self, index: int) -> bytes:
-        """As of Kept."""
-        if self._pack is None:
-            return self.get(f"slices/{index:04d}.png")
-        return self._pack.picture(index)
+    def slice_png(self, index: int) -> bytes:
+        """See FinishedJob."""
+        return self._slices.picture(index)
 
     @cached_property
-    def _pack(self) -> Pack | None:
-        """The pictures; None where each is an object of its own, as it was before they were packed."""
-        try:
-            info = self._gateway.store.stat(self._key(PACK))
-        except NotFound:
-            return None
-        return Pack(io.BufferedReader(RangedFile(self._gateway.store, info, self._ahead_bytes)))
+    def _slices(self) -> Pack:
+        info = self._gateway.store.stat(self._key(PACK))
+        return Pack(io.BufferedReader(RangedFile(self._gateway.store, info, self._read_ahead_bytes)))
 
     def _key(self, name: str) -> str:
-        return f"{self._folder}{name}"
+        return f"{self._prefix}{name}"
 
     @cached_property
-    def _folder(self) -> str:
+    def _prefix(self) -> str:
         return self._gateway.jobs.results(self._job_id)
 
 
 class StoredResponse(StreamingResponse):
-    """Streams an object; the store's connection is given back however the answer ends."""
+    """Streams an object; the store's connection is released however the response ends."""
 
     def __init__(
         self, source: AbstractContextManager[Iterator[bytes]], headers: dict[str, str], media_type: str
@@ -106,7 +112,7 @@ class StoredResponse(StreamingResponse):
         super().__init__(source.__enter__(), headers=headers, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it, as ASGI has it."""
+        """Send the response, as in ASGI."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -114,76 +120,120 @@ class StoredResponse(StreamingResponse):
                 await to_thread.run_sync(self._source.__exit__, None, None, None)
 
 
-async def stored(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
-    """An artefact as it lies in the store; 304 where the client has it already."""
-
-    def answer() -> Response:
-        info = _stat(gateway, artefact)
-        headers = headers_of(artefact, info.etag)
-        if known(request, headers["ETag"]):
-            return Response(status_code=304, headers=headers)
-        headers["Content-Length"] = str(info.size)
-        return StoredResponse(gateway.store.stream(info.key), headers, artefact.download.media_type)
-
-    return await to_thread.run_sync(answer)
-
-
-async def nifti(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
-    """A NIfTI artefact: as it lies in the store, or in the order of the uploaded volume where that was NIfTI."""
-
-    def goes_back() -> bool:
-        grid = gateway.jobs.result(artefact.job_id).grid
-        return grid is not None and grid.nifti is not None
-
-    if await to_thread.run_sync(goes_back):
-        return await made(gateway, request, artefact, partial(exports.as_uploaded, name=artefact.name))
-    return await stored(gateway, request, artefact)
-
-
-async def made(
-    gateway: Gateway,
-    request: Request,
-    artefact: Artefact,
-    make: Callable[[Kept], bytes],
-    *,
-    quick: bool = False,
-    **headers: str,
+async def export_response(
+    gateway: Gateway, request: Request, job_id: str, export: Export, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """What is made of a job at each call; 304 where the client has it already.
+    """An export of a job: streamed if it is stored in that form, otherwise converted.
 
     Args:
-        gateway: the parts.
-        request: asked for it.
-        artefact: names the object by which it is told whether anything changed.
-        make: makes it.
-        quick: whether that takes no longer than fetching it, so that it need not wait for slow ones.
-        headers: more of them, with underscores for hyphens.
+        gateway: the gateway.
+        request: the request for it.
+        job_id: of the job.
+        export: which.
+        headers: more headers.
+
+    Returns:
+        The file; 304 if the client's copy is current.
     """
-    info = await to_thread.run_sync(_stat, gateway, artefact)
-    told = headers_of(artefact, f"{info.etag}-{artefact.download.suffix}")
-    told |= {name.replace("_", "-"): value for name, value in headers.items()}
-    if known(request, told["ETag"]):
-        return Response(status_code=304, headers=told)
-    kept = StoredJob(gateway, artefact.job_id)
-    content = await to_thread.run_sync(make, kept, limiter=None if quick else gateway.threads.conversions)
-    return Response(content, headers=told, media_type=artefact.download.media_type)
+    file = File.of(job_id, export)
+
+    def is_stored() -> bool:
+        if export.is_dicom:
+            return True
+        if export.format != "nifti":
+            return False
+        grid = gateway.jobs.result(job_id).grid
+        return grid is None or grid.nifti is None  # a NIfTI upload gets its own grid back
+
+    if await to_thread.run_sync(is_stored):
+        return await stored_response(gateway, request, file)
+    return await converted_response(gateway, request, file, export.make, headers=headers)
 
 
-def _stat(gateway: Gateway, artefact: Artefact) -> ObjectInfo:
-    return gateway.store.stat(gateway.jobs.artefact_key(artefact.job_id, artefact.name))
+async def stored_response(gateway: Gateway, request: Request, file: File) -> Response:
+    """A file as it is in the store.
+
+    Args:
+        gateway: the gateway.
+        request: the request for it.
+        file: which.
+
+    Returns:
+        The file; 304 if the client's copy is current.
+    """
+
+    def respond() -> Response:
+        info = _stat(gateway, file)
+        headers = file_headers(file, info.etag)
+        if is_current(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        headers["Content-Length"] = str(info.size)
+        return StoredResponse(gateway.store.stream(info.key), headers, file.media_type)
+
+    return await to_thread.run_sync(respond)
 
 
-def headers_of(artefact: Artefact, etag: str) -> dict[str, str]:
-    """The headers of an artefact. Its name is ours, not that of an uploaded file, which may name a patient."""
-    name = f"{artefact.job_id}_{artefact.download.suffix}"
+async def converted_response(
+    gateway: Gateway,
+    request: Request,
+    file: File,
+    make: Callable[[FinishedJob], bytes],
+    *,
+    quick: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A file that is made for each request.
+
+    Args:
+        gateway: the gateway.
+        request: the request for it.
+        file: which; its source's ETag changes whenever the file would.
+        make: makes it.
+        quick: whether that takes no longer than fetching it, so that it need not wait behind slow conversions.
+        headers: more headers.
+
+    Returns:
+        The file; 304 if the client's copy is current.
+    """
+    info = await to_thread.run_sync(_stat, gateway, file)
+    all_headers = file_headers(file, f"{info.etag}-{file.file_name}") | dict(headers or {})
+    if is_current(request, all_headers["ETag"]):
+        return Response(status_code=304, headers=all_headers)
+    job = StoredJob(gateway, file.job_id)
+    content = await to_thread.run_sync(make, job, limiter=None if quick else gateway.threads.conversions)
+    return Response(content, headers=all_headers, media_type=file.media_type)
+
+
+def _stat(gateway: Gateway, file: File) -> ObjectInfo:
+    return gateway.store.stat(gateway.jobs.artefact_key(file.job_id, file.source))
+
+
+def file_headers(file: File, etag: str) -> dict[str, str]:
+    """The headers of a file. Its name is never that of an uploaded file, which may contain a patient's name.
+
+    Args:
+        file: the file.
+        etag: its entity tag, unquoted.
+
+    Returns:
+        ETag, Cache-Control and Content-Disposition.
+    """
     return {
         "ETag": f'"{etag}"',
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'{artefact.download.disposition}; filename="{name}"',
+        "Content-Disposition": f'{file.disposition}; filename="{file.job_id}_{file.file_name}"',
     }
 
 
-def known(request: Request, etag: str) -> bool:
-    """Whether the client has that version of a file already."""
-    given = request.headers.get("If-None-Match", "")
-    return given.strip() == "*" or etag in re.findall(r'"[^"]*"', given)
+def is_current(request: Request, etag: str) -> bool:
+    """Whether the client's copy is current.
+
+    Args:
+        request: whose If-None-Match lists the client's copies.
+        etag: of the file, quoted.
+
+    Returns:
+        True if one of them is.
+    """
+    if_none_match = request.headers.get("If-None-Match", "")
+    return if_none_match.strip() == "*" or etag in re.findall(r'"[^"]*"', if_none_match)

@@ -5,8 +5,8 @@ from functools import partial
 
 import streamlit as st
 
-from metseg.client import MaskFormat
 from metseg.contracts import Result
+from metseg.results.exports import EXPORTS
 from metseg_ui import gateway, messages, summaries
 from metseg_ui.viewer import jump, shown
 
@@ -23,14 +23,6 @@ COLUMNS = {
     ),
     "Prob.": st.column_config.NumberColumn(format="%d%%", width=56, help="Mean probability inside the lesion"),
 }
-GZIP = "application/gzip"
-MASKS: tuple[tuple[str, MaskFormat, str, str], ...] = (
-    ("Masks, ZIP", "zip", "zip", "application/zip"),
-    ("Mask, NIfTI", "nifti", "nii.gz", GZIP),
-    ("Mask, TIFF", "tiff", "tif", "image/tiff"),
-)
-DICOM_MASK: tuple[str, MaskFormat, str, str] = ("Mask, DICOM SEG", "dicom-seg", "dcm", "application/dicom")
-SINGLE_MASK: tuple[str, MaskFormat, str, str] = ("Mask, PNG", "png", "png", "image/png")
 
 
 def findings(job_id: str, result: Result) -> None:
@@ -69,51 +61,36 @@ def _table(job_id: str, result: Result) -> None:
 
 
 def _downloads(job_id: str, result: Result) -> None:
-    masks = MASKS if len(result.slices) > 1 else (SINGLE_MASK, *MASKS)
-    masks = (*masks, DICOM_MASK) if result.dicom else masks
+    masks = ["zip", "nifti", "tiff"] if len(result.slices) > 1 else ["png", "zip", "nifti", "tiff"]
     index = shown(job_id, result)
-    stem = f"metseg-{job_id[-6:]}"
+    stem = _stem(job_id)
     st.markdown("**Downloads**")
     with st.container(horizontal=True, gap="small"):
-        for label, form, suffix, mime in masks:
-            _download(label, _mask(job_id, form), f"{stem}-mask.{suffix}", mime)
-        if result.dicom:
-            _download("Measurements, DICOM", _measurements(job_id), f"{stem}-measurements.dcm", "application/dicom")
-        _download("This slice, PNG", _overlay(job_id, index), f"{stem}-slice-{index + 1:04d}.png", "image/png")
-        _download("Report, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-report.json", "application/json")
+        _exports(job_id, *masks, *(["dicom-seg", "structured-report"] if result.dicom else []))
+        overlay = partial(gateway.client().overlay, job_id, index)
+        _download("This slice, PNG", overlay, f"{stem}-slice-{index + 1:04d}.png", "image/png")
+        _download("Result, JSON", lambda: result.model_dump_json(indent=2), f"{stem}-result.json", "application/json")
     with st.popover("More downloads", icon=":material/folder_zip:", type="tertiary"):
-        _more(job_id, result, stem)
+        _exports(job_id, "csv", "report", "overlays", "animation", "probability")
+        if result.uncertainty_words:
+            _exports(job_id, "uncertainty")
 
 
-def _more(job_id: str, result: Result, stem: str) -> None:
-    """What is asked for more rarely."""
+def _stem(job_id: str) -> str:
+    """What the names of a job's downloads begin with."""
+    return f"metseg-{job_id[-6:]}"
+
+
+def _exports(job_id: str, *names: str) -> None:
+    """A button for each of these exports."""
     reader = gateway.client()
-    _download("Lesions, CSV", partial(reader.lesions, job_id), f"{stem}-lesions.csv", "text/csv")
-    _download("Report to print, HTML", partial(reader.report, job_id), f"{stem}-report.html", "text/html")
-    _download("All slices outlined, ZIP", partial(reader.overlays, job_id), f"{stem}-overlays.zip", "application/zip")
-    _download("Film, WebP", partial(reader.animation, job_id), f"{stem}-film.webp", "image/webp")
-    _download("Probability, NIfTI", partial(reader.probability, job_id), f"{stem}-probability.nii.gz", GZIP)
-    if result.uncertainty_words:
-        _download("Uncertainty, NIfTI", partial(reader.uncertainty, job_id), f"{stem}-uncertainty.nii.gz", GZIP)
+    for export in map(EXPORTS.__getitem__, names):
+        data = partial(reader.export, job_id, export)
+        _download(export.title, data, f"{_stem(job_id)}-{export.file_name}", export.media_type)
 
 
 def _download(label: str, data: Callable[[], bytes | str], file_name: str, mime: str) -> None:
     st.download_button(label, data, file_name, mime, on_click="ignore", icon=":material/download:")
-
-
-def _mask(job_id: str, form: MaskFormat) -> Callable[[], bytes]:
-    reader = gateway.client()
-    return lambda: reader.mask(job_id, form)
-
-
-def _measurements(job_id: str) -> Callable[[], bytes]:
-    reader = gateway.client()
-    return lambda: reader.structured_report(job_id)
-
-
-def _overlay(job_id: str, index: int) -> Callable[[], bytes]:
-    reader = gateway.client()
-    return lambda: reader.overlay(job_id, index)
 
 
 def _details(result: Result) -> None:

@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from metseg.cli.formats import Output
 from metseg.cli.record import Record
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, Result
 from metseg.errors import Cancelled, MetsegError
+from metseg.results.exports import Export
 
 __all__ = ["Engine", "Finished", "Interrupted", "Remote", "Tell"]
 
@@ -29,7 +30,7 @@ class Finished(NamedTuple):
     """A result, and how to write a file of it."""
 
     result: Result
-    save: Callable[[Output, Path], None]
+    save: Callable[[Export, Path], None]
 
 
 class Engine(Protocol):
@@ -80,10 +81,7 @@ class Remote:
         if job.status is JobStatus.CANCELLED:
             raise Cancelled("The job was cancelled while it waited or ran; run the command again to submit it anew.")
 
-        def save(output: Output, target: Path) -> None:
-            self._client.save(job.id, output.artefact, target, **output.query)
-
-        return Finished(self._client.result(job.id), save)
+        return Finished(self._client.result(job.id), partial(self._client.save, job.id))
 
     def _known(self, record: Record) -> Job | None:
         """The job that an earlier run submitted, if it is still worth waiting for."""

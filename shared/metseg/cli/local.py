@@ -3,7 +3,6 @@
 import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,6 @@ from tempfile import TemporaryDirectory
 from metseg.atomic_io import atomic_write
 from metseg.cli.engine import Finished, Tell
 from metseg.cli.exits import Usage
-from metseg.cli.formats import Output
 from metseg.cli.record import Record
 from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
@@ -21,30 +19,12 @@ from metseg.inference import Models
 from metseg.jobs import Supplies, new_id, process
 from metseg.parallel import cpu_quota
 from metseg.registry import CARD, Registry
-from metseg.results import PACK, Pack, exports
-from metseg.results.exports import Kept
+from metseg.results import PACK, Pack
+from metseg.results.exports import Export, FinishedJob
 from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
 
-__all__ = ["MAKERS", "Local", "registry"]
-
-MAKERS: dict[str, Callable[[Kept], bytes]] = {
-    "nifti": lambda kept: exports.mask(kept, "nifti"),
-    "zip": lambda kept: exports.mask(kept, "zip"),
-    "png": lambda kept: exports.mask(kept, "png"),
-    "tiff": lambda kept: exports.mask(kept, "tiff"),
-    "dicom-seg": lambda kept: kept.get("segmentation.dcm"),
-    "structured-report": lambda kept: kept.get("report.dcm"),
-    "probability": lambda kept: exports.probability(kept, "nifti"),
-    "probability-tiff": lambda kept: exports.probability(kept, "tiff"),
-    "probability-zip": lambda kept: exports.probability(kept, "zip"),
-    "uncertainty": lambda kept: exports.uncertainty(kept, "nifti"),
-    "overlays": exports.overlays,
-    "csv": exports.lesions_csv,
-    "json": exports.lesions_json,
-    "report": exports.sheet,
-    "animation": exports.render_animation,
-}
+__all__ = ["Local", "registry"]
 
 
 class Local:
@@ -67,50 +47,47 @@ class Local:
             with Supplies(LocalFolderStore(Path(scratch)), self._models) as supplies:
                 supplies.fetch(request)
                 result, artefacts = process(request, supplies, Limits(), lambda done, total: tell(done / total))
-        kept = _Computed(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
+        job = _FinishedLocally(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
 
-        def save(output: Output, target: Path) -> None:
-            content = MAKERS[output.name](kept)
+        def save(export: Export, target: Path) -> None:
+            content = export.make(job)
             with atomic_write(target) as file:
                 file.write(content)
 
         return Finished(result, save)
 
 
-@dataclass(frozen=True)
-class _Computed:
-    """What has just been computed, as a store would keep it."""
+class _FinishedLocally(FinishedJob):
+    """What has just been computed."""
 
-    figures: Result
-    artefacts: Mapping[str, bytes]
-    of_model: ModelCard
-    ended_at: datetime
+    def __init__(self, result: Result, artefacts: Mapping[str, bytes], card: ModelCard, finished_at: datetime) -> None:
+        self._result, self._artefacts, self._card, self._finished_at = result, artefacts, card, finished_at
 
     def result(self) -> Result:
-        """As of Kept."""
-        return self.figures
+        """See FinishedJob."""
+        return self._result
 
-    def card(self) -> ModelCard:
-        """As of Kept."""
-        return self.of_model
+    def model_card(self) -> ModelCard:
+        """See FinishedJob."""
+        return self._card
 
-    def made_at(self) -> datetime:
-        """As of Kept."""
-        return self.ended_at
+    def finished_at(self) -> datetime:
+        """See FinishedJob."""
+        return self._finished_at
 
-    def get(self, name: str) -> bytes:
-        """As of Kept."""
-        if name not in self.artefacts:
+    def artefact(self, name: str) -> bytes:
+        """See FinishedJob."""
+        if name not in self._artefacts:
             raise NotFound(f"This study has no {name}.")
-        return self.artefacts[name]
+        return self._artefacts[name]
 
-    def picture(self, index: int) -> bytes:
-        """As of Kept."""
+    def slice_png(self, index: int) -> bytes:
+        """See FinishedJob."""
         return self._pack.picture(index)
 
     @cached_property
     def _pack(self) -> Pack:
-        return Pack(io.BytesIO(self.artefacts[PACK]))
+        return Pack(io.BytesIO(self._artefacts[PACK]))
 
 
 def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> Request:

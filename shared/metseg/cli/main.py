@@ -9,9 +9,10 @@ from typing import get_args
 
 from metseg.cli import jobs, models, segment, watch
 from metseg.cli.exits import Exit
-from metseg.cli.formats import DEFAULT, OUTPUTS
+from metseg.cli.formats import DEFAULT
 from metseg.contracts import Align
 from metseg.errors import MetsegError
+from metseg.results.exports import EXPORTS
 
 __all__ = ["main"]
 
@@ -65,7 +66,7 @@ def _engine(add: argparse.ArgumentParser) -> None:
     add.add_argument("--uncertainty", action="store_true", help="look again, and tell how sure the model is")
     add.add_argument("--deidentify", action="store_true", help="take identities out of DICOM before it is stored")
     add.add_argument(
-        "--formats", default=DEFAULT, metavar="LIST", help=f"some of {', '.join(OUTPUTS)}; default: %(default)s"
+        "--formats", default=DEFAULT, metavar="LIST", help=f"some of {', '.join(EXPORTS)}; default: %(default)s"
     )
     add.add_argument("--parallel", type=int, default=2, metavar="N", help="jobs at a time; default: %(default)s")
     add.add_argument("--local", action="store_true", help="segment in this process, without a server")

@@ -11,7 +11,7 @@ from pathlib import Path
 from metseg.atomic_io import folder_lock
 from metseg.cli.engine import Engine, Interrupted, Remote
 from metseg.cli.exits import Exit, Usage
-from metseg.cli.formats import chosen
+from metseg.cli.formats import parse_formats
 from metseg.cli.progress import Progress
 from metseg.cli.work import Asked, Done, segment
 from metseg.client import Client, Study, find
@@ -100,14 +100,14 @@ def asked(options: argparse.Namespace) -> Asked:
         raise Usage("--parallel is 1 or more.")
     if options.local and options.deidentify:
         raise Usage("--deidentify is for a server; with --local nothing leaves this machine.")
-    outputs = chosen(options.formats)
-    if "uncertainty" in outputs and not options.uncertainty:
-        raise Usage("The format uncertainty belongs to --uncertainty, which has the map made.")
+    exports = parse_formats(options.formats)
+    if any(export.kind == "uncertainty" for export in exports) and not options.uncertainty:
+        raise Usage("The uncertainty map is computed only with --uncertainty.")
     return Asked(
         options.threshold,
         options.model,
         None if options.local else options.server,
-        outputs,
+        exports,
         deidentify=options.deidentify,
         align=options.align,
         uncertainty=options.uncertainty,

@@ -1,17 +1,17 @@
 """One study, from its files to its results in a folder; whatever is done already is not done again."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from metseg.atomic_io import SCRATCH, atomic_write
 from metseg.cli.engine import Engine, Finished, Tell
 from metseg.cli.exits import Exit
-from metseg.cli.formats import Output
 from metseg.cli.record import Record
 from metseg.client import digest, opened
 from metseg.contracts import Align, Problem, Result
 from metseg.errors import MetsegError
+from metseg.results.exports import Export
 
 __all__ = ["Asked", "Done", "segment"]
 
@@ -24,7 +24,7 @@ class Asked(NamedTuple):
     threshold: float | None
     model: str | None
     server: str | None
-    outputs: Mapping[str, Output]
+    exports: Sequence[Export]
     leave_out: str | None = None
     deidentify: bool = False
     align: Align = "rigid"
@@ -67,12 +67,12 @@ def segment(path: Path, folder: Path, asked: Asked, engine: Engine, tell: Tell) 
         earlier = Record.read(folder)
         if earlier is not None and earlier.same_as(record):
             record = earlier
-        files = [*(output.file for output in asked.outputs.values()), RESULT]
+        files = [*(export.file_name for export in asked.exports), RESULT]
         if record.complete(folder, files):
             return Done(Result.model_validate_json((folder / RESULT).read_bytes()), before=True)
         try:
             finished = engine.run(attachments, record, lambda: record.write(folder), tell)
-            _write(folder, asked.outputs, finished)
+            _write(folder, asked.exports, finished)
         except MetsegError as error:
             if not Exit.of(error).ends_all:  # an outage says nothing of the study
                 record.state, record.problem = "failed", Problem.of(error)
@@ -83,11 +83,11 @@ def segment(path: Path, folder: Path, asked: Asked, engine: Engine, tell: Tell) 
     return Done(finished.result, before=False)
 
 
-def _write(folder: Path, outputs: Mapping[str, Output], finished: Finished) -> None:
+def _write(folder: Path, exports: Sequence[Export], finished: Finished) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scratch in folder.glob(f"{SCRATCH}*"):  # of a run that was killed
         scratch.unlink(missing_ok=True)
-    for output in outputs.values():
-        finished.save(output, folder / output.file)
+    for export in exports:
+        finished.save(export, folder / export.file_name)
     with atomic_write(folder / RESULT) as file:
         file.write(finished.result.model_dump_json(indent=2).encode())

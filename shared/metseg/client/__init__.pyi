@@ -1,8 +1,5 @@
 from .http_client import Attachment as Attachment
 from .http_client import Client as Client
-from .http_client import LesionsFormat as LesionsFormat
-from .http_client import MaskFormat as MaskFormat
-from .http_client import ProbabilityFormat as ProbabilityFormat
 from .http_client import RemoteProblem as RemoteProblem
 from .http_client import VolumeLayer as VolumeLayer
 from .local_studies import Study as Study

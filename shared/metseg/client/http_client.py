@@ -31,12 +31,10 @@ from metseg.contracts import (
     Result,
 )
 from metseg.errors import Cancelled, MetsegError, Unavailable
+from metseg.results.exports import Export, LesionsFormat, MaskFormat, ProbabilityFormat, find_export
 
-__all__ = ["Attachment", "Client", "LesionsFormat", "MaskFormat", "ProbabilityFormat", "RemoteProblem", "VolumeLayer"]
+__all__ = ["Attachment", "Client", "RemoteProblem", "VolumeLayer"]
 
-MaskFormat = Literal["png", "tiff", "nifti", "dicom-seg", "zip"]
-ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
-LesionsFormat = Literal["csv", "json"]
 VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
 Answer = TypeVar("Answer", bound=Contract)
 
@@ -197,58 +195,25 @@ class Client:
         """The figures of a job that succeeded."""
         return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
 
-    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
-        """The mask as a file of that format."""
-        return self._send("GET", f"/v1/jobs/{job_id}/mask", params={"format": format}).content
-
-    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The probability map as a file of that format."""
-        return self._send("GET", f"/v1/jobs/{job_id}/probability", params={"format": format}).content
-
-    def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The uncertainty map as a file of that format, of a job that was asked for it."""
-        return self._send("GET", f"/v1/jobs/{job_id}/uncertainty", params={"format": format}).content
-
-    def overlay(self, job_id: str, index: int) -> bytes:
-        """The PNG of a slice with its lesions drawn on it; the first is 0."""
-        return self._send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
-
-    def slice(self, job_id: str, index: int) -> bytes:
-        """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
-        return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
-
-    def glimpse(self, job_id: str) -> bytes:
-        """The PNG of the latest slice of a job that runs and those before it, with what is marked so far."""
-        return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
-
-    def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
-        """The lesions as a table."""
-        return self._send("GET", f"/v1/jobs/{job_id}/lesions", params={"format": format}).content
-
-    def report(self, job_id: str) -> bytes:
-        """One page for a person to read, as HTML that needs nothing beside it."""
-        return self._send("GET", f"/v1/jobs/{job_id}/report").content
-
-    def structured_report(self, job_id: str) -> bytes:
-        """The measurements as a DICOM structured report, of a study that came as DICOM."""
-        return self._send("GET", f"/v1/jobs/{job_id}/structured-report").content
-
-    def overlays(self, job_id: str) -> bytes:
-        """The PNGs of all slices with their lesions drawn on them, as a ZIP."""
-        return self._send("GET", f"/v1/jobs/{job_id}/overlays").content
-
-    def animation(self, job_id: str) -> bytes:
-        """The study as an animated WebP, lesions outlined."""
-        return self._send("GET", f"/v1/jobs/{job_id}/animation").content
-
-    def save(self, job_id: str, artefact: str, target: Path, **query: str) -> None:
-        """Stream an artefact into a file, which is there whole or not at all.
+    def export(self, job_id: str, export: Export) -> bytes:
+        """One of the files that people download.
 
         Args:
-            job_id: of the job.
-            artefact: as it stands in the address: `mask`, `report` and so on.
-            target: the file; its folder exists.
-            query: as `format`.
+            job_id: of a job that succeeded.
+            export: which; `metseg.results.exports.EXPORTS` lists them all by name.
+
+        Returns:
+            The file.
+        """
+        return self._send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query).content
+
+    def save(self, job_id: str, export: Export, target: Path) -> None:
+        """Stream such a file to disk; it appears there whole or not at all.
+
+        Args:
+            job_id: of a job that succeeded.
+            export: which.
+            target: the file to write; its folder exists.
         """
         with atomic_write(target) as file:
 
@@ -258,7 +223,51 @@ class Client:
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     file.write(chunk)
 
-            self._send("GET", f"/v1/jobs/{job_id}/{artefact}", keep=keep, params=query)
+            self._send("GET", f"/v1/jobs/{job_id}/{export.kind}", keep=keep, params=export.query)
+
+    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
+        """The mask as a file of that format."""
+        return self.export(job_id, find_export("mask", format))
+
+    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The probability map as a file of that format."""
+        return self.export(job_id, find_export("probability", format))
+
+    def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The uncertainty map as a file of that format, of a job that was submitted with `uncertainty`."""
+        return self.export(job_id, find_export("uncertainty", format))
+
+    def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
+        """The lesions as a table."""
+        return self.export(job_id, find_export("lesions", format))
+
+    def report(self, job_id: str) -> bytes:
+        """One page for people to read or print, as a self-contained HTML file."""
+        return self.export(job_id, find_export("report"))
+
+    def structured_report(self, job_id: str) -> bytes:
+        """The measurements as a DICOM structured report, of a study that was uploaded as DICOM."""
+        return self.export(job_id, find_export("structured-report"))
+
+    def overlays(self, job_id: str) -> bytes:
+        """The PNGs of all slices with the contours of their lesions, as a ZIP."""
+        return self.export(job_id, find_export("overlays"))
+
+    def animation(self, job_id: str) -> bytes:
+        """The study as an animated WebP, lesions outlined."""
+        return self.export(job_id, find_export("animation"))
+
+    def overlay(self, job_id: str, index: int) -> bytes:
+        """The PNG of a slice with the contours of its lesions; the first is 0."""
+        return self._send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
+
+    def slice(self, job_id: str, index: int) -> bytes:
+        """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
+        return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
+
+    def glimpse(self, job_id: str) -> bytes:
+        """The PNG of the latest slice of a running job and those before it, with the lesions found so far."""
+        return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
 
     def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
         """A channel windowed to 8 bits, the mask or a map, as `.nii.gz`, all on the grid of the job's slices."""

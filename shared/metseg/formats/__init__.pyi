@@ -5,7 +5,6 @@ from .reader import Inspection as Inspection
 from .reader import inspect as inspect
 from .reader import read as read
 from .study import Upload as Upload
-from .writers import MEDIA_TYPES as MEDIA_TYPES
 from .writers import UNCERTAINTY_SUFFIX as UNCERTAINTY_SUFFIX
 from .writers import ArtefactFormat as ArtefactFormat
 from .writers import ProbabilityFile as ProbabilityFile

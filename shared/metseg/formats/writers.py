@@ -5,7 +5,7 @@ Equal input gives equal bytes, so that an ETag holds: nothing written here carri
 
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
@@ -18,7 +18,6 @@ from metseg.formats.nifti import maps
 from metseg.formats.nifti.maps import ProbabilityFile, on_uploaded_grid, read_mask, read_probability
 
 __all__ = [
-    "MEDIA_TYPES",
     "ArtefactFormat",
     "ProbabilityFile",
     "on_uploaded_grid",
@@ -31,13 +30,6 @@ __all__ = [
 
 ArtefactFormat = Literal["png", "tiff", "nifti", "zip"]
 Stack = npt.NDArray[Any]
-
-MEDIA_TYPES: dict[ArtefactFormat, str] = {
-    "png": "image/png",
-    "tiff": "image/tiff",
-    "nifti": "application/gzip",
-    "zip": "application/zip",
-}
 PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX = "_probability", "_uncertainty"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -110,7 +102,7 @@ def _paged(pictures: Stack, format: str) -> bytes:
         return _encode(pictures, "PNG")
     if format == "tiff":
         return _encode(pictures, "TIFF", compression="tiff_adobe_deflate")
-    raise NotAvailable(f"There is no such format for this artefact; ask for {', '.join(MEDIA_TYPES)}.")
+    raise NotAvailable(f"There is no such format for this artefact; ask for {', '.join(get_args(ArtefactFormat))}.")
 
 
 def _encode(pictures: Stack, format: str, **options: str) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.imaging import FLAIR, Volume, rendering
-from metseg.results.exports.contours import framed
+from metseg.results.exports import outline_slice
 
 __all__ = ["EVERY_S", "Glimpses"]
 
@@ -65,7 +65,7 @@ class Glimpses:
         if self._window is None:
             self._window = rendering.estimate_window(rendering.channel_values(self._volume, FLAIR))
         shown = rendering.apply_window(self._volume.pixels[index, ..., FLAIR], *self._window)
-        return framed(shown, marked, self._volume.spacing_mm, side_px, line_px)
+        return outline_slice(shown, marked, self._volume.spacing_mm, side_px, line_px)
 
 
 class _Sheet:

@@ -193,11 +193,11 @@ def test_every_form_of_the_result_can_be_taken_along(page, gateway):
         "Mask, NIfTI",
         "Mask, TIFF",
         "This slice, PNG",
-        "Report, JSON",
+        "Result, JSON",
         "Lesions, CSV",
         "Report to print, HTML",
-        "All slices outlined, ZIP",
-        "Film, WebP",
+        "Outlined slices, ZIP",
+        "Animation, WebP",
         "Probability, NIfTI",
     ]
 

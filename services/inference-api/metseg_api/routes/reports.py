@@ -1,28 +1,17 @@
-"""What was found, for people and for their tables: a page to read or print, the lesions as rows, a moving picture."""
-
-from collections.abc import Callable
+"""Results for people and for spreadsheets: a report to read or print, a table of lesions, overlays, an animation."""
 
 from fastapi import APIRouter, Request, Response
 
-from metseg.client import LesionsFormat
 from metseg.errors import InvalidParameter, NotFinished, NotFound
-from metseg.results import exports
-from metseg.results.exports import Kept
+from metseg.results.exports import LesionsFormat, find_export, media_types
 from metseg_api.auth import READING
 from metseg_api.gateway import TheGateway
 from metseg_api.openapi import files, problems
 from metseg_api.routes.paths import JobId
-from metseg_api.streams import Artefact, Download, made
+from metseg_api.streams import export_response
 
-TABLES: dict[LesionsFormat, tuple[Callable[[Kept], bytes], Download]] = {
-    "csv": (exports.lesions_csv, Download("text/csv", "lesions.csv")),
-    "json": (exports.lesions_json, Download("application/json", "lesions.json")),
-}
-OVERLAYS = Download("application/zip", "overlays.zip")
-SHEET = Download("text/html", "report.html", "inline")
-ANIMATION = Download("image/webp", "animation.webp", "inline")
-NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
-NOT_THERE = (NotFound, NotFinished, InvalidParameter)
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
+NO_RESULT = (NotFound, NotFinished, InvalidParameter)
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
 
@@ -31,43 +20,42 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[R
     "/lesions",
     summary="The lesions as a table",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files("text/csv", "application/json")},
+    responses={**problems(*NO_RESULT), **files(*media_types("lesions"))},
 )
 async def lesions(request: Request, gateway: TheGateway, job_id: JobId, format: LesionsFormat = "csv") -> Response:
-    """One row a lesion, largest first; the names of the columns tell the units. Cells are empty where no spacing is."""
-    make, download = TABLES[format]
-    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", download), make)
+    """One row per lesion, largest first; column names contain the units. Without spacing, sizes in mm are empty."""
+    return await export_response(gateway, request, job_id, find_export("lesions", format))
 
 
 @router.get(
     "/report",
-    summary="A page to read or print",
+    summary="A report to read or print",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files("text/html")},
+    responses={**problems(*NO_RESULT), **files(*media_types("report"))},
 )
 async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
-    """Pictures, figures, model and warnings on one sheet of A4: HTML without scripts that needs nothing beside it."""
-    artefact = Artefact(job_id, "mask.nii.gz", SHEET)
-    return await made(gateway, request, artefact, exports.sheet, Content_Security_Policy=NOTHING_BUT_ITSELF)
+    """Pictures, measurements, model and warnings on one page of A4: self-contained HTML without scripts."""
+    headers = {"Content-Security-Policy": REPORT_POLICY}
+    return await export_response(gateway, request, job_id, find_export("report"), headers)
 
 
 @router.get(
     "/animation",
-    summary="The study as a moving picture",
+    summary="The study as an animation",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files("image/webp")},
+    responses={**problems(*NO_RESULT), **files(*media_types("animation"))},
 )
 async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
-    """An animated WebP, one frame a slice, 512 pixels at its longer side, lesions outlined."""
-    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", ANIMATION), exports.render_animation)
+    """An animated WebP, one frame per slice, 512 pixels on its longer side, lesions outlined."""
+    return await export_response(gateway, request, job_id, find_export("animation"))
 
 
 @router.get(
     "/overlays",
     summary="All slices with their lesions",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files("application/zip")},
+    responses={**problems(*NO_RESULT), **files(*media_types("overlays"))},
 )
 async def overlays(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
     """A ZIP with a PNG `<name>_overlay.png` for each uploaded slice, lesions outlined."""
-    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", OVERLAYS), exports.overlays)
+    return await export_response(gateway, request, job_id, find_export("overlays"))

@@ -1,4 +1,4 @@
-"""What was found: figures, masks, probabilities and pictures."""
+"""Results: measurements, masks, probability maps and slices."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,44 +8,24 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from metseg.client import MaskFormat, ProbabilityFormat
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
-from metseg.results import exports
+from metseg.results.exports import Export, MaskFormat, ProbabilityFormat, find_export, media_types, render_overlay
 from metseg_api.auth import READING
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.openapi import files, problems
 from metseg_api.routes.paths import JobId
-from metseg_api.streams import Artefact, Download, made, nifti, stored
+from metseg_api.streams import File, converted_response, export_response
 
-MASKS: dict[MaskFormat, Download] = {
-    "png": Download("image/png", "mask.png"),
-    "tiff": Download("image/tiff", "mask.tiff"),
-    "nifti": Download("application/gzip", "mask.nii.gz"),
-    "zip": Download("application/zip", "masks.zip"),
-    "dicom-seg": Download("application/dicom", "segmentation.dcm"),
-}
-PROBABILITIES: dict[ProbabilityFormat, Download] = {
-    "png": Download("image/png", "probability.png"),
-    "tiff": Download("image/tiff", "probability.tiff"),
-    "nifti": Download("application/gzip", "probability.nii.gz"),
-    "zip": Download("application/zip", "probabilities.zip"),
-}
-UNCERTAINTIES: dict[ProbabilityFormat, Download] = {
-    "png": Download("image/png", "uncertainty.png"),
-    "tiff": Download("image/tiff", "uncertainty.tiff"),
-    "nifti": Download("application/gzip", "uncertainty.nii.gz"),
-    "zip": Download("application/zip", "uncertainties.zip"),
-}
-NOT_THERE = (NotFound, NotFinished, InvalidParameter)
+NO_RESULT = (NotFound, NotFinished, InvalidParameter)
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
 Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first is 0")]
 
 
-@router.get("/result", summary="Figures", responses=problems(NotFound, NotFinished))
+@router.get("/result", summary="The result", responses=problems(NotFound, NotFinished))
 def result(gateway: TheGateway, job_id: JobId) -> Result:
-    """Each lesion and each slice in figures, the model that found them, and warnings."""
+    """Measurements of each lesion and each slice, the model that found them, and warnings."""
     return gateway.jobs.result(job_id)
 
 
@@ -53,119 +33,107 @@ def result(gateway: TheGateway, job_id: JobId) -> Result:
     "/mask",
     summary="The mask",
     response_class=Response,
-    responses={**problems(*NOT_THERE, NotAvailable), **files(*(each.media_type for each in MASKS.values()))},
+    responses={**problems(*NO_RESULT, NotAvailable), **files(*media_types("mask"))},
 )
 async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
     """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
-    Where NIfTI was uploaded, `nifti` has its grid and header, voxel for voxel; all else is in the order of the slices.
-    `png` and `tiff` have a page for each slice; `zip` has a PNG `<name>_mask.png` for each uploaded slice;
-    `dicom-seg` is there for a study that came as DICOM.
+    For a NIfTI upload, `nifti` has its grid and header, voxel for voxel; all other formats are in slice order. `png`
+    and `tiff` have a page per slice; `zip` has a PNG `<name>_mask.png` per uploaded slice; `dicom-seg` exists for
+    studies that were uploaded as DICOM.
     """
-    if format == "dicom-seg":
-        return await _dicom(gateway, request, Artefact(job_id, "segmentation.dcm", MASKS[format]))
-    if format == "nifti":
-        return await nifti(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]))
-    make = partial(exports.mask, format=format)
-    return await made(gateway, request, Artefact(job_id, "mask.nii.gz", MASKS[format]), make)
+    export = find_export("mask", format)
+    return await (_dicom if export.is_dicom else export_response)(gateway, request, job_id, export)
 
 
 @router.get(
     "/structured-report",
     summary="The measurements as a DICOM structured report",
     response_class=Response,
-    responses={**problems(NotFound, NotFinished, NotAvailable), **files("application/dicom")},
+    responses={**problems(NotFound, NotFinished, NotAvailable), **files(*media_types("structured-report"))},
 )
 async def structured_report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
-    """Each lesion's volume and diameters after template TID 1500, for a study that came as DICOM."""
-    download = Download("application/dicom", "report.dcm")
-    return await _dicom(gateway, request, Artefact(job_id, "report.dcm", download))
+    """Each lesion's volume and diameters in template TID 1500, for a study that was uploaded as DICOM."""
+    return await _dicom(gateway, request, job_id, find_export("structured-report"))
 
 
 @router.get(
     "/probability",
     summary="The probability map",
     response_class=Response,
-    responses={**problems(*NOT_THERE, NotAvailable), **files(*(each.media_type for each in PROBABILITIES.values()))},
+    responses={**problems(*NO_RESULT, NotAvailable), **files(*media_types("probability"))},
 )
 async def probability(
     request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
 ) -> Response:
-    """The probability of a lesion at each pixel, in 16 bits; 65535 is 1 in pictures.
+    """The probability of a lesion at each pixel, in 16 bits; in pictures 65535 is 1.
 
-    `tiff` has a page for each slice, `zip` a PNG `<name>_probability.png` for each; `png` is for a lone slice.
+    `tiff` has a page per slice, `zip` a PNG `<name>_probability.png` per slice; `png` is for a single slice.
     """
-    download = PROBABILITIES[format]
-    if format == "nifti":
-        return await nifti(gateway, request, Artefact(job_id, "probability.nii.gz", download))
-    make = partial(exports.probability, format=format)
-    return await made(gateway, request, Artefact(job_id, "probability.nii.gz", download), make)
+    return await export_response(gateway, request, job_id, find_export("probability", format))
 
 
 @router.get(
     "/uncertainty",
     summary="The uncertainty map",
     response_class=Response,
-    responses={**problems(*NOT_THERE, NotAvailable), **files(*(each.media_type for each in UNCERTAINTIES.values()))},
+    responses={**problems(*NO_RESULT, NotAvailable), **files(*media_types("uncertainty"))},
 )
 async def uncertainty(
     request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
 ) -> Response:
-    """How far several looks at the study differ at each pixel, of a job that was submitted with `uncertainty=true`.
+    """How far mirrored predictions disagree at each pixel, of a job that was submitted with `uncertainty=true`.
 
-    Formats are as of the probability map, with names `<name>_uncertainty.png`; 1 is as far as looks can differ.
+    Formats are those of the probability map, with names `<name>_uncertainty.png`; 1 is the largest disagreement.
     """
-    artefact = Artefact(job_id, "uncertainty.nii.gz", UNCERTAINTIES[format])
     try:
-        if format == "nifti":
-            return await nifti(gateway, request, artefact)
-        return await made(gateway, request, artefact, partial(exports.uncertainty, format=format))
+        return await export_response(gateway, request, job_id, find_export("uncertainty", format))
     except NotFound:
         await to_thread.run_sync(gateway.jobs.results, job_id)
-        raise NotAvailable("This job was not asked how sure it is; submit the study with uncertainty=true.") from None
+        raise NotAvailable("This job has no uncertainty map; submit the study with uncertainty=true.") from None
 
 
 @router.get(
     "/overlay/{index}",
     summary="A slice with its lesions",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files("image/png")},
+    responses={**problems(*NO_RESULT), **files("image/png")},
 )
 async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
-    """A slice as a PNG with its lesions drawn on it."""
-    artefact = Artefact(job_id, "mask.nii.gz", Download("image/png", f"overlay_{index:04d}.png", "inline"))
-    async with _told(gateway, job_id, index):
-        return await made(gateway, request, artefact, partial(exports.overlay, index=index))
+    """A slice as a PNG with the contours of its lesions."""
+    file = File(job_id, "mask.nii.gz", "image/png", f"overlay_{index:04d}.png", "inline")
+    async with _slice_not_found(gateway, job_id, index):
+        return await converted_response(gateway, request, file, partial(render_overlay, index=index))
 
 
 @router.get(
     "/slice/{index}",
     summary="A slice as uploaded",
     response_class=Response,
-    responses={**problems(*NOT_THERE), **files("image/png")},
+    responses={**problems(*NO_RESULT), **files("image/png")},
 )
 async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
-    """A slice as a PNG, windowed for display, with nothing drawn on it."""
-    artefact = Artefact(job_id, "mask.nii.gz", Download("image/png", f"slice_{index:04d}.png", "inline"))
-    async with _told(gateway, job_id, index):
-        return await made(gateway, request, artefact, lambda kept: kept.picture(index), quick=True)
+    """A slice as a PNG, windowed for display, without contours."""
+    file = File(job_id, "mask.nii.gz", "image/png", f"slice_{index:04d}.png", "inline")
+    async with _slice_not_found(gateway, job_id, index):
+        return await converted_response(gateway, request, file, lambda job: job.slice_png(index), quick=True)
 
 
-async def _dicom(gateway: Gateway, request: Request, artefact: Artefact) -> Response:
-    """A result in DICOM, or why there is none."""
+async def _dicom(gateway: Gateway, request: Request, job_id: str, export: Export) -> Response:
+    """An export in DICOM, or the reason why there is none."""
     try:
-        return await stored(gateway, request, artefact)
+        return await export_response(gateway, request, job_id, export)
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.results, artefact.job_id)
+        await to_thread.run_sync(gateway.jobs.results, job_id)
         raise NotAvailable(
-            "Results in DICOM need a study that came as DICOM, with all that they refer to; ask for nifti, png, tiff "
-            "or zip."
+            "Results in DICOM need a study that was uploaded as DICOM, with all attributes that they refer to; ask for "
+            "nifti, png, tiff or zip."
         ) from None
 
 
 @asynccontextmanager
-async def _told(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None]:
-    """Tell what is missing: the job itself, or its slice."""
+async def _slice_not_found(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None]:
+    """Say what does not exist: the job or the slice."""
     try:
         yield
     except NotFound:

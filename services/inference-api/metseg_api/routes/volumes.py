@@ -1,4 +1,4 @@
-"""A study and what was found in it as volumes of one grid, for viewers that lay them over one another."""
+"""A study and its maps as volumes on one grid, for viewers that overlay them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,11 +16,11 @@ from metseg_api.auth import READING
 from metseg_api.gateway import Gateway, TheGateway
 from metseg_api.openapi import files, problems
 from metseg_api.routes.paths import JobId
-from metseg_api.streams import Artefact, Download, StoredJob, StoredResponse, headers_of, known, stored
+from metseg_api.streams import File, StoredJob, StoredResponse, file_headers, is_current, stored_response
 
 CHANNELS: tuple[VolumeLayer, ...] = ("pre", "flair", "post")
-AHEAD_BYTES = 2**20
-"""Of the pictures, fetched at a time: what a slow client may leave in memory."""
+READ_AHEAD_BYTES = 2**20
+"""Of the slices, fetched at a time: what stays in memory for a slow client."""
 MEDIA_TYPE = "application/gzip"
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[R
 
 @router.get(
     "/volume/{layer}",
-    summary="A channel or a map, for viewers",
+    summary="A channel or map for viewers",
     response_class=Response,
     responses={**problems(NotFound, NotFinished, InvalidParameter), **files(MEDIA_TYPE)},
 )
@@ -37,47 +37,50 @@ async def volume(
 ) -> Response:
     """A channel windowed to 8 bits, or the mask or a map of the study, as NIfTI.
 
-    All layers of a job lie on one grid, that of its slices, whatever the upload's own was.
+    All layers of a job have the grid of its slices, whatever the grid of the upload was.
     """
-    download = Download(MEDIA_TYPE, f"{layer}.nii.gz")
     if layer not in CHANNELS:
-        return await stored(gateway, request, Artefact(job_id, f"{layer}.nii.gz", download))
-    return await to_thread.run_sync(_shown, gateway, request, job_id, layer, download)
+        return await stored_response(gateway, request, _file(job_id, layer, f"{layer}.nii.gz"))
+    return await to_thread.run_sync(_channel_response, gateway, request, job_id, layer)
 
 
-def _shown(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer, download: Download) -> Response:
-    """A channel, put together from the pictures of its slices while it is sent; 304 where the client has it."""
+def _file(job_id: str, layer: VolumeLayer, source: str) -> File:
+    return File(job_id, source, MEDIA_TYPE, f"{layer}.nii.gz")
+
+
+def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer) -> Response:
+    """A channel, assembled from its slices while it is sent; 304 if the client's copy is current."""
     mask = gateway.store.stat(gateway.jobs.artefact_key(job_id, "mask.nii.gz"))
-    headers = headers_of(Artefact(job_id, mask.key, download), f"{mask.etag}-{layer}")
-    if known(request, headers["ETag"]):
+    headers = file_headers(_file(job_id, layer, "mask.nii.gz"), f"{mask.etag}-{layer}")
+    if is_current(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return StoredResponse(_assembled(gateway, job_id, CHANNELS.index(layer)), headers, MEDIA_TYPE)
+    return StoredResponse(_channel_chunks(gateway, job_id, CHANNELS.index(layer)), headers, MEDIA_TYPE)
 
 
 @contextmanager
-def _assembled(gateway: Gateway, job_id: str, channel: int) -> Iterator[Iterator[bytes]]:
-    """The chunks of a channel; what is wrong with its first slice is told before the answer begins."""
-    kept = StoredJob(gateway, job_id, AHEAD_BYTES)
-    chunks = display_volume(kept.get("mask.nii.gz"), _pictures(kept), channel)
+def _channel_chunks(gateway: Gateway, job_id: str, channel: int) -> Iterator[Iterator[bytes]]:
+    """The chunks of a channel; an error in its first slice is raised before the response starts."""
+    job = StoredJob(gateway, job_id, READ_AHEAD_BYTES)
+    chunks = display_volume(job.artefact("mask.nii.gz"), _slices(job), channel)
     first = [next(chunks), next(chunks)]
     yield chain(first, chunks)
 
 
-def _pictures(kept: StoredJob) -> Iterator[bytes]:
-    """The slices in order."""
+def _slices(job: StoredJob) -> Iterator[bytes]:
+    """The PNGs of all slices in order."""
     with suppress(NotFound):
-        yield from map(kept.picture, count())
+        yield from map(job.slice_png, count())
 
 
 @router.get(
     "/glimpse",
-    summary="What is marked so far",
+    summary="Preview of a running job",
     response_class=Response,
     responses={**problems(NotFound), **files("image/png")},
 )
 def glimpse(gateway: TheGateway, job_id: JobId) -> Response:
-    """While a job runs: the latest slice that is done and those before it, as a PNG with outlines; anew each second."""
+    """The latest slice that is done and those before it, as a PNG with contours; updated every second."""
     status = gateway.jobs.get(job_id).status
     if status is not JobStatus.RUNNING:
-        raise NotFound(f"The job is {status}; only one that runs has a glimpse.")
+        raise NotFound(f"The job is {status}; only a running job has a preview.")
     return Response(gateway.jobs.glimpse(job_id), headers={"Cache-Control": "no-store"}, media_type="image/png")

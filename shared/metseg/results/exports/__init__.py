@@ -1,26 +1,13 @@
-"""What people take away of a job that succeeded, made from what is kept of it.
+"""The files that people download of a finished job, made from its stored artefacts.
 
-The gateway makes them from the store when they are asked for, the command line without a server from what it has just
-computed: by the same functions, so that both give the same.
+- `registry`: the one list of them: name, media type, file name and maker. A new output is a new entry.
+- `finished_job`: what a maker needs of a job. The gateway reads it from the store, `metseg --local` from memory, so
+  that both give the same bytes.
+- `maps`, `overlays`, `contours`, `animation`, `tables`, `report_page`: the makers.
+
+Importing the package, or `EXPORTS` from it, loads no imaging library.
 """
 
-from metseg.results.exports.animation import render_animation
-from metseg.results.exports.finished_job import Kept
-from metseg.results.exports.maps import as_uploaded, mask, probability, uncertainty
-from metseg.results.exports.overlays import overlay, overlays
-from metseg.results.exports.report_page import sheet
-from metseg.results.exports.tables import lesions_csv, lesions_json
+import lazy_loader
 
-__all__ = [
-    "Kept",
-    "as_uploaded",
-    "lesions_csv",
-    "lesions_json",
-    "mask",
-    "overlay",
-    "overlays",
-    "probability",
-    "render_animation",
-    "sheet",
-    "uncertainty",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

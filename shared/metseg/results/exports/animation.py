@@ -1,4 +1,4 @@
-"""The study as a moving picture: one frame a slice, lesions outlined, as WebP."""
+"""The study as an animated WebP: one frame per slice, lesions outlined."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -7,29 +7,29 @@ import numpy as np
 from PIL import Image
 
 from metseg.formats import read_mask
-from metseg.results.exports.contours import drawn
-from metseg.results.exports.finished_job import Kept
+from metseg.results.exports.contours import render_contours
+from metseg.results.exports.finished_job import FinishedJob
 
 SIDE_PX = 512
-MOST_FRAMES = 256
+MAX_FRAMES = 256
 FRAME_MS = 90
 QUALITY = 75
-EFFORT = 2  # of 0 to 6; 4 takes twice as long for a twentieth of the size
+EFFORT = 2  # of 0 to 6; 4 takes twice as long and saves a twentieth of the size
 
 
-def render_animation(kept: Kept) -> bytes:
+def render_animation(job: FinishedJob) -> bytes:
     """An animated WebP of the study, which every browser plays.
 
-    Memory holds the mask, one slice and what is packed already: frames are drawn as the encoder asks for them. A
-    study of more than 256 slices is shown by every second, third and so on.
+    Memory holds the mask, one slice and the frames that are encoded already: each frame is drawn when the encoder asks
+    for it. Of a study of more than 256 slices only every second, third and so on is shown.
     """
-    mask = read_mask(kept.get("mask.nii.gz"))
-    step = -(-len(mask) // MOST_FRAMES)
+    mask = read_mask(job.artefact("mask.nii.gz"))
+    step = -(-len(mask) // MAX_FRAMES)
     indices = range(0, len(mask), step)
 
     def draw(frame: int) -> Image.Image:
         index = indices[frame]
-        return Image.fromarray(np.ascontiguousarray(drawn(kept, index, mask[index], SIDE_PX)))
+        return Image.fromarray(np.ascontiguousarray(render_contours(job, index, mask[index], SIDE_PX)))
 
     target = BytesIO()
     _Frames(draw, len(indices)).save(
@@ -39,7 +39,7 @@ def render_animation(kept: Kept) -> bytes:
 
 
 class _Frames(Image.Image):
-    """An image of many frames, of which one is held at a time; a list of pictures would hold them all."""
+    """An image of many frames that holds one at a time; Pillow's `append_images` would hold them all."""
 
     def __init__(self, draw: Callable[[int], Image.Image], frames: int) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""A slice with its outlines, at the size in which a screen or a sheet of paper shows it."""
+"""A slice with the contours of its lesions, at the size of a screen or a sheet of paper."""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from metseg.imaging import decode_flair, overlay
-from metseg.results.exports.finished_job import Kept
+from metseg.results.exports.finished_job import FinishedJob
 
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -13,34 +13,36 @@ Mask = npt.NDArray[np.bool_]
 LINE_PX = 2
 
 
-def drawn(kept: Kept, index: int, mask: Mask, side_px: int) -> Pixels:
-    """One slice in grey with the contours of its lesions, whose pixels have their true shape.
-
-    Lines are drawn after scaling, so that all are equally wide, and a lesion of a single pixel keeps its own.
+def render_contours(job: FinishedJob, index: int, mask: Mask, side_px: int) -> Pixels:
+    """A slice of a job in grey with the contours of its lesions; see `outline_slice`.
 
     Args:
-        kept: of the job.
+        job: the job.
         index: of the slice.
         mask: bool, (row, column), of the slice.
-        side_px: of the longer side.
+        side_px: length of the longer side.
 
     Returns:
         RGB, uint8, (row, column, 3).
     """
-    return framed(decode_flair(kept.picture(index), mask.shape), mask, kept.result().spacing_mm, side_px, LINE_PX)
+    return outline_slice(
+        decode_flair(job.slice_png(index), mask.shape), mask, job.result().spacing_mm, side_px, LINE_PX
+    )
 
 
-def framed(
+def outline_slice(
     flair: Pixels, mask: Mask, spacing_mm: tuple[float, float, float] | None, side_px: int, line_px: int
 ) -> Pixels:
-    """The same of a slice that is there already.
+    """A slice in grey, scaled to square pixels, with the contours of its lesions.
+
+    Contours are drawn after scaling, so that all lines are equally wide and a lesion of a single pixel has one too.
 
     Args:
         flair: uint8, (row, column).
         mask: bool, the same shape.
-        spacing_mm: between slices, rows and columns; None where it is not known.
-        side_px: of the longer side.
-        line_px: how wide outlines are.
+        spacing_mm: between slices, rows and columns; None if unknown.
+        side_px: length of the longer side.
+        line_px: width of the contours.
 
     Returns:
         RGB, uint8, (row, column, 3).
@@ -54,14 +56,14 @@ def framed(
 
 
 def _line(mask: Mask, line_px: int) -> Mask:
-    """A line around what is marked that covers none of it."""
+    """A line around the mask, outside of it."""
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * line_px + 1, 2 * line_px + 1))
     grown: Mask = cv2.dilate(mask.astype(np.uint8), around).astype(bool)
     return grown & ~mask
 
 
 def _size(shape: tuple[int, ...], spacing_mm: tuple[float, float, float] | None, side_px: int) -> tuple[int, int]:
-    """Columns and rows of the picture; square pixels where no spacing is known."""
+    """Columns and rows of the picture; without spacing the pixels count as square."""
     _, between_rows, between_columns = spacing_mm or (1.0, 1.0, 1.0)
     height, width = shape[0] * between_rows, shape[1] * between_columns
     scale = side_px / max(height, width)

@@ -1,4 +1,4 @@
-"""What is kept of a job, wherever it lies."""
+"""What the exports need of a finished job, wherever its artefacts are stored."""
 
 from datetime import datetime
 from typing import Protocol
@@ -6,20 +6,20 @@ from typing import Protocol
 from metseg.contracts import ModelCard, Result
 
 
-class Kept(Protocol):
+class FinishedJob(Protocol):
     """A job that succeeded."""
 
     def result(self) -> Result:
-        """Its figures."""
+        """The job's result."""
 
-    def card(self) -> ModelCard | None:
-        """Of the model that found them; None where it is not known any more."""
+    def model_card(self) -> ModelCard | None:
+        """The card of the model that found the lesions; None if that version has been deleted."""
 
-    def made_at(self) -> datetime | None:
-        """When the job ended; None where that is not known."""
+    def finished_at(self) -> datetime | None:
+        """When the job finished; None if unknown."""
 
-    def get(self, name: str) -> bytes:
-        """An artefact by its name, as `build_artefacts` gives them; NotFound."""
+    def artefact(self, name: str) -> bytes:
+        """An artefact by the name that `build_artefacts` gave it; NotFound."""
 
-    def picture(self, index: int) -> bytes:
-        """The PNG of a slice, as `render_slices` gives it; the first is 0; NotFound."""
+    def slice_png(self, index: int) -> bytes:
+        """A slice as `render_slices` drew it; the first is 0; NotFound."""

@@ -1,4 +1,4 @@
-"""Masks, probability and uncertainty maps in another format than they are kept in."""
+"""Masks, probability and uncertainty maps in the format that is asked for."""
 
 from metseg.formats import (
     UNCERTAINTY_SUFFIX,
@@ -9,50 +9,69 @@ from metseg.formats import (
     write_mask,
     write_probability,
 )
-from metseg.results.exports.finished_job import Kept
+from metseg.results.exports.finished_job import FinishedJob
 
 
-def as_uploaded(kept: Kept, name: str) -> bytes:
-    """A NIfTI artefact in the order of the uploaded volume: its grid, its place, voxel for voxel.
+def export_mask(job: FinishedJob, format: ArtefactFormat) -> bytes:
+    """The mask.
 
-    What was uploaded as anything but NIfTI has no other order than the one in which the artefact is kept.
+    Args:
+        job: a finished job.
+        format: of the file; NIfTI has the grid of the upload.
+
+    Returns:
+        The file.
     """
-    grid = kept.result().grid
-    data = kept.get(name)
+    if format == "nifti":
+        return _nifti(job, "mask.nii.gz")
+    return write_mask(read_mask(job.artefact("mask.nii.gz")), _slice_names(job, format), format)
+
+
+def export_probability(job: FinishedJob, format: ArtefactFormat) -> bytes:
+    """The probability map.
+
+    Args:
+        job: a finished job.
+        format: of the file; NIfTI has the grid of the upload.
+
+    Returns:
+        The file.
+
+    Raises:
+        NotAvailable: a PNG is asked for more than one slice.
+    """
+    if format == "nifti":
+        return _nifti(job, "probability.nii.gz")
+    probability = read_probability(job.artefact("probability.nii.gz"))
+    return write_probability(probability, format, names=_slice_names(job, format))
+
+
+def export_uncertainty(job: FinishedJob, format: ArtefactFormat) -> bytes:
+    """The uncertainty map.
+
+    Args:
+        job: a finished job whose uncertainty was asked for.
+        format: of the file; NIfTI has the grid of the upload.
+
+    Returns:
+        The file.
+
+    Raises:
+        NotAvailable: a PNG is asked for more than one slice.
+    """
+    if format == "nifti":
+        return _nifti(job, "uncertainty.nii.gz")
+    uncertainty = read_probability(job.artefact("uncertainty.nii.gz"))
+    return write_probability(uncertainty, format, names=_slice_names(job, format), suffix=UNCERTAINTY_SUFFIX)
+
+
+def _nifti(job: FinishedJob, name: str) -> bytes:
+    """A NIfTI artefact on the grid of the upload; an upload that was not NIfTI has no grid but the artefact's own."""
+    grid = job.result().grid
+    data = job.artefact(name)
     return data if grid is None or grid.nifti is None else on_uploaded_grid(data, grid)
 
 
-def mask(kept: Kept, format: ArtefactFormat) -> bytes:
-    """The mask as a file of that format; NIfTI on the grid of the upload."""
-    if format == "nifti":
-        return as_uploaded(kept, "mask.nii.gz")
-    return write_mask(read_mask(kept.get("mask.nii.gz")), _names(kept, format), format)
-
-
-def probability(kept: Kept, format: ArtefactFormat) -> bytes:
-    """The probability map as a file of that format; NIfTI on the grid of the upload.
-
-    Raises:
-        NotAvailable: a PNG is asked for more than one slice.
-    """
-    if format == "nifti":
-        return as_uploaded(kept, "probability.nii.gz")
-    probabilities = read_probability(kept.get("probability.nii.gz"))
-    return write_probability(probabilities, format, names=_names(kept, format))
-
-
-def uncertainty(kept: Kept, format: ArtefactFormat) -> bytes:
-    """The uncertainty map as a file of that format; see `probability`.
-
-    Raises:
-        NotAvailable: a PNG is asked for more than one slice.
-    """
-    if format == "nifti":
-        return as_uploaded(kept, "uncertainty.nii.gz")
-    spread = read_probability(kept.get("uncertainty.nii.gz"))
-    return write_probability(spread, format, names=_names(kept, format), suffix=UNCERTAINTY_SUFFIX)
-
-
-def _names(kept: Kept, format: ArtefactFormat) -> list[str]:
-    """The uploaded names of the slices, which a ZIP alone needs."""
-    return [each.name for each in kept.result().slices] if format == "zip" else []
+def _slice_names(job: FinishedJob, format: ArtefactFormat) -> list[str]:
+    """The uploaded names of the slices, which only a ZIP needs."""
+    return [each.name for each in job.result().slices] if format == "zip" else []

@@ -1,25 +1,33 @@
-"""The slices with their lesions outlined, as the pictures that people put into slides and letters."""
+"""Slices with the contours of their lesions, in the size of the upload."""
 
 from metseg.formats import packed, read_mask
 from metseg.imaging import draw_contours
-from metseg.results.exports.finished_job import Kept
+from metseg.results.exports.finished_job import FinishedJob
 
 SUFFIX = "_overlay"
 
 
-def overlay(kept: Kept, index: int) -> bytes:
-    """One slice, the first is 0: FLAIR with the contours of its lesions, as a PNG.
+def render_overlay(job: FinishedJob, index: int) -> bytes:
+    """One slice of FLAIR with the contours of its lesions.
+
+    Args:
+        job: a finished job.
+        index: of the slice; the first is 0.
+
+    Returns:
+        A PNG.
 
     Raises:
         NotFound: there is no such slice.
     """
-    return draw_contours(kept.picture(index), read_mask(kept.get("mask.nii.gz"))[index])
+    slice_png = job.slice_png(index)
+    return draw_contours(slice_png, read_mask(job.artefact("mask.nii.gz"))[index])
 
 
-def overlays(kept: Kept) -> bytes:
-    """All slices so, as a ZIP of `<stem>_overlay.png` under the uploaded names."""
-    mask = read_mask(kept.get("mask.nii.gz"))
+def overlays_zip(job: FinishedJob) -> bytes:
+    """All slices with contours, as a ZIP of `<stem>_overlay.png` under the uploaded names."""
+    mask = read_mask(job.artefact("mask.nii.gz"))
     return packed(
-        (f"{each.name}{SUFFIX}.png", draw_contours(kept.picture(each.index), mask[each.index]))
-        for each in kept.result().slices
+        (f"{each.name}{SUFFIX}.png", draw_contours(job.slice_png(each.index), mask[each.index]))
+        for each in job.result().slices
     )

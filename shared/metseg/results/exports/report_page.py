@@ -1,4 +1,4 @@
-"""One sheet of A4 for a person: pictures of the largest lesions, figures, model, warnings. HTML without scripts."""
+"""The report: pictures of the largest lesions, measurements, model and warnings on one page of A4, without scripts."""
 
 import base64
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from PIL import Image
 
 from metseg.contracts import ModelCard, Result
 from metseg.formats import read_mask
-from metseg.results.exports.contours import drawn
-from metseg.results.exports.finished_job import Kept
+from metseg.results.exports.contours import render_contours
+from metseg.results.exports.finished_job import FinishedJob
 
-__all__ = ["sheet"]
+__all__ = ["render_report"]
 
-MOST_PICTURES = 3
-MOST_ROWS = 10
-MOST_WARNINGS = 6
+MAX_PICTURES = 3
+MAX_ROWS = 10
+MAX_WARNINGS = 6
 SIDE_PX = 480
 QUALITY = 88
 
 
 class Picture(NamedTuple):
-    """A slice as the sheet shows it."""
+    """A slice on the page."""
 
     source: str
     slice_number: int
@@ -33,24 +33,24 @@ class Picture(NamedTuple):
     lesions: list[int]
 
 
-def sheet(kept: Kept) -> bytes:
-    """The sheet as one HTML file in UTF-8, which carries its pictures and asks for nothing beside it.
+def render_report(job: FinishedJob) -> bytes:
+    """The report as one HTML file in UTF-8 that embeds its pictures and loads nothing else.
 
-    It fits one page: of many lesions the largest are shown, and it says how many more there are.
+    It fits on one page: of many lesions it lists the largest, and says how many more there are.
     """
-    result, card = kept.result(), kept.card()
+    result, card = job.result(), job.model_card()
     text = _environment().get_template("report_page.html.j2").render(
         result=result,
         card=card,
-        made_at=kept.made_at(),
+        finished_at=job.finished_at(),
         metric=result.spacing_mm is not None,
         headline=_headline(result),
-        rows=result.lesions[:MOST_ROWS],
-        more=len(result.lesions) - MOST_ROWS,
-        pictures=_pictures(kept, result),
+        rows=result.lesions[:MAX_ROWS],
+        more=len(result.lesions) - MAX_ROWS,
+        pictures=_pictures(job, result),
         tested=_tested(card, result.network) if card is not None else [],
-        warnings=result.warnings[:MOST_WARNINGS],
-        more_warnings=len(result.warnings) - MOST_WARNINGS,
+        warnings=result.warnings[:MAX_WARNINGS],
+        more_warnings=len(result.warnings) - MAX_WARNINGS,
         known=_known(result),
     )  # fmt: skip
     return text.encode()
@@ -64,7 +64,7 @@ def _environment() -> Environment:
 
 
 def _headline(result: Result) -> list[tuple[str, str]]:
-    """The figures that are read first, each with its name."""
+    """The most important measurements, each with its name."""
     lesions = result.lesions
     figures = [("lesions", str(len(lesions)))]
     if result.spacing_mm is not None:
@@ -81,7 +81,7 @@ def _headline(result: Result) -> list[tuple[str, str]]:
 
 
 def _target_sum(result: Result) -> list[tuple[str, str]]:
-    """The sum that RANO-BM follows, in the unit that is known."""
+    """The sum that RANO-BM follows, in millimetres if the spacing is known."""
     if result.target_diameter_sum_mm is not None:
         return [("mm, sum of target diameters", f"{result.target_diameter_sum_mm:.1f}")]
     if result.target_diameter_sum_px is not None:
@@ -90,30 +90,32 @@ def _target_sum(result: Result) -> list[tuple[str, str]]:
 
 
 def _known(result: Result) -> list[tuple[str, str]]:
-    """What the model knows of its own doubt, in words, where the result tells it."""
-    told = [("Like the training?", result.familiarity.words)] if result.familiarity is not None else []
-    return told + ([("How sure?", result.uncertainty_words)] if result.uncertainty_words else [])
+    """In words, how unlike the training data the scan is and how uncertain the model is, if the result says so."""
+    known = [("Like the training?", result.familiarity.words)] if result.familiarity is not None else []
+    return known + ([("How sure?", result.uncertainty_words)] if result.uncertainty_words else [])
 
 
-def _pictures(kept: Kept, result: Result) -> list[Picture]:
-    """The slices in which the largest lesions are largest, each once; none where nothing was found."""
-    indices = list(dict.fromkeys(lesion.largest_slice for lesion in result.lesions))[:MOST_PICTURES]
+def _pictures(job: FinishedJob, result: Result) -> list[Picture]:
+    """The slices with the largest areas of the largest lesions, each once; empty if there is no lesion."""
+    indices = list(dict.fromkeys(lesion.largest_slice for lesion in result.lesions))[:MAX_PICTURES]
     if not indices:
         return []
-    mask = read_mask(kept.get("mask.nii.gz"))
-    return [_picture(kept, result, index, mask[index]) for index in indices]
+    mask = read_mask(job.artefact("mask.nii.gz"))
+    return [_picture(job, result, index, mask[index]) for index in indices]
 
 
-def _picture(kept: Kept, result: Result, index: int, mask: npt.NDArray[np.bool_]) -> Picture:
+def _picture(job: FinishedJob, result: Result, index: int, mask: npt.NDArray[np.bool_]) -> Picture:
     target = BytesIO()
-    Image.fromarray(np.ascontiguousarray(drawn(kept, index, mask, SIDE_PX))).save(target, "WEBP", quality=QUALITY)
+    Image.fromarray(np.ascontiguousarray(render_contours(job, index, mask, SIDE_PX))).save(
+        target, "WEBP", quality=QUALITY
+    )
     source = f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}"
     figures = result.slices[index]
     return Picture(source, index + 1, figures.name, figures.lesions)
 
 
 def _tested(card: ModelCard, network: str) -> Sequence[tuple[str, Any]]:
-    """The test figures of the network that found the lesions, each with its name."""
+    """The test results of the network that found the lesions, each with its name."""
     evaluation = card.evaluation.get(network)
     if evaluation is None:
         summary = card.figures.get(network)

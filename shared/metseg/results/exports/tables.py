@@ -1,4 +1,4 @@
-"""The lesions as a table: CSV for a spreadsheet, JSON for a program. Equal results give equal bytes."""
+"""The lesions as a table: CSV for spreadsheets, JSON for programs. Equal results give equal bytes."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 from metseg.contracts import Lesion, Result
-from metseg.results.exports.finished_job import Kept
+from metseg.results.exports.finished_job import FinishedJob
 
 __all__ = ["lesions_csv", "lesions_json"]
 
@@ -17,19 +17,19 @@ AXES: dict[str, tuple[str, ...]] = {
     "first": ("box_first_slice_index", "box_first_row_index", "box_first_column_index"),
     "stop": ("box_stop_slice_index", "box_stop_row_index", "box_stop_column_index"),
 }
-"""What the parts of a place are called, each with its unit; patient axes point right, anterior and superior (RAS+)."""
-TITLES = {"largest_slice": "largest_slice_index"}
+"""Columns of the parts of a coordinate, each with its unit; patient axes point right, anterior and superior (RAS+)."""
+COLUMN_NAMES = {"largest_slice": "largest_slice_index"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the begin of a formula."""
-NOT_OF_LESIONS = {"job_id", "slices", "durations_s", "grid"}
+"""Characters that start a formula in a spreadsheet."""
+EXCLUDED = {"job_id", "slices", "durations_s", "grid"}
 
 
-def lesions_csv(kept: Kept) -> bytes:
-    """One row a lesion, largest first, as RFC 4180 has it: UTF-8, CRLF, a header; empty where nothing is known.
+def lesions_csv(job: FinishedJob) -> bytes:
+    """One row per lesion, largest first, as in RFC 4180: UTF-8, CRLF, a header; unknown values are empty cells.
 
-    A text that a spreadsheet would compute begins with an apostrophe instead (OWASP, CSV injection).
+    A text that a spreadsheet would evaluate is prefixed with an apostrophe (OWASP, CSV injection).
     """
-    result = kept.result()
+    result = job.result()
     rows = [dict(_cells(result, lesion)) for lesion in result.lesions]
     target = StringIO(newline="")
     writer = csv.DictWriter(target, _columns(), lineterminator="\r\n")
@@ -38,13 +38,13 @@ def lesions_csv(kept: Kept) -> bytes:
     return target.getvalue().encode()
 
 
-def lesions_json(kept: Kept) -> bytes:
-    """The lesions with the names of their slices, and what has to be known of them all: model, threshold, spacing."""
-    result = kept.result()
-    told = result.model_dump(mode="json", exclude=NOT_OF_LESIONS)
-    for lesion in told["lesions"]:
+def lesions_json(job: FinishedJob) -> bytes:
+    """The lesions with the names of their slices, and what they share: model, threshold, spacing."""
+    result = job.result()
+    table = result.model_dump(mode="json", exclude=EXCLUDED)
+    for lesion in table["lesions"]:
         lesion["largest_slice_name"] = result.slices[lesion["largest_slice"]].name
-    return json.dumps(told, indent=2, ensure_ascii=False).encode()
+    return json.dumps(table, indent=2, ensure_ascii=False).encode()
 
 
 def _cells(result: Result, lesion: Lesion) -> Iterator[tuple[str, Any]]:
@@ -55,21 +55,21 @@ def _cells(result: Result, lesion: Lesion) -> Iterator[tuple[str, Any]]:
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    """The cells of one figure."""
+    """The cells of one measurement."""
     if isinstance(value, dict):
         for part, each in value.items():
             yield from _flat(part, each)
     elif name in AXES:
         yield from zip(AXES[name], value or [None] * len(AXES[name]), strict=True)
     else:
-        yield TITLES.get(name, name), value
+        yield COLUMN_NAMES.get(name, name), value
 
 
 def _columns() -> list[str]:
-    """All columns in their order, so that an empty table has them too."""
+    """All columns in order, so that an empty table has them too."""
     names = ["model_version", "threshold", "number", "largest_slice_name"]
     for name in Lesion.model_fields:
-        names += (*AXES["first"], *AXES["stop"]) if name == "box" else AXES.get(name, (TITLES.get(name, name),))
+        names += (*AXES["first"], *AXES["stop"]) if name == "box" else AXES.get(name, (COLUMN_NAMES.get(name, name),))
     return list(dict.fromkeys(names))
 
 

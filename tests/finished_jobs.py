@@ -1,4 +1,4 @@
-"""Jobs that succeeded, as the store keeps them: phantoms whose lesions are known."""
+"""Finished jobs as the store has them: phantoms whose lesions are known."""
 
 import io
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,12 @@ from metseg.contracts import ModelCard, Result
 from metseg.imaging import Volume, lesions
 from metseg.inference import Segmentation
 from metseg.results import PACK, Pack, build
+from metseg.results.exports import FinishedJob
 
 
 @dataclass
-class KeptJob:
-    """What is kept of a phantom."""
+class PhantomJob(FinishedJob):
+    """A finished job on a phantom; `asked` lists what was read of it."""
 
     volume: Volume
     mask: np.ndarray
@@ -28,22 +29,22 @@ class KeptJob:
     def result(self) -> Result:
         return self.figures
 
-    def card(self) -> ModelCard | None:
+    def model_card(self) -> ModelCard | None:
         return self.of_model
 
-    def made_at(self) -> datetime:
+    def finished_at(self) -> datetime:
         return datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
-    def get(self, name: str) -> bytes:
+    def artefact(self, name: str) -> bytes:
         self.asked.append(name)
         return self.artefacts[name]
 
-    def picture(self, index: int) -> bytes:
-        self.asked.append(f"picture {index}")
+    def slice_png(self, index: int) -> bytes:
+        self.asked.append(f"slice {index}")
         return Pack(io.BytesIO(self.artefacts[PACK])).picture(index)
 
 
-def kept(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> KeptJob:
+def finished_job(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> PhantomJob:
     """A job on a head with `found` lesions; `changes` are of its volume."""
     head = phantom.head(seed, slices=slices, size_px=size_px, lesions=found)
     volume = replace(head.volume, **changes)
@@ -51,4 +52,4 @@ def kept(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **ch
     measured = lesions.measure(head.mask, volume.spacing_mm, probability)
     segmentation = Segmentation(probability, head.mask, 0.5, measured, volume.warnings)
     figures = build.build_result("0" * 32, volume, segmentation, tiny_card(b"model"), {})
-    return KeptJob(volume, head.mask, figures, build.build_artefacts(volume, segmentation))
+    return PhantomJob(volume, head.mask, figures, build.build_artefacts(volume, segmentation))
