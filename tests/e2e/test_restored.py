@@ -23,7 +23,7 @@ READY_S = 120.0
 def commands() -> list[str]:
     """The blocks of commands: there, and back."""
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    section = page.split("## Backup, and back", 1)[1]
+    section = page.split("## Backup and restore", 1)[1]
     blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
     assert len(blocks) == 2, "the page has one block for the way there, and one for the way back"
     return blocks
