@@ -14,7 +14,7 @@ from metseg.contracts import (
     ModelCard,
     Preprocessing,
 )
-from metseg.inference import FEATURES, REVISION
+from metseg.inference import FEATURES, FEATURES_REVISION
 
 VERSION = "20260101-000000-tiny"
 STARTER = Path(__file__).parents[1] / "infra/starter-model"
@@ -86,4 +86,4 @@ def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> Familiari
         judged=1,
         false_alarms=0,
     )
-    return FamiliarityCard(revision=REVISION, studies=reference, lone_slices=reference)
+    return FamiliarityCard(revision=FEATURES_REVISION, studies=reference, lone_slices=reference)

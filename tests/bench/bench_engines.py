@@ -120,7 +120,7 @@ def _onnxruntime(card: ModelCard, model: bytes) -> Engine:
 
     def engine(slices: Maps) -> Maps:
         one_by_one = (slices[index : index + 1] for index in range(len(slices)))
-        return np.concatenate(list(parallel_map(predictor, one_by_one, predictor.lanes)))
+        return np.concatenate(list(parallel_map(predictor, one_by_one, predictor.max_concurrency)))
 
     return engine
 

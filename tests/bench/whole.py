@@ -15,7 +15,7 @@ from tests.bench.bare import STARTER, on_demand
 
 from metseg.cli.local import registry
 from metseg.contracts import InputFile, Request
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.jobs import Supplies, new_id, process
 from metseg.parallel import cpu_quota
 from metseg.settings import Limits
@@ -33,7 +33,7 @@ class Whole:
 
     def __init__(self, folder: Path) -> None:
         self._store = LocalFolderStore(folder)
-        self._models = Models(registry(STARTER), cpu_quota())
+        self._models = ModelCache(registry(STARTER), cpu_quota())
         self._models.champion()  # loaded
 
     def upload(self, files: Sequence[tuple[str, bytes]]) -> Request:

@@ -14,7 +14,7 @@ from tests.models import STARTER
 
 from metseg.contracts import Job, JobStatus, ModelCard
 from metseg.imaging import Preprocessor, Volume
-from metseg.inference import OnnxPredictor, familiarity, segment
+from metseg.inference import OnnxPredictor, detect_out_of_distribution, segment
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_trainer.data import dataset, split
@@ -97,7 +97,9 @@ def test_test_patients_are_like_the_training_until_they_are_turned(patients, sta
 
 def _unlike(volume: Volume, starter: OnnxPredictor) -> bool:
     scale = starter.preprocessing.pixel_scale
-    return familiarity(Preprocessor(starter.preprocessing).prepare(volume), starter.card.familiarity, scale).unlike
+    return detect_out_of_distribution(
+        Preprocessor(starter.preprocessing).prepare(volume), starter.card.familiarity, scale
+    ).unlike
 
 
 def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter, redis, s3):

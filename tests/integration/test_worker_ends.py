@@ -15,7 +15,7 @@ from tests.servers import talk, wait_until
 
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.jobs.service import ATTEMPTS
 from metseg.registry import Registry
 from metseg.settings import Settings
@@ -44,7 +44,7 @@ def job(bench):
     return submit(bench.store, bench.jobs, phantom_files(3))
 
 
-class Raising(Models):
+class Raising(ModelCache):
     """Models that cannot be had."""
 
     def __init__(self, error):
@@ -140,7 +140,7 @@ def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_told(bench, job, 
 
 
 def test_a_job_deleted_while_it_runs_leaves_nothing_behind(bench, job):
-    class Deleting(Models):
+    class Deleting(ModelCache):
         def __init__(self, models):
             self._models = models
 

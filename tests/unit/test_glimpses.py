@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.test_segment import Bright
+from tests.unit.inference.test_segmentation import Bright
 
 from metseg import phantom
 from metseg.imaging import Volume
@@ -32,7 +32,7 @@ def glimpsed(volume, threshold=0.5):
     """A glimpse after each slice, and the result."""
     ticks = iter(np.arange(0, 1000, EVERY_S))
     kept: list[bytes] = []
-    found = segment(volume, Bright(), threshold, seen=Glimpses(volume, threshold, kept.append, lambda: next(ticks)))
+    found = segment(volume, Bright(), threshold, on_slice=Glimpses(volume, threshold, kept.append, lambda: next(ticks)))
     return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
 
@@ -90,7 +90,7 @@ def test_every_number_of_slices_has_its_sheet(slices):
 def test_a_quick_job_draws_nothing(head):
     asked: list[int] = []
     glimpses = Glimpses(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
-    segment(head.volume, Bright(), seen=glimpses)
+    segment(head.volume, Bright(), on_slice=glimpses)
     assert asked == []
 
 

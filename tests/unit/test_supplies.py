@@ -9,7 +9,7 @@ from tests.models import VERSION, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
 from metseg.errors import NoChampion, ProcessingFailed
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.jobs import Supplies
 from metseg.registry import Registry
 from metseg.storage import LocalFolderStore
@@ -64,7 +64,7 @@ class Slow:
 
 
 def models(store):
-    return Models(Registry(store), threads=1)
+    return ModelCache(Registry(store), threads=1)
 
 
 def test_inputs_come_in_order_while_something_else_is_done(store, request_of):

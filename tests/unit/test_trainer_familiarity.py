@@ -10,7 +10,7 @@ from metseg import phantom
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, Volume
-from metseg.inference import REVISION, familiarity
+from metseg.inference import FEATURES_REVISION, detect_out_of_distribution
 from metseg_trainer.cli import main
 from metseg_trainer.data import dataset, phantoms, split
 from metseg_trainer.export.out_of_distribution import reference, renew, shrunk
@@ -29,7 +29,7 @@ def card():
 
 
 def asked(volume: Volume, card):
-    return familiarity(Preprocessor(PREPROCESSING).prepare(volume), card, PREPROCESSING.pixel_scale)
+    return detect_out_of_distribution(Preprocessor(PREPROCESSING).prepare(volume), card, PREPROCESSING.pixel_scale)
 
 
 def test_further_heads_are_like_those_that_were_learned_from(card):
@@ -70,7 +70,7 @@ def test_the_limits_let_nearly_all_validation_studies_pass_and_the_card_says_how
     for one in (card.studies, card.lone_slices):
         assert 0 <= one.false_alarms <= 0.1
         assert one.judged == (4 * 10 if one is card.studies else 4 * 7)
-    assert card.revision == REVISION
+    assert card.revision == FEATURES_REVISION
     assert (
         ModelCard.model_validate_json(
             tiny_card(b"model").model_copy(update={"familiarity": card}).model_dump_json()
@@ -81,7 +81,7 @@ def test_the_limits_let_nearly_all_validation_studies_pass_and_the_card_says_how
 
 def test_a_card_without_a_reference_or_of_other_figures_tells_nothing(card):
     assert asked(head(40), None) is None
-    assert asked(head(40), card.model_copy(update={"revision": REVISION + 1})) is None
+    assert asked(head(40), card.model_copy(update={"revision": FEATURES_REVISION + 1})) is None
 
 
 def test_a_shrunk_covariance_nears_the_true_one_and_can_always_be_inverted():
@@ -112,12 +112,12 @@ def written(folder, patients, seed=1):
 def test_an_earlier_version_is_renewed_as_a_version_of_its_own(data, tmp_path, monkeypatch):
     few = data[:32]
     card = written(tmp_path, few)
-    assert f"{card.version}-f{REVISION}" in renew(tmp_path, few, 1)
+    assert f"{card.version}-f{FEATURES_REVISION}" in renew(tmp_path, few, 1)
     again = ModelCard.model_validate_json((tmp_path / "card.json").read_bytes())
     assert again.familiarity is not None
     assert again.sha256 == card.sha256
     assert again.version in (tmp_path / "model-card.md").read_text()
-    assert f"{card.version}-f{REVISION} tells" in renew(tmp_path, few, 1)
+    assert f"{card.version}-f{FEATURES_REVISION} tells" in renew(tmp_path, few, 1)
 
 
 def test_other_data_or_another_split_are_refused(data, tmp_path):

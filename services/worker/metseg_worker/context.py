@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import redis
 
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.jobs import Jobs, broker
 from metseg.parallel import cpu_quota
 from metseg.registry import Registry
@@ -21,7 +21,7 @@ class Bench:
     settings: Settings
     store: ObjectStore
     jobs: Jobs
-    models: Models
+    models: ModelCache
 
 
 def open_bench(settings: Settings) -> Bench:
@@ -30,4 +30,4 @@ def open_bench(settings: Settings) -> Bench:
     timeout_s = settings.redis_timeout_s
     client = redis.Redis.from_url(settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
     jobs = Jobs(store, client, broker(settings), settings)
-    return Bench(settings, store, jobs, Models(Registry(store), settings.threads or cpu_quota()))
+    return Bench(settings, store, jobs, ModelCache(Registry(store), settings.threads or cpu_quota()))

@@ -15,7 +15,7 @@ from metseg.cli.record import Record
 from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
 from metseg.errors import NotFound
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.jobs import Supplies, new_id, process
 from metseg.parallel import cpu_quota
 from metseg.registry import CARD, Registry
@@ -38,7 +38,7 @@ class Local:
 
     def __init__(self, folder: Path) -> None:
         self._registry = registry(folder)
-        self._models = Models(self._registry, cpu_quota())
+        self._models = ModelCache(self._registry, cpu_quota())
 
     def run(self, attachments: Sequence[Attachment], record: Record, keep: Callable[[], None], tell: Tell) -> Finished:
         """As of Engine."""

@@ -1,8 +1,9 @@
 """From a volume to its lesions, with a model.
 
-- `segmentation`: the pipeline over any `Predictor`; `predictor` is the one that runs ONNX.
-- `model_cache`: the versions that a process has loaded, and the champion among them.
+- `pipeline`: all of it in one function, for one study.
+- `segmentation`: the mask and its lesions, over any `Predictor`; `predictor` is the one that runs ONNX.
 - `uncertainty`, `out_of_distribution`: how far a segmentation can be trusted.
+- `model_cache`: the versions that a process has loaded, and the champion among them.
 """
 
 import lazy_loader

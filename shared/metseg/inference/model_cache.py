@@ -1,4 +1,4 @@
-"""The models of one process: loaded once, checked, exchanged when the registry names another champion."""
+"""The models of one process: loaded once, checked, replaced when the registry names another champion."""
 
 import logging
 import time
@@ -12,57 +12,57 @@ from metseg.imaging import REFERENCE_PX
 from metseg.inference.predictor import OnnxPredictor
 from metseg.registry import Registry
 
-__all__ = ["Models"]
+__all__ = ["ModelCache"]
 
-ROUNDS = 15
-CLEARLY = 1.1
-"""How many times as long the 8-bit model has to take to be refused: where both are as fast, every worker takes it, so
-that one input has one result."""
+TIMING_ROUNDS = 15
+MAX_SLOWDOWN = 1.1
+"""The 8-bit model is refused if it takes more than so many times as long. Where both are about as fast, every worker
+takes it, so that one input has one result."""
 
 log = logging.getLogger(__name__)
 
 
-class Models:
-    """What this process can segment with.
+class ModelCache:
+    """The loaded model versions of this process.
 
     Attributes:
         threads: that a study may use.
 
     Args:
-        registry: where versions and the champion pointer lie.
+        registry: holds the versions and the champion pointer.
         threads: the same.
-        kept: loaded versions to keep beside the champion.
+        capacity: how many versions to keep in addition to the champion.
     """
 
-    def __init__(self, registry: Registry, threads: int, kept: int = 2) -> None:
+    def __init__(self, registry: Registry, threads: int, capacity: int = 2) -> None:
         self._registry = registry
         self.threads = threads
-        self._kept = kept
-        self._named: OrderedDict[str, OnnxPredictor] = OrderedDict()
-        self._serving: OnnxPredictor | None = None
-        self._seen: Champion | None = None
+        self._capacity = capacity
+        self._versions: OrderedDict[str, OnnxPredictor] = OrderedDict()
+        self._champion: OnnxPredictor | None = None
+        self._pointer: Champion | None = None
         self._warnings: tuple[str, ...] = ()
 
-    def chosen(self, version: str | None) -> tuple[OnnxPredictor, tuple[str, ...]]:
-        """The version that a job asked for, or else the champion; as `version` and `champion`."""
+    def get(self, version: str | None) -> tuple[OnnxPredictor, tuple[str, ...]]:
+        """The version that a job asked for, or else the champion; raises as `version` and `champion`."""
         return self.champion() if version is None else (self.version(version), ())
 
     def champion(self) -> tuple[OnnxPredictor, tuple[str, ...]]:
-        """The champion of this moment, and what the reader of a result must know of the choice.
+        """The current champion, and warnings for the reader of a result.
 
-        A new champion that cannot be trusted is not served: the former one stays, with a warning.
+        A new champion that cannot be trusted is not served: the previous one stays, with a warning.
 
         Raises:
             NoChampion: nothing has been promoted.
-            ModelRejected: the champion cannot be trusted and there is no former one.
+            ModelRejected: the champion cannot be trusted and there is no previous one.
         """
-        pointer = self._pointer()
+        pointer = self._read_pointer()
         if pointer is None:
             raise NoChampion("No model is in service yet; train one, or promote a version of the registry.")
-        if self._serving is None or pointer != self._seen:
-            self._serving, self._warnings = self._follow(pointer)
-            self._seen = pointer
-        return self._serving, self._warnings
+        if self._champion is None or pointer != self._pointer:
+            self._champion, self._warnings = self._load_champion(pointer)
+            self._pointer = pointer
+        return self._champion, self._warnings
 
     def version(self, version: str) -> OnnxPredictor:
         """The version that a job asked for by name.
@@ -71,45 +71,47 @@ class Models:
             NotFound: there is no such version.
             ModelRejected: its bytes or its contract cannot be trusted.
         """
-        if version not in self._named:
-            self._named[version] = self._load(version)
-        self._named.move_to_end(version)
-        while len(self._named) > self._kept:
-            self._named.popitem(last=False)
-        return self._named[version]
+        if version not in self._versions:
+            self._versions[version] = self._load(version)
+        self._versions.move_to_end(version)
+        while len(self._versions) > self._capacity:
+            self._versions.popitem(last=False)
+        return self._versions[version]
 
-    def others(self, card: ModelCard) -> list[OnnxPredictor]:
-        """The newest version of a network other than a card's, to be asked beside it; none where none can be served."""
+    def other_networks(self, card: ModelCard) -> list[OnnxPredictor]:
+        """The rest of an ensemble: the newest version of another network than a card's, or none that can be served."""
         for other in self._registry.versions():
             if other.network != card.network:
                 try:
                     return [self.version(other.version)]
                 except (ModelRejected, NotFound) as error:
-                    log.warning("model not asked", extra={"model": other.version, "reason": error.detail})
+                    log.warning(
+                        "model left out of the ensemble", extra={"model": other.version, "reason": error.detail}
+                    )
         return []
 
-    def _pointer(self) -> Champion | None:
-        """Where the registry points; where it did, if that cannot be read any more."""
+    def _read_pointer(self) -> Champion | None:
+        """The registry's champion pointer; the last one if it has become unreadable."""
         try:
             return self._registry.champion()
         except ModelRejected as error:
-            if self._seen is None:
+            if self._pointer is None:
                 raise
             log.error("champion pointer rejected", extra={"reason": error.detail})
-            return self._seen
+            return self._pointer
 
-    def _follow(self, pointer: Champion) -> tuple[OnnxPredictor, tuple[str, ...]]:
-        """Load the new champion, or say why the former one stays."""
+    def _load_champion(self, pointer: Champion) -> tuple[OnnxPredictor, tuple[str, ...]]:
+        """Load the new champion, or say why the previous one stays."""
         try:
             predictor = self._load(pointer.version)
             if predictor.card.sha256 != pointer.sha256:
                 raise ModelRejected(f"Model {pointer.version} is not the one that was promoted; promote it again.")
         except (ModelRejected, NotFound) as error:
             log.error("champion rejected", extra={"model": pointer.version, "reason": error.detail})
-            if self._serving is None:
+            if self._champion is None:
                 raise ModelRejected(f"The champion {pointer.version} cannot be served: {error.detail}") from error
-            former = self._serving.card.version
-            return self._serving, (f"The champion {pointer.version} was rejected; {former} segmented instead.",)
+            previous = self._champion.card.version
+            return self._champion, (f"The champion {pointer.version} was rejected; {previous} segmented instead.",)
         log.info("champion in service", extra={"model": pointer.version})
         return predictor, ()
 
@@ -118,28 +120,30 @@ class Models:
         predictor = OnnxPredictor(card, model, self.threads)
         if card.full_precision is None:
             return predictor
-        return _faster(predictor, OnnxPredictor(card.in_full_precision(), self._registry.full(card), self.threads))
+        return _select_precision(
+            predictor, OnnxPredictor(card.in_full_precision(), self._registry.full(card), self.threads)
+        )
 
 
-def _faster(narrow: OnnxPredictor, wide: OnnxPredictor) -> OnnxPredictor:
+def _select_precision(int8: OnnxPredictor, fp32: OnnxPredictor) -> OnnxPredictor:
     """The 8-bit model, unless this processor runs it clearly slower than the same network in 32 bits."""
-    narrow_ms, wide_ms = _ms_a_slice(narrow, wide)
-    told = {"model": narrow.card.version, "int8_ms": round(narrow_ms, 1), "fp32_ms": round(wide_ms, 1)}
-    if narrow_ms > CLEARLY * wide_ms:
-        log.warning("8-bit model refused: this processor runs it slower than the one in 32 bits", extra=told)
-        return wide
-    log.info("8-bit model taken", extra=told)
-    return narrow
+    int8_ms, fp32_ms = _ms_per_slice(int8, fp32)
+    fields = {"model": int8.card.version, "int8_ms": round(int8_ms, 1), "fp32_ms": round(fp32_ms, 1)}
+    if int8_ms > MAX_SLOWDOWN * fp32_ms:
+        log.warning("8-bit model refused: this processor runs it slower than the one in 32 bits", extra=fields)
+        return fp32
+    log.info("8-bit model taken", extra=fields)
+    return int8
 
 
-def _ms_a_slice(*predictors: OnnxPredictor) -> list[float]:
-    """The shortest of many, taken in turn: what a busy machine adds is no matter of the model."""
+def _ms_per_slice(*predictors: OnnxPredictor) -> list[float]:
+    """The shortest of several alternating rounds, so that load on the machine does not count."""
     side = round(REFERENCE_PX * predictors[0].preprocessing.pixel_scale)
     slices = np.random.default_rng(0).standard_normal((1, side, side, 3)).astype(np.float32)
     times: list[list[float]] = [[] for _ in predictors]
-    for _ in range(ROUNDS):
-        for predictor, taken in zip(predictors, times, strict=True):
-            began = time.perf_counter()
+    for _ in range(TIMING_ROUNDS):
+        for predictor, durations_ms in zip(predictors, times, strict=True):
+            start = time.perf_counter()
             predictor(slices)
-            taken.append(1000 * (time.perf_counter() - began))
-    return [min(taken) for taken in times]
+            durations_ms.append(1000 * (time.perf_counter() - start))
+    return [min(durations_ms) for durations_ms in times]

@@ -1,14 +1,14 @@
-"""Familiarity: how far a study lies from those that a model learned from.
+"""Out-of-distribution detection: how far a study lies from the training data of a model.
 
-A study is described by a few dozen figures of the input that the model is fed: how bright FLAIR is in each of 6x6
-cells of the head, so that a head upside down differs; shape, size and filling of its outline; quantiles of its
-brightness; how alike its halves are, left and right, front and back; how much it varies at three scales. The figures
-are means over slices. The distance from the training studies is Mahalanobis's with a shrunk covariance, as Lee et
-al. (NeurIPS 2018) tell unknown input by, here on plain figures, which need no network. A head upside down is near
-enough by that, so it is also asked whether the study's mirror image, front for back, would be nearer. FLAIR alone is
-looked at, since the other sequences may be missing.
+A study is described by a few dozen features of the model's input: how bright FLAIR is in each of 6x6 cells of the head,
+so that a head upside down differs; shape, size and filling of its outline; quantiles of its brightness; the correlation
+of its halves, left and right, front and back; how much it varies at three scales. The features are means over slices.
+The distance from the training studies is Mahalanobis's with a shrunk covariance, as Lee et al. (NeurIPS 2018) detect
+unknown input, here of plain features, which need no network. It does not separate heads that are upside down well
+enough, so a second score says whether the study's mirror image, front for back, would be nearer. Only FLAIR is used,
+since the other sequences may be missing.
 
-The reference is a part of the model's card: means and a covariance, from which no patient can be told.
+The reference is a part of the model's card: means and a covariance, which identify no patient.
 """
 
 from dataclasses import dataclass
@@ -19,21 +19,28 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Familiarity, FamiliarityCard, FamiliarityReference
-from metseg.imaging import FLAIR, HEAD_PX, ModelInput, bounding_box, foreground_mask
+from metseg.imaging import FLAIR, HEAD_PX, Float32Array, Mask, ModelInput, bounding_box, foreground_mask
 
-__all__ = ["FEATURES", "REVISION", "describe", "distance", "familiarity", "turned"]
+__all__ = [
+    "FEATURES",
+    "FEATURES_REVISION",
+    "FLIPPED_ORDER",
+    "detect_out_of_distribution",
+    "extract_features",
+    "flip_ratio",
+    "mahalanobis_distance",
+]
 
 Floats = npt.NDArray[np.floating[Any]]
-Mask = npt.NDArray[np.bool_]
 
-REVISION = 1
-"""Of the figures: a card of another one tells this code nothing."""
+FEATURES_REVISION = 1
+"""A card with features of another revision cannot be compared to those of this code."""
 CELLS = 6
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SCALES_PX = (1.0, 2.0, 4.0)
 """Of the texture, in reference pixels of 0.9 mm."""
-LOOKED_AT = 24
-"""Slices of a study, evenly spread, that its figures are means of: more tell no more."""
+MAX_SLICES = 24
+"""Slices of a study, evenly spread, that its features are means of: more change little."""
 
 FEATURES = (
     *(f"brightness in row {row} column {column} of {CELLS}" for row in range(CELLS) for column in range(CELLS)),
@@ -45,76 +52,101 @@ FEATURES = (
     "likeness of front and back",
     *(f"texture at {scale:g} px" for scale in SCALES_PX),
 )
-"""What each figure is, in order."""
-UPSIDE_DOWN = np.r_[np.arange(CELLS**2).reshape(CELLS, CELLS)[::-1].ravel(), CELLS**2 : len(FEATURES)]
-"""The order of the figures that makes them those of the mirror image: only the rows of cells change places."""
+"""The names of the features, in order."""
+FLIPPED_ORDER = np.r_[np.arange(CELLS**2).reshape(CELLS, CELLS)[::-1].ravel(), CELLS**2 : len(FEATURES)]
+"""The order of the features that makes them those of the mirror image: only the rows of cells are reversed."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """One slice within the box of what it shows: standardised FLAIR, and where the head is."""
+    """One slice cropped to the head: standardised FLAIR, and the head's mask."""
 
-    flair: npt.NDArray[np.float32]
+    flair: Float32Array
     head: Mask
 
 
-def familiarity(prepared: ModelInput, card: FamiliarityCard | None, pixel_scale: float) -> Familiarity | None:
-    """Compare a study with what a model learned from.
+def detect_out_of_distribution(
+    model_input: ModelInput, card: FamiliarityCard | None, pixel_scale: float
+) -> Familiarity | None:
+    """Compare a study with the training data of a model.
 
     Args:
-        prepared: the model's input.
-        card: the reference, of the model's card.
+        model_input: of the study.
+        card: the reference, from the model's card.
         pixel_scale: of the model's preprocessing.
 
     Returns:
-        None where the card has no reference, or one of figures that this code does not compute.
+        None where the card has no reference, or one with features of another revision.
     """
-    if card is None or card.revision != REVISION:
+    if card is None or card.revision != FEATURES_REVISION:
         return None
-    lone = len(prepared.pixels) == 1
-    reference = card.lone_slices if lone else card.studies
-    figures = describe(prepared, pixel_scale)
-    far, upside_down = (
-        distance(figures, reference) / reference.limit,
-        turned(figures, reference) / reference.turned_limit,
-    )
-    score = max(far, upside_down)
-    words = _words("slice" if lone else "study", score, turned=upside_down > far)
+    is_single_slice = len(model_input.pixels) == 1
+    reference = card.lone_slices if is_single_slice else card.studies
+    features = extract_features(model_input, pixel_scale)
+    distance_score = mahalanobis_distance(features, reference) / reference.limit
+    flip_score = flip_ratio(features, reference) / reference.turned_limit
+    score = max(distance_score, flip_score)
+    words = _words("slice" if is_single_slice else "study", score, flipped=flip_score > distance_score)
     return Familiarity(score=score, unlike=score > 1, words=words)
 
 
-def describe(prepared: ModelInput, pixel_scale: float) -> Floats:
-    """The figures of a study, in the order of `FEATURES`; float64, (feature,)."""
-    [shown] = np.nonzero(prepared.occupied)
-    if not len(shown):
-        shown = np.arange(len(prepared.pixels))
-    chosen = shown[np.unique(np.linspace(0, len(shown) - 1, LOOKED_AT).round().astype(int))]
-    levels = np.ascontiguousarray(prepared.pixels[chosen][..., FLAIR])
-    standard = ((levels - prepared.mean[FLAIR]) / prepared.deviation[FLAIR]).astype(np.float32)
-    figures = [
-        _figures(_framed(flair, head), pixel_scale)
-        for flair, head in zip(standard, foreground_mask(levels), strict=True)
+def extract_features(model_input: ModelInput, pixel_scale: float) -> Floats:
+    """The features of a study.
+
+    Args:
+        model_input: of the study.
+        pixel_scale: of the model's preprocessing.
+
+    Returns:
+        float64, (feature,), in the order of `FEATURES`.
+    """
+    [occupied] = np.nonzero(model_input.occupied)
+    if not len(occupied):
+        occupied = np.arange(len(model_input.pixels))
+    chosen = occupied[np.unique(np.linspace(0, len(occupied) - 1, MAX_SLICES).round().astype(int))]
+    levels = np.ascontiguousarray(model_input.pixels[chosen][..., FLAIR])
+    standardised = ((levels - model_input.mean[FLAIR]) / model_input.deviation[FLAIR]).astype(np.float32)
+    features = [
+        _slice_features(_crop(flair, head), pixel_scale)
+        for flair, head in zip(standardised, foreground_mask(levels), strict=True)
     ]
-    means: npt.NDArray[np.float64] = np.mean(figures, axis=0)
+    means: npt.NDArray[np.float64] = np.mean(features, axis=0)
     return means
 
 
-def distance(figures: Floats, reference: FamiliarityReference) -> float:
-    """Mahalanobis's distance over the root of the number of figures: about 1 for what the reference was made of."""
-    away = (figures - np.array(reference.mean)) / np.array(reference.scale)
+def mahalanobis_distance(features: Floats, reference: FamiliarityReference) -> float:
+    """Mahalanobis's distance over the root of the number of features, about 1 for training data.
+
+    Args:
+        features: (feature,).
+        reference: the training data's mean, scale and precision.
+
+    Returns:
+        The distance, from 0.
+    """
+    away = (features - np.array(reference.mean)) / np.array(reference.scale)
     return float(np.sqrt(away @ np.array(reference.precision) @ away / len(away)))
 
 
-def turned(figures: Floats, reference: FamiliarityReference) -> float:
-    """The distance over that of the mirror image, front for back: below 1 for a head the right way up."""
-    return distance(figures, reference) / distance(figures[UPSIDE_DOWN], reference)
+def flip_ratio(features: Floats, reference: FamiliarityReference) -> float:
+    """The distance over that of the mirror image, front for back.
+
+    Args:
+        features: (feature,).
+        reference: as of `mahalanobis_distance`.
+
+    Returns:
+        Below 1 for a head the right way up.
+    """
+    flipped = mahalanobis_distance(features[FLIPPED_ORDER], reference)
+    return mahalanobis_distance(features, reference) / flipped
 
 
-def _words(what: str, score: float, *, turned: bool) -> str:
+def _words(what: str, score: float, *, flipped: bool) -> str:
     figures = f"(score {score:.2f}, limit 1)"
     if score <= 1:
         return f"This {what} looks like what the model learned from {figures}."
-    if turned:
+    if flipped:
         why = "it seems to be upside down; turn it so that the forehead is at the top, and submit it again."
     else:
         why = (
@@ -124,15 +156,15 @@ def _words(what: str, score: float, *, turned: bool) -> str:
     return f"This {what} looks unlike what the model learned from {figures}: {why}"
 
 
-def _framed(flair: npt.NDArray[np.float32], head: Mask) -> _Slice:
-    """The box of the head; all of the slice where nothing is brighter than the rest."""
+def _crop(flair: Float32Array, head: Mask) -> _Slice:
+    """The slice cropped to the head; all of it where there is no foreground."""
     if not head.any():
         return _Slice(flair, np.ones_like(head))
     box = bounding_box(head)
     return _Slice(np.ascontiguousarray(flair[box]), head[box])
 
 
-def _figures(one: _Slice, pixel_scale: float) -> list[float]:
+def _slice_features(one: _Slice, pixel_scale: float) -> list[float]:
     rows, columns = one.flair.shape
     cells = cv2.resize(one.flair, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     return [
@@ -141,13 +173,13 @@ def _figures(one: _Slice, pixel_scale: float) -> list[float]:
         float(np.log(max(rows, columns) / (HEAD_PX * pixel_scale))),
         float(one.head.mean()),
         *np.quantile(one.flair[one.head], QUANTILES).tolist(),
-        _alike(one.flair, one.flair[:, ::-1]),
-        _alike(one.flair, one.flair[::-1]),
+        _correlation(one.flair, one.flair[:, ::-1]),
+        _correlation(one.flair, one.flair[::-1]),
         *_texture(one, pixel_scale),
     ]
 
 
-def _alike(one: Floats, other: Floats) -> float:
+def _correlation(one: Floats, other: Floats) -> float:
     """Pearson's correlation; 0 where one of them is flat."""
     a, b = one - one.mean(), other - other.mean()
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
@@ -155,11 +187,11 @@ def _alike(one: Floats, other: Floats) -> float:
 
 
 def _texture(one: _Slice, pixel_scale: float) -> list[float]:
-    """The logarithm of the deviation inside the head, of what each of the scales adds to the next."""
+    """The logarithm of the deviation inside the head, in the band between each scale and the next coarser one."""
     finer: npt.NDArray[Any] = one.flair
-    told = []
+    texture = []
     for scale in SCALES_PX:
         coarser = cv2.GaussianBlur(finer, (0, 0), 2 * scale * pixel_scale)
-        told.append(float(np.log((finer - coarser)[one.head].std() + 1e-3)))
+        texture.append(float(np.log((finer - coarser)[one.head].std() + 1e-3)))
         finer = coarser
-    return told
+    return texture

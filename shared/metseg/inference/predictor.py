@@ -16,42 +16,42 @@ from metseg.errors import ModelRejected
 INPUT, OUTPUT = "slices", "probability"
 """An exported model maps float32 `slices` (batch, 3, row, column) to `probability` (batch, 1, row, column)."""
 
-BATCH = 16
-"""Slices of one call on a GPU, always as many: a call of fewer is filled up, so that no shape is planned anew."""
+BATCH_SIZE = 16
+"""Slices of one call on a GPU; a call with fewer is padded, so that TensorRT plans one shape only."""
 _TENSORRT = {
-    "trt_profile_min_shapes": f"{INPUT}:{BATCH}x3x16x16",
-    "trt_profile_opt_shapes": f"{INPUT}:{BATCH}x3x128x128",
-    "trt_profile_max_shapes": f"{INPUT}:{BATCH}x3x512x512",
+    "trt_profile_min_shapes": f"{INPUT}:{BATCH_SIZE}x3x16x16",
+    "trt_profile_opt_shapes": f"{INPUT}:{BATCH_SIZE}x3x128x128",
+    "trt_profile_max_shapes": f"{INPUT}:{BATCH_SIZE}x3x512x512",
     "trt_engine_cache_enable": "1",
     "trt_engine_cache_path": tempfile.gettempdir(),
 }
-"""One engine for the boxes of all heads, built once and not for each of them."""
+"""One engine for head boxes of every size, built once."""
 _PROVIDERS: dict[str, dict[str, str]] = {
     "TensorrtExecutionProvider": _TENSORRT,
     "CUDAExecutionProvider": {},
     "CPUExecutionProvider": {},
 }
-"""Those that are used where they are there, the fastest first."""
+"""The providers to use where they are available, the fastest first."""
 _ACCELERATORS = {"TensorrtExecutionProvider": "cuda", "CUDAExecutionProvider": "cuda"}
-"""Providers that compute beside the processor, and what onnxruntime calls their memory."""
+"""Providers that compute on a GPU, and what onnxruntime calls its memory."""
 
 
 class OnnxPredictor:
     """A model version in service.
 
-    On a CPU each slice is computed by one thread and several slices side by side: small layers leave threads that
-    share one slice waiting for each other. A GPU takes batches of one size, whose input and output stay bound to its
-    memory for as long as studies have one shape.
+    On a CPU each slice is computed by one thread and several slices concurrently: layers are small, so threads that
+    shared a slice would wait for each other. A GPU takes batches of one size, whose input and output stay bound to its
+    memory as long as studies have one shape.
 
     Args:
-        card: of the version; its preprocessing is what `metseg.imaging.preprocess` is told.
+        card: of the version; its preprocessing is the contract of `metseg.imaging.Preprocessor`.
         model: the bytes of the ONNX file, already checked against the card's checksum.
         threads: that a study may use.
 
     Attributes:
         card: as given.
-        lanes: calls that may be made side by side.
-        batch: slices that a call should have.
+        max_concurrency: how many calls may run concurrently.
+        batch_size: how many slices a call should have.
 
     Raises:
         ModelRejected: onnxruntime cannot load the bytes, or they are of a model with other inputs and outputs.
@@ -61,22 +61,22 @@ class OnnxPredictor:
         self.card = card
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        there = onnxruntime.get_available_providers()
-        providers = [(name, options) for name, options in _PROVIDERS.items() if name in there]
+        available = onnxruntime.get_available_providers()
+        providers = [(name, options) for name, options in _PROVIDERS.items() if name in available]
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no other public base
             raise ModelRejected(f"Model {card.version} cannot be loaded by onnxruntime; export it again.") from error
         self._device = _ACCELERATORS.get(self._session.get_providers()[0])
-        self._bound: _Bound | None = None
-        self.lanes, self.batch = (threads, 1) if self._device is None else (1, BATCH)
+        self._bound: _BoundBatch | None = None
+        self.max_concurrency, self.batch_size = (threads, 1) if self._device is None else (1, BATCH_SIZE)
         names = [node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())]
         if names != [INPUT, OUTPUT]:
             raise ModelRejected(f"Model {card.version} has inputs and outputs {names}, not {[INPUT, OUTPUT]}.")
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """As the model was trained with."""
+        """The contract that the model was trained with."""
         return self.card.preprocessing
 
     @property
@@ -93,19 +93,19 @@ class OnnxPredictor:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
         slices = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))
         if self._device is not None:
-            parts = [slices[first : first + BATCH] for first in range(0, len(slices), BATCH)]
+            parts = [slices[first : first + BATCH_SIZE] for first in range(0, len(slices), BATCH_SIZE)]
             return np.concatenate([self._bound_to(self._device, slices.shape[2:])(part) for part in parts])
         [probability] = self._session.run([OUTPUT], {INPUT: slices})
         return np.asarray(probability, np.float32)[:, 0]
 
-    def _bound_to(self, device: str, sides: tuple[int, ...]) -> "_Bound":
-        """Input and output for slices of so many rows and columns, made anew where the last had others."""
+    def _bound_to(self, device: str, sides: tuple[int, ...]) -> "_BoundBatch":
+        """Input and output for slices of this size, made again where the last call had another."""
         if self._bound is None or self._bound.sides != sides:
-            self._bound = _Bound(self._session, device, sides)
+            self._bound = _BoundBatch(self._session, device, sides)
         return self._bound
 
 
-class _Bound:
+class _BoundBatch:
     """Input and output of one batch in a device's memory: a call copies slices there and maps back, nothing else.
 
     Args:
@@ -117,10 +117,10 @@ class _Bound:
     def __init__(self, session: onnxruntime.InferenceSession, device: str, sides: tuple[int, ...]) -> None:
         self.sides = sides
         self._session = session
-        self._whole = np.zeros((BATCH, 3, *sides), np.float32)
+        self._whole = np.zeros((BATCH_SIZE, 3, *sides), np.float32)
         value = onnxruntime.OrtValue
         self._input = value.ortvalue_from_numpy(self._whole.copy(), device, 0)
-        self._output = value.ortvalue_from_shape_and_type((BATCH, 1, *sides), np.float32, device, 0)
+        self._output = value.ortvalue_from_shape_and_type((BATCH_SIZE, 1, *sides), np.float32, device, 0)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(INPUT, self._input)
         self._binding.bind_ortvalue_output(OUTPUT, self._output)

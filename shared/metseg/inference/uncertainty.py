@@ -1,12 +1,12 @@
-"""Uncertainty: how far several looks at one study agree.
+"""Uncertainty: how far several predictions of one study agree.
 
-A study is looked at again mirrored, left for right, and by the registry's other network where there is one, as it is
-and mirrored. What changes though the study does not is what the model is not sure of: Wang et al. (Neurocomputing
-2019;338:34-45) take the spread of such looks for the uncertainty of each pixel, Roy et al. (NeuroImage 2019;195:11-22)
-their overlap, structure by structure, for that of a structure.
+Test-time augmentation predicts a study again mirrored, left for right; an ensemble adds the registry's other network
+where there is one, on the study as it is and mirrored. Each such prediction is a view. Where the views differ, the
+model is uncertain: Wang et al. (Neurocomputing 2019;338:34-45) take their spread for the uncertainty of each pixel, Roy
+et al. (NeuroImage 2019;195:11-22) their overlap, structure by structure, for that of a structure.
 
-Only slices in which the first look met a probability of `FLOOR` are looked at again: in the others there is nothing to
-be unsure of, and most slices of a study are such.
+Only slices in which the first view reaches a probability of `MIN_PROBABILITY` are predicted again. Most slices do not,
+and there is nothing to be uncertain of in them.
 """
 
 from collections.abc import Sequence
@@ -17,104 +17,101 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.contracts import Lesion
-from metseg.imaging import ModelInput, Preprocessor, Volume, lesions
+from metseg.imaging import CONNECTIVITY_26, Float32Array, Mask, ModelInput, Preprocessor, Volume, lesions
 from metseg.inference.segmentation import Predictor, Segmentation
 from metseg.parallel import parallel_map
 
-__all__ = ["look_again"]
+__all__ = ["estimate_uncertainty"]
 
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.integer]
 
-FLOOR = 0.1
-"""The probability that makes a slice worth another look."""
-SURE = 0.7
-"""From this overlap on, of a lesion found in all views, its extent counts as sure."""
-CONNECTIVITY_26 = np.ones((3, 3, 3), bool)
+MIN_PROBABILITY = 0.1
+"""Slices that reach it are predicted again."""
+MIN_SURE_OVERLAP = 0.7
+"""From this overlap on, the extent of a lesion found in all views is called sure."""
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """What one look found in the slices that were looked at again; masks as (slice, row, column) of the study."""
+    """One prediction: the probability map of the slices that were predicted again, and the mask of the whole study."""
 
-    probability: Floats
+    probability: Float32Array
     mask: Mask
 
 
-def look_again(volume: Volume, first: Segmentation, predictors: Sequence[Predictor]) -> Segmentation:
-    """Ask how sure a segmentation is.
+def estimate_uncertainty(volume: Volume, first: Segmentation, predictors: Sequence[Predictor]) -> Segmentation:
+    """Estimate the uncertainty of a segmentation by test-time augmentation and an ensemble.
 
     Args:
         volume: the study.
         first: what the first predictor found in it.
-        predictors: the one that found it, and others that looked at nothing yet.
+        predictors: the one that found it, and the other members of the ensemble.
 
     Returns:
         The same segmentation with `uncertainty`: float32 in [0, 1], twice the standard deviation of the views'
-        probabilities, 0 in slices that were not looked at again; with lesions that tell theirs, 1 less the mean
-        overlap (intersection over union) of the other views with the first; and with words for both.
+        probabilities, 0 in slices that were not predicted again. Each lesion has its own uncertainty, 1 less the mean
+        overlap (intersection over union) of the other views with the first. Both are described in words.
     """
-    [chosen] = np.nonzero([one.max() >= FLOOR for one in first.probability])
+    [chosen] = np.nonzero([one.max() >= MIN_PROBABILITY for one in first.probability])
     views = _views(volume, first, predictors, chosen)
     spread = np.zeros(volume.shape, np.float32)
-    for place, index in enumerate(chosen.tolist()):
-        here = first.probability[index : index + 1, :, :]
-        looks = np.stack([here, *(view.probability[place : place + 1] for view in views)])
-        spread[index : index + 1] = np.minimum(2 * looks.std(axis=0), 1)
-    told = _judged(first, [view.mask for view in views])
-    return replace(first, uncertainty=spread, lesions=told, uncertainty_words=_summary(told, len(views) + 1))
+    for position, index in enumerate(chosen.tolist()):
+        first_view = first.probability[index : index + 1, :, :]
+        maps = np.stack([first_view, *(view.probability[position : position + 1] for view in views)])
+        spread[index : index + 1] = np.minimum(2 * maps.std(axis=0), 1)
+    rated = _rate_lesions(first, [view.mask for view in views])
+    return replace(first, uncertainty=spread, lesions=rated, uncertainty_words=_summary(rated, len(views) + 1))
 
 
 def _views(
     volume: Volume, first: Segmentation, predictors: Sequence[Predictor], chosen: npt.NDArray[np.intp]
 ) -> list[_View]:
-    """Each look but the first."""
-    found = []
+    """Every view but the first."""
+    views = []
     for number, predictor in enumerate(predictors):
-        known = first.prepared is not None and predictor.preprocessing == predictors[0].preprocessing
-        prepared = (
-            first.prepared
-            if known and first.prepared is not None
-            else Preprocessor(predictor.preprocessing).prepare(volume)
-        )
+        model_input = first.model_input
+        if model_input is None or predictor.preprocessing != predictors[0].preprocessing:
+            model_input = Preprocessor(predictor.preprocessing).prepare(volume)
         threshold = predictor.threshold if number else first.threshold
         for mirrored in (False, True) if number else (True,):
-            probability = _look(prepared, predictor, chosen, mirrored=mirrored)
+            probability = _predict_view(model_input, predictor, chosen, mirrored=mirrored)
             mask = np.zeros(volume.shape, bool)
             mask[chosen] = probability >= threshold
-            found.append(_View(probability, mask))
-    return found
+            views.append(_View(probability, mask))
+    return views
 
 
-def _look(prepared: ModelInput, predictor: Predictor, chosen: npt.NDArray[np.intp], *, mirrored: bool) -> Floats:
+def _predict_view(
+    model_input: ModelInput, predictor: Predictor, chosen: npt.NDArray[np.intp], *, mirrored: bool
+) -> Float32Array:
     """The probability map of some slices, (slice, row, column) as the study."""
-    maps = np.zeros((len(chosen), *prepared.geometry.box), np.float32)
+    maps = np.zeros((len(chosen), *model_input.geometry.box), np.float32)
 
-    def look(first: int) -> None:
-        places = slice(first, first + predictor.batch)
-        tensor = prepared.tensor(chosen[places].tolist())
-        maps[places] = predictor(tensor[:, :, ::-1])[:, :, ::-1] if mirrored else predictor(tensor)
+    def fill(first: int) -> None:
+        batch = slice(first, first + predictor.batch_size)
+        tensor = model_input.tensor(chosen[batch].tolist())
+        maps[batch] = predictor(tensor[:, :, ::-1])[:, :, ::-1] if mirrored else predictor(tensor)
 
-    for _ in parallel_map(look, range(0, len(chosen), predictor.batch), predictor.lanes):
+    for _ in parallel_map(fill, range(0, len(chosen), predictor.batch_size), predictor.max_concurrency):
         pass
-    return Preprocessor.restore(maps, replace(prepared.geometry, shape=(len(chosen), *prepared.geometry.shape[1:])))
+    geometry = replace(model_input.geometry, shape=(len(chosen), *model_input.geometry.shape[1:]))
+    return Preprocessor.restore(maps, geometry)
 
 
-def _judged(first: Segmentation, others: Sequence[Mask]) -> list[Lesion]:
-    """The lesions with what the other views say of them."""
+def _rate_lesions(first: Segmentation, masks: Sequence[Mask]) -> list[Lesion]:
+    """The lesions with their uncertainty by the masks of the other views."""
     numbers = lesions.label_lesions(first.mask)
-    components = [ndimage.label(mask, CONNECTIVITY_26)[0] for mask in others]
-    return [_told(lesion, numbers, components) for lesion in first.lesions]
+    components = [ndimage.label(mask, CONNECTIVITY_26)[0] for mask in masks]
+    return [_rate_lesion(lesion, numbers, components) for lesion in first.lesions]
 
 
-def _told(lesion: Lesion, numbers: Labels, others: Sequence[Labels]) -> Lesion:
+def _rate_lesion(lesion: Lesion, numbers: Labels, others: Sequence[Labels]) -> Lesion:
     overlaps = [_overlap(lesion, numbers, labels) for labels in others]
     agreement = float(np.mean(overlaps))
-    seen, views = 1 + sum(overlap > 0 for overlap in overlaps), 1 + len(overlaps)
-    if seen < views:
-        words = f"unsure: found in {seen} of {views} views"
-    elif agreement < SURE:
+    found_in, views = 1 + sum(overlap > 0 for overlap in overlaps), 1 + len(overlaps)
+    if found_in < views:
+        words = f"unsure: found in {found_in} of {views} views"
+    elif agreement < MIN_SURE_OVERLAP:
         words = f"found in all {views} views, unsure of its extent: they agree on {agreement:.0%} of it"
     else:
         words = f"sure: found in all {views} views, which agree on {agreement:.0%} of it"
@@ -122,25 +119,23 @@ def _told(lesion: Lesion, numbers: Labels, others: Sequence[Labels]) -> Lesion:
 
 
 def _overlap(lesion: Lesion, numbers: Labels, labels: Labels) -> float:
-    """Intersection over union of a lesion and what touches it in another view, without what is of other lesions."""
+    """Intersection over union of a lesion and the components that touch it in another view, less other lesions."""
     box = tuple(slice(*ends) for ends in zip(lesion.box.first, lesion.box.stop, strict=True))
     own = numbers[box] == lesion.number
-    both = int(np.count_nonzero(labels[box][own]))
-    if not both:
+    intersection = int(np.count_nonzero(labels[box][own]))
+    if not intersection:
         return 0.0
     touching = np.unique(labels[box][own])
     theirs = np.isin(labels, touching[touching > 0]) & ((numbers == 0) | (numbers == lesion.number))
-    return both / (lesion.voxels + int(np.count_nonzero(theirs)) - both)
+    return intersection / (lesion.voxels + int(np.count_nonzero(theirs)) - intersection)
 
 
-def _summary(told: Sequence[Lesion], views: int) -> str:
-    looked = f"Looked at in {views} views"
-    if not told:
-        return f"{looked}: no lesion to be sure of."
-    unsure = [str(lesion.number) for lesion in told if not (lesion.uncertainty_words or "").startswith("sure")]
+def _summary(rated: Sequence[Lesion], views: int) -> str:
+    start = f"Looked at in {views} views"
+    if not rated:
+        return f"{start}: no lesion to be sure of."
+    unsure = [str(lesion.number) for lesion in rated if not (lesion.uncertainty_words or "").startswith("sure")]
     if not unsure:
-        return f"{looked}: sure of {'the lesion' if len(told) == 1 else f'all {len(told)} lesions'}."
-    named = f"lesion{'s' * (len(unsure) > 1)} {', '.join(unsure)}"
-    return (
-        f"{looked}: sure of {len(told) - len(unsure)} of {len(told)} lesion{'s' * (len(told) > 1)}, unsure of {named}."
-    )
+        return f"{start}: sure of {'the lesion' if len(rated) == 1 else f'all {len(rated)} lesions'}."
+    sure = f"sure of {len(rated) - len(unsure)} of {len(rated)} lesion{'s' * (len(rated) > 1)}"
+    return f"{start}: {sure}, unsure of lesion{'s' * (len(unsure) > 1)} {', '.join(unsure)}."

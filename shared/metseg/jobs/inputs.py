@@ -17,7 +17,7 @@ from typing import BinaryIO, Self, cast
 from metseg import formats
 from metseg.contracts import InputFile, Request
 from metseg.errors import ProcessingFailed
-from metseg.inference import Models, OnnxPredictor
+from metseg.inference import ModelCache, OnnxPredictor
 from metseg.parallel import in_background
 from metseg.storage import ObjectStore
 
@@ -38,13 +38,13 @@ class Supplies:
         models: the same.
         files: waits for the inputs that were asked for, seekable files until `close` or the end of the block;
             StoreUnavailable where they cannot be fetched, ProcessingFailed where they are not what was accepted.
-        predictor: waits for the model, and for what the reader of a result must know of the choice; raises as `Models`.
+        predictor: waits for the model and warnings for the reader of the result; raises as `ModelCache`.
     """
 
     files: Callable[[], list[formats.Upload]]
     predictor: Callable[[], tuple[OnnxPredictor, tuple[str, ...]]]
 
-    def __init__(self, store: ObjectStore, models: Models) -> None:
+    def __init__(self, store: ObjectStore, models: ModelCache) -> None:
         self._store = store
         self.models = models
         self._opened, self._fetching = ExitStack(), ExitStack()
@@ -59,7 +59,7 @@ class Supplies:
     def fetch(self, request: Request) -> None:
         """Begin to fetch what a request names, on threads of their own."""
         self.files = self._fetching.enter_context(in_background(partial(self._fetch, request.inputs)))
-        self.predictor = self._fetching.enter_context(in_background(lambda _: self.models.chosen(request.model)))
+        self.predictor = self._fetching.enter_context(in_background(lambda _: self.models.get(request.model)))
 
     def close(self) -> None:
         """Let go of the files: their volume was read."""

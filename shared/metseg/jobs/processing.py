@@ -1,17 +1,14 @@
-"""One job, from its inputs in the store to its result: no queue, no state."""
+"""One job, from its inputs in the store to its result: inputs, volume, pipeline, results. No queue, no state."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-
 from metseg import formats
 from metseg.contracts import ModelCard, Request, Result
-from metseg.imaging import Volume, lesions
-from metseg.inference import Models, OnnxPredictor, Segmentation, familiarity, look_again, segment
+from metseg.imaging import Float32Array, Volume, lesions
+from metseg.inference import Segmentation, run_pipeline
 from metseg.jobs.inputs import Supplies
 from metseg.parallel import in_background
 from metseg.results import Glimpses, build_artefacts, build_result, render_slices
@@ -28,17 +25,17 @@ def process(
     *,
     keep_glimpse: Callable[[bytes], None] | None = None,
 ) -> tuple[Result, Mapping[str, bytes]]:
-    """Segment what a request names.
+    """Segment the study of a request.
 
     Args:
         request: as accepted.
-        supplies: of the request, already asked for; closed once they are read.
+        supplies: of the request, already being fetched; closed after they are read.
         limits: of one submission.
-        progress: told (slices done, slices in all) after each slice; what it raises ends the work.
-        keep_glimpse: given a picture of the slices that are done, once a second.
+        progress: called with (slices done, slices in all) after each slice; an exception that it raises stops the work.
+        keep_glimpse: called with an image of the slices that are done, once a second.
 
     Returns:
-        The result, and the artefacts beside it by name.
+        The result, and the artefacts by name.
     """
     clock = _Clock()
     predictor, warnings = supplies.predictor()
@@ -51,43 +48,36 @@ def process(
     glimpses = None if keep_glimpse is None else Glimpses(volume, threshold, keep_glimpse)
     probability = formats.ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
 
-    def seen(index: int, here: npt.NDArray[np.float32]) -> None:
-        probability.add(index, here)
+    def on_slice(index: int, slice_map: Float32Array) -> None:
+        probability.add(index, slice_map)
         if glimpses is not None:
-            glimpses(index, here)
+            glimpses(index, slice_map)
 
-    with in_background(partial(render_slices, volume)) as drawn:
-        segmentation = segment(volume, predictor, threshold, progress, seen)
+    with in_background(partial(render_slices, volume)) as rendered:
+        segmentation = run_pipeline(
+            volume,
+            predictor,
+            predictor.card.familiarity,
+            threshold=threshold,
+            ensemble=partial(supplies.models.other_networks, predictor.card) if request.uncertainty else None,
+            progress=progress,
+            on_slice=on_slice,
+            on_segmented=partial(clock.lap, "predict"),
+        )
         segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
-        clock.lap("predict")
-        segmentation = _known(volume, segmentation, predictor, supplies.models, again=request.uncertainty)
         clock.lap("know")
-        artefacts = build_artefacts(volume, segmentation, probability=probability.finish(), pictures=drawn())
-    own, remarks = _in_own_format(request.id, volume, segmentation, predictor.card)
+        artefacts = build_artefacts(volume, segmentation, probability=probability.finish(), pictures=rendered())
+    dicom_files, remarks = _dicom_results(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")
     result = build_result(request.id, volume, segmentation, predictor.card, clock.laps_s)
-    return result.model_copy(update={"dicom": bool(own)}), artefacts | own
+    return result.model_copy(update={"dicom": bool(dicom_files)}), artefacts | dicom_files
 
 
-def _known(
-    volume: Volume, segmentation: Segmentation, predictor: OnnxPredictor, models: Models, *, again: bool
-) -> Segmentation:
-    """A segmentation with what the model knows of its own limits; `again` asks for its uncertainty, too."""
-    if again:
-        segmentation = look_again(volume, segmentation, [predictor, *models.others(predictor.card)])
-    if segmentation.prepared is None:
-        return segmentation
-    scale = predictor.preprocessing.pixel_scale
-    familiar = familiarity(segmentation.prepared, predictor.card.familiarity, scale)
-    remarks = [familiar.words] if familiar is not None and familiar.unlike else []
-    return replace(segmentation, familiarity=familiar, warnings=(*remarks, *segmentation.warnings))
-
-
-def _in_own_format(
+def _dicom_results(
     job_id: str, volume: Volume, segmentation: Segmentation, card: ModelCard
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """What a study that came as DICOM is given back as DICOM, by name, and warnings; nothing for any other."""
+    """The results as DICOM, by name, and warnings; nothing for a study that was not DICOM."""
     if volume.source != "dicom":
         return {}, ()
     from metseg.formats import dicom
@@ -104,6 +94,6 @@ class _Clock:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """Note what has passed since the last lap as the time of `phase`."""
+        """Record the time since the last lap as that of `phase`."""
         now = time.perf_counter()
         self.laps_s[phase], self._last = round(now - self._last, 3), now

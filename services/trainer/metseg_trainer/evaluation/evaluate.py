@@ -185,7 +185,7 @@ class EvaluationResult:
 class TorchPredictor:
     """The Predictor that runs a network as it was trained, before it is exported."""
 
-    lanes = batch = 1
+    max_concurrency = batch_size = 1
 
     def __init__(
         self, network: SegmentationNetwork, preprocessing: Preprocessing, point: OperatingPoint | None = None

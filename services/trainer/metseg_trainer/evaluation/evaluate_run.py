@@ -7,7 +7,7 @@ from itertools import chain
 
 from metseg.contracts import Comparison
 from metseg.imaging import Preprocessor
-from metseg.inference import probabilities
+from metseg.inference import predict
 from metseg_trainer.data import dataset
 from metseg_trainer.data.lesion_synthesis import clear_run, enhancing, implant
 from metseg_trainer.data.skull_stripping import brain_mask
@@ -123,7 +123,7 @@ def _operating_point(plan: Plan, predictor: TorchPredictor) -> OperatingPoint:
     drawn = ((one.volume, one.truth) for one in implanted_patients(plan, plan.split.validation))
     return choose(
         (
-            probabilities(volume, predictor),
+            predict(volume, predictor),
             truth,
             Preprocessor(plan.preprocessing).prepare(volume).geometry.reference_px,
         )

@@ -21,7 +21,7 @@ from metseg import registry
 from metseg.contracts import FullPrecision, ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, Volume, lesions
-from metseg.inference import OnnxPredictor, probabilities
+from metseg.inference import OnnxPredictor, predict
 from metseg_trainer.data import dataset
 from metseg_trainer.data import split as splits
 from metseg_trainer.data.dataset import Patient
@@ -133,10 +133,10 @@ def _judge(plan: Plan, made: Made, validation: Sequence[_Known], test: Sequence[
     predictor = OnnxPredictor(_card(plan, made, OperatingPoint()), made.model, threads)
     if made.variant.precision == "fp32":
         verify(predictor, TorchPredictor(made.network, made.preprocessing), _middles(validation, made.preprocessing))
-    maps = [(one, probabilities(one.volume, predictor)) for one in validation]
+    maps = [(one, predict(one.volume, predictor)) for one in validation]
     point = choose((probability, one.truth, one.reference_px) for one, probability in maps)
     scores = {one.id: _dice(one, probability, point) for one, probability in maps}
-    tested = {one.id: _dice(one, probabilities(one.volume, predictor), point) for one in test}
+    tested = {one.id: _dice(one, predict(one.volume, predictor), point) for one in test}
     return Judged(made, _card(plan, made, point), scores, tested)
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from metseg.contracts import FamiliarityCard, FamiliarityReference, ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, Volume
-from metseg.inference import FEATURES, REVISION, describe, distance, turned
+from metseg.inference import FEATURES, FEATURES_REVISION, extract_features, flip_ratio, mahalanobis_distance
 from metseg_trainer.data import dataset
 from metseg_trainer.data import split as splits
 from metseg_trainer.data.dataset import Patient
@@ -37,7 +37,7 @@ SURE = 0.99
 FEWEST = 3
 """Patients that a limit can be chosen on."""
 
-SUFFIX = f"-f{REVISION}"
+SUFFIX = f"-f{FEATURES_REVISION}"
 """Of a version whose card was renewed."""
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def reference(learned: Volumes, judged: Volumes, preprocessing: Preprocessing) -
     """
     train, validation = ([_figures(volume, preprocessing) for volume in side] for side in (learned, judged))
     return FamiliarityCard(
-        revision=REVISION,
+        revision=FEATURES_REVISION,
         studies=_reference([one.studies for one in train], [one.studies for one in validation]),
         lone_slices=_reference([one.lone for one in train], [one.lone for one in validation]),
     )
@@ -130,7 +130,7 @@ def _volumes(patients: Sequence[Patient]) -> Iterator[Volume]:
 
 def _figures(volume: Volume, preprocessing: Preprocessing) -> _Figures:
     def told(one: Volume) -> npt.NDArray[np.floating]:
-        return describe(Preprocessor(preprocessing).prepare(one), preprocessing.pixel_scale)
+        return extract_features(Preprocessor(preprocessing).prepare(one), preprocessing.pixel_scale)
 
     first, stop = (round(end * len(volume.names)) for end in INNER)
     lone = [told(one) for one in islice(volume.single_slices(), first, max(stop, first + 1)) if one is not None]
@@ -163,7 +163,9 @@ def _reference(train: Sequence[Floats], validation: Sequence[Floats]) -> Familia
         judged=len(judged),
         false_alarms=0,
     )
-    far, upside_down = (np.array([measure(figures, told) for figures in judged]) for measure in (distance, turned))
+    far, upside_down = (
+        np.array([measure(figures, told) for figures in judged]) for measure in (mahalanobis_distance, flip_ratio)
+    )
     limit, turned_limit = _rounded(np.quantile(far, SURE)), _rounded(_between(np.quantile(upside_down, SURE)))
     beyond = float(((far > limit) | (upside_down > turned_limit)).mean())
     return told.model_copy(update={"limit": limit, "turned_limit": turned_limit, "false_alarms": beyond})

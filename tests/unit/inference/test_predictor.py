@@ -49,7 +49,7 @@ def test_a_model_with_another_face_is_rejected():
 def accelerated(monkeypatch):
     """The processor, treated as what computes beside it: the same binding, in its own memory."""
     monkeypatch.setattr(predictor, "_ACCELERATORS", {"CPUExecutionProvider": "cpu"})
-    monkeypatch.setattr(predictor, "BATCH", 4)
+    monkeypatch.setattr(predictor, "BATCH_SIZE", 4)
 
 
 @pytest.mark.usefixtures("accelerated")
@@ -57,7 +57,7 @@ def accelerated(monkeypatch):
 def test_bound_batches_give_what_slices_alone_give(count):
     model = tiny_model(brighter_than=0.0, steepness=1.0)
     served = OnnxPredictor(tiny_card(model), model, threads=2)
-    assert (served.lanes, served.batch) == (1, 4)
+    assert (served.max_concurrency, served.batch_size) == (1, 4)
     for rows in (32, 48, 32):
         tensor = np.random.default_rng(rows).normal(size=(count, rows, 48, 3)).astype(np.float32)
         first = served(tensor)
@@ -105,4 +105,6 @@ def test_of_the_providers_that_are_there_the_fastest_comes_first(monkeypatch, th
     monkeypatch.setattr(predictor.onnxruntime, "InferenceSession", Session)
     served = OnnxPredictor(tiny_card(b"model"), b"model", threads=3)
     assert asked == taken
-    assert (served.lanes, served.batch) == ((3, 1) if taken[0].startswith("CPU") else (1, predictor.BATCH))
+    assert (served.max_concurrency, served.batch_size) == (
+        (3, 1) if taken[0].startswith("CPU") else (1, predictor.BATCH_SIZE)
+    )

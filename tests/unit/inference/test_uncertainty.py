@@ -5,7 +5,7 @@ import pytest
 
 from metseg.contracts import Preprocessing
 from metseg.imaging import Volume
-from metseg.inference import look_again, segment
+from metseg.inference import estimate_uncertainty, segment
 
 SIDE = 64
 LEFT, RIGHT = (slice(20, 32), slice(18, 30)), (slice(30, 42), slice(36, 48))
@@ -15,7 +15,7 @@ class Bright:
     """Calls bright FLAIR a lesion, in the share of columns from the left that it looks at."""
 
     smallest_lesion_px = 0.0
-    lanes = batch = 1
+    max_concurrency = batch_size = 1
 
     def __init__(self, share: float = 1.0, above: float = 2.0, pixel_scale: float = 0.5) -> None:
         self.preprocessing = Preprocessing(pixel_scale=pixel_scale)
@@ -49,7 +49,7 @@ def plain(monkeypatch):
 
 
 def doubted(volume, *predictors):
-    return look_again(volume, segment(volume, predictors[0]), predictors)
+    return estimate_uncertainty(volume, segment(volume, predictors[0]), predictors)
 
 
 @pytest.mark.usefixtures("plain")
@@ -89,7 +89,7 @@ def test_only_slices_that_may_hold_a_lesion_are_looked_at_again():
     volume = study(LEFT)
     first = segment(volume, predictor)
     assert predictor.asked == 5
-    found = look_again(volume, first, [predictor])
+    found = estimate_uncertainty(volume, first, [predictor])
     assert predictor.asked == 5 + 2
     assert not found.uncertainty[[0, 1, 4]].any()
 
@@ -122,7 +122,7 @@ def test_neighbours_that_another_view_joins_are_each_compared_with_their_own_par
     view = first.mask.copy()
     view[2:4, *gap] = True
     joining.__class__ = type("Joining", (Bright,), {"__call__": lambda self, tensor: _filled(tensor)})
-    for lesion in look_again(volume, first, [joining]).lesions:
+    for lesion in estimate_uncertainty(volume, first, [joining]).lesions:
         assert 0.05 < lesion.uncertainty < 0.4
 
 
@@ -138,7 +138,7 @@ def test_without_a_lesion_nothing_is_computed_and_it_is_said():
     volume = study(LEFT)
     first = segment(volume, predictor)
     asked = predictor.asked
-    found = look_again(volume, first, [predictor])
+    found = estimate_uncertainty(volume, first, [predictor])
     assert found.uncertainty_words == "Looked at in 2 views: no lesion to be sure of."
     assert predictor.asked == asked
     assert not found.uncertainty.any()

@@ -7,7 +7,7 @@ from tests.models import tiny_card, tiny_model
 
 from metseg.contracts import FullPrecision
 from metseg.errors import ModelRejected, NoChampion, NotFound
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.inference import model_cache as served
 from metseg.registry import Registry
 from metseg.storage import LocalFolderStore
@@ -45,7 +45,7 @@ def registry(store):
 
 @pytest.fixture
 def models(registry):
-    return Models(registry, threads=1)
+    return ModelCache(registry, threads=1)
 
 
 def damage(store, version):
@@ -128,7 +128,7 @@ def test_an_unreadable_pointer_at_first_is_rejected(models, store):
 
 
 def test_a_named_version_is_loaded_once_and_the_least_used_one_forgotten(models, registry, store):
-    models = Models(registry, threads=1, kept=1)
+    models = ModelCache(registry, threads=1, capacity=1)
     old = models.version(OLD)
     assert models.version(OLD) is old
     models.version(NEW)
@@ -157,7 +157,7 @@ def two_models(registry):
 
 
 def paces(monkeypatch, narrow_ms, wide_ms):
-    monkeypatch.setattr(served, "_ms_a_slice", lambda *predictors: [narrow_ms, wide_ms])
+    monkeypatch.setattr(served, "_ms_per_slice", lambda *predictors: [narrow_ms, wide_ms])
 
 
 def test_an_8_bit_model_serves_where_it_is_faster(models, two_models, monkeypatch):
@@ -197,7 +197,7 @@ def test_both_models_are_really_timed_and_a_busy_machine_changes_no_choice(model
 
     monkeypatch.setattr(served.time, "perf_counter", Clock())
     assert models.champion()[0].card.variant.precision == "int8"
-    assert len(calls) == 4 * served.ROUNDS
+    assert len(calls) == 4 * served.TIMING_ROUNDS
 
 
 def test_a_version_that_lost_its_32_bit_model_is_rejected(models, two_models, store):

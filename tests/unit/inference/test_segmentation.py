@@ -10,7 +10,7 @@ from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import Cancelled
 from metseg.imaging import Preprocessor
-from metseg.inference import OnnxPredictor, probabilities, segment
+from metseg.inference import OnnxPredictor, predict, segment
 
 
 class Bright:
@@ -23,7 +23,7 @@ class Bright:
     def __init__(self) -> None:
         self.asked: list[tuple[int, ...]] = []
 
-    lanes = batch = 1
+    max_concurrency = batch_size = 1
 
     def __call__(self, tensor: np.ndarray) -> np.ndarray:
         self.asked.append(tensor.shape)
@@ -62,7 +62,7 @@ def test_slices_without_head_are_never_computed(head):
 
 
 def test_a_map_that_is_kept_small_is_the_one_that_is_made_whole(head):
-    whole, kept = probabilities(head.volume, Bright()), segment(head.volume, Bright()).probability
+    whole, kept = predict(head.volume, Bright()), segment(head.volume, Bright()).probability
     box = (slice(1, 4), slice(20, 50), slice(8, 90))
     assert np.array_equal(np.asarray(kept), whole)
     assert np.array_equal(kept[box], whole[box])
@@ -72,7 +72,7 @@ def test_a_map_that_is_kept_small_is_the_one_that_is_made_whole(head):
 def test_every_slice_is_seen_in_order_while_others_are_computed():
     seen: list[tuple[int, np.ndarray]] = []
     volume = phantom.head(5, slices=9, size_px=96, lesions=2).volume
-    found = segment(volume, SideBySide().many, seen=lambda index, here: seen.append((index, here)))
+    found = segment(volume, SideBySide().many, on_slice=lambda index, here: seen.append((index, here)))
     assert [index for index, _ in seen] == list(range(9))
     assert np.array_equal(np.stack([here for _, here in seen]), np.asarray(found.probability))
 
@@ -138,7 +138,7 @@ def test_slices_side_by_side_give_the_map_of_one_after_another():
     told: list[tuple[int, int]] = []
     alone = segment(volume, predictors.once)
     together = segment(volume, predictors.many, progress=lambda done, total: told.append((done, total)))
-    assert (predictors.once.lanes, predictors.many.lanes) == (1, 4)
+    assert (predictors.once.max_concurrency, predictors.many.max_concurrency) == (1, 4)
     assert np.array_equal(alone.probability, together.probability)
     assert told == [(done, 9) for done in range(1, 10)]
 

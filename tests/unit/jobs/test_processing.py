@@ -9,7 +9,7 @@ from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
 from metseg.formats import read_probability
-from metseg.inference import Models
+from metseg.inference import ModelCache
 from metseg.jobs import Supplies, process
 from metseg.registry import Registry
 from metseg.settings import Limits
@@ -38,7 +38,7 @@ def done(store, **wishes):
         store.put(f"jobs/x/input/{index}", content)
         inputs.append(InputFile(key=f"jobs/x/input/{index}", name=name, size_bytes=len(content), sha256=_sha(content)))
     request = Request(id="x", created_at="2026-01-01T00:00:00Z", inputs=inputs, model=VERSION, **wishes)
-    with Supplies(store, Models(Registry(store), threads=1)) as supplies:
+    with Supplies(store, ModelCache(Registry(store), threads=1)) as supplies:
         supplies.fetch(request)
         return process(request, supplies, Limits(), lambda done, total: None)
 

@@ -9,7 +9,12 @@ from tests.models import STARTER
 
 from metseg.contracts import ModelCard
 from metseg.imaging import Preprocessor, Volume
-from metseg.inference.out_of_distribution import FEATURES, UPSIDE_DOWN, describe, familiarity
+from metseg.inference.out_of_distribution import (
+    FEATURES,
+    FLIPPED_ORDER,
+    detect_out_of_distribution,
+    extract_features,
+)
 
 HEAD_CT = "J2K_pixelrep_mismatch"
 PUBLIC = {
@@ -33,7 +38,7 @@ def asked(pixels: np.ndarray, card: ModelCard):
     """What is said of grey slices, (slice, row, column)."""
     grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
     volume = Volume(grey, tuple(map(str, range(len(grey)))))
-    return familiarity(
+    return detect_out_of_distribution(
         Preprocessor(card.preprocessing).prepare(volume), card.familiarity, card.preprocessing.pixel_scale
     )
 
@@ -99,14 +104,16 @@ def test_a_slice_without_anything_brighter_is_described_whole(card):
     assert asked(flat, card).unlike
 
 
-def test_the_figures_of_the_mirror_image_are_the_same_in_another_order(card):
+def test_the_features_of_the_mirror_image_are_the_same_in_another_order(card):
     picture = drawn(*ABDOMEN)[None, 16:240]
 
     def told(pixels):
         grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
-        return describe(Preprocessor(card.preprocessing).prepare(Volume(grey, ("a",))), card.preprocessing.pixel_scale)
+        return extract_features(
+            Preprocessor(card.preprocessing).prepare(Volume(grey, ("a",))), card.preprocessing.pixel_scale
+        )
 
-    assert told(picture[:, ::-1].copy()) == pytest.approx(told(picture)[UPSIDE_DOWN], abs=0.06)
+    assert told(picture[:, ::-1].copy()) == pytest.approx(told(picture)[FLIPPED_ORDER], abs=0.06)
     assert len(FEATURES) == len(told(picture))
 
 
