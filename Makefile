@@ -217,7 +217,7 @@ bench-page: $(DEV)/.ready ## how the page bears a large upload and many: make be
 	PYTHONPATH=.:shared:services/ui:services/worker:services/inference-api $(DEV)/bin/python -W ignore -m tests.bench.bench_page $(ARGS)
 
 .PHONY: vendor
-vendor: ## take the page's copy of NiiVue anew from npm, as services/ui/metseg_ui/assets/niivue.json names it
+vendor: ## take the page's copy of NiiVue anew from npm, as services/ui/metseg_ui/components/assets/niivue.json names it
 	$(PYTHON) infra/niivue/vendor.py
 
 .PHONY: clean

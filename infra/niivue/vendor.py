@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parents[2] / "services" / "ui" / "metseg_ui" / "assets"
+ASSETS = Path(__file__).resolve().parents[2] / "services" / "ui" / "metseg_ui" / "components" / "assets"
 NOTE = ASSETS / "niivue.json"
 
 

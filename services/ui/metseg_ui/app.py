@@ -6,20 +6,15 @@ import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.contracts import Holder, Job, JobStatus, ModelCard
-from metseg_ui import (
-    admin,
-    comparison,
-    gateway,
-    history,
-    jobs_panel,
-    login,
-    messages,
-    model_info,
-    results_panel,
-    upload_panel,
-    url_state,
-    viewer,
-)
+from metseg_ui.components import viewer
+from metseg_ui.panels import comparison, model_info
+from metseg_ui.panels import jobs as jobs_panel
+from metseg_ui.panels import results as results_panel
+from metseg_ui.panels import upload as upload_panel
+from metseg_ui.state import gateway, url_state
+from metseg_ui.text import messages
+from metseg_ui.views import admin, history
+from metseg_ui.views import sign_in as login
 
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 1.5rem; padding-right: 1.5rem; max-width: 1500px; }

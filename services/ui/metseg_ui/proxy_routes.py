@@ -19,9 +19,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from metseg.client import RemoteProblem, VolumeLayer
-from metseg_ui import sessions
+from metseg_ui.state import sessions
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parent / "components" / "assets"
 LAYERS = frozenset(get_args(VolumeLayer))
 FOREVER = "public, max-age=31536000, immutable"
 NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"

@@ -9,7 +9,7 @@ from tests.integration.page.visitor import listed, png, press, run, submitted, t
 from metseg.client import http_client
 from metseg.errors import MetsegError, QueueFull, StorageFull, TooManyRequests
 from metseg.settings import settings
-from metseg_ui import sessions
+from metseg_ui.state import sessions
 
 REFUSALS = [
     QueueFull("50 jobs wait already; submit again when some are done."),

@@ -5,7 +5,9 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import Holder, Job, JobStatus
 from metseg.settings import settings
-from metseg_ui import gateway, jobs_panel, messages, sessions, summaries, url_state
+from metseg_ui.panels import jobs as jobs_panel
+from metseg_ui.state import gateway, sessions, url_state
+from metseg_ui.text import messages, summaries
 
 WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from metseg.contracts import ModelCard, ModelPage
-from metseg_ui import messages, summaries
+from metseg_ui.text import messages, summaries
 
 
 def champion(models: ModelPage) -> ModelCard | None:

@@ -3,7 +3,10 @@
 import streamlit as st
 
 from metseg.contracts import Holder, ModelCard, ModelPage
-from metseg_ui import gateway, messages, model_info, proxy_routes, sessions, summaries
+from metseg_ui import proxy_routes
+from metseg_ui.panels import model_info
+from metseg_ui.state import gateway, sessions
+from metseg_ui.text import messages, summaries
 
 REPORT_PX = 700
 LOOK_S = 5.0

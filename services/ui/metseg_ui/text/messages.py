@@ -11,7 +11,7 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import Job, JobStatus
 from metseg.errors import NotFound
-from metseg_ui import gateway, url_state
+from metseg_ui.state import gateway, url_state
 
 DISCLAIMER = "Research use only. Not a medical device."
 RETRY_S = 3.0

@@ -10,7 +10,7 @@ from PIL import Image
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Holder, Job, ModelPage, Overview, Result
 from metseg.errors import NotFound, Unauthorised
-from metseg_ui import sessions
+from metseg_ui.state import sessions
 
 MOST_LISTED = 50
 

@@ -9,7 +9,8 @@ from tests.models import tiny_card
 
 from metseg.contracts import DiceSummary, Familiarity, Result
 from metseg.imaging import lesions
-from metseg_ui import comparison, summaries
+from metseg_ui.panels import comparison
+from metseg_ui.text import summaries
 
 SHAPE = (4, 64, 48)
 SPACING = (5.0, 1.0, 1.0)
@@ -127,7 +128,7 @@ def test_how_unsure_a_lesion_is_stands_in_the_table_where_it_was_asked_for(mask)
     assert [row["Unsure"] for row in summaries.lesion_rows(found.model_copy(update={"lesions": asked}))] == [25, 25]
 
 
-THEMES = tomllib.loads((Path(summaries.__file__).parent / ".streamlit" / "config.toml").read_text())["theme"]
+THEMES = tomllib.loads((Path(summaries.__file__).parents[1] / ".streamlit" / "config.toml").read_text())["theme"]
 
 
 def luminance(colour: str) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = Path(__file__).parents[2] / "services/ui/metseg_ui/.streamlit/config.toml"
+CONFIG = Path(__file__).parents[3] / "services/ui/metseg_ui/.streamlit/config.toml"
 THEME = tomllib.loads(CONFIG.read_text(encoding="utf-8"))["theme"]
 WORDS, SHAPES = 4.5, 3.0
 

@@ -10,7 +10,8 @@ import streamlit as st
 from metseg.client import Client
 from metseg.contracts import Job, JobStatus, Lesion, ModelPage, Result
 from metseg.formats import read_mask
-from metseg_ui import gateway, messages, sessions, summaries
+from metseg_ui.state import gateway, sessions
+from metseg_ui.text import messages, summaries
 
 Mask = npt.NDArray[np.bool_]
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.settings import settings
-from metseg_ui import sessions
+from metseg_ui.state import sessions
 
 
 def door(problem: RemoteProblem) -> None:

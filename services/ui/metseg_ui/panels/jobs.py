@@ -4,7 +4,8 @@ import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.contracts import Job, JobStatus
-from metseg_ui import gateway, messages, url_state
+from metseg_ui.state import gateway, url_state
+from metseg_ui.text import messages
 
 POLL_S = 1.0
 ICONS = {

@@ -13,7 +13,8 @@ from starlette.applications import Starlette
 from tests.fake_gateway import FakeGateway, Study, listening, serving
 
 from metseg.errors import StoreUnavailable
-from metseg_ui import proxy_routes, sessions
+from metseg_ui import proxy_routes
+from metseg_ui.state import sessions
 
 
 @pytest.fixture(scope="module")

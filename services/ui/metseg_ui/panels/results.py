@@ -7,8 +7,9 @@ import streamlit as st
 
 from metseg.contracts import Result
 from metseg.results.exports import EXPORTS
-from metseg_ui import gateway, messages, summaries
-from metseg_ui.viewer import jump, shown
+from metseg_ui.components.viewer import jump, shown
+from metseg_ui.state import gateway
+from metseg_ui.text import messages, summaries
 
 DIAMETERS = "Largest diameter in a slice × the longest across it"
 COLUMNS = {

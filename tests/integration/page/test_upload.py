@@ -11,7 +11,7 @@ from tests.pages import APP
 
 from metseg.errors import ProcessingFailed, QueueUnavailable, StoreUnavailable, UnsupportedFormat
 from metseg.settings import Limits, settings
-from metseg_ui import messages
+from metseg_ui.text import messages
 
 
 def test_a_visitor_is_told_what_serves_what_it_learned_from_and_that_it_is_research_only(page):

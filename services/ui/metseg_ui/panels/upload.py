@@ -13,8 +13,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from metseg.client import Attachment, RemoteProblem
 from metseg.contracts import ModelCard
 from metseg.settings import MIB, settings
-from metseg_ui import gateway, messages, url_state
-from metseg_ui.examples import EXAMPLES, Drawing, Example, by_seed, draw
+from metseg_ui.panels.examples import EXAMPLES, Drawing, Example, by_seed, draw
+from metseg_ui.state import gateway, url_state
+from metseg_ui.text import messages
 
 FORMATS = "NIfTI, DICOM, PNG, JPEG or TIFF, or one ZIP"
 MOST_FILES = 100

@@ -6,7 +6,10 @@ from typing import Any
 import streamlit as st
 
 from metseg.contracts import JobStatus, Lesion, Result
-from metseg_ui import comparison, gateway, proxy_routes, sessions, summaries
+from metseg_ui import proxy_routes
+from metseg_ui.panels import comparison
+from metseg_ui.state import gateway, sessions
+from metseg_ui.text import summaries
 
 SCRIPT = """
 export default async (component) => {

@@ -1,0 +1,1 @@
+"""Building blocks: the slice viewer, with its JavaScript in `assets`, and error messages with automatic retry."""

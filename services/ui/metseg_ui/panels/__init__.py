@@ -1,0 +1,1 @@
+"""Parts of a view or of the sidebar. Each has a `render` function."""

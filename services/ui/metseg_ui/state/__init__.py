@@ -1,0 +1,1 @@
+"""What outlives one run of the script: the session, the URL's parameters, and cached answers of the gateway."""

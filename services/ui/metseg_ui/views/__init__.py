@@ -1,0 +1,1 @@
+"""What fills the main area of the page; `app` chooses one of them."""
