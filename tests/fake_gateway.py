@@ -119,6 +119,7 @@ class FakeGateway:
     away: MetsegError | None = None
     retry_after_s: int = 0
     champion: bool = True
+    ended: dict[str, int] | None = None
     warnings: list[str] = field(default_factory=list)
     submissions: list[dict[str, object]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -296,7 +297,7 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/overview")
     def overview() -> Overview:
-        ended = {"succeeded": len(gateway.accepted)}
+        ended = {"succeeded": len(gateway.accepted)} if gateway.ended is None else gateway.ended
         return Overview(waiting=2, oldest_s=7, working=1, workers=1, ended=ended, champion=gateway.models().champion)
 
     return api

@@ -1,6 +1,6 @@
-"""The page itself for tests: a Streamlit server of its own on a free loopback port.
+"""The page for tests: a separate Streamlit server on a free loopback port.
 
-By hand, over a gateway without a worker: `python -m tests.pages`, with `shared` and `services/ui` on PYTHONPATH.
+To see it with the fake gateway: `python -m tests.pages`, with `shared` and `services/ui` on PYTHONPATH.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from tests.servers import free_ports
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "services" / "ui" / "metseg_ui" / "app.py"
 SERVER = APP.with_name("server.py")
+CONFIG = APP.parent / ".streamlit" / "config.toml"
 START_S = 60.0
 
 

@@ -1,4 +1,4 @@
-"""Draws docs/pictures/page.png anew: the page over a phantom, so that no patient is in it and it stays true."""
+"""Take the screenshot docs/pictures/page.png: the page with a phantom, which contains no patient data."""
 
 import os
 import shutil

@@ -76,10 +76,10 @@ def answers(page: Page, path: Path) -> list[float]:
 
 def answered(page: Page) -> float:
     """Seconds from a click on a switch until what it opens, or closes, is drawn."""
-    opened = page.get_by_role("slider", name="Threshold of the submission")
+    opened = page.get_by_role("slider", name="Threshold for this upload")
     wanted = 1 - opened.count()
     began = time.monotonic()
-    page.get_by_text("Set the threshold myself").click()
+    page.get_by_text("Set the threshold manually").click()
     expect(opened).to_have_count(wanted, timeout=PATIENCE_MS)
     return time.monotonic() - began
 
@@ -119,7 +119,7 @@ def whole_study(playwright: Playwright, folder: Path, slices: int) -> None:
             print(f"{slices} slices, {what}: {time.monotonic() - began:.1f} s after the files were chosen", flush=True)
 
         page.locator(".viewer").wait_for(timeout=PATIENCE_MS)
-        expect(page.locator(".viewer img.first")).to_have_js_property("complete", True, timeout=PATIENCE_MS)
+        expect(page.locator(".viewer img.fallback")).to_have_js_property("complete", True, timeout=PATIENCE_MS)
         told("first picture of the result")
         page.locator(".viewer[data-ready=true]").wait_for(timeout=PATIENCE_MS)
         told("the volume with its mask")

@@ -1,4 +1,4 @@
-"""What a reader does in a browser, and what the page then shows."""
+"""What a reader does in the browser, and what the page then shows."""
 
 import re
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def send(page: Page, *files: Path) -> None:
 
 
 def finished(page: Page) -> None:
-    """Waits until the shown job's result stands on the page."""
+    """Wait until the result of the selected job is shown."""
     expect(page.get_by_text("Downloads", exact=True)).to_be_visible(timeout=SEGMENTED_MS)
     expect(page.locator(".viewer[data-ready=true]")).to_be_visible(timeout=SEGMENTED_MS)
 
@@ -49,25 +49,25 @@ def saved(page: Page, button: str) -> bytes:
 
 
 def look(page: Page) -> bytes:
-    """What the viewer's canvas shows once it rests, the focus on it: a processor draws it here, layer by layer."""
-    press(page, "Shift")  # a key that does nothing: a focus by the keyboard alone is drawn as a ring
+    """The viewer's canvas once it no longer changes, with the focus on it: without a GPU, layers appear one by one."""
+    press(page, "Shift")  # a key without effect; only a focus by keyboard draws the focus ring
     return _until(page, lambda now, before: now == before)
 
 
 def changed(page: Page, before: bytes) -> bytes:
-    """What the canvas shows once that is another picture."""
+    """The canvas once it differs from `before`."""
     press(page, "Shift")
     return _until(page, lambda now, _: now != before)
 
 
 def unchanged(page: Page, before: bytes) -> None:
-    """Wait until the canvas shows a former picture again."""
+    """Wait until the canvas equals `before` again."""
     press(page, "Shift")
     _until(page, lambda now, _: now == before)
 
 
 def _until(page: Page, enough: Callable[[bytes, bytes], bool]) -> bytes:
-    """The first picture, of one each half second, that is enough beside the one before."""
+    """The first screenshot, taken every half second, that `enough` accepts given the one before."""
     last = b""
     for _ in range(60):
         now = page.locator(".viewer canvas").screenshot()
@@ -75,7 +75,7 @@ def _until(page: Page, enough: Callable[[bytes, bytes], bool]) -> bytes:
             return now
         last = now
         page.wait_for_timeout(500)
-    raise AssertionError("the picture did not become what it had to within 30 seconds")
+    raise AssertionError("the canvas did not become as expected within 30 s")
 
 
 def press(page: Page, *keys: str) -> None:

@@ -1,7 +1,7 @@
-"""The page as a person meets it, in a real browser.
+"""The page in a real browser, with a real deployment behind it.
 
-METSEG_UI_URL names a page that runs already, however it was started; without it, the deployment is brought up.
-What a healthy deployment cannot show is shown over a gateway that a test holds in its hand.
+METSEG_UI_URL names a page that runs already; without it, the deployment is started. What a healthy deployment cannot
+show is tested in `test_page_held`, with a fake gateway.
 """
 
 import io
@@ -24,10 +24,10 @@ from tests.e2e.reader import (
 )
 
 SIZE = (256, 256)
-DISCLAIMER = "Research use only. Not a medical device."
+DISCLAIMER = "Research use only. Not a medical device"
 
 
-def test_a_visitor_without_data_sees_lesions_at_one_click(page: Page, url: str) -> None:
+def test_an_example_scan_shows_lesions_after_one_click(page: Page, url: str) -> None:
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
     assert int(figure(page, "Lesions")) >= 1
@@ -44,7 +44,7 @@ def test_an_uploaded_scan_survives_a_reload(page: Page, url: str, scan: Path) ->
     assert figure(page, "Lesions") == found
 
 
-def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, url: str) -> None:
+def test_masks_are_downloaded_one_per_slice_and_of_the_same_size(page: Page, url: str) -> None:
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
     [total] = {int(n) for n in re.findall(r"of (\d+)", picture(page).get_attribute("aria-label") or "")}
@@ -57,7 +57,7 @@ def test_masks_can_be_taken_along_one_for_each_slice_and_as_large(page: Page, ur
     assert saved(page, "Mask, NIfTI")[:2] == b"\x1f\x8b"
 
 
-def test_what_is_no_image_is_refused_in_clear_words(page: Page, url: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused_with_its_reason(page: Page, url: str, tmp_path: Path) -> None:
     text = tmp_path / "scan.png"
     text.write_text("This is no image.")
     send(opened(page, url), text)
@@ -65,9 +65,7 @@ def test_what_is_no_image_is_refused_in_clear_words(page: Page, url: str, tmp_pa
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
-def test_several_scans_stand_side_by_side_and_one_can_be_removed(
-    page: Page, url: str, scan: Path, tmp_path: Path
-) -> None:
+def test_several_scans_are_listed_and_one_can_be_deleted(page: Page, url: str, scan: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.zip"
     other.write_bytes(scan.read_bytes())
     send(opened(page, url), scan)
@@ -81,8 +79,8 @@ def test_several_scans_stand_side_by_side_and_one_can_be_removed(
     jobs.last.click()
     expect(main.get_by_text("head.zip")).to_be_visible()
     finished(page)
-    page.get_by_role("button", name="Remove").click()
-    page.get_by_role("button", name="Delete for good").click()
+    page.get_by_role("button", name="Delete", exact=False).first.click()
+    page.get_by_role("button", name="Delete permanently").click()
     expect(jobs).to_have_count(1)
     expect(main.get_by_text("other.zip")).to_be_visible()
     finished(page)
@@ -91,30 +89,28 @@ def test_several_scans_stand_side_by_side_and_one_can_be_removed(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1024, 1280])
-def test_the_page_asks_no_one_else_and_always_says_what_it_is_for(
+def test_the_page_contacts_no_other_host_and_always_shows_the_disclaimer(
     browser: Browser, url: str, width: int, theme: str
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme)
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    context.on("request", lambda request: requested.append(request.url))
     page = opened(context.new_page(), url)
     page.get_by_role("button", name="Many small lesions").click()
     finished(page)
     page.mouse.wheel(0, 5000)
     expect(page.get_by_text(DISCLAIMER)).to_be_in_viewport()
     page.get_by_role("button", name="About the model").click()
-    expect(page.get_by_role("dialog").get_by_text("Learned from")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_text("Training data")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
-    assert [one for one in asked if not one.startswith((url, "data:", "blob:"))] == []
+    assert [one for one in requested if not one.startswith((url, "data:", "blob:"))] == []
 
 
-def test_a_page_that_is_cut_off_from_the_gateway_says_so_and_goes_on_by_itself(
-    page: Page, deployment: Deployment
-) -> None:
+def test_the_page_recovers_after_losing_its_connection_to_the_gateway(page: Page, deployment: Deployment) -> None:
     opened(page, deployment.ui_url).get_by_role("button", name="One large lesion").click()
     finished(page)
     with deployment.cut("api", "front"):
         page.reload()
-        expect(page.get_by_text("not available just now")).to_be_visible(timeout=SEGMENTED_MS)
+        expect(page.get_by_text("temporarily unavailable")).to_be_visible(timeout=SEGMENTED_MS)
     finished(page)

@@ -1,4 +1,4 @@
-"""The page in a real browser over a gateway that the test holds in its hand."""
+"""The page in a real browser, with a fake gateway."""
 
 import base64
 import re
@@ -23,13 +23,13 @@ from metseg.contracts import Holder
 from metseg.errors import ProcessingFailed, StoreUnavailable
 
 TILES = """image => image.decode().then(() => {
-    const bare = document.createElement("canvas");
-    Object.assign(bare, { width: image.naturalWidth, height: image.naturalHeight });
-    const drawn = bare.getContext("2d");
-    drawn.drawImage(image, 0, 0);
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
+    const context = canvas.getContext("2d");
+    context.drawImage(image, 0, 0);
     return [0, 1, 2, 3, 4, 5].map((cell) => {
         const at = [480 + 213 * (cell % 3) + 20, 213 * Math.floor(cell / 3) + 20];
-        const { data } = drawn.getImageData(...at, 170, 170);
+        const { data } = context.getImageData(...at, 170, 170);
         const red = data.filter((_, index) => index % 4 === 0);
         return Math.max(...red) - Math.min(...red) > 60;
     });
@@ -37,12 +37,12 @@ TILES = """image => image.decode().then(() => {
 OLDER = {"version": "20250101-000000-older", "created_at": datetime(2025, 1, 1, tzinfo=UTC)}
 
 
-def test_a_job_is_watched_live_and_left_alone_once_it_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_a_job_is_polled_while_it_runs_and_not_afterwards(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
     gateway.waiting_s, gateway.running_s = 3.0, 4.0
     opened(page, url).get_by_role("button", name="One large lesion").click()
     main = page.get_by_test_id("stMain")
-    expect(main.get_by_text("Waiting, 2nd in line")).to_be_visible()
+    expect(main.get_by_text("Queued, position 2")).to_be_visible()
     expect(main.get_by_text(re.compile(r"Slice [1-6] of 6"))).to_be_visible()
     finished(page)
     gateway.waiting_s = gateway.running_s = 0
@@ -52,7 +52,7 @@ def test_a_job_is_watched_live_and_left_alone_once_it_is_done(page: Page, held: 
     assert len(gateway.asked) == before
 
 
-def test_slices_are_seen_before_the_last_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_slices_are_shown_before_the_last_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
     gateway.running_s = 60.0
     standing = page.get_by_test_id("stMain").get_by_text(re.compile(r"Slice [1-5] of 6"))
@@ -65,21 +65,21 @@ def test_slices_are_seen_before_the_last_is_done(page: Page, held: tuple[FakeGat
         page.screenshot(path=SHOTS / "progress.png")
     finally:
         gateway.running_s = 0.0
-    assert first[0] and more[0] and not more[-1], "the first slice stays in sight before the last is done"
-    assert more == sorted(more, reverse=True), "they fill in one after the other"
+    assert first[0] and more[0] and not more[-1], "the first slice stays visible before the last is done"
+    assert more == sorted(more, reverse=True), "the tiles fill in order"
     finished(page)
 
 
 def filled(page: Page, least: int) -> list[bool]:
-    """Which tiles of the six slices show one, as soon as so many do; all but an empty one have light and dark."""
-    glimpse = page.get_by_role("img", name="The latest slice and those before it")
+    """Which of the six tiles show a slice, once `least` of them do; an empty tile has no contrast."""
+    preview = page.get_by_role("img", name="The latest slice and the slices before it")
     for _ in range(240):
-        if glimpse.count():
-            told = glimpse.evaluate(TILES)
-            if sum(told) >= least:
-                return told
+        if preview.count():
+            tiles = preview.evaluate(TILES)
+            if sum(tiles) >= least:
+                return tiles
         page.wait_for_timeout(500)
-    raise AssertionError(f"{least} slices were not seen within two minutes")
+    raise AssertionError(f"{least} slices were not shown within two minutes")
 
 
 def test_a_scan_is_dropped_onto_the_page(page: Page, held: tuple[FakeGateway, str], scan: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_model_is_rolled_back_and_promoted_with_a_typed_word(page: Page, held:
     gateway, url = held
     newer, older = gateway.card, gateway.card.model_copy(update=OLDER)
     gateway.others = [older]
-    time.sleep(16)  # the registry is asked for every 15 s at most
+    time.sleep(16)  # the page caches the registry for 15 s
     try:
         opened(page, url).get_by_role("button", name="Admin").click()
         expect(page.get_by_text("Models and service")).to_be_visible()
@@ -149,7 +149,7 @@ def test_a_model_is_rolled_back_and_promoted_with_a_typed_word(page: Page, held:
         gateway.card, gateway.others = newer, []
 
 
-def test_two_models_are_seen_side_by_side(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_masks_of_two_models_are_compared(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
     gateway.others = [gateway.card.model_copy(update=OLDER)]
     time.sleep(16)
@@ -158,8 +158,8 @@ def test_two_models_are_seen_side_by_side(page: Page, held: tuple[FakeGateway, s
         finished(page)
         alone = look(page)
         page.get_by_text("Compare with another model").click()
-        page.get_by_role("button", name="Run it on this scan").click()
-        expect(page.get_by_text("Only the other marks")).to_be_visible()
+        page.get_by_role("button", name="Run on this scan").click()
+        expect(page.get_by_text("Marked only by the other model")).to_be_visible()
         finished(page)
         changed(page, alone)
         page.get_by_role("button", name="Other", exact=True).click()
@@ -168,7 +168,7 @@ def test_two_models_are_seen_side_by_side(page: Page, held: tuple[FakeGateway, s
         gateway.others = []
 
 
-def test_the_history_outlives_the_address(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_the_history_lists_jobs_that_the_url_does_not(page: Page, held: tuple[FakeGateway, str]) -> None:
     _, url = held
     opened(page, url).get_by_role("button", name="No lesion").click()
     finished(page)
@@ -179,10 +179,10 @@ def test_the_history_outlives_the_address(page: Page, held: tuple[FakeGateway, s
     expect(page).to_have_url(re.compile(r"job=[0-9a-f-]+"))
 
 
-def test_a_reader_signs_in_with_a_key_that_stands_in_no_address(page: Page) -> None:
+def test_a_reader_signs_in_with_a_key_that_appears_in_no_url(page: Page) -> None:
     keys = {"key-of-the-ward": Holder(name="ward", scopes=["submit", "read"])}
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     with serving(FakeGateway(study=Study(slices=6), keys=keys)) as gateway, serving_page(gateway.url) as url:
         page.goto(url)
         page.get_by_label("API key").fill("another")
@@ -193,11 +193,11 @@ def test_a_reader_signs_in_with_a_key_that_stands_in_no_address(page: Page) -> N
         page.get_by_role("button", name="No lesion").click()
         finished(page)
         expect(page.get_by_role("button", name="Admin")).to_have_count(0)
-        assert not [one for one in asked if "key-of-the-ward" in one]
-        assert not [one for one in asked if not one.startswith((url, "data:", "blob:"))]
+        assert not [one for one in requested if "key-of-the-ward" in one]
+        assert not [one for one in requested if not one.startswith((url, "data:", "blob:"))]
 
 
-def test_a_failed_job_tells_its_reason(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_a_failed_job_shows_its_reason(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
     gateway.failure = ProcessingFailed("The worker ran out of memory; submit fewer slices.")
     try:
@@ -207,15 +207,15 @@ def test_a_failed_job_tells_its_reason(page: Page, held: tuple[FakeGateway, str]
         gateway.failure = None
 
 
-def test_the_page_recovers_by_itself_from_a_gateway_that_was_away(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_the_page_recovers_when_the_gateway_is_back(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
     gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
     try:
-        time.sleep(16)  # the registry is asked for every 15 s at most
+        time.sleep(16)  # the page caches the registry for 15 s
         page.reload()
-        expect(page.get_by_text("not available just now")).to_be_visible()
+        expect(page.get_by_text("temporarily unavailable")).to_be_visible()
     finally:
         gateway.away = None
     finished(page)

@@ -1,4 +1,4 @@
-"""The page's viewer in a real browser: slices, keys, windows, and what is shown without WebGL."""
+"""The page's viewer in a real browser: slices, keyboard, window, threshold, and the fallback without WebGL."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.e2e.reader import (
 )
 
 
-def test_slices_are_turned_by_slider_key_wheel_arrow_and_lesion(page: Page, url: str, scan: Path) -> None:
+def test_slices_change_by_slider_key_wheel_and_table(page: Page, url: str, scan: Path) -> None:
     send(opened(page, url), scan)
     finished(page)
     begun, before = shown_slice(page), look(page)
@@ -31,11 +31,11 @@ def test_slices_are_turned_by_slider_key_wheel_arrow_and_lesion(page: Page, url:
     page.locator(".viewer .stage").hover()
     page.mouse.wheel(0, 100 if way < 0 else -100)
     expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun + way} of"))
-    page.wait_for_timeout(1000)  # the page hears of the turned slice after a while, and draws itself anew
+    page.wait_for_timeout(1000)  # the viewer reports the slice after a while, and the page is drawn again
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     first = {"x": 20, "y": 52}
     page.get_by_test_id("stDataFrame").hover(position=first)
-    page.wait_for_timeout(500)  # the table takes a click where it has seen the mouse rest
+    page.wait_for_timeout(500)  # the table accepts a click only where the mouse has rested
     page.get_by_test_id("stDataFrame").click(position=first)
     expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun} of"))
 
@@ -61,7 +61,7 @@ def test_every_key_of_the_legend_does_what_it_says(page: Page, url: str, scan: P
     assert "Marked: lesion" in (picture(page).get_attribute("aria-label") or "")
 
 
-def test_window_and_level_change_the_picture_and_come_back(page: Page, url: str, scan: Path) -> None:
+def test_window_and_level_change_the_picture_and_can_be_reset(page: Page, url: str, scan: Path) -> None:
     send(opened(page, url), scan)
     finished(page)
     before = look(page)
@@ -71,25 +71,25 @@ def test_window_and_level_change_the_picture_and_come_back(page: Page, url: str,
     unchanged(page, before)
 
 
-def test_another_threshold_is_a_preview_and_says_so(page: Page, url: str, scan: Path) -> None:
+def test_another_threshold_is_shown_as_a_preview(page: Page, url: str, scan: Path) -> None:
     send(opened(page, url), scan)
     finished(page)
     before = look(page)
     page.get_by_role("slider", name="Threshold").press("Home")
-    expect(page.get_by_role("img", name=re.compile("Preview at 0.01, stored at"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Preview at threshold 0.01"))).to_be_visible()
     changed(page, before)
-    page.get_by_role("button", name="Reset the threshold").click()
-    expect(page.get_by_role("img", name=re.compile("Preview at"))).to_have_count(0)
+    page.get_by_role("button", name="Reset threshold").click()
+    expect(page.get_by_role("img", name=re.compile("Preview at threshold"))).to_have_count(0)
 
 
-def test_a_browser_without_webgl_shows_the_slices_as_pictures(browser: Browser, url: str, scan: Path) -> None:
+def test_a_browser_without_webgl_shows_the_slices_as_images(browser: Browser, url: str, scan: Path) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page = opened(context.new_page(), url)
     send(page, scan)
-    expect(page.locator(".viewer[data-ready=pictures]")).to_be_visible(timeout=SEGMENTED_MS)
-    expect(page.get_by_text("no WebGL2")).to_be_visible()
-    shown = page.locator(".viewer img.first")
+    expect(page.locator(".viewer[data-ready=fallback]")).to_be_visible(timeout=SEGMENTED_MS)
+    expect(page.get_by_text("does not support WebGL2")).to_be_visible()
+    shown = page.locator(".viewer img.fallback")
     source = shown.get_attribute("src")
     press(page, "ArrowUp" if "Slice 1 of" in (shown.get_attribute("alt") or "") else "ArrowDown")
     assert shown.get_attribute("src") != source

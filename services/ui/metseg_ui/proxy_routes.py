@@ -1,6 +1,6 @@
-"""What a browser fetches from the page beside the page itself: the viewer's files, and volumes of jobs.
+"""What the browser fetches outside Streamlit's connection: the viewer's files, and volumes and reports of the gateway.
 
-Volumes come from the gateway and pass through in chunks, so that no study is ever whole in the page's memory.
+Volumes are streamed through in chunks, so that no study is ever whole in the page's memory.
 """
 
 import hashlib
@@ -8,6 +8,7 @@ import mimetypes
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -23,20 +24,20 @@ from metseg_ui.state import sessions
 
 ASSETS = Path(__file__).parent / "components" / "assets"
 LAYERS = frozenset(get_args(VolumeLayer))
-FOREVER = "public, max-age=31536000, immutable"
-NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}
 
 
-class Passed(StreamingResponse):
-    """Streams what the gateway sends; its connection is given back however the answer ends."""
+class ProxyResponse(StreamingResponse):
+    """Streams what the gateway sends; the connection is released however the response ends."""
 
     def __init__(self, chunks: Iterator[bytes], stack: ExitStack, headers: dict[str, str]) -> None:
         self._stack = stack
         super().__init__(chunks, headers=headers, media_type="application/gzip")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it, as ASGI has it."""
+        """Send the response, as ASGI specifies."""
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -45,8 +46,8 @@ class Passed(StreamingResponse):
 
 
 @cache
-def edition() -> str:
-    """What tells one state of the viewer's files from another, so that browsers may keep them for good."""
+def assets_version() -> str:
+    """A digest of the viewer's files; part of their URLs, so that browsers may cache them forever."""
     digest = hashlib.sha256()
     for path in sorted(ASSETS.iterdir()):
         digest.update(path.read_bytes())
@@ -56,17 +57,16 @@ def edition() -> str:
 def asset(request: Request) -> Response:
     """A file of the viewer."""
     path = ASSETS / request.path_params["name"]
-    if path.parent != ASSETS or not path.is_file() or request.path_params["edition"] != edition():
-        return _gone()
-    kind = mimetypes.guess_type(path.name)[0] or "text/plain"
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"})
+    if path.parent != ASSETS or not path.is_file() or request.path_params["version"] != assets_version():
+        return _not_found()
+    return FileResponse(path, media_type=mimetypes.guess_type(path.name)[0] or "text/plain", headers=IMMUTABLE)
 
 
 def volume(request: Request) -> Response:
-    """A layer of a job, as the visit's key may read it."""
-    client, layer = sessions.client(request.path_params["ticket"]), request.path_params["layer"]
+    """A layer of a job, read with the session's key."""
+    client, layer = sessions.client_for(request.path_params["token"]), request.path_params["layer"]
     if client is None or layer not in LAYERS:
-        return _gone()
+        return _not_found()
     stack = ExitStack()
     try:
         etag, chunks = stack.enter_context(
@@ -75,61 +75,68 @@ def volume(request: Request) -> Response:
         first = next(chunks, None)
     except RemoteProblem as problem:
         stack.close()
-        return Response(problem.detail, problem.status, PRIVATE, "text/plain")
+        return _refusal(problem)
+    headers = PRIVATE | {"ETag": etag}
     if first is None:
         stack.close()
-        return Response(status_code=304, headers=PRIVATE | {"ETag": etag})
-    return Passed(_with(first, chunks), stack, PRIVATE | {"ETag": etag})
+        return Response(status_code=304, headers=headers)
+    return ProxyResponse(chain([first], chunks), stack, headers)
 
 
-def picture(request: Request) -> Response:
-    """A slice of a job with its lesions outlined, or as it came where it is not segmented yet."""
-    client = sessions.client(request.path_params["ticket"])
+def overlay(request: Request) -> Response:
+    """A slice of a job with its lesions outlined."""
+    client = sessions.client_for(request.path_params["token"])
     if client is None:
-        return _gone()
-    job, index = request.path_params["job"], request.path_params["index"]
+        return _not_found()
     try:
-        found = client.overlay(job, index)
+        png = client.overlay(request.path_params["job"], request.path_params["index"])
     except RemoteProblem as problem:
-        return Response(problem.detail, problem.status, PRIVATE, "text/plain")
-    return Response(found, headers=PRIVATE, media_type="image/png")
+        return _refusal(problem)
+    return Response(png, headers=PRIVATE, media_type="image/png")
 
 
 def report(request: Request) -> Response:
-    """The report of a model version, which can run nothing and reach nothing, whatever it holds."""
-    client = sessions.client(request.path_params["ticket"])
+    """The report of a model version, sandboxed: whatever it contains, it can run no script and load nothing."""
+    client = sessions.client_for(request.path_params["token"])
     if client is None:
-        return _gone()
+        return _not_found()
     try:
-        found = client.model_report(request.path_params["version"])
+        html = client.model_report(request.path_params["version"])
     except RemoteProblem as problem:
-        return Response(problem.detail, problem.status, PRIVATE, "text/plain")
-    return Response(found, headers=PRIVATE | {"Content-Security-Policy": NOTHING_BUT_ITSELF}, media_type="text/html")
+        return _refusal(problem)
+    return Response(html, headers=PRIVATE | SANDBOX, media_type="text/html")
 
 
-def base() -> str:
-    """What stands before each of the page's paths, where it is served below another address."""
+def report_url(token: str, version: str) -> str:
+    """The path of a model's report.
+
+    Args:
+        token: of the session.
+        version: of the model.
+
+    Returns:
+        An absolute path on the page's host.
+    """
+    return f"{_base_path()}/reports/{token}/{version}"
+
+
+def _base_path() -> str:
+    """The path below which the page is served, as Streamlit's `server.baseUrlPath` sets it."""
     path = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{path}" if path else ""
 
 
-def report_address(ticket: str, version: str) -> str:
-    """Where the browser finds a report, seen from the page."""
-    return f"{base()}/reports/{ticket}/{version}"
+def _refusal(problem: RemoteProblem) -> Response:
+    return Response(problem.detail, problem.status, PRIVATE, "text/plain")
 
 
-def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
-def _gone() -> Response:
-    return Response("This is not there, or the visit to the page has ended; load the page anew.", 404, PRIVATE)
+def _not_found() -> Response:
+    return Response("Not found, or the page's session has ended; reload the page.", 404, PRIVATE)
 
 
 ROUTES = (
-    Route("/assets/{edition}/{name}", asset),
-    Route("/volumes/{ticket}/{job}/{layer}", volume),
-    Route("/reports/{ticket}/{version}", report),
-    Route("/pictures/{ticket}/{job}/{index:int}", picture),
+    Route("/assets/{version}/{name}", asset),
+    Route("/volumes/{token}/{job}/{layer}", volume),
+    Route("/reports/{token}/{version}", report),
+    Route("/overlays/{token}/{job}/{index:int}", overlay),
 )

@@ -1,4 +1,4 @@
-"""The page's server: Streamlit with our own routes beside it. `streamlit run server.py`."""
+"""The ASGI application: Streamlit and the page's own routes. `streamlit run server.py` serves it."""
 
 import streamlit as st
 

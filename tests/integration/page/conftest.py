@@ -31,7 +31,7 @@ def gateway(study: Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGatew
 
 @pytest.fixture
 def page(gateway: FakeGateway) -> Page:
-    """Opens the page at an address, as a new visitor."""
+    """Opens the page at a URL, as a new visitor."""
 
     def opened(*jobs: str, show: str | None = None, view: str | None = None) -> AppTest:
         at = AppTest.from_file(APP, default_timeout=100)

@@ -1,4 +1,4 @@
-"""What a browser fetches from the page beside the page: the viewer's files, and volumes that pass through."""
+"""What the browser fetches outside Streamlit's connection: the viewer's files, volumes and reports."""
 
 import gzip
 import hashlib
@@ -30,13 +30,14 @@ def browser() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def visit(gateway) -> sessions.Visit:
-    return sessions.Visit(gateway.url, "", own=False)
+def session(gateway) -> sessions.Session:
+    return sessions.Session(gateway.url, "", signed_in=False)
 
 
 @pytest.fixture
-def path(gateway, visit) -> str:
-    return f"/volumes/{visit.ticket}/{gateway.submit(['a.png'], None).id}"
+def path(gateway, session) -> str:
+    """Of a job's volumes."""
+    return f"/volumes/{session.token}/{gateway.submit(['a.png'], None).id}"
 
 
 @pytest.mark.parametrize(("layer", "channel"), [("pre", 0), ("flair", 1), ("post", 2)])
@@ -52,37 +53,37 @@ def test_all_layers_lie_on_one_grid(browser, path):
     assert all(np.array_equal(image.affine, images[0].affine) for image in images)
 
 
-def test_only_a_visit_that_goes_on_may_fetch(browser, gateway, visit, path):
+def test_only_a_session_that_exists_may_fetch(browser, path):
     job = path.rsplit("/", 1)[1]
     assert browser.get(f"/volumes/guessed/{job}/mask").status_code == 404
-    assert browser.get(f"/pictures/guessed/{job}/0").status_code == 404
+    assert browser.get(f"/overlays/guessed/{job}/0").status_code == 404
     assert browser.get(f"{path}/mask").status_code == 200
 
 
-def test_a_ticket_is_worth_nothing_once_its_session_is_forgotten(gateway):
-    forgotten = sessions.Visit(gateway.url, "", own=False)
-    ticket = forgotten.ticket
-    assert sessions.client(ticket) is not None
-    del forgotten
-    assert sessions.client(ticket) is None
+def test_a_token_is_worthless_once_its_session_is_gone(gateway):
+    session = sessions.Session(gateway.url, "", signed_in=False)
+    token = session.token
+    assert sessions.client_for(token) is not None
+    del session
+    assert sessions.client_for(token) is None
 
 
-def test_a_report_can_run_nothing_and_reach_nothing(browser, visit):
-    answer = browser.get(f"/reports/{visit.ticket}/v1")
+def test_a_report_can_run_no_script_and_load_nothing(browser, session):
+    answer = browser.get(f"/reports/{session.token}/v1")
     assert answer.text.startswith("<h1>Report of v1")
-    rules = answer.headers["Content-Security-Policy"].split("; ")
-    assert "default-src 'none'" in rules and "sandbox" in rules
+    policy = answer.headers["Content-Security-Policy"].split("; ")
+    assert "default-src 'none'" in policy and "sandbox" in policy
     assert browser.get("/reports/guessed/v1").status_code == 404
 
 
 @pytest.mark.parametrize("layer", ["result", "..%2f..%2fmodels", "mask%3fformat"])
-def test_what_is_no_layer_is_never_asked_for(browser, gateway, path, layer):
+def test_the_gateway_is_only_asked_for_layers(browser, gateway, path, layer):
     before = len(gateway.asked)
     assert browser.get(f"{path}/{layer}").status_code == 404
     assert gateway.asked[before:] == []
 
 
-def test_what_the_gateway_refuses_is_refused_in_its_words(browser, gateway, path):
+def test_a_refusal_of_the_gateway_is_passed_on_in_its_words(browser, gateway, path):
     gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
     try:
         answer = browser.get(f"{path}/mask")
@@ -91,25 +92,25 @@ def test_what_the_gateway_refuses_is_refused_in_its_words(browser, gateway, path
     assert (answer.status_code, answer.text) == (503, "The object store does not answer; try again in a minute.")
 
 
-def test_a_slice_comes_as_a_picture_while_the_volume_is_on_its_way(browser, visit, path):
-    answer = browser.get(f"{path.replace('/volumes/', '/pictures/')}/2")
+def test_a_slice_comes_as_an_image_with_lesions_outlined(browser, path):
+    answer = browser.get(f"{path.replace('/volumes/', '/overlays/')}/2")
     assert answer.headers["Content-Type"] == "image/png" and answer.content[:4] == b"\x89PNG"
 
 
-def test_the_viewers_files_are_kept_by_browsers_until_they_change(browser):
-    script = browser.get(f"/assets/{proxy_routes.edition()}/viewer.js")
+def test_browsers_cache_the_viewers_files_until_they_change(browser):
+    script = browser.get(f"/assets/{proxy_routes.assets_version()}/viewer.js")
     assert script.headers["Content-Type"].startswith("text/javascript")
     assert "immutable" in script.headers["Cache-Control"]
     assert browser.get("/assets/0123456789abcdef/viewer.js").status_code == 404
 
 
-@pytest.mark.parametrize("name", ["..%2fapp.py", "%2e%2e%2fapp.py", "nothing.js"])
-def test_nothing_else_of_the_package_can_be_fetched(browser, name):
-    assert browser.get(f"/assets/{proxy_routes.edition()}/{name}").status_code == 404
+@pytest.mark.parametrize("name", ["..%2fviewer.py", "%2e%2e%2fviewer.py", "nothing.js"])
+def test_no_other_file_of_the_package_can_be_fetched(browser, name):
+    assert browser.get(f"/assets/{proxy_routes.assets_version()}/{name}").status_code == 404
 
 
-def test_niivue_is_what_its_note_says():
-    note = json.loads((proxy_routes.ASSETS / "niivue.json").read_text())
+def test_niivue_is_the_file_that_niivue_json_names():
+    source = json.loads((proxy_routes.ASSETS / "niivue.json").read_text())
     content = (proxy_routes.ASSETS / "niivue.umd.js").read_bytes()
-    assert hashlib.sha256(content).hexdigest() == note["sha256"]
+    assert hashlib.sha256(content).hexdigest() == source["sha256"]
     assert "BSD 2-Clause" in (proxy_routes.ASSETS / "niivue.LICENSE.txt").read_text()

@@ -1,33 +1,66 @@
-"""The page beyond one scan: history, comparison, the admin's view, signing in."""
+"""The views other than one scan: welcome, history, admin, sign-in, and errors of the service."""
 
-from datetime import timedelta
+import socket
+import tomllib
 
-from tests.fake_gateway import FakeGateway
-from tests.integration.page.visitor import listed, press, run, submitted, told, viewer
+import pytest
+from tests.fake_gateway import FakeGateway, serving
+from tests.integration.page.test_results import add_older_model
+from tests.integration.page.visitor import (
+    has_button,
+    listed_jobs,
+    metrics,
+    page_text,
+    press,
+    run,
+    submit_jobs,
+    viewer_data,
+)
+from tests.pages import CONFIG
 
-from metseg.contracts import Holder, ModelCard
-from metseg.settings import settings
+from metseg.client import http_client
+from metseg.contracts import Holder
+from metseg.errors import StoreUnavailable
+from metseg.settings import Limits, settings
+from metseg_ui.state import sessions
+from metseg_ui.text import messages
 
 
-def other_model(gateway: FakeGateway) -> ModelCard:
-    """Another version, older than the one that serves."""
-    older = {"version": "20250101-000000-older", "created_at": gateway.card.created_at - timedelta(days=9)}
-    gateway.others = [gateway.card.model_copy(update=older)]
-    return gateway.others[0]
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """The client retries at once, whatever pause the gateway asks for."""
+    monkeypatch.setattr(http_client, "LONGEST_PAUSE_S", 0.0)
 
 
-def test_the_history_lists_every_job_with_what_was_found_and_leads_back_to_it(page, gateway):
-    first, second = submitted(gateway, 2)
+def test_a_visitor_sees_the_model_its_training_data_and_the_disclaimer(page):
+    text = page_text(page())
+    for expected in (messages.DISCLAIMER, "Nested U-Net", "mean Dice 0.50", "phantoms", "Apache-2.0"):
+        assert expected in text
+
+
+def test_the_model_card_is_one_click_away(page):
+    at = press(page(), "About the model")
+    assert "Tests of metseg." in page_text(at) and "It knows nothing of lesions." in page_text(at)
+    assert list(at.table[0].value["Mean"]) == ["0.500"]
+
+
+def test_the_page_says_if_no_model_is_in_service(page, gateway):
+    gateway.champion = False
+    assert "No model is in service yet" in page_text(page())
+
+
+def test_the_history_lists_every_job_with_its_outcome_and_leads_to_it(page, gateway):
+    first, second = submit_jobs(gateway, 2)
     at = page(view="history")
-    assert told(at).count("4 lesions") == 2 and f"`{gateway.card.version}`" in told(at)
+    assert page_text(at).count("4 lesions ·") == 2 and f"`{gateway.card.version}`" in page_text(at)
     at.button(key=f"open-{first}").click()
     at = run(at)
-    assert viewer(at)["job"] == first and listed(at) == [first]
-    assert second not in listed(at)
+    assert viewer_data(at)["job"] == first and listed_jobs(at) == [first]
+    assert second not in listed_jobs(at)
 
 
 def test_a_job_can_be_deleted_from_the_history(page, gateway):
-    first, second = submitted(gateway, 2)
+    first, second = submit_jobs(gateway, 2)
     at = page(view="history")
     at.button(key=f"delete-{first}").click()
     run(at)
@@ -38,35 +71,16 @@ def test_visitors_who_share_the_pages_key_do_not_see_each_others_scans(page, gat
     gateway.keys = {"shared": Holder(name="page", scopes=["submit", "read"])}
     monkeypatch.setenv("METSEG_API_KEY", "shared")
     settings.cache_clear()
-    submitted(gateway)
+    submit_jobs(gateway)
     at = page(view="history")
     assert not any((button.key or "").startswith("open-") for button in at.button)
     assert not any(call == "GET /v1/jobs" for call in gateway.asked)
 
 
-def test_two_models_are_compared_on_one_scan(page, gateway):
-    [job] = submitted(gateway)
-    other = other_model(gateway)
-    at = press(page(job), "Run it on this scan")
-    [again] = [entry["id"] for entry in gateway.submissions if entry["names"] == ["again"]]
-    assert gateway.served[again] == other.version
-    at = run(at)
-    assert viewer(at)["other"]["job"] == again
-    shown = {metric.label: metric.value for metric in at.metric}
-    first, second = gateway.study, gateway.study.seen_otherwise()
-    dice = 2 * (first.mask & second.mask).sum() / (first.mask.sum() + second.mask.sum())
-    assert shown["Dice"] == f"{dice:.3f}"
-    smallest = gateway.study.result(job, gateway.card).lesions[-1]
-    assert f"Only this one marks: lesion {smallest.number} (slice" in told(at)
-    assert "Only the other marks: no lesion" in told(at)
-    at = press(at, "End the comparison")
-    assert viewer(at)["other"] is None
-
-
-def test_an_admin_rolls_back_only_with_the_typed_word(page, gateway):
-    before, other = gateway.card.version, other_model(gateway)
+def test_an_admin_rolls_back_only_after_typing_the_word(page, gateway):
+    before, other = gateway.card.version, add_older_model(gateway)
     at = page(view="admin")
-    assert {metric.label: metric.value for metric in at.metric}["Workers"] == "1"
+    assert metrics(at)["Workers"] == "1"
     at.text_input(key=f"word-{other.version}").set_value("yes")
     at = press(at, "Roll back to this version")
     assert "Nothing was changed" in at.error[0].value and gateway.card.version == before
@@ -75,42 +89,85 @@ def test_an_admin_rolls_back_only_with_the_typed_word(page, gateway):
     assert gateway.card.version == other.version
 
 
-def test_the_admin_page_is_for_admins(page, gateway, monkeypatch):
+def test_an_admin_reads_outcomes_by_title_not_by_problem_type(page, gateway):
+    gateway.ended = {"succeeded": 3, "/problems/poisoned-input": 2, "/problems/of-a-later-version": 1}
+    at = page(view="admin")
+    assert metrics(at)["Succeeded"] == "3 of 6"
+    assert "Other problems: 1; The input ends its workers: 2" in page_text(at)
+    assert "/problems/" not in page_text(at)
+
+
+def test_the_admin_view_is_for_admins_only(page, gateway, monkeypatch):
     gateway.keys = {"mine": Holder(name="reader", scopes=["submit", "read"])}
     monkeypatch.setenv("METSEG_API_KEY", "mine")
     settings.cache_clear()
     at = page(view="admin")
-    assert "Models and service" not in told(at)
-    assert not any(button.label == "Admin" for button in at.button)
+    assert "Models and service" not in page_text(at) and not has_button(at, "Admin")
     assert "GET /v1/overview" not in gateway.asked
 
 
-def test_a_gateway_with_keys_asks_the_reader_for_one_and_forgets_it_at_the_end(page, gateway):
+def test_a_gateway_with_keys_makes_the_page_ask_for_one_until_sign_out(page, gateway):
     gateway.keys = {"mine": Holder(name="reader", scopes=["submit", "read"])}
     at = page()
-    assert "asks for an API key" in told(at) and not at.error
+    assert "requires an API key" in page_text(at) and not at.error
     at.text_input[0].set_value("wrong")
     at = press(at, "Sign in")
     assert "not known here" in at.error[0].value
     at.text_input[0].set_value("mine")
     at = press(at, "Sign in")
-    assert "Lesions in a brain MRI" in told(at)
+    assert "Find lesions in a brain MRI" in page_text(at)
     assert "mine" not in str(dict(at.query_params))
     at = press(at, "Sign out")
-    assert "asks for an API key" in told(at)
+    assert "requires an API key" in page_text(at)
 
 
-def test_what_one_key_may_read_is_not_kept_for_another(page, gateway):
+def test_cached_answers_of_one_key_are_not_used_for_another(page, gateway):
     gateway.keys = {name: Holder(name=name, scopes=["submit", "read"]) for name in ("first", "second")}
-    [job] = submitted(gateway)
+    [job] = submit_jobs(gateway)
 
-    def read_as(key: str) -> list[str]:
+    def fetches_as(key: str) -> int:
         at = page(job)
         at.text_input[0].set_value(key)
         before = len(gateway.asked)
         run(press(at, "Sign in"))
-        return [call for call in gateway.asked[before:] if call.endswith("/result")]
+        return len([call for call in gateway.asked[before:] if call.endswith("/result")])
 
-    assert len(read_as("first")) == 1
-    assert len(read_as("first")) == 0
-    assert len(read_as("second")) == 1
+    assert [fetches_as(key) for key in ("first", "first", "second")] == [1, 0, 1]
+
+
+def test_the_page_recovers_when_the_store_is_back(page, gateway):
+    [job] = submit_jobs(gateway)
+    gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
+    at = page(job)
+    assert "temporarily unavailable" in page_text(at) and "continues automatically" in page_text(at)
+    assert messages.DISCLAIMER in page_text(at)
+    gateway.away = None
+    assert run(at).metric
+
+
+@pytest.mark.slow
+def test_a_gateway_that_is_not_running_is_explained(page, monkeypatch):
+    monkeypatch.setenv("METSEG_GATEWAY_URL", "http://127.0.0.1:9")
+    settings.cache_clear()
+    assert "The gateway does not answer" in page_text(page())
+
+
+def test_a_gateway_that_does_not_respond_is_reported_soon_and_the_page_recovers(page, study, monkeypatch):
+    monkeypatch.setattr(sessions, "TIMEOUT_S", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections and never responds
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("METSEG_GATEWAY_URL", f"http://127.0.0.1:{port}")
+        settings.cache_clear()
+        at = page()
+        assert "The gateway does not answer" in page_text(at) and "continues automatically" in page_text(at)
+    with serving(FakeGateway(study=study), port):
+        run(at)
+        assert "does not answer" not in page_text(at) and "Nested U-Net" in page_text(at)
+
+
+def test_streamlit_is_configured_as_the_deployment_needs_it():
+    config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
+    assert config["server"]["maxUploadSize"] * 2**20 == Limits().upload_bytes
+    assert config["server"]["enableXsrfProtection"] and config["server"]["headless"]
+    assert config["browser"]["gatherUsageStats"] is False
+    assert config["client"]["showErrorDetails"] == "none"

@@ -1,4 +1,4 @@
-"""What a visitor does on the page, and what the page then says."""
+"""What a visitor does on the page, and what the page then shows."""
 
 import io
 import json
@@ -21,26 +21,34 @@ def press(at: AppTest, label: str) -> AppTest:
     return run(at)
 
 
-def told(at: AppTest) -> str:
-    """Everything that the page says in words."""
+def has_button(at: AppTest, label: str) -> bool:
+    return any(button.label == label for button in at.button)
+
+
+def page_text(at: AppTest) -> str:
+    """All text of the page."""
     parts = [*at.markdown, *at.caption, *at.error, *at.warning, *at.info, *at.html]
     return "\n".join(str(part.value if hasattr(part, "value") else part.proto.body) for part in parts)
 
 
-def listed(at: AppTest) -> list[str]:
-    """The job ids in the page's address; AppTest gives a lone one bare."""
+def metrics(at: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in at.metric}
+
+
+def listed_jobs(at: AppTest) -> list[str]:
+    """The job ids in the URL; AppTest gives a single one as a string."""
     ids = at.query_params.get("job", [])
     return [ids] if isinstance(ids, str) else list(ids)
 
 
-def submitted(gateway: FakeGateway, count: int = 1) -> list[str]:
+def submit_jobs(gateway: FakeGateway, count: int = 1) -> list[str]:
     return [gateway.submit(["slice.png"], None).id for _ in range(count)]
 
 
 def png(seed: int = 0) -> bytes:
-    stored = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32), np.uint8)).save(stored, "PNG")
-    return stored.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
@@ -48,7 +56,7 @@ def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
     return run(at)
 
 
-def viewer(at: AppTest) -> dict[str, Any]:
-    """What the page tells its viewer."""
+def viewer_data(at: AppTest) -> dict[str, Any]:
+    """What the page sends to its viewer."""
     [component] = at.get("bidi_component")
     return json.loads(component.proto.json)

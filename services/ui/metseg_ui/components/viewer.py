@@ -1,13 +1,15 @@
-"""The slices of a finished job with what the model marked in them: NiiVue in the browser, and what it has to know."""
+"""The slice viewer: NiiVue in the browser, and the data that it gets from the page.
+
+Pixels never pass through Streamlit: the browser fetches them from `proxy_routes`.
+"""
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 
-from metseg.contracts import JobStatus, Lesion, Result
+from metseg.contracts import Lesion, Result, Role
 from metseg_ui import proxy_routes
-from metseg_ui.panels import comparison
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import summaries
 
@@ -17,36 +19,57 @@ export default async (component) => {
   return viewer.mount(component);
 };
 """
-LAYERS = ("pre", "flair", "post")
+CHANNEL_LAYERS = get_args(Role)
+GREY_LAYER = "flair"
 NO_JUMP = {"slice": 0, "serial": 0}
 
 _viewer = st.components.v2.component(
     "metseg_viewer",
-    html='<div class="place"></div>',
+    html='<div class="viewer-root"></div>',
     js=SCRIPT,
     css=(proxy_routes.ASSETS / "viewer.css").read_text(encoding="utf-8"),
 )
 
 
-def shown(job_id: str, result: Result) -> int:
-    """The slice that is shown, counted from 0; at first the one where the largest lesion is largest."""
+def render(job_id: str, result: Result, compared_job_id: str | None = None) -> None:
+    """Show the slices of a job with its lesions.
+
+    Args:
+        job_id: of a job that succeeded.
+        result: of the job.
+        compared_job_id: a second job on the same scan, whose mask is also shown; None: no such job.
+    """
+    key = f"viewer-{job_id}"
+    data = _component_data(job_id, result, compared_job_id)
+    _viewer(key=key, data=data, on_slice_change=partial(_store_slice, job_id, key))
+
+
+def current_slice(job_id: str, result: Result) -> int:
+    """The slice that is shown; at first the one in which the largest lesion is largest.
+
+    Args:
+        job_id: of the job.
+        result: of the job.
+
+    Returns:
+        Its index, from 0.
+    """
     first = result.lesions[0].largest_slice if result.lesions else len(result.slices) // 2
     return int(st.session_state.get(_slice_key(job_id), first))
 
 
-def jump(job_id: str, index: int) -> None:
-    """Show a slice, counted from 0."""
+def go_to_slice(job_id: str, index: int) -> None:
+    """Show another slice.
+
+    Args:
+        job_id: of the job that is shown.
+        index: of the slice, from 0.
+    """
     st.session_state[_slice_key(job_id)] = index
     st.session_state["jump"] = {"slice": index, "serial": st.session_state.get("jump", NO_JUMP)["serial"] + 1}
 
 
-def viewer(job_id: str, result: Result) -> None:
-    """Pictures and volumes go from the page's server to the browser by themselves; here only words and numbers do."""
-    key = f"viewer-{job_id}"
-    _viewer(key=key, data=_told(job_id, result), on_slice_change=partial(_follow, job_id, key))
-
-
-def _follow(job_id: str, key: str) -> None:
+def _store_slice(job_id: str, key: str) -> None:
     st.session_state[_slice_key(job_id)] = int(st.session_state[key].slice)
 
 
@@ -54,37 +77,30 @@ def _slice_key(job_id: str) -> str:
     return f"slice-{job_id}"
 
 
-def _told(job_id: str, result: Result) -> dict[str, Any]:
-    ticket, assets = sessions.current().ticket, f"assets/{proxy_routes.edition()}"
-    slice_ = shown(job_id, result)
-    names = summaries.sequences(gateway.pixels(job_id, slice_))
+def _component_data(job_id: str, result: Result, compared_job_id: str | None) -> dict[str, Any]:
+    token, assets = sessions.current().token, f"assets/{proxy_routes.assets_version()}"
+    index = current_slice(job_id, result)
+    names = summaries.sequences(gateway.slice_pixels(job_id, index))
+    layers = CHANNEL_LAYERS if len(names) > 1 else (GREY_LAYER,)
     return {
         "script": f"{assets}/viewer.js",
         "niivue": f"{assets}/niivue.umd.js",
         "job": job_id,
-        "volumes": f"volumes/{ticket}/{job_id}",
-        "pictures": f"pictures/{ticket}/{job_id}",
-        "slice": slice_,
-        "slices": len(result.slices),
-        "channels": list(zip(LAYERS if len(names) > 1 else LAYERS[1:2], names, strict=True)),
+        "volumes": f"volumes/{token}/{job_id}",
+        "overlays": f"overlays/{token}/{job_id}",
+        "slice": index,
+        "sliceCount": len(result.slices),
+        "channels": list(zip(layers, names, strict=True)),
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
-        "other": _other(job_id, ticket),
+        "compared": compared_job_id and {"job": compared_job_id, "volumes": f"volumes/{token}/{compared_job_id}"},
         "threshold": round(result.threshold, 2),
-        "areas": [one.area_px for one in result.slices],
-        "touching": [one.lesions for one in result.slices],
-        "lesions": [_lesion(lesion) for lesion in result.lesions],
+        "areasPx": [one.area_px for one in result.slices],
+        "lesionsBySlice": [one.lesions for one in result.slices],
+        "lesions": [_lesion_data(lesion) for lesion in result.lesions],
         "jump": st.session_state.get("jump", NO_JUMP),
     }
 
 
-def _other(job_id: str, ticket: str) -> dict[str, str] | None:
-    """The job whose mask is laid beside this one's, once it is there."""
-    other = comparison.chosen(job_id)
-    if other is None or gateway.job(other).status is not JobStatus.SUCCEEDED:
-        return None
-    return {"job": other, "volumes": f"volumes/{ticket}/{other}"}
-
-
-def _lesion(lesion: Lesion) -> dict[str, Any]:
+def _lesion_data(lesion: Lesion) -> dict[str, Any]:
     top, right = lesion.box.first[1], lesion.box.stop[2]
     return {"number": lesion.number, "centre": [round(at) for at in lesion.centroid], "corner": [top, right]}

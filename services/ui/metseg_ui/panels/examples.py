@@ -1,4 +1,4 @@
-"""Example scans: procedural heads with lesions, for a visitor without data. No patient is in them."""
+"""Example scans: synthetic heads with lesions, for visitors without data. They contain no patient data."""
 
 import io
 import zipfile
@@ -6,28 +6,31 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import streamlit as st
 from PIL import Image
 
 from metseg import phantom
+from metseg.client import Attachment
+from metseg_ui.panels import submission
 
 SLICES = 16
 
 
 class Example(NamedTuple):
-    """A head that can be had at one click."""
+    """A synthetic head that is one click away."""
 
     title: str
-    words: str
+    description: str
     seed: int
     lesions: int
 
 
-class Drawing(NamedTuple):
-    """A drawn example.
+class ExampleScan(NamedTuple):
+    """The files of an example.
 
     Attributes:
-        archive: as a reader would upload it: a ZIP of PNG slices whose colours are pre-contrast, FLAIR, post-contrast.
-        preview: a PNG of the FLAIR slice that shows most, or of the middle one.
+        archive: a ZIP of PNG slices whose colour channels are pre-contrast, FLAIR and post-contrast.
+        preview: a PNG of the FLAIR slice with the largest lesion area, or of the middle one.
     """
 
     archive: bytes
@@ -35,31 +38,52 @@ class Drawing(NamedTuple):
 
 
 EXAMPLES = (
-    Example("One large lesion", "A single mass with oedema around it.", seed=47, lesions=1),
-    Example("Many small lesions", "As metastases often are: many, some a few pixels wide.", seed=60, lesions=9),
-    Example("No lesion", "A healthy head: does the model leave it alone?", seed=31, lesions=0),
+    Example("One large lesion", "A single mass surrounded by oedema.", seed=47, lesions=1),
+    Example("Many small lesions", "Typical of metastases: several, some only a few pixels wide.", seed=60, lesions=9),
+    Example("No lesion", "A healthy head, in which the model should mark nothing.", seed=31, lesions=0),
 )
 
 
-def draw(example: Example) -> Drawing:
-    """Draw an example; the same seed gives the same pixels."""
+def render_buttons() -> None:
+    """One button per example."""
+    for example in EXAMPLES:
+        _submit_button(example)
+
+
+def render_gallery() -> None:
+    """One card per example: a slice, a description and the button."""
+    for column, example in zip(st.columns(len(EXAMPLES)), EXAMPLES, strict=True):
+        with column.container(border=True, height="stretch", vertical_alignment="distribute"):
+            st.image(_scan(example).preview, width="stretch", alt=f"Synthetic head. {example.description}")
+            st.caption(example.description)
+            _submit_button(example)
+
+
+def generate(example: Example) -> ExampleScan:
+    """Generate an example; the same seed gives the same pixels."""
     head = phantom.head(example.seed, slices=SLICES, lesions=example.lesions)
     pixels = np.asarray(head.volume.pixels, np.uint8)
     areas = head.mask.sum(axis=(1, 2))
     best = int(areas.argmax()) if areas.any() else SLICES // 2
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for index, one in enumerate(pixels):
             archive.writestr(f"example_{index + 1:02d}.png", _png(one))
-    return Drawing(packed.getvalue(), _png(pixels[best, :, :, 1]))
+    return ExampleScan(buffer.getvalue(), _png(pixels[best, :, :, 1]))
 
 
-def by_seed(seed: int) -> Example:
-    """The example of that seed, which names it in caches."""
-    return next(example for example in EXAMPLES if example.seed == seed)
+def _submit_button(example: Example) -> None:
+    if st.button(example.title, key=f"example-{example.seed}", width="stretch"):
+        attachment = Attachment(f"example-{example.seed}.zip", _scan(example).archive)
+        submission.submit([(f"Example: {example.title.lower()}", [attachment])])
+
+
+@st.cache_resource(max_entries=len(EXAMPLES), show_spinner="Generating a synthetic head …")
+def _scan(example: Example) -> ExampleScan:
+    return generate(example)
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    stored = io.BytesIO()
-    Image.fromarray(pixels).save(stored, "PNG")
-    return stored.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The reader's jobs: where each of them stands, live until it is final."""
+"""The reader's jobs: their list in the sidebar, the progress of one, and its deletion."""
 
 import streamlit as st
 
@@ -17,87 +17,96 @@ ICONS = {
 }
 
 
-def known(job_id: str) -> Job | RemoteProblem:
-    """The state of a job, or why it cannot be told."""
+def render_list() -> None:
+    """The list of jobs; it polls the gateway every second until all of them are final."""
+    job_ids = url_state.job_ids()
+    pending = not all(_is_final(_fetch(job_id)) for job_id in job_ids)
+    st.fragment(_list, run_every=POLL_S if pending else None)(job_ids, pending)
+
+
+def render_progress(job: Job) -> None:
+    """The progress of a job, refreshed every second until `render_list` sees that the job is final."""
+    st.fragment(_progress, run_every=POLL_S)(job)
+
+
+def confirm_deletion(job: Job) -> None:
+    """The button that deletes a job, below what that means."""
+    st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
+    if st.button("Delete permanently", type="primary", key=f"delete-{job.id}"):
+        gateway.delete(job.id)
+        url_state.remove(job.id)
+        st.rerun()
+
+
+def _fetch(job_id: str) -> Job | RemoteProblem:
+    """The state of a job, or why it is unknown."""
     try:
         return gateway.job(job_id)
     except RemoteProblem as problem:
         return problem
 
 
-def settled(state: Job | RemoteProblem) -> bool:
-    """Whether asking again would tell nothing new."""
-    return messages.gone(state) if isinstance(state, RemoteProblem) else state.status.final
+def _is_final(state: Job | RemoteProblem) -> bool:
+    return gateway.is_not_found(state) if isinstance(state, RemoteProblem) else state.status.final
 
 
-def jobs() -> None:
-    """The list of jobs; asks the gateway each second while one of them is under way, then rests."""
-    ids = url_state.jobs()
-    states = {job_id: known(job_id) for job_id in ids}
-    waiting = not all(map(settled, states.values()))
-    st.fragment(_list, run_every=POLL_S if waiting else None)(ids, waiting)
-
-
-def _list(ids: list[str], waited: bool) -> None:
-    shown = url_state.shown()
-    states = {job_id: known(job_id) for job_id in ids}
+def _list(job_ids: list[str], pending: bool) -> None:
+    selected = url_state.selected()
+    states = {job_id: _fetch(job_id) for job_id in job_ids}
     for job_id, state in states.items():
-        picked = st.button(
-            f"{_name(job_id, state)}  \n:small[{_standing(state)}]",
+        clicked = st.button(
+            f"{_name(job_id, state)}  \n:small[{_status_text(state)}]",
             key=f"job-{job_id}",
             icon=ICONS[state.status] if isinstance(state, Job) else ":material/help:",
-            type="secondary" if job_id == shown else "tertiary",
+            type="secondary" if job_id == selected else "tertiary",
             width="stretch",
-            on_click=url_state.show,
+            on_click=url_state.select,
             args=(job_id,),
         )
-        if picked:
-            st.rerun()  # a click in a fragment draws the fragment alone, and the picked scan stands outside it
-    _tell_the_page(states, waited)
+        if clicked:
+            st.rerun()  # the click reran this fragment only, and the selected scan is drawn outside it
+    _rerun_when_one_finishes(states, pending)
 
 
 def _name(job_id: str, state: Job | RemoteProblem) -> str:
-    return messages.name(state) if isinstance(state, Job) else messages.plain(url_state.name(job_id) or "Scan")
+    if isinstance(state, Job):
+        return messages.display_name(state)
+    return messages.escape_markdown(url_state.name(job_id) or "Scan")
 
 
-def _standing(state: Job | RemoteProblem) -> str:
+def _status_text(state: Job | RemoteProblem) -> str:
     if isinstance(state, RemoteProblem):
-        return "Not there any more" if messages.gone(state) else "Not known just now"
-    return messages.state(state)
+        return "No longer available" if gateway.is_not_found(state) else "Status unknown"
+    return messages.status_text(state)
 
 
-def _tell_the_page(states: dict[str, Job | RemoteProblem], waited: bool) -> None:
-    """Draw the whole page anew when a job ends: its result can be shown, and the asking may stop."""
-    ended = {job_id for job_id, state in states.items() if settled(state)}
-    before: set[str] | None = st.session_state.get("ended")
-    st.session_state["ended"] = ended
-    if waited and before is not None and ended - before:
+def _rerun_when_one_finishes(states: dict[str, Job | RemoteProblem], pending: bool) -> None:
+    """Draw the whole page when a job ends: its result can be shown, and the polling may stop."""
+    final = {job_id for job_id, state in states.items() if _is_final(state)}
+    before: set[str] | None = st.session_state.get("final_ids")
+    st.session_state["final_ids"] = final
+    if pending and before is not None and final - before:
         st.rerun()
 
 
-def progress(job: Job) -> None:
-    """How far a job is, drawn anew each second until the list of jobs tells that it ended."""
-    st.fragment(_progress, run_every=POLL_S)(job)
-
-
 def _progress(job: Job) -> None:
-    picture = None
+    preview = None
     try:
         job = gateway.job(job.id)
-        picture = gateway.glimpse(job.id) if job.status is JobStatus.RUNNING else None
+        preview = gateway.preview(job.id) if job.status is JobStatus.RUNNING else None
     except RemoteProblem as problem:
-        st.warning(f"**{problem.title}.** {problem.detail} Asking again …", icon=":material/cloud_off:")
-    share = job.progress.done / job.progress.total if job.progress else 0.0
-    st.progress(share, f"**{messages.state(job)}**")
+        st.warning(f"{messages.problem_text(problem)} Retrying …", icon=":material/cloud_off:")
+    fraction = job.progress.done / job.progress.total if job.progress else 0.0
+    st.progress(fraction, f"**{messages.status_text(job)}**")
     st.caption(
-        "A worker takes the scans one after another. You may close this page: its address brings you back here."
+        "Scans are processed in order. You may close this page; its URL brings you back to this scan."
         if job.status is JobStatus.QUEUED
-        else "The network looks at one slice at a time."
+        else "The network processes one slice at a time."
     )
-    if picture is not None:
+    if preview is not None:
         st.image(
-            picture,
+            preview,
             width="stretch",
-            caption="The latest slice, and the slices so far, in order; of many slices the small pictures show some.",
-            alt="The latest slice and those before it, with what is marked so far",
+            caption="The latest slice, and the slices so far in order. Of a long scan, only some are shown.",
+            alt="The latest slice and the slices before it, with the lesions found so far",
         )

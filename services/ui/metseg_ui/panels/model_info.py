@@ -1,4 +1,4 @@
-"""The model that serves: what it is, what it learned from, how well it does, what it may be used for."""
+"""The model in service: what it is, what it was trained on, how well it does, what it is for."""
 
 import streamlit as st
 
@@ -7,56 +7,57 @@ from metseg_ui.text import messages, summaries
 
 
 def champion(models: ModelPage) -> ModelCard | None:
-    """The card of the version that serves."""
+    """The card of the version in service."""
     if models.champion is None:
         return None
     return next((card for card in models.models if card.version == models.champion.version), None)
 
 
-def summary(card: ModelCard | None) -> None:
-    """The model in two lines, and the way to the rest."""
+def render_summary(card: ModelCard | None) -> None:
+    """The model in a few lines, and a button for the rest."""
     if card is None:
-        st.warning("No model is in service yet: train one or register one first.", icon=":material/info:")
+        st.warning("No model is in service yet. Train or register one first.", icon=":material/info:")
         return
-    dice = card.figures.get(card.network)
-    tested = f" · mean Dice {dice.mean:.2f} on {dice.patients} test patients" if dice else ""
+    title = summaries.model_caption(card, f"**{summaries.network_title(card.network)}**")
     st.caption(
-        f"**{summaries.network(card.network)}**{tested}  \nTrained on {messages.plain(card.data.name)}  \n"
-        f"Weights: {messages.plain(card.licence)}"
+        f"{title}  \n"
+        f"Trained on {messages.escape_markdown(card.data.name)}  \n"
+        f"Model licence: {messages.escape_markdown(card.licence)}"
     )
     if st.button("About the model", icon=":material/info:", type="tertiary"):
-        dialog(card)
+        show_card(card)
 
 
-@st.dialog("The model", width="large", icon=":material/neurology:")
-def dialog(card: ModelCard) -> None:
-    """The card of a version, in words."""
-    st.markdown(f"**{summaries.network(card.network)}**, version `{card.version}`")
-    st.markdown(messages.plain(card.intended_use))
-    st.markdown("**Dice by patient, on patients that training never saw**")
-    st.table(summaries.model_rows(card), border="horizontal", hide_index=True, alt="Dice of every compared network.")
-    learned, used = st.columns(2)
-    with learned:
-        st.markdown("**Learned from**")
+@st.dialog("About the model", width="large", icon=":material/neurology:")
+def show_card(card: ModelCard) -> None:
+    """The card of a model version, in words."""
+    escape = messages.escape_markdown
+    st.markdown(f"**{summaries.network_title(card.network)}**, version `{card.version}`")
+    st.markdown(escape(card.intended_use))
+    st.markdown("**Dice per patient, on test patients that were not used in training**")
+    st.table(summaries.model_rows(card), border="horizontal", hide_index=True, alt="Test Dice of each network.")
+    data_column, model_column = st.columns(2)
+    with data_column:
+        st.markdown("**Training data**")
         st.markdown(
-            f"{messages.plain(card.data.name)}: {_split(card.data.patients)} patients, "
-            f"{_split(card.data.slices)} slices.\n\n"
-            f"Data licence: {messages.plain(card.data.licence)}"
+            f"{escape(card.data.name)}: {_split(card.data.patients)} patients, {_split(card.data.slices)} slices.\n\n"
+            f"Data licence: {escape(card.data.licence)}"
         )
-    with used:
+    with model_column:
         st.markdown("**Model**")
         st.markdown(
-            f"{card.parameters / 1e6:.1f} million weights, threshold {card.threshold:.2f}.\n\n"
-            f"Licence of the weights: {messages.plain(card.licence)}"
+            f"{card.parameters / 1e6:.1f} million parameters, threshold {card.threshold:.2f}.\n\n"
+            f"Model licence: {escape(card.licence)}"
         )
-    if card.limits:
-        st.markdown("**Limits**\n" + "".join(f"\n- {messages.plain(limit)}" for limit in card.limits))
-    if card.data.citations:
-        st.markdown(
-            "**Please cite**\n" + "".join(f"\n- {messages.plain(citation)}" for citation in card.data.citations)
-        )
-    st.caption(f"sha256 `{card.sha256}` · code `{card.git_revision}` · made {card.created_at:%d %b %Y}")
+    _list("Limitations", card.limits)
+    _list("Please cite", card.data.citations)
+    st.caption(f"SHA-256 `{card.sha256}` · code `{card.git_revision}` · created {card.created_at:%d %b %Y}")
 
 
-def _split(parts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {part}" for part, count in parts.items())
+def _list(title: str, entries: list[str]) -> None:
+    if entries:
+        st.markdown(f"**{title}**\n" + "".join(f"\n- {messages.escape_markdown(entry)}" for entry in entries))
+
+
+def _split(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {part}" for part, count in counts.items())

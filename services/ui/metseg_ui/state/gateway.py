@@ -1,4 +1,4 @@
-"""What the page asks of the gateway, kept as long as it cannot change, and for each key apart."""
+"""Calls to the gateway, cached as long as their answers cannot change, separately for each API key."""
 
 import io
 
@@ -12,85 +12,109 @@ from metseg.contracts import Holder, Job, ModelPage, Overview, Result
 from metseg.errors import NotFound, Unauthorised
 from metseg_ui.state import sessions
 
-MOST_LISTED = 50
+HISTORY_PAGE_SIZE = 50
 
 
 def client() -> Client:
-    """The client of this visit."""
-    return sessions.current().reader
+    """This session's client."""
+    return sessions.current().client
 
 
 def submit(
-    files: list[Attachment], threshold: float | None, key: str, *, uncertainty: bool = False, align: bool = True
+    files: list[Attachment],
+    threshold: float | None,
+    idempotency_key: str,
+    *,
+    uncertainty: bool = False,
+    align: bool = True,
 ) -> Job:
-    """Submit one study; the same key never makes two jobs of it."""
-    return sessions.current().sender.submit(
+    """Submit one study.
+
+    Args:
+        files: its slices or volumes.
+        threshold: in [0, 1]; None: the model's own.
+        idempotency_key: the same key never creates a second job.
+        uncertainty: whether to estimate uncertainty.
+        align: whether to register volumes that lie on different grids.
+
+    Returns:
+        The queued job.
+    """
+    return sessions.current().upload_client.submit(
         files,
         threshold=threshold,
-        idempotency_key=key,
+        idempotency_key=idempotency_key,
         align="rigid" if align else "none",
         uncertainty=uncertainty,
     )
 
 
 def models() -> ModelPage:
-    """The registry, at most a quarter of a minute old."""
-    visit = sessions.current()
-    return _models(visit.who, visit.reader)
+    """The model registry, at most 15 s old."""
+    session = sessions.current()
+    return _models(session.cache_key, session.client)
 
 
 @st.cache_data(ttl=15, max_entries=16, show_spinner=False)
-def _models(who: str, _reader: Client) -> ModelPage:
-    return _reader.models()
+def _models(cache_key: str, _client: Client) -> ModelPage:
+    return _client.models()
 
 
 def me() -> Holder:
-    """Whose key this is and what it may do, at most a minute old."""
-    visit = sessions.current()
-    return _me(visit.who, visit.reader)
+    """The holder of this session's key and its scopes, at most a minute old."""
+    session = sessions.current()
+    return _me(session.cache_key, session.client)
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
-def _me(who: str, _reader: Client) -> Holder:
-    return _reader.me()
+def _me(cache_key: str, _client: Client) -> Holder:
+    return _client.me()
 
 
 def result(job_id: str) -> Result:
-    """The result of a job that succeeded: it never changes."""
-    visit = sessions.current()
-    return _result(visit.who, job_id, visit.reader)
+    """The result of a job that succeeded; it never changes."""
+    session = sessions.current()
+    return _result(session.cache_key, job_id, session.client)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _result(who: str, job_id: str, _reader: Client) -> Result:
-    return _reader.result(job_id)
+def _result(cache_key: str, job_id: str, _client: Client) -> Result:
+    return _client.result(job_id)
 
 
-def pixels(job_id: str, index: int) -> npt.NDArray[np.uint8]:
-    """A slice for display, (row, column, channel)."""
-    visit = sessions.current()
-    stored = _slice(visit.who, job_id, index, visit.reader)
-    return np.asarray(Image.open(io.BytesIO(stored)).convert("RGB"))
+def slice_pixels(job_id: str, index: int) -> npt.NDArray[np.uint8]:
+    """A slice for display.
+
+    Args:
+        job_id: of a job that succeeded.
+        index: of the slice, from 0.
+
+    Returns:
+        uint8, (row, column, channel).
+    """
+    session = sessions.current()
+    png = _slice(session.cache_key, job_id, index, session.client)
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _slice(who: str, job_id: str, index: int, _reader: Client) -> bytes:
-    return _reader.slice(job_id, index)
+def _slice(cache_key: str, job_id: str, index: int, _client: Client) -> bytes:
+    return _client.slice(job_id, index)
 
 
 def job(job_id: str) -> Job:
-    """The state of a job; asked again until it is final, then remembered in this session."""
-    seen: dict[str, Job] = st.session_state.setdefault("final_jobs", {})
-    if job_id not in seen:
-        answer = client().job(job_id)
-        if not answer.status.final:
-            return answer
-        seen[job_id] = answer
-    return seen[job_id]
+    """The state of a job; a final state is kept for the session, any other is fetched at each call."""
+    final: dict[str, Job] = st.session_state.setdefault("final_jobs", {})
+    if job_id not in final:
+        fetched = client().job(job_id)
+        if not fetched.status.final:
+            return fetched
+        final[job_id] = fetched
+    return final[job_id]
 
 
-def glimpse(job_id: str) -> bytes | None:
-    """The slices of a job that runs that are done, with what is marked so far; None where there is none yet."""
+def preview(job_id: str) -> bytes | None:
+    """A PNG of the slices that a running job has finished, with its lesions so far; None if there is none yet."""
     try:
         return client().glimpse(job_id)
     except RemoteProblem as problem:
@@ -100,29 +124,37 @@ def glimpse(job_id: str) -> bytes | None:
 
 
 def history(cursor: str | None) -> tuple[list[Job], str | None]:
-    """A page of the jobs of this visit's key, newest first, and where the next one begins."""
-    page = client().jobs(MOST_LISTED, cursor)
+    """A page of the jobs of this session's key, newest first, and the cursor of the next page."""
+    page = client().jobs(HISTORY_PAGE_SIZE, cursor)
     return page.jobs, page.next
 
 
-def repeat(job_id: str, model: str) -> Job:
-    """Submit a job's study once more, for another model."""
-    return sessions.current().sender.repeat(job_id, model)
+def resubmit(job_id: str, model: str) -> Job:
+    """Submit a job's study again for another model.
+
+    Args:
+        job_id: of the job whose study is used.
+        model: the model version.
+
+    Returns:
+        The new job.
+    """
+    return sessions.current().upload_client.repeat(job_id, model)
 
 
 def overview() -> Overview:
-    """The deployment at a glance."""
+    """Queue, workers and outcomes of the deployment."""
     return client().overview()
 
 
 def promote(version: str) -> None:
-    """Put a model version into service; the registry is read anew."""
+    """Put a model version into service, and reload the registry."""
     client().promote(version)
     _models.clear()
 
 
 def delete(job_id: str) -> None:
-    """Delete a job with all that belongs to it; one that is gone already is fine."""
+    """Delete a job and everything that belongs to it; one that is already deleted is no error."""
     try:
         client().delete(job_id)
     except RemoteProblem as problem:
@@ -131,6 +163,11 @@ def delete(job_id: str) -> None:
     st.session_state.get("final_jobs", {}).pop(job_id, None)
 
 
-def wants_key(problem: RemoteProblem) -> bool:
-    """Whether the gateway asks for a key, or for another one."""
+def requires_sign_in(problem: RemoteProblem) -> bool:
+    """Whether the gateway rejected the API key, or requires one."""
     return problem.status == Unauthorised.status
+
+
+def is_not_found(problem: RemoteProblem) -> bool:
+    """Whether the job no longer exists."""
+    return problem.type == NotFound.type or problem.status == NotFound.status

@@ -1,7 +1,7 @@
-"""A visit to the page: whose key it reads with, and the ticket by which the browser fetches volumes.
+"""A session of the page: the API key that it reads with, and the token by which the browser fetches volumes.
 
-A key lives in the session's memory alone. A browser that fetches a file sends no session along, and a key never
-stands in an address, so each visit has a ticket, which nobody guesses and which is worth nothing once it has ended.
+A key is kept in the session's memory only. When a browser fetches a file, Streamlit cannot tell its session, and a key
+must never be part of a URL. Hence each session has a random token, which is worthless once the session has ended.
 """
 
 import hashlib
@@ -15,30 +15,30 @@ from metseg.settings import settings
 
 TIMEOUT_S = 10.0
 UPLOAD_TIMEOUT_S = 120.0
-ATTEMPTS = 2
-"""At reading: the page says soon that the gateway is away, and asks again by itself."""
+READ_ATTEMPTS = 2
+"""Few, because the page reports soon that the gateway is away, and retries by itself."""
 
-_visits: "WeakValueDictionary[str, Visit]" = WeakValueDictionary()
+_sessions: "WeakValueDictionary[str, Session]" = WeakValueDictionary()
 
 
-class Visit:
-    """What belongs to one session of the page; when the session is forgotten, so is this.
+class Session:
+    """The gateway clients of one Streamlit session; collected when Streamlit discards that session.
 
     Args:
         url: of the gateway.
-        key: of the page or of the reader; empty where there is none.
-        own: whether the reader signed in with it.
+        key: the page's API key or the reader's; empty if there is none.
+        signed_in: whether the reader entered the key.
     """
 
-    def __init__(self, url: str, key: str, own: bool) -> None:
-        self.ticket = secrets.token_urlsafe(24)
-        self.url, self.own = url, own
-        self.reader = Client(url, timeout_s=TIMEOUT_S, api_key=key, attempts=ATTEMPTS)
-        self.sender = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
-        self.who = hashlib.sha256(f"{url} {key}".encode()).hexdigest()
-        """Tells the caches of one key from those of another."""
-        _visits[self.ticket] = self
-        finalize(self, _close, self.reader, self.sender)
+    def __init__(self, url: str, key: str, signed_in: bool) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self.url, self.signed_in = url, signed_in
+        self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, attempts=READ_ATTEMPTS)
+        self.upload_client = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
+        self.cache_key = hashlib.sha256(f"{url} {key}".encode()).hexdigest()
+        """Keeps cached answers of one API key from readers with another."""
+        _sessions[self.token] = self
+        finalize(self, _close, self.client, self.upload_client)
 
 
 def _close(*clients: Client) -> None:
@@ -46,28 +46,28 @@ def _close(*clients: Client) -> None:
         each.close()
 
 
-def current() -> Visit:
-    """This session's visit; at first with the page's own key."""
+def current() -> Session:
+    """This session; it starts with the page's own key."""
     url = settings().gateway_url
-    visit: Visit | None = st.session_state.get("visit")
-    if visit is None or visit.url != url:
-        visit = Visit(url, settings().api_key.get_secret_value(), own=False)
-        st.session_state["visit"] = visit
-    return visit
+    session: Session | None = st.session_state.get("session")
+    if session is None or session.url != url:
+        session = Session(url, settings().api_key.get_secret_value(), signed_in=False)
+        st.session_state["session"] = session
+    return session
 
 
 def sign_in(key: str) -> None:
-    """Go on with the reader's key; what the session remembers of another is forgotten."""
+    """Continue with the reader's key; discard everything that was read with another."""
     sign_out()
-    st.session_state["visit"] = Visit(settings().gateway_url, key, own=True)
+    st.session_state["session"] = Session(settings().gateway_url, key, signed_in=True)
 
 
 def sign_out() -> None:
-    """Forget the reader's key and all that was read with it."""
+    """Discard the reader's key and everything that was read with it."""
     st.session_state.clear()
 
 
-def client(ticket: str) -> Client | None:
-    """Whom to ask on behalf of a visit; None where there is no such visit."""
-    visit = _visits.get(ticket)
-    return None if visit is None else visit.reader
+def client_for(token: str) -> Client | None:
+    """The gateway client of the session with that token; None if there is no such session."""
+    session = _sessions.get(token)
+    return None if session is None else session.client

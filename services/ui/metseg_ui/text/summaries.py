@@ -1,59 +1,64 @@
-"""What the page lists, as pure functions: results and cards in; table rows and sentences out."""
+"""Table rows, figures and sentences about results and models."""
 
 import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import Lesion, ModelCard, Result
 from metseg.imaging import CHANNELS
+from metseg_ui.text.messages import counted, plural
 
 Row = dict[str, str | int | float | None]
-Pixels = npt.NDArray[np.uint8]
 
-NETWORKS = {"nested-unet": "Nested U-Net (U-Net++)", "attention-unet": "Attention U-Net"}
+NETWORK_TITLES = {"nested-unet": "Nested U-Net (U-Net++)", "attention-unet": "Attention U-Net"}
+MIN_ROUNDED_LENGTH = 9.95
+"""Longer lengths, in mm or px, are shown without decimals."""
 
 
-def sequences(pixels: Pixels) -> tuple[str, ...]:
-    """The sequences that a slice really has: one where a grey image was copied to all channels."""
+def sequences(pixels: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+    """The sequences that a slice (row, column, channel) contains: one if a grey image was copied to all channels."""
     if all(np.array_equal(pixels[:, :, 0], pixels[:, :, other]) for other in (1, 2)):
         return ("Image",)
     return tuple(name.removesuffix("-contrast").replace("p", "P", 1) for name in CHANNELS)
 
 
+def headline(result: Result) -> list[tuple[str, str]]:
+    """The three figures that a reader looks for first, each with its label."""
+    lesions = result.lesions
+    if result.spacing_mm is None:
+        size = f"{sum(lesion.voxels for lesion in lesions):,} px"
+        longest = f"{max((lesion.long_diameter_px for lesion in lesions), default=0):.0f} px"
+    else:
+        size = f"{sum(lesion.volume_mm3 or 0 for lesion in lesions) / 1000:.1f} ml"
+        longest = f"{max((lesion.long_diameter_mm or 0 for lesion in lesions), default=0):.0f} mm"
+    size_label = "Total size" if result.spacing_mm is None else "Total volume"
+    return [
+        ("Lesions", str(len(lesions))),
+        (size_label, size if lesions else "–"),
+        ("Longest diameter", longest if lesions else "–"),
+    ]
+
+
+def one_line(result: Result) -> str:
+    """Number of lesions and their total volume or size."""
+    count = counted(len(result.lesions), "lesion")
+    return f"{count} · {headline(result)[1][1]}" if result.lesions else count
+
+
 def lesion_rows(result: Result) -> list[Row]:
-    """One table row a lesion, largest first: in millimetres where the scan tells its spacing, else in pixels."""
-    metric = result.spacing_mm is not None
-    rows = [_metric_row(lesion) if metric else _pixel_row(lesion) for lesion in result.lesions]
+    """One table row per lesion, largest first; sizes in mm if the spacing is known, else in pixels."""
+    to_row = _pixel_row if result.spacing_mm is None else _metric_row
+    rows = [to_row(lesion) for lesion in result.lesions]
     if any(lesion.uncertainty is not None for lesion in result.lesions):
         for row, lesion in zip(rows, result.lesions, strict=True):
-            row["Unsure"] = None if lesion.uncertainty is None else 100 * lesion.uncertainty
+            row["Uncert."] = None if lesion.uncertainty is None else 100 * lesion.uncertainty
     return rows
-
-
-def remarks(result: Result) -> list[str]:
-    """What belongs beside the table, in sentences."""
-    targets = [lesion.number for lesion in result.lesions if lesion.target]
-    said = []
-    if targets and result.target_diameter_sum_px is not None:
-        metric = result.target_diameter_sum_mm
-        total = f"{result.target_diameter_sum_px:.0f} px" if metric is None else f"{metric:.0f} mm"
-        named = f"lesion{'s' * (len(targets) > 1)} {', '.join(map(str, targets))}"
-        said.append(f"Target lesions as of RANO-BM: {named}; sum of their longest diameters {total}.")
-    if result.uncertainty_words:
-        said.append(result.uncertainty_words)
-    return said
-
-
-def cautions(result: Result) -> list[str]:
-    """What a reader has to be warned of: unlike what the model learned from first, then the result's own warnings."""
-    unlike = [result.familiarity.words] if result.familiarity is not None and result.familiarity.unlike else []
-    return list(dict.fromkeys([*unlike, *result.warnings]))
 
 
 def _metric_row(lesion: Lesion) -> Row:
     return {
         "No.": lesion.number,
         "Slice": lesion.largest_slice + 1,
-        "Size, mm": _across(lesion.long_diameter_mm, lesion.perpendicular_diameter_mm),
+        "Size, mm": _diameters(lesion.long_diameter_mm, lesion.perpendicular_diameter_mm),
         "Vol., ml": None if lesion.volume_mm3 is None else lesion.volume_mm3 / 1000,
         "Prob.": 100 * lesion.mean_probability,
     }
@@ -63,59 +68,81 @@ def _pixel_row(lesion: Lesion) -> Row:
     return {
         "No.": lesion.number,
         "Slice": lesion.largest_slice + 1,
-        "Size, px": _across(lesion.long_diameter_px, lesion.perpendicular_diameter_px),
+        "Size, px": _diameters(lesion.long_diameter_px, lesion.perpendicular_diameter_px),
         "Voxels": lesion.voxels,
         "Prob.": 100 * lesion.mean_probability,
     }
 
 
-def _across(longest: float | None, perpendicular: float | None) -> str:
-    """A lesion's two diameters as radiologists note them."""
+def _diameters(longest: float | None, perpendicular: float | None) -> str:
+    """The two diameters of a lesion, as "15 × 12"."""
     return " × ".join(
-        f"{length:.0f}" if length >= 9.95 else f"{length:.1f}" for length in (longest or 0, perpendicular or 0)
+        f"{length:.0f}" if length >= MIN_ROUNDED_LENGTH else f"{length:.1f}"
+        for length in (longest or 0, perpendicular or 0)
     )
 
 
-def headline(result: Result) -> list[tuple[str, str]]:
-    """The three figures that a reader looks for first, each with its name."""
-    count = len(result.lesions)
-    if result.spacing_mm is None:
-        load = f"{sum(lesion.voxels for lesion in result.lesions):,} px"
-        longest = f"{max((lesion.long_diameter_px for lesion in result.lesions), default=0):.0f} px"
-    else:
-        load = f"{sum(lesion.volume_mm3 or 0 for lesion in result.lesions) / 1000:.1f} ml"
-        longest = f"{max((lesion.long_diameter_mm or 0 for lesion in result.lesions), default=0):.0f} mm"
-    name = "Total size" if result.spacing_mm is None else "Total volume"
-    return [("Lesions", str(count)), (name, load if count else "–"), ("Longest", longest if count else "–")]
+def notes(result: Result) -> list[str]:
+    """Sentences that belong below the table of lesions."""
+    targets = [str(lesion.number) for lesion in result.lesions if lesion.target]
+    found = []
+    if targets and result.target_diameter_sum_px is not None:
+        sum_mm = result.target_diameter_sum_mm
+        total = f"{result.target_diameter_sum_px:.0f} px" if sum_mm is None else f"{sum_mm:.0f} mm"
+        numbers = f"{plural('lesion', len(targets))} {', '.join(targets)}"
+        found.append(f"RANO-BM target {numbers}; sum of longest diameters: {total}.")
+    if result.uncertainty_words:
+        found.append(result.uncertainty_words)
+    return found
 
 
-def extent(result: Result) -> str:
-    """The size of the scan in words."""
+def warnings(result: Result) -> list[str]:
+    """What a reader must be warned of: first that the study is unlike the training data, then the result's warnings."""
+    unlike = [result.familiarity.words] if result.familiarity is not None and result.familiarity.unlike else []
+    return list(dict.fromkeys([*unlike, *result.warnings]))
+
+
+def scan_size(result: Result) -> str:
+    """Number and size of the slices, and their spacing."""
     slices, rows, columns = result.shape
-    words = f"{slices} slice{'s' * (slices > 1)} of {columns} × {rows} px"
+    size = f"{counted(slices, 'slice')} of {columns} × {rows} px"
     if result.spacing_mm is None:
-        return f"{words}, no spacing stored"
-    across, down, along = result.spacing_mm
-    return f"{words}, {down:.2g} × {along:.2g} mm, {across:.2g} mm apart"
+        return f"{size}, spacing unknown"
+    between_slices, row_mm, column_mm = result.spacing_mm
+    return f"{size}, {row_mm:.2g} × {column_mm:.2g} mm, {between_slices:.2g} mm apart"
 
 
-def network(name: str) -> str:
-    """A network's name as people write it."""
-    return NETWORKS.get(name, name)
+def network_title(name: str) -> str:
+    """A network's name as papers write it."""
+    return NETWORK_TITLES.get(name, name)
+
+
+def model_caption(card: ModelCard, prefix: str) -> str:
+    """Something about a model, followed by its mean Dice on test patients if the card has it.
+
+    Args:
+        card: of the model.
+        prefix: what stands before it, in Markdown.
+
+    Returns:
+        One line of Markdown.
+    """
+    dice = card.figures.get(card.network)
+    return f"{prefix} · mean Dice {dice.mean:.2f} on {counted(dice.patients, 'test patient')}" if dice else prefix
 
 
 def model_rows(card: ModelCard) -> list[dict[str, str]]:
-    """The test figures of every network that was compared for a model, the one that serves first."""
+    """The test Dice of every network that was compared, that of the model first."""
     ranked = sorted(card.figures.items(), key=lambda entry: (entry[0] != card.network, -entry[1].mean))
     return [
         {
-            "Network": network(name),
+            "Network": network_title(name),
             "Test patients": str(dice.patients),
             "Mean": f"{dice.mean:.3f}",
             "Median": f"{dice.median:.3f}",
-            "Spread": f"{dice.std:.3f}",
-            "Lowest to highest": f"{dice.lowest:.3f} to {dice.highest:.3f}",
-            "Slices alone": "–" if dice.mean_single_slices is None else f"{dice.mean_single_slices:.3f}",
+            "SD": f"{dice.std:.3f}",
+            "Range": f"{dice.lowest:.3f} to {dice.highest:.3f}",
+            "Single slices": "–" if dice.mean_single_slices is None else f"{dice.mean_single_slices:.3f}",
         }
         for name, dice in ranked
     ]

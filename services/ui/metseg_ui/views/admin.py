@@ -1,94 +1,93 @@
-"""For admins: the models with their cards and reports, promotion with a typed word, queue and workers at a glance."""
+"""For admins: queue and workers, the models with their cards and reports, promotion and rollback."""
 
 import streamlit as st
 
 from metseg.contracts import Holder, ModelCard, ModelPage
 from metseg_ui import proxy_routes
+from metseg_ui.components import problems
 from metseg_ui.panels import model_info
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import messages, summaries
 
-REPORT_PX = 700
-LOOK_S = 5.0
+REPORT_HEIGHT_PX = 700
+POLL_S = 5.0
 
 
-def may(holder: Holder) -> bool:
-    """Whether the page of admins is for this visit."""
+def is_available(holder: Holder) -> bool:
+    """Whether the holder of the key is an admin."""
     return "admin" in holder.scopes
 
 
-def page() -> None:
-    """The whole of it."""
+def render() -> None:
+    """Figures of the service, then one entry per model version."""
     st.markdown("## Models and service")
-    st.fragment(_glance, run_every=LOOK_S)()
+    st.fragment(_service, run_every=POLL_S)()
     models = gateway.models()
     st.markdown("### Models")
     for card in models.models:
         _model(card, models)
 
 
-def _glance() -> None:
-    messages.guarded(_figures)
+def _service() -> None:
+    problems.render_safely(_service_metrics)
 
 
-def _figures() -> None:
-    seen = gateway.overview()
-    ended = sum(seen.ended.values())
-    well = seen.ended.get("succeeded", 0)
-    shown = [
-        ("Waiting", str(seen.waiting), f"The first has waited {seen.oldest_s:.0f} s" if seen.waiting else None),
-        ("Running", str(seen.working), None),
-        ("Workers", str(seen.workers), "They gave a sign of life within a minute"),
-        ("Ended well", f"{well} of {ended}", "Since the queue's memory was last emptied"),
+def _service_metrics() -> None:
+    overview = gateway.overview()
+    finished = sum(overview.ended.values())
+    waited = f"The oldest has waited {overview.oldest_s:.0f} s" if overview.waiting else None
+    metrics = [
+        ("Queued", str(overview.waiting), waited),
+        ("Running", str(overview.working), None),
+        ("Workers", str(overview.workers), "Workers that reported within the last minute"),
+        ("Succeeded", f"{overview.ended.get('succeeded', 0)} of {finished}", "Since Redis was last emptied"),
     ]
-    for column, (label, value, help_) in zip(st.columns(len(shown)), shown, strict=True):
+    for column, (label, value, help_) in zip(st.columns(len(metrics)), metrics, strict=True):
         column.metric(label, value, help=help_)
-    if not seen.workers:
-        st.warning("No worker gives a sign of life; jobs wait until one does.", icon=":material/warning:")
-    failed = {kind: count for kind, count in sorted(seen.ended.items()) if kind != "succeeded" and count}
+    if not overview.workers:
+        st.warning("No worker is responding. Jobs stay queued until one does.", icon=":material/warning:")
+    failed = {kind: count for kind, count in sorted(overview.ended.items()) if kind != "succeeded" and count}
     if failed:
-        st.caption("Not well: " + ", ".join(f"{count} {messages.plain(kind)}" for kind, count in failed.items()))
+        titles = messages.problem_titles()
+        st.caption("; ".join(f"{titles.get(kind, 'Other problems')}: {count}" for kind, count in failed.items()))
 
 
 def _model(card: ModelCard, models: ModelPage) -> None:
-    serves = models.champion is not None and models.champion.version == card.version
-    badge = " :green-badge[in service]" if serves else ""
+    in_service = models.champion is not None and models.champion.version == card.version
+    badge = " :green-badge[in service]" if in_service else ""
+    created = summaries.model_caption(card, f"{card.created_at:%d %b %Y}")
     with st.container(border=True, key=f"model-{card.version}"):
-        dice = card.figures.get(card.network)
-        tested = f" · mean Dice {dice.mean:.3f} on {dice.patients} patients" if dice else ""
-        st.markdown(
-            f"**{summaries.network(card.network)}** `{card.version}`{badge}  \n"
-            f":small[{card.created_at:%d %b %Y}{tested}]"
-        )
+        st.markdown(f"**{summaries.network_title(card.network)}** `{card.version}`{badge}  \n:small[{created}]")
         with st.container(horizontal=True):
             if st.button("Card", key=f"card-{card.version}", icon=":material/info:"):
-                model_info.dialog(card)
+                model_info.show_card(card)
             if st.button("Report", key=f"report-{card.version}", icon=":material/lab_profile:"):
-                _report(card.version)
-            if not serves:
+                _show_report(card.version)
+            if not in_service:
                 _promotion(card, models)
 
 
 def _promotion(card: ModelCard, models: ModelPage) -> None:
-    """Promote, or roll back where the version is older than the one that serves."""
-    now = model_info.champion(models)
-    verb = "Roll back" if now is not None and card.created_at < now.created_at else "Promote"
+    """Promote a version, or roll back if it is older than the one in service. The admin confirms by typing a word."""
+    current = model_info.champion(models)
+    rollback = current is not None and card.created_at < current.created_at
+    verb, action = ("Roll back", "Roll back to this version") if rollback else ("Promote", "Put into service")
     word = verb.lower()
     with st.popover(verb, icon=":material/swap_horiz:"):
-        st.markdown(f"Puts `{card.version}` into service. Jobs that begin from then on are served by it.")
+        st.markdown(f"Puts `{card.version}` into service. It will process all jobs that start from then on.")
         with st.form(f"promote-{card.version}", border=False):
             typed = st.text_input(f"Type “{word}” to confirm", autocomplete="off", key=f"word-{card.version}")
-            sure = st.form_submit_button(f"{verb} to this version" if verb == "Roll back" else "Put into service")
-        if not sure:
+            submitted = st.form_submit_button(action)
+        if not submitted:
             return
         if typed.strip().lower() != word:
-            st.error(f"Nothing was changed: type the word “{word}”.", icon=":material/error:")
+            st.error(f"Nothing was changed. Type “{word}” to confirm.", icon=":material/error:")
             return
         gateway.promote(card.version)
         st.rerun()
 
 
-@st.dialog("Report of the training", width="large", icon=":material/lab_profile:")
-def _report(version: str) -> None:
-    st.caption("As the training wrote it, shown without scripts and without access to this page.")
-    st.iframe(proxy_routes.report_address(sessions.current().ticket, version), height=REPORT_PX)
+@st.dialog("Training report", width="large", icon=":material/lab_profile:")
+def _show_report(version: str) -> None:
+    st.caption("As the trainer wrote it, with scripts and network access disabled.")
+    st.iframe(proxy_routes.report_url(sessions.current().token, version), height=REPORT_HEIGHT_PX)

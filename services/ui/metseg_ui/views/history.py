@@ -1,70 +1,59 @@
-"""All scans of one's key: where they stand, what was found, and the way back to each of them."""
+"""All scans of one API key: their state, what was found, and a link to each."""
 
 import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.contracts import Holder, Job, JobStatus
 from metseg.settings import settings
-from metseg_ui.panels import jobs as jobs_panel
+from metseg_ui.panels import jobs
 from metseg_ui.state import gateway, sessions, url_state
 from metseg_ui.text import messages, summaries
 
-WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
+COLUMN_WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
-def told(holder: Holder) -> bool:
-    """Whether the gateway's list is one reader's own: not where all visitors share the page's key."""
-    return holder.name is None or sessions.current().own or not settings().api_key.get_secret_value()
+def is_available(holder: Holder) -> bool:
+    """Whether the gateway's list belongs to one reader; it does not where all visitors share the page's key."""
+    return holder.name is None or sessions.current().signed_in or not settings().api_key.get_secret_value()
 
 
-def table() -> None:
-    """The list, a page at a time."""
+def render() -> None:
+    """The list, one page at a time."""
     st.markdown("## Your scans")
-    cursors: list[str | None] = st.session_state.setdefault("history_pages", [None])
-    jobs, following = gateway.history(cursors[-1])
-    if not jobs:
-        st.info("Nothing here yet. Upload a scan, or take an example.", icon=":material/info:")
+    cursors: list[str | None] = st.session_state.setdefault("history_cursors", [None])
+    listed, next_cursor = gateway.history(cursors[-1])
+    if not listed:
+        st.info("No scans yet. Upload one, or try an example.", icon=":material/info:")
     with st.container(key="history", gap="small"):
-        for job in jobs:
+        for job in listed:
             _row(job)
     with st.container(horizontal=True):
         if len(cursors) > 1 and st.button("Newer"):
             cursors.pop()
             st.rerun()
-        if following and st.button("Older"):
-            cursors.append(following)
+        if next_cursor and st.button("Older"):
+            cursors.append(next_cursor)
             st.rerun()
 
 
 def _row(job: Job) -> None:
-    columns = st.columns(WIDTHS, vertical_alignment="center")
-    columns[0].markdown(f"**{messages.name(job)}**  \n:small[{messages.clock(job.created_at)}]")
-    columns[1].markdown(f"{jobs_panel.ICONS[job.status]} {messages.state(job)}")
-    columns[2].markdown(_found(job))
+    name = messages.display_name(job)
+    columns = st.columns(COLUMN_WIDTHS, vertical_alignment="center")
+    columns[0].markdown(f"**{name}**  \n:small[{messages.local_time(job.created_at)}]")
+    columns[1].markdown(f"{jobs.ICONS[job.status]} {messages.status_text(job)}")
+    columns[2].markdown(_outcome(job))
     columns[3].markdown(f"`{job.model_version}`" if job.model_version else "–")
-    if columns[4].button(
-        ":material/open_in_new:", key=f"open-{job.id}", help=f"Open {messages.name(job)}", type="tertiary"
-    ):
+    if columns[4].button(":material/open_in_new:", key=f"open-{job.id}", help=f"Open {name}", type="tertiary"):
         url_state.add(job.id, url_state.name(job.id))
         st.rerun()
-    with columns[5].popover(":material/delete:", help=f"Remove {messages.name(job)}", type="tertiary"):
-        removal(job)
+    with columns[5].popover(":material/delete:", help=f"Delete {name}", type="tertiary"):
+        jobs.confirm_deletion(job)
 
 
-def removal(job: Job) -> None:
-    """The second word before a job is deleted."""
-    st.markdown("Deletes the upload and its results from the server. This cannot be undone.")
-    if st.button("Delete for good", type="primary", key=f"delete-{job.id}"):
-        gateway.delete(job.id)
-        url_state.forget(job.id)
-        st.rerun()
-
-
-def _found(job: Job) -> str:
+def _outcome(job: Job) -> str:
     if job.status is not JobStatus.SUCCEEDED:
-        return messages.plain(job.problem.title) if job.problem else "–"
+        return messages.escape_markdown(job.problem.title) if job.problem else "–"
     try:
-        found = gateway.result(job.id)
+        return summaries.one_line(gateway.result(job.id))
     except RemoteProblem as problem:
-        return messages.plain(problem.title)
-    return " · ".join(f"{value} {label.lower()}" for label, value in summaries.headline(found)[:2])
+        return messages.escape_markdown(problem.title)

@@ -1,87 +1,78 @@
-// The viewer's controls: plain elements that tell a handler what was chosen.
+// The viewer's controls: plain elements that call a handler with what was chosen.
 
-/** An element with its attributes, listeners (`onclick`) and children. */
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+/** An element with attributes, listeners (as `onclick`) and children. */
+export function createElement(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== undefined) made.setAttribute(name, value);
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== undefined) element.setAttribute(name, value);
   }
-  made.append(...children);
-  return made;
+  element.append(...children);
+  return element;
 }
 
-/** Buttons of which one is pressed. `options` are [value, words]; `pick` is told the value. */
-export class Choice {
-  constructor(label, options, pick) {
+export const plural = (noun, count) => (count === 1 ? noun : `${noun}s`);
+
+/** Buttons of which one is pressed. `options` are pairs of value and label. */
+export class ButtonGroup {
+  constructor(label, options, onSelect) {
     this.buttons = new Map(
-      options.map(([value, words]) => [value, element("button", { type: "button", onclick: () => pick(value) }, words)]),
+      options.map(([value, text]) => [value, createElement("button", { type: "button", onclick: () => onSelect(value) }, text)]),
     );
-    this.root = element("div", { class: "choice", role: "group", "aria-label": label }, ...this.buttons.values());
+    this.root = createElement("div", { class: "button-group", role: "group", "aria-label": label }, ...this.buttons.values());
   }
 
-  show(value) {
+  set(value) {
     for (const [each, button] of this.buttons) button.setAttribute("aria-pressed", String(each === value));
   }
 }
 
-/** A slider with its name and its value in words. */
-export class Dial {
-  constructor(label, { min, max, step, value, words = String }, turned) {
-    this.words = words;
-    this.input = element("input", { type: "range", min, max, step, "aria-label": label });
-    this.output = element("output");
-    this.input.addEventListener("input", () => turned(Number(this.input.value)));
-    this.root = element("label", {}, label, this.output, this.input);
-    this.show(value);
+/** A slider with its label and its value as text. */
+export class Slider {
+  constructor(label, { min, max, step, format }, onInput) {
+    this.format = format;
+    this.input = createElement("input", { type: "range", min, max, step, "aria-label": label });
+    this.output = createElement("output");
+    this.input.addEventListener("input", () => onInput(Number(this.input.value)));
+    this.root = createElement("label", {}, label, this.output, this.input);
   }
 
-  show(value) {
+  set(value) {
     this.input.value = value;
-    this.output.textContent = this.words(value);
-    this.input.setAttribute("aria-valuetext", this.words(value));
+    this.output.textContent = this.format(value);
+    this.input.setAttribute("aria-valuetext", this.format(value));
   }
 }
 
-/** The slice slider, the lesion area along it, and the way to the next lesion on either side. */
-export class SliceBar {
-  constructor(areas, turned, step) {
-    const tallest = Math.max(1, ...areas);
-    this.bars = areas.map((area) =>
-      element("i", {}, element("b", { style: `height:${Math.round((100 * area) / tallest)}%` })),
+/** The slice slider, the lesion area in each slice below it, and buttons to the next lesion on either side. */
+export class SliceNavigator {
+  constructor(areasPx, onSlice, onStep) {
+    const largest = Math.max(1, ...areasPx);
+    this.bars = areasPx.map((area) =>
+      createElement("i", {}, createElement("b", { style: `height:${Math.round((100 * area) / largest)}%` })),
     );
-    this.input = element("input", { type: "range", min: 1, max: areas.length, step: 1, "aria-label": "Slice" });
-    this.input.addEventListener("input", () => turned(Number(this.input.value) - 1));
-    const arrow = (sign, words, way) =>
-      element("button", { type: "button", class: "lone", "aria-label": words, title: words, onclick: () => step(way) }, sign);
-    this.back = arrow("‹", "Previous slice with a lesion", -1);
-    this.ahead = arrow("›", "Next slice with a lesion", 1);
-    const found = areas.filter((area) => area > 0).length;
-    this.profile = element(
+    this.input = createElement("input", { type: "range", min: 1, max: areasPx.length, step: 1, "aria-label": "Slice" });
+    this.input.addEventListener("input", () => onSlice(Number(this.input.value) - 1));
+    const arrow = (sign, label, direction) =>
+      createElement("button", { type: "button", class: "framed", "aria-label": label, title: label, onclick: () => onStep(direction) }, sign);
+    this.previous = arrow("‹", "Previous slice with a lesion", -1);
+    this.next = arrow("›", "Next slice with a lesion", 1);
+    const affected = areasPx.filter((area) => area > 0).length;
+    this.profile = createElement(
       "div",
-      { class: "profile", role: "img", "aria-label": `Lesion area by slice: ${found} of ${areas.length} slices show lesions.` },
+      { class: "profile", role: "img", "aria-label": `Lesion area by slice; lesions in ${affected} of ${areasPx.length} ${plural("slice", areasPx.length)}.` },
       ...this.bars,
     );
-    this.root = element("div", { class: "slices", hidden: areas.length === 1 });
-    this.root.append(this.back, element("div", {}, this.input, this.profile), this.ahead);
+    this.root = createElement("div", { class: "slices", hidden: areasPx.length === 1 });
+    this.root.append(this.previous, createElement("div", {}, this.input, this.profile), this.next);
   }
 
-  show(slice, before, after) {
+  set(slice, { hasPrevious, hasNext }) {
     this.input.value = slice + 1;
     this.input.setAttribute("aria-valuetext", `Slice ${slice + 1} of ${this.bars.length}`);
-    this.bars.forEach((bar, index) => bar.classList.toggle("here", index === slice));
-    this.back.disabled = before === undefined;
-    this.ahead.disabled = after === undefined;
+    this.bars.forEach((bar, index) => bar.classList.toggle("current", index === slice));
+    this.previous.disabled = !hasPrevious;
+    this.next.disabled = !hasNext;
   }
-}
-
-/** The keys and what they do, as a line that is always in sight. */
-export function legend(keys) {
-  const line = element("div", { class: "keys" }, "Keys: ");
-  keys.forEach(([signs, words], index) => {
-    signs.split(" ").forEach((sign) => line.append(element("kbd", {}, sign), " "));
-    line.append(words + (index < keys.length - 1 ? " · " : ""));
-  });
-  return line;
 }

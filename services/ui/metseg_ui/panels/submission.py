@@ -1,0 +1,117 @@
+"""From chosen files to submitted jobs: what makes one scan, and what the gateway refused."""
+
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from metseg.client import Attachment, RemoteProblem
+from metseg.settings import settings
+from metseg_ui.state import gateway, url_state
+from metseg_ui.text import messages
+
+Scan = tuple[str, list[Attachment]]
+"""The name that the reader knows a scan by, and its files."""
+
+
+def group_into_scans(files: Sequence[BinaryIO], *, separate: bool) -> Iterator[Scan]:
+    """Group uploaded files into scans. More files than a submission may have are packed into a ZIP.
+
+    Args:
+        files: as the uploader returns them.
+        separate: whether each file is a scan.
+
+    Yields:
+        The scans; the files of one are valid until the next is requested.
+    """
+    attachments = [Attachment(file.name, file) for file in files]
+    if separate:
+        yield from ((attachment.name, [attachment]) for attachment in attachments)
+        return
+    name = _scan_name(attachments)
+    if len(attachments) <= settings().limits.files:
+        yield name, attachments
+        return
+    with TemporaryFile() as file:
+        archive = cast(BinaryIO, file)
+        _write_zip(attachments, archive)
+        yield name, [Attachment(f"{attachments[0].name}.zip", archive)]
+
+
+def submit(
+    scans: Iterable[Scan],
+    threshold: float | None = None,
+    uploaded: Sequence[BinaryIO] = (),
+    *,
+    uncertainty: bool = False,
+    align: bool = True,
+) -> None:
+    """Submit scans; add the accepted ones to the URL, keep the reasons of the others for `render_refusals`.
+
+    Args:
+        scans: their names and files.
+        threshold: in [0, 1]; None: the model's own.
+        uploaded: files whose memory is released if nothing was refused.
+        uncertainty: whether to estimate uncertainty.
+        align: whether to register volumes that lie on different grids.
+    """
+    refused: list[tuple[str, RemoteProblem]] = []
+    with st.spinner("Uploading …"):
+        for name, attachments in scans:
+            try:
+                job = gateway.submit(attachments, threshold, uuid.uuid4().hex, uncertainty=uncertainty, align=align)
+                url_state.add(job.id, name)
+            except RemoteProblem as problem:
+                refused.append((name, problem))
+    st.session_state["refused"] = refused
+    if not refused:
+        st.session_state["upload_round"] = upload_round() + 1
+        _release_memory(uploaded)
+    st.rerun()
+
+
+def upload_round() -> int:
+    """Part of the uploader's key; a new round makes Streamlit draw an empty uploader."""
+    return int(st.session_state.get("upload_round", 0))
+
+
+def render_refusals() -> None:
+    """Why the last submission was refused; shown until the next one."""
+    refused: list[tuple[str, RemoteProblem]] = st.session_state.get("refused", [])
+    for name, problem in refused:
+        text, scan = messages.problem_text(problem), f"  \n:small[{messages.escape_markdown(name)}]"
+        if problem.status in messages.TRANSIENT_STATUSES:
+            st.warning(f"{text} {messages.retry_advice(problem)}{scan}", icon=":material/hourglass_empty:")
+        else:
+            st.error(f"{text}{scan}", icon=":material/error:")
+
+
+def _scan_name(attachments: Sequence[Attachment]) -> str:
+    """What the reader knows a scan of several files by: its folder, or its first file."""
+    folder, slash, _ = attachments[0].name.partition("/")
+    if slash:
+        return folder
+    more = f" and {len(attachments) - 1} more" if len(attachments) > 1 else ""
+    return attachments[0].name + more
+
+
+def _write_zip(attachments: Sequence[Attachment], target: BinaryIO) -> None:
+    """Pack files, as of a DICOM series; they are numbered if two from different folders have the same name."""
+    ambiguous = len({attachment.name for attachment in attachments}) < len(attachments)
+    with ZipFile(target, "w", ZIP_STORED) as archive:
+        for index, (name, content, _) in enumerate(attachments):
+            with archive.open(ZipInfo(f"{index:05}-{name}" if ambiguous else name), "w", force_zip64=True) as member:
+                shutil.copyfileobj(cast(BinaryIO, content), member)
+
+
+def _release_memory(files: Sequence[BinaryIO]) -> None:
+    """Free the memory of submitted files, which Streamlit would keep until the session ends."""
+    context = get_script_run_ctx()
+    if context is not None:
+        for file in files:
+            context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)  # type: ignore[attr-defined]

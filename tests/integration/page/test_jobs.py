@@ -1,0 +1,65 @@
+"""Jobs on the page: progress, failure, deletion, and the list in the URL."""
+
+from datetime import UTC, datetime
+
+from tests.integration.page.visitor import has_button, listed_jobs, page_text, press, run, submit_jobs, viewer_data
+
+from metseg.errors import ProcessingFailed
+
+
+def test_a_job_is_polled_until_it_is_finished(page, gateway):
+    gateway.waiting_s = 3600
+    [job] = submit_jobs(gateway)
+    at = page(job)
+    assert "Queued, position 2" in at.main.progress[0].proto.text
+    gateway.waiting_s, gateway.running_s = 0, 3600
+    gateway.accepted[job] = datetime.now(UTC)
+    assert "Slice 0 of 8" in run(at).main.progress[0].proto.text
+    gateway.running_s = 0
+    assert run(at).metric
+
+
+def test_a_final_job_is_not_fetched_again(page, gateway):
+    at = page(*submit_jobs(gateway, 2))
+    run(at)
+    before = len(gateway.asked)
+    run(run(at))
+    assert gateway.asked[before:] == []
+
+
+def test_a_reload_lists_the_same_jobs_and_shows_the_selected_one(page, gateway):
+    first, second, third = submit_jobs(gateway, 3)
+    at = page(third, second, first, show=first)
+    assert [button.key for button in at.sidebar.button if (button.key or "").startswith("job-")] == [
+        f"job-{job}" for job in (third, second, first)
+    ]
+    assert viewer_data(at)["job"] == first
+
+
+def test_only_job_ids_in_the_url_are_fetched(page, gateway):
+    page("../models", "x", "a/b/c/d/e/f/g", "<script>alert(1)</script>")
+    assert not any("jobs" in call for call in gateway.asked)
+
+
+def test_an_expired_job_is_explained_and_can_be_removed_from_the_list(page, gateway):
+    at = page("0123456789abcdef0123456789abcdef")
+    assert "no longer available" in page_text(at)
+    at = press(at, "Remove from the list")
+    assert listed_jobs(at) == []
+    assert "no longer available" not in page_text(at)
+
+
+def test_a_failed_job_shows_its_reason_and_no_stack_trace(page, gateway):
+    gateway.failure = ProcessingFailed("The worker ran out of memory; submit fewer slices.")
+    at = page(*submit_jobs(gateway))
+    assert "The worker ran out of memory; submit fewer slices." in at.error[0].value
+    assert "/problems/" not in page_text(at) and "Traceback" not in page_text(at)
+
+
+def test_a_job_is_deleted_only_after_confirmation_and_leaves_the_list(page, gateway):
+    first, second = submit_jobs(gateway, 2)
+    at = page(second, first)
+    assert set(gateway.accepted) == {first, second} and has_button(at, "Delete permanently")
+    at = press(at, "Delete permanently")
+    assert set(gateway.accepted) == {first}
+    assert listed_jobs(at) == [first]

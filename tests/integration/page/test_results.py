@@ -1,0 +1,105 @@
+"""The result of a scan: viewer, table of lesions, downloads, comparison of two models."""
+
+from datetime import timedelta
+
+import numpy as np
+from tests.fake_gateway import FakeGateway, Study
+from tests.integration.page.visitor import metrics, page_text, press, run, submit_jobs, viewer_data
+
+from metseg.contracts import ModelCard
+
+
+def add_older_model(gateway: FakeGateway) -> ModelCard:
+    older = {"version": "20250101-000000-older", "created_at": gateway.card.created_at - timedelta(days=9)}
+    gateway.others = [gateway.card.model_copy(update=older)]
+    return gateway.others[0]
+
+
+def test_the_first_slice_shown_is_that_in_which_the_largest_lesion_is_largest(page, gateway):
+    [job] = submit_jobs(gateway)
+    largest = gateway.study.result(job, gateway.card).lesions[0].largest_slice
+    assert viewer_data(page(job))["slice"] == largest
+
+
+def test_the_table_lists_every_lesion_and_the_viewer_knows_their_slices(page, gateway):
+    [job] = submit_jobs(gateway)
+    at = page(job)
+    result = gateway.study.result(job, gateway.card)
+    numbers = [lesion.number for lesion in result.lesions]
+    assert list(at.dataframe[0].value["No."]) == numbers
+    data = viewer_data(at)
+    assert data["lesionsBySlice"] == [one.lesions for one in result.slices]
+    assert [lesion["number"] for lesion in data["lesions"]] == numbers
+
+
+def test_the_viewer_offers_the_sequences_of_the_scan(page, gateway):
+    [job] = submit_jobs(gateway)
+    assert viewer_data(page(job))["channels"] == [["pre", "Pre"], ["flair", "FLAIR"], ["post", "Post"]]
+
+
+def test_pixels_do_not_pass_through_the_session(page, gateway):
+    [job] = submit_jobs(gateway)
+    run(page(job))
+    calls = [call for call in gateway.asked if job in call]
+    assert any(call.endswith("/result") for call in calls)
+    assert not any("/mask" in call or "/volume/" in call or "/probability" in call for call in calls)
+    assert len([call for call in calls if "/slice/" in call]) <= 1
+
+
+def test_every_format_can_be_downloaded(page, gateway):
+    at = page(*submit_jobs(gateway))
+    assert [button.label for button in at.get("download_button")] == [
+        "Masks, ZIP",
+        "Mask, NIfTI",
+        "Mask, TIFF",
+        "This slice, PNG",
+        "Result, JSON",
+        "Lesions, CSV",
+        "Report to print, HTML",
+        "Outlined slices, ZIP",
+        "Animation, WebP",
+        "Probability, NIfTI",
+    ]
+
+
+def test_warnings_of_the_result_are_shown(page, gateway):
+    gateway.warnings = ["The image is grey; it was copied to all sequences."]
+    assert "copied to all sequences" in page(*submit_jobs(gateway)).warning[0].value
+
+
+def test_a_scan_without_lesions_is_not_called_healthy(page, gateway):
+    study = Study(slices=8)
+    study.mask = np.zeros_like(study.mask)
+    gateway.study = study
+    assert "That does not mean that there are none" in page_text(page(*submit_jobs(gateway)))
+
+
+def test_a_single_slice_can_be_downloaded_as_png(page, gateway):
+    single = Study(slices=8)
+    index = int(single.mask.sum(axis=(1, 2)).argmax())
+    single.pixels, single.mask, single.probability = (
+        part[index : index + 1] for part in (single.pixels, single.mask, single.probability)
+    )
+    single.names = ("only",)
+    gateway.study = single
+    at = page(*submit_jobs(gateway))
+    assert viewer_data(at)["sliceCount"] == 1
+    assert at.get("download_button")[0].label == "Mask, PNG"
+
+
+def test_two_models_are_compared_on_one_scan(page, gateway):
+    [job] = submit_jobs(gateway)
+    other = add_older_model(gateway)
+    at = press(page(job), "Run on this scan")
+    [compared] = [entry["id"] for entry in gateway.submissions if entry["names"] == ["again"]]
+    assert gateway.served[compared] == other.version
+    at = run(at)
+    assert viewer_data(at)["compared"]["job"] == compared
+    first, second = gateway.study, gateway.study.seen_otherwise()
+    dice = 2 * (first.mask & second.mask).sum() / (first.mask.sum() + second.mask.sum())
+    assert metrics(at)["Dice"] == f"{dice:.3f}"
+    smallest = gateway.study.result(job, gateway.card).lesions[-1]
+    assert f"Marked only by this model: lesion {smallest.number} (slice" in page_text(at)
+    assert "Marked only by the other model: none" in page_text(at)
+    at = press(at, "End comparison")
+    assert viewer_data(at)["compared"] is None
