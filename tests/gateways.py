@@ -15,8 +15,8 @@ from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import wait_until
 
 from metseg import formats
-from metseg.contracts import Job, Result, SliceFigures
-from metseg.jobs import Jobs
+from metseg.contracts import Job, Request, Result, SliceFigures
+from metseg.jobs import JobFactory, JobRunner, JobService, Maintenance, WorkerRegistry
 from metseg.registry import Registry
 from metseg.results.slice_archive import PACK, packed
 from metseg.settings import Settings
@@ -32,7 +32,10 @@ class Gateway:
     port: int
     settings: Settings
     store: ObjectStore
-    jobs: Jobs
+    jobs: JobService
+    runner: JobRunner
+    maintenance: Maintenance
+    workers: WorkerRegistry
     threads: Threads
     http: httpx.Client = field(repr=False)
 
@@ -57,14 +60,20 @@ class Gateway:
 
     def succeed(self, job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> None:
         """Finish a job as a worker does, with this mask."""
-        assert self.jobs.claim(job_id) is not None
+        assert begin(self.runner, job_id) is not None
         probability = np.where(mask, 0.75, 0.25).astype(np.float32)
         artefacts = {
             "mask.nii.gz": formats.write_mask(mask, names, "nifti"),
             "probability.nii.gz": formats.write_probability(probability, "nifti"),
             PACK: packed(png(index, *mask.shape[1:]) for index in range(len(mask))),
         }
-        self.jobs.finish(job_id, result(job_id, mask, names), artefacts)
+        self.runner.finish(job_id, result(job_id, mask, names), artefacts)
+
+
+def begin(runner: JobRunner, job_id: str) -> Request | None:
+    """Lease and start a job, as a worker does; None where there is nothing to do."""
+    request = runner.lease(job_id)
+    return request if request is not None and runner.start(job_id) else None
 
 
 @contextmanager
@@ -90,8 +99,12 @@ def running(settings: Settings) -> Iterator[Gateway]:
         port = server.servers[0].sockets[0].getsockname()[1]
         parts = app.state.gateway
         parts.store.prepare(settings.job_days)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            yield Gateway(port, settings, parts.store, parts.jobs, parts.threads, http)
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+            JobFactory(settings, parts.store) as worker,
+        ):
+            sides = (parts.jobs, worker.runner(), worker.maintenance(), worker.workers())
+            yield Gateway(port, settings, parts.store, *sides, parts.threads, http)
     finally:
         server.should_exit = True
         thread.join(20)

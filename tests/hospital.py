@@ -20,8 +20,8 @@ from tests.integration.studies import phantom_files
 
 from metseg.contracts import Job, JobStatus
 from metseg.settings import Settings
-from metseg_worker.context import Bench, open_bench
-from metseg_worker.tasks import work
+from metseg_worker.context import WorkerContext, open_context
+from metseg_worker.tasks import run_job
 
 LOOK_S = 0.05
 
@@ -31,7 +31,7 @@ class Hospital:
     """The server."""
 
     gateway: Gateway
-    bench: Bench
+    worker: WorkerContext
     hold: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -53,7 +53,7 @@ class Hospital:
                 continue
             for job in self.jobs():
                 if job.status is JobStatus.QUEUED:
-                    work(self.bench, job.id)
+                    run_job(self.worker, job.id)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def hospital(folder: Path, redis_url: str, **settings: object) -> Iterator[Hospi
     configured = Settings(store_directory=folder / "store", redis_url=redis_url, **settings)
     with running(configured) as gateway:
         promote_tiny(gateway.store)
-        server = Hospital(gateway, open_bench(configured))
+        server = Hospital(gateway, open_context(configured))
         thread = threading.Thread(target=server.tend)
         thread.start()
         try:

@@ -5,6 +5,7 @@ make bench ARGS="--only growth"
 
 import argparse
 import contextlib
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from tests.gateways import Gateway, png, promote_tiny, running
 from tests.servers import RedisServer, redis_server
 
 from metseg.contracts import InputFile, Job, JobStatus, Request
-from metseg.jobs import Jobs, Live, new_id
+from metseg.jobs import JobIndex, JobService, RedisConnection, new_job_id
 from metseg.settings import Settings
 
 COUNTS = (10, 100_000)
@@ -112,21 +113,22 @@ def _filled(count: int) -> Iterator[tuple[Gateway, str]]:
             yield gateway, ids[count // 2]
 
 
-def _stored(folder: Path, jobs: Jobs) -> str:
+def _stored(folder: Path, jobs: JobService) -> str:
     """A job that succeeded, written as the store does but for its care."""
-    now, job_id = datetime.now(UTC), new_id()
+    now, job_id = datetime.now(UTC), new_job_id()
     file = InputFile(key=jobs.input_key(job_id, 0), name="x.png", size_bytes=1, sha256="0" * 64)
     job = Job(id=job_id, status=JobStatus.SUCCEEDED, created_at=now, finished_at=now, files=1)
     place = folder / "jobs" / job_id
     place.mkdir(parents=True)
     (place / "job.json").write_text(job.model_dump_json())
+    (place / "end.json").write_text(json.dumps({"job": job.model_dump(mode="json")}))
     (place / "request.json").write_text(Request(id=job_id, created_at=now, inputs=[file]).model_dump_json())
     return job_id
 
 
 def _index(server: RedisServer, ids: Sequence[str]) -> None:
     with redis.Redis.from_url(server.url) as client:
-        Live(client, claim_ttl_s=15, cancel_ttl_s=15).rebuild(ids)
+        JobIndex(RedisConnection(client)).rebuild(ids)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.bench.bare import STARTER, on_demand
 from metseg.cli.local import registry
 from metseg.contracts import InputFile, Request
 from metseg.inference import ModelCache
-from metseg.jobs import Supplies, new_id, process
+from metseg.jobs import JobInputs, new_job_id, process
 from metseg.parallel import cpu_quota
 from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
@@ -38,7 +38,7 @@ class Whole:
 
     def upload(self, files: Sequence[tuple[str, bytes]]) -> Request:
         """A study as the gateway would have accepted it."""
-        job_id, inputs = new_id(), []
+        job_id, inputs = new_job_id(), []
         for index, (name, content) in enumerate(files):
             key = f"jobs/{job_id}/input/{index:04d}"
             self._store.put(key, content)
@@ -48,9 +48,8 @@ class Whole:
 
     def __call__(self, request: Request) -> dict[str, float]:
         """Segment, draw and pack a study; the seconds of each phase."""
-        with Supplies(self._store, self._models) as supplies:
-            supplies.fetch(request)
-            result, _ = process(request, supplies, Limits(files=2000), lambda done, total: None)
+        with JobInputs.fetch(request, self._store, self._models) as inputs:
+            result, _ = process(request, inputs, Limits(files=2000), lambda done, total: None)
         return dict(result.durations_s)
 
 

@@ -10,7 +10,7 @@ from tests.integration.deployments import Deployment, deployment, submit
 from tests.servers import RedisServer, S3Server, redis_server, s3_server
 
 from metseg.contracts import Job
-from metseg.jobs import Jobs
+from metseg.jobs import JobRunner, JobService, Maintenance
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store
 
@@ -56,22 +56,27 @@ def here(store: ObjectStore, redis: RedisServer) -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def jobs(here: Deployment) -> Jobs:
+def jobs(here: Deployment) -> JobService:
     """A gateway's."""
-    return here.jobs()
+    return here.service()
 
 
 @pytest.fixture
-def worker(here: Deployment) -> Jobs:
-    return here.jobs()
+def maintenance(here: Deployment) -> Maintenance:
+    return here.maintenance()
 
 
 @pytest.fixture
-def other(here: Deployment) -> Jobs:
+def worker(here: Deployment) -> JobRunner:
+    return here.runner()
+
+
+@pytest.fixture
+def other(here: Deployment) -> JobRunner:
     """Another worker's."""
-    return here.jobs()
+    return here.runner()
 
 
 @pytest.fixture
-def job(here: Deployment, jobs: Jobs) -> Job:
+def job(here: Deployment, jobs: JobService) -> Job:
     return submit(jobs)

@@ -1,4 +1,4 @@
-"""A store, a Redis and as many processes' worth of `Jobs` as a test needs."""
+"""A store, a Redis and as many gateways and workers as a test needs."""
 
 import contextlib
 import hashlib
@@ -13,11 +13,12 @@ from tests.servers import RedisServer
 
 from metseg.contracts import InputFile, Job, Problem, Request, Result
 from metseg.errors import BadInput
-from metseg.jobs import Jobs, broker, new_id
+from metseg.jobs import JobFactory, JobRunner, JobService, Maintenance, WorkerRegistry, celery_app, new_job_id
+from metseg.jobs.broker import JobQueue
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 
-CLAIM_TTL_S = 0.6
+LEASE_TTL_S = 0.6
 TIMEOUT_S = 0.5
 ARTEFACTS = {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"}
 RESULTS = [f"results/{name}" for name in ("mask.nii.gz", "probability.nii.gz", "result.json")]
@@ -30,7 +31,7 @@ in_a_folder = pytest.mark.parametrize("store", ["directory"], indirect=True)
 
 
 class Deployment:
-    """What a gateway and its workers share. `jobs()` is another process each time."""
+    """What a gateway and its workers share. Each call is another process."""
 
     def __init__(self, store: ObjectStore, server: RedisServer, stack: contextlib.ExitStack):
         self.store = store
@@ -38,16 +39,30 @@ class Deployment:
         self._stack = stack
         self.settings = Settings(redis_url=server.url, redis_timeout_s=TIMEOUT_S, job_time_limit_s=20)
 
-    def jobs(self, store: ObjectStore | None = None, claim_ttl_s: float = CLAIM_TTL_S, **changes: str) -> Jobs:
-        settings = self.settings.model_copy(update=changes)
-        client = redis.Redis.from_url(
-            self.settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
-        )
-        self._stack.callback(client.close)
-        celery = self._stack.enter_context(broker(settings))
-        jobs = Jobs(store or self.store, client, celery, settings, claim_ttl_s)
-        self._stack.callback(end, jobs)
-        return jobs
+    def _factory(self, store: ObjectStore | None, lease_ttl_s: float) -> JobFactory:
+        return self._stack.enter_context(JobFactory(self.settings, store or self.store, lease_ttl_s))
+
+    def service(
+        self, store: ObjectStore | None = None, lease_ttl_s: float = LEASE_TTL_S, broker_url: str | None = None
+    ) -> JobService:
+        """A gateway, whose broker may be unreachable."""
+        service = self._factory(store, lease_ttl_s).service()
+        if broker_url is not None:
+            app = self._stack.enter_context(celery_app(self.settings.model_copy(update={"redis_url": broker_url})))
+            service._queue = JobQueue(app, self.settings.job_time_limit_s)
+        return service
+
+    def runner(self, store: ObjectStore | None = None, lease_ttl_s: float = LEASE_TTL_S) -> JobRunner:
+        """A worker."""
+        runner = self._factory(store, lease_ttl_s).runner()
+        self._stack.callback(end, runner)
+        return runner
+
+    def maintenance(self, store: ObjectStore | None = None, lease_ttl_s: float = LEASE_TTL_S) -> Maintenance:
+        return self._factory(store, lease_ttl_s).maintenance()
+
+    def workers(self) -> WorkerRegistry:
+        return self._factory(None, LEASE_TTL_S).workers()
 
     def client(self) -> "redis.Redis":
         client = redis.Redis.from_url(self.settings.redis_url, decode_responses=True)
@@ -60,18 +75,17 @@ class Deployment:
         return [re.sub(r"^results/[0-9a-f]{32}/", "results/", key) for key in found]
 
 
-def end(jobs: Jobs) -> None:
-    """End the process in good order."""
-    for job_id in list(jobs._claims):
-        jobs.release(job_id)
+def end(runner: JobRunner) -> None:
+    """End the worker in good order."""
+    for job_id in list(runner._attempts):
+        runner.release(job_id)
 
 
-def kill(jobs: Jobs) -> None:
-    """End the process as `kill -9` does: its claims are renewed no more, and not given up either."""
-    for claim in jobs._claims.values():
-        claim._stop.set()
-        claim._thread.join()
-    jobs._claims.clear()
+def kill(runner: JobRunner) -> None:
+    """End the worker as `kill -9` does: its leases are neither renewed nor released."""
+    for attempt in runner._attempts.values():
+        attempt.lease.stop_renewing()
+    runner._attempts.clear()
 
 
 @contextlib.contextmanager
@@ -81,9 +95,9 @@ def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
         yield Deployment(store, server, stack)
 
 
-def upload(jobs: Jobs, content: bytes = b"pixels", holds: str | None = None) -> Request:
+def upload(jobs: JobService, content: bytes = b"pixels", holds: str | None = None) -> Request:
     """What the gateway does before it submits."""
-    job_id = new_id()
+    job_id = new_job_id()
     digest = hashlib.sha256(content).hexdigest()
     key = jobs.input_key(job_id, 0)
     file = InputFile(key=key, name="DOE JOHN.png", size_bytes=len(content), sha256=digest)
@@ -92,7 +106,7 @@ def upload(jobs: Jobs, content: bytes = b"pixels", holds: str | None = None) -> 
     return request
 
 
-def submit(jobs: Jobs) -> Job:
+def submit(jobs: JobService) -> Job:
     return jobs.submit(upload(jobs))
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from metseg.contracts import InputFile, Job, Request
 from metseg.imaging import encode_png
-from metseg.jobs import Jobs, new_id
+from metseg.jobs import JobService, new_job_id
 from metseg.phantom import head
 from metseg.storage import ObjectStore
 
@@ -17,9 +17,9 @@ def phantom_files(slices: int, seed: int = 7, size_px: int = 128) -> dict[str, b
     return {f"DOE-JOHN_{index}.png": encode_png(pixels[index]) for index in range(slices)}
 
 
-def submit(store: ObjectStore, jobs: Jobs, files: dict[str, bytes], model: str | None = None) -> Job:
+def submit(store: ObjectStore, jobs: JobService, files: dict[str, bytes], model: str | None = None) -> Job:
     """Submit `files` as the gateway does."""
-    job_id = new_id()
+    job_id = new_job_id()
     inputs = []
     for index, (name, content) in enumerate(files.items()):
         digest = hashlib.sha256(content).hexdigest()

@@ -77,7 +77,7 @@ def test_a_caller_has_so_many_open_jobs_and_no_more(gateway):
 
 def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("metseg.jobs.index.time.time", lambda: now[0])
+    monkeypatch.setattr("metseg.jobs.rate_limit.time.time", lambda: now[0])
 
     def waits(at):
         now[0] = at
@@ -89,11 +89,11 @@ def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypa
 def test_counts_come_back_when_redis_forgot_them(gateway, redis):
     job = gateway.accepted()
     redis.flush()
-    assert gateway.jobs.crowd("0" * 8).open == 0
-    gateway.jobs.recover()
-    assert gateway.jobs.crowd("0" * 8).open == 1
+    assert gateway.jobs.queue_load("0" * 8).open == 0
+    gateway.maintenance.recover()
+    assert gateway.jobs.queue_load("0" * 8).open == 1
     gateway.jobs.delete(job.id)
-    assert gateway.jobs.crowd("0" * 8).open == 0
+    assert gateway.jobs.queue_load("0" * 8).open == 0
 
 
 @pytest.mark.parametrize("gateway", [{"disk_reserve_bytes": 2**60}], indirect=True)

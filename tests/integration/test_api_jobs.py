@@ -10,7 +10,7 @@ import anyio
 import httpx
 import numpy as np
 import pytest
-from tests.gateways import png, problem, zipped
+from tests.gateways import begin, png, problem, zipped
 from tests.models import VERSION
 
 from metseg import formats
@@ -80,11 +80,11 @@ def test_a_job_is_followed_from_the_line_to_its_result(gateway):
     waiting = gateway.http.get(path)
     assert waiting.headers["Retry-After"] == "1"
     assert waiting.json()["queue_position"] >= 1
-    gateway.jobs.claim(job.id)
-    gateway.jobs.advance(job.id, 1, 4)
+    begin(gateway.runner, job.id)
+    gateway.runner.report_progress(job.id, 1, 4)
     running_ = gateway.http.get(path).json()
     assert (running_["status"], running_["progress"]) == ("running", {"done": 1, "total": 4})
-    gateway.jobs.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="D."))
+    gateway.runner.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="D."))
     failed = gateway.http.get(path)
     assert (failed.json()["status"], failed.json()["problem"]["type"]) == ("failed", "/problems/unusable-image")
     assert "Retry-After" not in failed.headers

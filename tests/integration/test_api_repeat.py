@@ -1,6 +1,6 @@
 """A study submitted once more, who is asking, the deployment at a glance, and reports of models."""
 
-from tests.gateways import png, problem
+from tests.gateways import begin, png, problem
 from tests.models import VERSION
 
 from metseg.client import Client
@@ -51,16 +51,16 @@ def test_a_job_that_runs_can_be_looked_at_and_no_other(gateway):
     job = gateway.accepted(png(5))
     path = f"/v1/jobs/{job.id}/glimpse"
     assert "queued" in problem(gateway.http.get(path), 404, "not-found")
-    assert gateway.jobs.claim(job.id) is not None
+    assert begin(gateway.runner, job.id) is not None
     problem(gateway.http.get(path), 404, "not-found")
-    gateway.jobs.show_glimpse(job.id, png(6))
+    gateway.runner.put_preview(job.id, png(6))
     response = gateway.http.get(path)
     assert (response.content, response.headers["Cache-Control"]) == (png(6), "no-store")
 
 
 def test_a_glimpse_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):
     job = gateway.accepted(png(7))
-    assert gateway.jobs.claim(job.id) is not None
+    assert begin(gateway.runner, job.id) is not None
     gateway.http.delete(f"/v1/jobs/{job.id}")
-    gateway.jobs.show_glimpse(job.id, png(8))
+    gateway.runner.put_preview(job.id, png(8))
     assert not [key for key in gateway.job_keys() if job.id in key]

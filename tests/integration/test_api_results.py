@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
-from tests.gateways import png, problem, result
+from tests.gateways import begin, png, problem, result
 
 from metseg.client import Client, RemoteProblem
 from metseg.contracts import Problem, Result
@@ -219,8 +219,8 @@ def test_a_job_that_waits_has_no_results_yet(gateway, artefact):
 
 def test_a_job_that_failed_has_no_results(gateway):
     job = gateway.accepted()
-    gateway.jobs.claim(job.id)
-    gateway.jobs.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="D."))
+    begin(gateway.runner, job.id)
+    gateway.runner.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="D."))
     assert "failed" in problem(gateway.http.get(f"/v1/jobs/{job.id}/mask"), 409, "not-finished")
 
 
@@ -232,8 +232,8 @@ def test_an_unknown_job_has_no_results(gateway, artefact):
 def test_a_download_given_up_in_the_middle_frees_its_connection(gateway):
     job = gateway.accepted()
     large = np.random.default_rng(0).bytes(16 * 2**20)  # more than the buffers on the way hold
-    gateway.jobs.claim(job.id)
-    gateway.jobs.finish(job.id, result(job.id, np.zeros((1, 32, 32), bool), ("slice_0",)), {"mask.nii.gz": large})
+    begin(gateway.runner, job.id)
+    gateway.runner.finish(job.id, result(job.id, np.zeros((1, 32, 32), bool), ("slice_0",)), {"mask.nii.gz": large})
     for _ in range(50):  # more than the store's pool has connections
         with gateway.http.stream("GET", f"/v1/jobs/{job.id}/mask") as response:
             assert next(response.iter_raw(1024))

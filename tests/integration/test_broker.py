@@ -11,14 +11,14 @@ from kombu.transport.redis import Channel
 from tests.integration.deployments import deployment, submit
 from tests.servers import free_ports, wait_until
 
-from metseg.jobs import QUEUE, TASK, Jobs, broker
+from metseg.jobs import QUEUE, SEGMENT_TASK, celery_app
 from metseg.settings import Settings
 from metseg.storage import LocalFolderStore
 
 
 @pytest.fixture
 def app(redis):
-    with broker(Settings(redis_url=redis.url, redis_timeout_s=1, job_time_limit_s=100)) as app:
+    with celery_app(Settings(redis_url=redis.url, redis_timeout_s=1, job_time_limit_s=100)) as app:
         yield app
 
 
@@ -69,7 +69,7 @@ def test_only_json_is_believed_and_no_result_is_kept(app):
 
 def test_two_settings_make_two_brokers():
     ports = free_ports(2)
-    apps = [broker(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) for port in ports]
+    apps = [celery_app(Settings(redis_url=f"redis://127.0.0.1:{port}/0")) for port in ports]
     assert [app.conf.broker_url for app in apps] == [f"redis://127.0.0.1:{port}/0" for port in ports]
 
 
@@ -83,9 +83,9 @@ class Worker:
         self.may_end.set()
 
         app.finalize()
-        app.tasks.pop(TASK, None)  # the real one, where another test imported it: Celery shares tasks among apps
+        app.tasks.pop(SEGMENT_TASK, None)  # the real one, if another test imported it: Celery shares tasks
 
-        @app.task(name=TASK, shared=False)
+        @app.task(name=SEGMENT_TASK, shared=False)
         def segment(job_id: str) -> None:
             self.may_end.wait(20)
             self.done.append(job_id)
@@ -93,14 +93,14 @@ class Worker:
 
 @pytest.fixture
 def worker(here):
-    with broker(here.settings) as app:
+    with celery_app(here.settings) as app:
         worker = Worker(app)
         with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=30):
             yield worker
 
 
 def test_a_worker_is_told_of_each_submitted_job(here, worker):
-    jobs: Jobs = here.jobs()
+    jobs = here.service()
     ids = [submit(jobs).id for _ in range(3)]
     wait_until(lambda: len(worker.done) == 3, 10)
     assert worker.done == ids
@@ -108,8 +108,8 @@ def test_a_worker_is_told_of_each_submitted_job(here, worker):
 
 
 def test_a_worker_hears_again_after_redis_was_away(here, worker):
-    jobs = here.jobs()
-    with pytest.warns(CPendingDeprecationWarning, match="worker_cancel_long"):  # noqa: PT031 (what broker() decides)
+    jobs = here.service()
+    with pytest.warns(CPendingDeprecationWarning, match="worker_cancel_long"):  # noqa: PT031 (what celery_app() decides)
         with here.redis.down():
             time.sleep(0.5)
         job = submit(jobs)

@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+from tests.gateways import begin
 from tests.hospital import hospital, started, study
 from tests.models import VERSION
 from tests.servers import free_ports, wait_until
@@ -134,8 +135,8 @@ def test_a_failed_job_is_tried_again_by_the_next_run(server, studies, tmp_path, 
     process = started("segment", studies[0], "--out", tmp_path / "out", "--server", server.url)
     wait_until(lambda: len(server.jobs()) == 1, END_S)
     [job] = server.jobs()
-    server.gateway.jobs.claim(job.id)
-    server.gateway.jobs.fail(job.id, problem_of("unusable-image"))
+    begin(server.gateway.runner, job.id)
+    server.gateway.runner.fail(job.id, problem_of("unusable-image"))
     _, errors = process.communicate(timeout=END_S)
     assert (process.returncode, "All is black." in errors) == (1, True)
     server.hold.clear()
@@ -152,8 +153,8 @@ def test_a_failed_job_that_is_forgotten_here_is_not_taken_for_the_answer(server,
     with Client(server.url) as client, opened(studies[0]) as files:
         record = Record(study_sha256=digest(files), server=server.url)
         job = client.submit(files, idempotency_key=record.key)
-    server.gateway.jobs.claim(job.id)
-    server.gateway.jobs.fail(job.id, problem_of("unusable-image"))
+    begin(server.gateway.runner, job.id)
+    server.gateway.runner.fail(job.id, problem_of("unusable-image"))
     server.hold.clear()
     assert run(server, studies[0], "--out", tmp_path / "out") == 0
 

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from tests.gateways import png, running
+from tests.gateways import begin, png, running
 from tests.hospital import started
 from tests.models import VERSION, tiny_card, tiny_model
 
@@ -40,8 +40,8 @@ def told(gateway, capsys):
 
 def failed(gateway):
     job = gateway.accepted()
-    gateway.jobs.claim(job.id)
-    gateway.jobs.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="All is black."))
+    begin(gateway.runner, job.id)
+    gateway.runner.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="All is black."))
     return job.id
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.gateways import begin
 from tests.hospital import hospital, started, study
 from tests.integration.studies import phantom_files
 from tests.models import tiny_card, tiny_model
@@ -95,9 +96,9 @@ def test_a_job_that_fails_at_the_server_has_its_reason_too(server, inbox, out):
     with watching(inbox, out, server.url):
         wait_until(lambda: len(server.jobs()) == 1, END_S)
         [job] = server.jobs()
-        server.gateway.jobs.claim(job.id)
+        begin(server.gateway.runner, job.id)
         told = Problem(type="/problems/unusable-image", title="T", status=422, detail="All is black.")
-        server.gateway.jobs.fail(job.id, told)
+        server.gateway.runner.fail(job.id, told)
         wait_until((inbox / "failed/patient").is_dir, END_S)
     assert (inbox / "failed/patient.reason.txt").read_text() == "All is black.\n"
 

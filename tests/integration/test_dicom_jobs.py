@@ -16,8 +16,8 @@ from metseg.contracts import JobStatus
 from metseg.formats import read_mask
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
-from metseg_worker.context import open_bench
-from metseg_worker.tasks import work
+from metseg_worker.context import open_context
+from metseg_worker.tasks import run_job
 
 PLANTED = ("Mustermann", "MRN-4711")
 
@@ -43,7 +43,7 @@ def done(gateway, files, **fields):
     """The job of a study after the worker's code has been at it."""
     with Client(gateway.url) as client:
         job = client.submit([(f"{PLANTED[0]}.zip", zipped(files))], **fields)
-        work(open_bench(gateway.settings), job.id)
+        run_job(open_context(gateway.settings), job.id)
         assert client.job(job.id).status == JobStatus.SUCCEEDED
     return job.id
 

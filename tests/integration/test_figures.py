@@ -4,19 +4,18 @@ import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.gateways import png, promote_tiny, running
+from tests.gateways import begin, png, promote_tiny, running
 from tests.integration.deployments import ARTEFACTS, PROBLEM, in_a_folder, kill, result_of, submit
 from tests.models import VERSION
 
 from metseg.contracts import Problem
 from metseg.errors import PoisonedInput, ProcessingFailed
-from metseg.jobs import BUCKETS_S
-from metseg.jobs.service import ATTEMPTS, QUEUE
+from metseg.jobs import BUCKETS_S, MAX_ATTEMPTS, QUEUE
 from metseg.settings import Settings
 
 
 def finish(worker, job_id, model="a", **durations_s):
-    assert worker.claim(job_id)
+    assert begin(worker, job_id)
     result = result_of(job_id, model).model_copy(update={"durations_s": durations_s})
     worker.finish(job_id, result, ARTEFACTS)
 
@@ -26,9 +25,9 @@ def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker,
     finish(worker, submit(jobs).id)
     finish(other, submit(jobs).id, model="b")
     failed = submit(jobs)
-    other.claim(failed.id)
+    begin(other, failed.id)
     other.fail(failed.id, PROBLEM)
-    counters = jobs.counted().counters
+    counters = jobs.metrics().counters
     assert counters["ended", "succeeded"] == 2
     assert counters["ended", PROBLEM.type] == 1
     assert (counters["served", "a"], counters["served", "b"]) == (1, 1)
@@ -38,28 +37,28 @@ def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker,
 def test_durations_fall_into_classes_and_are_summed_up(here, jobs, worker):
     finish(worker, submit(jobs).id, predict=0.3, read=5000.0)
     finish(worker, submit(jobs).id, predict=0.5)
-    spreads = jobs.counted().spreads
-    predict, read = spreads["phase", "predict"], spreads["phase", "read"]
+    histograms = jobs.metrics().histograms
+    predict, read = histograms["phase", "predict"], histograms["phase", "read"]
     assert predict.counts[BUCKETS_S.index(0.5)] == 2, "a limit belongs to its class"
     assert predict.sum_s == pytest.approx(0.8)
     assert (read.counts[-1], sum(read.counts)) == (1, 1)
-    assert sum(spreads["wait", ""].counts) == 2
+    assert sum(histograms["wait", ""].counts) == 2
 
 
 @in_a_folder
-def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery_as_one(here, jobs):
+def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery_as_one(here, jobs, maintenance):
     job = submit(jobs)
-    for _ in range(ATTEMPTS):
-        victim = here.jobs()
-        assert victim.claim(job.id)
+    for _ in range(MAX_ATTEMPTS):
+        victim = here.runner()
+        assert begin(victim, job.id)
         kill(victim)
-        time.sleep(0.8)  # the claim's life
+        time.sleep(0.8)  # the lease's life
         here.client().delete(QUEUE)
-        assert jobs.recover() == 1
-    assert here.jobs().claim(job.id) is None
-    counters = jobs.counted().counters
+        assert maintenance.recover() == 1
+    assert begin(here.runner(), job.id) is None
+    counters = jobs.metrics().counters
     assert counters["ended", PoisonedInput.type] == 1
-    assert counters["recovered", ""] == ATTEMPTS
+    assert counters["recovered", ""] == MAX_ATTEMPTS
 
 
 @in_a_folder
@@ -67,28 +66,29 @@ def test_the_line_tells_who_waits_how_long_and_who_is_worked_on(here, jobs, work
     first = submit(jobs)
     submit(jobs)
     time.sleep(0.2)
-    line = jobs.line()
+    line = jobs.queue_status()
     assert (line.waiting, line.working) == (2, 0)
     assert 0.2 <= line.oldest_s < 20
-    worker.claim(first.id)
-    assert (jobs.line().waiting, jobs.line().working) == (1, 1)
+    begin(worker, first.id)
+    assert (jobs.queue_status().waiting, jobs.queue_status().working) == (1, 1)
 
 
 @in_a_folder
 def test_a_silent_worker_is_not_counted(here, jobs):
-    assert jobs.workers() == 0
-    jobs.present("one")
-    jobs.present("two")
-    jobs.present("one")
-    assert jobs.workers() == 2
+    assert jobs.worker_count() == 0
+    workers = here.workers()
+    workers.heartbeat("one")
+    workers.heartbeat("two")
+    workers.heartbeat("one")
+    assert jobs.worker_count() == 2
     here.client().zadd("metseg:workers", {"one": time.time() - 61})
-    assert jobs.workers() == 1
+    assert jobs.worker_count() == 1
 
 
 @in_a_folder
 def test_nothing_is_counted_and_nobody_stopped_while_redis_is_away(here, jobs, worker):
     job = submit(jobs)
-    worker.claim(job.id)
+    begin(worker, job.id)
     with here.redis.down():
         worker.finish(job.id, result_of(job.id), ARTEFACTS)
     assert jobs.get(job.id).status == "succeeded"
@@ -115,12 +115,12 @@ def gateway(tmp_path, redis):
 
 def test_prometheus_reads_the_jobs_of_all_workers(gateway):
     job = gateway.accepted(png())
-    finish(gateway.jobs, job.id, model=VERSION, predict=0.3, read=0.05)
+    finish(gateway.runner, job.id, model=VERSION, predict=0.3, read=0.05)
     failed = gateway.accepted(png(1))
-    gateway.jobs.claim(failed.id)
-    gateway.jobs.fail(failed.id, Problem.of(ProcessingFailed("It failed.")))
+    begin(gateway.runner, failed.id)
+    gateway.runner.fail(failed.id, Problem.of(ProcessingFailed("It failed.")))
     gateway.accepted(png(2))
-    gateway.jobs.present("one")
+    gateway.workers.heartbeat("one")
     read = exposed(gateway)
     assert read["metseg_jobs_ended_total", "succeeded"] == 1
     assert read["metseg_jobs_ended_total", ProcessingFailed.type] == 1
@@ -155,7 +155,7 @@ def test_what_is_away_is_told_as_that_and_as_nothing_else(gateway, redis):
 
 def test_no_figure_names_a_file_or_a_job(gateway):
     job = gateway.http.post("/v1/jobs", files={"files": ("DOE^JANE.png", png())}).json()
-    finish(gateway.jobs, job["id"], predict=0.1)
+    finish(gateway.runner, job["id"], predict=0.1)
     text = gateway.http.get("/metrics").text
     assert "DOE" not in text
     assert job["id"] not in text

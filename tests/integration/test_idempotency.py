@@ -9,51 +9,51 @@ from tests.integration.deployments import in_a_folder, upload
 
 from metseg.contracts import JobStatus
 from metseg.errors import Conflict, IdempotencyConflict
-from metseg.jobs import new_id
-from metseg.jobs.idempotency import CRASHED_S, DAY_S, hashed
+from metseg.jobs import new_job_id
+from metseg.jobs.idempotency import CRASHED_S, DAY_S, hash_key
 
 
 @in_a_folder
 def test_a_new_key_is_held_by_the_job_that_brings_it(here, jobs):
     request = upload(jobs)
-    assert jobs.idempotent("key", "body", request.id) == request.id
+    assert jobs.acquire_key("key", "body", request.id) == request.id
 
 
 @in_a_folder
 def test_the_same_key_and_body_lead_to_the_first_job(here, jobs):
     first = upload(jobs)
-    jobs.idempotent("key", "body", first.id)
+    jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
-    assert here.jobs().idempotent("key", "body", new_id()) == first.id
-    assert jobs.idempotent("other-key", "body", "0" * 32) == "0" * 32
+    assert here.service().acquire_key("key", "body", new_job_id()) == first.id
+    assert jobs.acquire_key("other-key", "body", "0" * 32) == "0" * 32
 
 
 @in_a_folder
 def test_the_same_key_with_another_body_is_a_conflict(here, jobs):
     first = upload(jobs)
-    jobs.idempotent("key", "body", first.id)
+    jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
     with pytest.raises(IdempotencyConflict):
-        jobs.idempotent("key", "other body", new_id())
+        jobs.acquire_key("key", "other body", new_job_id())
 
 
 @in_a_folder
 def test_a_key_outlives_a_restart_of_redis(here, jobs):
     first = upload(jobs)
-    jobs.idempotent("key", "body", first.id)
+    jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
     with here.redis.down():
         pass
-    assert jobs.idempotent("key", "body", new_id()) == first.id
+    assert jobs.acquire_key("key", "body", new_job_id()) == first.id
 
 
 @in_a_folder
 def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
     first = upload(jobs)
-    jobs.idempotent("key", "body", first.id)
-    submitter = threading.Timer(0.3, here.jobs().submit, [first])
+    jobs.acquire_key("key", "body", first.id)
+    submitter = threading.Timer(0.3, here.service().submit, [first])
     submitter.start()
-    assert jobs.idempotent("key", "body", new_id()) == first.id
+    assert jobs.acquire_key("key", "body", new_job_id()) == first.id
     submitter.join()
     assert jobs.get(first.id).status is JobStatus.QUEUED
 
@@ -62,29 +62,29 @@ def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
 @pytest.mark.parametrize("end", ["discard", "delete"])
 def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
     first = upload(jobs, holds="key")
-    jobs.idempotent("key", "body", first.id)
+    jobs.acquire_key("key", "body", first.id)
     if end == "delete":
         jobs.submit(first)
         jobs.delete(first.id)
     else:
         jobs.discard(first.id, "key")
-    second = new_id()
-    assert jobs.idempotent("key", "other body", second) == second
+    second = new_job_id()
+    assert jobs.acquire_key("key", "other body", second) == second
 
 
 @in_a_folder
 def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch):
-    crashed, second = new_id(), new_id()
-    jobs.idempotent("key", "body", crashed)
+    crashed, second = new_job_id(), new_job_id()
+    jobs.acquire_key("key", "body", crashed)
     later = time.time() + CRASHED_S + 1
     monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: later)
-    assert jobs.idempotent("key", "body", second) == second
+    assert jobs.acquire_key("key", "body", second) == second
 
 
 @in_a_folder
 def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
-    monkeypatch.setattr("metseg.jobs.idempotency.PATIENCE_S", 0.2)
-    jobs.idempotent("key", "body", new_id())
+    monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.2)
+    jobs.acquire_key("key", "body", new_job_id())
     later = time.time() + CRASHED_S + 1
     monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: later)
     assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
@@ -92,22 +92,22 @@ def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
 
 @in_a_folder
 def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monkeypatch):
-    monkeypatch.setattr("metseg.jobs.idempotency.PATIENCE_S", 0.2)
-    jobs.idempotent("key", "body", new_id())
+    monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.2)
+    jobs.acquire_key("key", "body", new_job_id())
     with pytest.raises(Conflict):
-        jobs.idempotent("key", "body", new_id())
+        jobs.acquire_key("key", "body", new_job_id())
 
 
 def race_for_a_key(here):
-    everyone = [here.jobs() for _ in range(8)]
+    everyone = [here.service() for _ in range(8)]
     barrier = threading.Barrier(len(everyone))
     holders = []
 
     def race(jobs):
-        mine = new_id()
+        mine = new_job_id()
         barrier.wait()
         try:
-            holders.append(jobs.idempotent("key", "body", mine) == mine)
+            holders.append(jobs.acquire_key("key", "body", mine) == mine)
         except Conflict:
             holders.append(False)
 
@@ -121,42 +121,42 @@ def race_for_a_key(here):
 
 @in_a_folder
 def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
-    monkeypatch.setattr("metseg.jobs.idempotency.PATIENCE_S", 0.2)
+    monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.2)
     assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
 
 
 @in_a_folder
 def test_a_key_outlives_that_redis_forgets_everything(here, jobs):
     first = upload(jobs)
-    jobs.idempotent("key", "body", first.id)
+    jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
     here.redis.flush()
-    assert here.jobs().idempotent("key", "body", new_id()) == first.id
+    assert here.service().acquire_key("key", "body", new_job_id()) == first.id
     with pytest.raises(IdempotencyConflict):
-        here.jobs().idempotent("key", "other body", new_id())
+        here.service().acquire_key("key", "other body", new_job_id())
 
 
 @in_a_folder
 def test_a_key_holds_for_a_day_and_no_longer(here, jobs, monkeypatch):
     first, now = upload(jobs), time.time()
-    jobs.idempotent("key", "body", first.id)
+    jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
     monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: now + DAY_S - 60)
-    assert jobs.idempotent("key", "body", new_id()) == first.id
+    assert jobs.acquire_key("key", "body", new_job_id()) == first.id
     monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: now + DAY_S + 60)
-    second = new_id()
-    assert jobs.idempotent("key", "other body", second) == second
+    second = new_job_id()
+    assert jobs.acquire_key("key", "other body", second) == second
 
 
 @in_a_folder
-def test_old_keys_are_cleared_away(here, jobs):
-    jobs.idempotent("old", "body", new_id())
-    jobs.idempotent("young", "body", new_id())
+def test_old_keys_are_cleared_away(here, jobs, maintenance):
+    jobs.acquire_key("old", "body", new_job_id())
+    jobs.acquire_key("young", "body", new_job_id())
     [old] = [path for path in here.store._root.glob("keys/*") if path.name == "old"]
     os.utime(old, (0, 0))
-    jobs.expire()
+    maintenance.expire()
     assert [info.key for info in here.store.list("keys/")] == ["keys/young"]
 
 
 def test_a_key_is_not_kept_as_the_client_wrote_it():
-    assert "DOE" not in hashed("DOE-JOHN-1970").upper()
+    assert "DOE" not in hash_key("DOE-JOHN-1970").upper()

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from tests.gateways import begin
 from tests.integration.deployments import Interfering, in_a_folder, result_of, submit, upload
 from tests.servers import free_ports
 
@@ -19,7 +20,7 @@ from metseg.errors import (
 
 
 def finish(worker, job_id, model="20260101-000000-tiny"):
-    assert worker.claim(job_id) is not None
+    assert begin(worker, job_id) is not None
     worker.finish(job_id, result_of(job_id, model), {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"})
 
 
@@ -52,10 +53,10 @@ def test_the_message_names_the_job_and_nothing_of_the_patient(here, jobs):
 def test_positions_count_those_before(here, jobs, worker):
     ids = [submit(jobs).id for _ in range(3)]
     assert [jobs.get(job_id).queue_position for job_id in ids] == [1, 2, 3]
-    assert jobs.line().waiting == 3
-    worker.claim(ids[0])
+    assert jobs.queue_status().waiting == 3
+    begin(worker, ids[0])
     assert [jobs.get(job_id).queue_position for job_id in ids] == [None, 1, 2]
-    assert jobs.line().waiting == 2
+    assert jobs.queue_status().waiting == 2
 
 
 @in_a_folder
@@ -75,7 +76,7 @@ def test_no_key_is_made_for_what_is_no_id(jobs):
 
 
 @in_a_folder
-def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs):
+def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs, maintenance):
     with here.redis.down():
         request = upload(jobs)
         begun = time.monotonic()
@@ -85,10 +86,10 @@ def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(her
         with pytest.raises(QueueUnavailable):
             jobs.check()
         with pytest.raises(QueueUnavailable):
-            jobs.line()
+            jobs.queue_status()
     assert list(here.store.list("jobs/")) == []
     jobs.check()
-    assert (jobs.line().waiting, jobs.recover(), jobs.page(9, None).jobs) == (0, 0, [])
+    assert (jobs.queue_status().waiting, maintenance.recover(), jobs.page(9, None).jobs) == (0, 0, [])
 
 
 @in_a_folder
@@ -116,11 +117,11 @@ def test_after_a_hang_the_next_calls_fail_at_once_and_soon_work_again(here, jobs
 
 
 def test_a_publish_that_fails_leaves_nothing(here):
-    jobs = here.jobs(redis_url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")  # the broker's, not the client's
+    jobs = here.service(broker_url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")
     with pytest.raises(QueueUnavailable):
         submit(jobs)
     assert list(here.store.list("jobs/")) == []
-    assert jobs.line().waiting == 0
+    assert jobs.queue_status().waiting == 0
     assert jobs.page(9, None).jobs == []
 
 
@@ -129,22 +130,22 @@ def away() -> None:
 
 
 @pytest.mark.parametrize("name", ["input/0000", "job.json"])
-def test_a_deposit_is_whole_or_fails_and_makes_no_job(here, name):
-    jobs = here.jobs(Interfering(here.store, name, before=away))
+def test_a_deposit_is_whole_or_fails_and_makes_no_job(here, name, maintenance):
+    jobs = here.service(Interfering(here.store, name, before=away))
     with pytest.raises(StoreUnavailable):
         upload(jobs)
     assert not any(info.key.endswith((name, "request.json")) for info in here.store.list("jobs/"))
-    assert jobs.recover() == 0
+    assert maintenance.recover() == 0
     assert jobs.page(9, None).jobs == []
 
 
 def test_with_the_store_down_a_submission_is_refused_and_never_queued(here):
-    jobs = here.jobs(Interfering(here.store, "request.json", before=away))
+    jobs = here.service(Interfering(here.store, "request.json", before=away))
     with pytest.raises(StoreUnavailable):
         submit(jobs)
     assert list(here.store.list("jobs/")) == []
     assert here.client().llen("metseg") == 0
-    assert jobs.line().waiting == 0
+    assert jobs.queue_status().waiting == 0
 
 
 def test_discarding_an_upload_leaves_nothing(here, jobs):
@@ -169,7 +170,7 @@ def test_a_result_is_given_only_once_the_job_succeeded(here, jobs, worker):
     job = submit(jobs)
     with pytest.raises(NotFinished, match="queued"):
         jobs.result(job.id)
-    worker.claim(job.id)
+    begin(worker, job.id)
     with pytest.raises(NotFinished, match="running"):
         jobs.result(job.id)
     worker.finish(job.id, result_of(job.id), {})
@@ -178,7 +179,7 @@ def test_a_result_is_given_only_once_the_job_succeeded(here, jobs, worker):
 
 def test_a_failed_job_has_a_problem_and_no_result(here, jobs, worker):
     job = submit(jobs)
-    worker.claim(job.id)
+    begin(worker, job.id)
     worker.fail(job.id, Problem.of(BadInput("It cannot be read.")))
     seen = jobs.get(job.id)
     assert (seen.status, seen.problem.detail) == (JobStatus.FAILED, "It cannot be read.")
@@ -214,7 +215,7 @@ def test_a_wait_asks_the_store_a_few_times_only(here, monkeypatch):
             gets.append(key)
             return here.store.get(key)
 
-    jobs = here.jobs(Counting())
+    jobs = here.service(Counting())
     job = submit(jobs)
     begun = time.monotonic()
     assert jobs.wait(job.id, 1.5).status is JobStatus.QUEUED
@@ -242,7 +243,7 @@ def test_waiting_no_time_is_a_look(here, jobs):
 @in_a_folder
 def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_as_not_found(here, jobs):
     job = submit(jobs)
-    deleter = threading.Timer(0.3, here.jobs().delete, [job.id])
+    deleter = threading.Timer(0.3, here.service().delete, [job.id])
     deleter.start()
     begun = time.monotonic()
     with pytest.raises(NotFound):
@@ -254,7 +255,7 @@ def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_as_not_found(here, jobs
 @in_a_folder
 def test_a_wait_survives_that_redis_goes_away_and_still_sees_the_end(here, jobs, worker):
     job = submit(jobs)
-    worker.claim(job.id)
+    begin(worker, job.id)
     seen = []
     waiter = done_soon(lambda: seen.append(jobs.wait(job.id, 10)))
     time.sleep(0.2)
@@ -279,11 +280,11 @@ def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
 def test_a_waiting_job_that_is_deleted_is_gone_and_never_begun(here, jobs, worker):
     job = submit(jobs)
     jobs.delete(job.id)
-    assert (here.keys(job.id), jobs.line().waiting, jobs.page(9, None).jobs) == ([], 0, [])
+    assert (here.keys(job.id), jobs.queue_status().waiting, jobs.page(9, None).jobs) == ([], 0, [])
     for call in (jobs.get, jobs.delete):
         with pytest.raises(NotFound):
             call(job.id)
-    assert worker.claim(job.id) is None
+    assert begin(worker, job.id) is None
     assert here.keys(job.id) == []
 
 
@@ -295,11 +296,11 @@ def test_a_finished_job_is_deleted_with_its_results_and_its_neighbour_stays(here
     assert jobs.get(other.id).status is JobStatus.QUEUED
 
 
-def test_a_job_can_be_deleted_with_redis_down_and_stays_deleted(here, jobs, worker):
+def test_a_job_can_be_deleted_with_redis_down_and_stays_deleted(here, jobs, worker, maintenance):
     job = submit(jobs)
     with here.redis.down():
         jobs.delete(job.id)
     assert here.keys(job.id) == []
-    assert worker.claim(job.id) is None
+    assert begin(worker, job.id) is None
     assert jobs.page(9, None).jobs == []
-    assert jobs.recover() == 0
+    assert maintenance.recover() == 0

@@ -63,7 +63,7 @@ def test_a_page_is_whole_again_after_redis_lost_everything(here, jobs, five):
     assert walk(jobs, 9) == [five]
     here.redis.flush()
     newest = submit(jobs).id
-    assert walk(here.jobs(), 4) == [[newest, *five[:3]], five[3:]]
+    assert walk(here.service(), 4) == [[newest, *five[:3]], five[3:]]
 
 
 @in_a_folder
@@ -98,25 +98,25 @@ def old(tmp_path, redis):
 
 
 def test_jobs_older_than_the_settings_allow_are_deleted_and_others_stay(old):
-    jobs = old.jobs()
+    jobs, maintenance = old.service(), old.maintenance()
     kept, expired = submit(jobs), submit(jobs)
     age(old.store, kept.id, 6.9)
     age(old.store, expired.id, 7.1)
-    assert jobs.expire() == 1
+    assert maintenance.expire() == 1
     assert [job.id for job in jobs.page(9, None).jobs] == [kept.id]
     assert old.keys(expired.id) == []
 
 
 def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
-    jobs = old.jobs()
+    jobs, maintenance = old.service(), old.maintenance()
     abandoned, under_way = upload(jobs), upload(jobs)
     age(old.store, abandoned.id, 1.1)
     age(old.store, under_way.id, 0.9)
-    assert jobs.expire() == 1
+    assert maintenance.expire() == 1
     assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "job.json"])
 
 
-def test_nothing_young_expires(here, jobs):
+def test_nothing_young_expires(here, jobs, maintenance):
     job = submit(jobs)
-    assert jobs.expire() == 0
+    assert maintenance.expire() == 0
     assert jobs.get(job.id) == job

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, multiple, rule, run_state_machine_as_test
+from tests.gateways import begin
 from tests.integration.deployments import deployment, kill, result_of, submit
 
 from metseg.contracts import JobStatus, Problem
@@ -49,8 +50,9 @@ class Life(RuleBasedStateMachine):
         folder = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.store = Counting(Path(folder))
         self.here = self.stack.enter_context(deployment(self.store, self.server))
-        self.gateway = self.here.jobs(claim_ttl_s=TTL_S)
-        self.crew = [self.here.jobs(claim_ttl_s=TTL_S) for _ in range(2)]
+        self.gateway = self.here.service(lease_ttl_s=TTL_S)
+        self.maintenance = self.here.maintenance(lease_ttl_s=TTL_S)
+        self.crew = [self.here.runner(lease_ttl_s=TTL_S) for _ in range(2)]
         self.running = [None, None]
         self.living = set()
         self.deleted = set()
@@ -62,7 +64,7 @@ class Life(RuleBasedStateMachine):
 
     def attempt(self, worker, job_id):
         """A worker does one thing at a time."""
-        if self.running[worker] is None and self.crew[worker].claim(job_id) is not None:
+        if self.running[worker] is None and begin(self.crew[worker], job_id) is not None:
             self.running[worker] = job_id
 
     @rule(target=ids)
@@ -87,7 +89,7 @@ class Life(RuleBasedStateMachine):
     def advance(self, worker):
         if self.running[worker]:
             try:
-                self.crew[worker].advance(self.running[worker], 1, 2)
+                self.crew[worker].report_progress(self.running[worker], 1, 2)
             except Cancelled:
                 self.running[worker] = None
 
@@ -116,7 +118,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def recover(self):
-        self.gateway.recover()
+        self.maintenance.recover()
 
     def teardown(self):
         try:
@@ -133,7 +135,7 @@ class Life(RuleBasedStateMachine):
         while any(not self.gateway.get(job_id).status.final for job_id in self.living):
             assert time.monotonic() < deadline, "a job is lost"
             time.sleep(TTL_S)
-            self.gateway.recover()
+            self.maintenance.recover()
             while job_id := self.deliver():
                 self.attempt(0, job_id)
                 self.end(0, well=True)
@@ -149,7 +151,7 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 self.gateway.get(job_id)
         assert {job.id for job in self.gateway.page(1000, None).jobs} == self.living
-        assert self.gateway.line().waiting == 0
+        assert self.gateway.queue_status().waiting == 0
 
 
 def test_every_accepted_job_ends_once_whatever_happens(redis):

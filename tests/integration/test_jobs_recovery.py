@@ -5,9 +5,10 @@ import time
 from datetime import datetime, timedelta
 
 import pytest
+from tests.gateways import begin
 from tests.integration.deployments import (
     ARTEFACTS,
-    CLAIM_TTL_S,
+    LEASE_TTL_S,
     RESULTS,
     WHOLE,
     Interfering,
@@ -30,22 +31,22 @@ def forget_messages(here):
 
 
 @pytest.mark.parametrize("name", ["end.json", *RESULTS])
-def test_a_finish_that_the_store_interrupts_is_done_again_whole(here, jobs, other, job, name):
+def test_a_finish_that_the_store_interrupts_is_done_again_whole(here, jobs, other, job, name, maintenance):
     broken = []
 
     def away():
         if broken:
             raise StoreUnavailable("away")
 
-    worker = here.jobs(Interfering(here.store, name.removeprefix("results/"), before=away))
-    worker.claim(job.id)
+    worker = here.runner(Interfering(here.store, name.removeprefix("results/"), before=away))
+    begin(worker, job.id)
     broken.append(True)
     with pytest.raises(StoreUnavailable):
         worker.finish(job.id, result_of(job.id), ARTEFACTS)
     assert jobs.get(job.id).status is JobStatus.RUNNING
     forget_messages(here)
-    assert jobs.recover() == 1
-    if other.claim(job.id) is not None:
+    assert maintenance.recover() == 1
+    if begin(other, job.id) is not None:
         other.finish(job.id, result_of(job.id), ARTEFACTS)
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
     assert sorted(set(here.keys(job.id))) == WHOLE
@@ -56,12 +57,12 @@ def test_results_whose_worker_died_before_saying_so_do_not_count(here, jobs, oth
     def die():
         raise KeyboardInterrupt
 
-    worker = here.jobs(Interfering(here.store, "result.json", after=die))
-    worker.claim(job.id)
+    worker = here.runner(Interfering(here.store, "result.json", after=die))
+    begin(worker, job.id)
     with pytest.raises(KeyboardInterrupt):
         worker.finish(job.id, result_of(job.id), {"mask.nii.gz": b"unsaid"})
     assert jobs.get(job.id).status is JobStatus.RUNNING
-    assert other.claim(job.id) is not None
+    assert begin(other, job.id) is not None
     other.finish(job.id, result_of(job.id), ARTEFACTS)
     assert (jobs.get(job.id).status, jobs.get(job.id).attempts) == (JobStatus.SUCCEEDED, 2)
     assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
@@ -71,104 +72,104 @@ def test_a_claim_that_the_store_interrupts_is_free_again(here, jobs, other, job)
     def away():
         raise StoreUnavailable("away")
 
-    worker = here.jobs(Interfering(here.store, "job.json", before=away))
+    worker = here.runner(Interfering(here.store, "job.json", before=away))
     with pytest.raises(StoreUnavailable):
-        worker.claim(job.id)
-    assert other.claim(job.id) is not None
+        begin(worker, job.id)
+    assert begin(other, job.id) is not None
     assert jobs.get(job.id).attempts == 1
 
 
 @in_a_folder
 def test_a_claim_needs_redis(here, worker, job):
     with here.redis.down(), pytest.raises(QueueUnavailable):
-        worker.claim(job.id)
+        begin(worker, job.id)
 
 
 @in_a_folder
-def test_a_running_job_outlives_redis(here, jobs, worker, job):
-    worker.claim(job.id)
+def test_a_running_job_outlives_redis(here, jobs, worker, job, maintenance):
+    begin(worker, job.id)
     with here.redis.down():
-        worker.advance(job.id, 1, 2)
+        worker.report_progress(job.id, 1, 2)
         worker.finish(job.id, result_of(job.id), ARTEFACTS)
         assert jobs.get(job.id).status is JobStatus.SUCCEEDED
-    assert jobs.recover() == 0
-    assert jobs.line().waiting == 0
+    assert maintenance.recover() == 0
+    assert jobs.queue_status().waiting == 0
 
 
 @in_a_folder
-def test_a_running_job_outlives_that_redis_forgets_everything(here, jobs, worker, other, job):
-    worker.claim(job.id)
+def test_a_running_job_outlives_that_redis_forgets_everything(here, jobs, worker, other, job, maintenance):
+    begin(worker, job.id)
     here.redis.flush()
-    worker.advance(job.id, 1, 2)
-    assert jobs.recover() == 0
-    assert other.claim(job.id) is None
+    worker.report_progress(job.id, 1, 2)
+    assert maintenance.recover() == 0
+    assert begin(other, job.id) is None
     worker.finish(job.id, result_of(job.id), {})
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
 @in_a_folder
 def test_a_claim_is_renewed_soon_after_redis_forgot_it(here, worker, other, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     here.redis.flush()
-    wait_until(lambda: b"$-1" not in talk(here.redis.port, f"GET metseg:{job.id}:claim\r\n".encode()), CLAIM_TTL_S)
-    assert other.claim(job.id) is None
+    wait_until(lambda: b"$-1" not in talk(here.redis.port, f"GET metseg:{job.id}:lease\r\n".encode()), LEASE_TTL_S)
+    assert begin(other, job.id) is None
 
 
 @in_a_folder
 def test_a_claim_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
-    worker = here.jobs()
-    worker._longest_s = 0
-    worker.claim(job.id)
-    assert other.claim(job.id) is not None
+    worker = here.runner()
+    worker._max_attempt_s = 0
+    begin(worker, job.id)
+    assert begin(other, job.id) is not None
 
 
 # Recovering
 
 
-def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_order(here, jobs, worker):
+def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_order(here, jobs, worker, maintenance):
     ids = []
     for _ in range(4):
         ids.append(submit(jobs).id)
         time.sleep(0.002)
-    worker.claim(ids[0])
+    begin(worker, ids[0])
     worker.finish(ids[0], result_of(ids[0]), {})
-    worker.claim(ids[1])
-    worker.advance(ids[1], 1, 2)
+    begin(worker, ids[1])
+    worker.report_progress(ids[1], 1, 2)
     here.redis.flush()
-    wait_until(lambda: here.client().exists(f"metseg:{ids[1]}:claim") == 1, CLAIM_TTL_S)
-    time.sleep(CLAIM_TTL_S)  # a job this young may still be on its way to the queue
-    assert jobs.recover() == 2
-    assert jobs.recover() == 0
+    wait_until(lambda: here.client().exists(f"metseg:{ids[1]}:lease") == 1, LEASE_TTL_S)
+    time.sleep(LEASE_TTL_S)  # a job this young may still be on its way to the queue
+    assert maintenance.recover() == 2
+    assert maintenance.recover() == 0
     assert [jobs.get(job_id).queue_position for job_id in ids] == [None, None, 1, 2]
     assert here.client().llen("metseg") == 2
     for job_id in ids[2:]:
-        assert worker.claim(job_id) is not None
+        assert begin(worker, job_id) is not None
 
 
 @in_a_folder
-def test_a_job_that_ran_while_redis_forgot_it_is_watched_over_again(here, jobs, worker, job):
-    worker.claim(job.id)
+def test_a_job_that_ran_while_redis_forgot_it_is_watched_over_again(here, jobs, worker, job, maintenance):
+    begin(worker, job.id)
     here.redis.flush()
-    worker.advance(job.id, 1, 2)
-    assert jobs.recover() == 0
+    worker.report_progress(job.id, 1, 2)
+    assert maintenance.recover() == 0
     kill(worker)
-    time.sleep(CLAIM_TTL_S)
-    assert jobs.recover() == 1
+    time.sleep(LEASE_TTL_S)
+    assert maintenance.recover() == 1
 
 
 @in_a_folder
-def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, job):
+def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, job, maintenance):
     forget_messages(here)
-    assert jobs.recover() == 0  # it may be on its way to a worker
-    time.sleep(CLAIM_TTL_S)
-    assert jobs.recover() == 1
+    assert maintenance.recover() == 0  # it may be on its way to a worker
+    time.sleep(LEASE_TTL_S)
+    assert maintenance.recover() == 1
     assert jobs.get(job.id).queue_position == 1
-    assert worker.claim(job.id) is not None
+    assert begin(worker, job.id) is not None
 
 
 @in_a_folder
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_lost_job_is_found_by_a_worker_whose_clock_is_wrong(here, jobs, job, hours, monkeypatch):
+def test_a_lost_job_is_found_by_a_worker_whose_clock_is_wrong(here, jobs, job, hours, monkeypatch, maintenance):
     class Wrong(datetime):
         @classmethod
         def now(cls, tz=None):
@@ -176,36 +177,36 @@ def test_a_lost_job_is_found_by_a_worker_whose_clock_is_wrong(here, jobs, job, h
 
     forget_messages(here)
     monkeypatch.setattr("metseg.jobs.maintenance.datetime", Wrong)
-    assert jobs.recover() == 1
+    assert maintenance.recover() == 1
     assert jobs.get(job.id).queue_position == 1
 
 
 @in_a_folder
-def test_a_dead_workers_job_waits_again_as_anyone_can_see(here, jobs, worker, job):
-    worker.claim(job.id)
+def test_a_dead_workers_job_waits_again_as_anyone_can_see(here, jobs, worker, job, maintenance):
+    begin(worker, job.id)
     forget_messages(here)
     kill(worker)
-    assert jobs.recover() == 0
-    time.sleep(CLAIM_TTL_S)
-    assert jobs.recover() == 1
+    assert maintenance.recover() == 0
+    time.sleep(LEASE_TTL_S)
+    assert maintenance.recover() == 1
     seen = jobs.get(job.id)
     assert (seen.status, seen.queue_position, seen.attempts) == (JobStatus.QUEUED, 1, 1)
 
 
 @in_a_folder
-def test_a_job_in_the_queue_is_not_queued_twice(here, jobs, job):
-    time.sleep(CLAIM_TTL_S)
-    assert jobs.recover() == 0
+def test_a_job_in_the_queue_is_not_queued_twice(here, jobs, job, maintenance):
+    time.sleep(LEASE_TTL_S)
+    assert maintenance.recover() == 0
     assert here.client().llen("metseg") == 1
 
 
 @in_a_folder
 def test_of_many_that_recover_at_once_one_does(here, job):
     forget_messages(here)
-    time.sleep(CLAIM_TTL_S)
+    time.sleep(LEASE_TTL_S)
     counts = []
-    everyone = [here.jobs() for _ in range(6)]
-    threads = [threading.Thread(target=lambda jobs=jobs: counts.append(jobs.recover())) for jobs in everyone]
+    everyone = [here.maintenance() for _ in range(6)]
+    threads = [threading.Thread(target=lambda each=each: counts.append(each.recover())) for each in everyone]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -215,26 +216,26 @@ def test_of_many_that_recover_at_once_one_does(here, job):
 
 
 @in_a_folder
-def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here, jobs):
+def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here, jobs, maintenance):
     def die():
         raise KeyboardInterrupt
 
-    gateway = here.jobs(Interfering(here.store, "request.json", after=die))
-    jobs.recover()
+    gateway = here.service(Interfering(here.store, "request.json", after=die))
+    maintenance.recover()
     with pytest.raises(KeyboardInterrupt):
         submit(gateway)
     here.client().delete("metseg:scanned")  # ten minutes later
-    time.sleep(CLAIM_TTL_S)
-    assert jobs.recover() == 1
+    time.sleep(LEASE_TTL_S)
+    assert maintenance.recover() == 1
     assert jobs.page(9, None).jobs[0].queue_position == 1
 
 
 @in_a_folder
-def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, worker):
+def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, worker, maintenance):
     done, waiting = submit(jobs), submit(jobs)
-    worker.claim(done.id)
+    begin(worker, done.id)
     worker.finish(done.id, result_of(done.id), {})
-    jobs.recover()
+    maintenance.recover()
     asked = []
 
     class Asked:
@@ -248,25 +249,25 @@ def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, 
         def list(self, prefix):
             raise AssertionError(prefix)
 
-    assert here.jobs(Asked()).recover() == 0
+    assert here.maintenance(Asked()).recover() == 0
     assert asked == [f"jobs/{waiting.id}/end.json", f"jobs/{waiting.id}/job.json"]
 
 
 @in_a_folder
-def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs, worker):
+def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs, worker, maintenance):
     expired, ended = submit(jobs), submit(jobs)
-    jobs.recover()
+    maintenance.recover()
     here.store.delete(f"jobs/{expired.id}")
-    worker.claim(ended.id)
+    begin(worker, ended.id)
     with here.redis.down():
         worker.finish(ended.id, result_of(ended.id), {})
     assert here.client().scard("metseg:open") == 2
-    assert jobs.recover() == 0
+    assert maintenance.recover() == 0
     assert here.client().scard("metseg:open") == 0
-    assert jobs.line().waiting == 0
+    assert jobs.queue_status().waiting == 0
 
 
 @in_a_folder
-def test_recovering_needs_redis(here, jobs, job):
+def test_recovering_needs_redis(here, jobs, job, maintenance):
     with here.redis.down(), pytest.raises(QueueUnavailable):
-        jobs.recover()
+        maintenance.recover()

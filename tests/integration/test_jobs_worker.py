@@ -5,9 +5,10 @@ import threading
 import time
 
 import pytest
+from tests.gateways import begin
 from tests.integration.deployments import (
     ARTEFACTS,
-    CLAIM_TTL_S,
+    LEASE_TTL_S,
     PROBLEM,
     RESULTS,
     WHOLE,
@@ -19,33 +20,34 @@ from tests.integration.deployments import (
 
 from metseg.contracts import JobStatus, Progress
 from metseg.errors import Cancelled, NotFound, StoreUnavailable
-from metseg.jobs.service import ATTEMPTS
+from metseg.jobs import MAX_ATTEMPTS
 
 # One attempt
 
 
 def test_a_claimed_job_runs_and_tells_how_far_it_is(jobs, worker, job):
-    request = worker.claim(job.id)
+    request = begin(worker, job.id)
     assert request == jobs.request(job.id)
     seen = jobs.get(job.id)
     assert (seen.status, seen.attempts, seen.progress) == (JobStatus.RUNNING, 1, None)
     assert seen.started_at is not None
-    worker.advance(job.id, 3, 7)
+    worker.report_progress(job.id, 3, 7)
     assert jobs.get(job.id).progress == Progress(done=3, total=7)
 
 
 def test_what_is_to_be_done_is_known_before_it_is_written_down_that_it_begins(here, jobs, job):
-    told = []
-    worker = here.jobs(Interfering(here.store, "job.json", before=lambda: told.append("begins")))
-    request = worker.claim(job.id, lambda known: told.append(known.id))
-    assert told == [job.id, "begins"]
+    worker = here.runner()
+    request = worker.lease(job.id)
+    assert request == jobs.request(job.id)
+    assert (jobs.get(job.id).status, jobs.get(job.id).attempts) == (JobStatus.QUEUED, 0)
+    assert worker.start(job.id)
+    assert (jobs.get(job.id).status, jobs.get(job.id).attempts) == (JobStatus.RUNNING, 1)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
-    assert (request.id, here.jobs().claim(job.id, told.append)) == (job.id, None)
-    assert told == [job.id, "begins"], "of a job that has ended nothing is to be fetched"
+    assert here.runner().lease(job.id) is None, "of a job that has ended nothing is to be fetched"
 
 
 def test_a_finished_job_has_its_result_and_artefacts(here, jobs, worker, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
     seen = jobs.get(job.id)
     assert (seen.status, seen.model_version, seen.progress) == (JobStatus.SUCCEEDED, "20260101-000000-tiny", None)
@@ -61,28 +63,28 @@ def test_a_job_succeeds_only_after_all_it_has_is_written(here, jobs, job, name):
     def look():
         seen.append(jobs.get(job.id).status)
 
-    worker = here.jobs(Interfering(here.store, name, before=look, after=look))
-    worker.claim(job.id)
+    worker = here.runner(Interfering(here.store, name, before=look, after=look))
+    begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
     assert seen == [JobStatus.RUNNING, JobStatus.RUNNING]
 
 
 @pytest.mark.parametrize("end", ["finish", "fail"])
-def test_a_message_that_comes_again_for_a_final_job_does_nothing(jobs, worker, other, job, end):
-    worker.claim(job.id)
+def test_a_message_that_comes_again_for_a_final_job_does_nothing(jobs, worker, other, job, end, maintenance):
+    begin(worker, job.id)
     if end == "finish":
         worker.finish(job.id, result_of(job.id), {})
     else:
         worker.fail(job.id, PROBLEM)
     before = jobs.get(job.id)
-    assert worker.claim(job.id) is None
-    assert other.claim(job.id) is None
+    assert begin(worker, job.id) is None
+    assert begin(other, job.id) is None
     assert jobs.get(job.id) == before
-    assert jobs.recover() == 0
+    assert maintenance.recover() == 0
 
 
 def test_an_end_is_written_once(jobs, worker, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), {})
     before = jobs.get(job.id)
     worker.fail(job.id, PROBLEM)
@@ -95,44 +97,44 @@ def test_who_did_not_claim_cannot_end_a_job(jobs, other, job):
     other.finish(job.id, result_of(job.id), {})
     other.fail(job.id, PROBLEM)
     with pytest.raises(Cancelled):
-        other.advance(job.id, 1, 2)
+        other.report_progress(job.id, 1, 2)
     assert jobs.get(job.id).status is JobStatus.QUEUED
 
 
 @in_a_folder
 @pytest.mark.parametrize("job_id", ["0" * 32, "../models", ""])
 def test_claiming_what_was_never_submitted_is_nothing(worker, job_id):
-    assert worker.claim(job_id) is None
+    assert begin(worker, job_id) is None
 
 
 # Two workers
 
 
 def test_a_living_worker_keeps_its_job(here, jobs, worker, other, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     begun = time.monotonic()
-    assert other.claim(job.id) is None
-    assert time.monotonic() - begun < CLAIM_TTL_S
+    assert begin(other, job.id) is None
+    assert time.monotonic() - begun < LEASE_TTL_S
     assert jobs.get(job.id).attempts == 1
 
 
 @in_a_folder
 def test_a_long_silence_between_slices_is_no_death(jobs, worker, other, job):
-    worker.claim(job.id)
-    time.sleep(3 * CLAIM_TTL_S)
-    assert other.claim(job.id) is None
-    worker.advance(job.id, 1, 2)
+    begin(worker, job.id)
+    time.sleep(3 * LEASE_TTL_S)
+    assert begin(other, job.id) is None
+    worker.report_progress(job.id, 1, 2)
 
 
 @in_a_folder
 def test_of_many_workers_one_gets_the_job(here, jobs, job):
-    workers = [here.jobs() for _ in range(8)]
+    workers = [here.runner() for _ in range(8)]
     requests = []
     barrier = threading.Barrier(len(workers))
 
     def race(worker):
         barrier.wait()
-        requests.append(worker.claim(job.id))
+        requests.append(begin(worker, job.id))
 
     threads = [threading.Thread(target=race, args=[worker]) for worker in workers]
     for thread in threads:
@@ -146,21 +148,21 @@ def test_of_many_workers_one_gets_the_job(here, jobs, job):
 @in_a_folder
 def test_threads_of_one_worker_do_not_share_a_job(worker, job):
     requests = []
-    threads = [threading.Thread(target=lambda: requests.append(worker.claim(job.id))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: requests.append(begin(worker, job.id))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sum(request is not None for request in requests) == 1
-    worker.advance(job.id, 1, 1)
+    worker.report_progress(job.id, 1, 1)
 
 
 def test_a_dead_workers_job_is_taken_over_by_the_very_next_message(jobs, worker, other, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     kill(worker)
     begun = time.monotonic()
-    assert other.claim(job.id) is not None
-    assert time.monotonic() - begun < 2 * CLAIM_TTL_S
+    assert begin(other, job.id) is not None
+    assert time.monotonic() - begun < 2 * LEASE_TTL_S
     assert jobs.get(job.id).attempts == 2
     other.finish(job.id, result_of(job.id), {})
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
@@ -168,10 +170,9 @@ def test_a_dead_workers_job_is_taken_over_by_the_very_next_message(jobs, worker,
 
 @in_a_folder
 def test_a_worker_that_was_only_paused_gives_way_and_writes_nothing(jobs, worker, other, job):
-    worker.claim(job.id)
-    claim = worker._claims[job.id]
-    claim._stop.set()  # as SIGSTOP does to its thread
-    assert other.claim(job.id) is not None
+    begin(worker, job.id)
+    worker._attempts[job.id].lease._stop.set()  # as SIGSTOP does to its thread
+    assert begin(other, job.id) is not None
     worker.finish(job.id, result_of(job.id, "20260102-000000-paused"), {})
     assert jobs.get(job.id).status is JobStatus.RUNNING
     other.finish(job.id, result_of(job.id), {})
@@ -180,10 +181,10 @@ def test_a_worker_that_was_only_paused_gives_way_and_writes_nothing(jobs, worker
 
 @in_a_folder
 def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, worker, other, job):
-    worker.claim(job.id)
-    worker._claims[job.id]._stop.set()
+    begin(worker, job.id)
+    worker._attempts[job.id].lease._stop.set()
     here.redis.flush()
-    other.claim(job.id)
+    begin(other, job.id)
     other.finish(job.id, result_of(job.id), ARTEFACTS)
     before = jobs.get(job.id)
     worker.finish(job.id, result_of(job.id, "20260102-000000-paused"), {})
@@ -194,12 +195,12 @@ def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, 
 def test_of_two_workers_that_come_to_an_end_the_first_has_ended_the_job(here, jobs, other, job):
     def overtaken():
         here.redis.flush()
-        assert other.claim(job.id) is not None
+        assert begin(other, job.id) is not None
         other.finish(job.id, result_of(job.id), ARTEFACTS)
 
-    worker = here.jobs(Interfering(here.store, "mask.nii.gz", before=overtaken))
-    worker.claim(job.id)
-    worker._claims[job.id]._stop.set()
+    worker = here.runner(Interfering(here.store, "mask.nii.gz", before=overtaken))
+    begin(worker, job.id)
+    worker._attempts[job.id].lease._stop.set()
     worker.finish(job.id, result_of(job.id, "20260102-000000-late"), {"mask.nii.gz": b"another mask"})
     assert jobs.result(job.id).model_version == jobs.get(job.id).model_version == "20260101-000000-tiny"
     assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
@@ -209,32 +210,31 @@ def test_of_two_workers_that_come_to_an_end_the_first_has_ended_the_job(here, jo
 def test_a_failure_that_comes_after_the_result_changes_nothing(here, jobs, other, job):
     def overtaken():
         here.redis.flush()
-        other.claim(job.id)
+        begin(other, job.id)
         other.finish(job.id, result_of(job.id), ARTEFACTS)
 
-    worker = here.jobs(Interfering(here.store, "end.json", before=overtaken))
-    worker.claim(job.id)
-    worker._claims[job.id]._stop.set()
+    worker = here.runner(Interfering(here.store, "end.json", before=overtaken))
+    begin(worker, job.id)
+    worker._attempts[job.id].lease._stop.set()
     worker.fail(job.id, PROBLEM)
     seen = jobs.get(job.id)
     assert (seen.status, seen.problem) == (JobStatus.SUCCEEDED, None)
 
 
-def test_results_stored_before_ends_had_a_file_are_still_found(here, jobs, job):
-    ended = jobs.get(job.id).model_copy(update={"status": JobStatus.SUCCEEDED, "queue_position": None})
-    for name, content in {"job.json": ended, "result.json": result_of(job.id)}.items():
-        here.store.put(f"jobs/{job.id}/{name}", content.model_dump_json().encode())
-    here.store.put(f"jobs/{job.id}/mask.nii.gz", b"old mask")
-    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
-    assert jobs.result(job.id) == result_of(job.id)
-    assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"old mask"
+@in_a_folder
+def test_giving_back_what_was_leased_but_not_started_takes_no_attempt_away(jobs, worker, other, job):
+    begin(worker, job.id)
+    worker.release(job.id)
+    assert other.lease(job.id) is not None
+    other.give_back(job.id)
+    assert jobs.get(job.id).attempts == 1
 
 
 @in_a_folder
 def test_an_attempt_that_is_given_back_does_not_count(here, jobs, job):
-    for _ in range(ATTEMPTS + 1):
-        worker = here.jobs()
-        assert worker.claim(job.id) is not None
+    for _ in range(MAX_ATTEMPTS + 1):
+        worker = here.runner()
+        assert begin(worker, job.id) is not None
         worker.give_back(job.id)
     assert jobs.get(job.id).attempts == 0
 
@@ -248,21 +248,21 @@ def test_giving_back_waits_for_the_store_and_not_for_ever(here, jobs, job, monke
         if 1 < len(tries) < 4:
             raise StoreUnavailable("away")
 
-    worker = here.jobs(Interfering(here.store, "job.json", before=away))
-    worker.claim(job.id)
+    worker = here.runner(Interfering(here.store, "job.json", before=away))
+    begin(worker, job.id)
     worker.give_back(job.id, sleep=lambda _: None)
     assert jobs.get(job.id).attempts == 0
-    monkeypatch.setattr("metseg.jobs.runner.PATIENCE_S", 0)
+    monkeypatch.setattr("metseg.jobs.runner.STORE_WAIT_S", 0)
     tries.clear()
-    worker.claim(job.id)
+    begin(worker, job.id)
     worker.give_back(job.id, sleep=lambda _: None)
     assert jobs.get(job.id).attempts == 1
-    assert here.jobs().claim(job.id) is not None
+    assert begin(here.runner(), job.id) is not None
 
 
 @in_a_folder
 def test_giving_back_what_was_deleted_leaves_nothing(here, jobs, worker, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     with here.redis.down():
         jobs.delete(job.id)
         worker.give_back(job.id)
@@ -272,58 +272,58 @@ def test_giving_back_what_was_deleted_leaves_nothing(here, jobs, worker, job):
 @in_a_folder
 def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, worker, job):
     with contextlib.ExitStack() as outage:
-        deaf = here.jobs(Interfering(here.store, "job.json", after=lambda: outage.enter_context(here.redis.down())))
-        assert deaf.claim(job.id) is not None
+        deaf = here.runner(Interfering(here.store, "job.json", after=lambda: outage.enter_context(here.redis.down())))
+        assert begin(deaf, job.id) is not None
     assert jobs.get(job.id).attempts == 1
     deaf.release(job.id)
-    worker.claim(job.id)
+    begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), {})
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
 @in_a_folder
 def test_a_worker_whose_job_was_taken_over_is_told_to_stop(worker, other, job):
-    worker.claim(job.id)
-    worker._claims[job.id]._stop.set()
-    other.claim(job.id)
+    begin(worker, job.id)
+    worker._attempts[job.id].lease._stop.set()
+    begin(other, job.id)
     with pytest.raises(Cancelled):
-        worker.advance(job.id, 1, 2)
-    other.advance(job.id, 1, 2)
+        worker.report_progress(job.id, 1, 2)
+    other.report_progress(job.id, 1, 2)
 
 
 @in_a_folder
 def test_a_job_that_ends_every_worker_fails_and_harms_no_more(jobs, here, job):
-    for attempt in range(1, ATTEMPTS + 1):
-        victim = here.jobs()
-        assert victim.claim(job.id) is not None
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        victim = here.runner()
+        assert begin(victim, job.id) is not None
         assert jobs.get(job.id).attempts == attempt
         kill(victim)
-    assert here.jobs().claim(job.id) is None
+    assert begin(here.runner(), job.id) is None
     seen = jobs.get(job.id)
     assert (seen.status, seen.problem.type) == (JobStatus.FAILED, "/problems/poisoned-input")
-    assert seen.attempts == ATTEMPTS
+    assert seen.attempts == MAX_ATTEMPTS
 
 
-def test_a_job_given_back_is_queued_again(jobs, worker, other, job):
-    forgotten = worker.claim(job.id)
+def test_a_job_given_back_is_queued_again(jobs, worker, other, job, maintenance):
+    forgotten = begin(worker, job.id)
     worker.release(job.id)
     worker.release(job.id)
     with pytest.raises(Cancelled):
-        worker.advance(job.id, 1, 2)
+        worker.report_progress(job.id, 1, 2)
     assert jobs.get(job.id).status is JobStatus.RUNNING
-    jobs.recover()
-    assert other.claim(job.id) == forgotten
+    maintenance.recover()
+    assert begin(other, job.id) == forgotten
 
 
 # Deleting while it runs
 
 
 def test_a_running_job_that_is_deleted_stops_and_leaves_nothing(here, jobs, worker, job):
-    worker.claim(job.id)
-    worker.advance(job.id, 1, 9)
+    begin(worker, job.id)
+    worker.report_progress(job.id, 1, 9)
     jobs.delete(job.id)
     with pytest.raises(Cancelled):
-        worker.advance(job.id, 2, 9)
+        worker.report_progress(job.id, 2, 9)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
     worker.fail(job.id, PROBLEM)
     assert here.keys(job.id) == []
@@ -342,8 +342,8 @@ def test_a_delete_at_any_moment_of_the_finish_leaves_nothing(here, jobs, job, na
         deleted.append(True)
         jobs.delete(job.id)
 
-    worker = here.jobs(Interfering(here.store, name.removeprefix("results/"), **{moment: delete}))
-    worker.claim(job.id)
+    worker = here.runner(Interfering(here.store, name.removeprefix("results/"), **{moment: delete}))
+    begin(worker, job.id)
     assert here.keys(job.id) == ["input/0000", "job.json", "request.json"]
     if redis_up:
         worker.finish(job.id, result_of(job.id), ARTEFACTS)
@@ -356,8 +356,8 @@ def test_a_delete_at_any_moment_of_the_finish_leaves_nothing(here, jobs, job, na
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_delete_while_a_worker_begins_leaves_nothing(here, jobs, job, moment):
-    worker = here.jobs(Interfering(here.store, "job.json", **{moment: lambda: jobs.delete(job.id)}))
-    assert worker.claim(job.id) is None
+    worker = here.runner(Interfering(here.store, "job.json", **{moment: lambda: jobs.delete(job.id)}))
+    assert begin(worker, job.id) is None
     assert here.keys(job.id) == []
 
 
@@ -377,14 +377,14 @@ def test_a_finish_in_the_middle_of_a_delete_leaves_nothing(here, worker, job):
             for key in listed:
                 here.store.delete(key)
 
-    worker.claim(job.id)
-    here.jobs(Slow()).delete(job.id)
+    begin(worker, job.id)
+    here.service(Slow()).delete(job.id)
     assert here.keys(job.id) == []
 
 
 @in_a_folder
 def test_a_job_deleted_while_redis_was_away_does_not_come_back(here, jobs, worker, job):
-    worker.claim(job.id)
+    begin(worker, job.id)
     with here.redis.down():
         jobs.delete(job.id)
     here.redis.flush()

@@ -12,8 +12,8 @@ from tests.unit.volumes import loaded, nifti
 from metseg.client import Client
 from metseg.contracts import JobStatus
 from metseg.phantom import head
-from metseg_worker.context import open_bench
-from metseg_worker.tasks import work
+from metseg_worker.context import open_context
+from metseg_worker.tasks import run_job
 
 SHIFT_MM = np.array([6.0, -4.0, 3.0])
 TURN = Rotation.from_euler("xyz", [3.0, -2.0, 6.0], degrees=True)
@@ -37,7 +37,7 @@ def done(gateway, volumes, **fields):
     """The result of a study, its mask as NIfTI, and its report for people."""
     with Client(gateway.url) as client:
         job = client.submit(list(volumes.items()), **fields)
-        work(open_bench(gateway.settings), job.id)
+        run_job(open_context(gateway.settings), job.id)
         assert client.job(job.id).status is JobStatus.SUCCEEDED
         return client.result(job.id), client.mask(job.id, "nifti"), client.report(job.id).decode()
 

@@ -20,9 +20,9 @@ from metseg.settings import Settings
 from metseg_trainer.data import dataset, split
 from metseg_trainer.evaluation import SHIFTS, TestPatient, evaluate
 from metseg_trainer.training.config import PRESETS
-from metseg_worker.context import open_bench
+from metseg_worker.context import open_context
 from metseg_worker.setup import seed
-from metseg_worker.tasks import work
+from metseg_worker.tasks import run_job
 
 pytestmark = pytest.mark.real_data
 
@@ -107,13 +107,13 @@ def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter,
     settings = Settings(**redis.settings(), **s3.settings(), s3_bucket="real-data")
     with running(settings) as gateway:
         seed(Registry(gateway.store), STARTER)
-        bench = open_bench(settings)
+        worker = open_context(settings)
         for patient in everyone[:: max(1, len(everyone) // 3)][:3]:
             volume, _ = dataset.load(patient)
             answer = gateway.http.post("/v1/jobs", files={"files": ("study.zip", _zip(patient), "application/zip")})
             assert answer.status_code == 202, answer.text
             job = Job.model_validate(answer.json())
-            work(bench, job.id)
+            run_job(worker, job.id)
             assert gateway.jobs.get(job.id).status is JobStatus.SUCCEEDED
             masks = gateway.http.get(f"/v1/jobs/{job.id}/mask", params={"format": "zip"})
             assert np.array_equal(_masks(masks.content, volume.names), segment(volume, starter).mask)

@@ -18,9 +18,9 @@ from tests.unit.volumes import loaded
 from metseg.contracts import Job, JobStatus, Result
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_worker.context import open_bench
+from metseg_worker.context import open_context
 from metseg_worker.setup import seed
-from metseg_worker.tasks import work
+from metseg_worker.tasks import run_job
 
 pytestmark = pytest.mark.real_data
 
@@ -44,17 +44,17 @@ def deployment(redis, s3, patient):
     settings = Settings(**redis.settings(), **s3.settings(), s3_bucket="real-nifti")
     with running(settings) as gateway:
         seed(Registry(gateway.store), STARTER)
-        yield gateway, open_bench(settings)
+        yield gateway, open_context(settings)
 
 
 def segmented(deployment, folder):
     """The result of a study's four volumes, sent as they lie there, and its mask as NIfTI."""
-    gateway, bench = deployment
+    gateway, worker = deployment
     paths = [folder / f"{name}.nii.gz" for name in SEQUENCES]
     answer = gateway.http.post("/v1/jobs", files=[("files", (path.name, path.read_bytes())) for path in paths])
     assert answer.status_code == 202, answer.text
     job = Job.model_validate(answer.json())
-    work(bench, job.id)
+    run_job(worker, job.id)
     assert gateway.jobs.get(job.id).status is JobStatus.SUCCEEDED
     told = Result.model_validate_json(gateway.http.get(f"/v1/jobs/{job.id}/result").content)
     mask = gateway.http.get(f"/v1/jobs/{job.id}/mask", params={"format": "nifti"}).content

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
-import redis as redis_client
 from minio import Minio
 from minio.error import S3Error
-from tests.gateways import promote_tiny
+from tests.gateways import begin, promote_tiny
 from tests.integration.deployments import ARTEFACTS, result_of, upload
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import s3_server
 
 from metseg.errors import StoreUnavailable
-from metseg.jobs import Jobs, broker
+from metseg.jobs import JobFactory
+from metseg.jobs.store import JobStore
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import S3Store, open_store
@@ -52,32 +52,31 @@ def jobs(settings, store, redis):
     with ExitStack() as stack:
 
         def of(service):
-            client = stack.enter_context(redis_client.Redis.from_url(redis.url, socket_timeout=2))
-            celery = stack.enter_context(broker(settings(service)))
-            return Jobs(store(service), client, celery, settings(service))
+            at_redis = settings(service).model_copy(update={"redis_url": redis.url, "redis_timeout_s": 2.0})
+            return stack.enter_context(JobFactory(at_redis, store(service)))
 
         yield of
 
 
 def test_a_job_lives_and_is_deleted_with_the_keys_of_gateway_and_worker(jobs, store):
-    gateway, worker = jobs("gateway"), jobs("worker")
+    gateway, worker = jobs("gateway").service(), jobs("worker").runner()
     job = gateway.submit(upload(gateway))
-    request = worker.claim(job.id)
+    request = begin(worker, job.id)
     assert store("worker").get(request.inputs[0].key) == b"pixels"
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
     assert gateway.result(job.id).job_id == job.id
     assert gateway.page(10, None).jobs[0].id == job.id
-    assert gateway.idempotent("key", "body", job.id) == gateway.idempotent("key", "body", "0" * 32) == job.id
+    assert gateway.acquire_key("key", "body", job.id) == gateway.acquire_key("key", "body", "0" * 32) == job.id
     gateway.discard(job.id, "key")
-    worker.expire()
+    jobs("worker").maintenance().expire()
     assert list(store("gateway").list(f"jobs/{job.id}")) == []
 
 
 def test_the_worker_expires_and_recovers_jobs_and_reads_models(jobs, store):
-    gateway, worker = jobs("gateway"), jobs("worker")
+    gateway = jobs("gateway").service()
     job = gateway.submit(upload(gateway))
-    worker.recover()
-    worker.discard(job.id)
+    jobs("worker").maintenance().recover()
+    JobStore(store("worker")).delete(job.id)
     assert list(store("worker").list(f"jobs/{job.id}")) == []
     assert Registry(store("worker")).load(VERSION)
 

@@ -11,7 +11,6 @@ import uuid
 import numpy as np
 import psutil
 import pytest
-from redis import Redis
 from tests.integration.studies import phantom_files, submit
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import wait_until
@@ -20,7 +19,7 @@ from metseg.contracts import JobStatus
 from metseg.errors import StoreUnavailable
 from metseg.formats import read_mask
 from metseg.inference import OnnxPredictor, segment
-from metseg.jobs import Jobs, broker
+from metseg.jobs import JobFactory
 from metseg.phantom import head
 from metseg.registry import Registry
 from metseg.settings import Settings, settings
@@ -50,8 +49,7 @@ class Deployment:
         self.store = open_store(self.settings)
         self.store.prepare(job_days=1)
         self.registry = Registry(self.store)
-        client = Redis.from_url(self.settings.redis_url, socket_timeout=5)
-        self.jobs = Jobs(self.store, client, broker(self.settings), self.settings)
+        self.jobs = JobFactory(self.settings, self.store).service()
         self.process = None
 
     def publish(self, version, brighter_than):
@@ -161,21 +159,21 @@ def readable(store):
 
 
 def test_the_health_check_tells_a_living_worker_from_none(deployment, here):
-    wait_until(lambda: health.answers(NODE), END_S)
-    assert not health.answers("celery@nobody")
+    wait_until(lambda: health.is_healthy(NODE), END_S)
+    assert not health.is_healthy("celery@nobody")
 
 
 def test_the_health_check_fails_where_the_queue_is_away(deployment, here, redis):
     with redis.down():
-        assert not health.answers(NODE)
-    wait_until(lambda: health.answers(NODE), END_S)  # the worker comes back by itself
+        assert not health.is_healthy(NODE)
+    wait_until(lambda: health.is_healthy(NODE), END_S)  # the worker comes back by itself
 
 
 @pytest.mark.slow
 def test_a_worker_answers_while_its_child_computes(deployment, here):
     job = submit(deployment.store, deployment.jobs, long_study())
     wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)
-    answered = health.answers(NODE)
+    answered = health.is_healthy(NODE)
     still = deployment.jobs.get(job.id)
     assert answered
     assert still.status is JobStatus.RUNNING

@@ -16,36 +16,42 @@ from tests.servers import talk, wait_until
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable
 from metseg.inference import ModelCache
-from metseg.jobs.service import ATTEMPTS
+from metseg.jobs import MAX_ATTEMPTS, JobFactory
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_worker.context import open_bench
-from metseg_worker.maintenance import Upkeep
-from metseg_worker.result_writer import Endings
-from metseg_worker.tasks import _endings, work
+from metseg_worker.context import open_context
+from metseg_worker.maintenance import MaintenanceThread
+from metseg_worker.result_writer import ResultWriter
+from metseg_worker.tasks import _result_writer, run_job
 
 OTHER = "20260102-000000-other"
 
 
 @pytest.fixture
-def bench(redis, tmp_path):
+def context(redis, tmp_path):
     redis.flush()
-    bench = open_bench(Settings(store_directory=tmp_path, redis_url=redis.url, threads=1))
-    bench.store.prepare(job_days=1)
+    context = open_context(Settings(store_directory=tmp_path, redis_url=redis.url, threads=1))
+    context.store.prepare(job_days=1)
     for version, brighter_than in ((VERSION, 1.5), (OTHER, 9.0)):
         model = tiny_model(brighter_than)
-        Registry(bench.store).publish(tiny_card(model, version), {"model.onnx": model})
-    Registry(bench.store).promote(VERSION)
-    return bench
+        Registry(context.store).publish(tiny_card(model, version), {"model.onnx": model})
+    Registry(context.store).promote(VERSION)
+    return context
 
 
 @pytest.fixture
-def job(bench):
-    return submit(bench.store, bench.jobs, phantom_files(3))
+def jobs(context):
+    with JobFactory(context.settings, context.store) as factory:
+        yield factory.service()
+
+
+@pytest.fixture
+def job(context, jobs):
+    return submit(context.store, jobs, phantom_files(3))
 
 
 class Raising(ModelCache):
-    """Models that cannot be had."""
+    """ModelCache that cannot be had."""
 
     def __init__(self, error):
         self._error = error
@@ -69,35 +75,35 @@ class Flaky:
         yield
 
 
-def test_a_job_ends_with_its_result_and_artefacts(bench, job):
-    work(bench, job.id)
-    result = bench.jobs.result(job.id)
-    names = {info.key.split("/", 4)[-1] for info in bench.store.list(f"jobs/{job.id}/results/")}
-    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+def test_a_job_ends_with_its_result_and_artefacts(context, jobs, job):
+    run_job(context, job.id)
+    result = jobs.result(job.id)
+    names = {info.key.split("/", 4)[-1] for info in context.store.list(f"jobs/{job.id}/results/")}
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
     assert (result.model_version, result.shape) == (VERSION, (3, 128, 128))
     assert set(result.durations_s) >= {"read", "predict", "report"}
     assert {"mask.nii.gz", "probability.nii.gz", "slices.zip", "result.json"} == names
 
 
-def test_a_job_may_name_its_model(bench):
-    job = submit(bench.store, bench.jobs, phantom_files(1), model=OTHER)
-    work(bench, job.id)
-    assert bench.jobs.result(job.id).model_version == OTHER
+def test_a_job_may_name_its_model(context, jobs):
+    job = submit(context.store, jobs, phantom_files(1), model=OTHER)
+    run_job(context, job.id)
+    assert jobs.result(job.id).model_version == OTHER
 
 
-def test_a_job_that_names_an_unknown_model_fails_with_not_found(bench):
-    job = submit(bench.store, bench.jobs, phantom_files(1), model="20990101-000000-none")
-    work(bench, job.id)
-    assert bench.jobs.get(job.id).problem.type == NotFound.type
+def test_a_job_that_names_an_unknown_model_fails_with_not_found(context, jobs):
+    job = submit(context.store, jobs, phantom_files(1), model="20990101-000000-none")
+    run_job(context, job.id)
+    assert jobs.get(job.id).problem.type == NotFound.type
 
 
-def test_a_rejected_new_champion_is_told_in_the_result(bench, job):
-    work(bench, job.id)
-    Registry(bench.store).promote(OTHER)
-    bench.store.put(f"models/{OTHER}/model.onnx", b"damaged")
-    second = submit(bench.store, bench.jobs, phantom_files(1))
-    work(bench, second.id)
-    result = bench.jobs.result(second.id)
+def test_a_rejected_new_champion_is_told_in_the_result(context, jobs, job):
+    run_job(context, job.id)
+    Registry(context.store).promote(OTHER)
+    context.store.put(f"models/{OTHER}/model.onnx", b"damaged")
+    second = submit(context.store, jobs, phantom_files(1))
+    run_job(context, second.id)
+    result = jobs.result(second.id)
     assert result.model_version == VERSION
     assert any(OTHER in warning for warning in result.warnings)
 
@@ -110,81 +116,81 @@ def test_a_rejected_new_champion_is_told_in_the_result(bench, job):
     ],
     ids=["text", "truncated"],
 )
-def test_an_upload_that_cannot_be_read_fails_with_its_own_problem(bench, content, problem):
-    job = submit(bench.store, bench.jobs, {"head.png": content})
-    work(bench, job.id)
-    ended = bench.jobs.get(job.id)
+def test_an_upload_that_cannot_be_read_fails_with_its_own_problem(context, jobs, content, problem):
+    job = submit(context.store, jobs, {"head.png": content})
+    run_job(context, job.id)
+    ended = jobs.get(job.id)
     assert (ended.status, ended.problem.type) == (JobStatus.FAILED, problem)
 
 
-def test_an_input_that_changed_in_the_store_is_not_segmented(bench, job):
-    bench.store.put(bench.jobs.input_key(job.id, 0), phantom_files(1, seed=8)["DOE-JOHN_0.png"])
-    work(bench, job.id)
-    assert "changed" in bench.jobs.get(job.id).problem.detail
+def test_an_input_that_changed_in_the_store_is_not_segmented(context, jobs, job):
+    context.store.put(jobs.input_key(job.id, 0), phantom_files(1, seed=8)["DOE-JOHN_0.png"])
+    run_job(context, job.id)
+    assert "changed" in jobs.get(job.id).problem.detail
 
 
-def test_a_job_that_takes_too_long_says_so(bench, job):
-    work(replace(bench, models=Raising(SoftTimeLimitExceeded())), job.id)
-    ended = bench.jobs.get(job.id)
+def test_a_job_that_takes_too_long_says_so(context, jobs, job):
+    run_job(replace(context, models=Raising(SoftTimeLimitExceeded())), job.id)
+    ended = jobs.get(job.id)
     assert (ended.status, ended.problem.type) == (JobStatus.FAILED, "/problems/processing-failed")
     assert "longer than" in ended.problem.detail
 
 
-def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_told(bench, job, caplog):
-    work(replace(bench, models=Raising(ZeroDivisionError("DOE JOHN"))), job.id)
-    ended = bench.jobs.get(job.id)
+def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_told(context, jobs, job, caplog):
+    run_job(replace(context, models=Raising(ZeroDivisionError("DOE JOHN"))), job.id)
+    ended = jobs.get(job.id)
     [record] = [record for record in caplog.records if record.message == "job met a bug"]
     assert (ended.status, ended.problem.type) == (JobStatus.FAILED, "/problems/processing-failed")
     assert (record.job, record.error, "champion" in record.where[-1]) == (job.id, "ZeroDivisionError", True)
     assert "DOE" not in caplog.text + ended.problem.detail + str(vars(record))
 
 
-def test_a_job_deleted_while_it_runs_leaves_nothing_behind(bench, job):
+def test_a_job_deleted_while_it_runs_leaves_nothing_behind(context, jobs, job):
     class Deleting(ModelCache):
         def __init__(self, models):
             self._models = models
 
         def champion(self):
-            bench.jobs.delete(job.id)
+            jobs.delete(job.id)
             return self._models.champion()
 
-    work(replace(bench, models=Deleting(bench.models)), job.id)
-    assert list(bench.store.list(f"jobs/{job.id}/")) == []
+    run_job(replace(context, models=Deleting(context.models)), job.id)
+    assert list(context.store.list(f"jobs/{job.id}/")) == []
 
 
-def test_a_store_that_is_away_costs_no_job_and_no_attempt(bench, job):
-    for _ in range(ATTEMPTS):
-        work(replace(bench, store=Flaky(bench.store)), job.id)
-    seen = bench.jobs.get(job.id)
+def test_a_store_that_is_away_costs_no_job_and_no_attempt(context, jobs, job):
+    for _ in range(MAX_ATTEMPTS):
+        run_job(replace(context, store=Flaky(context.store)), job.id)
+    seen = jobs.get(job.id)
     assert (seen.status.final, seen.attempts) == (False, 0)
-    work(bench, job.id)
-    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+    run_job(context, job.id)
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
-def test_a_spool_that_is_full_costs_no_job_and_no_attempt(bench, job):
-    work(replace(bench, models=Raising(OSError(errno.ENOSPC, "No space left on device"))), job.id)
-    seen = bench.jobs.get(job.id)
+def test_a_spool_that_is_full_costs_no_job_and_no_attempt(context, jobs, job):
+    run_job(replace(context, models=Raising(OSError(errno.ENOSPC, "No space left on device"))), job.id)
+    seen = jobs.get(job.id)
     assert (seen.status.final, seen.attempts) == (False, 0)
 
 
-def test_a_queue_that_is_away_ends_nothing(bench, job, redis):
+def test_a_queue_that_is_away_ends_nothing(context, jobs, job, redis):
     with redis.down():
-        work(bench, job.id)
+        run_job(context, job.id)
     wait_until(lambda: b"+PONG" in talk(redis.port, b"PING\r\n"), 5)
-    assert bench.jobs.get(job.id).status is JobStatus.QUEUED
+    assert jobs.get(job.id).status is JobStatus.QUEUED
 
 
-def test_no_champion_fails_the_job_in_words(bench, job):
-    bench.store.delete("models/champion.json")
-    work(bench, job.id)
-    assert bench.jobs.get(job.id).problem.type == "/problems/no-champion"
+def test_no_champion_fails_the_job_in_words(context, jobs, job):
+    context.store.delete("models/champion.json")
+    run_job(context, job.id)
+    assert jobs.get(job.id).problem.type == "/problems/no-champion"
 
 
-def test_a_second_delivery_changes_nothing(bench, job):
-    work(bench, job.id)
-    before = [info.etag for info in bench.store.list(f"jobs/{job.id}/")]
-    work(bench, job.id)
-    assert [info.etag for info in bench.store.list(f"jobs/{job.id}/")] == before
+def test_a_second_delivery_changes_nothing(context, job):
+    run_job(context, job.id)
+    before = [info.etag for info in context.store.list(f"jobs/{job.id}/")]
+    run_job(context, job.id)
+    assert [info.etag for info in context.store.list(f"jobs/{job.id}/")] == before
 
 
 class Counting:
@@ -192,7 +198,7 @@ class Counting:
 
     recovered = expired = 0
 
-    def present(self, worker):
+    def heartbeat(self, worker):
         assert worker
 
     def recover(self):
@@ -206,58 +212,58 @@ class Counting:
         return 1
 
 
-def test_the_upkeep_outlives_a_queue_that_is_away():
+def test_the_maintenance_outlives_a_queue_that_is_away():
     jobs = Counting()
-    upkeep = Upkeep(jobs, recover_every_s=0.01)
-    upkeep.start()
+    maintenance = MaintenanceThread(jobs, jobs, recover_every_s=0.01)
+    maintenance.start()
     wait_until(lambda: jobs.recovered > 3, 5)
-    upkeep.stop()
-    upkeep.join(5)
-    assert not upkeep.is_alive()
+    maintenance.stop()
+    maintenance.join(5)
+    assert not maintenance.is_alive()
     assert jobs.expired == 1
 
 
-def test_a_study_is_segmented_while_the_end_of_the_one_before_is_written(bench, job):
+def test_a_study_is_segmented_while_the_end_of_the_one_before_is_written(context, jobs, job):
     stored = threading.Event()
 
     class Slow:
         """Jobs whose ends are slow to be written."""
 
         def __getattr__(self, name):
-            return getattr(bench.jobs, name)
+            return getattr(context.runner, name)
 
         def finish(self, *end):
             assert stored.wait(60)
-            bench.jobs.finish(*end)
+            context.runner.finish(*end)
 
-    endings = Endings()
-    second = submit(bench.store, bench.jobs, phantom_files(3))
-    work(replace(bench, jobs=Slow()), job.id, endings.hand_over)
-    work(bench, second.id)
-    before = [bench.jobs.get(one.id).status for one in (job, second)]
+    writer = ResultWriter()
+    second = submit(context.store, jobs, phantom_files(3))
+    run_job(replace(context, runner=Slow()), job.id, writer.submit)
+    run_job(context, second.id)
+    before = [jobs.get(one.id).status for one in (job, second)]
     stored.set()
-    assert endings.settle(60)
+    assert writer.flush(60)
     assert before == [JobStatus.RUNNING, JobStatus.SUCCEEDED]
-    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
-def test_an_end_that_cannot_be_written_costs_no_job_and_no_attempt(bench, job):
+def test_an_end_that_cannot_be_written_costs_no_job_and_no_attempt(context, jobs, job):
     class Away:
         """A store that has gone away when results come."""
 
         def __getattr__(self, name):
-            return getattr(bench.jobs, name)
+            return getattr(context.runner, name)
 
         def finish(self, *end):
             raise StoreUnavailable("The object store does not answer; try again later.")
 
-    endings = Endings()
-    work(replace(bench, jobs=Away()), job.id, endings.hand_over)
-    assert endings.settle(60)
-    seen = bench.jobs.get(job.id)
+    writer = ResultWriter()
+    run_job(replace(context, runner=Away()), job.id, writer.submit)
+    assert writer.flush(60)
+    seen = jobs.get(job.id)
     assert (seen.status.final, seen.attempts) == (False, 0)
-    work(bench, job.id)
-    assert bench.jobs.get(job.id).status is JobStatus.SUCCEEDED
+    run_job(context, job.id)
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
 def test_a_process_that_leaves_waits_for_its_last_end():
@@ -267,6 +273,6 @@ def test_a_process_that_leaves_waits_for_its_last_end():
         time.sleep(0.2)
         written.append("end")
 
-    _endings().hand_over(slow)
+    _result_writer().submit(slow)
     worker_process_shutdown.send(sender=None, pid=0, exitcode=0)
     assert written == ["end"]

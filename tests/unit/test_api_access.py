@@ -6,7 +6,7 @@ import json
 import pytest
 
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
-from metseg.jobs.ids import NOBODY, new_id, tag
+from metseg.jobs import ANONYMOUS, new_job_id, owner_tag
 from metseg_api.auth import Key, Keyring, main, refuse_to_be_open
 
 
@@ -25,7 +25,7 @@ def test_without_a_file_everybody_may_do_everything_and_owns_nothing():
     caller = Keyring.read(None).caller(None)
     for scope in ("submit", "read", "admin"):
         caller.check(scope)
-    assert (caller.name, caller.tag, caller.sees) == (None, NOBODY, None)
+    assert (caller.name, caller.tag, caller.sees) == (None, ANONYMOUS, None)
 
 
 def test_a_key_is_known_by_its_hash(keyring):
@@ -54,10 +54,10 @@ def test_an_admin_may_do_all(keyring):
 
 def test_a_job_is_seen_by_its_owner_and_by_admins(keyring):
     ward, head = keyring.caller("one"), keyring.caller("two")
-    assert ward.may_see(new_id(tag("ward")))
-    assert not ward.may_see(new_id(tag("head")))
-    assert not ward.may_see(new_id())
-    assert all(head.may_see(new_id(whose)) for whose in (NOBODY, tag("ward"), tag("head")))
+    assert ward.may_see(new_job_id(owner_tag("ward")))
+    assert not ward.may_see(new_job_id(owner_tag("head")))
+    assert not ward.may_see(new_job_id())
+    assert all(head.may_see(new_job_id(whose)) for whose in (ANONYMOUS, owner_tag("ward"), owner_tag("head")))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metseg.jobs import broker
+from metseg.jobs import celery_app
 from metseg.settings import Settings
 from metseg_worker.app import celery
 
@@ -36,7 +36,7 @@ def test_every_service_is_confined(name):
 def test_a_deploy_gives_the_worker_longer_than_its_soft_shutdown_takes():
     assert "\nSTOPSIGNAL SIGQUIT\n" in (ROOT / "services/worker/Dockerfile").read_text()
     grace_s = int(COMPOSE["services"]["worker"]["stop_grace_period"].removesuffix("s"))
-    assert grace_s >= 2 * broker(Settings()).conf.worker_soft_shutdown_timeout > 0
+    assert grace_s >= 2 * celery_app(Settings()).conf.worker_soft_shutdown_timeout > 0
 
 
 def test_a_workers_child_is_replaced_well_below_the_containers_limit_of_memory():

@@ -10,7 +10,7 @@ from tests.models import VERSION, tiny_card, tiny_model
 from metseg.contracts import InputFile, Request
 from metseg.errors import NoChampion, ProcessingFailed
 from metseg.inference import ModelCache
-from metseg.jobs import Supplies
+from metseg.jobs import JobInputs
 from metseg.registry import Registry
 from metseg.storage import LocalFolderStore
 
@@ -69,25 +69,22 @@ def models(store):
 
 def test_inputs_come_in_order_while_something_else_is_done(store, request_of):
     slow = Slow(store)
-    with Supplies(slow, models(store)) as supplies:
-        supplies.fetch(request_of())
+    with JobInputs.fetch(request_of(), slow, models(store)) as inputs:
         assert slow.asked.wait(20)
         slow.let_go.set()
-        files = supplies.files()
+        files = inputs.files()
         assert [(file.name, file.stream.read()) for file in files] == [
             (f"{index}.png", content) for index, content in enumerate(CONTENTS)
         ]
 
 
 def test_files_are_closed_once_they_were_read_and_at_the_latest_at_the_end(store, request_of):
-    with Supplies(store, models(store)) as supplies:
-        supplies.fetch(request_of())
-        files = supplies.files()
-        supplies.close()
+    with JobInputs.fetch(request_of(), store, models(store)) as inputs:
+        files = inputs.files()
+        inputs.close_files()
         assert all(file.stream.closed for file in files)
-    with Supplies(store, models(store)) as supplies:
-        supplies.fetch(request_of())
-        files = supplies.files()
+    with JobInputs.fetch(request_of(), store, models(store)) as inputs:
+        files = inputs.files()
         assert not any(file.stream.closed for file in files)
     assert all(file.stream.closed for file in files)
 
@@ -95,8 +92,7 @@ def test_files_are_closed_once_they_were_read_and_at_the_latest_at_the_end(store
 def test_what_nobody_wants_any_more_is_not_fetched(store, request_of):
     slow = Slow(store)
     release = threading.Timer(0.2, slow.let_go.set)
-    with Supplies(slow, models(store)) as supplies:
-        supplies.fetch(request_of())
+    with JobInputs.fetch(request_of(), slow, models(store)):
         assert slow.asked.wait(20)
         release.start()
     assert slow.streamed == ["jobs/x/input/0"]
@@ -105,22 +101,16 @@ def test_what_nobody_wants_any_more_is_not_fetched(store, request_of):
 def test_an_input_that_is_not_the_one_that_was_accepted_is_refused(store, request_of):
     request = request_of()
     store.put("jobs/x/input/1", b"another")
-    with Supplies(store, models(store)) as supplies:
-        supplies.fetch(request)
-        with pytest.raises(ProcessingFailed, match="changed"):
-            supplies.files()
+    with JobInputs.fetch(request, store, models(store)) as inputs, pytest.raises(ProcessingFailed, match="changed"):
+        inputs.files()
 
 
 def test_the_model_is_the_one_that_was_asked_for_or_else_the_champion(store, request_of):
     publish(store)
-    with Supplies(store, models(store)) as supplies:
-        supplies.fetch(request_of(model=VERSION))
-        assert supplies.predictor()[0].card.version == VERSION
-    with Supplies(store, models(store)) as supplies:
-        supplies.fetch(request_of())
-        with pytest.raises(NoChampion):
-            supplies.predictor()
+    with JobInputs.fetch(request_of(model=VERSION), store, models(store)) as inputs:
+        assert inputs.predictor()[0].card.version == VERSION
+    with JobInputs.fetch(request_of(), store, models(store)) as inputs, pytest.raises(NoChampion):
+        inputs.predictor()
     Registry(store).promote(VERSION)
-    with Supplies(store, models(store)) as supplies:
-        supplies.fetch(request_of())
-        assert supplies.predictor()[0].card.version == VERSION
+    with JobInputs.fetch(request_of(), store, models(store)) as inputs:
+        assert inputs.predictor()[0].card.version == VERSION

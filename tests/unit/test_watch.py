@@ -9,7 +9,8 @@ import pytest
 import yaml
 from prometheus_client import Counter, Histogram
 
-from metseg.jobs.metrics import BUCKETS_S, Counted, Spread
+from metseg.jobs import BUCKETS_S, MetricsSnapshot
+from metseg.jobs import Histogram as JobHistogram
 from metseg_api import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -28,15 +29,15 @@ class Everything:
     def check(self):
         """It answers."""
 
-    def line(self):
+    def queue_status(self):
         return self
 
-    def workers(self):
+    def worker_count(self):
         return 1
 
-    def counted(self):
-        spread = Spread((1,) * (len(BUCKETS_S) + 1), 9.0)
-        return Counted({("served", "a"): 1.0}, {("wait", ""): spread, ("phase", "read"): spread})
+    def metrics(self):
+        histogram = JobHistogram((1,) * (len(BUCKETS_S) + 1), 9.0)
+        return MetricsSnapshot({("served", "a"): 1.0}, {("wait", ""): histogram, ("phase", "read"): histogram})
 
     def champion(self):
         return self

@@ -1,23 +1,23 @@
-"""A worker that answers is left alone; one that is deaf ends."""
+"""A worker that acknowledges its liveness probes goes on; one that no longer responds exits."""
 
 import pytest
 
 from metseg.errors import QueueUnavailable
-from metseg_worker.liveness import Canary
+from metseg_worker.liveness import LivenessProbe
 
 
-class Jobs:
-    """What is known of canaries; the child may be deaf, the queue away."""
+class Workers:
+    """Which probes were acknowledged; the child may be unresponsive, the queue unavailable."""
 
-    deaf = away = False
+    unresponsive = away = False
 
-    def answer(self, node):
-        self.answered = node
+    def acknowledge_probe(self, node):
+        self.acknowledged = node
 
-    def answers(self, node):
+    def probe_acknowledged(self, node):
         if self.away:
             raise QueueUnavailable("The queue does not answer.")
-        return not self.deaf
+        return not self.unresponsive
 
 
 class Celery:
@@ -30,45 +30,45 @@ class Celery:
 
 @pytest.fixture
 def worker(monkeypatch):
-    """A canary with a clock, its jobs, and what it left with."""
+    """A probe with a clock, its registry, and the exit status."""
     now, left = [0.0], []
     monkeypatch.setattr("metseg_worker.liveness.time.monotonic", lambda: now[0])
-    jobs, celery, busy = Jobs(), Celery(), [False]
-    canary = Canary("celery@here", celery, jobs, lambda: busy[0], leave=left.append, deaf_s=90)
+    workers, celery, busy = Workers(), Celery(), [False]
+    probe = LivenessProbe("celery@here", celery, workers, lambda: busy[0], leave=left.append, unresponsive_s=90)
 
     def goes_on(seconds):
         now[0] += seconds
-        return canary.once()
+        return probe.probe()
 
-    return goes_on, jobs, celery, busy, left
+    return goes_on, workers, celery, busy, left
 
 
-def test_a_worker_that_answers_goes_on(worker):
+def test_a_worker_that_responds_goes_on(worker):
     goes_on, _, celery, _, left = worker
     assert all(goes_on(60) for _ in range(5))
     assert celery.sent[0] == ("metseg.canary", ["celery@here"], "metseg.canary.celery@here")
     assert left == []
 
 
-def test_a_deaf_worker_ends(worker):
-    goes_on, jobs, _, _, left = worker
+def test_an_unresponsive_worker_exits(worker):
+    goes_on, workers, _, _, left = worker
     assert goes_on(10)
-    jobs.deaf = True
+    workers.unresponsive = True
     assert goes_on(80)
     assert not goes_on(20)
     assert left == [75]
 
 
-def test_a_worker_at_a_job_is_not_deaf(worker):
-    goes_on, jobs, celery, busy, left = worker
+def test_a_worker_that_is_busy_is_not_unresponsive(worker):
+    goes_on, workers, celery, busy, left = worker
     busy[0] = True
     assert all(goes_on(60) for _ in range(5))
-    assert jobs.answered == "celery@here"
+    assert workers.acknowledged == "celery@here"
     assert celery.sent == left == []
 
 
-def test_where_the_queue_is_away_nobody_is_deaf(worker):
-    goes_on, jobs, _, _, left = worker
-    jobs.away = True
+def test_while_the_queue_is_unavailable_no_worker_exits(worker):
+    goes_on, workers, _, _, left = worker
+    workers.away = True
     assert all(goes_on(60) for _ in range(5))
     assert left == []

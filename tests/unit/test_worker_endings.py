@@ -6,57 +6,57 @@ import time
 import pytest
 
 from metseg import logs
-from metseg_worker.result_writer import Endings
+from metseg_worker.result_writer import ResultWriter
 
 LONG_S = 20
 
 
 @pytest.fixture
-def endings():
-    return Endings()
+def writer():
+    return ResultWriter()
 
 
-def test_whoever_hands_an_end_over_goes_on_while_it_is_written(endings):
+def test_whoever_hands_an_end_over_goes_on_while_it_is_written(writer):
     going_on = threading.Event()
     written = []
 
     def end():
         written.append(going_on.wait(LONG_S))
 
-    endings.hand_over(end)
+    writer.submit(end)
     assert written == []
     going_on.set()
-    assert endings.settle(LONG_S)
+    assert writer.flush(LONG_S)
     assert written == [True]
 
 
-def test_the_next_end_is_taken_once_the_one_before_is_written(endings):
+def test_the_next_end_is_taken_once_the_one_before_is_written(writer):
     written = []
 
     def slow():
         time.sleep(0.1)
         written.append("slow")
 
-    endings.hand_over(slow)
-    endings.hand_over(lambda: written.append("quick"))
+    writer.submit(slow)
+    writer.submit(lambda: written.append("quick"))
     assert written[0] == "slow"
-    assert endings.settle(LONG_S)
+    assert writer.flush(LONG_S)
     assert written == ["slow", "quick"]
 
 
-def test_who_leaves_waits_for_the_last_end_but_not_for_ever(endings):
+def test_who_leaves_waits_for_the_last_end_but_not_for_ever(writer):
     released = threading.Event()
-    endings.hand_over(lambda: released.wait(LONG_S))
-    assert not endings.settle(0.05)
+    writer.submit(lambda: released.wait(LONG_S))
+    assert not writer.flush(0.05)
     released.set()
-    assert endings.settle(LONG_S)
+    assert writer.flush(LONG_S)
 
 
-def test_there_is_nothing_to_wait_for_where_no_job_was_done(endings):
-    assert endings.settle(LONG_S)
+def test_there_is_nothing_to_wait_for_where_no_job_was_done(writer):
+    assert writer.flush(LONG_S)
 
 
-def test_what_is_logged_of_an_end_tells_the_request_of_its_own_job(endings):
+def test_what_is_logged_of_an_end_tells_the_request_of_its_own_job(writer):
     told, gone_on = [], threading.Event()
 
     def end():
@@ -65,9 +65,9 @@ def test_what_is_logged_of_an_end_tells_the_request_of_its_own_job(endings):
 
     with logs.job_context():
         logs.bind_request_id("first")
-        endings.hand_over(end)
+        writer.submit(end)
     with logs.job_context():
         logs.bind_request_id("second")
         gone_on.set()
-        assert endings.settle(LONG_S)
+        assert writer.flush(LONG_S)
     assert told == ["first"]

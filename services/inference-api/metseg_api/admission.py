@@ -33,10 +33,10 @@ def admit(gateway: Gateway, caller: Caller, announced_bytes: int) -> None:
     """
     settings, jobs = gateway.settings, gateway.jobs
     check_disks(gateway, announced_bytes)
-    crowd = jobs.crowd(caller.tag)
-    if crowd.waiting >= settings.queue_limit:
-        raise QueueFull(f"{crowd.waiting} jobs wait already; submit again when some are done.")
-    if crowd.open >= settings.key_open_jobs:
+    load = jobs.queue_load(caller.tag)
+    if load.waiting >= settings.queue_limit:
+        raise QueueFull(f"{load.waiting} jobs wait already; submit again when some are done.")
+    if load.open >= settings.key_open_jobs:
         raise TooManyRequests(
             f"You have {settings.key_open_jobs} jobs that wait or run; submit again when one is done."
         )

@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from metseg.contracts import Contract
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
-from metseg.jobs import ids
+from metseg.jobs import ANONYMOUS, owner_of, owner_tag
 
 __all__ = [
     "READING",
@@ -60,7 +60,7 @@ class Caller:
     def __init__(self, key: Key | None) -> None:
         self.scopes = frozenset(get_args(Scope)) if key is None else key.scopes
         self.name = None if key is None else key.name
-        self.tag = ids.NOBODY if key is None else ids.tag(key.name)
+        self.tag = ANONYMOUS if key is None else owner_tag(key.name)
 
     @property
     def sees(self) -> str | None:
@@ -69,7 +69,7 @@ class Caller:
 
     def may_see(self, job_id: str) -> bool:
         """Whether a job is the caller's, or the caller may see all."""
-        return self.sees in {None, ids.owner(job_id)}
+        return self.sees in {None, owner_of(job_id)}
 
     def check(self, scope: Scope) -> None:
         """Forbidden, unless the caller has the scope or is admin."""
@@ -100,7 +100,7 @@ class Keyring:
             keys = TypeAdapter(list[Key]).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
             raise InvalidParameter(f"{file} holds no API keys: it has to be a JSON list of entries.") from error
-        if len({ids.tag(key.name) for key in keys}) < len(keys) or len({key.sha256 for key in keys}) < len(keys):
+        if len({owner_tag(key.name) for key in keys}) < len(keys) or len({key.sha256 for key in keys}) < len(keys):
             raise InvalidParameter(f"{file} names two keys alike, or holds one twice.")
         return cls(keys)
 

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import redis
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
-from metseg.jobs import Jobs, broker
+from metseg.jobs import JobFactory, JobService
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store
@@ -35,7 +34,7 @@ class Gateway:
 
     settings: Settings
     store: ObjectStore
-    jobs: Jobs
+    jobs: JobService
     registry: Registry
     keyring: Keyring
     threads: Threads = field(default_factory=Threads)
@@ -45,14 +44,8 @@ class Gateway:
 def open_gateway(settings: Settings) -> Iterator[Gateway]:
     """A gateway to what `settings` name; nothing is contacted until a route needs it."""
     store, keyring = open_store(settings), Keyring.read(settings.api_keys_file)
-    timeout_s = settings.redis_timeout_s
-    with (
-        redis.Redis.from_url(
-            settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, decode_responses=False
-        ) as connections,
-        broker(settings) as celery,
-    ):
-        yield Gateway(settings, store, Jobs(store, connections, celery, settings), Registry(store), keyring)
+    with JobFactory(settings, store) as jobs:
+        yield Gateway(settings, store, jobs.service(), Registry(store), keyring)
 
 
 async def _gateway(request: Request) -> Gateway:

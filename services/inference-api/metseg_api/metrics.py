@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from metseg.errors import ModelRejected, PoisonedInput, ProcessingFailed, Unavailable
-from metseg.jobs import BUCKETS_S, Counted, Jobs
+from metseg.jobs import BUCKETS_S, JobService, MetricsSnapshot
 from metseg.registry import Registry
 from metseg.storage import ObjectStore
 from metseg_api.gateway import Gateway
@@ -37,7 +37,7 @@ OUTCOMES = ("succeeded", PoisonedInput.type, ProcessingFailed.type)
 class Deployment(Collector):
     """What is true of the whole deployment, asked at each scrape; nothing of what is away but that it is."""
 
-    def __init__(self, jobs: Jobs, store: ObjectStore, registry: Registry) -> None:
+    def __init__(self, jobs: JobService, store: ObjectStore, registry: Registry) -> None:
         self._jobs, self._store, self._registry = jobs, store, registry
 
     def collect(self) -> Iterator[Metric]:
@@ -47,7 +47,7 @@ class Deployment(Collector):
         if seconds is not None:
             with suppress(Unavailable):
                 yield from self._queue()
-                yield from _figures(self._jobs.counted())
+                yield from _figures(self._jobs.metrics())
         seconds = _seconds(self._store.check)
         yield from _answer("store", "the store", seconds)
         if seconds is not None:
@@ -56,11 +56,11 @@ class Deployment(Collector):
         yield from self._disks()
 
     def _queue(self) -> Iterator[Metric]:
-        line = self._jobs.line()
-        yield GaugeMetricFamily("metseg_queue_depth", "Jobs that wait for a worker", line.waiting)
-        yield GaugeMetricFamily("metseg_queue_oldest_seconds", "How long the first of them has waited", line.oldest_s)
-        yield GaugeMetricFamily("metseg_jobs_in_flight", "Jobs that were begun and are not final", line.working)
-        workers = self._jobs.workers()
+        queue = self._jobs.queue_status()
+        yield GaugeMetricFamily("metseg_queue_depth", "Jobs that wait for a worker", queue.waiting)
+        yield GaugeMetricFamily("metseg_queue_oldest_seconds", "How long the first of them has waited", queue.oldest_s)
+        yield GaugeMetricFamily("metseg_jobs_in_flight", "Jobs that were begun and are not final", queue.working)
+        workers = self._jobs.worker_count()
         yield GaugeMetricFamily("metseg_workers", "Workers that gave a sign of life within a minute", workers)
 
     def _disks(self) -> Iterator[Metric]:
@@ -105,32 +105,32 @@ def _answer(name: str, what: str, seconds: float | None) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"metseg_{name}_seconds", f"How long {what} took to answer", seconds)
 
 
-def _figures(counted: Counted) -> Iterator[Metric]:
+def _figures(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     """The jobs' counts, in the form that Prometheus reads."""
     yield _counter(
-        counted, "ended", "Jobs that became final: succeeded or the type of the problem", "outcome", OUTCOMES
+        snapshot, "ended", "Jobs that became final: succeeded or the type of the problem", "outcome", OUTCOMES
     )
-    yield _counter(counted, "served", "Jobs that succeeded, by the version that served", "model")
-    recovered = counted.counters.get(("recovered", ""), 0.0)
+    yield _counter(snapshot, "served", "Jobs that succeeded, by the version that served", "model")
+    recovered = snapshot.counters.get(("recovered", ""), 0.0)
     yield CounterMetricFamily("metseg_jobs_recovered", "Jobs that were lost and queued again", value=recovered)
-    yield _histogram(counted, "wait", "From acceptance to the first attempt")
-    yield _histogram(counted, "phase", "Of jobs that succeeded, by phase", label="phase")
+    yield _histogram(snapshot, "wait", "From acceptance to the first attempt")
+    yield _histogram(snapshot, "phase", "Of jobs that succeeded, by phase", label="phase")
 
 
-def _counter(counted: Counted, name: str, words: str, label: str, known: Iterable[str] = ()) -> Metric:
+def _counter(snapshot: MetricsSnapshot, name: str, words: str, label: str, known: Iterable[str] = ()) -> Metric:
     family = CounterMetricFamily(f"metseg_jobs_{name}", words, labels=[label])
     values = dict.fromkeys(known, 0.0)
-    values |= {value: count for (each, value), count in counted.counters.items() if each == name}
+    values |= {value: count for (each, value), count in snapshot.counters.items() if each == name}
     for value, count in sorted(values.items()):
         family.add_metric([value], count)
     return family
 
 
-def _histogram(counted: Counted, name: str, words: str, label: str | None = None) -> Metric:
+def _histogram(snapshot: MetricsSnapshot, name: str, words: str, label: str | None = None) -> Metric:
     family = HistogramMetricFamily(f"metseg_job_{name}_seconds", words, labels=[label] if label else [])
     limits = [*map(str, BUCKETS_S), "+Inf"]
-    for (each, value), spread in sorted(counted.spreads.items()):
+    for (each, value), histogram in sorted(snapshot.histograms.items()):
         if each == name:
-            buckets = list(zip(limits, accumulate(spread.counts), strict=True))
-            family.add_metric([value] if label else [], buckets, spread.sum_s)
+            buckets = list(zip(limits, accumulate(histogram.counts), strict=True))
+            family.add_metric([value] if label else [], buckets, histogram.sum_s)
     return family

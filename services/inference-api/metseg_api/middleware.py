@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metseg.errors import UploadTooLarge
-from metseg.jobs import is_id
+from metseg.jobs import is_job_id
 from metseg_api import metrics, problems
 
 PLAIN_BODY_BYTES = 64 * 1024
@@ -114,7 +114,7 @@ class _Exchange:
         sizes = {"received_bytes": self._received, "sent_bytes": self._sent}
         state, path = self._scope["state"], self._scope.get("path_params", {})
         job = state.get("job", path.get("job_id", ""))  # what is no id may be anything, a patient's number too
-        who = {"key": state.get("key"), "job": job if is_id(job) else None}
+        who = {"key": state.get("key"), "job": job if is_job_id(job) else None}
         log.info("request", extra={"request_id": self._id, "method": method, "route": route, **who, **figures, **sizes})
 
     def _request_id(self) -> str:

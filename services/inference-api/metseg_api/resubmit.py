@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from metseg.contracts import InputFile, Job, Repetition
-from metseg.jobs import new_id
+from metseg.jobs import new_job_id
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.submissions import check_model, kept_only_whole
@@ -22,7 +22,7 @@ def again(gateway: Gateway, job_id: str, wish: Repetition, caller: Caller, reque
     """
     first = gateway.jobs.request(job_id)
     check_model(gateway, wish.model)
-    new = new_id(caller.tag)
+    new = new_job_id(caller.tag)
     inputs = [file.model_copy(update={"key": gateway.jobs.input_key(new, at)}) for at, file in enumerate(first.inputs)]
     changed = {"id": new, "created_at": datetime.now(UTC), "inputs": inputs, "key_sha256": None}
     changed |= {"request_id": request_id, "model": wish.model, "threshold": wish.threshold}

@@ -99,7 +99,7 @@ class StoredJob(FinishedJob):
 
     @cached_property
     def _prefix(self) -> str:
-        return self._gateway.jobs.results(self._job_id)
+        return self._gateway.jobs.results_prefix(self._job_id)
 
 
 class StoredResponse(StreamingResponse):

@@ -14,7 +14,7 @@ from metseg import formats
 from metseg.client import base_name
 from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
-from metseg.jobs import hashed, new_id
+from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
 from metseg.settings import Limits
 from metseg_api.auth import Caller
@@ -53,7 +53,7 @@ def accept(
     """
     uploads, options = _read(spool)
     formats.inspect(uploads, gateway.settings.limits)
-    job_id = new_id(caller.tag)
+    job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
         check = stack.enter_context(in_background(lambda _: check_model(gateway, options.model)))
         sent = None
@@ -61,7 +61,7 @@ def accept(
             sent = [_fingerprint(upload) for upload in uploads]
             uploads = stack.enter_context(_without_identities(uploads, gateway.settings.limits))
         inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
-        key = None if idempotency_key is None else hashed(f"{caller.tag} {idempotency_key}")
+        key = None if idempotency_key is None else hash_key(f"{caller.tag} {idempotency_key}")
         stack.enter_context(kept_only_whole(gateway, job_id, key))
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
@@ -84,7 +84,7 @@ def _without_identities(uploads: list[formats.Upload], limits: Limits) -> Abstra
 def _submit(gateway: Gateway, request: Request, sent: list[Fingerprint]) -> Job:
     if request.key_sha256 is None:
         return gateway.jobs.submit(request)
-    holder = gateway.jobs.idempotent(request.key_sha256, _digest(request, sent), request.id)
+    holder = gateway.jobs.acquire_key(request.key_sha256, _digest(request, sent), request.id)
     if holder == request.id:
         return gateway.jobs.submit(request)
     gateway.jobs.discard(request.id)

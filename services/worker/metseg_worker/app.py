@@ -1,7 +1,7 @@
 """The Celery application: `celery -A metseg_worker.app worker`.
 
-One child computes, one job at a time, with every CPU that the container may use; the main process keeps the
-connection, the time limits and the answers to health checks while it does.
+One child computes one job at a time with all CPUs of the container; meanwhile the main process keeps the connection,
+enforces the time limits and answers health checks.
 """
 
 import logging
@@ -11,37 +11,39 @@ from celery.signals import celeryd_after_setup, setup_logging, worker_ready
 from celery.worker import state
 
 from metseg import logs
-from metseg.jobs import broker
+from metseg.jobs import celery_app
 from metseg.settings import settings
-from metseg_worker.context import open_bench
-from metseg_worker.liveness import Canary, queue_of
-from metseg_worker.maintenance import Upkeep
+from metseg_worker.context import open_context
+from metseg_worker.liveness import LivenessProbe, probe_queue
+from metseg_worker.maintenance import MaintenanceThread
 
 __all__ = ["celery"]
 
-CHILD_KIB = 2 * 2**20
-"""A child that has ever used more than this is replaced after its job: memory that a large study took comes back."""
+MAX_CHILD_KIB = 2 * 2**20
+"""A child that has ever used more is replaced after its job, so that the memory of a large study is freed."""
 
-celery = broker(settings())
+celery = celery_app(settings())
 celery.conf.update(
     include=["metseg_worker.tasks"],
     worker_pool="prefork",
     worker_concurrency=1,
-    worker_max_memory_per_child=CHILD_KIB,
+    worker_max_memory_per_child=MAX_CHILD_KIB,
 )
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
-def _log_as_json(loglevel: int = logging.INFO, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+def _configure_logs(loglevel: int = logging.INFO, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
     logs.configure(loglevel)
 
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
-def _listen(sender: str, instance: Any, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
-    instance.app.amqp.queues.select_add(queue_of(sender))
+def _consume_probes(sender: str, instance: Any, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    instance.app.amqp.queues.select_add(probe_queue(sender))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def _keep_up(sender: Any, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
-    Upkeep(open_bench(settings()).jobs).start()
-    Canary(sender.hostname, celery, open_bench(settings()).jobs, lambda: bool(state.active_requests)).start()
+def _start_threads(sender: Any, **_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    context = open_context(settings())
+    MaintenanceThread(context.maintenance, context.workers).start()
+    workers = open_context(settings()).workers  # on a connection that maintenance does not share
+    LivenessProbe(sender.hostname, celery, workers, lambda: bool(state.active_requests)).start()

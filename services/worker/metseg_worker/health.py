@@ -1,29 +1,25 @@
-"""Whether the worker of this container answers its canary: `python -m metseg_worker.health`, for the health check.
+"""Whether the worker of this container acknowledges its liveness probes: `python -m metseg_worker.health`.
 
-While its child computes, the main process answers for it, so that a long job does not look like a dead worker.
+While its child computes, the main process acknowledges them, so that a long job does not look like a dead worker.
 """
 
 import sys
 from socket import gethostname
 
-import redis
-
 from metseg.errors import QueueUnavailable
-from metseg.jobs import Live
+from metseg.jobs import RedisConnection, WorkerRegistry
 from metseg.settings import settings
 
-__all__ = ["answers"]
+__all__ = ["is_healthy"]
 
 
-def answers(node: str) -> bool:
-    """Whether the node's last canary was answered; False also where the queue is away."""
-    timeout_s = settings().redis_timeout_s
-    client = redis.Redis.from_url(settings().redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+def is_healthy(node: str) -> bool:
+    """Whether the node's last liveness probe was acknowledged; False also where the queue is unavailable."""
     try:
-        return Live(client, claim_ttl_s=0, cancel_ttl_s=0).answers(node)
+        return WorkerRegistry(RedisConnection.open(settings())).probe_acknowledged(node)
     except QueueUnavailable:
         return False
 
 
 if __name__ == "__main__":
-    sys.exit(0 if answers(f"celery@{gethostname()}") else 1)
+    sys.exit(0 if is_healthy(f"celery@{gethostname()}") else 1)

@@ -1,7 +1,8 @@
-"""A worker's canary: a task of its own, sent again and again, which its child has to answer.
+"""The liveness probe of a worker: a task that is sent to it again and again, and that its child has to run.
 
-A process that lives may be deaf: a connection that was reset leaves Celery running without a consumer now and then. So
-health is an answered canary, and a worker that is idle and silent for too long ends, to be started again.
+A process can be alive and yet consume nothing: after a connection was reset, Celery sometimes runs on without a
+consumer. So a worker is healthy if its probe was acknowledged, and one that is idle and has acknowledged none for too
+long exits, to be started again.
 """
 
 import logging
@@ -16,72 +17,74 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from metseg.errors import Unavailable
-from metseg.jobs import CANARY, Jobs
+from metseg.jobs import PROBE_TASK, WorkerRegistry
 
-__all__ = ["Canary", "queue_of"]
+__all__ = ["LivenessProbe", "probe_queue"]
 
-EVERY_S = 10.0
-DEAF_S = 90.0
+PROBE_EVERY_S = 10.0
+UNRESPONSIVE_S = 90.0
 EXIT = 75  # EX_TEMPFAIL
 
 log = logging.getLogger(__name__)
 
 
-def queue_of(node: str) -> Queue:
-    """The queue of one worker's canaries; nothing has to be declared of it, so that nothing of it stays."""
-    name = f"{CANARY}.{node}"
+def probe_queue(node: str) -> Queue:
+    """The queue of one worker's probes; none of it is declared, so that nothing of it is left behind."""
+    name = f"{PROBE_TASK}.{node}"
     anonymous = Exchange("", type="direct")  # type: ignore[no-untyped-call]
     return Queue(name, anonymous, routing_key=name, no_declare=True)  # type: ignore[no-untyped-call]
 
 
-class Canary(threading.Thread):
-    """Sends canaries in the worker's main process, and ends it once it is deaf.
+class LivenessProbe(threading.Thread):
+    """Sends probes from the worker's main process, and ends that once the worker no longer responds.
 
     Args:
         node: the worker's name.
         celery: to send with.
-        jobs: of this process: knows when the last canary was answered.
-        busy: whether the child works on a job, which its time limit ends; an answer has to wait then.
+        workers: records when the last probe was acknowledged.
+        busy: whether the child works on a job, which has a time limit; a probe would have to wait for it.
         leave: ends the process.
-        every_s: between two canaries.
-        deaf_s: without an answer, while the queue answers and the child is idle.
+        every_s: seconds between two probes.
+        unresponsive_s: seconds without an acknowledgement, while the queue is available and the child idle.
     """
 
     def __init__(
         self,
         node: str,
         celery: Celery,
-        jobs: Jobs,
+        workers: WorkerRegistry,
         busy: Callable[[], bool],
         *,
         leave: Callable[[int], None] = os._exit,
-        every_s: float = EVERY_S,
-        deaf_s: float = DEAF_S,
+        every_s: float = PROBE_EVERY_S,
+        unresponsive_s: float = UNRESPONSIVE_S,
     ) -> None:
-        super().__init__(name="canary", daemon=True)
-        self._node, self._celery, self._jobs, self._busy, self._leave = node, celery, jobs, busy, leave
-        self._every_s, self._deaf_s = every_s, deaf_s
-        self._heard = time.monotonic()
+        super().__init__(name="liveness", daemon=True)
+        self._node, self._celery, self._workers, self._busy, self._leave = node, celery, workers, busy, leave
+        self._every_s, self._unresponsive_s = every_s, unresponsive_s
+        self._acknowledged_at = time.monotonic()
 
     def run(self) -> None:
-        """Send and listen until the process ends."""
-        while self.once():
+        """Probe until the process ends."""
+        while self.probe():
             time.sleep(self._every_s)
 
-    def once(self) -> bool:
-        """Send one canary and see to the last; False once the worker is deaf."""
+    def probe(self) -> bool:
+        """Send one probe and look for the last one's acknowledgement; False once the worker no longer responds."""
         try:
             if self._busy():
-                self._jobs.answer(self._node)
+                self._workers.acknowledge_probe(self._node)
             else:
-                queue = queue_of(self._node)
-                self._celery.send_task(CANARY, [self._node], exchange="", routing_key=queue.name, expires=self._every_s)
-            if self._jobs.answers(self._node):
-                self._heard = time.monotonic()
+                routing_key = probe_queue(self._node).name
+                self._celery.send_task(
+                    PROBE_TASK, [self._node], exchange="", routing_key=routing_key, expires=self._every_s
+                )
+            if self._workers.probe_acknowledged(self._node):
+                self._acknowledged_at = time.monotonic()
         except (Unavailable, OperationalError, RedisError):
-            self._heard = time.monotonic()  # nobody is deaf where nobody speaks
-        if time.monotonic() - self._heard < self._deaf_s:
+            self._acknowledged_at = time.monotonic()  # without traffic, silence is not a failure
+        if time.monotonic() - self._acknowledged_at < self._unresponsive_s:
             return True
-        log.error("the worker is deaf and ends, to be started again")
+        log.error("the worker no longer responds and exits, to be started again")
         self._leave(EXIT)
         return False

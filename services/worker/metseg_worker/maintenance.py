@@ -1,4 +1,4 @@
-"""What a worker does beside its jobs: bring lost ones back, and clear away what has expired."""
+"""What a worker does in addition to its jobs: queue lost ones again, and delete what has expired."""
 
 import logging
 import threading
@@ -6,9 +6,9 @@ import time
 from socket import gethostname
 
 from metseg.errors import Unavailable
-from metseg.jobs import Jobs
+from metseg.jobs import Maintenance, WorkerRegistry
 
-__all__ = ["Upkeep"]
+__all__ = ["MaintenanceThread"]
 
 RECOVER_EVERY_S = 10.0
 EXPIRE_EVERY_S = 3600.0
@@ -16,36 +16,45 @@ EXPIRE_EVERY_S = 3600.0
 log = logging.getLogger(__name__)
 
 
-class Upkeep(threading.Thread):
-    """Runs in the worker's main process for as long as that lives; what is away now is there another time."""
+class MaintenanceThread(threading.Thread):
+    """Runs for as long as the worker's main process; what fails while the store or Redis is down is done later.
 
-    def __init__(self, jobs: Jobs, recover_every_s: float = RECOVER_EVERY_S) -> None:
-        super().__init__(name="upkeep", daemon=True)
-        self._jobs = jobs
+    Args:
+        maintenance: of all jobs.
+        workers: where the worker's heartbeats go.
+        recover_every_s: seconds between two searches for lost jobs.
+    """
+
+    def __init__(
+        self, maintenance: Maintenance, workers: WorkerRegistry, recover_every_s: float = RECOVER_EVERY_S
+    ) -> None:
+        super().__init__(name="maintenance", daemon=True)
+        self._maintenance = maintenance
+        self._workers = workers
         self._recover_every_s = recover_every_s
         self._expires_at = 0.0
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Look after the jobs again and again."""
+        """Run the maintenance again and again."""
         while True:
             try:
-                self.once()
+                self.run_once()
             except Unavailable as error:
-                log.warning("upkeep waits", extra={"reason": error.detail})
+                log.warning("maintenance is postponed", extra={"reason": error.detail})
             if self._stopped.wait(self._recover_every_s):
                 return
 
-    def once(self) -> None:
-        """Look after the jobs."""
-        self._jobs.present(gethostname())
-        if recovered := self._jobs.recover():
+    def run_once(self) -> None:
+        """Send a heartbeat, recover lost jobs, and delete expired ones if that is due."""
+        self._workers.heartbeat(gethostname())
+        if recovered := self._maintenance.recover():
             log.warning("lost jobs queued again", extra={"jobs": recovered})
         if time.monotonic() >= self._expires_at:
-            if expired := self._jobs.expire():
+            if expired := self._maintenance.expire():
                 log.info("expired jobs deleted", extra={"jobs": expired})
             self._expires_at = time.monotonic() + EXPIRE_EVERY_S
 
     def stop(self) -> None:
-        """End it after what it does at the moment."""
+        """End it after the current run."""
         self._stopped.set()

@@ -1,36 +1,35 @@
-"""Ends of jobs, each written beside the next job's work: the store is waited for while the processors compute."""
+"""Writes the ends of jobs in the background: while the store is waited for, the next job already computes."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 
-__all__ = ["Endings"]
+__all__ = ["ResultWriter"]
 
-PATIENCE_S = 50.0
-"""How long a process that leaves waits for the last end; less than the container's grace. A job whose end is cut off
-begins again elsewhere, once its claim has expired."""
+FLUSH_TIMEOUT_S = 50.0
+"""Less than the grace period of the container. A job whose end is cut off is run again elsewhere, after its lease."""
 
 
-class Endings:
-    """Writes one end at a time, on a thread of its own that begins with the first."""
+class ResultWriter:
+    """Writes one end at a time, on a thread that starts with the first."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="ending")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="result-writer")
         self._last: Future[None] | None = None
 
-    def hand_over(self, end: Callable[[], None]) -> None:
-        """Have an end written. Waits for the one before, so that the results of one job at most lie in memory.
+    def submit(self, write: Callable[[], None]) -> None:
+        """Have an end written, after waiting for the one before, so that at most one job's results are in memory.
 
         Args:
-            end: what writes it; sees itself to whatever fails.
+            write: writes it, and handles whatever fails.
         """
         if self._last is not None:
             self._last.result()
-        self._last = self._pool.submit(copy_context().run, end)
+        self._last = self._pool.submit(copy_context().run, write)
 
-    def settle(self, timeout_s: float = PATIENCE_S) -> bool:
-        """Wait until nothing is left to be written; False where that takes too long."""
+    def flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+        """Wait until nothing is left to write; False where that takes longer."""
         done = threading.Event()
         self._pool.submit(done.set)
         return done.wait(timeout_s)

@@ -1,9 +1,9 @@
-"""The one task of the worker: a job's id comes in, the job's end is written to the store.
+"""The tasks of the worker. A job's id comes in, and the job's end is written to the store.
 
-Whatever happens, the task itself ends well, so that a message is never delivered for nothing: a job that cannot go
-on now is given back, and the upkeep queues it again when store and queue answer. The message is done with once the
-study is segmented; the end is written beside the next job. Should the process die in between, the job's claim expires,
-and the upkeep finds it open.
+The segmentation task always succeeds for Celery, so that no message is delivered again without need: a job that cannot
+continue now is given back, and maintenance queues it again once store and queue are available. The message is
+acknowledged when the study is segmented; the job's end is written while the next job runs. If the process dies in
+between, the lease of the job expires, and maintenance finds it open.
 """
 
 import errno
@@ -28,130 +28,134 @@ from metseg.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from metseg.jobs import CANARY, TASK, Supplies, process
+from metseg.jobs import PROBE_TASK, SEGMENT_TASK, JobInputs, process
 from metseg.settings import settings
 from metseg_worker.app import celery
-from metseg_worker.context import Bench, open_bench
-from metseg_worker.result_writer import Endings
+from metseg_worker.context import WorkerContext, open_context
+from metseg_worker.result_writer import ResultWriter
 
-__all__ = ["segment", "work"]
+__all__ = ["run_job", "segment"]
 
 PROGRESS_EVERY_S = 0.2
-"""Nobody sees more; and a cancelled job need not end sooner."""
+"""Clients see no more than that, and a cancelled job need not stop sooner."""
 
 log = logging.getLogger(__name__)
 
 
-@celery.task(name=TASK)  # type: ignore[untyped-decorator]
+@celery.task(name=SEGMENT_TASK)  # type: ignore[untyped-decorator]
 def segment(job_id: str) -> None:
-    """Segment a job's study, unless it is done, deleted or in other hands."""
-    work(_bench(), job_id, _endings().hand_over)
+    """Segment a job's study, unless it is final, deleted or leased by another worker."""
+    run_job(_context(), job_id, _result_writer().submit)
 
 
-@celery.task(name=CANARY)  # type: ignore[untyped-decorator]
-def canary(node: str) -> None:
-    """Answer that this worker's child takes what is sent to it."""
+@celery.task(name=PROBE_TASK)  # type: ignore[untyped-decorator]
+def acknowledge_probe(node: str) -> None:
+    """Record that this worker's child runs what is sent to it."""
     with suppress(QueueUnavailable):
-        _bench().jobs.answer(node)
+        _context().workers.acknowledge_probe(node)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
-def _leave(**_: Any) -> None:  # noqa: ANN401 (Celery's signals)
-    if not _endings().settle():
-        log.warning("the worker leaves a job whose end it could not write")
+def _flush_results(**_: Any) -> None:  # noqa: ANN401 (Celery's signals)
+    if not _result_writer().flush():
+        log.warning("the worker exits before the end of its last job is written")
 
 
 @cache
-def _bench() -> Bench:
-    """The bench of this process: a child's, since the main process runs no task."""
-    return open_bench(settings())
+def _context() -> WorkerContext:
+    """The context of this process, which is a child: the main process runs no task."""
+    return open_context(settings())
 
 
 @cache
-def _endings() -> Endings:
-    """Likewise a child's."""
-    return Endings()
+def _result_writer() -> ResultWriter:
+    """The writer of this process."""
+    return ResultWriter()
 
 
-def _at_once(end: Callable[[], None]) -> None:
-    end()
+def _write_now(write: Callable[[], None]) -> None:
+    write()
 
 
-def work(bench: Bench, job_id: str, hand_over: Callable[[Callable[[], None]], None] = _at_once) -> None:
-    """Bring a job to its end, or give it back if what it needs is away.
+def run_job(
+    context: WorkerContext, job_id: str, submit_write: Callable[[Callable[[], None]], None] = _write_now
+) -> None:
+    """Run a job to its end, or give it back if something that it needs is unavailable.
 
     Args:
-        bench: to work with.
+        context: of this process.
         job_id: of the job.
-        hand_over: sees to it that the end of a job that was segmented is written.
+        submit_write: called with a function that writes the end of a job that was segmented.
     """
-    with logs.job_context(), _answered_for(bench, job_id):
-        segmented = _attempt(bench, job_id)
+    with logs.job_context(), _handle_errors(context, job_id):
+        segmented = _run(context, job_id)
         if segmented is not None:
-            hand_over(partial(_finish, bench, job_id, *segmented))
+            submit_write(partial(_finish, context, job_id, *segmented))
 
 
-def _finish(bench: Bench, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
-    with _answered_for(bench, job_id):
-        bench.jobs.finish(job_id, result, artefacts)
+def _finish(context: WorkerContext, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
+    with _handle_errors(context, job_id):
+        context.runner.finish(job_id, result, artefacts)
         figures = {"model": result.model_version, "slices": result.shape[0], "seconds": result.durations_s}
         log.info("job ended", extra={"job": job_id, **figures})
 
 
 @contextmanager
-def _answered_for(bench: Bench, job_id: str) -> Iterator[None]:
-    """Whatever fails inside the block becomes the job's end, or a reason to give it back."""
+def _handle_errors(context: WorkerContext, job_id: str) -> Iterator[None]:
+    """Turn whatever fails within the block into the job's end, or into giving it back."""
     try:
         yield
     except Cancelled:
         log.info("job cancelled", extra={"job": job_id})
     except (StoreUnavailable, QueueUnavailable) as error:
         log.warning("job given back", extra={"job": job_id, "reason": error.detail})
-        bench.jobs.give_back(job_id)
+        context.runner.give_back(job_id)
     except MetsegError as error:
-        _fail(bench, job_id, error)
+        _fail(context, job_id, error)
     except SoftTimeLimitExceeded:
-        _fail(bench, job_id, ProcessingFailed("The job took longer than a study of its size may; submit fewer slices."))
-    except Exception as error:  # noqa: BLE001 (the worker outlives whatever a study does to it)
+        detail = "The job took longer than a study of its size may; submit fewer slices."
+        _fail(context, job_id, ProcessingFailed(detail))
+    except Exception as error:  # noqa: BLE001 (no study may end the worker)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            log.error("job given back, the spool is full", extra={"job": job_id})
-            bench.jobs.give_back(job_id)
+            log.error("job given back, the disk for temporary files is full", extra={"job": job_id})
+            context.runner.give_back(job_id)
             return
         where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         log.error("job met a bug", extra={"job": job_id, "error": type(error).__name__, "where": where})
-        _fail(bench, job_id, ProcessingFailed(f"The worker met an error of its own; quote job {job_id} to report it."))
+        _fail(context, job_id, ProcessingFailed(f"The worker met an internal error; quote job {job_id} to report it."))
 
 
-def _attempt(bench: Bench, job_id: str) -> tuple[Result, Mapping[str, bytes]] | None:
-    """What a job's study was found to hold; None where there is nothing to do."""
-    with Supplies(bench.store, bench.models) as supplies:
-        request = bench.jobs.claim(job_id, supplies.fetch)
-        if request is None:
+def _run(context: WorkerContext, job_id: str) -> tuple[Result, Mapping[str, bytes]] | None:
+    """A job's result and artefacts; None where there is nothing to do."""
+    request = context.runner.lease(job_id)
+    if request is None:
+        log.info("nothing to do", extra={"job": job_id})
+        return None
+    with JobInputs.fetch(request, context.store, context.models) as inputs:
+        if not context.runner.start(job_id):
             log.info("nothing to do", extra={"job": job_id})
             return None
         logs.bind_request_id(request.request_id)
         log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
-        return _segmented(bench, request, supplies)
+        return _segment(context, request, inputs)
 
 
-def _segmented(bench: Bench, request: Request, supplies: Supplies) -> tuple[Result, Mapping[str, bytes]]:
-    """What was found, while whoever asked is told how far it is."""
-    told_s = float("-inf")
+def _segment(context: WorkerContext, request: Request, inputs: JobInputs) -> tuple[Result, Mapping[str, bytes]]:
+    """Segment a study, and report progress and previews meanwhile."""
+    reported_at = float("-inf")
 
-    def progress(done: int, total: int) -> None:
-        nonlocal told_s
-        if time.monotonic() - told_s >= PROGRESS_EVERY_S:
-            bench.jobs.advance(request.id, done, total)
-            told_s = time.monotonic()
+    def on_progress(done: int, total: int) -> None:
+        nonlocal reported_at
+        if time.monotonic() - reported_at >= PROGRESS_EVERY_S:
+            context.runner.report_progress(request.id, done, total)
+            reported_at = time.monotonic()
 
-    def keep_glimpse(picture: bytes) -> None:
-        bench.jobs.show_glimpse(request.id, picture)
-
-    return process(request, supplies, bench.settings.limits, progress, keep_glimpse=keep_glimpse)
+    on_preview = partial(context.runner.put_preview, request.id)
+    return process(request, inputs, context.settings.limits, on_progress, on_preview=on_preview)
 
 
-def _fail(bench: Bench, job_id: str, error: MetsegError) -> None:
-    """Write down why a job failed; where even that cannot be done, it is tried again."""
+def _fail(context: WorkerContext, job_id: str, error: MetsegError) -> None:
+    """Record why a job failed; where even that is impossible now, the job is tried again."""
     log.info("job failed", extra={"job": job_id, "problem": error.type, "reason": error.detail})
     with suppress(Unavailable):
-        bench.jobs.fail(job_id, Problem.of(error))
+        context.runner.fail(job_id, Problem.of(error))

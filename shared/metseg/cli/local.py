@@ -16,7 +16,7 @@ from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
 from metseg.errors import NotFound
 from metseg.inference import ModelCache
-from metseg.jobs import Supplies, new_id, process
+from metseg.jobs import JobInputs, new_job_id, process
 from metseg.parallel import cpu_quota
 from metseg.registry import CARD, Registry
 from metseg.results import PACK, Pack
@@ -44,9 +44,8 @@ class Local:
         """As of Engine."""
         with TemporaryDirectory(prefix="metseg-") as scratch:
             request = _request(attachments, record, Path(scratch))
-            with Supplies(LocalFolderStore(Path(scratch)), self._models) as supplies:
-                supplies.fetch(request)
-                result, artefacts = process(request, supplies, Limits(), lambda done, total: tell(done / total))
+            with JobInputs.fetch(request, LocalFolderStore(Path(scratch)), self._models) as inputs:
+                result, artefacts = process(request, inputs, Limits(), lambda done, total: tell(done / total))
         job = _FinishedLocally(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
 
         def save(export: Export, target: Path) -> None:
@@ -92,7 +91,7 @@ class _FinishedLocally(FinishedJob):
 
 def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> Request:
     """The study as the gateway would have accepted it; its files lie where they are."""
-    job_id, inputs = new_id(), []
+    job_id, inputs = new_job_id(), []
     folder = root / "jobs" / job_id / "input"
     folder.mkdir(parents=True)
     for index, (name, content, role) in enumerate(attachments):

@@ -1,7 +1,30 @@
-"""The life of a job: submit, lease, progress, finish, fail, cancel, recover, expire.
+"""The life of a job.
 
-The store holds the truth (`store`), Redis only speeds things up (`index`), and a message in the queue may arrive twice,
-late, or for nothing.
+The store holds the truth, Redis makes it fast and can be rebuilt from the store, and a message in the queue may arrive
+twice, late, or for nothing.
+
+    deposit      submit           lease + start         finish
+    ------> (upload) ------> queued ------> running ------> succeeded
+               |                ^             |  |  fail
+               | discard        |  recover    |  +--------> failed
+               v                +-------------+
+             (gone)             after release, give_back, or the worker's death; 3 attempts at most
+
+    delete: from any state to (gone); a worker sees it as `Cancelled`. Nothing of a deleted job comes back.
+
+| state | object, below `jobs/{id}/` in the store | who may write it |
+| --- | --- | --- |
+| uploaded | `input/...`, `job.json` (queued) | `JobService.deposit` |
+| accepted: the job exists | `request.json` | `JobService.submit` |
+| running, attempts | `job.json` | the `JobRunner` that has the lease |
+| preview of a running job | `glimpse.png` | the same |
+| results of an attempt | `results/TOKEN/...` | the same; each attempt has a folder |
+| succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it |
+| deleted | none; `request.json` goes first | `JobService.delete`, `Maintenance.expire`, the bucket's lifecycle rule |
+
+In Redis: order, queue and open jobs (`JobIndex`), leases with progress and cancellation (`LeaseTable`), heartbeats
+(`WorkerRegistry`), counters (`JobMetrics`), submissions per owner (`RateLimiter`). Idempotency keys are in the store,
+below `keys/`. `JobFactory` opens the gateway's side (`JobService`) or the worker's (`JobRunner`, `Maintenance`).
 """
 
 import lazy_loader

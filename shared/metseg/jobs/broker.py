@@ -1,44 +1,86 @@
-"""The one Celery configuration, which the gateway publishes with and the worker consumes with.
+"""The Celery configuration of gateway and worker, and the queue that the gateway publishes to.
 
-A message names a job and nothing else; what a message may get wrong (lost, delivered twice, late) `metseg.jobs.service`
-puts right, because the store knows what was accepted and what was done.
+A message names a job and nothing else. If one is lost, delivered late or delivered twice, `Maintenance` and `JobRunner`
+correct that, since the store knows what was accepted and what was done.
 """
 
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
+from metseg.contracts import Request
+from metseg.errors import QueueUnavailable
 from metseg.settings import Settings
 
-__all__ = ["CANARY", "QUEUE", "TASK", "TIME_TO_FAIL_S", "broker", "soft_limit_s"]
+__all__ = ["PROBE_TASK", "QUEUE", "SEGMENT_TASK", "JobQueue", "celery_app", "max_attempt_s", "soft_limit_s"]
 
-TASK = "metseg.segment"
+SEGMENT_TASK = "metseg.segment"
+PROBE_TASK = "metseg.canary"
 QUEUE = "metseg"
-CANARY = "metseg.canary"
-TIME_TO_FAIL_S = 60
-"""Between the soft limit, at which a task may still say why it failed, and the hard one, which kills it."""
-TIME_TO_ACKNOWLEDGE_S = 300
+FAILURE_GRACE_S = 60
+"""Between the soft limit, after which a task can still record why it failed, and the hard limit, which kills it."""
+ACKNOWLEDGEMENT_GRACE_S = 300
 BASE_LIMIT_S = 300
-LIMIT_S_A_MIB = 60
+LIMIT_S_PER_MIB = 60
 
 
-def soft_limit_s(size_bytes: int, longest_s: int) -> int:
-    """How long a job may run: its input's size in MiB times a minute, and five more; never longer than `longest_s`.
+def soft_limit_s(size_bytes: int, max_s: int) -> int:
+    """The time limit of a job: five minutes, and one more for each MiB of its input.
 
-    A study of 30 slices has about 3 MB and takes some ten seconds; what hangs is stopped long before the longest time.
+    A study of 30 slices has about 3 MB and takes some ten seconds, so a job that hangs is stopped long before `max_s`.
+
+    Args:
+        size_bytes: of all its files.
+        max_s: the time limit of any job.
+
+    Returns:
+        Seconds.
     """
-    return min(longest_s, round(BASE_LIMIT_S + LIMIT_S_A_MIB * size_bytes / 2**20))
+    return min(max_s, round(BASE_LIMIT_S + LIMIT_S_PER_MIB * size_bytes / 2**20))
 
 
-def broker(settings: Settings) -> Celery:
-    """A Celery application on the settings' Redis; it connects when it is used."""
-    hard_limit_s = settings.job_time_limit_s + TIME_TO_FAIL_S
-    visibility_s = hard_limit_s + TIME_TO_ACKNOWLEDGE_S  # in each place that Celery or kombu may look at
+def max_attempt_s(settings: Settings) -> int:
+    """Seconds that are longer than any attempt at a job can take."""
+    return settings.job_time_limit_s + 2 * FAILURE_GRACE_S
+
+
+class JobQueue:
+    """The messages to workers.
+
+    Args:
+        celery: as `celery_app` makes it.
+        max_limit_s: the time limit of any job.
+    """
+
+    def __init__(self, celery: Celery, max_limit_s: int) -> None:
+        self._celery = celery
+        self._max_limit_s = max_limit_s
+
+    def soft_limit_s(self, request: Request) -> int:
+        """Seconds that a job may run; a minute later it is killed."""
+        return soft_limit_s(sum(file.size_bytes for file in request.inputs), self._max_limit_s)
+
+    def publish(self, request: Request) -> None:
+        """Send the message of a job; QueueUnavailable."""
+        soft_s = self.soft_limit_s(request)
+        limits = {"soft_time_limit": soft_s, "time_limit": soft_s + FAILURE_GRACE_S}
+        try:
+            self._celery.send_task(SEGMENT_TASK, args=[request.id], task_id=request.id, queue=QUEUE, **limits)
+        except (OperationalError, RedisError) as error:
+            raise QueueUnavailable("The queue does not answer; try again later.") from error
+
+
+def celery_app(settings: Settings) -> Celery:
+    """A Celery application on the settings' Redis; it connects when it is first used."""
+    hard_limit_s = settings.job_time_limit_s + FAILURE_GRACE_S
+    visibility_s = hard_limit_s + ACKNOWLEDGEMENT_GRACE_S  # set wherever Celery or kombu may look for it
     app = Celery("metseg", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
-        # A message is given back unless its task ended; how often that may happen, `metseg.jobs.service` counts.
+        # A message returns to the queue unless its task ended; `metseg.jobs.runner` limits how often.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
@@ -61,10 +103,10 @@ def broker(settings: Settings) -> Celery:
         task_publish_retry=True,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         broker_connection_timeout=settings.redis_timeout_s,
-        # A worker never gives up on the broker, neither when it starts nor later.
+        # A worker retries its connection to the broker for ever, at the start and later.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A running job outlives a lost connection: its claim tells a second delivery that it is in good hands.
+        # A running job continues after a lost connection: its lease keeps a second delivery from starting it again.
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=30.0,
         worker_enable_soft_shutdown_on_idle=False,

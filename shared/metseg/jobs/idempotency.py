@@ -1,7 +1,7 @@
-"""Idempotency keys: a submission that is sent again becomes no second job.
+"""Idempotency keys: a submission that is sent again does not become a second job.
 
-A key lies in the store as `keys/HASH`, found without a search, so that it holds for its day whatever becomes of
-Redis and of the gateway. The first that creates it has it (`ObjectStore.create`).
+A key lies in the store as `keys/HASH`, where it is found without a search. So it is valid for its day whatever happens
+to Redis and to the gateway. The first submission that creates it has it (`ObjectStore.create`).
 """
 
 import hashlib
@@ -11,89 +11,109 @@ from datetime import UTC, datetime, timedelta
 
 from metseg.contracts import Contract
 from metseg.errors import Conflict, IdempotencyConflict, NotFound
-from metseg.jobs.index import Live
+from metseg.jobs.redis_connection import RedisConnection
 from metseg.storage import KEY_DAYS, ObjectStore
 
-__all__ = ["Keys", "hashed"]
+__all__ = ["IdempotencyKeys", "hash_key"]
 
 DAY_S = 86400.0
-PATIENCE_S = 5.0
-PAUSE_S = 0.05
+MAX_WAIT_S = 5.0
+POLL_EVERY_S = 0.05
 CRASHED_S = 60.0
 """A submission that took its key this long ago and still is no job will never be one: its gateway died."""
 
 
-class _Holding(Contract):
+class _KeyRecord(Contract):
     body_sha256: str
     job_id: str
     since: float
 
 
-def hashed(key: str) -> str:
-    """The name of a key in the store: what a client wrote there may tell of a patient."""
+def hash_key(key: str) -> str:
+    """The name of a key in the store: as the client wrote it, it might identify a patient."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-class Keys:
+class IdempotencyKeys:
     """Which job holds which key, for a day.
 
     Args:
-        store: where it is written down.
-        live: lets one at a time take over what another left.
+        store: where the keys are.
+        redis: for the lock under which a key of a dead gateway is removed.
         exists: whether a job has been accepted.
     """
 
-    def __init__(self, store: ObjectStore, live: Live, exists: Callable[[str], bool]) -> None:
+    def __init__(self, store: ObjectStore, redis: RedisConnection, exists: Callable[[str], bool]) -> None:
         self._store = store
-        self._live = live
+        self._redis = redis
         self._exists = exists
 
-    def holder(self, name: str, body_sha256: str, job_id: str) -> str:
-        """The job that holds a hashed key: the one before that sent the same body, or this one."""
-        deadline = time.monotonic() + PATIENCE_S
+    def acquire(self, key_sha256: str, body_sha256: str, job_id: str) -> str:
+        """Let a job hold a key, unless another job holds it.
+
+        Args:
+            key_sha256: the hashed key.
+            body_sha256: of the submission that came with it.
+            job_id: of the job that the submission is to become.
+
+        Returns:
+            The id of the job that holds the key: this one, or one that was submitted before with the same body.
+
+        Raises:
+            IdempotencyConflict: the job that holds it had another body.
+            Conflict: the submission that holds it is not accepted yet.
+            Unavailable: the store or Redis does not answer.
+        """
+        deadline = time.monotonic() + MAX_WAIT_S
         while True:
-            mine = _Holding(body_sha256=body_sha256, job_id=job_id, since=time.time())
-            if self._store.create(_place(name), mine.model_dump_json().encode(), content_type="application/json"):
+            ours = _KeyRecord(body_sha256=body_sha256, job_id=job_id, since=time.time())
+            content = ours.model_dump_json().encode()
+            if self._store.create(_object_key(key_sha256), content, content_type="application/json"):
                 return job_id
-            held = self._held(name)
-            if held is not None:
-                age_s = time.time() - held.since
-                if age_s < DAY_S and self._exists(held.job_id):
-                    if held.body_sha256 != body_sha256:
+            record = self._read(key_sha256)
+            if record is not None:
+                age_s = time.time() - record.since
+                if age_s < DAY_S and self._exists(record.job_id):
+                    if record.body_sha256 != body_sha256:
                         raise IdempotencyConflict("The Idempotency-Key was used before with another body.")
-                    return held.job_id
+                    return record.job_id
                 if age_s > CRASHED_S:
-                    self._drop(name, held)
+                    self._remove(key_sha256, record)
                     continue
             if time.monotonic() > deadline:
-                raise Conflict("The first submission with this Idempotency-Key is still being taken in.")
-            time.sleep(PAUSE_S)
+                raise Conflict("The first submission with this Idempotency-Key is still being accepted.")
+            time.sleep(POLL_EVERY_S)
 
-    def free(self, name: str, job_id: str) -> None:
-        """Let a key go if this job holds it."""
-        held = self._held(name)
-        if held is not None and held.job_id == job_id:
-            self._store.delete(_place(name))
+    def release(self, key_sha256: str, job_id: str) -> None:
+        """Delete a key if this job holds it.
+
+        Args:
+            key_sha256: the hashed key.
+            job_id: of the job.
+        """
+        record = self._read(key_sha256)
+        if record is not None and record.job_id == job_id:
+            self._store.delete(_object_key(key_sha256))
 
     def expire(self) -> None:
-        """Remove keys that hold no more."""
-        latest = datetime.now(UTC) - timedelta(days=KEY_DAYS)
+        """Delete keys that are no longer valid."""
+        oldest = datetime.now(UTC) - timedelta(days=KEY_DAYS)
         for info in list(self._store.list("keys/")):
-            if info.modified < latest:
+            if info.modified < oldest:
                 self._store.delete(info.key)
 
-    def _held(self, name: str) -> _Holding | None:
+    def _read(self, key_sha256: str) -> _KeyRecord | None:
         try:
-            return _Holding.model_validate_json(self._store.get(_place(name)))
+            return _KeyRecord.model_validate_json(self._store.get(_object_key(key_sha256)))
         except NotFound:
             return None
 
-    def _drop(self, name: str, held: _Holding) -> None:
-        """Remove what has not changed meanwhile; of many that would, one does."""
-        with self._live.alone(f"key:{name}", ttl_s=10) as mine:
-            if mine and self._held(name) == held:
-                self._store.delete(_place(name))
+    def _remove(self, key_sha256: str, record: _KeyRecord) -> None:
+        """Delete a key that has not changed meanwhile; of many processes that try, one does."""
+        with self._redis.lock(f"key:{key_sha256}", ttl_s=10) as acquired:
+            if acquired and self._read(key_sha256) == record:
+                self._store.delete(_object_key(key_sha256))
 
 
-def _place(name: str) -> str:
-    return f"keys/{name}"
+def _object_key(key_sha256: str) -> str:
+    return f"keys/{key_sha256}"

@@ -1,34 +1,36 @@
-"""Whose a job is: its id tells it, so that nothing has to be read to know who may see a job.
+"""Job ids. An id carries the tag of its owner, so that nothing has to be read to know who may see a job.
 
-An id is the time of its making in milliseconds (12 hexadecimal digits), the version digit 7, its owner's tag (8) and
-what nobody can guess (11).
+An id has 32 hexadecimal digits: 12 of the time of creation in milliseconds, the version digit 7, 8 of the owner's tag
+and 11 random ones.
 """
 
 import hashlib
+import re
 import secrets
 import time
 
-__all__ = ["NOBODY", "is_id", "new_id", "owner", "tag"]
+__all__ = ["ANONYMOUS", "is_job_id", "new_job_id", "owner_of", "owner_tag"]
 
-NOBODY = "0" * 8
-"""The tag of what was made while the gateway was open to all."""
-
-
-def tag(name: str) -> str:
-    """The tag of whoever has this name; it tells the name to nobody who does not know it."""
-    return hashlib.sha256(name.encode()).hexdigest()[: len(NOBODY)]
+ANONYMOUS = "0" * 8
+"""The owner's tag of jobs that were submitted while the gateway was open to all."""
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def new_id(owner: str = NOBODY) -> str:
-    """An id for a job of this tag; ids sort by the time they were made, as UUIDs of version 7 do."""
+def owner_tag(name: str) -> str:
+    """The tag of the owner with this name, which does not reveal the name."""
+    return hashlib.sha256(name.encode()).hexdigest()[: len(ANONYMOUS)]
+
+
+def new_job_id(owner: str = ANONYMOUS) -> str:
+    """A new id for a job of this owner's tag; ids sort by time of creation, as UUIDs of version 7 do."""
     return f"{time.time_ns() // 1_000_000:012x}7{owner}{secrets.token_hex(6)[:11]}"
 
 
-def is_id(text: str) -> bool:
-    """Whether a text can be a job's id."""
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
+def is_job_id(text: str) -> bool:
+    """Whether a text has the form of a job's id."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
-def owner(job_id: str) -> str:
-    """The tag of the one whom a job is of."""
+def owner_of(job_id: str) -> str:
+    """The tag of a job's owner."""
     return job_id[13:21]

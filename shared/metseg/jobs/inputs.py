@@ -1,15 +1,15 @@
-"""What a job needs before it can be worked on, its inputs and its model, each on its way beside other work.
+"""What a job needs before it can be worked on: its inputs and its model, fetched on background threads.
 
-with Supplies(store, models) as supplies:
-    supplies.fetch(request)
-    volume = formats.read(supplies.files(), limits)
-    predictor, warnings = supplies.predictor()
+with JobInputs.fetch(request, store, models) as inputs:
+    volume = formats.read(inputs.files(), limits)
+    predictor, warnings = inputs.predictor()
 """
 
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import BinaryIO, Self, cast
@@ -21,67 +21,67 @@ from metseg.inference import ModelCache, OnnxPredictor
 from metseg.parallel import in_background
 from metseg.storage import ObjectStore
 
-__all__ = ["Supplies"]
+__all__ = ["JobInputs"]
 
-IN_MEMORY_BYTES = 2**20
-"""Larger files are read from disk; smaller ones are many, and would use up the file descriptors."""
+MAX_IN_MEMORY_BYTES = 2**20
+"""Larger files are kept on disk; smaller ones are many, and would use up the file descriptors."""
 
 
-class Supplies:
-    """The supplies of one job, for the length of a block.
-
-    Args:
-        store: holds the inputs.
-        models: of this process.
+@dataclass(frozen=True)
+class JobInputs:
+    """The inputs and the model of one job.
 
     Attributes:
-        models: the same.
-        files: waits for the inputs that were asked for, seekable files until `close` or the end of the block;
-            StoreUnavailable where they cannot be fetched, ProcessingFailed where they are not what was accepted.
-        predictor: waits for the model and warnings for the reader of the result; raises as `ModelCache`.
+        models: of this process.
+        files: waits for the input files and returns them, seekable; StoreUnavailable where they cannot be fetched,
+            ProcessingFailed where they are not what was accepted.
+        predictor: waits for the model and returns it with the warnings that the choice of it implies; raises as
+            `ModelCache`.
+        close_files: closes the input files, which are closed at the latest at the end of the block.
     """
 
+    models: ModelCache
     files: Callable[[], list[formats.Upload]]
     predictor: Callable[[], tuple[OnnxPredictor, tuple[str, ...]]]
+    close_files: Callable[[], None]
 
-    def __init__(self, store: ObjectStore, models: ModelCache) -> None:
-        self._store = store
-        self.models = models
-        self._opened, self._fetching = ExitStack(), ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        with self._opened, self._fetching:
-            pass
-
-    def fetch(self, request: Request) -> None:
-        """Begin to fetch what a request names, on threads of their own."""
-        self.files = self._fetching.enter_context(in_background(partial(self._fetch, request.inputs)))
-        self.predictor = self._fetching.enter_context(in_background(lambda _: self.models.get(request.model)))
-
-    def close(self) -> None:
-        """Let go of the files: their volume was read."""
-        self._opened.close()
-
-    def _fetch(self, inputs: Sequence[InputFile], unwanted: Callable[[], bool]) -> list[formats.Upload]:
-        """The inputs, as far as they are wanted."""
-        wanted = takewhile(lambda _: not unwanted(), inputs)
-        return [
-            formats.Upload(file.name, self._opened.enter_context(self._fetched(file)), file.role) for file in wanted
-        ]
-
+    @classmethod
     @contextmanager
-    def _fetched(self, file: InputFile) -> Iterator[BinaryIO]:
-        """An input as a seekable file, copied in chunks."""
-        digest = hashlib.sha256()
-        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as local:
-            with self._store.stream(file.key) as chunks:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    local.write(chunk)
-            if digest.hexdigest() != file.sha256:
-                raise ProcessingFailed("An input changed after it was accepted; submit the study again.")
-            local.seek(0)
-            yield cast(BinaryIO, local)
+    def fetch(cls, request: Request, store: ObjectStore, models: ModelCache) -> Iterator[Self]:
+        """Fetch what a request names, for the length of the block.
+
+        Args:
+            request: as accepted.
+            store: holds the inputs.
+            models: of this process.
+
+        Yields:
+            The inputs; fetching them continues in the background.
+        """
+        with ExitStack() as opened, ExitStack() as fetching:  # which ends before the files are closed
+            files = fetching.enter_context(in_background(partial(_fetch_all, store, request.inputs, opened)))
+            predictor = fetching.enter_context(in_background(lambda _: models.get(request.model)))
+            yield cls(models, files, predictor, opened.close)
+
+
+def _fetch_all(
+    store: ObjectStore, inputs: Sequence[InputFile], opened: ExitStack, unwanted: Callable[[], bool]
+) -> list[formats.Upload]:
+    """All inputs, or those that were fetched before they became unwanted."""
+    wanted = takewhile(lambda _: not unwanted(), inputs)
+    return [formats.Upload(file.name, opened.enter_context(_fetch(store, file)), file.role) for file in wanted]
+
+
+@contextmanager
+def _fetch(store: ObjectStore, file: InputFile) -> Iterator[BinaryIO]:
+    """An input as a seekable file, copied in chunks."""
+    digest = hashlib.sha256()
+    with tempfile.SpooledTemporaryFile(max_size=MAX_IN_MEMORY_BYTES) as local:
+        with store.stream(file.key) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+                local.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise ProcessingFailed("An input changed after it was accepted; submit the study again.")
+        local.seek(0)
+        yield cast(BinaryIO, local)

@@ -1,95 +1,117 @@
-"""What puts Redis and the store in agreement again, whatever Redis has forgotten."""
+"""Bringing Redis and the store into agreement, whatever Redis has forgotten, and deleting what has expired."""
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from metseg.contracts import Request
 from metseg.errors import NotFound, QueueUnavailable
-from metseg.jobs.ids import owner as owner_of
-from metseg.jobs.index import Live
-from metseg.jobs.metrics import Figures
-from metseg.jobs.store import Records
+from metseg.jobs.broker import JobQueue
+from metseg.jobs.idempotency import IdempotencyKeys
+from metseg.jobs.index import JobIndex
+from metseg.jobs.lease import LeaseTable
+from metseg.jobs.metrics import JobMetrics
+from metseg.jobs.redis_connection import RedisConnection
+from metseg.jobs.store import JobStore
+from metseg.storage import ObjectStore
 
-__all__ = ["Reconciler"]
+__all__ = ["Maintenance"]
 
 SCAN_EVERY_S = 600
+LOCK_TTL_S = 60
 
 log = logging.getLogger(__name__)
 
 
-class Reconciler:
-    """Makes Redis know what the store knows.
+class Maintenance:
+    """What a worker does for all jobs, apart from its own.
 
     Args:
-        records: the jobs in the store.
-        live: what Redis knows of them.
-        publish: puts a job's message into the queue.
+        objects: the object store.
+        redis: the index and the leases are in it.
+        leases: of all workers.
+        queue: for jobs that have to be queued again.
+        job_days: days after which a job expires.
     """
 
-    def __init__(self, records: Records, live: Live, publish: Callable[[Request], None]) -> None:
-        self._records = records
-        self._live = live
-        self._publish = publish
-        self._figures = Figures(live)
-
-    def newest(self, limit: int, before: str | None, owner: str | None) -> list[str]:
-        """Ids of the newest jobs older than `before`, of one owner's tag or of all.
-
-        They come from the store where Redis is away or has forgotten them.
-        """
-        try:
-            ids = self._live.newest(limit, before, owner)
-            if ids is not None:
-                return ids
-            self._live.rebuild(self._records.accepted())
-            return self._live.newest(limit, before, owner) or []
-        except QueueUnavailable:
-            older = [job_id for job_id in self._records.accepted() if before is None or job_id < before]
-            return [job_id for job_id in reversed(older) if owner in {None, owner_of(job_id)}][:limit]
-
-    def forget(self, job_id: str) -> None:
-        """Let Redis forget a job; what it still knows while it is away is found stale when it is looked up."""
-        with suppress(QueueUnavailable):
-            self._live.forget(job_id)
+    def __init__(
+        self, objects: ObjectStore, redis: RedisConnection, leases: LeaseTable, queue: JobQueue, job_days: int
+    ) -> None:
+        self._store = JobStore(objects)
+        self._redis = redis
+        self._index = JobIndex(redis)
+        self._metrics = JobMetrics(redis)
+        self._keys = IdempotencyKeys(objects, redis, self._store.exists)
+        self._leases = leases
+        self._queue = queue
+        self._job_days = job_days
 
     def recover(self) -> int:
-        """Queue lost jobs again; see `Jobs.recover`."""
-        with self._live.alone("recover", ttl_s=60) as mine:
-            return self._recover() if mine else 0
+        """Queue again what was accepted but is neither queued, leased by a worker that is alive, nor final.
+
+        It is cheap, and harmless to call often: one process at a time looks at the jobs that are open, and every ten
+        minutes, or when Redis has forgotten them, at the whole store.
+
+        Returns:
+            How many jobs were queued again.
+
+        Raises:
+            Unavailable: the store or Redis does not answer.
+        """
+        with self._redis.lock("recover", LOCK_TTL_S) as acquired:
+            return self._recover() if acquired else 0
+
+    def expire(self) -> int:
+        """Delete jobs older than the settings allow, and uploads of more than a day that never became a job.
+
+        A bucket's lifecycle rule does the same; a folder has none.
+
+        Returns:
+            How many were deleted.
+        """
+        expired = list(self._store.expired_ids(self._job_days))
+        for job_id in expired:
+            self._store.delete(job_id)
+            self._remove_from_index(job_id)
+        self._keys.expire()
+        return len(expired)
 
     def _recover(self) -> int:
-        known = self._live.open_jobs()
-        if known is None:
-            ids = self._records.accepted()
-            self._live.rebuild(ids)
+        open_ids = self._index.open_ids()
+        if open_ids is None:
+            ids = self._store.ids()
+            self._index.rebuild(ids)
         else:
-            ids = known
-        queued = self._live.in_queue()
+            ids = open_ids
+        queued = self._index.queued_ids()
         lost = [job_id for job_id in ids if self._is_lost(job_id, queued)]
         for job_id in lost:
-            with suppress(NotFound):  # deleted this moment
-                request = self._records.request(job_id)
+            with suppress(NotFound):  # deleted meanwhile
+                request = self._store.request(job_id)
                 log.warning("job %s was lost and is queued again", job_id)
-                self._live.enter(job_id)
-                self._publish(request)
-        if known is None:
-            self._live.scanned(SCAN_EVERY_S)
+                self._index.enqueue(job_id)
+                self._queue.publish(request)
+        if open_ids is None:
+            self._index.mark_scanned(SCAN_EVERY_S)
         if lost:
-            self._figures.recovered(len(lost))
+            self._metrics.record_recovery(len(lost))
         return len(lost)
 
     def _is_lost(self, job_id: str, queued: Collection[str]) -> bool:
         try:
-            job = self._records.job(job_id)
+            job = self._store.job(job_id)
         except NotFound:
-            self.forget(job_id)
+            self._remove_from_index(job_id)
             return False
         if job.status.final:
-            self._live.close(job_id)
+            self._index.mark_finished(job_id)
             return False
-        self._live.reopen(job_id)
+        self._index.mark_open(job_id)
         age = abs(datetime.now(UTC) - job.created_at)  # a clock may be wrong, either way
-        on_its_way = job.attempts == 0 and age < timedelta(seconds=self._live.claim_ttl_s)
-        return not (on_its_way or job_id in queued or self._live.sight(job_id).claimed)
+        on_its_way = job.attempts == 0 and age < timedelta(seconds=self._leases.ttl_s)
+        return not (on_its_way or job_id in queued or self._index.snapshot(job_id).leased)
+
+    def _remove_from_index(self, job_id: str) -> None:
+        """What stays in the index while Redis is down is found to be out of date when it is looked up."""
+        with suppress(QueueUnavailable):
+            self._index.remove(job_id)

@@ -1,7 +1,7 @@
-"""What happened to jobs, counted in Redis for all workers together.
+"""Metrics of jobs, counted in Redis for all workers together.
 
-Counts begin anew where Redis is emptied, as a counter may; what is away counts nothing and stops nobody. A name is
-that of the metric which the gateway shows, a label its one label's value.
+Counters restart at zero when Redis is emptied, as Prometheus allows. While Redis is down nothing is counted, and no job
+waits for it. A name is that of the metric that the gateway shows; a label is the value of its one label.
 """
 
 import json
@@ -11,20 +11,21 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from metseg.errors import QueueUnavailable
-from metseg.jobs.index import Live
+from metseg.jobs.redis_connection import PREFIX, RedisConnection, text
 
-__all__ = ["BUCKETS_S", "Counted", "Figures", "Spread"]
+__all__ = ["BUCKETS_S", "Histogram", "JobMetrics", "MetricsSnapshot"]
 
+METRICS: Final = f"{PREFIX}metrics"  # hash: a count by the JSON of its name, label and bucket
 BUCKETS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0)
-"""Upper limits of the classes of durations; one without a limit follows."""
+"""Upper bounds of a histogram's buckets, seconds; a bucket without a bound follows."""
 SUM: Final = "sum"
 
 
-class Spread(NamedTuple):
-    """How durations spread.
+class Histogram(NamedTuple):
+    """A distribution of durations.
 
     Attributes:
-        counts: of each class of `BUCKETS_S`, then of all that are longer; not summed up.
+        counts: of each bucket of `BUCKETS_S` and of the one without a bound; not cumulative.
         sum_s: of all durations.
     """
 
@@ -32,65 +33,76 @@ class Spread(NamedTuple):
     sum_s: float
 
 
-class Counted(NamedTuple):
-    """All counts, by name and label."""
+class MetricsSnapshot(NamedTuple):
+    """All metrics, by name and label."""
 
     counters: Mapping[tuple[str, str], float]
-    spreads: Mapping[tuple[str, str], Spread]
+    histograms: Mapping[tuple[str, str], Histogram]
 
 
-class Figures:
-    """The counts of a deployment."""
+class JobMetrics:
+    """The metrics of a deployment."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, redis: RedisConnection) -> None:
+        self._redis = redis
 
-    def began(self, waited_s: float) -> None:
-        """A job's first attempt began, so long after it was accepted."""
-        self._add(_observed("wait", "", waited_s))
+    def record_start(self, waited_s: float) -> None:
+        """Count the first attempt of a job, so many seconds after it was accepted."""
+        self._add(_observation("wait", "", waited_s))
 
-    def succeeded(self, model: str, durations_s: Mapping[str, float]) -> None:
-        """A job ended well: with which model, and how long each phase took."""
-        added = {_field("ended", "succeeded"): 1.0, _field("served", model): 1.0}
+    def record_success(self, model: str, durations_s: Mapping[str, float]) -> None:
+        """Count a job that succeeded.
+
+        Args:
+            model: the version that served.
+            durations_s: of each phase.
+        """
+        counts = {_field("ended", "succeeded"): 1.0, _field("served", model): 1.0}
         for phase, seconds in durations_s.items():
-            added |= _observed("phase", phase, seconds)
-        self._add(added)
+            counts |= _observation("phase", phase, seconds)
+        self._add(counts)
 
-    def failed(self, problem: str) -> None:
-        """A job ended with a problem of this type."""
-        self._add({_field("ended", problem): 1.0})
+    def record_failure(self, problem_type: str) -> None:
+        """Count a job that ended with a problem of this type."""
+        self._add({_field("ended", problem_type): 1.0})
 
-    def recovered(self, jobs: int) -> None:
-        """Lost jobs were queued again."""
+    def record_recovery(self, jobs: int) -> None:
+        """Count lost jobs that were queued again."""
         self._add({_field("recovered", ""): float(jobs)})
 
-    def read(self) -> Counted:
-        """All counts; QueueUnavailable."""
+    def read(self) -> MetricsSnapshot:
+        """All metrics; QueueUnavailable."""
         counters: dict[tuple[str, str], float] = {}
-        classes: dict[tuple[str, str], dict[str, float]] = {}
-        for field, value in self._live.counted().items():
-            name, label, *part = json.loads(field)
-            if part:
-                classes.setdefault((name, label), {})[part[0]] = value
+        buckets: dict[tuple[str, str], dict[str, float]] = {}
+        for field, value in self._counts().items():
+            name, label, *bucket = json.loads(field)
+            if bucket:
+                buckets.setdefault((name, label), {})[bucket[0]] = value
             else:
                 counters[name, label] = value
-        return Counted(counters, {key: _spread(found) for key, found in classes.items()})
+        return MetricsSnapshot(counters, {key: _histogram(counts) for key, counts in buckets.items()})
 
-    def _add(self, added: Mapping[str, float]) -> None:
-        with suppress(QueueUnavailable):
-            self._live.count(added)
+    def _counts(self) -> dict[str, float]:
+        with self._redis.errors():
+            return {text(field): float(value) for field, value in self._redis.client.hgetall(METRICS).items()}
+
+    def _add(self, counts: Mapping[str, float]) -> None:
+        with suppress(QueueUnavailable), self._redis.errors(), self._redis.client.pipeline() as pipe:
+            for field, value in counts.items():
+                pipe.hincrbyfloat(METRICS, field, value)
+            pipe.execute()
 
 
-def _observed(name: str, label: str, seconds: float) -> dict[str, float]:
+def _observation(name: str, label: str, seconds: float) -> dict[str, float]:
     return {
         _field(name, label, str(bisect_left(BUCKETS_S, seconds))): 1.0,
         _field(name, label, SUM): max(seconds, 0.0),
     }
 
 
-def _spread(found: Mapping[str, float]) -> Spread:
-    counts = tuple(int(found.get(str(index), 0)) for index in range(len(BUCKETS_S) + 1))
-    return Spread(counts, found.get(SUM, 0.0))
+def _histogram(counts: Mapping[str, float]) -> Histogram:
+    by_bucket = tuple(int(counts.get(str(index), 0)) for index in range(len(BUCKETS_S) + 1))
+    return Histogram(by_bucket, counts.get(SUM, 0.0))
 
 
 def _field(*parts: str) -> str:

@@ -9,7 +9,7 @@ from metseg import formats
 from metseg.contracts import ModelCard, Request, Result
 from metseg.imaging import Float32Array, Volume, lesions
 from metseg.inference import Segmentation, run_pipeline
-from metseg.jobs.inputs import Supplies
+from metseg.jobs.inputs import JobInputs
 from metseg.parallel import in_background
 from metseg.results import Glimpses, build_artefacts, build_result, render_slices
 from metseg.settings import Limits
@@ -19,39 +19,39 @@ __all__ = ["process"]
 
 def process(
     request: Request,
-    supplies: Supplies,
+    inputs: JobInputs,
     limits: Limits,
-    progress: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
     *,
-    keep_glimpse: Callable[[bytes], None] | None = None,
+    on_preview: Callable[[bytes], None] | None = None,
 ) -> tuple[Result, Mapping[str, bytes]]:
     """Segment the study of a request.
 
     Args:
         request: as accepted.
-        supplies: of the request, already being fetched; closed after they are read.
+        inputs: of the request; its files are closed once they are read.
         limits: of one submission.
-        progress: called with (slices done, slices in all) after each slice; an exception that it raises stops the work.
-        keep_glimpse: called with an image of the slices that are done, once a second.
+        on_progress: called after each slice with the number of slices done and in all; an exception stops the work.
+        on_preview: called once a second with a PNG of the slices that are done.
 
     Returns:
         The result, and the artefacts by name.
     """
     clock = _Clock()
-    predictor, warnings = supplies.predictor()
-    uploads = supplies.files()
+    predictor, warnings = inputs.predictor()
+    uploads = inputs.files()
     clock.lap("load")
-    volume = formats.read(uploads, limits, align=request.align, threads=supplies.models.threads)
-    supplies.close()
+    volume = formats.read(uploads, limits, align=request.align, threads=inputs.models.threads)
+    inputs.close_files()
     clock.lap("read")
     threshold = predictor.threshold if request.threshold is None else request.threshold
-    glimpses = None if keep_glimpse is None else Glimpses(volume, threshold, keep_glimpse)
+    previews = None if on_preview is None else Glimpses(volume, threshold, on_preview)
     probability = formats.ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
 
     def on_slice(index: int, slice_map: Float32Array) -> None:
         probability.add(index, slice_map)
-        if glimpses is not None:
-            glimpses(index, slice_map)
+        if previews is not None:
+            previews(index, slice_map)
 
     with in_background(partial(render_slices, volume)) as rendered:
         segmentation = run_pipeline(
@@ -59,8 +59,8 @@ def process(
             predictor,
             predictor.card.familiarity,
             threshold=threshold,
-            ensemble=partial(supplies.models.other_networks, predictor.card) if request.uncertainty else None,
-            progress=progress,
+            ensemble=partial(inputs.models.other_networks, predictor.card) if request.uncertainty else None,
+            progress=on_progress,
             on_slice=on_slice,
             on_segmented=partial(clock.lap, "predict"),
         )

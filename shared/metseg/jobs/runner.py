@@ -1,202 +1,258 @@
-"""A worker's side of jobs: claim one, tell how far it is, and end it once."""
+"""The worker's side of jobs: lease a job, start it, report its progress, and end it once."""
 
 import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
 from metseg.contracts import Job, JobStatus, Problem, Progress, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable
-from metseg.jobs.index import Live
-from metseg.jobs.lease import Claim, take
-from metseg.jobs.metrics import Figures
-from metseg.jobs.store import GLIMPSE, Records, results_folder
+from metseg.jobs.index import JobIndex
+from metseg.jobs.lease import Lease, LeaseTable
+from metseg.jobs.metrics import JobMetrics
+from metseg.jobs.store import JobStore, results_folder
 from metseg.parallel import in_background, run_all
 
-__all__ = ["ATTEMPTS", "Attempts"]
+__all__ = ["MAX_ATTEMPTS", "JobRunner"]
 
-ATTEMPTS = 3
-PATIENCE_S = 60.0
-PAUSE_S = 1.0
-PUTS_AT_ONCE = 4
-"""More of them wait for the store's disk, not for the way there."""
+MAX_ATTEMPTS = 3
+STORE_WAIT_S = 60.0
+RETRY_EVERY_S = 1.0
+MAX_CONCURRENT_WRITES = 4
+"""With more, the store's disk is the limit, not the network."""
 
 log = logging.getLogger(__name__)
 
 
-class Attempts:
+@dataclass
+class _Attempt:
+    """An attempt at a job by this worker; `job` is its last state that was written."""
+
+    lease: Lease
+    job: Job | None = None
+    started: bool = False
+
+
+class JobRunner:
     """The attempts of one worker.
 
     Args:
-        records: the jobs in the store.
-        live: what Redis knows of them.
-        longest_s: longer than any attempt may take.
+        store: the jobs in the store.
+        index: the jobs in Redis.
+        leases: of all workers.
+        metrics: of the deployment.
+        max_attempt_s: seconds that are longer than any attempt can take.
     """
 
-    def __init__(self, records: Records, live: Live, longest_s: float) -> None:
-        self._records = records
-        self._live = live
-        self._longest_s = longest_s
-        self._figures = Figures(live)
-        self._claims: dict[str, Claim] = {}
-        self._begun: dict[str, Job] = {}
+    def __init__(
+        self, store: JobStore, index: JobIndex, leases: LeaseTable, metrics: JobMetrics, max_attempt_s: float
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._leases = leases
+        self._metrics = metrics
+        self._max_attempt_s = max_attempt_s
+        self._attempts: dict[str, _Attempt] = {}
 
-    def claim(self, job_id: str, known: Callable[[Request], None] = lambda _: None) -> Request | None:
-        """Begin a job. From here on until `finish`, `fail` or `release` it is this worker's.
+    def lease(self, job_id: str) -> Request | None:
+        """Lease a job. From here on until `finish`, `fail`, `release` or `give_back` it is this worker's.
 
-        Args:
-            job_id: of the job.
-            known: told what is to be done before it is written down that it begins, so that what it needs can be
-                fetched meanwhile. Nothing of that is to be read before this returns: an attempt that it ends has to be
-                counted.
+        What the request names can be fetched now, but must not be read before `start`: an attempt that crashes the
+        worker has to be counted.
 
         Returns:
-            What is to be done; None where nothing is: the job is final, deleted, or in another living worker's hands.
+            What is asked for; None where nothing is to be done: the job is final, deleted, or leased by another worker.
 
         Raises:
-            Unavailable: the store or Redis is away; `recover` will bring the job back.
+            Unavailable: the store or Redis does not answer; `Maintenance.recover` will queue the job again.
         """
-        claim = take(self._live, job_id, self._longest_s)
-        if claim is None:
+        lease = self._leases.acquire(job_id, self._max_attempt_s)
+        if lease is None:
             return None
-        self._claims[job_id] = claim
+        self._attempts[job_id] = _Attempt(lease)
         with ExitStack() as stack:
             stack.callback(self.release, job_id)
-            request = self._begin(job_id, known)
+            request = self._request(job_id)
             if request is not None:
                 stack.pop_all()
         return request
 
-    def advance(self, job_id: str, done: int, total: int) -> None:
-        """Tell how far a claimed job is.
+    def start(self, job_id: str) -> bool:
+        """Record that the attempt at a leased job begins.
+
+        Returns:
+            False where the job was deleted meanwhile; the lease has been released then.
 
         Raises:
-            Cancelled: stop, the job is deleted or another worker's; nothing more is to be told.
+            Unavailable: the store does not answer; the lease has been released.
         """
-        claim = self._claims.get(job_id)
-        if claim is None or not claim.held(Progress(done=done, total=total)):
+        attempt = self._attempts[job_id]
+        job = _of(attempt)
+        running = job.model_copy(
+            update={"status": JobStatus.RUNNING, "started_at": datetime.now(UTC), "attempts": job.attempts + 1}
+        )
+        with ExitStack() as stack:
+            stack.callback(self.release, job_id)
+            with in_background(lambda _: self._announce(job)):
+                exists = self._store.update_job(running)
+            if exists:
+                attempt.job, attempt.started = running, True
+                stack.pop_all()
+        return exists
+
+    def report_progress(self, job_id: str, done: int, total: int) -> None:
+        """Record how far a started job is.
+
+        Args:
+            job_id: of the job.
+            done: slices that are done.
+            total: slices of the study.
+
+        Raises:
+            Cancelled: the job was deleted or is another worker's now; the work on it has to stop.
+        """
+        attempt = self._attempts.get(job_id)
+        if attempt is None or not attempt.lease.renew(Progress(done=done, total=total)):
             self.release(job_id)
             raise Cancelled("The job was cancelled or taken over.")
 
-    def show_glimpse(self, job_id: str, picture: bytes) -> None:
-        """Keep a picture of a running job's slices so far; nothing of a job that is deleted meanwhile."""
-        self._records.put(job_id, GLIMPSE, picture)
-        if not self._records.exists(job_id):
-            self._records.erase(job_id)
+    def put_preview(self, job_id: str, png: bytes) -> None:
+        """Store an image of a running job's slices so far; nothing is left of it where the job was deleted.
+
+        Args:
+            job_id: of the job.
+            png: the image.
+        """
+        self._store.put_preview(job_id, png)
 
     def finish(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
-        """Write a claimed job's result, whole and once; nothing where the job is no longer ours, ended or deleted."""
+        """Write the result of a started job, whole and once.
 
-        def write(record: Job) -> None:
+        Nothing is written where the job was deleted, has ended, or is another worker's now.
+
+        Args:
+            job_id: of the job.
+            result: of the attempt.
+            artefacts: by name.
+        """
+
+        def write(job: Job) -> None:
             folder = results_folder(uuid.uuid4().hex)
-            writes = [partial(self._records.put_result, result, folder)]
+            writes = [partial(self._store.put_result, result, folder)]
             writes += [
-                partial(self._records.put, job_id, f"{folder}/{name}", content) for name, content in artefacts.items()
+                partial(self._store.put_artefact, job_id, f"{folder}/{name}", content)
+                for name, content in artefacts.items()
             ]
-            run_all(writes, PUTS_AT_ONCE)
-            if self._close(record, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
-                self._figures.succeeded(result.model_version, result.durations_s)
+            run_all(writes, MAX_CONCURRENT_WRITES)
+            if self._end(job, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
+                self._metrics.record_success(result.model_version, result.durations_s)
 
-        self._end(job_id, write)
+        self._end_ours(job_id, write)
 
     def fail(self, job_id: str, problem: Problem) -> None:
-        """End a claimed job for a reason; nothing where the job is no longer ours, ended or deleted."""
-        self._end(job_id, lambda record: self._fail(record, problem))
+        """End a started job with a problem.
+
+        Nothing is written where the job was deleted, has ended, or is another worker's now.
+
+        Args:
+            job_id: of the job.
+            problem: shown to its clients.
+        """
+        self._end_ours(job_id, lambda job: self._fail(job, problem))
 
     def release(self, job_id: str) -> None:
-        """Give up a claimed job without an end; `recover` brings it back, as often as a job may be attempted."""
-        claim = self._claims.pop(job_id, None)
-        self._begun.pop(job_id, None)
-        if claim is not None:
-            claim.give_up()
+        """Release a job without an end; `Maintenance.recover` queues it again, unless it was attempted too often."""
+        attempt = self._attempts.pop(job_id, None)
+        if attempt is not None:
+            attempt.lease.release()
 
     def give_back(self, job_id: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Give up a claimed job because what it needs is away: that attempt does not count.
+        """Release a job because something that it needs is unavailable: this attempt does not count.
 
-        The store is waited for to write that down, since without it no other job could go on either.
+        To record that, the store is waited for; without it no other job could continue either.
+
+        Args:
+            job_id: of the job.
+            sleep: pauses for some seconds.
         """
-        deadline = time.monotonic() + PATIENCE_S
-        while (claim := self._claims.get(job_id)) is not None and claim.held():
+        deadline = time.monotonic() + STORE_WAIT_S
+        while (attempt := self._attempts.get(job_id)) is not None and attempt.started and attempt.lease.renew():
             try:
-                job = self._records.job(job_id)
+                job = self._store.job(job_id)
                 if not job.status.final:
-                    self._records.update(job.model_copy(update={"attempts": max(job.attempts - 1, 0)}))
+                    self._store.update_job(job.model_copy(update={"attempts": max(job.attempts - 1, 0)}))
                 break
             except NotFound:
                 break
             except StoreUnavailable:
                 if time.monotonic() > deadline:
-                    log.warning("job %s keeps an attempt that was none of its fault", job_id)
+                    log.warning("the attempt at job %s counts, since the store is unavailable", job_id)
                     break
-                sleep(PAUSE_S)
+                sleep(RETRY_EVERY_S)
         self.release(job_id)
 
-    def _begin(self, job_id: str, known: Callable[[Request], None]) -> Request | None:
-        """Mark a job that we hold as running; None where there is nothing to do, which is put in order."""
+    def _request(self, job_id: str) -> Request | None:
+        """What is asked for in a leased job; None where nothing is to be done, after correcting what is out of date."""
         try:
-            job, request = self._records.opening(job_id)
+            job, request = self._store.job_and_request(job_id)
         except NotFound:
-            self._live.forget(job_id)
+            self._index.remove(job_id)
             return None
         if job.status.final:
             with suppress(QueueUnavailable):
-                self._live.close(job_id)
-        elif job.attempts >= ATTEMPTS:
+                self._index.mark_finished(job_id)
+        elif job.attempts >= MAX_ATTEMPTS:
             log.error("job %s ended its worker %d times", job_id, job.attempts)
-            self._fail(job, _exhausted())
+            self._fail(job, _poisoned())
         else:
-            known(request)
-            running = _running(job)
-            with in_background(lambda _: self._announce(job)):
-                alive = self._records.update(running)
-            if alive:
-                self._begun[job_id] = running
-                return request
+            self._attempts[job_id].job = job
+            return request
         return None
 
     def _announce(self, job: Job) -> None:
-        """Tell Redis that an attempt at a job begins."""
+        """Let Redis know that an attempt at a job begins."""
         if job.attempts == 0:
-            self._figures.began((datetime.now(UTC) - job.created_at).total_seconds())
+            self._metrics.record_start((datetime.now(UTC) - job.created_at).total_seconds())
         with suppress(QueueUnavailable):
-            self._live.start(job.id)
+            self._index.mark_started(job.id)
 
-    def _end(self, job_id: str, write: Callable[[Job], None]) -> None:
-        """Let `write` end a job that is ours; the claim ends with it. The store decides whether it had ended before."""
-        claim = self._claims.get(job_id)
+    def _end_ours(self, job_id: str, write: Callable[[Job], None]) -> None:
+        """Let `write` end a job if this worker still has its lease, and release it."""
+        attempt = self._attempts.get(job_id)
         try:
-            if claim is None or not claim.held():
+            if attempt is None or not attempt.lease.renew():
                 log.info("job %s is not ours to end", job_id)
                 return
-            write(self._begun[job_id])
+            write(_of(attempt))
         finally:
             self.release(job_id)
 
     def _fail(self, job: Job, problem: Problem) -> None:
-        if self._close(job, JobStatus.FAILED, problem=problem):
-            self._figures.failed(problem.type)
+        if self._end(job, JobStatus.FAILED, problem=problem):
+            self._metrics.record_failure(problem.type)
 
-    def _close(self, job: Job, status: JobStatus, results: str | None = None, **changes: object) -> bool:
+    def _end(self, job: Job, status: JobStatus, results: str | None = None, **changes: object) -> bool:
         """Write how a job ended; False where it had ended before."""
-        end = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
-        ours = self._records.end(end, results)
+        last = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
+        ours = self._store.put_end(last, results)
         if not ours:
-            log.warning("job %s had ended before; this end is left out", job.id)
+            log.warning("job %s had ended before; this end is dropped", job.id)
         with suppress(QueueUnavailable):
-            self._live.close(job.id)
-        self._records.tidy(job.id, None if ours else results)
+            self._index.mark_finished(job.id)
+        self._store.clean_up(job.id, None if ours else results)
         return ours
 
 
-def _running(job: Job) -> Job:
-    return job.model_copy(
-        update={"status": JobStatus.RUNNING, "started_at": datetime.now(UTC), "attempts": job.attempts + 1}
-    )
+def _of(attempt: _Attempt) -> Job:
+    if attempt.job is None:
+        raise ValueError("the job was not leased (a bug of the caller)")
+    return attempt.job
 
 
-def _exhausted() -> Problem:
-    detail = f"The job ended its worker, or outlived it, {ATTEMPTS} times; it is not tried again."
+def _poisoned() -> Problem:
+    detail = f"The job ended its worker, or outlived it, {MAX_ATTEMPTS} times; it is not tried again."
     return Problem.of(PoisonedInput(detail))

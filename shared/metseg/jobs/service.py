@@ -1,8 +1,4 @@
-"""The life of a job: submit, claim, progress, finish, fail, cancel, recover, expire.
-
-The store is the truth (`jobs.store`), Redis only speeds things up (`jobs.index`), and a message in the queue may
-come twice, late, or for nothing. A job's state is written by whoever accepts it, then by whoever holds its claim.
-"""
+"""The gateway's side of jobs: accept them, show them, delete them."""
 
 import time
 from collections.abc import Iterable
@@ -10,282 +6,301 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
-import redis
-from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
 from metseg.contracts import Job, JobPage, JobStatus, Request, Result
-from metseg.errors import (
-    NotFinished,
-    NotFound,
-    QueueUnavailable,
-    StoreUnavailable,
-    Unavailable,
-)
-from metseg.jobs.broker import QUEUE, TASK, TIME_TO_FAIL_S, broker, soft_limit_s
-from metseg.jobs.idempotency import Keys
-from metseg.jobs.index import Crowd, Line, Live
-from metseg.jobs.maintenance import Reconciler
-from metseg.jobs.metrics import Counted
-from metseg.jobs.runner import ATTEMPTS, Attempts
-from metseg.jobs.store import Records
+from metseg.errors import NotFinished, NotFound, QueueUnavailable, StoreUnavailable, Unavailable
+from metseg.jobs.broker import JobQueue
+from metseg.jobs.idempotency import IdempotencyKeys
+from metseg.jobs.ids import owner_of
+from metseg.jobs.index import JobIndex, QueueLoad, QueueStatus
+from metseg.jobs.lease import LeaseTable
+from metseg.jobs.metrics import JobMetrics, MetricsSnapshot
+from metseg.jobs.rate_limit import RateLimiter
+from metseg.jobs.redis_connection import RedisConnection
+from metseg.jobs.store import JobStore
+from metseg.jobs.workers import WorkerRegistry
 from metseg.parallel import run_all
-from metseg.settings import Settings
 from metseg.storage import ObjectStore
 
-__all__ = ["ATTEMPTS", "QUEUE", "TASK", "Jobs", "broker"]
+__all__ = ["JobService"]
 
-CLAIM_TTL_S = 15.0
-RECHECK_S = 5.0
-SILENT_S = 60.0
+RECHECK_EVERY_S = 5.0
 
 
-class Jobs(Attempts):
-    """All jobs of a deployment, for its gateway and its workers.
+class JobService:
+    """All jobs of a deployment, as a gateway sees them.
 
     Args:
-        store: where jobs lie.
-        client: of the settings' Redis, with socket time-outs.
-        celery: as `broker` makes it.
-        settings: of the deployment.
-        claim_ttl_s: after which silence a worker counts as dead.
+        objects: the object store.
+        redis: the index and the leases are in it.
+        leases: of all workers.
+        queue: for accepted jobs.
     """
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        client: "redis.Redis",
-        celery: Celery,
-        settings: Settings,
-        claim_ttl_s: float = CLAIM_TTL_S,
-    ) -> None:
-        longest_s = settings.job_time_limit_s + 2 * TIME_TO_FAIL_S
-        live = Live(client, claim_ttl_s=claim_ttl_s, cancel_ttl_s=longest_s)
-        super().__init__(Records(store), live, longest_s)
-        self._store = store
-        self._celery = celery
-        self._longest_limit_s = settings.job_time_limit_s
-        self._days = settings.job_days
-        self._keys = Keys(store, self._live, self._records.exists)
-        self._reconciler = Reconciler(self._records, self._live, self._publish)
+    def __init__(self, objects: ObjectStore, redis: RedisConnection, leases: LeaseTable, queue: JobQueue) -> None:
+        self._objects = objects
+        self._redis = redis
+        self._leases = leases
+        self._queue = queue
+        self._store = JobStore(objects)
+        self._index = JobIndex(redis)
+        self._keys = IdempotencyKeys(objects, redis, self._store.exists)
+        self._rates = RateLimiter(redis)
+        self._workers = WorkerRegistry(redis)
+        self._metrics = JobMetrics(redis)
+
+    # Submitting
 
     def input_key(self, job_id: str, index: int) -> str:
-        """Where a job's input lies in the store."""
-        return self._records.key(job_id, f"input/{index:04d}")
+        """The key in the store of a job's input.
 
-    def results(self, job_id: str) -> str:
-        """What the keys of a job's artefacts begin with in the store.
-
-        Raises:
-            NotFound: there is no such job.
-            NotFinished: it has not succeeded, or not yet.
+        Args:
+            job_id: of the job.
+            index: of the file, from 0.
         """
-        job, prefix = self._records.ended(job_id)
-        if job.status is not JobStatus.SUCCEEDED:
-            status = self._seen(job).status
-            raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
-        return prefix
-
-    def artefact_key(self, job_id: str, name: str) -> str:
-        """Where an artefact of a job that succeeded lies in the store; raises as `results`."""
-        return f"{self.results(job_id)}{name}"
+        return self._store.key(job_id, f"input/{index:04d}")
 
     def deposit(self, request: Request, files: Iterable[BinaryIO]) -> None:
-        """Write what a job needs before it can be accepted: its inputs, and beside them its first state.
+        """Write what a job needs before it can be accepted: its inputs and its first state.
 
         Args:
             request: as it will be submitted.
             files: its inputs in order, seekable; each is read before the next is asked for.
 
         Raises:
-            UploadInterrupted: a file is not as long as told.
-            StoreUnavailable: it could not be written. In both cases what was written is for the caller to discard.
+            UploadInterrupted: a file is not as long as announced.
+            StoreUnavailable: it could not be written. In both cases the caller has to discard what was written.
         """
-        writes = [partial(self._records.deposit, request.inputs, files), partial(self._records.open, _queued(request))]
+        writes = [partial(self._store.put_inputs, request.inputs, files), partial(self._store.put_job, _new(request))]
         run_all(writes, len(writes))
 
     def submit(self, request: Request) -> Job:
-        """Accept a job that has been deposited: write down its request and queue it.
+        """Accept a job that has been deposited: write its request and queue it.
 
         Raises:
             StoreUnavailable: it could not be written.
-            QueueUnavailable: it could not be queued. In both cases nothing of it is left behind.
+            QueueUnavailable: it could not be queued. In both cases nothing of it is left.
         """
-        job = _queued(request)
+        job = _new(request)
         try:
-            self._live.check()  # before the job exists
-            self._records.accept(request)
-            self._live.enter(job.id)
-            self._publish(request)
+            self._redis.check()  # before the job exists
+            self._store.put_request(request)
+            self._index.enqueue(job.id)
+            self._queue.publish(request)
         except Unavailable:
             with suppress(StoreUnavailable):
                 self.discard(job.id, request.key_sha256)
             raise
-        return self._seen(job)
+        return self._with_snapshot(job)
 
     def discard(self, job_id: str, key_sha256: str | None = None) -> None:
-        """Remove an upload that was not accepted, and let go the hashed Idempotency-Key that it came with."""
-        self._records.erase(job_id)
-        self._reconciler.forget(job_id)
+        """Delete an upload that was not accepted, and release its Idempotency-Key.
+
+        Args:
+            job_id: of the job that it was to become.
+            key_sha256: the hashed Idempotency-Key, if it came with one.
+        """
+        self._store.delete(job_id)
+        self._remove_from_index(job_id)
         if key_sha256 is not None:
-            self._keys.free(key_sha256, job_id)
+            self._keys.release(key_sha256, job_id)
+
+    def acquire_key(self, key_sha256: str, body_sha256: str, job_id: str) -> str:
+        """Let a job hold an Idempotency-Key for a day; see `IdempotencyKeys.acquire`.
+
+        Args:
+            key_sha256: the hashed key.
+            body_sha256: of the submission that came with it.
+            job_id: of the job that the submission is to become.
+
+        Returns:
+            The id of the job that holds it: `job_id`, or a job that was submitted before.
+
+        Raises:
+            IdempotencyConflict: that job had another body.
+            Conflict: the submission that holds the key is not accepted yet.
+            Unavailable: the store or Redis does not answer.
+        """
+        return self._keys.acquire(key_sha256, body_sha256, job_id)
+
+    def soft_limit_s(self, request: Request) -> int:
+        """Seconds that a job may run; a minute later it is killed."""
+        return self._queue.soft_limit_s(request)
+
+    # One job
 
     def get(self, job_id: str) -> Job:
         """A job as it is now; NotFound."""
-        return self._seen(self._records.job(job_id))
+        return self._with_snapshot(self._store.job(job_id))
 
-    def unless_open(self, job_id: str) -> Job | None:
-        """A job as it is now; None where Redis knows that it waits or runs: the store has nothing new to tell then."""
+    def get_unless_open(self, job_id: str) -> Job | None:
+        """A job as it is now; None where Redis knows that it waits or runs, so that the store need not be asked."""
         with suppress(QueueUnavailable):
-            if self._live.is_open(job_id):
+            if self._index.is_open(job_id):
                 return None
         return self.get(job_id)
 
     def wait(self, job_id: str, timeout_s: float) -> Job:
-        """A job once it is final, or as it is after a while; NotFound also when it is deleted meanwhile."""
+        """Wait until a job is final.
+
+        Args:
+            job_id: of the job.
+            timeout_s: seconds after which the job is returned as it is.
+
+        Returns:
+            The job.
+
+        Raises:
+            NotFound: there is no such job, or it is deleted meanwhile.
+        """
         if timeout_s <= 0:
             return self.get(job_id)
         deadline = time.monotonic() + timeout_s
-        with self._live.bell(job_id) as sleep:
-            if (job := self.unless_open(job_id)) is not None and job.status.final:
+        with self._index.subscribe(job_id) as sleep:
+            if (job := self.get_unless_open(job_id)) is not None and job.status.final:
                 return job
-            sleep(min(timeout_s, RECHECK_S))
+            sleep(min(timeout_s, RECHECK_EVERY_S))
             while True:
                 job = self.get(job_id)
                 left_s = deadline - time.monotonic()
                 if job.status.final or left_s <= 0:
                     return job
-                sleep(min(left_s, RECHECK_S))  # a wake-up may be lost
-
-    def page(self, limit: int, cursor: str | None, owner: str | None = None) -> JobPage:
-        """Jobs, newest first, of one owner's tag or of all; `cursor` is the `next` of the page before."""
-        jobs: list[Job] = []
-        while len(jobs) <= limit and (ids := self._reconciler.newest(limit + 1 - len(jobs), cursor, owner)):
-            for job_id in ids:
-                try:
-                    jobs.append(self.get(job_id))
-                except NotFound:  # expired
-                    self._reconciler.forget(job_id)
-            cursor = ids[-1]
-        return JobPage(jobs=jobs[:limit], next=jobs[limit - 1].id if len(jobs) > limit else None)
-
-    def glimpse(self, job_id: str) -> bytes:
-        """A picture of the latest slice of a job that runs; NotFound where it has none (yet)."""
-        return self._records.glimpse(job_id)
+                sleep(min(left_s, RECHECK_EVERY_S))  # a notification may be lost
 
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound."""
-        return self._records.request(job_id)
+        return self._store.request(job_id)
+
+    def preview(self, job_id: str) -> bytes:
+        """A PNG of the latest slice of a job that runs; NotFound where it has none (yet)."""
+        return self._store.preview(job_id)
 
     def result(self, job_id: str) -> Result:
-        """The answer.
+        """The result of a job.
 
         Raises:
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
         """
-        return Result.model_validate_json(self._store.get(self.artefact_key(job_id, "result.json")))
+        return Result.model_validate_json(self._objects.get(self.artefact_key(job_id, "result.json")))
+
+    def results_prefix(self, job_id: str) -> str:
+        """The prefix of the keys of a job's artefacts in the store.
+
+        Raises:
+            NotFound: there is no such job.
+            NotFinished: it has not succeeded, or not yet.
+        """
+        job, prefix = self._store.job_and_results(job_id)
+        if prefix is None:
+            status = self._with_snapshot(job).status
+            raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
+        return prefix
+
+    def artefact_key(self, job_id: str, name: str) -> str:
+        """The key of an artefact in the store.
+
+        Args:
+            job_id: of a job that succeeded.
+            name: of the artefact.
+
+        Returns:
+            Its key.
+
+        Raises:
+            NotFound: there is no such job.
+            NotFinished: it has not succeeded, or not yet.
+        """
+        return f"{self.results_prefix(job_id)}{name}"
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound."""
-        request = self._records.request(job_id)
-        with suppress(QueueUnavailable):  # a worker then notices when it finishes
-            self._live.cancel(job_id)
+        request = self._store.request(job_id)
+        with suppress(QueueUnavailable):  # a worker will then notice when it ends the job
+            self._leases.cancel(job_id)
         self.discard(job_id, request.key_sha256)
 
-    def idempotent(self, key_sha256: str, body_sha256: str, job_id: str) -> str:
-        """The id of the job that holds a hashed Idempotency-Key for a day: `job_id` where the key is new.
+    # All jobs
 
-        Raises:
-            IdempotencyConflict: it was used with another body.
-            Conflict: the submission that holds it is still being taken in.
-            Unavailable: the store or Redis does not answer.
+    def page(self, limit: int, cursor: str | None, owner: str | None = None) -> JobPage:
+        """A page of jobs, newest first.
+
+        Args:
+            limit: jobs on the page.
+            cursor: `next` of the page before; None for the first page.
+            owner: an owner's tag; None for all jobs.
         """
-        return self._keys.holder(key_sha256, body_sha256, job_id)
+        jobs: list[Job] = []
+        while len(jobs) <= limit and (ids := self._newest(limit + 1 - len(jobs), cursor, owner)):
+            for job_id in ids:
+                try:
+                    jobs.append(self.get(job_id))
+                except NotFound:  # expired
+                    self._remove_from_index(job_id)
+            cursor = ids[-1]
+        return JobPage(jobs=jobs[:limit], next=jobs[limit - 1].id if len(jobs) > limit else None)
 
-    def admit(self, owner: str, most: int, window_s: float = 60.0) -> float:
-        """Count a submission of an owner's tag; how long it has to wait where that is too many; QueueUnavailable."""
-        return self._live.admit(owner, most, window_s)
+    def admit(self, owner: str, max_count: int, window_s: float = 60.0) -> float:
+        """Count one more submission, unless its owner has made too many; QueueUnavailable.
 
-    def crowd(self, owner: str) -> Crowd:
-        """How many jobs wait, and how many of an owner's tag wait or run; QueueUnavailable."""
-        return self._live.crowd(owner)
-
-    def line(self) -> Line:
-        """How many jobs wait, how long, and how many are worked on; QueueUnavailable."""
-        return self._live.line()
-
-    def counted(self) -> Counted:
-        """What happened to jobs since Redis was last emptied; QueueUnavailable."""
-        return self._figures.read()
-
-    def present(self, worker: str) -> None:
-        """A worker gives a sign of life; QueueUnavailable."""
-        self._live.present(worker)
-
-    def answer(self, worker: str) -> None:
-        """A worker's child answers its canary; QueueUnavailable."""
-        self._live.answer(worker)
-
-    def answers(self, worker: str) -> bool:
-        """Whether a worker's canary was answered within the last 45 seconds; QueueUnavailable."""
-        return self._live.answers(worker)
-
-    def workers(self) -> int:
-        """How many workers gave a sign of life within a minute; QueueUnavailable."""
-        return self._live.workers(SILENT_S)
-
-    def check(self) -> None:
-        """See whether jobs can be queued; QueueUnavailable."""
-        self._live.check()
-
-    def recover(self) -> int:
-        """Queue again what was accepted but is neither queued, in a living worker's hands, nor final.
-
-        Cheap, and harmless to call often: one caller at a time looks at the jobs that are open, and every ten minutes,
-        or when Redis has forgotten them, at the whole store.
+        Args:
+            owner: an owner's tag.
+            max_count: submissions in any `window_s`.
+            window_s: length of the window, seconds.
 
         Returns:
-            How many jobs were queued again.
+            0 where it was counted, else the seconds until the next one can be.
         """
-        return self._reconciler.recover()
+        return self._rates.admit(owner, max_count, window_s)
 
-    def expire(self) -> int:
-        """Delete jobs older than the settings allow, and uploads of more than a day that never became one.
+    def queue_load(self, owner: str) -> QueueLoad:
+        """How many jobs wait, and how many of an owner's tag wait or run; QueueUnavailable."""
+        return self._index.queue_load(owner)
 
-        A bucket's lifecycle rule does this in time; a folder has none.
-        """
-        expired = list(self._records.expired(self._days))
-        for job_id in expired:
-            self.discard(job_id)
-        self._keys.expire()
-        return len(expired)
+    def queue_status(self) -> QueueStatus:
+        """How many jobs wait, for how long, and how many workers work on; QueueUnavailable."""
+        return self._index.queue_status()
 
-    def _seen(self, job: Job) -> Job:
-        """A job with what Redis knows of it. One that lost its worker and waits again is shown as waiting."""
+    def metrics(self) -> MetricsSnapshot:
+        """What happened to jobs since Redis was last emptied; QueueUnavailable."""
+        return self._metrics.read()
+
+    def worker_count(self) -> int:
+        """How many workers sent a heartbeat within a minute; QueueUnavailable."""
+        return self._workers.count()
+
+    def check(self) -> None:
+        """Check that jobs can be queued; QueueUnavailable."""
+        self._redis.check()
+
+    def _newest(self, limit: int, before: str | None, owner: str | None) -> list[str]:
+        """Ids of the newest jobs, from the store where Redis is down or has lost its index."""
+        try:
+            ids = self._index.newest(limit, before, owner)
+            if ids is not None:
+                return ids
+            self._index.rebuild(self._store.ids())
+            return self._index.newest(limit, before, owner) or []
+        except QueueUnavailable:
+            older = [job_id for job_id in self._store.ids() if before is None or job_id < before]
+            return [job_id for job_id in reversed(older) if owner in {None, owner_of(job_id)}][:limit]
+
+    def _remove_from_index(self, job_id: str) -> None:
+        """What stays in the index while Redis is down is found to be out of date when it is looked up."""
+        with suppress(QueueUnavailable):
+            self._index.remove(job_id)
+
+    def _with_snapshot(self, job: Job) -> Job:
+        """A job with what Redis knows of it. One that lost its worker and waits again is shown as queued."""
         if job.status.final:
             return job
         try:
-            sighting = self._live.sight(job.id)
+            snapshot = self._index.snapshot(job.id)
         except QueueUnavailable:
             return job
-        if sighting.position and not sighting.claimed:
-            return job.model_copy(update={"status": JobStatus.QUEUED, "queue_position": sighting.position})
-        return job.model_copy(update={"progress": sighting.progress})
-
-    def soft_limit_s(self, request: Request) -> int:
-        """How many seconds a job may run; a minute later it is killed."""
-        return soft_limit_s(sum(file.size_bytes for file in request.inputs), self._longest_limit_s)
-
-    def _publish(self, request: Request) -> None:
-        soft_s = self.soft_limit_s(request)
-        limits = {"soft_time_limit": soft_s, "time_limit": soft_s + TIME_TO_FAIL_S}
-        try:
-            self._celery.send_task(TASK, args=[request.id], task_id=request.id, queue=QUEUE, **limits)
-        except (OperationalError, RedisError) as error:
-            raise QueueUnavailable("The queue does not answer; try again later.") from error
+        if snapshot.position and not snapshot.leased:
+            return job.model_copy(update={"status": JobStatus.QUEUED, "queue_position": snapshot.position})
+        return job.model_copy(update={"progress": snapshot.progress})
 
 
-def _queued(request: Request) -> Job:
+def _new(request: Request) -> Job:
     return Job(id=request.id, status=JobStatus.QUEUED, created_at=request.created_at, files=len(request.inputs))

@@ -1,20 +1,19 @@
-"""What the store holds of jobs: the truth, without anything of the queue.
+"""Jobs in the object store, which holds the truth about them; nothing of the queue is in it.
 
     jobs/{id}/input/0000 ...   as uploaded
     jobs/{id}/request.json     as accepted
     jobs/{id}/job.json         its state until it ends
     jobs/{id}/results/TOKEN/   result.json and the artefacts of one attempt
-    jobs/{id}/end.json         its last state, and which attempt's results count; written once, and never again
+    jobs/{id}/end.json         its last state, and which attempt's results count; written once
 
-Two workers may come to an end of one job: each writes into a folder of its own, and the one whose `end.json` is there
-first has ended the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
+Two workers may finish the same job. Each writes into a folder of its own, and the first to write `end.json` has ended
+the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
 
-A job exists from the moment its request is written, after all that it needs, until its request is deleted, before
-all the rest. Whoever writes into a job looks afterwards whether it still exists, and clears away what it wrote where
-it does not: so nothing of a deleted job comes back, whatever the order in which two hands work on it.
+A job exists from the moment its request is written, which is after everything that it needs, until its request is
+deleted, which is before all the rest. After each write into a job the writer checks that it still exists, and otherwise
+deletes what it wrote. So nothing of a deleted job comes back, whatever the order in which two processes work on it.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -24,15 +23,15 @@ from pydantic import Field
 
 from metseg.contracts import Contract, InputFile, Job, Request, Result
 from metseg.errors import NotFound
+from metseg.jobs.ids import is_job_id
 from metseg.parallel import parallel_map
 from metseg.storage import ObjectStore
 
-__all__ = ["GLIMPSE", "Records", "results_folder"]
+__all__ = ["JobStore", "results_folder"]
 
-GLIMPSE = "glimpse.png"
+PREVIEW = "glimpse.png"
 ABANDONED = timedelta(days=1)
 _ROOT = "jobs/"
-_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class _End(Contract):
@@ -47,59 +46,55 @@ def results_folder(token: str) -> str:
     return f"results/{token}"
 
 
-class Records:
-    """The jobs in a store."""
+class JobStore:
+    """The jobs in an object store."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     def key(self, job_id: str, name: str) -> str:
-        """Where one of a job's objects lies; NotFound for what is no id."""
-        if not _ID.fullmatch(job_id):
+        """The key of one of a job's objects.
+
+        Args:
+            job_id: of the job.
+            name: of the object, below the job.
+
+        Returns:
+            Its key in the store.
+
+        Raises:
+            NotFound: the id has not the form of an id.
+        """
+        if not is_job_id(job_id):
             raise NotFound("There is no such job.")
         return f"{_ROOT}{job_id}/{name}"
 
+    # Reading
+
     def job(self, job_id: str) -> Job:
         """A job's state; NotFound."""
-        return self.ended(job_id)[0]
+        return self.job_and_results(job_id)[0]
 
-    def ended(self, job_id: str) -> tuple[Job, str]:
-        """A job's state, and what the keys of its results begin with, or would; NotFound."""
+    def job_and_results(self, job_id: str) -> tuple[Job, str | None]:
+        """A job's state, and the prefix of the keys of its results if it has any; NotFound."""
         end = self._end(job_id)
         if end is None:
-            return self._begun(job_id), self.key(job_id, "")
-        return end.job, self.key(job_id, "" if end.results is None else f"{end.results}/")
+            return self._unfinished(job_id), None
+        return end.job, None if end.results is None else self.key(job_id, f"{end.results}/")
 
-    def _end(self, job_id: str) -> _End | None:
-        """How a job ended; None where it has not, or before ends had a file of their own."""
-        try:
-            return _End.model_validate_json(self._read(job_id, "end.json"))
-        except NotFound:
-            return None
-
-    def _begun(self, job_id: str) -> Job:
-        """A job's last state before its end; NotFound."""
-        return Job.model_validate_json(self._read(job_id, "job.json"))
-
-    def opening(self, job_id: str) -> tuple[Job, Request]:
-        """A job's state and what was asked for, read side by side; NotFound."""
-        reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._begun, self.request]
+    def job_and_request(self, job_id: str) -> tuple[Job, Request]:
+        """A job's state and its request, read concurrently; NotFound."""
+        reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._unfinished, self.request]
         end, job, request = parallel_map(lambda read: read(job_id), reads, len(reads))
         return cast(_End, end).job if end else cast(Job, job), cast(Request, request)
-
-    def glimpse(self, job_id: str) -> bytes:
-        """The picture of a running job's latest slice; NotFound."""
-        return self._read(job_id, GLIMPSE)
 
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound."""
         return Request.model_validate_json(self._read(job_id, "request.json"))
 
-    def _read(self, job_id: str, name: str) -> bytes:
-        try:
-            return self._store.get(self.key(job_id, name))
-        except NotFound as error:
-            raise NotFound(f"There is no job {job_id}, or not any more.") from error
+    def preview(self, job_id: str) -> bytes:
+        """The preview of a running job, a PNG; NotFound."""
+        return self._read(job_id, PREVIEW)
 
     def exists(self, job_id: str) -> bool:
         """Whether the job was accepted and not deleted."""
@@ -109,78 +104,131 @@ class Records:
             return False
         return True
 
-    def deposit(self, inputs: Iterable[InputFile], files: Iterable[BinaryIO]) -> None:
-        """Write the inputs of a job to be; `accept` has to follow."""
-        for told, file in zip(inputs, files, strict=True):
-            file.seek(0)
-            self._store.put(told.key, file, size=told.size_bytes)
+    def ids(self) -> list[str]:
+        """The ids of all jobs, oldest first."""
+        return [info.key.split("/")[1] for info in self._store.list(_ROOT) if _is_request(info.key)]
 
-    def open(self, job: Job) -> None:
-        """Write the first state of a job to be; `accept` has to follow."""
+    def expired_ids(self, days: int) -> Iterator[str]:
+        """The ids of jobs unchanged for so many days, and of uploads that were never accepted."""
+        now = datetime.now(UTC)
+        for job_id, infos in groupby(self._store.list(_ROOT), key=lambda info: info.key.split("/")[1]):
+            objects = list(infos)
+            ttl = timedelta(days=days) if any(_is_request(info.key) for info in objects) else ABANDONED
+            if max(info.modified for info in objects) < now - ttl:
+                yield job_id
+
+    def _end(self, job_id: str) -> _End | None:
+        """How a job ended; None where it has not."""
+        try:
+            return _End.model_validate_json(self._read(job_id, "end.json"))
+        except NotFound:
+            return None
+
+    def _unfinished(self, job_id: str) -> Job:
+        """A job's last state before its end; NotFound."""
+        return Job.model_validate_json(self._read(job_id, "job.json"))
+
+    def _read(self, job_id: str, name: str) -> bytes:
+        try:
+            return self._store.get(self.key(job_id, name))
+        except NotFound as error:
+            raise NotFound(f"There is no job {job_id}, or not any more.") from error
+
+    # Writing
+
+    def put_inputs(self, inputs: Iterable[InputFile], files: Iterable[BinaryIO]) -> None:
+        """Write the inputs of a job that is to be accepted by `put_request`.
+
+        Args:
+            inputs: what is known of each file.
+            files: the same files, seekable; each is read before the next is asked for.
+
+        Raises:
+            UploadInterrupted: a file does not have its size.
+        """
+        for info, file in zip(inputs, files, strict=True):
+            file.seek(0)
+            self._store.put(info.key, file, size=info.size_bytes)
+
+    def put_job(self, job: Job) -> None:
+        """Write the first state of a job that is to be accepted by `put_request`."""
         self._write(job.id, "job.json", job)
 
-    def accept(self, request: Request) -> None:
-        """Let a job exist: everything that it needs has been written."""
+    def put_request(self, request: Request) -> None:
+        """Let a job exist, after everything that it needs has been written."""
         self._write(request.id, "request.json", request)
 
-    def update(self, job: Job) -> bool:
-        """Write an open job's new state; False where the job has been deleted, and nothing of it is left."""
+    def update_job(self, job: Job) -> bool:
+        """Write the new state of a job that is not final; False where it was deleted, and nothing of it is left."""
         self._write(job.id, "job.json", job)
         return self._still_exists(job.id)
 
-    def put(self, job_id: str, name: str, content: bytes) -> None:
-        """Write an artefact; `end` has to follow."""
+    def put_preview(self, job_id: str, png: bytes) -> None:
+        """Write the preview of a running job; nothing is left of it where the job was deleted.
+
+        Args:
+            job_id: of the job.
+            png: the image.
+        """
+        self._store.put(self.key(job_id, PREVIEW), png)
+        self._still_exists(job_id)
+
+    def put_artefact(self, job_id: str, name: str, content: bytes) -> None:
+        """Write an artefact of an attempt; `put_end` and `clean_up` have to follow.
+
+        Args:
+            job_id: of the job.
+            name: with the folder of the attempt.
+            content: of the artefact.
+        """
         self._store.put(self.key(job_id, name), content)
 
     def put_result(self, result: Result, folder: str) -> None:
-        """Write the answer of an attempt; `end` has to follow."""
+        """Write the result of an attempt; `put_end` and `clean_up` have to follow.
+
+        Args:
+            result: of the attempt.
+            folder: of the attempt.
+        """
         self._write(result.job_id, f"{folder}/result.json", result)
 
-    def end(self, job: Job, results: str | None = None) -> bool:
-        """Write a job's end, once for all; `tidy` has to follow.
+    def put_end(self, job: Job, results: str | None = None) -> bool:
+        """Write how a job ended, unless it had ended before; `clean_up` has to follow.
 
         Args:
             job: its last state.
             results: the folder that this attempt wrote.
 
         Returns:
-            Whether this is how it ended; False where it had ended before.
+            Whether this is how it ended.
         """
         content = _End(job=job, results=results).model_dump_json().encode()
         return self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
 
-    def tidy(self, job_id: str, unwanted: str | None) -> None:
-        """Clear away all of a job that was deleted before its end, or the results of an attempt that do not count."""
+    def clean_up(self, job_id: str, unwanted: str | None) -> None:
+        """Delete what must not stay after an end was written: all of a job that was deleted meanwhile, or `unwanted`.
+
+        Args:
+            job_id: of the job.
+            unwanted: the folder of an attempt whose results do not count.
+        """
         if self._still_exists(job_id) and unwanted is not None:
             self._store.delete(self.key(job_id, unwanted))
+
+    def delete(self, job_id: str) -> None:
+        """Delete all of a job, its request first."""
+        self._store.delete(self.key(job_id, "request.json"))
+        self._store.delete(f"{_ROOT}{job_id}")
 
     def _still_exists(self, job_id: str) -> bool:
         if self.exists(job_id):
             return True
-        self.erase(job_id)
+        self.delete(job_id)
         return False
 
     def _write(self, job_id: str, name: str, content: Contract) -> None:
         data = content.model_dump_json().encode()
         self._store.put(self.key(job_id, name), data, content_type="application/json")
-
-    def erase(self, job_id: str) -> None:
-        """Delete all of a job, its request first."""
-        self._store.delete(self.key(job_id, "request.json"))
-        self._store.delete(f"{_ROOT}{job_id}")
-
-    def accepted(self) -> list[str]:
-        """The ids of all jobs, oldest first."""
-        return [info.key.split("/")[1] for info in self._store.list(_ROOT) if _is_request(info.key)]
-
-    def expired(self, days: int) -> Iterator[str]:
-        """The ids of jobs that nobody touched for so many days, and of uploads that were never accepted."""
-        now = datetime.now(UTC)
-        for job_id, infos in groupby(self._store.list(_ROOT), key=lambda info: info.key.split("/")[1]):
-            objects = list(infos)
-            kept = timedelta(days=days) if any(_is_request(info.key) for info in objects) else ABANDONED
-            if max(info.modified for info in objects) < now - kept:
-                yield job_id
 
 
 def _is_request(key: str) -> bool:

@@ -10,7 +10,7 @@ from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 from metseg.contracts import InputFile, Request
 from metseg.formats import read_probability
 from metseg.inference import ModelCache
-from metseg.jobs import Supplies, process
+from metseg.jobs import JobInputs, process
 from metseg.registry import Registry
 from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
@@ -38,9 +38,8 @@ def done(store, **wishes):
         store.put(f"jobs/x/input/{index}", content)
         inputs.append(InputFile(key=f"jobs/x/input/{index}", name=name, size_bytes=len(content), sha256=_sha(content)))
     request = Request(id="x", created_at="2026-01-01T00:00:00Z", inputs=inputs, model=VERSION, **wishes)
-    with Supplies(store, ModelCache(Registry(store), threads=1)) as supplies:
-        supplies.fetch(request)
-        return process(request, supplies, Limits(), lambda done, total: None)
+    with JobInputs.fetch(request, store, ModelCache(Registry(store), threads=1)) as inputs:
+        return process(request, inputs, Limits(), lambda done, total: None)
 
 
 def _sha(content: bytes) -> str:

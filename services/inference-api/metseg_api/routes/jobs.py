@@ -173,7 +173,7 @@ async def _wait(gateway: Gateway, request: Request, job_id: str, wait_s: float) 
     def turn() -> Job:
         return gateway.jobs.wait(job_id, min(max(deadline - time.monotonic(), 0), TURN_S))
 
-    state = None if wait_s <= 0 else await to_thread.run_sync(gateway.jobs.unless_open, job_id)
+    state = None if wait_s <= 0 else await to_thread.run_sync(gateway.jobs.get_unless_open, job_id)
     while (state is None or not state.status.final) and (left_s := deadline - time.monotonic()) > 0:
         if await request.is_disconnected():
             break

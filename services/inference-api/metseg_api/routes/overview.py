@@ -25,13 +25,13 @@ def me(caller: TheCaller) -> Holder:
 @router.get("/overview", summary="The deployment at a glance", responses={**problems(), 200: example(GLANCE)})
 def overview(gateway: TheGateway, _: Admin) -> Overview:
     """Queue, workers, how jobs ended, and the model that serves; for admins."""
-    line = gateway.jobs.line()
-    counters = gateway.jobs.counted().counters
+    queue = gateway.jobs.queue_status()
+    counters = gateway.jobs.metrics().counters
     return Overview(
-        waiting=line.waiting,
-        oldest_s=line.oldest_s,
-        working=line.working,
-        workers=gateway.jobs.workers(),
+        waiting=queue.waiting,
+        oldest_s=queue.oldest_s,
+        working=queue.working,
+        workers=gateway.jobs.worker_count(),
         ended={outcome: int(count) for (name, outcome), count in counters.items() if name == "ended"},
         champion=gateway.registry.champion(),
     )

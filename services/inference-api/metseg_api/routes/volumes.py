@@ -83,4 +83,4 @@ def glimpse(gateway: TheGateway, job_id: JobId) -> Response:
     status = gateway.jobs.get(job_id).status
     if status is not JobStatus.RUNNING:
         raise NotFound(f"The job is {status}; only a running job has a preview.")
-    return Response(gateway.jobs.glimpse(job_id), headers={"Cache-Control": "no-store"}, media_type="image/png")
+    return Response(gateway.jobs.preview(job_id), headers={"Cache-Control": "no-store"}, media_type="image/png")

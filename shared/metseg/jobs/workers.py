@@ -1,0 +1,45 @@
+"""Which workers are alive: heartbeats of their main processes, and replies of their children to liveness probes."""
+
+import time
+from typing import Final
+
+from metseg.jobs.redis_connection import PREFIX, RedisConnection
+
+__all__ = ["WorkerRegistry"]
+
+HEARTBEATS: Final = f"{PREFIX}workers"  # sorted set: a worker's name by the time of its last heartbeat
+HEARTBEAT_TTL_S: Final = 60.0
+PROBE_TTL_S: Final = 45
+
+
+class WorkerRegistry:
+    """The workers of a deployment, in Redis; each call may raise QueueUnavailable."""
+
+    def __init__(self, redis: RedisConnection) -> None:
+        self._redis = redis
+
+    def heartbeat(self, worker: str) -> None:
+        """Record that a worker is alive."""
+        with self._redis.errors():
+            self._redis.client.zadd(HEARTBEATS, {worker: time.time()})
+
+    def count(self) -> int:
+        """How many workers sent a heartbeat within the last minute; all others are removed."""
+        oldest = time.time() - HEARTBEAT_TTL_S
+        with self._redis.errors(), self._redis.client.pipeline() as pipe:
+            _, alive = pipe.zremrangebyscore(HEARTBEATS, "-inf", oldest).zcard(HEARTBEATS).execute()
+        return int(alive)
+
+    def acknowledge_probe(self, worker: str) -> None:
+        """Record that a worker's child ran its liveness probe."""
+        with self._redis.errors():
+            self._redis.client.set(_probe_key(worker), "1", ex=PROBE_TTL_S)
+
+    def probe_acknowledged(self, worker: str) -> bool:
+        """Whether a worker's child ran a liveness probe within the last 45 seconds."""
+        with self._redis.errors():
+            return bool(self._redis.client.exists(_probe_key(worker)))
+
+
+def _probe_key(worker: str) -> str:
+    return f"{PREFIX}probe:{worker}"
