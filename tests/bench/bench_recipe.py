@@ -1,6 +1,6 @@
 """What each part of the recipe is worth: one network, trained again without it.
 
-    make bench-recipe ARGS="--data FOLDER --epochs 4"
+    python -m tests.bench.bench_recipe --data FOLDER --epochs 4
 
 The test side of the data takes no part: its training side alone is split anew, so that trying recipes tunes nothing to
 the patients by whom the networks are judged in the end. A stopped bench goes on where it was, with the same words.

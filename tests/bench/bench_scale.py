@@ -1,6 +1,6 @@
 """`docker compose up --scale worker=N` for real: jobs a second with one worker and with two.
 
-    make bench-scale
+    python -m tests.bench.bench_scale
 
 The deployment runs as it stands, but for the limits on submissions. Each pair is of workers and of the CPUs that each
 may use; one container more or fewer is all that changes between two pairs.

@@ -1,6 +1,6 @@
 """Training throughput: our loop against the plain one, and our networks against other libraries', in one run.
 
-    make bench-train ARGS="--data FOLDER"
+    python -m tests.bench.bench_train --data FOLDER
 
 All networks learn from the same slices in batches of the same size; ours do in our loop and in the plain one
 (`tests.bench.loops`), the others take a step in both ways too, and the faster of the two is theirs. Each round runs

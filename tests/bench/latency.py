@@ -16,6 +16,7 @@ from tests.bench import page
 from tests.bench.site import Site
 from tests.bench.studies import SLICES, study_file
 from tests.bench.system import at_once
+from tests.overlay import python_with
 
 from metseg.client import Client
 
@@ -24,7 +25,6 @@ __all__ = ["latency"]
 IDLE, WARM_UP, ALONE, FULL = 100, 5, 5, 3
 SHARES = (0.5, 0.8, 1.2)
 PERCENTILES = (50, 95, 99)
-LOCUST = Path(".venv-load/bin/locust")
 
 Load = dict[str, Any]
 """`rate` a second; `drained_s` from the last arrival to the last result; of each study, as they arrived: `came_s`,
@@ -129,8 +129,18 @@ def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, fol
     file, took = folder / "load.zip", folder / "took.jsonl"
     file.write_bytes(study[1])
     took.write_text("")
-    told = {"METSEG_BENCH_STUDY": str(file), "METSEG_BENCH_TOOK": str(took), "METSEG_BENCH_RATE": str(rate)}
-    command = [LOCUST, "--locustfile", "tests/bench/locustfile.py", "--headless", "--only-summary", "--users", "1"]
+    told = {"BENCH_STUDY": str(file), "BENCH_TOOK": str(took), "BENCH_RATE": str(rate)}
+    command = [
+        *python_with("locust"),
+        "-m",
+        "locust",
+        "--locustfile",
+        "tests/bench/locustfile.py",
+        "--headless",
+        "--only-summary",
+        "--users",
+        "1",
+    ]
     command += ["--run-time", f"{seconds:.0f}s", "--stop-timeout", "600", "--host", here.url]
     done = subprocess.run(
         command, env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

@@ -1,7 +1,7 @@
 """An open load: studies come at random (Poisson), whether or not earlier ones are done. Run by `tests.bench.latency`.
 
 One user draws the pauses and lets each study go its own way, so that a slow deployment slows no arrival. What became
-of each is written as a line of JSON, in the order of their ends, into the file that METSEG_BENCH_TOOK names.
+of each is written as a line of JSON, in the order of their ends, into the file that BENCH_TOOK names.
 """
 
 import json
@@ -16,9 +16,9 @@ import gevent
 from gevent.pool import Pool
 from locust import FastHttpUser, task
 
-STUDY = Path(os.environ["METSEG_BENCH_STUDY"])
-TOOK = Path(os.environ["METSEG_BENCH_TOOK"])
-RATE = float(os.environ["METSEG_BENCH_RATE"])
+STUDY = Path(os.environ["BENCH_STUDY"])
+TOOK = Path(os.environ["BENCH_TOOK"])
+RATE = float(os.environ["BENCH_RATE"])
 LIMIT_S = 600.0
 
 

@@ -1,4 +1,4 @@
-"""What takes turns in `make bench-train`: loops of a network, a step that learns from a batch, and a source of batches.
+"""The loops of `bench_train`: a network, a step that learns from a batch, and a source of batches.
 
 The plain loop is what public notebooks for these slices do: an item is read from its TIFF files when it is wanted,
 gets CLAHE and a z-score, is scaled to the size of our patch and augmented as ours are; PyTorch's defaults do the rest:

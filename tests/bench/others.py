@@ -1,4 +1,4 @@
-"""Servers of other makers around the same model and the same preprocessing, each in an environment of its own."""
+"""Servers of other makers around the same model and the same preprocessing, each with its own packages."""
 
 import os
 import subprocess
@@ -8,14 +8,15 @@ from pathlib import Path
 
 import httpx
 import psutil
+from tests.overlay import python_with
 from tests.servers import free_ports, wait_until
 
 __all__ = ["OTHERS", "Other", "serving"]
 
-START_S = 120.0
+START_S = 600.0
 ANSWER_S = 600.0
-OTHERS = {"LitServe": Path(".venv-litserve"), "BentoML": Path(".venv-bentoml")}
-"""Where each is installed, by title."""
+OTHERS = {"LitServe": ("litserve", "python-multipart"), "BentoML": ("bentoml",)}
+"""The packages of each, by title."""
 
 
 class Other:
@@ -50,16 +51,15 @@ def serving(title: str, folder: Path) -> Iterator[Other]:
     """A server of one of `OTHERS`, for the length of the block.
 
     Raises:
-        FileNotFoundError: its environment is not there; `make bench` makes it.
         RuntimeError: it ended at once; what it said is told.
     """
     [port] = free_ports(1)
-    environment = os.environ | {"PYTHONPATH": f".{os.pathsep}shared", "BENTOML_DO_NOT_TRACK": "true"}
-    python = OTHERS[title] / "bin/python"
+    environment = os.environ | {"PYTHONPATH": ".", "BENTOML_DO_NOT_TRACK": "true"}
+    python = python_with(*OTHERS[title])
     commands = {
-        "LitServe": [python, "-W", "ignore", "-m", "tests.bench.serve_litserve", str(port)],
+        "LitServe": [*python, "-m", "tests.bench.serve_litserve", str(port)],
         "BentoML": [
-            *(python, "-W", "ignore", "-m", "bentoml", "serve", "tests.bench.serve_bentoml:Bento"),
+            *(*python, "-m", "bentoml", "serve", "tests.bench.serve_bentoml:Bento"),
             *("--host", "127.0.0.1", "--port", str(port)),
         ],
     }

@@ -1,6 +1,6 @@
 """How long studies wait: a discrete-event simulation of the queue and its workers, fed with measured service times.
 
-    make simulate
+    python -m tests.bench.simulate
 
 The queue is first come, first served, each worker computes one study at a time. First the loads that
 `make bench ARGS="--only latency"` measured are played again, arrival by arrival, then the rates that docs/scaling.md

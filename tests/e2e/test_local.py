@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from tests.servers import free_ports
+from tests.servers import free_ports, wait_until
 
 from metseg import phantom
 from metseg.client import Client
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def ports(tmp_path: Path) -> dict[str, str]:
     api, ui = free_ports(2)
-    return {"METSEG_API_PORT": str(api), "METSEG_UI_PORT": str(ui), "METSEG_VAR": str(tmp_path / "var")}
+    return {"METSEG_API_PORT": str(api), "METSEG_UI_PORT": str(ui), "METSEG_STORE_DIRECTORY": str(tmp_path / "store")}
 
 
 @contextlib.contextmanager
@@ -55,40 +55,80 @@ def until_ready(process: subprocess.Popen[bytes], url: str, limit_s: float) -> f
     pytest.fail(f"not ready within {limit_s} s")
 
 
-def family(var: str) -> list[str]:
-    """The processes that were told to work on this folder: all of a run, wherever they hang in the tree."""
+def family(ports: dict[str, str], *words: str) -> list[psutil.Process]:
+    """The processes of a run, by its folder in their environment; of these, those with all words in their command."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("METSEG_VAR") == var:
-                found.append(f"{process.pid} {' '.join(process.cmdline())}")
+            ours = process.environ().get("METSEG_STORE_DIRECTORY") == ports["METSEG_STORE_DIRECTORY"]
+            if ours and set(words) <= set(process.cmdline()):
+                found.append(process)
     return found
 
 
-def test_from_nothing_to_a_mask_and_no_process_is_left(ports: dict[str, str]) -> None:
-    url = f"http://127.0.0.1:{ports['METSEG_API_PORT']}"
+def main_worker(ports: dict[str, str]) -> psutil.Process | None:
+    """Celery's main process: the one whose parent is none of its kind."""
+    workers = family(ports, "celery")
+    return next((each for each in workers if each.ppid() not in {other.pid for other in workers}), None)
+
+
+def segment(url: str, slice_png: bytes) -> str:
+    """The id of a job that succeeded."""
+    with Client(url) as client:
+        job = client.submit([("slice.png", slice_png)])
+        assert client.wait(job.id).status is JobStatus.SUCCEEDED
+    return job.id
+
+
+@pytest.fixture(scope="module")
+def slice_png() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(phantom.head(7).volume.pixels[12].astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_from_nothing_to_a_mask_and_no_process_is_left(ports: dict[str, str], slice_png: bytes) -> None:
+    url = f"http://127.0.0.1:{ports['METSEG_API_PORT']}"
     with make_local(ports) as process:
         log.info("ready after %.1f s", until_ready(process, url, 300))
-        with Client(url) as client:
-            job = client.submit([("slice.png", buffer.getvalue())])
-            assert client.job(job.id, wait_s=60).status is JobStatus.SUCCEEDED
+        job = segment(url, slice_png)
         page = httpx.get(f"http://127.0.0.1:{ports['METSEG_UI_PORT']}/_stcore/health")
         assert page.status_code == 200
-        assert len(family(ports["METSEG_VAR"])) >= 5
+        assert len(family(ports)) >= 5
         os.killpg(process.pid, signal.SIGINT)
         process.wait(timeout=60)
-        assert family(ports["METSEG_VAR"]) == []
+        assert family(ports) == []
     with make_local(ports) as process:
         again_s = until_ready(process, url, 60)
         log.info("ready again after %.1f s", again_s)
-        assert again_s < 20
         with Client(url) as client:
-            assert client.job(job.id).status is JobStatus.SUCCEEDED, "what was stored is still there"
+            assert client.job(job).status is JobStatus.SUCCEEDED, "the store survives a restart"
         process.terminate()
         process.wait(timeout=60)
-        assert family(ports["METSEG_VAR"]) == []
+        assert family(ports) == []
+
+
+def test_a_killed_worker_is_back_and_one_that_keeps_crashing_ends_all(ports: dict[str, str], slice_png: bytes) -> None:
+    url = f"http://127.0.0.1:{ports['METSEG_API_PORT']}"
+    with make_local(ports) as process:
+        until_ready(process, url, 300)
+        segment(url, slice_png)
+        others = {each.pid for word in ("gunicorn", "streamlit") for each in family(ports, word)}
+        assert len(others) >= 3
+        first = main_worker(ports)
+        assert first is not None
+        first.kill()
+        wait_until(lambda: main_worker(ports) not in (None, first), 20)
+        segment(url, slice_png)
+        assert others <= set(psutil.pids()), "gateway and page went on"
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if worker := main_worker(ports):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
+            time.sleep(0.2)
+        assert process.wait(timeout=60) != 0
+        assert family(ports) == []
 
 
 @pytest.mark.parametrize("variable", ["METSEG_API_PORT", "METSEG_UI_PORT"])
@@ -102,4 +142,4 @@ def test_a_taken_port_is_refused_in_words(ports: dict[str, str], variable: str) 
     assert done.returncode != 0
     assert f"Port {ports[variable]} is taken" in done.stderr
     assert variable in done.stderr
-    assert family(ports["METSEG_VAR"]) == []
+    assert family(ports) == []

@@ -1,4 +1,4 @@
-"""Read thousands of broken files, each batch in a process of its own: `make fuzz`.
+"""Read thousands of broken files, each batch in a process of its own: `python -m tests.fuzz.run`.
 
 Every file has to come to a volume or to a refusal that tells what to do; none may end the process, take more than
 512 MB or five seconds, make a path of a name, or write a name or a patient's number into a log.
@@ -76,7 +76,7 @@ def _count(line: dict, findings: Findings) -> None:
 
 def main() -> None:
     """Tell what came of the files; the exit status tells whether all went well."""
-    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed; a nightly run takes another each night")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""`make load`: measure what a deployment can do, ask a fifth more of it for ten minutes, and see what becomes of it.
+"""Measure what a deployment can do, ask a fifth more of it for ten minutes, and count what becomes of it.
 
-python -m tests.load [--minutes 10] [--no-build] [--write docs/reliability.md] [--locust .venv-load/bin/locust]
+python -m tests.load [--minutes 10] [--no-build] [--write docs/reliability.md]
 """
 
 import argparse
@@ -23,6 +23,7 @@ import numpy as np
 import psutil
 from tests.chaos.site import Site, site
 from tests.kept_tables import replace_block
+from tests.overlay import python_with
 
 from metseg import phantom
 from metseg.imaging import encode_png
@@ -138,7 +139,7 @@ def answers(http: httpx.Client) -> dict[str, int]:
     return {each[1]: int(float(each[2])) for each in found if each}
 
 
-def run(here: Site, locust: str, minutes: float) -> Load:
+def run(here: Site, minutes: float) -> Load:
     """Measure, load, drain, and count."""
     with tempfile.TemporaryDirectory() as scratch, httpx.Client(base_url=here.api_url, timeout=60) as http:
         folder, kept = Path(scratch), Path(scratch) / "kept"
@@ -151,8 +152,9 @@ def run(here: Site, locust: str, minutes: float) -> Load:
         watcher = threading.Thread(target=watch, args=(here, stop, samples))
         watcher.start()
         a_user = OVERLOAD * rate / GOOD_SHARE / USERS
-        told = {"METSEG_LOAD_STUDIES": scratch, "METSEG_LOAD_KEPT": str(kept), "METSEG_LOAD_RATE_A_USER": str(a_user)}
-        command = [locust, "--locustfile", "tests/load/locustfile.py", "--headless", "--only-summary"]
+        told = {"LOAD_STUDIES": scratch, "LOAD_KEPT": str(kept), "LOAD_RATE_A_USER": str(a_user)}
+        command = [*python_with("locust"), "-m", "locust", "--locustfile", "tests/load/locustfile.py"]
+        command += ["--headless", "--only-summary"]
         command += ["--users", str(USERS), "--spawn-rate", "5", "--run-time", f"{minutes * 60:.0f}s"]
         subprocess.run([*command, "--host", here.api_url], env=os.environ | told, check=False)
         stop.set()
@@ -202,10 +204,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--no-build", action="store_true", help="take the images of the last run")
     parser.add_argument("--write", type=Path, help="the page whose table is renewed")
-    parser.add_argument("--locust", default=".venv-load/bin/locust")
     options = parser.parse_args()
     with site(not options.no_build, "metseg-load", small_disk=False, METSEG_QUEUE_LIMIT="40") as here:
-        load = run(here, options.locust, options.minutes)
+        load = run(here, options.minutes)
     print(table(load))
     faults = broken(load)
     print("\n".join(faults) or "kept")

@@ -1,7 +1,7 @@
 """Who comes to the gateway: short slices, whole patients, bad input, and people who hang up. Run by `tests.load`.
 
-What is accepted is written down, a job's id a line, in the file that METSEG_LOAD_KEPT names; the studies lie in the
-folder METSEG_LOAD_STUDIES.
+What is accepted is written down, a job's id a line, in the file that LOAD_KEPT names; the studies lie in the
+folder LOAD_STUDIES.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from locust import FastHttpUser, constant_throughput, tag, task
 
-STUDIES = Path(os.environ["METSEG_LOAD_STUDIES"])
-KEPT = Path(os.environ["METSEG_LOAD_KEPT"])
-RATE = float(os.environ["METSEG_LOAD_RATE_A_USER"])
+STUDIES = Path(os.environ["LOAD_STUDIES"])
+KEPT = Path(os.environ["LOAD_KEPT"])
+RATE = float(os.environ["LOAD_RATE_A_USER"])
 ACCEPTED, CALM, BUSY = 202, 429, 503
 
 

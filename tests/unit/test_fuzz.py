@@ -1,4 +1,4 @@
-"""A few hundred of the broken files that `make fuzz` reads in thousands, and what finds them."""
+"""A few hundred of the broken files that `python -m tests.fuzz.run` reads in thousands, and what finds them."""
 
 import subprocess
 

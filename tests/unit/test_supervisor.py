@@ -1,137 +1,141 @@
-"""The supervisor of `make local`, with real processes."""
+"""How `make local` supervises its processes: its own configuration of supervisord, around small real programs."""
 
+import configparser
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.servers import wait_until
 
-from supervisor import Command, read_procfile
-
+LOCAL = Path(__file__).parents[2] / "infra/local"
 RUNNER = """
-import asyncio, os, sys
+import os, sys
 from pathlib import Path
-from supervisor import Supervisor, read_procfile
-write = lambda name, line: print(f"{name}: {line}", end="", flush=True)
-supervisor = Supervisor(read_procfile(Path(sys.argv[1]), os.environ), os.environ, write, stop_s=1.0)
-sys.exit(asyncio.run(supervisor.run(then=lambda: print("all started", flush=True))))
+import run
+settings = {**os.environ, "WITH_PARENT": run.with_parent(), "METSEG_GATEWAY_URL": "http://127.0.0.1:9"}
+sys.exit(run.supervise(settings, Path(sys.argv[1])))
 """
-LOCAL = Path(__file__).parents[2] / "infra" / "local"
+LONG_S = 30
+
+
+def configured(folder: Path, programs: dict[str, str]) -> Path:
+    """The configuration of `make local` with other programs, in the order of their names here."""
+    original = configparser.RawConfigParser()
+    original.read(LOCAL / "supervisord.conf")
+    settings = dict(original["program:worker"])
+    for name in [name for name in original.sections() if name.startswith("program:")]:
+        original.remove_section(name)
+    for priority, (name, command) in enumerate(programs.items()):
+        original[f"program:{name}"] = settings | {
+            "command": f"%(ENV_WITH_PARENT)s {command}",
+            "priority": str(priority + 10),
+            "startsecs": "2",
+            "stopwaitsecs": "1",
+        }
+    original["eventlistener:stop_on_fatal"]["command"] = f"{sys.executable} {LOCAL / 'stop_on_fatal.py'}"
+    path = folder / "supervisord.conf"
+    with path.open("w") as file:
+        original.write(file)
+    return path
 
 
 @contextlib.contextmanager
-def supervised(folder: Path, procfile: str) -> Iterator[subprocess.Popen[str]]:
-    """A supervisor in a process of its own; whatever it would leave behind is killed in the end."""
-    path = folder / "Procfile"
-    path.write_text(procfile, encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(path)],
-        env={**os.environ, "PYTHONPATH": str(LOCAL), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            for each in tree(process):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
+def supervised(folder: Path, **programs: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[], str]]]:
+    """A supervisor in a process of its own, and all that was printed; what it would leave behind is killed."""
+    environment = {**os.environ, "PYTHONPATH": str(LOCAL), "LOCAL_FOLDER": str(folder), "PYTHONUNBUFFERED": "1"}
+    log = folder / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUNNER, str(configured(folder, programs))], env=environment, stdout=out, stderr=out
+        )
+    try:
+        yield process, log.read_text
+    finally:
+        for each in tree(process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
 
 
-def tree(process: subprocess.Popen[str]) -> list[psutil.Process]:
+def tree(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         whole = psutil.Process(process.pid)
         return [*whole.children(recursive=True), whole]
     return []
 
 
-def said(process: subprocess.Popen[str], *expected: str) -> None:
-    """Read until every line of `expected` was printed."""
-    missing = set(expected)
-    assert process.stdout is not None
-    while missing:
-        line = process.stdout.readline()
-        assert line, f"ended before it said {missing}"
-        missing.discard(line.strip())
+def running(process: "subprocess.Popen[str]", *command: str) -> list[psutil.Process]:
+    """The processes of a command."""
+    found = []
+    for each in tree(process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [each] if each.cmdline() == list(command) else []
+    return found
 
 
-def living(processes: list[psutil.Process]) -> list[str]:
-    _, alive = psutil.wait_procs(processes, timeout=5)
+def left(processes: list[psutil.Process]) -> list[str]:
+    _, alive = psutil.wait_procs(processes, timeout=LONG_S)
     return [str(each) for each in alive]
 
 
 STUBBORN = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(300)"
-FAMILY = f"""
-parent: sh -c "sleep 300 & echo up; wait"
-deaf: {sys.executable} -c "{STUBBORN}"
-"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_no_process_behind_not_even_a_deaf_one(tmp_path: Path, number: signal.Signals) -> None:
-    with supervised(tmp_path, FAMILY) as supervisor:
-        said(supervisor, "all started", "parent: up", "deaf: deaf")
+    deaf = f'{sys.executable} -c "{STUBBORN}"'
+    with supervised(tmp_path, parent='sh -c "sleep 300 & echo up; wait"', deaf=deaf) as (supervisor, said):
+        wait_until(lambda: {"up", "deaf"} <= set(said().splitlines()), LONG_S)
         family = tree(supervisor)
-        assert len(family) == 4, "the supervisor, a shell with its child, and the deaf one"
+        assert len(family) == 6, "run.py, supervisord, its listener, a shell with its child, and the deaf one"
         supervisor.send_signal(number)
-        assert supervisor.wait(timeout=10) == 0
-        assert living(family) == []
+        assert supervisor.wait(timeout=LONG_S) == 0
+        assert left(family) == []
 
 
-def test_when_one_command_ends_all_end_with_its_code(tmp_path: Path) -> None:
-    with supervised(tmp_path, 'stays: sleep 300\nfails: sh -c "sleep 0.3; exit 7"\n') as supervisor:
-        said(supervisor, "all started")
+def test_a_killed_process_is_started_again_and_the_others_go_on(tmp_path: Path) -> None:
+    with supervised(tmp_path, first="sleep 300", second="sleep 301") as (supervisor, _):
+        wait_until(lambda: running(supervisor, "sleep", "300") and running(supervisor, "sleep", "301"), LONG_S)
+        [victim], [other] = running(supervisor, "sleep", "300"), running(supervisor, "sleep", "301")
+        time.sleep(2.5)  # startsecs: from then on a crash counts as the first of its row
+        victim.kill()
+        wait_until(lambda: set(running(supervisor, "sleep", "300")) - {victim}, LONG_S)
+        assert running(supervisor, "sleep", "301") == [other]
+
+
+def test_a_process_that_keeps_crashing_ends_all_with_its_name(tmp_path: Path) -> None:
+    with supervised(tmp_path, stays="sleep 300", fails='sh -c "echo trying; exit 7"') as (supervisor, said):
+        wait_until(lambda: "trying" in said(), LONG_S)
         family = tree(supervisor)
-        assert supervisor.wait(timeout=10) == 7
-        assert living(family) == []
+        assert supervisor.wait(timeout=LONG_S) == 1
+        assert left(family) == []
+        assert said().count("trying") == 4
+        assert "make local: fails keeps crashing" in said()
 
 
-def test_a_command_that_ends_well_is_a_failure_too(tmp_path: Path) -> None:
-    with supervised(tmp_path, "stays: sleep 300\nends: sleep 0.3\n") as supervisor:
-        assert supervisor.wait(timeout=10) == 1
-
-
-def test_commands_stop_in_the_opposite_order(tmp_path: Path) -> None:
-    polite = "sh -c \"trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done\""
-    with supervised(tmp_path, f"first: {polite}\nsecond: {polite}\n") as supervisor:
-        said(supervisor, "first: up", "second: up")
+def test_processes_stop_in_the_opposite_order(tmp_path: Path) -> None:
+    polite = "sh -c \"trap 'echo bye {0}; exit 0' TERM; echo up {0}; while :; do sleep 0.05; done\""
+    with supervised(tmp_path, first=polite.format(1), second=polite.format(2)) as (supervisor, said):
+        wait_until(lambda: {"up 1", "up 2"} <= set(said().splitlines()), LONG_S)
         supervisor.terminate()
-        rest = supervisor.communicate(timeout=10)[0].splitlines()
-        assert [line for line in rest if "bye" in line] == ["second: bye", "first: bye"]
+        supervisor.wait(timeout=LONG_S)
+        assert [line for line in said().splitlines() if line.startswith("bye")] == ["bye 2", "bye 1"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
-def test_even_a_killed_supervisor_takes_its_commands_along(tmp_path: Path) -> None:
-    with supervised(tmp_path, "one: sleep 300\ntwo: sleep 300\n") as supervisor:
-        said(supervisor, "all started")
-        time.sleep(0.2)  # until both have replaced the fork that asked for it
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process whose parent died")
+@pytest.mark.parametrize("generation", [0, 1], ids=["run.py", "supervisord"])
+def test_even_a_killed_supervisor_takes_its_processes_along(tmp_path: Path, generation: int) -> None:
+    with supervised(tmp_path, one="sleep 300", two="sleep 300") as (supervisor, _):
+        wait_until(lambda: len(running(supervisor, "sleep", "300")) == 2, LONG_S)
         family = tree(supervisor)
-        assert len(family) == 3
-        supervisor.kill()
-        supervisor.wait(timeout=10)
-        assert living(family) == []
-
-
-def test_a_line_without_end_does_not_stop_the_relay(tmp_path: Path) -> None:
-    endless = f"{sys.executable} -c \"print('x' * 200_000); print('after')\""
-    with supervised(tmp_path, f"long: {endless}\n") as supervisor:
-        out, _ = supervisor.communicate(timeout=10)
-    assert "long: (a line too long to show)" in out
-    assert "long: after" in out
-
-
-def test_variables_are_filled_in_and_keep_their_spaces(tmp_path: Path) -> None:
-    path = tmp_path / "Procfile"
-    path.write_text("# a comment: of two parts\n\napi: serve --dir $FOLDER/x --factory app()\n", encoding="utf-8")
-    assert read_procfile(path, {"FOLDER": "/a folder"}) == [
-        Command("api", ["serve", "--dir", "/a folder/x", "--factory", "app()"])
-    ]
-    with pytest.raises(KeyError):
-        read_procfile(path, {})
+        victim = psutil.Process(supervisor.pid)
+        (victim.children()[0] if generation else victim).kill()
+        supervisor.wait(timeout=LONG_S)
+        assert left(family) == []

@@ -1,0 +1,12 @@
+"""`make bench`: speed, services and growth, each in a process of its own, into docs/performance.md.
+
+    python -m tests.bench [--only model volume system latency memory growth] [--data FOLDER] [--rounds N]
+
+The other benches of this folder run by their own names, such as `python -m tests.bench.bench_scale`.
+"""
+
+import subprocess
+import sys
+
+for name in ("bench_speed", "bench_services", "bench_growth"):
+    subprocess.run([sys.executable, "-W", "ignore", "-m", f"tests.bench.{name}", *sys.argv[1:]], check=True)
