@@ -42,7 +42,7 @@ from metseg.contracts import (
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
 from metseg.formats import Upload, display_volume, inspect, write_mask, write_probability
 from metseg.imaging import Volume, lesions, rendering
-from metseg.results.previews import EVERY_S, Glimpses
+from metseg.results.previews import INTERVAL_S, Previews
 from metseg.settings import Limits
 
 THRESHOLD = 0.5
@@ -70,13 +70,13 @@ class Study:
         other.mask = other.probability >= THRESHOLD
         return other
 
-    def glimpse(self, done: int) -> bytes:
+    def preview(self, done: int) -> bytes:
         """What a worker shows when so many slices are done."""
         kept: list[bytes] = []
-        seconds = iter([0.0] * done + [EVERY_S] * 2)
-        glimpses = Glimpses(Volume(self.pixels, self.names), THRESHOLD, kept.append, lambda: next(seconds))
+        seconds = iter([0.0] * done + [INTERVAL_S] * 2)
+        previews = Previews(Volume(self.pixels, self.names), THRESHOLD, kept.append, lambda: next(seconds))
         for index in range(done):
-            glimpses(index, self.probability[index])
+            previews(index, self.probability[index])
         return kept[0]
 
     def result(self, job_id: str, card: ModelCard) -> Result:
@@ -254,7 +254,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         progress = gateway.job(job_id).progress
         if progress is None or not progress.done:
             raise NotFound("Only a running job has a preview.")
-        return Response(gateway.study.glimpse(progress.done), media_type="image/png")
+        return Response(gateway.study.preview(progress.done), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/volume/{layer}")
     def volume(job_id: str, layer: str) -> Response:

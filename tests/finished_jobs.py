@@ -11,7 +11,7 @@ from metseg import phantom
 from metseg.contracts import ModelCard, Result
 from metseg.imaging import Volume, lesions
 from metseg.inference import Segmentation
-from metseg.results import PACK, Pack, build
+from metseg.results import SLICE_ARCHIVE, SliceArchive, build
 from metseg.results.exports import FinishedJob
 
 
@@ -41,7 +41,7 @@ class PhantomJob(FinishedJob):
 
     def slice_png(self, index: int) -> bytes:
         self.asked.append(f"slice {index}")
-        return Pack(io.BytesIO(self.artefacts[PACK])).picture(index)
+        return SliceArchive(io.BytesIO(self.artefacts[SLICE_ARCHIVE])).read_slice(index)
 
 
 def finished_job(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> PhantomJob:

@@ -18,7 +18,7 @@ from metseg import formats
 from metseg.contracts import Job, Request, Result, SliceFigures
 from metseg.jobs import JobFactory, JobRunner, JobService, Maintenance, WorkerRegistry
 from metseg.registry import Registry
-from metseg.results.slice_archive import PACK, packed
+from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 from metseg_api.app import create_app
@@ -65,7 +65,7 @@ class Gateway:
         artefacts = {
             "mask.nii.gz": formats.write_mask(mask, names, "nifti"),
             "probability.nii.gz": formats.write_probability(probability, "nifti"),
-            PACK: packed(png(index, *mask.shape[1:]) for index in range(len(mask))),
+            SLICE_ARCHIVE: write_slice_archive(png(index, *mask.shape[1:]) for index in range(len(mask))),
         }
         self.runner.finish(job_id, result(job_id, mask, names), artefacts)
 

@@ -58,7 +58,7 @@ def test_a_job_that_runs_can_be_looked_at_and_no_other(gateway):
     assert (response.content, response.headers["Cache-Control"]) == (png(6), "no-store")
 
 
-def test_a_glimpse_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):
+def test_a_preview_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):
     job = gateway.accepted(png(7))
     assert begin(gateway.runner, job.id) is not None
     gateway.http.delete(f"/v1/jobs/{job.id}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.integration.stores import Endless, keys, s3_store
 
 from metseg.errors import NotFound, UploadInterrupted
-from metseg.results.slice_archive import Pack, packed
+from metseg.results.slice_archive import SliceArchive, write_slice_archive
 from metseg.settings import MIB, Settings
 from metseg.storage import LocalFolderStore, RangedFile, S3Store, open_store
 from metseg.storage.s3 import PART_BYTES
@@ -74,10 +74,10 @@ def test_a_file_of_an_object_fetches_little(store):
             return store.read(key, first, count)
 
     pictures = [bytes([index]) * 5000 for index in range(60)]
-    store.put("x/pack", packed(pictures))
+    store.put("x/pack", write_slice_archive(pictures))
     counted = Counted()
-    pack = Pack(io.BufferedReader(RangedFile(counted, store.stat("x/pack"), 2**14)))
-    assert pack.picture(7) == pictures[7]
+    archive = SliceArchive(io.BufferedReader(RangedFile(counted, store.stat("x/pack"), 2**14)))
+    assert archive.read_slice(7) == pictures[7]
     assert len(counted.fetched) <= 3
     assert sum(counted.fetched) <= 3 * 2**14
 

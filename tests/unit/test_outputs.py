@@ -25,7 +25,7 @@ from metseg.formats import read_mask
 from metseg.imaging.rendering import LESION_RGB
 from metseg.results import exports
 from metseg.results.exports import animation, tables
-from metseg.results.slice_archive import PACK, packed
+from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
@@ -232,7 +232,7 @@ def test_an_animation_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(
 
 def test_a_damaged_picture_is_told(job):
     broken = finished_job()
-    broken.artefacts[PACK] = packed([b"no picture"])
+    broken.artefacts[SLICE_ARCHIVE] = write_slice_archive([b"no picture"])
     with pytest.raises(ProcessingFailed, match="submit the study again"):
         exports.render_animation(broken)
 

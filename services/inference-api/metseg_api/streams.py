@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from metseg.contracts import ModelCard, Result
 from metseg.errors import ModelRejected, NotFound
-from metseg.results import PACK, Pack
+from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import Export, FinishedJob
 from metseg.storage import ObjectInfo, RangedFile
 from metseg_api.gateway import Gateway
@@ -87,12 +87,12 @@ class StoredJob(FinishedJob):
 
     def slice_png(self, index: int) -> bytes:
         """See FinishedJob."""
-        return self._slices.picture(index)
+        return self._slices.read_slice(index)
 
     @cached_property
-    def _slices(self) -> Pack:
-        info = self._gateway.store.stat(self._key(PACK))
-        return Pack(io.BufferedReader(RangedFile(self._gateway.store, info, self._read_ahead_bytes)))
+    def _slices(self) -> SliceArchive:
+        info = self._gateway.store.stat(self._key(SLICE_ARCHIVE))
+        return SliceArchive(io.BufferedReader(RangedFile(self._gateway.store, info, self._read_ahead_bytes)))
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}{name}"

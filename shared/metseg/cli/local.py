@@ -19,7 +19,7 @@ from metseg.inference import ModelCache
 from metseg.jobs import JobInputs, new_job_id, process
 from metseg.parallel import cpu_quota
 from metseg.registry import CARD, Registry
-from metseg.results import PACK, Pack
+from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import Export, FinishedJob
 from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
@@ -82,11 +82,11 @@ class _FinishedLocally(FinishedJob):
 
     def slice_png(self, index: int) -> bytes:
         """See FinishedJob."""
-        return self._pack.picture(index)
+        return self._slices.read_slice(index)
 
     @cached_property
-    def _pack(self) -> Pack:
-        return Pack(io.BytesIO(self._artefacts[PACK]))
+    def _slices(self) -> SliceArchive:
+        return SliceArchive(io.BytesIO(self._artefacts[SLICE_ARCHIVE]))
 
 
 def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> Request:

@@ -265,7 +265,7 @@ class Client:
         """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
         return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
 
-    def glimpse(self, job_id: str) -> bytes:
+    def preview(self, job_id: str) -> bytes:
         """The PNG of the latest slice of a running job and those before it, with the lesions found so far."""
         return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
 

@@ -11,7 +11,7 @@ from metseg.imaging import Float32Array, Volume, lesions
 from metseg.inference import Segmentation, run_pipeline
 from metseg.jobs.inputs import JobInputs
 from metseg.parallel import in_background
-from metseg.results import Glimpses, build_artefacts, build_result, render_slices
+from metseg.results import Previews, build_artefacts, build_result, render_slices
 from metseg.settings import Limits
 
 __all__ = ["process"]
@@ -45,7 +45,7 @@ def process(
     inputs.close_files()
     clock.lap("read")
     threshold = predictor.threshold if request.threshold is None else request.threshold
-    previews = None if on_preview is None else Glimpses(volume, threshold, on_preview)
+    previews = None if on_preview is None else Previews(volume, threshold, on_preview)
     probability = formats.ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
 
     def on_slice(index: int, slice_map: Float32Array) -> None:
@@ -66,7 +66,7 @@ def process(
         )
         segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
         clock.lap("know")
-        artefacts = build_artefacts(volume, segmentation, probability=probability.finish(), pictures=rendered())
+        artefacts = build_artefacts(volume, segmentation, probability=probability.finish(), slice_archive=rendered())
     dicom_files, remarks = _dicom_results(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")

@@ -1,8 +1,8 @@
-"""What the store keeps of a finished segmentation, and what people take away.
+"""The stored results of a finished segmentation, and the files that people download.
 
-- `build`: the `Result` and the artefacts beside it; `slice_archive` holds the rendered slices.
-- `previews`: pictures of a job while it runs.
-- `exports`: the registry of output formats, each made from what is kept.
+- `build`: the `Result` and the artefacts stored with it; `slice_archive` holds the rendered slices.
+- `previews`: images of a job while it runs.
+- `exports`: the registry of output formats, each made from the artefacts.
 """
 
 import lazy_loader

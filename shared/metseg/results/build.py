@@ -1,16 +1,15 @@
-"""Report: what a person reads of a segmentation, and what the store keeps of it."""
+"""Builds the result that people read, and the artefacts that the store keeps."""
 
 from collections.abc import Callable, Mapping
 from itertools import takewhile
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg.contracts import ModelCard, Result
 from metseg.formats import ProbabilityFile, write_mask
-from metseg.imaging import CHANNELS, FLAIR, ProbabilityMap, Volume, encode_png, lesions, window_slices
+from metseg.imaging import CHANNELS, FLAIR, ProbabilityMap, UInt8Array, Volume, encode_png, lesions, window_slices
 from metseg.inference import Segmentation
-from metseg.results.slice_archive import PACK, packed
+from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 __all__ = ["build_artefacts", "build_result", "render_slices"]
 
@@ -27,7 +26,7 @@ def build_result(
     card: ModelCard,
     durations_s: Mapping[str, float],
 ) -> Result:
-    """The answer to a job.
+    """Build the result of a job.
 
     Args:
         job_id: of the job.
@@ -35,6 +34,9 @@ def build_result(
         segmentation: what was found in it.
         card: of the model that found it.
         durations_s: by phase.
+
+    Returns:
+        The result, as the store keeps it and the gateway returns it.
     """
     sum_px, sum_mm = lesions.sum_target_diameters(segmentation.lesions)
     return Result(
@@ -53,7 +55,9 @@ def build_result(
         slices=lesions.measure_slices(
             segmentation.mask, segmentation.lesions, volume.names, volume.spacing_mm, segmentation.probability
         ),
-        warnings=list(dict.fromkeys([*volume.warnings, *segmentation.warnings, *_on_spacing(volume, segmentation)])),
+        warnings=list(
+            dict.fromkeys([*volume.warnings, *segmentation.warnings, *_spacing_warnings(volume, segmentation)])
+        ),
         durations_s=dict(durations_s),
         sequences=dict(volume.sequences),
         alignment=list(volume.alignment),
@@ -61,39 +65,42 @@ def build_result(
     )
 
 
-def _on_spacing(volume: Volume, segmentation: Segmentation) -> list[str]:
-    """What a reader has to know of sizes that are in pixels alone."""
+def _spacing_warnings(volume: Volume, segmentation: Segmentation) -> list[str]:
+    """Warnings for sizes that are in pixels only."""
     if volume.spacing_mm is not None:
         return []
     return [NO_SPACING, *([TARGETS_WITHOUT_SPACING] if any(one.target for one in segmentation.lesions) else [])]
 
 
 def build_artefacts(
-    volume: Volume, segmentation: Segmentation, *, probability: bytes | None = None, pictures: bytes | None = None
+    volume: Volume, segmentation: Segmentation, *, probability: bytes | None = None, slice_archive: bytes | None = None
 ) -> dict[str, bytes]:
-    """What is kept of a job beside its result, by name.
+    """Build the files that the store keeps of a job.
 
-    `mask.nii.gz` and `probability.nii.gz` are in the upload's size and place; `slices.zip` shows each slice as a PNG:
-    the sequences as colours, in grey where there is but one. `uncertainty.nii.gz` is there where it was asked for.
+    `mask.nii.gz` and `probability.nii.gz` have the upload's size and position; `slices.zip` has a PNG of each slice,
+    with the sequences as colours, or in grey where there is only one. `uncertainty.nii.gz` exists where asked for.
 
     Args:
         volume: what was uploaded.
         segmentation: what was found in it.
-        probability: its file, where that was packed while the slices were computed.
-        pictures: as of `render_slices`, where they have been drawn.
+        probability: its file, if it was written while the slices were computed.
+        slice_archive: from `render_slices`, if it has been called already.
+
+    Returns:
+        Content by name.
     """
     spacing_mm, affine = volume.spacing_mm, volume.affine
     kept = {
         "mask.nii.gz": write_mask(segmentation.mask, volume.names, "nifti", spacing_mm=spacing_mm, affine=affine),
-        "probability.nii.gz": probability or _packed(segmentation.probability, volume),
-        PACK: pictures or render_slices(volume),
+        "probability.nii.gz": probability or _write_probability(segmentation.probability, volume),
+        SLICE_ARCHIVE: slice_archive or render_slices(volume),
     }
     if segmentation.uncertainty is not None:
-        kept["uncertainty.nii.gz"] = _packed(segmentation.uncertainty, volume)
+        kept["uncertainty.nii.gz"] = _write_probability(segmentation.uncertainty, volume)
     return kept
 
 
-def _packed(probability: ProbabilityMap, volume: Volume) -> bytes:
+def _write_probability(probability: ProbabilityMap, volume: Volume) -> bytes:
     file = ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
     for index, one in enumerate(probability):
         file.add(index, one)
@@ -101,18 +108,20 @@ def _packed(probability: ProbabilityMap, volume: Volume) -> bytes:
 
 
 def render_slices(volume: Volume, stopped: Callable[[], bool] = lambda: False) -> bytes:
-    """The pictures of a study's slices as one file; see `metseg.results.slice_archive`.
+    """Render the slices of a study into one file; see `metseg.results.slice_archive`.
 
     Args:
         volume: what was uploaded.
-        stopped: whether nobody wants them any more; slices that have not been begun are left out then.
+        stopped: returns whether the rest is no longer wanted; it is then left out.
+
+    Returns:
+        A ZIP of PNGs.
     """
-    return packed(
-        encode_png(_as_uploaded(pixels)) for pixels in takewhile(lambda _: not stopped(), window_slices(volume))
-    )
+    slices = takewhile(lambda _: not stopped(), window_slices(volume))
+    return write_slice_archive(encode_png(_without_copies(pixels)) for pixels in slices)
 
 
-def _as_uploaded(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A slice (row, column, channel) without the copies of a grey one."""
-    alike = all(np.array_equal(pixels[..., FLAIR], pixels[..., channel]) for channel in range(len(CHANNELS)))
-    return pixels[..., FLAIR] if alike else pixels
+def _without_copies(pixels: UInt8Array) -> UInt8Array:
+    """A slice, (row, column, channel); (row, column) where all channels are equal."""
+    equal = all(np.array_equal(pixels[..., FLAIR], pixels[..., channel]) for channel in range(len(CHANNELS)))
+    return pixels[..., FLAIR] if equal else pixels

@@ -1,6 +1,6 @@
-"""The pictures of a study's slices as one object: a ZIP that packs nothing, since a PNG is packed already.
+"""The rendered slices of a study as one object: a ZIP of PNGs, stored without further compression.
 
-A store pays for each object, whatever its size; who wants one slice fetches the directory and that slice alone.
+A store charges for each object, whatever its size. A reader of one slice fetches the ZIP's directory and that slice.
 """
 
 from collections.abc import Iterable
@@ -10,22 +10,22 @@ from zipfile import BadZipFile, ZipFile
 from metseg import formats
 from metseg.errors import NotFound, ProcessingFailed
 
-__all__ = ["PACK", "Pack", "packed"]
+__all__ = ["SLICE_ARCHIVE", "SliceArchive", "write_slice_archive"]
 
-PACK = "slices.zip"
+SLICE_ARCHIVE = "slices.zip"
 """The artefact's name."""
 
 
-def packed(pictures: Iterable[bytes]) -> bytes:
-    """A pack of the pictures of a study's slices, in order; equal pictures give equal bytes."""
-    return formats.packed((_name(index), picture) for index, picture in enumerate(pictures))
+def write_slice_archive(pngs: Iterable[bytes]) -> bytes:
+    """An archive of the slices of a study, in order; equal slices give equal bytes."""
+    return formats.packed((_name(index), png) for index, png in enumerate(pngs))
 
 
-class Pack:
-    """A pack as it is read.
+class SliceArchive:
+    """Reads an archive.
 
     Args:
-        file: of the pack.
+        file: the archive, seekable.
 
     Raises:
         ProcessingFailed: it is damaged.
@@ -37,7 +37,7 @@ class Pack:
         except BadZipFile as error:
             raise _damaged() from error
 
-    def picture(self, index: int) -> bytes:
+    def read_slice(self, index: int) -> bytes:
         """The PNG of a slice; the first is 0.
 
         Raises:

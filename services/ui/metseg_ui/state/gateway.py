@@ -116,7 +116,7 @@ def job(job_id: str) -> Job:
 def preview(job_id: str) -> bytes | None:
     """A PNG of the slices that a running job has finished, with its lesions so far; None if there is none yet."""
     try:
-        return client().glimpse(job_id)
+        return client().preview(job_id)
     except RemoteProblem as problem:
         if problem.type != NotFound.type:
             raise

@@ -14,7 +14,7 @@ from metseg.errors import NotFound, ProcessingFailed
 from metseg.formats import read_mask, read_probability
 from metseg.imaging import Volume, measure, rendering
 from metseg.inference import Segmentation
-from metseg.results import Pack, build
+from metseg.results import SliceArchive, build
 
 
 def volume_of(pixels, **known):
@@ -154,7 +154,7 @@ def test_a_result_without_spacing_says_that_its_sizes_are_pixels(head):
 
 
 def drawn(volume):
-    return Pack(BytesIO(build.render_slices(volume)))
+    return SliceArchive(BytesIO(build.render_slices(volume)))
 
 
 def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
@@ -168,7 +168,7 @@ def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
 def test_lesions_are_outlined_on_flair(head, channels):
     shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
-    marked = opened(rendering.draw_contours(drawn(shown).picture(index), head.mask[index]))
+    marked = opened(rendering.draw_contours(drawn(shown).read_slice(index), head.mask[index]))
     outlined = (marked == rendering.LESION_RGB).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
@@ -184,12 +184,12 @@ def test_a_damaged_picture_is_told(damaged):
 
 def test_slices_hold_every_sequence(head):
     kept, shown = drawn(head.volume), rendering.window_volume(head.volume)
-    assert all(np.array_equal(opened(kept.picture(index)), shown[index]) for index in range(5))
+    assert all(np.array_equal(opened(kept.read_slice(index)), shown[index]) for index in range(5))
 
 
 def test_a_grey_study_has_grey_slices(head):
     grey = replace(head, volume=replace(head.volume, pixels=head.volume.pixels[..., [1, 1, 1]]))
-    assert np.array_equal(opened(drawn(grey.volume).picture(2)), rendering.window_volume(grey.volume)[2, ..., 1])
+    assert np.array_equal(opened(drawn(grey.volume).read_slice(2)), rendering.window_volume(grey.volume)[2, ..., 1])
 
 
 def test_equal_studies_have_equal_artefacts(head):
@@ -199,7 +199,7 @@ def test_equal_studies_have_equal_artefacts(head):
 
 def test_drawing_ends_where_nobody_wants_the_pictures_any_more(head):
     asked = []
-    pack = Pack(BytesIO(build.render_slices(head.volume, lambda: len(asked) == 2 or bool(asked.append(1)))))
-    pack.picture(1)
+    pack = SliceArchive(BytesIO(build.render_slices(head.volume, lambda: len(asked) == 2 or bool(asked.append(1)))))
+    pack.read_slice(1)
     with pytest.raises(NotFound):
-        pack.picture(2)
+        pack.read_slice(2)

@@ -5,36 +5,38 @@ import io
 import pytest
 
 from metseg.errors import NotFound, ProcessingFailed
-from metseg.results.slice_archive import Pack, packed
+from metseg.results.slice_archive import SliceArchive, write_slice_archive
 
 PICTURES = [bytes([index]) * (1000 + index) for index in range(12)]
 
 
 def test_each_picture_comes_back_by_its_number():
-    pack = Pack(io.BytesIO(packed(PICTURES)))
-    assert [pack.picture(index) for index in reversed(range(12))] == PICTURES[::-1]
+    archive = SliceArchive(io.BytesIO(write_slice_archive(PICTURES)))
+    assert [archive.read_slice(index) for index in reversed(range(12))] == PICTURES[::-1]
 
 
 def test_equal_pictures_give_equal_packs():
-    assert packed(iter(PICTURES)) == packed(PICTURES)
+    assert write_slice_archive(iter(PICTURES)) == write_slice_archive(PICTURES)
 
 
 @pytest.mark.parametrize("index", [12, 10_000, -1])
 def test_a_slice_that_there_is_not_is_not_found(index):
     with pytest.raises(NotFound, match=f"no slice {index}"):
-        Pack(io.BytesIO(packed(PICTURES))).picture(index)
+        SliceArchive(io.BytesIO(write_slice_archive(PICTURES))).read_slice(index)
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", packed(PICTURES)[:-30]], ids=["empty", "junk", "cut off"])
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", write_slice_archive(PICTURES)[:-30]], ids=["empty", "junk", "cut off"]
+)
 def test_a_damaged_pack_is_told(content):
     with pytest.raises(ProcessingFailed, match="submit the study again"):
-        Pack(io.BytesIO(content))
+        SliceArchive(io.BytesIO(content))
 
 
 def test_a_damaged_picture_in_a_pack_is_told():
-    content = bytearray(packed(PICTURES))
+    content = bytearray(write_slice_archive(PICTURES))
     content[100] ^= 1
-    pack = Pack(io.BytesIO(bytes(content)))
-    assert pack.picture(1) == PICTURES[1]
+    archive = SliceArchive(io.BytesIO(bytes(content)))
+    assert archive.read_slice(1) == PICTURES[1]
     with pytest.raises(ProcessingFailed, match="submit the study again"):
-        pack.picture(0)
+        archive.read_slice(0)

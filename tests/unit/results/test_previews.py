@@ -12,7 +12,7 @@ from metseg import phantom
 from metseg.imaging import Volume
 from metseg.imaging.rendering import LESION_RGB
 from metseg.inference import segment
-from metseg.results.previews import EMPTY, EVERY_S, GAP_PX, HEIGHT_PX, SHEET_PX, Glimpses
+from metseg.results.previews import EMPTY_TILE, GAP_PX, HEIGHT_PX, INTERVAL_S, SHEET_PX, Previews
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +28,16 @@ def coloured(pixels: np.ndarray) -> np.ndarray:
     return np.abs(pixels - LESION_RGB).max(axis=2) < 20
 
 
-def glimpsed(volume, threshold=0.5):
-    """A glimpse after each slice, and the result."""
-    ticks = iter(np.arange(0, 1000, EVERY_S))
+def previewed(volume, threshold=0.5):
+    """A preview after each slice, and the result."""
+    ticks = iter(np.arange(0, 1000, INTERVAL_S))
     kept: list[bytes] = []
-    found = segment(volume, Bright(), threshold, on_slice=Glimpses(volume, threshold, kept.append, lambda: next(ticks)))
+    found = segment(volume, Bright(), threshold, on_slice=Previews(volume, threshold, kept.append, lambda: next(ticks)))
     return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
 
-def test_each_glimpse_outlines_what_the_result_will_mark_in_that_slice(head):
-    seen, found = glimpsed(head.volume)
+def test_each_preview_outlines_what_the_result_will_mark_in_that_slice(head):
+    seen, found = previewed(head.volume)
     assert len(seen) == len(found)
     for pixels, marked in zip(seen, found, strict=True):
         scale = HEIGHT_PX // marked.shape[0]
@@ -57,20 +57,20 @@ def tiles(pixels: np.ndarray, pitch: int, across: int, count: int) -> list[np.nd
 
 
 def test_the_slices_that_are_done_stay_in_sight_while_the_rest_is_to_come(head):
-    seen, found = glimpsed(head.volume)
+    seen, found = previewed(head.volume)
     for done, pixels in enumerate(seen, start=1):
         for index, tile in enumerate(tiles(pixels, 240, 2, 4)):
-            assert (tile == EMPTY).all() == (index >= done)
+            assert (tile == EMPTY_TILE).all() == (index >= done)
             assert coloured(tile).any() == (index < done and found[index].any())
 
 
 def test_a_study_of_many_slices_is_shown_by_some_of_them():
     volume = phantom.head(3, slices=100, size_px=32, lesions=2).volume
-    seen, _ = glimpsed(volume)
+    seen, _ = previewed(volume)
     assert {pixels.shape for pixels in seen} == {(HEIGHT_PX, HEIGHT_PX + SHEET_PX, 3)}
-    full = [not (tile == EMPTY).all() for tile in tiles(seen[-1], 91, 7, 34)]
+    full = [not (tile == EMPTY_TILE).all() for tile in tiles(seen[-1], 91, 7, 34)]
     assert all(full)
-    assert sum(not (tile == EMPTY).all() for tile in tiles(seen[9], 91, 7, 34)) == 4
+    assert sum(not (tile == EMPTY_TILE).all() for tile in tiles(seen[9], 91, 7, 34)) == 4
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5, 12, 24, 47, 48, 49, 155, 1024])
@@ -79,27 +79,27 @@ def test_every_number_of_slices_has_its_sheet(slices):
         np.arange(slices * 256 * 3).reshape(slices, 16, 16, 3).astype(np.float32), tuple(map(str, range(slices)))
     )
     kept: list[bytes] = []
-    seconds = iter([0.0] * slices + [EVERY_S] * 2)
-    glimpses = Glimpses(volume, 0.5, kept.append, lambda: next(seconds))
+    seconds = iter([0.0] * slices + [INTERVAL_S] * 2)
+    previews = Previews(volume, 0.5, kept.append, lambda: next(seconds))
     for index in range(slices):
-        glimpses(index, np.zeros((16, 16), np.float32))
+        previews(index, np.zeros((16, 16), np.float32))
     [picture] = kept
     assert pixels_of(picture).shape == (HEIGHT_PX, HEIGHT_PX + SHEET_PX, 3)
 
 
 def test_a_quick_job_draws_nothing(head):
     asked: list[int] = []
-    glimpses = Glimpses(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
-    segment(head.volume, Bright(), on_slice=glimpses)
+    previews = Previews(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
+    segment(head.volume, Bright(), on_slice=previews)
     assert asked == []
 
 
-def test_glimpses_are_a_second_apart(head):
+def test_previews_are_a_second_apart(head):
     now = 0.0
     kept: list[bytes] = []
-    glimpses = Glimpses(head.volume, 0.5, kept.append, clock=lambda: now)
+    previews = Previews(head.volume, 0.5, kept.append, clock=lambda: now)
     blank = np.zeros(head.volume.shape[1:], np.float32)
     for index in (0, 1, 2, 3, 0, 1, 2, 3):
-        now += EVERY_S / 4
-        glimpses(index, blank)
+        now += INTERVAL_S / 4
+        previews(index, blank)
     assert len(kept) == 2
