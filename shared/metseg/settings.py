@@ -1,7 +1,7 @@
 """Every setting of every service, read once from the environment with the prefix `METSEG_`.
 
 A secret may lie in a file instead: METSEG_S3_ACCESS_KEY_FILE, METSEG_S3_SECRET_KEY_FILE and METSEG_API_KEY_FILE name
-one that holds nothing else. The variable itself goes before its file.
+files that hold nothing else. A variable takes precedence over its file.
 """
 
 import os
@@ -9,18 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 MIB = 2**20
 IN_FILES: Final = ("s3_access_key", "s3_secret_key", "api_key")
+CONSTANTS: Final = ("s3_timeout_s", "redis_timeout_s", "disk_reserve_bytes", "limits")
 
 
-class Limits(BaseSettings):
-    """What one submission may weigh. Checked before anything of that size is allocated."""
-
-    model_config = SettingsConfigDict(env_prefix="METSEG_LIMIT_")
+class Limits(BaseModel):
+    """The most that one submission may hold. Checked before anything of that size is allocated."""
 
     upload_bytes: int = Field(default=512 * MIB, ge=1)
     files: int = Field(default=128, ge=1, description="files of one upload; more slices come in an archive")
@@ -32,14 +31,29 @@ class Limits(BaseSettings):
     expansion_ratio: int = Field(default=200, ge=1, description="expanded over packed bytes, of a large archive")
 
 
+class Environment(EnvSettingsSource):
+    """The variables, but for constants that only a caller (a test) changes."""
+
+    def __call__(self) -> dict[str, Any]:
+        """The values by field."""
+        return {name: value for name, value in super().__call__().items() if name not in CONSTANTS}
+
+
 class SecretFiles(PydanticBaseSettingsSource):
-    """The secrets that lie in files."""
+    """The secrets that are kept in files."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """What the file of a field holds; None where no file is named.
+        """The content of a field's file; None where no file is named.
+
+        Args:
+            field: not used.
+            field_name: of the setting.
+
+        Returns:
+            The value, the field's name, and that the value is not JSON.
 
         Raises:
-            SystemExit: the file cannot be read; a process cannot begin without its settings.
+            SystemExit: the file cannot be read; a process cannot start without its settings.
         """
         variable = f"METSEG_{field_name.upper()}_FILE"
         name = os.environ.get(variable) if field_name in IN_FILES else None
@@ -51,29 +65,30 @@ class SecretFiles(PydanticBaseSettingsSource):
             raise SystemExit(f"metseg: {variable} names {name}, which cannot be read as text.") from error
 
     def __call__(self) -> dict[str, Any]:
-        """All secrets that files hold, by field."""
+        """The secrets in files, by field."""
         found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
         return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
-    """Where things are. The defaults suit `make local`; docker-compose.yml sets the rest."""
+    """The settings. The defaults suit `make local`; docker-compose.yml sets the rest."""
 
     model_config = SettingsConfigDict(env_prefix="METSEG_", secrets_dir=None, env_ignore_empty=True)
 
     store_directory: Path | None = Field(default=None, description="objects in a folder; set this or s3_endpoint")
-    s3_endpoint: str | None = Field(default=None, description="host:port of any S3")
+    s3_endpoint: str | None = Field(default=None, description="host:port of any S3, or https://host[:port]")
     s3_bucket: str = "metseg"
     s3_access_key: str = ""
     s3_secret_key: SecretStr = SecretStr("")
-    s3_secure: bool = False
     s3_timeout_s: float = 5.0
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_timeout_s: float = 5.0
 
-    api_keys_file: Path | None = Field(default=None, description="who may use the gateway; None: who reaches it")
-    published_address: str = Field(default="", description="of the host, where a container's port is published")
+    api_keys_file: Path | None = Field(
+        default=None, description="who may use the gateway; None: everyone who reaches it"
+    )
+    api_address: str = Field(default="", description="of the host, where the gateway's container is published")
     api_key: SecretStr = Field(default=SecretStr(""), description="the page's own")
     gateway_url: str = Field(default="http://127.0.0.1:8000", description="where the page finds the gateway")
     job_days: int = Field(default=7, ge=1, description="days until a job's input and results expire")
@@ -83,7 +98,18 @@ class Settings(BaseSettings):
     key_open_jobs: int = Field(default=128, ge=1, description="jobs of one API key that wait or run")
     disk_reserve_bytes: int = Field(default=2**30, ge=0, description="left free on the disks of spool and store")
     threads: int | None = Field(default=None, ge=1, description="None: the CPU quota of this container")
-    limits: Limits = Field(default_factory=Limits)
+    limit_upload_bytes: int = Field(default=512 * MIB, ge=1, description="of one submission")
+    limits: Limits = Field(default_factory=lambda chosen: Limits(upload_bytes=chosen["limit_upload_bytes"]))
+
+    @property
+    def s3_secure(self) -> bool:
+        """Whether the store is reached by HTTPS."""
+        return (self.s3_endpoint or "").startswith("https://")
+
+    @property
+    def s3_host(self) -> str:
+        """The store's host:port, without a scheme."""
+        return (self.s3_endpoint or "").removeprefix("https://").removeprefix("http://").rstrip("/")
 
     @classmethod
     def settings_customise_sources(
@@ -95,7 +121,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the files that it names."""
-        return init_settings, env_settings, SecretFiles(settings_cls)
+        return init_settings, Environment(settings_cls), SecretFiles(settings_cls)
 
 
 @cache

@@ -71,5 +71,5 @@ def test_no_secret_is_in_the_environment_of_a_service_that_serves():
 
 def test_behind_tls_only_caddy_is_published_and_the_gateway_asks_for_keys():
     assert TLS.count("ports: !reset []") == 2
-    assert "METSEG_PUBLISHED_ADDRESS: ${METSEG_TLS_ADDRESS:-0.0.0.0}" in TLS
+    assert "METSEG_API_ADDRESS: ${METSEG_API_ADDRESS:-0.0.0.0}" in TLS
     assert "${METSEG_PAGE_HASH:?" in TLS, "no password by default"

@@ -12,11 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from pydantic_settings import BaseSettings
 from tests.bench import bench_peers, bench_recipe
 
 from metseg import errors
-from metseg.settings import Limits, Settings
+from metseg.settings import CONSTANTS, Settings
 from metseg_api.app import create_app
 from metseg_trainer import cli
 from metseg_trainer.export import model_selection
@@ -70,11 +69,10 @@ def services() -> set[str]:
     return set(yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"])
 
 
-def variables(settings: type[BaseSettings]) -> dict[str, object]:
-    """The environment's names of a group of settings, and their defaults."""
-    prefix = settings.model_config["env_prefix"]
-    fields = {name: field for name, field in settings.model_fields.items() if name != "limits"}
-    return {f"{prefix}{name.upper()}": field.get_default() for name, field in fields.items()}
+def variables() -> dict[str, object]:
+    """The environment's names of the settings, and their defaults."""
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in CONSTANTS}
+    return {f"METSEG_{name.upper()}": field.get_default() for name, field in fields.items()}
 
 
 def shown(default: object) -> str:
@@ -203,15 +201,14 @@ def test_every_variable_is_one_that_something_reads(page: Path):
     sources = [ROOT / name for name in ("docker-compose.yml", ".env.example", "Makefile", "infra/local/run.py")]
     sources += [path for folder in ("shared", "services") for path in ROOT.glob(f"{folder}/**/*.py")]
     read = {word for path in sources for word in re.findall(r"\b[A-Z][A-Z0-9_]+\b", text(path))}
-    read |= variables(Settings).keys() | variables(Limits).keys() | {"PIP_FIND_LINKS"}
+    read |= variables().keys() | {"PIP_FIND_LINKS"}
     code = " ".join([*re.findall(r"`([^`\n]+)`", prose(page)), *(body for _, body in FENCE.findall(text(page)))])
     named = set(re.findall(r"\b[A-Z]+(?:_[A-Z0-9]+)+\b", code))
     assert {name for name in named if not name.startswith("TCGA_")} <= read
 
 
-@pytest.mark.parametrize("settings", [Settings, Limits])
-def test_the_settings_are_listed_with_their_defaults(settings: type[BaseSettings]):
-    for name, default in variables(settings).items():
+def test_the_settings_are_listed_with_their_defaults():
+    for name, default in variables().items():
         assert row_of(ROOT / "docs/operations.md", f"`{name}`")[1].strip("`") == shown(default), name
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from metseg.settings import Settings
+from metseg.settings import Limits, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +45,18 @@ def test_no_secret_is_shown_where_settings_are_printed(tmp_path, monkeypatch):
     monkeypatch.setenv("METSEG_S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
     monkeypatch.setenv("METSEG_API_KEY", "hidden-in-a-variable")
     assert "hidden" not in repr(Settings())
+
+
+def test_a_store_named_by_https_is_reached_by_tls():
+    outside, inside = Settings(s3_endpoint="https://s3.example.org/"), Settings(s3_endpoint="store:9000")
+    assert (outside.s3_host, outside.s3_secure) == ("s3.example.org", True)
+    assert (inside.s3_host, inside.s3_secure) == ("store:9000", False)
+
+
+def test_of_the_limits_the_environment_sets_the_bytes_of_an_upload_alone(monkeypatch):
+    monkeypatch.setenv("METSEG_LIMIT_UPLOAD_BYTES", "1000")
+    monkeypatch.setenv("METSEG_LIMIT_FILES", "1")
+    monkeypatch.setenv("METSEG_REDIS_TIMEOUT_S", "99")
+    chosen = Settings()
+    assert chosen.limits == Limits(upload_bytes=1000)
+    assert chosen.redis_timeout_s == 5.0

@@ -72,7 +72,7 @@ def on_starting(server: Arbiter) -> None:
     chosen = settings()
     if chosen.api_keys_file is None:
         addresses = [one if isinstance(one, str) else one[0] for one in server.cfg.address]
-        refuse_to_be_open(addresses, chosen.published_address)
+        refuse_to_be_open(addresses, chosen.api_address)
     try:
         Keyring.read(chosen.api_keys_file)
     except InvalidParameter as error:  # here, where it ends the gateway; in a worker it would be tried for ever

@@ -43,7 +43,7 @@ def hand_out(settings: Settings, folder: Path) -> None:
     """
     root = (settings.s3_access_key, settings.s3_secret_key.get_secret_value())
     users = S3Users(
-        settings.s3_endpoint or "",
+        settings.s3_host,
         access_key=root[0],
         secret_key=root[1],
         secure=settings.s3_secure,

@@ -19,9 +19,9 @@ def open_store(settings: Settings) -> ObjectStore:
     if settings.store_directory:
         return LocalFolderStore(settings.store_directory)
     if not settings.s3_endpoint:
-        raise ValueError("Set METSEG_S3_ENDPOINT (host:port) or METSEG_STORE_DIRECTORY (a folder).")
+        raise ValueError("Set METSEG_S3_ENDPOINT (host:port, or https://host) or METSEG_STORE_DIRECTORY (a folder).")
     return S3Store(
-        settings.s3_endpoint,
+        settings.s3_host,
         settings.s3_bucket,
         access_key=settings.s3_access_key,
         secret_key=settings.s3_secret_key.get_secret_value(),

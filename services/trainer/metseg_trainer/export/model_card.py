@@ -120,7 +120,7 @@ def parameters(network: SegmentationNetwork) -> int:
 
 def git_revision() -> str:
     """The revision that runs: as the image was told when built, or the checkout's; `unknown` without both."""
-    if told := os.environ.get("METSEG_GIT_REVISION"):
+    if told := os.environ.get("GIT_REVISION"):
         return told
     git = shutil.which("git")
     if git is None:
