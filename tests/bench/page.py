@@ -18,7 +18,7 @@ __all__ = ["keep", "machine", "shown", "spread"]
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "docs/results/performance.json"
-PAGE = ROOT / "docs/performance.md"
+PAGE = ROOT / "docs/appendix-benchmarks.md"
 MARKS = "<!-- bench: written by `make bench` -->", "<!-- /bench -->"
 TITLES = {
     "model": "Model",
