@@ -97,7 +97,7 @@ chaos: $(DEV)/.ready ## break a deployment in every way while jobs run: make cha
 	$(DEV)/bin/python -m tests.chaos $(ARGS)
 
 .PHONY: bench
-bench: $(DEV)/.ready ## measure speed, waiting and memory into docs/performance.md: make bench ARGS="--only model system"
+bench: $(DEV)/.ready ## measure speed, waiting and memory into docs/appendix-benchmarks.md: make bench ARGS="--only model system"
 	$(DEV)/bin/pip install --quiet segmentation-models-pytorch torchvision
 	$(DEV)/bin/python -m tests.bench $(ARGS)
 
