@@ -30,11 +30,14 @@ class CannotStart(Exception):
 
 
 def port(variable: str, default: int) -> int:
-    """The port that a variable names.
+    """Read a port from the environment and check that it is free.
 
     Args:
         variable: of the environment.
-        default: port where it is not set.
+        default: the port if it is not set.
+
+    Returns:
+        The port.
 
     Raises:
         CannotStart: the value is no port, or the port is taken.
@@ -92,6 +95,9 @@ def environment(store: Path, folder: Path) -> dict[str, str]:
         store: folder of the objects.
         folder: where Redis keeps its data.
 
+    Returns:
+        The environment of this process with these variables.
+
     Raises:
         CannotStart: a port is taken, or page and gateway have the same.
     """
@@ -115,7 +121,12 @@ def environment(store: Path, folder: Path) -> dict[str, str]:
 
 
 def announce(settings: dict[str, str], supervisor: "subprocess.Popen[bytes]") -> None:
-    """Print where the page is, as soon as the gateway is ready to take a scan."""
+    """Print where the page is, as soon as the gateway is ready to take a scan.
+
+    Args:
+        settings: variables of all processes.
+        supervisor: supervisord; if it ends, nothing is printed.
+    """
     started, ready = time.monotonic(), f"{settings['METSEG_GATEWAY_URL']}/readyz"
     while supervisor.poll() is None:
         try:

@@ -1,7 +1,7 @@
-"""Takes the page's copy of NiiVue anew from npm: the version, and only the bytes, that niivue.json names.
+"""Fetches the page's copy of NiiVue from npm: the version and exactly the bytes that niivue.json names.
 
-For another version write its number and its `integrity` (`npm view @niivue/niivue@VERSION dist.integrity`) there; the
-script then tells the sha256 of the file.
+For another version, write its number and its `integrity` (`npm view @niivue/niivue@VERSION dist.integrity`) into that
+file; the script then prints the sha256 of the file.
 """
 
 import base64
@@ -18,7 +18,7 @@ NOTE = ASSETS / "niivue.json"
 
 
 def main() -> int:
-    """Fetch, check, write; 1 where npm gives other bytes than the note names."""
+    """Fetch, check, write; 1 if npm delivers other bytes than niivue.json names."""
     note = json.loads(NOTE.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         named = f"{note['package']}@{note['version']}"

@@ -36,6 +36,9 @@ def audited(pip_audit: Sequence[str], lock: Path) -> dict[str, Any]:
     Args:
         pip_audit: the command that runs it.
         lock: file of requirements.
+
+    Returns:
+        Its JSON report.
     """
     options = [
         "--format",
@@ -56,14 +59,17 @@ def audited(pip_audit: Sequence[str], lock: Path) -> dict[str, Any]:
 
 
 def findings(told: dict[str, Any], locked: int) -> tuple[list[str], int]:
-    """What was found, in words, and how many libraries could not be looked up.
+    """Summarise the report of one lock file.
 
     Args:
-        told: by pip-audit, of one lock file.
-        locked: libraries in it.
+        told: pip-audit's report.
+        locked: number of libraries in the lock file.
+
+    Returns:
+        The vulnerabilities in words, and the number of libraries that could not be looked up.
     """
     found = [
-        f"{each['name']} {each['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no release'}"
+        f"{each['name']} {each['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
         for each in told["dependencies"]
         for flaw in each.get("vulns", ())
     ]
@@ -72,7 +78,7 @@ def findings(told: dict[str, Any], locked: int) -> tuple[list[str], int]:
 
 
 def images() -> list[str]:
-    """The images of the deployment that this machine has: our own, and those of others."""
+    """The deployment's images on this machine: our own, and those of others."""
     names = _printed(["docker", "compose", "--profile", "*", "config", "--images"])
     here = _printed(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
     known = set(here)
@@ -80,7 +86,7 @@ def images() -> list[str]:
 
 
 def _printed(command: Sequence[str]) -> list[str]:
-    """The words that a command prints; none where it cannot be run."""
+    """The words that a command prints; none if it cannot be run."""
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -89,7 +95,7 @@ def _printed(command: Sequence[str]) -> list[str]:
 
 
 def scanner() -> list[str] | None:
-    """The command that scans an image; None where this machine has none."""
+    """The command that scans an image; None if no scanner is installed."""
     for name, options in SCANNERS.items():
         if path := shutil.which(name):
             return [path, *options]
@@ -111,12 +117,12 @@ def tell(pip_audit: Sequence[str]) -> Sequence[str]:
             )
     command = scanner()
     if command is None:
-        print("images: not scanned, since neither trivy nor grype is here")
+        print("images: not scanned, since neither trivy nor grype is installed")
         return reasons
     for image in images():
         clean = subprocess.run([*command, image], check=False).returncode == 0
         print(f"{image}: {'clean' if clean else 'see above'}")
-        reasons += [] if clean else [f"{image} has vulnerabilities that a newer release mends"]
+        reasons += [] if clean else [f"{image} has vulnerabilities that a newer release fixes"]
     return reasons
 
 

@@ -1,4 +1,4 @@
-"""What the product is made of: licences that allow it, vulnerabilities that are looked up or said not to be."""
+"""The supply chain: licences permit our use, and vulnerabilities are looked up or reported as not looked up."""
 
 import importlib.util
 import subprocess
@@ -40,11 +40,11 @@ def test_what_was_not_looked_up_is_not_called_clean():
     assert audit.findings({"dependencies": []}, 9) == ([], 9)
 
 
-def test_a_vulnerability_is_told_with_its_number_and_the_release_that_mends_it():
+def test_a_vulnerability_is_reported_with_its_number_and_the_release_that_fixes_it():
     flaws = [{"id": "PYSEC-1", "fix_versions": ["1.1"]}, {"id": "PYSEC-2", "fix_versions": []}]
     found, missed = audit.findings({"dependencies": [{"name": "a", "version": "1.0", "vulns": flaws}]}, 1)
     assert missed == 0
-    assert found == ["a 1.0: PYSEC-1, mended in 1.1", "a 1.0: PYSEC-2, mended in no release"]
+    assert found == ["a 1.0: PYSEC-1, fixed in 1.1", "a 1.0: PYSEC-2, fixed in no release"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_audit_fails_where_it_could_not_ask(tmp_path, answer, status, told):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
     assert done.returncode == status
     assert told in done.stdout + done.stderr
-    assert "images: not scanned, since neither trivy nor grype is here" in done.stdout
+    assert "images: not scanned, since neither trivy nor grype is installed" in done.stdout
 
 
 def test_where_a_scanner_is_it_is_used(tmp_path, monkeypatch):
