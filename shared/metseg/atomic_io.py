@@ -1,6 +1,5 @@
-"""Files that are there whole or not at all, and folders that one process uses at a time."""
+"""Files that appear whole or not at all, and folders that one process uses at a time."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO, cast
+
+from filelock import FileLock, Timeout
 
 from metseg.errors import Conflict
 
@@ -19,9 +20,9 @@ SCRATCH = ".~"
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `target` when the block ends well and leaves nothing otherwise.
+    """A file to write, which replaces `target` at the end of the block, or is deleted if the block raises.
 
-    What a killed process left of it has a name that begins with `.~`.
+    What a killed process leaves behind has a name that begins with `.~`.
     """
     with NamedTemporaryFile(dir=target.parent, prefix=SCRATCH, delete=False) as file:
         try:
@@ -37,7 +38,7 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
 
 @cache
 def _umask() -> int:
-    """Of this process; it can only be read by setting it, so it is read once."""
+    """Of this process. It can only be read by setting it, so it is read once."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
@@ -45,15 +46,18 @@ def _umask() -> int:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """The folder is used by this process alone within the block; a lock dies with the process that holds it.
+    """Let this process alone use a folder within the block; the lock ends with the process that holds it.
 
     Raises:
-        Conflict: another process uses it.
+        Conflict: another process uses the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".metseg.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Conflict(f"Another metseg writes into {folder}; wait for its end, or name another --out.") from error
+    lock = FileLock(folder / ".metseg.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Conflict(f"Another metseg writes into {folder}; wait for its end, or name another --out.") from error
+    try:
         yield
+    finally:
+        lock.release()

@@ -1,28 +1,26 @@
 """Model versions and the champion, the version that serves.
 
-A version is the folder `models/{version}/` of the store and never changes; its card is written last, so that a
-version exists only when it is whole. `models/champion.json` points to the version that serves, with its checksum.
+A version is the folder `models/{version}/` of the store and never changes. Its card is written last, so that a version
+exists only when it is complete. `models/champion.json` points to the version that serves, with its checksum.
 """
 
 import hashlib
 import logging
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from metseg.contracts import Champion, ModelCard
+from metseg.contracts import Champion, ModelCard, is_model_version
 from metseg.errors import Conflict, ModelRejected, NotFound
 from metseg.storage import ObjectStore
 
-__all__ = ["CARD", "FULL", "MODEL", "Registry"]
+__all__ = ["CARD", "FULL_PRECISION_MODEL", "MODEL", "Registry"]
 
-MODEL, FULL = "model.onnx", "model-fp32.onnx"
+MODEL, FULL_PRECISION_MODEL = "model.onnx", "model-fp32.onnx"
 CARD = "card.json"
 _ROOT = "models/"
 _CHAMPION = f"{_ROOT}champion.json"
-_VERSION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +35,14 @@ class Registry:
         """Add a version.
 
         Args:
-            card: what is known of it.
-            files: by name; among them `model.onnx`, and `model-fp32.onnx` if the card names it.
+            card: of the version.
+            files: by name, among them `model.onnx`, and `model-fp32.onnx` if the card has it.
 
         Raises:
             ModelRejected: a model is missing, or does not match the card's checksum.
             Conflict: the version exists.
         """
-        if not _VERSION.fullmatch(card.version):
+        if not is_model_version(card.version):
             raise ValueError(f"not a version: {card.version!r}")
         for name, sha256 in _models(card).items():
             if hashlib.sha256(files.get(name, b"")).hexdigest() != sha256:
@@ -57,7 +55,7 @@ class Registry:
         self._store.put(_key(card.version, CARD), card.model_dump_json(indent=2).encode())
 
     def versions(self) -> list[ModelCard]:
-        """The cards of all versions, newest first; one that this release cannot read is left out and logged."""
+        """The cards of all versions, newest first; cards that this release cannot read are logged and left out."""
         cards = []
         for info in self._store.list(_ROOT):
             if info.key.endswith(f"/{CARD}"):
@@ -68,7 +66,7 @@ class Registry:
         return sorted(cards, key=lambda card: (card.created_at, card.version), reverse=True)
 
     def card(self, version: str) -> ModelCard:
-        """What is known of a version.
+        """The card of a version.
 
         Raises:
             NotFound: there is no such version.
@@ -89,7 +87,7 @@ class Registry:
             raise ModelRejected("The champion's pointer cannot be read by this release.") from error
 
     def promote(self, version: str) -> Champion:
-        """Put a version into service, at once and for every worker.
+        """Put a version into service, at once and for all workers.
 
         Raises:
             NotFound: there is no such version.
@@ -97,13 +95,13 @@ class Registry:
         """
         card, _ = self.load(version)
         if card.full_precision is not None:
-            self.full(card)
+            self.full_precision_model(card)
         champion = Champion(version=version, sha256=card.sha256, promoted_at=datetime.now(UTC))
         self._store.put(_CHAMPION, champion.model_dump_json(indent=2).encode(), content_type="application/json")
         return champion
 
     def load(self, version: str) -> tuple[ModelCard, bytes]:
-        """A version's card and its model, whose checksum has been verified.
+        """A version's card and its model, after verifying its checksum.
 
         Raises:
             NotFound: there is no such version.
@@ -112,13 +110,13 @@ class Registry:
         card = self.card(version)
         return card, self._model(card, MODEL)
 
-    def full(self, card: ModelCard) -> bytes:
-        """The model in 32 bits beside a version's 8-bit one, whose checksum has been verified.
+    def full_precision_model(self, card: ModelCard) -> bytes:
+        """The 32-bit model of a version whose main model has 8 bits, after verifying its checksum.
 
         Raises:
             ModelRejected: it is missing or does not match its checksum.
         """
-        return self._model(card, FULL)
+        return self._model(card, FULL_PRECISION_MODEL)
 
     def _model(self, card: ModelCard, name: str) -> bytes:
         try:
@@ -130,7 +128,14 @@ class Registry:
         return model
 
     def file(self, version: str, name: str) -> bytes:
-        """One file of a version, as `report.html`.
+        """One file of a version.
+
+        Args:
+            version: of the model.
+            name: as `report.html`.
+
+        Returns:
+            Its content.
 
         Raises:
             NotFound: there is no such version, or it has no such file.
@@ -150,11 +155,11 @@ class Registry:
 
 def _models(card: ModelCard) -> dict[str, str]:
     """The checksum of each of a version's models."""
-    return {MODEL: card.sha256} | ({FULL: card.full_precision.sha256} if card.full_precision else {})
+    return {MODEL: card.sha256} | ({FULL_PRECISION_MODEL: card.full_precision.sha256} if card.full_precision else {})
 
 
 def _key(version: str, name: str) -> str:
-    """Where a version's file lies; a ValueError for what can be no version or file."""
-    if not _VERSION.fullmatch(version):
+    """The key of a version's file; ValueError where the version has not the form of one."""
+    if not is_model_version(version):
         raise ValueError(f"not a version: {version!r}")
     return f"{_ROOT}{version}/{name}"

@@ -1,4 +1,4 @@
-"""What all read-only files have in common that are a stretch of something else."""
+"""The base of read-only files that are a part of something else."""
 
 import errno
 import io
@@ -7,7 +7,7 @@ __all__ = ["Seekable"]
 
 
 class Seekable(io.RawIOBase):
-    """A read-only file of known size with a position of its own; `readinto` is for who inherits.
+    """A read-only file of known size; subclasses implement `readinto`.
 
     Args:
         size: in bytes.
@@ -26,7 +26,18 @@ class Seekable(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move as any file does, with an OSError where that is before the start: zipfile tries that."""
+        """Move the position.
+
+        Args:
+            offset: bytes.
+            whence: what the offset is relative to, as in `io`.
+
+        Returns:
+            The new position.
+
+        Raises:
+            OSError: it would be before the start, which zipfile tries.
+        """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if base + offset < 0:
             raise OSError(errno.EINVAL, "the position is before the start")

@@ -189,7 +189,7 @@ def twofold():
 def test_a_version_of_two_models_keeps_both(registry, twofold):
     registry.publish(twofold, {**FILES, "model-fp32.onnx": b"wide"})
     assert registry.promote(VERSION).sha256 == twofold.sha256
-    assert (registry.load(VERSION), registry.full(twofold)) == ((twofold, MODEL), b"wide")
+    assert (registry.load(VERSION), registry.full_precision_model(twofold)) == ((twofold, MODEL), b"wide")
 
 
 @pytest.mark.parametrize("files", [{}, {"model-fp32.onnx": b"other"}])

@@ -19,7 +19,7 @@ from metseg.jobs.store import JobStore
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import S3Store, open_store
-from metseg_worker.store_users import SERVICES, hand_out, policy
+from metseg_worker.store_users import SERVICES, policy, write_keys
 
 USERS = (*SERVICES, "setup")
 
@@ -145,7 +145,7 @@ def test_a_server_without_the_admin_api_is_told_apart_and_left_as_it_is(server, 
     caplog.set_level(logging.INFO)
     client = Minio(server.endpoint, server.access_key, server.secret_key, secure=False)
     before = client.list_buckets()
-    hand_out(Settings(**server.settings()), tmp_path)
+    write_keys(Settings(**server.settings()), tmp_path)
     assert "share the set-up's key" in caplog.text
     assert client.list_buckets() == before
     for service in SERVICES:

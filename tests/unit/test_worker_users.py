@@ -8,7 +8,7 @@ from tests.admins import ROOT, minio_admin
 
 from metseg.errors import StoreUnavailable
 from metseg.settings import Settings
-from metseg_worker.store_users import SERVICES, hand_out, policy
+from metseg_worker.store_users import SERVICES, policy, write_keys
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def keys(folder):
 
 
 def test_each_service_gets_a_user_with_its_own_policy(admin, tmp_path):
-    hand_out(settings(admin.endpoint), tmp_path)
+    write_keys(settings(admin.endpoint), tmp_path)
     handed = keys(tmp_path)
     assert admin.users == dict(handed.values())
     assert len({secret for _, secret in handed.values()}) == len(SERVICES)
@@ -40,7 +40,7 @@ def test_each_service_gets_a_user_with_its_own_policy(admin, tmp_path):
 
 
 def test_a_policy_is_for_the_bucket_in_use(admin, tmp_path):
-    hand_out(settings(admin.endpoint, s3_bucket="scans"), tmp_path)
+    write_keys(settings(admin.endpoint, s3_bucket="scans"), tmp_path)
     resources = [
         each for document in admin.policies.values() for rule in document["Statement"] for each in rule["Resource"]
     ]
@@ -48,32 +48,32 @@ def test_a_policy_is_for_the_bucket_in_use(admin, tmp_path):
 
 
 def test_a_second_set_up_keeps_the_secrets_of_services_that_run(admin, tmp_path):
-    hand_out(settings(admin.endpoint), tmp_path)
+    write_keys(settings(admin.endpoint), tmp_path)
     before = keys(tmp_path)
     admin.users.clear()  # a store that was restored
-    hand_out(settings(admin.endpoint), tmp_path)
+    write_keys(settings(admin.endpoint), tmp_path)
     assert keys(tmp_path) == before
     assert admin.users == dict(before.values())
 
 
 def test_nobody_else_can_read_the_files(admin, tmp_path):
-    hand_out(settings(admin.endpoint), tmp_path)
+    write_keys(settings(admin.endpoint), tmp_path)
     for file in tmp_path.glob("*/*-key"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_no_secret_is_logged(admin, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
-    hand_out(settings(admin.endpoint), tmp_path)
+    write_keys(settings(admin.endpoint), tmp_path)
     assert not [secret for _, secret in keys(tmp_path).values() if secret in caplog.text]
 
 
 def test_a_server_that_does_not_answer_is_unavailable(tmp_path):
     with pytest.raises(StoreUnavailable):
-        hand_out(settings("127.0.0.1:9"), tmp_path)
+        write_keys(settings("127.0.0.1:9"), tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_told_with_its_name(admin, tmp_path):
     (tmp_path / "gateway").write_text("a file, where a folder should be")
     with pytest.raises(StoreUnavailable, match="gateway cannot be written"):
-        hand_out(settings(admin.endpoint), tmp_path)
+        write_keys(settings(admin.endpoint), tmp_path)

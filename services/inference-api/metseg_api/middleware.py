@@ -10,8 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from metseg.contracts import is_job_id
 from metseg.errors import UploadTooLarge
-from metseg.jobs import is_job_id
 from metseg_api import metrics, problems
 
 PLAIN_BODY_BYTES = 64 * 1024

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from metseg.contracts import Align, Problem
+from metseg.contracts import MODEL_VERSION_PATTERN, Align, Problem
 from metseg.errors import Forbidden, MetsegError, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
@@ -53,7 +53,7 @@ UPLOAD: dict[str, Any] = {
                         "flair": _FILES | {"description": "the FLAIR volume or its slices"},
                         "post": _FILES | {"description": "the post-contrast volume or its slices"},
                         "threshold": {"type": "number", "minimum": 0, "maximum": 1, "example": 0.5},
-                        "model": {"type": "string", "pattern": "^[a-z0-9-]{1,64}$", "example": VERSION},
+                        "model": {"type": "string", "pattern": MODEL_VERSION_PATTERN, "example": VERSION},
                         "align": {
                             "type": "string",
                             "enum": list(get_args(Align)),

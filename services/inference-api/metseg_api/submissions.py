@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from metseg import formats
 from metseg.client import base_name
-from metseg.contracts import Align, InputFile, Job, Probability, Request, Role
+from metseg.contracts import Align, InputFile, Job, Probability, Request, Role, is_model_version
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
@@ -159,9 +159,10 @@ def _threshold(value: bytes | None) -> float | None:
 def _model(value: bytes | None) -> str | None:
     if value is None:
         return None
-    if not re.fullmatch(rb"[a-z0-9-]{1,64}", value):
+    version = value.decode("ascii", "replace")
+    if not is_model_version(version):
         raise InvalidParameter("`model` must be a version as /v1/models lists them.")
-    return value.decode()
+    return version
 
 
 def _align(value: bytes | None) -> Align:

@@ -1,7 +1,7 @@
-"""The store's keys of gateway, worker and trainer: each its own, with the rights of infra/store/policies alone.
+"""The store's access keys of gateway, worker and trainer, each with only the permissions of infra/store/policies.
 
-A service finds its key in two files of a folder that no other service mounts. Where the server cannot make users, all
-three get the key that the set-up has itself, and the log says so.
+A service finds its key in two files of a folder that no other service mounts. If the server cannot create users, all
+three get the key of the set-up, and the log says so.
 """
 
 import json
@@ -15,11 +15,11 @@ from metseg.errors import StoreUnavailable
 from metseg.settings import Settings
 from metseg.storage import S3Users
 
-__all__ = ["POLICIES", "SERVICES", "hand_out", "policy"]
+__all__ = ["POLICIES", "SERVICES", "policy", "write_keys"]
 
 SERVICES = ("gateway", "worker", "trainer")
 POLICIES = Path("infra/store/policies")
-"""Beside the code, in the repository as in the image."""
+"""Relative to the code, in the repository as in the image."""
 ACCESS, SECRET = "access-key", "secret-key"
 _BUCKET = "arn:aws:s3:::metseg"
 
@@ -27,16 +27,29 @@ log = logging.getLogger("metseg_worker.setup")
 
 
 def policy(service: str, bucket: str, folder: Path = POLICIES) -> dict[str, Any]:
-    """What a service may do in the store, as an IAM policy document for a certain bucket."""
+    """What a service may do in the store.
+
+    Args:
+        service: one of `SERVICES`.
+        bucket: that the policy is for.
+        folder: of the policies.
+
+    Returns:
+        An IAM policy document.
+    """
     text = (folder / f"{service}.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text.replace(_BUCKET, f"arn:aws:s3:::{bucket}"))
     return document
 
 
-def hand_out(settings: Settings, folder: Path) -> None:
-    """Write every service's key into its folder below `folder`, `access-key` and `secret-key`.
+def write_keys(settings: Settings, folder: Path) -> None:
+    """Write the key of each service into two files of its folder, `access-key` and `secret-key`.
 
-    A key that was handed out before keeps its secret, so that a service that runs goes on.
+    A key that was written before keeps its secret, so that a running service is not interrupted.
+
+    Args:
+        settings: with the access of the root user.
+        folder: with a folder for each service.
 
     Raises:
         StoreUnavailable: the store does not answer or refuses, or a folder cannot be written.
@@ -49,20 +62,20 @@ def hand_out(settings: Settings, folder: Path) -> None:
         secure=settings.s3_secure,
         timeout_s=settings.s3_timeout_s,
     )
-    own = users.can_be_made()
+    own = users.available()
     if not own:
-        log.warning("the store cannot make users: gateway, worker and trainer share the set-up's key")
+        log.warning("the store cannot create users: gateway, worker and trainer share the set-up's key")
     for service in SERVICES:
         key = _own_key(service, folder / service) if own else root
         if own:
             users.put(*key, policy(service, settings.s3_bucket))
         _write(folder / service, *key)
     if own:
-        log.info("gateway, worker and trainer have keys of their own")
+        log.info("gateway, worker and trainer have separate keys")
 
 
 def _own_key(service: str, folder: Path) -> tuple[str, str]:
-    """A service's access key, with the secret that it has or a new one of 192 random bits."""
+    """A service's access key with its present secret, or with a new one of 192 random bits."""
     name = f"metseg-{service}"
     try:
         if (folder / ACCESS).read_text(encoding="utf-8") == name:
@@ -73,7 +86,7 @@ def _own_key(service: str, folder: Path) -> tuple[str, str]:
 
 
 def _write(folder: Path, access_key: str, secret_key: str) -> None:
-    """Put both files into place; the access key last, since it says that the secret is there."""
+    """Write both files, the access key last, since it implies that the secret exists."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((SECRET, secret_key), (ACCESS, access_key)):

@@ -11,6 +11,7 @@ from metseg.contracts.evaluation import (
     LesionFigures,
     Measure,
 )
+from metseg.contracts.ids import MODEL_VERSION_PATTERN, ModelVersion, is_job_id, is_model_version
 from metseg.contracts.jobs import Holder, InputFile, Job, JobPage, JobStatus, Overview, Progress, Repetition, Request
 from metseg.contracts.models import (
     Champion,
@@ -37,6 +38,7 @@ from metseg.contracts.results import (
 )
 
 __all__ = [
+    "MODEL_VERSION_PATTERN",
     "Align",
     "Alignment",
     "Box",
@@ -64,6 +66,7 @@ __all__ = [
     "Measure",
     "ModelCard",
     "ModelPage",
+    "ModelVersion",
     "NiftiPlace",
     "Overview",
     "Preprocessing",
@@ -78,4 +81,6 @@ __all__ = [
     "SliceFigures",
     "Variant",
     "Whole3",
+    "is_job_id",
+    "is_model_version",
 ]

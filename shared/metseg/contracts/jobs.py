@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from metseg.contracts.base import Align, Contract, Probability, Problem, Role
+from metseg.contracts.ids import ModelVersion
 from metseg.contracts.models import Champion
 
 
@@ -104,5 +105,5 @@ class Overview(Contract):
 class Repetition(Contract):
     """How to look at a study once more."""
 
-    model: str | None = Field(default=None, pattern="^[a-z0-9-]{1,64}$", description="None: the champion")
+    model: ModelVersion | None = Field(default=None, description="None: the champion")
     threshold: Probability | None = Field(default=None, description="None: the model's own")

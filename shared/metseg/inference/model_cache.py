@@ -121,7 +121,7 @@ class ModelCache:
         if card.full_precision is None:
             return predictor
         return _select_precision(
-            predictor, OnnxPredictor(card.in_full_precision(), self._registry.full(card), self.threads)
+            predictor, OnnxPredictor(card.in_full_precision(), self._registry.full_precision_model(card), self.threads)
         )
 
 

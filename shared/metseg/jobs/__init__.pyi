@@ -5,7 +5,6 @@ from .broker import celery_app as celery_app
 from .factory import JobFactory as JobFactory
 from .idempotency import hash_key as hash_key
 from .ids import ANONYMOUS as ANONYMOUS
-from .ids import is_job_id as is_job_id
 from .ids import new_job_id as new_job_id
 from .ids import owner_of as owner_of
 from .ids import owner_tag as owner_tag

@@ -5,15 +5,13 @@ and 11 random ones.
 """
 
 import hashlib
-import re
 import secrets
 import time
 
-__all__ = ["ANONYMOUS", "is_job_id", "new_job_id", "owner_of", "owner_tag"]
+__all__ = ["ANONYMOUS", "new_job_id", "owner_of", "owner_tag"]
 
 ANONYMOUS = "0" * 8
 """The owner's tag of jobs that were submitted while the gateway was open to all."""
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def owner_tag(name: str) -> str:
@@ -24,11 +22,6 @@ def owner_tag(name: str) -> str:
 def new_job_id(owner: str = ANONYMOUS) -> str:
     """A new id for a job of this owner's tag; ids sort by time of creation, as UUIDs of version 7 do."""
     return f"{time.time_ns() // 1_000_000:012x}7{owner}{secrets.token_hex(6)[:11]}"
-
-
-def is_job_id(text: str) -> bool:
-    """Whether a text has the form of a job's id."""
-    return _JOB_ID.fullmatch(text) is not None
 
 
 def owner_of(job_id: str) -> str:

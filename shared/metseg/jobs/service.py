@@ -56,6 +56,9 @@ class JobService:
         Args:
             job_id: of the job.
             index: of the file, from 0.
+
+        Returns:
+            The key.
         """
         return self._store.key(job_id, f"input/{index:04d}")
 
@@ -228,6 +231,9 @@ class JobService:
             limit: jobs on the page.
             cursor: `next` of the page before; None for the first page.
             owner: an owner's tag; None for all jobs.
+
+        Returns:
+            The page.
         """
         jobs: list[Job] = []
         while len(jobs) <= limit and (ids := self._newest(limit + 1 - len(jobs), cursor, owner)):

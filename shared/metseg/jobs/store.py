@@ -21,9 +21,8 @@ from typing import BinaryIO, cast
 
 from pydantic import Field
 
-from metseg.contracts import Contract, InputFile, Job, Request, Result
+from metseg.contracts import Contract, InputFile, Job, Request, Result, is_job_id
 from metseg.errors import NotFound
-from metseg.jobs.ids import is_job_id
 from metseg.parallel import parallel_map
 from metseg.storage import ObjectStore
 

@@ -1,4 +1,4 @@
-"""What every store promises, and what all of them need."""
+"""The interface of an object store, and what all stores share."""
 
 import io
 import re
@@ -11,12 +11,12 @@ from metseg.errors import UploadInterrupted
 
 CHUNK_BYTES = 2**20
 KEY_DAYS = 2
-"""After which `keys/` expires: whoever reads there looks at the hours by himself."""
+"""After which `keys/` expires; readers check the age of a key to the second."""
 _KEY = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 
 
 class ObjectInfo(NamedTuple):
-    """What is known of an object without reading it; `etag` changes whenever the content does."""
+    """The metadata of an object; `etag` changes whenever the content does."""
 
     key: str
     size: int
@@ -25,7 +25,10 @@ class ObjectInfo(NamedTuple):
 
 
 class ObjectStore(Protocol):
-    """Objects under keys of `[a-z0-9._/-]`; any other key is a ValueError."""
+    """Objects under keys of `[a-z0-9._/-]`; any other key is a ValueError.
+
+    All calls raise StoreUnavailable where the store does not answer.
+    """
 
     def put(
         self,
@@ -35,32 +38,33 @@ class ObjectStore(Protocol):
         size: int | None = None,
         content_type: str = "application/octet-stream",
     ) -> None:
-        """Write an object, replacing what was there.
+        """Write an object, replacing one with the same key.
 
         Args:
-            key: its name.
-            data: bytes, or a stream that is read in chunks, never whole.
-            size: the length that a stream must have; None where it is not known.
-            content_type: as HTTP means it.
+            key: of the object.
+            data: bytes, or a stream, which is read in chunks.
+            size: bytes that the stream must have; None where that is not known.
+            content_type: its media type.
 
         Raises:
-            UploadInterrupted: the stream's length is not `size`; nothing was written.
+            UploadInterrupted: the stream does not have `size` bytes; nothing was written.
             StoreUnavailable: the store failed; nothing was written.
         """
 
     def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
-        """Write an object unless there is one; of many that try at once, one does.
+        """Write an object unless its key exists; of several concurrent calls, one succeeds.
 
         Args:
-            key: its name.
-            data: unlike what anybody else would write there, so that an answer that was lost can be told from a defeat.
-            content_type: as HTTP means it.
+            key: of the object.
+            data: unique to the caller, so that a call that is repeated because its response was lost recognises its
+                own object.
+            content_type: its media type.
 
         Returns:
-            Whether what lies there is ours.
+            Whether the object is the caller's.
 
         Raises:
-            StoreUnavailable: the store failed; whether it was written is not known.
+            StoreUnavailable: the store failed; the object may or may not have been written.
         """
 
     def get(self, key: str) -> bytes:
@@ -70,29 +74,41 @@ class ObjectStore(Protocol):
         """The object in chunks; NotFound on entering."""
 
     def read(self, key: str, first: int, count: int) -> bytes:
-        """Some bytes of the object, from its byte `first` on: `count` of them, which it must have; NotFound."""
+        """A part of an object, which has to be within it.
+
+        Args:
+            key: of the object.
+            first: offset, bytes.
+            count: length, bytes.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            NotFound: there is no such object.
+        """
 
     def stat(self, key: str) -> ObjectInfo:
-        """What is known of the object; NotFound."""
+        """The metadata of the object; NotFound."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object whose key begins with the string `prefix`, in the order of keys."""
 
     def delete(self, prefix: str) -> None:
-        """Remove the object `prefix` and all below `prefix/`; nothing there is fine."""
+        """Delete the object `prefix` and all objects below `prefix/`, if there are any."""
 
     def check(self) -> None:
-        """Quickly see whether the store can be used; StoreUnavailable."""
+        """Check quickly that the store can be used; StoreUnavailable."""
 
     def free_bytes(self) -> int | None:
-        """The room that is left; None where the store does not tell."""
+        """Free space, bytes; None where the store does not report it."""
 
     def prepare(self, job_days: int) -> None:
-        """Make the store usable: its bucket or folder, and the rules that expire `jobs/` and `keys/`. Idempotent."""
+        """Create the bucket or folder, and the rules that expire `jobs/` and `keys/`. Idempotent."""
 
 
 class SizedStream:
-    """A stream that must end after exactly `size` bytes, where that is known."""
+    """A stream that must have exactly `size` bytes, if that is known."""
 
     def __init__(self, data: bytes | BinaryIO, size: int | None) -> None:
         self._stream = io.BytesIO(data) if isinstance(data, bytes) else data
@@ -100,7 +116,7 @@ class SizedStream:
         self._done = 0
 
     def read(self, count: int = -1) -> bytes:
-        """The next bytes, as any stream's `read`; UploadInterrupted at a wrong end."""
+        """The next bytes; UploadInterrupted where the stream ends too early or too late."""
         chunk = self._stream.read(count)
         self._done += len(chunk)
         if not chunk and self._size is not None and self._done != self._size:
@@ -109,12 +125,12 @@ class SizedStream:
 
 
 def check_key(key: str) -> None:
-    """Refuse what is no key of ours: ValueError."""
+    """Raise a ValueError unless this is a valid key."""
     if not _KEY.fullmatch(key) or not {".", ".."}.isdisjoint(key.split("/")):
         raise ValueError(f"not a key: {key!r}")
 
 
 def check_prefix(prefix: str) -> None:
-    """Refuse what no key of ours begins with: ValueError."""
+    """Raise a ValueError unless this is the prefix of a valid key."""
     if prefix:
         check_key(prefix.removesuffix("/"))

@@ -12,22 +12,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from typing_extensions import override
+
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.storage.base import CHUNK_BYTES, ObjectInfo, SizedStream, check_key, check_prefix
+from metseg.storage.base import CHUNK_BYTES, ObjectInfo, ObjectStore, SizedStream, check_key, check_prefix
 
 DAY_S = 86400
 
 
-class LocalFolderStore:
+class LocalFolderStore(ObjectStore):
     """Objects as files below one folder of a local file system.
 
-    An object's etag is made of its file's inode, time and size: each write makes a new file. No key may be both
+    An object's etag is computed from its file's inode, time and size: each write creates a new file. No key may be both
     an object and the folder of others.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
 
+    @override
     def put(
         self,
         key: str,
@@ -36,15 +39,16 @@ class LocalFolderStore:
         size: int | None = None,
         content_type: str = "application/octet-stream",
     ) -> None:
-        """Write an object; see ObjectStore. A folder keeps no content type."""
+        """See ObjectStore; a folder keeps no content type."""
         path = self._path(key)
-        with self._written(path, SizedStream(data, size)) as name:
+        with self._new_file(path, SizedStream(data, size)) as name:
             os.replace(name, path)
 
+    @override
     def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
-        """Write an object unless there is one; see ObjectStore."""
+        """See ObjectStore."""
         path = self._path(key)
-        with self._written(path, SizedStream(data, None)) as name:
+        with self._new_file(path, SizedStream(data, None)) as name:
             try:
                 os.link(name, path)
             except FileExistsError:
@@ -52,9 +56,9 @@ class LocalFolderStore:
         return True
 
     @contextlib.contextmanager
-    def _written(self, path: Path, stream: SizedStream) -> Iterator[str]:
-        """The name of a file beside `path`, whole on the disk, to be given its own."""
-        self.check()  # never make a store anew where a volume is not mounted
+    def _new_file(self, path: Path, stream: SizedStream) -> Iterator[str]:
+        """The name of a complete file in the folder of `path`, to be renamed or linked to it."""
+        self.check()  # where a volume is not mounted, do not create a new store
         with _write_errors(), self._scratch(path) as file:
             shutil.copyfileobj(stream, file, CHUNK_BYTES)
             file.flush()
@@ -64,8 +68,8 @@ class LocalFolderStore:
 
     @contextlib.contextmanager
     def _scratch(self, path: Path) -> Iterator["tempfile._TemporaryFileWrapper[bytes]"]:
-        """A file beside `path` whose name no key can have, gone afterwards unless it was renamed."""
-        with self._folders(fcntl.LOCK_SH):
+        """A file in the folder of `path`, with a name that no key can have; deleted unless renamed."""
+        with self._folder_lock(fcntl.LOCK_SH):
             path.parent.mkdir(parents=True, exist_ok=True)
             file = tempfile.NamedTemporaryFile(dir=path.parent, prefix="~", delete=False)  # noqa: SIM115
         try:
@@ -75,8 +79,11 @@ class LocalFolderStore:
             Path(file.name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _folders(self, lock: int) -> Iterator[None]:
-        """Making folders, in which something is put at once, and removing empty ones take turns."""
+    def _folder_lock(self, lock: int) -> Iterator[None]:
+        """Keep apart creating folders, in which a file follows at once, and deleting empty ones.
+
+        filelock has no shared locks, so this is flock itself.
+        """
         descriptor = os.open(self._root, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, lock)
@@ -84,11 +91,13 @@ class LocalFolderStore:
         finally:
             os.close(descriptor)
 
+    @override
     def get(self, key: str) -> bytes:
         """The whole object; NotFound."""
         with self._read_errors(key):
             return self._path(key).read_bytes()
 
+    @override
     @contextlib.contextmanager
     def stream(self, key: str) -> Iterator[Iterator[bytes]]:
         """The object in chunks; NotFound on entering."""
@@ -102,20 +111,23 @@ class LocalFolderStore:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
+    @override
     def read(self, key: str, first: int, count: int) -> bytes:
-        """Some bytes of the object; see ObjectStore."""
+        """See ObjectStore."""
         with self._read_errors(key), self._path(key).open("rb") as file:
             file.seek(first)
             return file.read(count)
 
+    @override
     def stat(self, key: str) -> ObjectInfo:
-        """What is known of the object; NotFound."""
+        """The metadata of the object; NotFound."""
         path = self._path(key)
         with self._read_errors(key):
             if not path.is_file():
                 raise FileNotFoundError(key)
             return _file_info(key, path.stat())
 
+    @override
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object whose key begins with `prefix`, in the order of keys."""
         check_prefix(prefix)
@@ -140,15 +152,16 @@ class LocalFolderStore:
             with contextlib.suppress(FileNotFoundError):  # deleted since
                 yield _file_info(key, os.stat(names[name]))
 
+    @override
     def delete(self, prefix: str) -> None:
-        """Remove the object and all below it, and folders that this leaves empty."""
+        """Delete the object and all objects below it, and folders that this leaves empty."""
         path = self._path(prefix)
         with _write_errors():
             if path.is_file():
                 path.unlink(missing_ok=True)
             for info in self.list(f"{prefix}/"):
                 (self._root / info.key).unlink(missing_ok=True)
-            with self._folders(fcntl.LOCK_EX):
+            with self._folder_lock(fcntl.LOCK_EX):
                 self._prune(path)
 
     def _prune(self, path: Path) -> None:
@@ -158,18 +171,21 @@ class LocalFolderStore:
             with contextlib.suppress(OSError):  # not empty, or gone
                 folder.rmdir()
 
+    @override
     def check(self) -> None:
-        """See whether the folder can be written."""
+        """Check that the folder can be written."""
         if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
             raise StoreUnavailable("The store's folder cannot be written; has the set-up run?")
 
+    @override
     def free_bytes(self) -> int:
-        """The room on the folder's disk."""
+        """Free space on the folder's disk, bytes."""
         with _write_errors():
             return shutil.disk_usage(self._root).free
 
+    @override
     def prepare(self, job_days: int) -> None:
-        """Make the folder, and remove what an interrupted write left. `Jobs.expire` does the expiring here."""
+        """Create the folder, and delete what interrupted writes left. `Maintenance.expire` expires jobs and keys."""
         with _write_errors():
             self._root.mkdir(parents=True, exist_ok=True)
             for scratch in self._root.rglob("~*"):
@@ -186,7 +202,7 @@ class LocalFolderStore:
             with _write_errors(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 yield
         except OSError as error:
-            self.check()  # with the root gone nothing is known of the object
+            self.check()  # without the root, nothing is known of the object
             raise NotFound(f"There is no object {key}.") from error
 
 

@@ -12,14 +12,15 @@ from minio.datatypes import Object
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from typing_extensions import override
 
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, ObjectInfo, SizedStream, check_key, check_prefix
+from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, ObjectInfo, ObjectStore, SizedStream, check_key, check_prefix
 
 PART_BYTES = 8 * 2**20  # of a multipart upload; some three of them are in memory at a time
 
 
-class S3Store:
+class S3Store(ObjectStore):
     """Objects in one bucket of any S3 server."""
 
     def __init__(
@@ -42,12 +43,13 @@ class S3Store:
             read=1,
             backoff_factor=0.2,
             status_forcelist=(500, 502, 503, 504),
-            respect_retry_after_header=False,  # a server may name minutes, a caller here waits for seconds
+            respect_retry_after_header=False,  # a server may ask for minutes, and callers wait for seconds
         )
         self._bucket = bucket
         self._client = client(retries, maxsize=32)
-        self._impatient = client(urllib3.Retry(0), maxsize=1)
+        self._client_without_retries = client(urllib3.Retry(0), maxsize=1)
 
+    @override
     def put(
         self,
         key: str,
@@ -56,7 +58,7 @@ class S3Store:
         size: int | None = None,
         content_type: str = "application/octet-stream",
     ) -> None:
-        """Write an object; see ObjectStore."""
+        """See ObjectStore."""
         check_key(key)
         stream = cast(BinaryIO, SizedStream(data, size))
         with _s3_errors(key):
@@ -64,38 +66,42 @@ class S3Store:
                 self._bucket, key, stream, -1, content_type, part_size=PART_BYTES, num_parallel_uploads=1
             )
 
+    @override
     def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
-        """Write an object unless there is one; see ObjectStore.
+        """See ObjectStore.
 
-        The client has no call for it: it is a PUT with `If-None-Match: *`, as S3 has it since 2024.
+        The client has no call for this: it is a PUT with `If-None-Match: *`, which S3 has had since 2024.
         """
         check_key(key)
         try:
             with _s3_errors(key):
                 self._client._put_object(self._bucket, key, data, {"Content-Type": content_type, "If-None-Match": "*"})
-        except _Taken:
+        except _Exists:
             with contextlib.suppress(NotFound):
-                return self.get(key) == data  # ours, if a first try was done and its answer lost
+                return self.get(key) == data  # ours, if a first attempt succeeded and its response was lost
             return False
         return True
 
+    @override
     def get(self, key: str) -> bytes:
         """The whole object; NotFound."""
         with self.stream(key) as chunks:
             return b"".join(chunks)
 
+    @override
     def read(self, key: str, first: int, count: int) -> bytes:
-        """Some bytes of the object; see ObjectStore."""
+        """See ObjectStore."""
         with self._opened(key, first, count) as chunks:
             return b"".join(chunks)
 
+    @override
     def stream(self, key: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
         """The object in chunks; NotFound on entering."""
         return self._opened(key, 0, 0)
 
     @contextlib.contextmanager
     def _opened(self, key: str, first: int, count: int) -> Iterator[Iterator[bytes]]:
-        """The bytes of an object from `first` on, `count` of them or all."""
+        """The bytes of an object from offset `first`, `count` of them or all."""
         check_key(key)
         with _s3_errors(key):
             response = self._client.get_object(self._bucket, key, offset=first, length=count)
@@ -110,12 +116,14 @@ class S3Store:
         with _s3_errors(key):
             yield from response.stream(CHUNK_BYTES)
 
+    @override
     def stat(self, key: str) -> ObjectInfo:
-        """What is known of the object; NotFound."""
+        """The metadata of the object; NotFound."""
         check_key(key)
         with _s3_errors(key):
             return _info(self._client.stat_object(self._bucket, key))
 
+    @override
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object whose key begins with `prefix`, in the order of keys."""
         check_prefix(prefix)
@@ -123,8 +131,9 @@ class S3Store:
             found = [_info(each) for each in self._client.list_objects(self._bucket, prefix, recursive=True)]
         yield from sorted(found)  # some servers list folder by folder
 
+    @override
     def delete(self, prefix: str) -> None:
-        """Remove the object and all below it."""
+        """Delete the object and all objects below it."""
         check_key(prefix)
         keys = [prefix, *(info.key for info in self.list(f"{prefix}/"))]
         with _s3_errors(prefix):
@@ -132,18 +141,21 @@ class S3Store:
         if failures:
             raise StoreUnavailable("The object store could not delete everything.")
 
+    @override
     def check(self) -> None:
-        """See whether the bucket can be reached; one try, no retry."""
+        """Check that the bucket can be reached, without retries."""
         with _s3_errors(""):
-            exists = self._impatient.bucket_exists(self._bucket)
+            exists = self._client_without_retries.bucket_exists(self._bucket)
         if not exists:
             raise StoreUnavailable("The bucket does not exist; has the set-up run?")
 
+    @override
     def free_bytes(self) -> None:
-        """S3 has no call that tells; a server that is full refuses what is put."""
+        """None: S3 does not report it; a server that is full refuses writes."""
 
+    @override
     def prepare(self, job_days: int) -> None:
-        """Make the bucket and its lifecycle rules."""
+        """Create the bucket and its lifecycle rules."""
         rules = [_expire("jobs", job_days), _expire("keys", KEY_DAYS)]
         with _s3_errors(""):
             if not self._client.bucket_exists(self._bucket):
@@ -158,8 +170,8 @@ class S3Store:
                 raise
 
 
-class _Taken(Exception):
-    """There is such an object already."""
+class _Exists(Exception):
+    """The object exists already."""
 
 
 def _expire(top: str, days: int) -> Rule:
@@ -175,7 +187,7 @@ def _s3_errors(key: str) -> Iterator[None]:
         if error.code in {"NoSuchKey", "NoSuchObject"}:
             raise NotFound(f"There is no object {key}.") from error
         if error.code == "PreconditionFailed":
-            raise _Taken from error
+            raise _Exists from error
         raise StoreUnavailable("The object store refused the request.") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise StoreUnavailable("The object store does not answer; try again later.") from error

@@ -15,14 +15,14 @@ __all__ = ["S3Users"]
 
 
 class S3Users:
-    """The users of one server, made by its root user.
+    """The users of one server, managed by its root user.
 
     Args:
         endpoint: host:port.
         access_key: of the root user.
         secret_key: of the root user.
-        secure: HTTPS.
-        timeout_s: to wait for each answer.
+        secure: whether to use HTTPS.
+        timeout_s: for each response, seconds.
     """
 
     def __init__(
@@ -35,21 +35,21 @@ class S3Users:
             endpoint=endpoint, credentials=StaticProvider(access_key, secret_key), secure=secure, http_client=pool
         )
 
-    def can_be_made(self) -> bool:
-        """Whether the server has the admin API, asked by a question that changes nothing on any S3.
+    def available(self) -> bool:
+        """Whether the server has the admin API, found out by a request that changes nothing on any S3.
 
         Raises:
             StoreUnavailable: it does not answer.
         """
         try:
-            with _unanswered():
+            with _connection_errors():
                 self._admin.policy_list()
         except MinioAdminException:
             return False
         return True
 
     def put(self, name: str, secret_key: str, policy: Mapping[str, Any]) -> None:
-        """Make a user, or give one that is there a new secret, with a policy of the same name and no other right.
+        """Create a user or renew its secret, with a policy of the same name as its only permissions.
 
         Args:
             name: the access key.
@@ -60,16 +60,16 @@ class S3Users:
             StoreUnavailable: the server does not answer, or refuses.
         """
         try:
-            with _unanswered():
+            with _connection_errors():
                 self._admin.user_add(name, secret_key)
                 self._admin.policy_add(name, policy=dict(policy))
                 self._admin.policy_set(name, user=name)
         except MinioAdminException as error:
-            raise StoreUnavailable(f"The object store refused to make the user {name}.") from error
+            raise StoreUnavailable(f"The object store refused to create the user {name}.") from error
 
 
 @contextlib.contextmanager
-def _unanswered() -> Iterator[None]:
+def _connection_errors() -> Iterator[None]:
     try:
         yield
     except (urllib3.exceptions.HTTPError, OSError) as error:

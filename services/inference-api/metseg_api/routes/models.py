@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
-from metseg.contracts import Champion, Contract, ModelCard, ModelPage
+from metseg.contracts import Champion, Contract, ModelCard, ModelPage, ModelVersion
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
 from metseg_api.auth import Admin, Reader
 from metseg_api.gateway import TheGateway
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 class Promotion(Contract):
     """The version to put into service."""
 
-    version: str = Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64, examples=[VERSION])
+    version: ModelVersion = Field(examples=[VERSION])
 
 
 @router.get("", summary="List models", responses=problems())

@@ -201,9 +201,9 @@ def _keep(plan: Plan, judged: Sequence[Judged], threads: int) -> None:
         plan.side(plan.split.train), plan.side(plan.split.validation), pick.made.preprocessing
     )
     card = _card(plan, pick.made, point, figures).model_copy(update={"variant": variant, "familiarity": known})
-    (plan.folder / FOLDER / registry.FULL).unlink(missing_ok=True)
+    (plan.folder / FOLDER / registry.FULL_PRECISION_MODEL).unlink(missing_ok=True)
     if (wide := in_full_precision(pick, judged)) is not None:
-        (plan.folder / FOLDER / registry.FULL).write_bytes(wide.made.model)
+        (plan.folder / FOLDER / registry.FULL_PRECISION_MODEL).write_bytes(wide.made.model)
         full = FullPrecision(
             sha256=wide.card.sha256, threshold=wide.card.threshold, smallest_lesion_px=wide.card.smallest_lesion_px
         )

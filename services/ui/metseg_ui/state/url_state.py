@@ -3,18 +3,17 @@
 It holds job ids only: a file name may identify a patient, so names stay in the session's memory.
 """
 
-import re
-
 import streamlit as st
+
+from metseg.contracts import is_job_id
 
 MAX_JOBS = 40
 SCAN, HISTORY, ADMIN = "scan", "history", "admin"
-JOB_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
 def job_ids() -> list[str]:
     """The job ids in the URL, newest first; anything that is not an id is ignored."""
-    ids = dict.fromkeys(job_id for job_id in st.query_params.get_all("job") if JOB_ID.fullmatch(job_id))
+    ids = dict.fromkeys(job_id for job_id in st.query_params.get_all("job") if is_job_id(job_id))
     return list(ids)[:MAX_JOBS]
 
 
