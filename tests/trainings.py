@@ -57,7 +57,7 @@ def started(work: Callable[..., None], *words: Any) -> ForkServerProcess:
 def ended(work: Callable[..., None], *words: Any) -> int | None:
     """The exit code of a process that did that work: 0, 3 for a KeyboardInterrupt, or the signal that it died of."""
     process = started(work, *words)
-    process.join(60)
+    process.join(300)
     return process.exitcode
 
 

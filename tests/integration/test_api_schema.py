@@ -68,4 +68,4 @@ def gateway(tmp_path_factory, redis):
     suppress_health_check=list(HealthCheck),
 )
 def test_every_call_is_answered_as_described(gateway, case):
-    case.call_and_validate(base_url=gateway.url, checks=CHECKS, timeout=20)
+    case.call_and_validate(base_url=gateway.url, checks=CHECKS, timeout=60)

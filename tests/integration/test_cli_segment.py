@@ -222,7 +222,7 @@ def test_sigint_ends_it_at_once_and_the_next_run_goes_on(server, studies, tmp_pa
     process = started(*arguments)
     wait_until(lambda: len(server.jobs()) == 2, END_S)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=90)
     assert (process.returncode, errors) == (130, "metseg: stopped; the same command goes on with what is left.\n")
     server.hold.clear()
     assert run(server, *studies, "--out", tmp_path / "out") == 0

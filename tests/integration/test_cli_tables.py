@@ -111,6 +111,6 @@ def test_a_reader_that_has_seen_enough_is_no_error(gateway):
     gateway.accepted(png())
     process = started("jobs", "list", "--server", gateway.url)
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
     assert process.stderr.read() == ""
     process.stderr.close()

@@ -44,7 +44,7 @@ def watching(inbox: Path, out: Path, url: str, *options: str):
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=90)
         assert process.returncode == 0, errors
         assert "stopped" in output
     finally:
@@ -207,7 +207,7 @@ def test_with_a_marker_it_takes_what_is_marked_and_leaves_the_marker_out(server,
         wait_until((inbox / "done/patient").is_dir, END_S)
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
     assert server.jobs()[0].files == 2
 
 

@@ -31,7 +31,7 @@ from metseg_trainer.training import checkpoints, distributed
 from metseg_trainer.training.fit import CURVES, LAST, finished, fit, load
 from metseg_trainer.training.trainer import Training
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_told_to_stop_it_leaves_a_checkpoint_of_the_running_step_and_goes_on_fro
     process = started(train, tmp_path, ALWAYS, recipe)
     _wait_for(tmp_path / LAST)
     os.kill(process.pid, told)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 3
     done = checkpoints.read(tmp_path / LAST)["done"]
     assert 0 < done < 1000
@@ -94,7 +94,7 @@ def test_told_to_stop_it_leaves_a_checkpoint_of_the_running_step_and_goes_on_fro
     _wait_for(tmp_path, lambda: len(list(tmp_path.glob("events.*"))) == 2)
     time.sleep(0.5)
     os.kill(again.pid, told)
-    again.join(60)
+    again.join(300)
     assert checkpoints.read(tmp_path / LAST)["done"] > done
 
 
@@ -103,7 +103,7 @@ def test_several_processes_stop_together_with_one_checkpoint(tmp_path):
     process = started(train, tmp_path, ALWAYS, recipe, 2)
     _wait_for(tmp_path / LAST)
     os.kill(process.pid, signal.SIGINT)
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 3
     assert 0 < checkpoints.read(tmp_path / LAST)["done"] < 1000
 

@@ -82,7 +82,7 @@ class Deployment:
         """As `docker compose stop` does."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(60)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
