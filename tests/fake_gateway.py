@@ -1,10 +1,10 @@
-"""A gateway without a worker behind it: the REST table over a phantom, for the page and its tests.
+"""A fake gateway: the REST API with a phantom as its only study, for the page and its tests.
 
     with serving(FakeGateway(running_s=3)) as gateway:
         Client(gateway.url)
 
-Whatever can be read, the answer is the same phantom. Jobs move on by the clock, so that a page sees them wait
-and run; the attributes of `FakeGateway` let it refuse, fail or be away.
+Whatever is submitted, the result is that of the phantom. Jobs progress with time, so that the page sees them queued and
+running; the attributes of `FakeGateway` make it refuse, fail or be unavailable.
 """
 
 import contextlib
@@ -48,8 +48,8 @@ from metseg.settings import Limits
 THRESHOLD = 0.5
 
 
-class Study:
-    """What every job finds: a phantom, and a probability map that is sure within its lesions and not at their rim."""
+class FakeStudy:
+    """The study of every job: a phantom, with a probability that falls off at the rim of its lesions."""
 
     def __init__(self, seed: int = 23, slices: int = 12, lesions_placed: int = 4, spacing: bool = True) -> None:
         head = phantom.head(seed, slices=slices, lesions=lesions_placed)
@@ -59,19 +59,19 @@ class Study:
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
         self.mask = self.probability >= THRESHOLD
 
-    def seen_otherwise(self) -> "Study":
-        """The same scan as another model sees it: its smallest lesion is not marked, the others are larger."""
+    def as_other_model_sees_it(self) -> "FakeStudy":
+        """The same scan with the answer of another model: the smallest lesion is missed, the others are larger."""
         other = copy(self)
         smallest = lesions.measure(self.mask, self.spacing_mm, self.probability)[-1].box
-        kept = self.probability.copy()
+        probability = self.probability.copy()
         (_, top, left), (_, bottom, right) = smallest.first, smallest.stop
-        kept[:, top - 5 : bottom + 5, left - 5 : right + 5] = 0
-        other.probability = np.clip(1.4 * kept, 0, 1)
+        probability[:, top - 5 : bottom + 5, left - 5 : right + 5] = 0
+        other.probability = np.clip(1.4 * probability, 0, 1)
         other.mask = other.probability >= THRESHOLD
         return other
 
     def preview(self, done: int) -> bytes:
-        """What a worker shows when so many slices are done."""
+        """The preview that a worker stores when `done` slices are finished."""
         kept: list[bytes] = []
         seconds = iter([0.0] * done + [INTERVAL_S] * 2)
         previews = Previews(Volume(self.pixels, self.names), THRESHOLD, kept.append, lambda: next(seconds))
@@ -99,72 +99,75 @@ class Study:
 
 
 def card() -> ModelCard:
-    """Of a Nested U-Net that no one trained."""
+    """The card of an untrained Nested U-Net."""
     tiny = tiny_card(b"model")
     return tiny.model_copy(update={"network": "nested-unet", "figures": {"nested-unet": tiny.figures["tiny"]}})
 
 
 @dataclass
 class FakeGateway:
-    """What it answers; a test may change any of it while it serves."""
+    """What the gateway answers; a test may change any of it while it is served."""
 
-    study: Study = field(default_factory=Study)
+    study: FakeStudy = field(default_factory=FakeStudy)
     card: ModelCard = field(default_factory=card)
     others: list[ModelCard] = field(default_factory=list)
     keys: dict[str, Holder] | None = None
-    waiting_s: float = 0.0
+    queued_s: float = 0.0
     running_s: float = 0.0
     refusal: MetsegError | None = None
     failure: MetsegError | None = None
-    away: MetsegError | None = None
+    outage: MetsegError | None = None
     retry_after_s: int = 0
     champion: bool = True
-    ended: dict[str, int] | None = None
+    outcomes: dict[str, int] | None = None
     warnings: list[str] = field(default_factory=list)
     submissions: list[dict[str, object]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-    accepted: dict[str, datetime] = field(default_factory=dict)
-    served: dict[str, str] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    accepted_at: dict[str, datetime] = field(default_factory=dict)
+    model_versions: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
-    def submit(self, names: list[str], threshold: str | None, **wishes: str | None) -> Job:
+    def submit(self, names: list[str], threshold: str | None, **options: str | None) -> Job:
         if self.refusal is not None:
             raise self.refusal
         job_id = f"{len(self.submissions):04d}{secrets.token_hex(14)}"
-        self.submissions.append({"id": job_id, "names": names, "threshold": threshold, **wishes})
-        self.accepted[job_id] = datetime.now(UTC)
+        self.submissions.append({"id": job_id, "names": names, "threshold": threshold, **options})
+        self.accepted_at[job_id] = datetime.now(UTC)
         return self.job(job_id)
 
     def job(self, job_id: str) -> Job:
-        """Where the clock says that a job is."""
-        created = self.known(job_id)
-        started, ended = created + timedelta(seconds=self.waiting_s), None
-        ended = started + timedelta(seconds=self.running_s)
+        """The state of a job at this time."""
+        created = self.created_at(job_id)
+        started = created + timedelta(seconds=self.queued_s)
+        finished = started + timedelta(seconds=self.running_s)
         names = next(entry["names"] for entry in self.submissions if entry["id"] == job_id)
         job = Job(id=job_id, status=JobStatus.QUEUED, created_at=created, files=len(names))
         now = datetime.now(UTC)
         if now < started:
             return job.model_copy(update={"queue_position": 2})
         job = job.model_copy(update={"status": JobStatus.RUNNING, "started_at": started, "attempts": 1})
-        if now < ended:
+        if now < finished:
             total = len(self.study.mask)
-            done = int(total * (now - started) / (ended - started))
+            done = int(total * (now - started) / (finished - started))
             return job.model_copy(update={"progress": Progress(done=done, total=total)})
         if self.failure is not None:
-            end = {"status": JobStatus.FAILED, "problem": Problem.of(self.failure)}
+            outcome = {"status": JobStatus.FAILED, "problem": Problem.of(self.failure)}
         else:
-            end = {"status": JobStatus.SUCCEEDED, "model_version": self.served.get(job_id, self.card.version)}
-        return job.model_copy(update={"finished_at": ended, **end})
+            outcome = {
+                "status": JobStatus.SUCCEEDED,
+                "model_version": self.model_versions.get(job_id, self.card.version),
+            }
+        return job.model_copy(update={"finished_at": finished, **outcome})
 
-    def known(self, job_id: str) -> datetime:
-        if job_id not in self.accepted:
+    def created_at(self, job_id: str) -> datetime:
+        if job_id not in self.accepted_at:
             raise NotFound("There is no such job; it may have expired.")
-        return self.accepted[job_id]
+        return self.accepted_at[job_id]
 
-    def finished(self, job_id: str) -> Study:
+    def finished_study(self, job_id: str) -> FakeStudy:
         if self.job(job_id).status is not JobStatus.SUCCEEDED:
             raise NotFinished("The job has no result yet.")
-        return self.study if job_id not in self.served else self.study.seen_otherwise()
+        return self.study if job_id not in self.model_versions else self.study.as_other_model_sees_it()
 
     def models(self) -> ModelPage:
         pointer = Champion(version=self.card.version, sha256=self.card.sha256, promoted_at=self.card.created_at)
@@ -188,14 +191,14 @@ class FakeGateway:
 
 
 def app(gateway: FakeGateway) -> FastAPI:
-    """The REST table."""
+    """The REST API."""
     api = FastAPI()
 
     @api.middleware("http")
-    async def keep_count(request: Request, call_next: object) -> Response:
-        gateway.asked.append(f"{request.method} {request.url.path}")
-        if gateway.away is not None:
-            return problem(request, gateway.away)
+    async def record_request(request: Request, call_next: object) -> Response:
+        gateway.requests.append(f"{request.method} {request.url.path}")
+        if gateway.outage is not None:
+            return problem(request, gateway.outage)
         try:
             request.state.holder = gateway.holder(request.headers.get("Authorization"))
         except Unauthorised as refusal:
@@ -213,12 +216,12 @@ def app(gateway: FakeGateway) -> FastAPI:
         async with request.form() as form:
             uploads = [Upload(file.filename, file.file, None) for file in form.getlist("files")]
             inspect(uploads, Limits())
-            wishes = {name: form.get(name) for name in ("uncertainty", "align")}
-            return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **wishes)
+            options = {name: form.get(name) for name in ("uncertainty", "align")}
+            return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **options)
 
     @api.get("/v1/jobs")
     def jobs() -> JobPage:
-        return JobPage(jobs=[gateway.job(job_id) for job_id in reversed(gateway.accepted)])
+        return JobPage(jobs=[gateway.job(job_id) for job_id in reversed(gateway.accepted_at)])
 
     @api.get("/v1/jobs/{job_id}")
     def job(job_id: str) -> Job:
@@ -226,27 +229,27 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/jobs/{job_id}/result")
     def result(job_id: str) -> Result:
-        study = gateway.finished(job_id)
+        study = gateway.finished_study(job_id)
         changes = {"warnings": gateway.warnings, "model_version": gateway.job(job_id).model_version}
         return study.result(job_id, gateway.card).model_copy(update=changes)
 
     @api.get("/v1/jobs/{job_id}/mask")
     def mask(job_id: str, format: str = "nifti") -> Response:
-        study = gateway.finished(job_id)
+        study = gateway.finished_study(job_id)
         return Response(write_mask(study.mask, study.names, format, spacing_mm=study.spacing_mm))
 
     @api.get("/v1/jobs/{job_id}/probability")
     def probability(job_id: str, format: str = "nifti") -> Response:
-        study = gateway.finished(job_id)
+        study = gateway.finished_study(job_id)
         return Response(write_probability(study.probability, format, spacing_mm=study.spacing_mm))
 
     @api.get("/v1/jobs/{job_id}/slice/{index}")
     def pixels(job_id: str, index: int) -> Response:
-        return Response(rendering.encode_png(gateway.finished(job_id).pixels[index]), media_type="image/png")
+        return Response(rendering.encode_png(gateway.finished_study(job_id).pixels[index]), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/overlay/{index}")
     def overlay(job_id: str, index: int) -> Response:
-        study = gateway.finished(job_id)
+        study = gateway.finished_study(job_id)
         return Response(rendering.encode_png(rendering.overlay(study.pixels[index], study.mask[index], contour=True)))
 
     @api.get("/v1/jobs/{job_id}/glimpse")
@@ -258,7 +261,7 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/jobs/{job_id}/volume/{layer}")
     def volume(job_id: str, layer: str) -> Response:
-        study = gateway.finished(job_id)
+        study = gateway.finished_study(job_id)
         mask = write_mask(study.mask, study.names, "nifti", spacing_mm=study.spacing_mm)
         if layer == "mask":
             return Response(mask, media_type="application/gzip")
@@ -269,14 +272,14 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:
-        gateway.known(job_id)
-        del gateway.accepted[job_id]
+        gateway.created_at(job_id)
+        del gateway.accepted_at[job_id]
 
     @api.post("/v1/jobs/{job_id}/repeat", status_code=202)
-    def repeat(job_id: str, wish: Repetition) -> Job:
-        gateway.known(job_id)
+    def repeat(job_id: str, repetition: Repetition) -> Job:
+        gateway.created_at(job_id)
         again = gateway.submit(["again"], None)
-        gateway.served[again.id] = wish.model
+        gateway.model_versions[again.id] = repetition.model
         return again
 
     @api.get("/v1/models")
@@ -284,8 +287,8 @@ def app(gateway: FakeGateway) -> FastAPI:
         return gateway.models()
 
     @api.put("/v1/models/champion")
-    def promote(wish: dict[str, str]) -> Champion:
-        return gateway.promote(wish["version"])
+    def promote(body: dict[str, str]) -> Champion:
+        return gateway.promote(body["version"])
 
     @api.get("/v1/models/{version}/report")
     def report(version: str) -> Response:
@@ -297,8 +300,8 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/overview")
     def overview() -> Overview:
-        ended = {"succeeded": len(gateway.accepted)} if gateway.ended is None else gateway.ended
-        return Overview(waiting=2, oldest_s=7, working=1, workers=1, ended=ended, champion=gateway.models().champion)
+        outcomes = {"succeeded": len(gateway.accepted_at)} if gateway.outcomes is None else gateway.outcomes
+        return Overview(waiting=2, oldest_s=7, working=1, workers=1, ended=outcomes, champion=gateway.models().champion)
 
     return api
 

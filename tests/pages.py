@@ -54,7 +54,7 @@ def until_healthy(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 if __name__ == "__main__":
-    with serving(FakeGateway(waiting_s=3, running_s=5)) as gateway, serving_page(gateway.url) as page:
+    with serving(FakeGateway(queued_s=3, running_s=5)) as gateway, serving_page(gateway.url) as page:
         print(f"{page} over {gateway.url}, until Ctrl-C", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from tests.fake_gateway import FakeGateway, Study, serving
+from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
 
 TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "page.png"
@@ -15,7 +15,7 @@ WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader
 def main() -> None:
     browser_path = os.environ.get("METSEG_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
     with (
-        serving(FakeGateway(study=Study(slices=16))) as gateway,
+        serving(FakeGateway(study=FakeStudy(slices=16))) as gateway,
         serving_page(gateway.url) as url,
         sync_playwright() as playwright,
     ):

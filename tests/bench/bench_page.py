@@ -1,10 +1,10 @@
-"""How the page bears large and many uploads, in a real browser over a gateway without a worker.
+"""The page with large and with many uploads, in a real browser with a fake gateway.
 
     python -m tests.bench.bench_page --uploads 50 --megabytes 200
 
-It tells how long a reader waits for a study of many slices, from files to layers; how long the page takes to answer a
-click while a large file goes up; and the memory of the page's process after each tenth of the uploads. Needs Chromium
-(METSEG_BROWSER) and Playwright.
+It measures how long a reader waits for a study of many slices, from files to layers; how long the page takes to respond
+to a click during a large upload; and the memory of the page's process after each tenth of the uploads. It needs
+Playwright and Chromium (METSEG_BROWSER).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 from playwright.sync_api import Page, Playwright, expect, sync_playwright
-from tests.fake_gateway import FakeGateway, Study, serving
+from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.hospital import hospital
 from tests.pages import serving_page
 from tests.servers import redis_server
@@ -32,12 +32,12 @@ from metseg.registry import Registry
 from metseg_worker.setup import seed
 
 WEBGL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-PATIENCE_MS = 120_000
+TIMEOUT_MS = 120_000
 STARTER = Path(__file__).parents[2] / "infra" / "starter-model"
 
 
 def study(path: Path, megabytes: float) -> None:
-    """A ZIP of slices of noise, about that large."""
+    """Write a ZIP of slices of noise, of about this size."""
     side = 256 if megabytes < 20 else 1024
     pixels = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
     with zipfile.ZipFile(path, "w") as archive:
@@ -51,41 +51,41 @@ def page_process() -> psutil.Process:
 
 
 def upload(page: Page, *paths: Path) -> None:
-    """Choose files and submit them, once the field of the last submission is gone and a fresh one is there."""
+    """Choose files and submit them, once the uploader has been reset after the last submission."""
     uploader = page.get_by_test_id("stFileUploader")
     button = page.get_by_role("button", name="Find lesions")
-    expect(button).to_be_disabled(timeout=PATIENCE_MS)
-    expect(uploader).to_have_count(1, timeout=PATIENCE_MS)
+    expect(button).to_be_disabled(timeout=TIMEOUT_MS)
+    expect(uploader).to_have_count(1, timeout=TIMEOUT_MS)
     uploader.locator("input[type=file]").set_input_files([str(path) for path in paths])
-    expect(button).to_be_enabled(timeout=PATIENCE_MS)
+    expect(button).to_be_enabled(timeout=TIMEOUT_MS)
     button.click()
 
 
-def answers(page: Page, path: Path) -> list[float]:
-    """Seconds until a click is answered, again and again while a file goes up and is submitted."""
-    told: list[float] = []
+def response_times(page: Page, path: Path) -> list[float]:
+    """Seconds until the page responds to a click, measured repeatedly while a file is uploaded and submitted."""
+    times: list[float] = []
     page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(str(path))
     began = time.monotonic()
     button = page.get_by_role("button", name="Find lesions")
     while button.is_disabled() and time.monotonic() - began < 120:
-        told.append(answered(page))
-    print(f"chosen and received after {time.monotonic() - began:.1f} s")
+        times.append(response_time(page))
+    print(f"uploaded after {time.monotonic() - began:.1f} s")
     button.click()
-    return told
+    return times
 
 
-def answered(page: Page) -> float:
-    """Seconds from a click on a switch until what it opens, or closes, is drawn."""
-    opened = page.get_by_role("slider", name="Threshold for this upload")
-    wanted = 1 - opened.count()
+def response_time(page: Page) -> float:
+    """Seconds from a click on a toggle until the slider that it shows, or hides, has changed."""
+    slider = page.get_by_role("slider", name="Threshold for this upload")
+    wanted = 1 - slider.count()
     began = time.monotonic()
     page.get_by_text("Set the threshold manually").click()
-    expect(opened).to_have_count(wanted, timeout=PATIENCE_MS)
+    expect(slider).to_have_count(wanted, timeout=TIMEOUT_MS)
     return time.monotonic() - began
 
 
 def volumes(folder: Path, slices: int) -> list[Path]:
-    """A drawn head as three NIfTI volumes of 240 x 240 pixels a slice, each voxel a cube of 1 mm."""
+    """A phantom as three NIfTI volumes of 240 x 240 pixels per slice, with isotropic voxels of 1 mm."""
     volume = head(47, slices=slices, size_px=240, spacing_mm=(1.0, 1.0, 1.0)).volume
     paths = []
     for channel, name in enumerate(("t1", "flair", "t1c")):
@@ -96,7 +96,7 @@ def volumes(folder: Path, slices: int) -> list[Path]:
 
 
 def whole_study(playwright: Playwright, folder: Path, slices: int) -> None:
-    """How long a reader waits for a study, from the click on: the real gateway, worker and starter model."""
+    """How long a reader waits for a study after the click, with the real gateway, worker and starter model."""
     with (
         redis_server(folder) as redis,
         hospital(folder / "server", redis.url) as server,
@@ -111,23 +111,23 @@ def whole_study(playwright: Playwright, folder: Path, slices: int) -> None:
         fetched: set[str] = set()
         page.on("requestfinished", lambda request: fetched.add(request.url.split("/")[-1]))
         page.goto(url)
-        page.get_by_role("button", name="About the model").wait_for(timeout=PATIENCE_MS)
+        page.get_by_role("button", name="About the model").wait_for(timeout=TIMEOUT_MS)
         began = time.monotonic()
         upload(page, *paths)
 
-        def told(what: str) -> None:
+        def report(what: str) -> None:
             print(f"{slices} slices, {what}: {time.monotonic() - began:.1f} s after the files were chosen", flush=True)
 
-        page.locator(".viewer").wait_for(timeout=PATIENCE_MS)
-        expect(page.locator(".viewer img.fallback")).to_have_js_property("complete", True, timeout=PATIENCE_MS)
-        told("first picture of the result")
-        page.locator(".viewer[data-ready=true]").wait_for(timeout=PATIENCE_MS)
-        told("the volume with its mask")
+        page.locator(".viewer").wait_for(timeout=TIMEOUT_MS)
+        expect(page.locator(".viewer img.fallback")).to_have_js_property("complete", True, timeout=TIMEOUT_MS)
+        report("first picture of the result")
+        page.locator(".viewer[data-ready=true]").wait_for(timeout=TIMEOUT_MS)
+        report("the volume with its mask")
         for key in ("1", "3", "m"):
             page.locator(".viewer .stage").press(key)
         while not {"pre", "flair", "post", "mask", "probability"} <= fetched:
             page.wait_for_timeout(50)
-        told("all layers")
+        report("all layers")
         browser.close()
 
 
@@ -139,7 +139,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--uploads", type=int, default=50)
     options.add_argument("--megabytes", type=float, default=200)
-    options.add_argument("--slices", type=int, default=155, help="of a study that is followed to its layers; 0: none")
+    options.add_argument("--slices", type=int, default=155, help="of the study whose layers are waited for; 0: none")
     wanted = options.parse_args()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         if wanted.slices:
@@ -149,10 +149,10 @@ def main() -> None:
 
 
 def many_uploads(playwright: Playwright, uploads: int, megabytes: float) -> None:
-    """One large upload and many small ones, and the memory of the page's process."""
+    """One large upload and many small ones, with the memory of the page's process."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(FakeGateway(study=Study(slices=12))) as gateway,
+        serving(FakeGateway(study=FakeStudy(slices=12))) as gateway,
         serving_page(gateway.url) as url,
     ):
         large, small = Path(folder) / "large.zip", Path(folder) / "small.zip"
@@ -161,23 +161,23 @@ def many_uploads(playwright: Playwright, uploads: int, megabytes: float) -> None
         browser = playwright.chromium.launch(executable_path=browser_path(), args=WEBGL)
         page = browser.new_page()
         page.goto(url)
-        page.get_by_role("button", name="About the model").wait_for(timeout=PATIENCE_MS)
-        rest = [answered(page) for _ in range(3)]
+        page.get_by_role("button", name="About the model").wait_for(timeout=TIMEOUT_MS)
+        idle = [response_time(page) for _ in range(3)]
         process = page_process()
-        print(f"at rest: a click is answered in {statistics.median(rest):.2f} s, {process.memory_info().rss >> 20} MB")
-        told = answers(page, large)
+        print(f"idle: a click takes {statistics.median(idle):.2f} s, {process.memory_info().rss >> 20} MB")
+        times = response_times(page, large)
         size = large.stat().st_size >> 20
-        print(f"while {size} MB go up: median {statistics.median(told):.2f} s, longest {max(told):.2f} s")
+        print(f"during an upload of {size} MB: median {statistics.median(times):.2f} s, longest {max(times):.2f} s")
         while not gateway.submissions:
             page.wait_for_timeout(50)
-        page.locator(".viewer[data-ready]").wait_for(timeout=PATIENCE_MS)
+        page.locator(".viewer[data-ready]").wait_for(timeout=TIMEOUT_MS)
         print(f"after it: {process.memory_info().rss >> 20} MB")
         for number in range(1, uploads + 1):
             before = len(gateway.submissions)
             upload(page, small)
             while len(gateway.submissions) == before:
                 page.wait_for_timeout(50)
-            page.locator(".viewer[data-ready]").wait_for(timeout=PATIENCE_MS)
+            page.locator(".viewer[data-ready]").wait_for(timeout=TIMEOUT_MS)
             if number % max(1, uploads // 10) == 0:
                 print(f"after {number} more: {process.memory_info().rss >> 20} MB", flush=True)
         browser.close()

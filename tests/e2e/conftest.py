@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.e2e.deployment import Deployment
 from tests.e2e.reader import SHOTS, SOON_MS
-from tests.fake_gateway import FakeGateway, Study, serving
+from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
 
 from metseg import phantom
@@ -104,7 +104,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def held() -> Iterator[tuple[FakeGateway, str]]:
     """A gateway in the test's hand, and a page over it."""
-    with serving(FakeGateway(study=Study(slices=6))) as gateway, serving_page(gateway.url) as url:
+    with serving(FakeGateway(study=FakeStudy(slices=6))) as gateway, serving_page(gateway.url) as url:
         yield gateway, url
 
 

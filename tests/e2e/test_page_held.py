@@ -15,7 +15,7 @@ from tests.e2e.reader import (
     look,
     opened,
 )
-from tests.fake_gateway import FakeGateway, Study, serving
+from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
 
 from metseg import phantom
@@ -39,17 +39,17 @@ OLDER = {"version": "20250101-000000-older", "created_at": datetime(2025, 1, 1, 
 
 def test_a_job_is_polled_while_it_runs_and_not_afterwards(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
-    gateway.waiting_s, gateway.running_s = 3.0, 4.0
+    gateway.queued_s, gateway.running_s = 3.0, 4.0
     opened(page, url).get_by_role("button", name="One large lesion").click()
     main = page.get_by_test_id("stMain")
     expect(main.get_by_text("Queued, position 2")).to_be_visible()
     expect(main.get_by_text(re.compile(r"Slice [1-6] of 6"))).to_be_visible()
     finished(page)
-    gateway.waiting_s = gateway.running_s = 0
+    gateway.queued_s = gateway.running_s = 0
     page.wait_for_timeout(2000)
-    before = len(gateway.asked)
+    before = len(gateway.requests)
     page.wait_for_timeout(4000)
-    assert len(gateway.asked) == before
+    assert len(gateway.requests) == before
 
 
 def test_slices_are_shown_before_the_last_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
@@ -183,7 +183,7 @@ def test_a_reader_signs_in_with_a_key_that_appears_in_no_url(page: Page) -> None
     keys = {"key-of-the-ward": Holder(name="ward", scopes=["submit", "read"])}
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
-    with serving(FakeGateway(study=Study(slices=6), keys=keys)) as gateway, serving_page(gateway.url) as url:
+    with serving(FakeGateway(study=FakeStudy(slices=6), keys=keys)) as gateway, serving_page(gateway.url) as url:
         page.goto(url)
         page.get_by_label("API key").fill("another")
         page.get_by_role("button", name="Sign in").click()
@@ -211,11 +211,11 @@ def test_the_page_recovers_when_the_gateway_is_back(page: Page, held: tuple[Fake
     gateway, url = held
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
-    gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
+    gateway.outage = StoreUnavailable("The object store does not answer; try again in a minute.")
     try:
         time.sleep(16)  # the page caches the registry for 15 s
         page.reload()
         expect(page.get_by_text("temporarily unavailable")).to_be_visible()
     finally:
-        gateway.away = None
+        gateway.outage = None
     finished(page)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from tests.fake_gateway import FakeGateway, Study, serving
+from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.integration.page.visitor import run
 from tests.pages import APP
 
@@ -15,12 +15,12 @@ Page = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="session")
-def study() -> Study:
-    return Study(slices=8)
+def study() -> FakeStudy:
+    return FakeStudy(slices=8)
 
 
 @pytest.fixture
-def gateway(study: Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
+def gateway(study: FakeStudy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGateway]:
     with serving(FakeGateway(study=study)) as gateway:
         monkeypatch.setenv("METSEG_GATEWAY_URL", gateway.url)
         settings.cache_clear()

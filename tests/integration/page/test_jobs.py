@@ -8,12 +8,12 @@ from metseg.errors import ProcessingFailed
 
 
 def test_a_job_is_polled_until_it_is_finished(page, gateway):
-    gateway.waiting_s = 3600
+    gateway.queued_s = 3600
     [job] = submit_jobs(gateway)
     at = page(job)
     assert "Queued, position 2" in at.main.progress[0].proto.text
-    gateway.waiting_s, gateway.running_s = 0, 3600
-    gateway.accepted[job] = datetime.now(UTC)
+    gateway.queued_s, gateway.running_s = 0, 3600
+    gateway.accepted_at[job] = datetime.now(UTC)
     assert "Slice 0 of 8" in run(at).main.progress[0].proto.text
     gateway.running_s = 0
     assert run(at).metric
@@ -22,9 +22,9 @@ def test_a_job_is_polled_until_it_is_finished(page, gateway):
 def test_a_final_job_is_not_fetched_again(page, gateway):
     at = page(*submit_jobs(gateway, 2))
     run(at)
-    before = len(gateway.asked)
+    before = len(gateway.requests)
     run(run(at))
-    assert gateway.asked[before:] == []
+    assert gateway.requests[before:] == []
 
 
 def test_a_reload_lists_the_same_jobs_and_shows_the_selected_one(page, gateway):
@@ -38,7 +38,7 @@ def test_a_reload_lists_the_same_jobs_and_shows_the_selected_one(page, gateway):
 
 def test_only_job_ids_in_the_url_are_fetched(page, gateway):
     page("../models", "x", "a/b/c/d/e/f/g", "<script>alert(1)</script>")
-    assert not any("jobs" in call for call in gateway.asked)
+    assert not any("jobs" in call for call in gateway.requests)
 
 
 def test_an_expired_job_is_explained_and_can_be_removed_from_the_list(page, gateway):
@@ -59,7 +59,7 @@ def test_a_failed_job_shows_its_reason_and_no_stack_trace(page, gateway):
 def test_a_job_is_deleted_only_after_confirmation_and_leaves_the_list(page, gateway):
     first, second = submit_jobs(gateway, 2)
     at = page(second, first)
-    assert set(gateway.accepted) == {first, second} and has_button(at, "Delete permanently")
+    assert set(gateway.accepted_at) == {first, second} and has_button(at, "Delete permanently")
     at = press(at, "Delete permanently")
-    assert set(gateway.accepted) == {first}
+    assert set(gateway.accepted_at) == {first}
     assert listed_jobs(at) == [first]

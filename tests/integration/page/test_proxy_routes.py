@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 from starlette.applications import Starlette
-from tests.fake_gateway import FakeGateway, Study, listening, serving
+from tests.fake_gateway import FakeGateway, FakeStudy, listening, serving
 
 from metseg.errors import StoreUnavailable
 from metseg_ui import proxy_routes
@@ -19,7 +19,7 @@ from metseg_ui.state import sessions
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[FakeGateway]:
-    with serving(FakeGateway(study=Study(slices=5))) as gateway:
+    with serving(FakeGateway(study=FakeStudy(slices=5))) as gateway:
         yield gateway
 
 
@@ -78,17 +78,17 @@ def test_a_report_can_run_no_script_and_load_nothing(browser, session):
 
 @pytest.mark.parametrize("layer", ["result", "..%2f..%2fmodels", "mask%3fformat"])
 def test_the_gateway_is_only_asked_for_layers(browser, gateway, path, layer):
-    before = len(gateway.asked)
+    before = len(gateway.requests)
     assert browser.get(f"{path}/{layer}").status_code == 404
-    assert gateway.asked[before:] == []
+    assert gateway.requests[before:] == []
 
 
 def test_a_refusal_of_the_gateway_is_passed_on_in_its_words(browser, gateway, path):
-    gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
+    gateway.outage = StoreUnavailable("The object store does not answer; try again in a minute.")
     try:
         answer = browser.get(f"{path}/mask")
     finally:
-        gateway.away = None
+        gateway.outage = None
     assert (answer.status_code, answer.text) == (503, "The object store does not answer; try again in a minute.")
 
 

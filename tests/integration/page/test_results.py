@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import numpy as np
-from tests.fake_gateway import FakeGateway, Study
+from tests.fake_gateway import FakeGateway, FakeStudy
 from tests.integration.page.visitor import metrics, page_text, press, run, submit_jobs, viewer_data
 
 from metseg.contracts import ModelCard
@@ -40,7 +40,7 @@ def test_the_viewer_offers_the_sequences_of_the_scan(page, gateway):
 def test_pixels_do_not_pass_through_the_session(page, gateway):
     [job] = submit_jobs(gateway)
     run(page(job))
-    calls = [call for call in gateway.asked if job in call]
+    calls = [call for call in gateway.requests if job in call]
     assert any(call.endswith("/result") for call in calls)
     assert not any("/mask" in call or "/volume/" in call or "/probability" in call for call in calls)
     assert len([call for call in calls if "/slice/" in call]) <= 1
@@ -68,14 +68,14 @@ def test_warnings_of_the_result_are_shown(page, gateway):
 
 
 def test_a_scan_without_lesions_is_not_called_healthy(page, gateway):
-    study = Study(slices=8)
+    study = FakeStudy(slices=8)
     study.mask = np.zeros_like(study.mask)
     gateway.study = study
     assert "That does not mean that there are none" in page_text(page(*submit_jobs(gateway)))
 
 
 def test_a_single_slice_can_be_downloaded_as_png(page, gateway):
-    single = Study(slices=8)
+    single = FakeStudy(slices=8)
     index = int(single.mask.sum(axis=(1, 2)).argmax())
     single.pixels, single.mask, single.probability = (
         part[index : index + 1] for part in (single.pixels, single.mask, single.probability)
@@ -92,10 +92,10 @@ def test_two_models_are_compared_on_one_scan(page, gateway):
     other = add_older_model(gateway)
     at = press(page(job), "Run on this scan")
     [compared] = [entry["id"] for entry in gateway.submissions if entry["names"] == ["again"]]
-    assert gateway.served[compared] == other.version
+    assert gateway.model_versions[compared] == other.version
     at = run(at)
     assert viewer_data(at)["compared"]["job"] == compared
-    first, second = gateway.study, gateway.study.seen_otherwise()
+    first, second = gateway.study, gateway.study.as_other_model_sees_it()
     dice = 2 * (first.mask & second.mask).sum() / (first.mask.sum() + second.mask.sum())
     assert metrics(at)["Dice"] == f"{dice:.3f}"
     smallest = gateway.study.result(job, gateway.card).lesions[-1]

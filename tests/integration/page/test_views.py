@@ -64,7 +64,7 @@ def test_a_job_can_be_deleted_from_the_history(page, gateway):
     at = page(view="history")
     at.button(key=f"delete-{first}").click()
     run(at)
-    assert set(gateway.accepted) == {second}
+    assert set(gateway.accepted_at) == {second}
 
 
 def test_visitors_who_share_the_pages_key_do_not_see_each_others_scans(page, gateway, monkeypatch):
@@ -74,7 +74,7 @@ def test_visitors_who_share_the_pages_key_do_not_see_each_others_scans(page, gat
     submit_jobs(gateway)
     at = page(view="history")
     assert not any((button.key or "").startswith("open-") for button in at.button)
-    assert not any(call == "GET /v1/jobs" for call in gateway.asked)
+    assert not any(call == "GET /v1/jobs" for call in gateway.requests)
 
 
 def test_an_admin_rolls_back_only_after_typing_the_word(page, gateway):
@@ -90,7 +90,7 @@ def test_an_admin_rolls_back_only_after_typing_the_word(page, gateway):
 
 
 def test_an_admin_reads_outcomes_by_title_not_by_problem_type(page, gateway):
-    gateway.ended = {"succeeded": 3, "/problems/poisoned-input": 2, "/problems/of-a-later-version": 1}
+    gateway.outcomes = {"succeeded": 3, "/problems/poisoned-input": 2, "/problems/of-a-later-version": 1}
     at = page(view="admin")
     assert metrics(at)["Succeeded"] == "3 of 6"
     assert "Other problems: 1; The input ends its workers: 2" in page_text(at)
@@ -103,7 +103,7 @@ def test_the_admin_view_is_for_admins_only(page, gateway, monkeypatch):
     settings.cache_clear()
     at = page(view="admin")
     assert "Models and service" not in page_text(at) and not has_button(at, "Admin")
-    assert "GET /v1/overview" not in gateway.asked
+    assert "GET /v1/overview" not in gateway.requests
 
 
 def test_a_gateway_with_keys_makes_the_page_ask_for_one_until_sign_out(page, gateway):
@@ -128,20 +128,20 @@ def test_cached_answers_of_one_key_are_not_used_for_another(page, gateway):
     def fetches_as(key: str) -> int:
         at = page(job)
         at.text_input[0].set_value(key)
-        before = len(gateway.asked)
+        before = len(gateway.requests)
         run(press(at, "Sign in"))
-        return len([call for call in gateway.asked[before:] if call.endswith("/result")])
+        return len([call for call in gateway.requests[before:] if call.endswith("/result")])
 
     assert [fetches_as(key) for key in ("first", "first", "second")] == [1, 0, 1]
 
 
 def test_the_page_recovers_when_the_store_is_back(page, gateway):
     [job] = submit_jobs(gateway)
-    gateway.away = StoreUnavailable("The object store does not answer; try again in a minute.")
+    gateway.outage = StoreUnavailable("The object store does not answer; try again in a minute.")
     at = page(job)
     assert "temporarily unavailable" in page_text(at) and "continues automatically" in page_text(at)
     assert messages.DISCLAIMER in page_text(at)
-    gateway.away = None
+    gateway.outage = None
     assert run(at).metric
 
 

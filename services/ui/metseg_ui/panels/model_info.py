@@ -40,14 +40,18 @@ def show_card(card: ModelCard) -> None:
     with data_column:
         st.markdown("**Training data**")
         st.markdown(
-            f"{escape(card.data.name)}: {_split(card.data.patients)} patients, {_split(card.data.slices)} slices.\n\n"
-            f"Data licence: {escape(card.data.licence)}"
+            f"{escape(card.data.name)}\n"
+            f"- Patients: {_split(card.data.patients)}\n"
+            f"- Slices: {_split(card.data.slices)}\n"
+            f"- Licence: {escape(card.data.licence)}"
         )
     with model_column:
         st.markdown("**Model**")
         st.markdown(
-            f"{card.parameters / 1e6:.1f} million parameters, threshold {card.threshold:.2f}.\n\n"
-            f"Model licence: {escape(card.licence)}"
+            f"{summaries.network_title(card.network)}\n"
+            f"- Parameters: {card.parameters / 1e6:.1f} million\n"
+            f"- Threshold: {card.threshold:.2f}\n"
+            f"- Licence: {escape(card.licence)}"
         )
     _list("Limitations", card.limits)
     _list("Please cite", card.data.citations)

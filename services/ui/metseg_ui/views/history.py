@@ -39,7 +39,8 @@ def render() -> None:
 def _row(job: Job) -> None:
     name = messages.display_name(job)
     columns = st.columns(COLUMN_WIDTHS, vertical_alignment="center")
-    columns[0].markdown(f"**{name}**  \n:small[{messages.local_time(job.created_at)}]")
+    submitted = f"  \n:small[{messages.local_time(job.created_at)}]" if url_state.name(job.id) else ""
+    columns[0].markdown(f"**{name}**{submitted}")
     columns[1].markdown(f"{jobs.ICONS[job.status]} {messages.status_text(job)}")
     columns[2].markdown(_outcome(job))
     columns[3].markdown(f"`{job.model_version}`" if job.model_version else "–")

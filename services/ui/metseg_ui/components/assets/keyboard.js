@@ -53,7 +53,7 @@ function generalActions(viewer) {
     "]": () => viewer.nudge("opacity", 0.1),
     0: () => viewer.resetView(),
   };
-  viewer.data.channels.forEach(([channel], index) => (actions[index + 1] = () => viewer.set({ channel })));
+  viewer.data.channels.forEach(([channel], index) => (actions[index + 1] = () => viewer.update({ channel })));
   return actions;
 }
 

@@ -1,13 +1,10 @@
 // The viewer: the slices of a finished job with its lesions. The page mounts it as a Streamlit component.
-import { Canvas, HEAT, maskColormap } from "./canvas.js";
 import { SliceNavigator, createElement, plural } from "./controls.js";
 import { createLegend, handleKey } from "./keyboard.js";
+import { Scene } from "./scene.js";
 import { MASK_STYLES, RANGES, createBar, createButtonGroups, createSliders } from "./toolbar.js";
-import { countVoxels, fetchVolume, fillMask, outlineMask } from "./volumes.js";
 
-const PROBABILITY_ONE = 65535; // as probability maps are stored
 const REPORT_SLICE_AFTER_MS = 500;
-const PREVIEW_TOLERANCE = 0.004; // less than half a step of the threshold
 const FULL_WINDOW = { low: 0, high: 255 };
 const ZOOM_STEP = 0.25;
 
@@ -38,11 +35,8 @@ class Viewer {
       channel, maskStyle: "outline", map: "none", multiplanar: false, masks: "both",
       zoom: 1, opacity: 0.5, threshold: data.threshold, ...FULL_WINDOW,
     };
-    this.volumes = new Map();
-    this.mapLayers = new Map();
-    this.abort = new AbortController();
     this.build(parent);
-    this.load().catch((error) => this.showError(error));
+    this.open().catch((error) => this.showError(error));
   }
 
   // --- elements --------------------------------------------------------------------------------------------------
@@ -73,10 +67,11 @@ class Viewer {
 
   buildStage() {
     this.picture = createElement("canvas");
-    this.canvas = new Canvas(this.picture, {
+    this.scene = new Scene(this.picture, this.data, {
       onSlice: (slice) => this.onCanvasSlice(slice),
       onWindow: (low, high) => this.onCanvasWindow(low, high),
       onDraw: () => this.renderLesionNumbers(),
+      onLoading: (isLoading) => (this.status.hidden = !isLoading),
     });
     this.fallback = createElement("img", { class: "fallback", alt: "" });
     this.note = createElement("span", { class: "note" });
@@ -92,34 +87,9 @@ class Viewer {
     return this.stage;
   }
 
-  // --- loading ---------------------------------------------------------------------------------------------------
-
-  url(path) {
-    return new URL(path, document.baseURI).href;
-  }
-
-  /** A layer of the job, fetched once. */
-  volume(layer, base = this.data.volumes) {
-    const url = this.url(`${base}/${layer}`);
-    if (!this.volumes.has(url)) this.volumes.set(url, fetchVolume(url, this.abort.signal));
-    return this.volumes.get(url);
-  }
-
-  async load() {
-    const { compared, niivue: script } = this.data;
-    const { channel } = this.settings;
-    const [niivue, grey, mask, comparedMask] = await Promise.all([
-      import(this.url(script)).then(() => globalThis.niivue),
-      this.volume(channel),
-      this.volume("mask"),
-      compared && this.volume("mask", compared.volumes),
-    ]);
-    if (this.abort.signal.aborted) return;
-    await this.canvas.open(niivue, grey);
-    this.drawnChannel = channel;
-    this.masks = [mask, comparedMask].filter(Boolean);
-    this.drawnMasks = this.masks.map((each) => each.emptyMask());
-    for (const [index, each] of this.drawnMasks.entries()) await this.canvas.addLayer(each, maskColormap(index));
+  async open() {
+    await this.scene.open(this.settings);
+    if (this.scene.isClosed) return;
     this.fallback.remove();
     this.status.hidden = true;
     this.ready = true;
@@ -130,7 +100,7 @@ class Viewer {
   }
 
   showError(error) {
-    if (this.abort.signal.aborted) return;
+    if (this.scene.isClosed) return;
     const hasWebgl = globalThis.WebGL2RenderingContext && this.picture.getContext("webgl2");
     this.status.textContent = hasWebgl
       ? error.message
@@ -152,8 +122,8 @@ class Viewer {
   update(change) {
     this.settings = { ...this.settings, ...change };
     if (!this.ready) return this.render();
-    if ("zoom" in change) this.canvas.setZoom(this.settings.zoom);
-    if ("multiplanar" in change) this.canvas.setMultiplanar(this.settings.multiplanar);
+    if ("zoom" in change) this.scene.canvas.setZoom(this.settings.zoom);
+    if ("multiplanar" in change) this.scene.canvas.setMultiplanar(this.settings.multiplanar);
     this.draw().catch((error) => this.showError(error));
   }
 
@@ -184,7 +154,7 @@ class Viewer {
 
   setWindow(level, width) {
     const [low, high] = [level - width / 2, level + width / 2];
-    if (this.ready) this.canvas.setWindow(low, high);
+    if (this.ready) this.scene.canvas.setWindow(low, high);
     this.onCanvasWindow(low, high);
   }
 
@@ -197,8 +167,8 @@ class Viewer {
     this.slice = Math.min(Math.max(slice, 0), this.data.sliceCount - 1);
     if (this.ready) {
       const [lesion] = this.lesionsHere();
-      const centre = lesion && this.settings.multiplanar ? [lesion.centre[2], lesion.centre[1]] : this.canvas.crosshairVoxel().slice(0, 2);
-      this.canvas.moveCrosshair([...centre, this.slice]);
+      const centre = lesion && this.settings.multiplanar ? [lesion.centre[2], lesion.centre[1]] : this.scene.canvas.crosshairVoxel().slice(0, 2);
+      this.scene.canvas.moveCrosshair([...centre, this.slice]);
     }
     this.render();
   }
@@ -236,49 +206,10 @@ class Viewer {
 
   // --- drawing ---------------------------------------------------------------------------------------------------
 
-  get isPreview() {
-    return Math.abs(this.settings.threshold - this.data.threshold) > PREVIEW_TOLERANCE;
-  }
-
-  /** What the mask is made of and its threshold: the stored mask, or the probability map for a preview. */
-  async maskSource() {
-    if (!this.isPreview) return [this.masks[0], 1];
-    return [await this.volume("probability"), Math.ceil(this.settings.threshold * PROBABILITY_ONE)];
-  }
-
   async draw() {
     const { settings } = this;
-    const grey = await this.volume(settings.channel);
-    const source = await this.maskSource();
-    if (settings !== this.settings) return; // changed again while the volumes were loading
-    const channelChanged = this.drawnChannel !== settings.channel;
-    if (channelChanged) this.canvas.setBaseVolume(grey);
-    this.drawnChannel = settings.channel;
-    this.drawMasks([source, [this.masks[1], 1]], settings);
-    await this.drawMap(settings);
-    this.drawnSource = source;
-    this.canvas.refresh(channelChanged);
-    this.render();
-  }
-
-  drawMasks(sources, { maskStyle, masks, opacity }) {
-    const isShown = [masks !== "second", masks !== "first"];
-    const opacities = { outline: 1, fill: opacity, off: 0 };
-    this.drawnMasks.forEach((mask, index) => {
-      const write = maskStyle === "outline" ? outlineMask : fillMask;
-      write(mask, ...sources[index]);
-      this.canvas.setLayerValues(index, mask.values);
-      this.canvas.setLayerOpacity(index, isShown[index] ? opacities[maskStyle] : 0);
-    });
-  }
-
-  async drawMap({ map, opacity }) {
-    if (map !== "none" && !this.mapLayers.has(map)) {
-      this.status.hidden = false;
-      this.mapLayers.set(map, await this.canvas.addLayer(await this.volume(map), HEAT));
-      this.status.hidden = true;
-    }
-    for (const [name, layer] of this.mapLayers) this.canvas.setLayerOpacity(layer, name === map ? opacity : 0);
+    await this.scene.draw(settings, () => settings === this.settings);
+    if (settings === this.settings) this.render();
   }
 
   /** Update every control and text to the current state. */
@@ -288,7 +219,7 @@ class Viewer {
     const { level, width: window } = this.window;
     for (const [name, slider] of Object.entries(this.sliders)) slider.set({ ...settings, level, window }[name]);
     this.sliders.opacity.root.hidden = settings.maskStyle !== "fill" && settings.map === "none";
-    this.resetThreshold.hidden = !this.isPreview;
+    this.resetThreshold.hidden = !this.scene.isPreview(settings);
     const hasLesion = (direction) => this.nearestLesionSlice(direction) !== undefined;
     this.navigator.set(slice, { hasPrevious: hasLesion(-1), hasNext: hasLesion(1) });
     this.renderTexts();
@@ -301,15 +232,15 @@ class Viewer {
     const [, sequence] = data.channels.find(([value]) => value === settings.channel);
     const position = `Slice ${slice + 1} of ${data.sliceCount}, ${sequence}`;
     const preview = `Preview at threshold ${settings.threshold.toFixed(2)} (stored: ${data.threshold.toFixed(2)}). `;
-    const note = this.isPreview ? preview : "";
-    const area = this.drawnSource ? countVoxels(...this.drawnSource, slice) : data.areasPx[slice];
+    const note = this.scene.isPreview(settings) ? preview : "";
+    const area = this.scene.markedPixels(slice);
     const numbers = data.lesionsBySlice[slice];
     const marked = numbers.length ? `${plural("lesion", numbers.length)} ${numbers.join(", ")}` : "an area";
-    const description = `${note}${position}. ${area ? `Marked: ${marked}, ${area} px.` : "No lesion marked."}`;
+    const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : "No lesion marked."}`;
     this.note.textContent = note;
     this.position.textContent = position;
     if (this.ready) this.picture.setAttribute("aria-label", description);
-    else Object.assign(this.fallback, { src: this.url(`${data.overlays}/${slice}`), alt: description });
+    else Object.assign(this.fallback, { src: new URL(`${data.overlays}/${slice}`, document.baseURI).href, alt: description });
   }
 
   /** Write each lesion's number next to it, if one plane is shown. */
@@ -317,16 +248,15 @@ class Viewer {
     const { maskStyle, multiplanar } = this.settings;
     const lesions = this.ready && !multiplanar && maskStyle !== "off" ? this.lesionsHere() : [];
     const labels = lesions.flatMap(({ number, corner: [top, right] }) => {
-      const point = this.canvas.toCanvasPoint([right, top, this.slice]);
+      const point = this.scene.canvas.toCanvasPoint([right, top, this.slice]);
       return point ? [createElement("span", { class: "number", style: `left:${point[0]}px;top:${point[1]}px` }, String(number))] : [];
     });
     this.lesionNumbers.replaceChildren(...labels);
   }
 
   close() {
-    this.abort.abort();
     clearTimeout(this.timer);
-    this.canvas.close();
+    this.scene.close();
     this.root.remove();
   }
 }
