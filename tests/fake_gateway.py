@@ -27,16 +27,16 @@ from tests.servers import free_ports
 from metseg import phantom
 from metseg.contracts import (
     Champion,
-    Holder,
     Job,
     JobPage,
     JobStatus,
+    KeyInfo,
     ModelCard,
     ModelPage,
     Overview,
     Problem,
     Progress,
-    Repetition,
+    Resubmission,
     Result,
 )
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
@@ -111,7 +111,7 @@ class FakeGateway:
     study: FakeStudy = field(default_factory=FakeStudy)
     card: ModelCard = field(default_factory=card)
     others: list[ModelCard] = field(default_factory=list)
-    keys: dict[str, Holder] | None = None
+    keys: dict[str, KeyInfo] | None = None
     queued_s: float = 0.0
     running_s: float = 0.0
     refusal: MetsegError | None = None
@@ -180,9 +180,9 @@ class FakeGateway:
         self.card = chosen
         return self.models().champion
 
-    def holder(self, authorization: str | None) -> Holder:
+    def holder(self, authorization: str | None) -> KeyInfo:
         if self.keys is None:
-            return Holder(name=None, scopes=["submit", "read", "admin"])
+            return KeyInfo(name=None, scopes=["submit", "read", "admin"])
         if authorization is None:
             raise Unauthorised("Send an API key, as `Authorization: Bearer KEY`.")
         if (key := authorization.removeprefix("Bearer ")) not in self.keys:
@@ -276,7 +276,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         del gateway.accepted_at[job_id]
 
     @api.post("/v1/jobs/{job_id}/repeat", status_code=202)
-    def repeat(job_id: str, repetition: Repetition) -> Job:
+    def repeat(job_id: str, repetition: Resubmission) -> Job:
         gateway.created_at(job_id)
         again = gateway.submit(["again"], None)
         gateway.model_versions[again.id] = repetition.model
@@ -295,7 +295,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         return Response(f"<h1>Report of {version}</h1><script>document.title = 'ran'</script>", media_type="text/html")
 
     @api.get("/v1/me")
-    def me(request: Request) -> Holder:
+    def me(request: Request) -> KeyInfo:
         return request.state.holder
 
     @api.get("/v1/overview")

@@ -15,14 +15,14 @@ from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import wait_until
 
 from metseg import formats
-from metseg.contracts import Job, Request, Result, SliceFigures
+from metseg.contracts import Job, Request, Result, SliceMeasurements
 from metseg.jobs import JobFactory, JobRunner, JobService, Maintenance, WorkerRegistry
 from metseg.registry import Registry
 from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 from metseg_api.app import create_app
-from metseg_api.gateway import Threads
+from metseg_api.gateway import ThreadLimiters
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Gateway:
     runner: JobRunner
     maintenance: Maintenance
     workers: WorkerRegistry
-    threads: Threads
+    threads: ThreadLimiters
     http: httpx.Client = field(repr=False)
 
     @property
@@ -137,7 +137,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 def result(job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> Result:
     """Figures for a mask whose lesions nobody measured."""
     slices = [
-        SliceFigures(
+        SliceMeasurements(
             index=index, name=name, lesions=[], area_px=int(plane.sum()), area_mm2=None, highest_probability=0.75
         )
         for index, (name, plane) in enumerate(zip(names, mask, strict=True))

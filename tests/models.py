@@ -9,9 +9,9 @@ from onnx import TensorProto, checker, helper
 from metseg.contracts import (
     DataCard,
     DiceSummary,
-    FamiliarityCard,
-    FamiliarityReference,
     ModelCard,
+    OutOfDistributionCard,
+    OutOfDistributionReference,
     Preprocessing,
 )
 from metseg.inference import FEATURES, FEATURES_REVISION
@@ -72,10 +72,10 @@ def tiny_card(model: bytes, version: str = VERSION) -> ModelCard:
     )
 
 
-def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> FamiliarityCard:
+def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> OutOfDistributionCard:
     """A reference to which everything flat is near, with limits as told."""
     count = len(FEATURES)
-    reference = FamiliarityReference(
+    reference = OutOfDistributionReference(
         features=list(FEATURES),
         mean=[0.0] * count,
         scale=[1.0] * count,
@@ -86,4 +86,4 @@ def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> Familiari
         judged=1,
         false_alarms=0,
     )
-    return FamiliarityCard(revision=FEATURES_REVISION, studies=reference, lone_slices=reference)
+    return OutOfDistributionCard(revision=FEATURES_REVISION, studies=reference, lone_slices=reference)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.kept_tables import rows
 
-from metseg.contracts import LesionFigures
+from metseg.contracts import LesionMetrics
 from metseg.parallel import cpu_quota
 from metseg_trainer.training.config import PRESETS
 
@@ -31,7 +31,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def found(lesions: LesionFigures) -> dict[str, float]:
+def found(lesions: LesionMetrics) -> dict[str, float]:
     """Of drawn metastases of 6 mm and more: how many there are, which share is found, false positives a patient."""
     strata = [figures for name, figures in lesions.by_diameter.items() if name != FINDABLE_BELOW]
     count = sum(figures.lesions for figures in strata)

@@ -23,8 +23,9 @@ from tests.e2e.reader import (
     send,
 )
 
+from metseg.contracts import DISCLAIMER
+
 SIZE = (256, 256)
-DISCLAIMER = "Research use only. Not a medical device"
 
 
 def test_an_example_scan_shows_lesions_after_one_click(page: Page, url: str) -> None:

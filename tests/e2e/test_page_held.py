@@ -19,7 +19,7 @@ from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
 
 from metseg import phantom
-from metseg.contracts import Holder
+from metseg.contracts import KeyInfo
 from metseg.errors import ProcessingFailed, StoreUnavailable
 
 TILES = """image => image.decode().then(() => {
@@ -180,7 +180,7 @@ def test_the_history_lists_jobs_that_the_url_does_not(page: Page, held: tuple[Fa
 
 
 def test_a_reader_signs_in_with_a_key_that_appears_in_no_url(page: Page) -> None:
-    keys = {"key-of-the-ward": Holder(name="ward", scopes=["submit", "read"])}
+    keys = {"key-of-the-ward": KeyInfo(name="ward", scopes=["submit", "read"])}
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     with serving(FakeGateway(study=FakeStudy(slices=6), keys=keys)) as gateway, serving_page(gateway.url) as url:

@@ -1,7 +1,8 @@
-"""Whether a submission may come in, told before its body is read: room on the disks, in the queue, for its caller.
+"""Admission control: whether a submission is accepted, decided before its body is read.
 
-Counts lie in Redis. Where Redis is away nothing is let in, since nothing could be queued either; where it was emptied
-the counts begin anew, which lets a caller submit twice as much for one minute.
+It depends on free disk space, the length of the queue and the caller's own jobs. The counts are in Redis. If Redis is
+down nothing is accepted, since nothing could be queued either; if Redis was emptied the counts start from zero, which
+lets a caller submit twice as much for one minute.
 """
 
 import math
@@ -12,47 +13,51 @@ from metseg.errors import QueueFull, StorageFull, TooManyRequests
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 
-__all__ = ["admit", "check_disks"]
+__all__ = ["admit", "check_free_disk"]
 
 WINDOW_S = 60.0
 
 
-def admit(gateway: Gateway, caller: Caller, announced_bytes: int) -> None:
-    """Let a submission in, and count it.
+def admit(gateway: Gateway, caller: Caller, content_length: int) -> None:
+    """Admit a submission, and count it.
 
     Args:
-        gateway: whose settings say how much is too much.
-        caller: whose it is; where the gateway has no keys, all who reach it are one caller.
-        announced_bytes: of its body; 0 where nothing was announced.
+        gateway: whose settings limit submissions.
+        caller: who submits; without API keys all callers count as one.
+        content_length: of the body, in bytes; 0 if unknown.
 
     Raises:
-        StorageFull: the disk of the spool or the store would be filled beyond the reserve.
-        QueueFull: as many jobs wait as may.
-        TooManyRequests: the caller has as many open jobs as one may have, or submitted too many in a minute.
+        StorageFull: the disk of the gateway or of the store would be filled beyond the reserve.
+        QueueFull: the queue has its maximum length.
+        TooManyRequests: the caller has too many open jobs, or submitted too many in a minute.
         QueueUnavailable: Redis does not answer.
     """
     settings, jobs = gateway.settings, gateway.jobs
-    check_disks(gateway, announced_bytes)
+    check_free_disk(gateway, content_length)
     load = jobs.queue_load(caller.tag)
     if load.waiting >= settings.queue_limit:
-        raise QueueFull(f"{load.waiting} jobs wait already; submit again when some are done.")
+        raise QueueFull(f"{load.waiting} jobs are waiting already; submit again when some are done.")
     if load.open >= settings.key_open_jobs:
         raise TooManyRequests(
             f"You have {settings.key_open_jobs} jobs that wait or run; submit again when one is done."
         )
     if wait_s := jobs.admit(caller.tag, settings.key_jobs_per_minute, WINDOW_S):
-        refusal = TooManyRequests(f"You may submit {settings.key_jobs_per_minute} studies a minute; wait a little.")
+        refusal = TooManyRequests(f"You may submit {settings.key_jobs_per_minute} studies per minute; wait a little.")
         refusal.retry_after_s = math.ceil(wait_s)
         raise refusal
 
 
-def check_disks(gateway: Gateway, announced_bytes: int = 0) -> None:
-    """Notice a disk that is nearly full before it is.
+def check_free_disk(gateway: Gateway, content_length: int = 0) -> None:
+    """Refuse work before a disk is full.
+
+    Args:
+        gateway: whose settings reserve disk space.
+        content_length: bytes that are about to be written.
 
     Raises:
         StorageFull: less than the reserve would be left.
     """
-    rooms = (shutil.disk_usage(tempfile.gettempdir()).free, gateway.store.free_bytes())
-    least = min(room for room in rooms if room is not None)
-    if least - announced_bytes < gateway.settings.disk_reserve_bytes:
-        raise StorageFull("Too little room is left for this upload; delete jobs, or ask the operator to make room.")
+    free_bytes = (shutil.disk_usage(tempfile.gettempdir()).free, gateway.store.free_bytes())
+    least = min(each for each in free_bytes if each is not None)
+    if least - content_length < gateway.settings.disk_reserve_bytes:
+        raise StorageFull("Too little disk space is left for this upload; delete jobs, or ask the operator.")

@@ -1,4 +1,4 @@
-"""The application: `create_app()` is what gunicorn and the tests start."""
+"""The application: gunicorn and the tests start `create_app()`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from metseg.settings import Settings
 from metseg.settings import settings as settings_of_process
 from metseg_api import __version__, openapi, problems
 from metseg_api.gateway import open_gateway
-from metseg_api.middleware import Edge
+from metseg_api.middleware import GatewayMiddleware
 from metseg_api.routes import jobs, models, overview, reports, results, service, volumes
 
 
@@ -18,7 +18,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The gateway's application.
 
     Args:
-        settings: None: those of the process's environment.
+        settings: None: those of the environment.
     """
     chosen = settings or settings_of_process()
 
@@ -37,9 +37,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
     )
-    problems.install(app)
-    openapi.install(app)
+    problems.add_exception_handlers(app)
+    openapi.extend_schema(app)
     for each in (jobs, results, volumes, reports, models, overview, service):
         app.include_router(each.router)
-    app.add_middleware(Edge, upload_bytes=chosen.limits.upload_bytes)
+    app.add_middleware(GatewayMiddleware, max_upload_bytes=chosen.limits.upload_bytes)
     return app

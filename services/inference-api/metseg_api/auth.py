@@ -1,8 +1,8 @@
-"""Who may do what: API keys, of which the gateway knows nothing but hashes.
+"""Authentication by API keys, of which the gateway stores only hashes, and authorisation by their scopes.
 
     python -m metseg_api.auth ward-3 submit read
 
-makes a key, prints it once, and prints the entry for the file that METSEG_API_KEYS_FILE names: a JSON list of entries.
+creates a key, prints it once, and prints its entry for METSEG_API_KEYS_FILE, a JSON list of such entries.
 """
 
 import argparse
@@ -24,141 +24,152 @@ from metseg.errors import Forbidden, InvalidParameter, Unauthorised
 from metseg.jobs import ANONYMOUS, owner_of, owner_tag
 
 __all__ = [
-    "READING",
+    "REQUIRE_READ",
     "Admin",
+    "ApiKey",
     "Caller",
-    "Key",
+    "CurrentCaller",
     "Keyring",
     "Reader",
     "Scope",
     "Submitter",
-    "TheCaller",
-    "refuse_to_be_open",
+    "require_keys_if_exposed",
 ]
 
 Scope = Literal["submit", "read", "admin"]
 
 
-class Key(Contract):
+class ApiKey(Contract):
     """An entry of the keys file.
 
-    A key of 256 random bits needs no slow hash: nobody guesses it, whatever a guess costs.
+    A key of 256 random bits needs no slow hash: nobody can guess it, however cheap a guess is.
     """
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40, description="in logs; the owner of its jobs")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the key")
-    scopes: frozenset[Scope] = Field(min_length=1, description="admin may do all, with every job")
+    scopes: frozenset[Scope] = Field(min_length=1, description="admin includes the others, for every job")
 
 
 class Caller:
-    """Whoever sent a request.
+    """Who sent a request.
 
     Args:
-        key: that came with it; None where the gateway is open to all.
+        key: sent with it; None if the gateway needs no keys.
+
+    Attributes:
+        name: of the key.
+        scopes: of the key; all of them without keys.
+        tag: the prefix of the IDs of the caller's jobs.
     """
 
-    def __init__(self, key: Key | None) -> None:
+    def __init__(self, key: ApiKey | None) -> None:
         self.scopes = frozenset(get_args(Scope)) if key is None else key.scopes
         self.name = None if key is None else key.name
         self.tag = ANONYMOUS if key is None else owner_tag(key.name)
 
     @property
-    def sees(self) -> str | None:
-        """The tag of the jobs that the caller sees; None: all jobs."""
+    def visible_tag(self) -> str | None:
+        """The tag of the jobs that the caller may see; None: all jobs."""
         return None if "admin" in self.scopes else self.tag
 
     def may_see(self, job_id: str) -> bool:
-        """Whether a job is the caller's, or the caller may see all."""
-        return self.sees in {None, owner_of(job_id)}
+        """Whether a job is the caller's, or the caller may see all jobs."""
+        return self.visible_tag in {None, owner_of(job_id)}
 
-    def check(self, scope: Scope) -> None:
-        """Forbidden, unless the caller has the scope or is admin."""
+    def require(self, scope: Scope) -> None:
+        """Raise Forbidden unless the caller has the scope or is admin."""
         if self.scopes.isdisjoint({scope, "admin"}):
             raise Forbidden(f"This key does not have the scope `{scope}`.")
 
 
 class Keyring:
-    """The keys that a gateway knows.
+    """The API keys of a deployment.
 
     Args:
-        keys: None: the gateway is open to all who reach it.
+        keys: None if everyone who can reach the gateway may use it.
     """
 
-    def __init__(self, keys: Sequence[Key] | None) -> None:
+    def __init__(self, keys: Sequence[ApiKey] | None) -> None:
         self._keys = keys
 
     @classmethod
     def read(cls, file: Path | None) -> Self:
-        """The keys of a file; without a file the gateway is open.
+        """The keys in a file; without a file none are needed.
 
         Raises:
-            InvalidParameter: the file is missing, is no list of entries, or two of them are of one name or key.
+            InvalidParameter: the file is missing, is not a list of entries, or a name or key occurs twice.
         """
         if file is None:
             return cls(None)
         try:
-            keys = TypeAdapter(list[Key]).validate_json(file.read_bytes())
+            keys = TypeAdapter(list[ApiKey]).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
-            raise InvalidParameter(f"{file} holds no API keys: it has to be a JSON list of entries.") from error
+            raise InvalidParameter(f"{file} cannot be read as a JSON list of API keys.") from error
         if len({owner_tag(key.name) for key in keys}) < len(keys) or len({key.sha256 for key in keys}) < len(keys):
-            raise InvalidParameter(f"{file} names two keys alike, or holds one twice.")
+            raise InvalidParameter(f"{file} contains a name or a key twice.")
         return cls(keys)
 
-    def caller(self, key: str | None) -> Caller:
-        """Who holds a key.
+    def authenticate(self, key: str | None) -> Caller:
+        """The caller with this key.
 
         Raises:
-            Unauthorised: nobody, or none was given.
+            Unauthorised: the key is unknown, or none was sent.
         """
         if self._keys is None:
             return Caller(None)
         if key is None:
             raise Unauthorised("Send an API key, as `Authorization: Bearer KEY`.")
-        given = hashlib.sha256(key.encode()).hexdigest()
-        holders = [one for one in self._keys if hmac.compare_digest(one.sha256, given)]  # all of them, at equal pace
-        if not holders:
-            raise Unauthorised("This API key is not known here.")
-        return Caller(holders[0])
+        sha256 = hashlib.sha256(key.encode()).hexdigest()
+        matches = [each for each in self._keys if hmac.compare_digest(each.sha256, sha256)]  # in constant time
+        if not matches:
+            raise Unauthorised("This API key is unknown.")
+        return Caller(matches[0])
 
 
-_bearer = HTTPBearer(auto_error=False, description="an API key, where the deployment has keys")
+_bearer = HTTPBearer(auto_error=False, description="an API key, if the deployment has keys")
 
 
-async def _caller(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Caller:
-    caller: Caller = request.app.state.gateway.keyring.caller(None if given is None else given.credentials)
+async def _authenticate(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    key = None if credentials is None else credentials.credentials
+    caller: Caller = request.app.state.gateway.keyring.authenticate(key)
     request.scope["state"]["key"] = caller.name
     return caller
 
 
-TheCaller = Annotated[Caller, Depends(_caller)]
+CurrentCaller = Annotated[Caller, Depends(_authenticate)]
 
 
-def _having(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
-    async def check(caller: TheCaller) -> Caller:
-        caller.check(scope)
+def _require(scope: Scope) -> Callable[[Caller], Awaitable[Caller]]:
+    async def check(caller: CurrentCaller) -> Caller:
+        caller.require(scope)
         return caller
 
     return check
 
 
-READING = Depends(_having("read"))
-Submitter = Annotated[Caller, Depends(_having("submit"))]
-Reader = Annotated[Caller, READING]
-Admin = Annotated[Caller, Depends(_having("admin"))]
+REQUIRE_READ = Depends(_require("read"))
+Submitter = Annotated[Caller, Depends(_require("submit"))]
+Reader = Annotated[Caller, REQUIRE_READ]
+Admin = Annotated[Caller, Depends(_require("admin"))]
 
 
-def refuse_to_be_open(addresses: Sequence[str], published: str) -> None:
-    """End a gateway without keys that others than this machine could reach.
+def require_keys_if_exposed(addresses: Sequence[str], published_address: str) -> None:
+    """Stop a gateway without keys that other machines could reach.
 
     Args:
         addresses: that it listens on.
-        published: of the host, where these are a container's own; empty where they are not.
+        published_address: of the host, if `addresses` are a container's; otherwise empty.
+
+    Raises:
+        SystemExit: an address is not a loopback address.
     """
-    reachable = [address for address in ([published] if published else addresses) if not _is_loopback(address)]
-    if reachable:
+    exposed = [each for each in ([published_address] if published_address else addresses) if not _is_loopback(each)]
+    if exposed:
         raise SystemExit(
-            f"metseg: the gateway would be open to all who reach {reachable[0]}; set METSEG_API_KEYS_FILE, or let it "
-            "be reached from this machine alone."
+            f"metseg: everyone who can reach {exposed[0]} could use the gateway; set METSEG_API_KEYS_FILE, or make it "
+            "reachable from this machine only."
         )
 
 
@@ -170,16 +181,16 @@ def _is_loopback(address: str) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make a key; it is shown once and kept nowhere."""
-    parser = argparse.ArgumentParser("metseg_api.auth", description="Make an API key.")
-    parser.add_argument("name", help="of its holder: small letters, digits and hyphens")
+    """Create a key, which is printed once and stored nowhere."""
+    parser = argparse.ArgumentParser("metseg_api.auth", description="Create an API key.")
+    parser.add_argument("name", help="of its owner: lower-case letters, digits and hyphens")
     parser.add_argument("scopes", nargs="+", choices=get_args(Scope))
     options = parser.parse_args(arguments)
     key = secrets.token_urlsafe(32)
     try:
-        entry = Key(name=options.name, sha256=hashlib.sha256(key.encode()).hexdigest(), scopes=options.scopes)
+        entry = ApiKey(name=options.name, sha256=hashlib.sha256(key.encode()).hexdigest(), scopes=options.scopes)
     except ValidationError:
-        parser.error(f"{options.name} is no name: small letters, digits and hyphens, 40 at most")
+        parser.error(f"{options.name} is not a valid name: lower-case letters, digits and hyphens, 40 at most")
     print(f"key, shown this once:  {key}")
     print(f"entry for the file:    {json.dumps(entry.model_dump(mode='json') | {'scopes': sorted(entry.scopes)})}")
 

@@ -1,4 +1,4 @@
-"""What every route stands on: the store, the jobs, the registry, and threads for work that blocks."""
+"""What all routes use: the store, the jobs, the model registry, the API keys, and threads for blocking work."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from metseg_api.auth import Keyring
 
 
 @dataclass(frozen=True)
-class Threads:
-    """How many threads of this process each kind of slow work may hold.
+class ThreadLimiters:
+    """How many threads of this process each kind of slow work may use.
 
-    They are counted apart from the threads of plain routes, so that many waiting clients, or many uploads to a
-    slow store, leave the rest of the gateway answering.
+    They are separate from the threads of plain routes, so that the gateway keeps responding during many long polls or
+    many uploads to a slow store.
     """
 
     waits: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(64))
@@ -30,19 +30,19 @@ class Threads:
 
 @dataclass(frozen=True)
 class Gateway:
-    """The parts that routes use, made once for each process."""
+    """What routes use, created once per process."""
 
     settings: Settings
     store: ObjectStore
     jobs: JobService
     registry: Registry
     keyring: Keyring
-    threads: Threads = field(default_factory=Threads)
+    threads: ThreadLimiters = field(default_factory=ThreadLimiters)
 
 
 @contextmanager
 def open_gateway(settings: Settings) -> Iterator[Gateway]:
-    """A gateway to what `settings` name; nothing is contacted until a route needs it."""
+    """The gateway for these settings; no connection is made until a route needs it."""
     store, keyring = open_store(settings), Keyring.read(settings.api_keys_file)
     with JobFactory(settings, store) as jobs:
         yield Gateway(settings, store, jobs.service(), Registry(store), keyring)
@@ -53,4 +53,4 @@ async def _gateway(request: Request) -> Gateway:
     return gateway
 
 
-TheGateway = Annotated[Gateway, Depends(_gateway)]
+CurrentGateway = Annotated[Gateway, Depends(_gateway)]

@@ -1,6 +1,6 @@
-"""How gunicorn serves the gateway: `gunicorn -c python:metseg_api.gunicorn_conf "metseg_api.app:create_app()"`.
+"""gunicorn's configuration: `gunicorn -c python:metseg_api.gunicorn_conf "metseg_api.app:create_app()"`.
 
-The command line and GUNICORN_CMD_ARGS go before what is said here; WEB_CONCURRENCY sets the workers.
+The command line and GUNICORN_CMD_ARGS override it; WEB_CONCURRENCY sets the number of workers.
 """
 
 import os
@@ -14,31 +14,31 @@ from uvicorn_worker import UvicornH11Worker  # type: ignore[import-untyped]
 from metseg import logs
 from metseg.errors import InvalidParameter
 from metseg.settings import settings
-from metseg_api.auth import Keyring, refuse_to_be_open
+from metseg_api.auth import Keyring, require_keys_if_exposed
 
-METRICS = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
-class Process(Protocol):
-    """What is used here of gunicorn's workers."""
+class Worker(Protocol):
+    """The part of gunicorn's Worker that is used here."""
 
     pid: int
 
 
-class Listening(Protocol):
-    """What is used here of gunicorn's configuration: where it listens."""
+class Config(Protocol):
+    """The part of gunicorn's Config that is used here."""
 
     address: list[tuple[str, int] | str]
 
 
 class Arbiter(Protocol):
-    """What is used here of gunicorn's main process."""
+    """The part of gunicorn's Arbiter that is used here."""
 
-    cfg: Listening
+    cfg: Config
 
 
 class GatewayWorker(UvicornH11Worker):  # type: ignore[misc]
-    """An h11 worker: unlike httptools it bounds a request's headers, at 64 KiB and what one read brings more."""
+    """An h11 worker: unlike httptools, h11 limits the size of a request's headers, here to 64 KiB plus one read."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
@@ -54,7 +54,7 @@ class GatewayWorker(UvicornH11Worker):  # type: ignore[misc]
 bind = "0.0.0.0:8000"  # inside a container; `make local` binds to loopback by its command line
 worker_class = "metseg_api.gunicorn_conf.GatewayWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 -- only the heartbeat's files
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 -- only for heartbeat files
 control_socket_disable = True
 keepalive = 75
 timeout = 60
@@ -68,30 +68,35 @@ logconfig_dict["loggers"] |= {
 
 
 def on_starting(server: Arbiter) -> None:
-    """Refuse to be open to strangers; give the workers one folder for their counters, empty at each start."""
+    """Check the API keys; give the workers an empty folder for their Prometheus counters."""
     chosen = settings()
     if chosen.api_keys_file is None:
         addresses = [one if isinstance(one, str) else one[0] for one in server.cfg.address]
-        refuse_to_be_open(addresses, chosen.api_address)
+        require_keys_if_exposed(addresses, chosen.api_address)
     try:
         Keyring.read(chosen.api_keys_file)
-    except InvalidParameter as error:  # here, where it ends the gateway; in a worker it would be tried for ever
+    except InvalidParameter as error:  # in a worker it would be retried forever
         raise SystemExit(f"metseg: {error.detail}") from None
-    if METRICS not in os.environ:
-        os.environ[METRICS] = tempfile.mkdtemp(prefix="metseg-metrics-")
-    folder = Path(os.environ[METRICS])
+    if MULTIPROC_DIR not in os.environ:
+        os.environ[MULTIPROC_DIR] = tempfile.mkdtemp(prefix="metseg-metrics-")
+    folder = Path(os.environ[MULTIPROC_DIR])
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("*.db"):
         leftover.unlink()
 
 
-def child_exit(server: object, worker: Process) -> None:
-    """Drop the live gauges of a worker that is gone; its counters stay counted."""
-    from prometheus_client import multiprocess  # looks for the folder when it is imported
+def child_exit(server: object, worker: Worker) -> None:
+    """Drop the live gauges of a worker that has exited; its counters remain.
+
+    Args:
+        server: gunicorn's main process.
+        worker: that has exited.
+    """
+    from prometheus_client import multiprocess  # reads the environment when it is imported
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(server: object) -> None:
-    """Leave no counters behind."""
-    shutil.rmtree(os.environ[METRICS], ignore_errors=True)
+    """Delete the counters."""
+    shutil.rmtree(os.environ[MULTIPROC_DIR], ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: figures of all processes of the gateway and of all workers; no file's name, no job's id."""
+"""Prometheus metrics of all processes of the gateway and of all workers, without file names or job IDs."""
 
 import os
 import shutil
@@ -22,34 +22,34 @@ from metseg_api.gateway import Gateway
 REQUESTS = Counter("metseg_http_requests", "Requests answered", ["method", "route", "status"])
 DURATIONS = Histogram(
     "metseg_http_request_duration_seconds",
-    "From the first byte in to the last byte out",
+    "From the first byte received to the last byte sent",
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-RECEIVED = Counter("metseg_http_received_bytes", "Bytes of request bodies")
+RECEIVED_BYTES = Counter("metseg_http_received_bytes", "Bytes of request bodies")
 SUBMISSIONS = Counter("metseg_submissions", "Submissions by outcome: accepted or the type of the problem", ["outcome"])
 
 
 OUTCOMES = ("succeeded", PoisonedInput.type, ProcessingFailed.type)
-"""Shown from the start, so that the first of a kind is an increase."""
+"""Exported from the start, so that the first of a kind is an increase."""
 
 
-class Deployment(Collector):
-    """What is true of the whole deployment, asked at each scrape; nothing of what is away but that it is."""
+class DeploymentCollector(Collector):
+    """The state of the whole deployment, read at each scrape; of a service that is down, only that it is."""
 
     def __init__(self, jobs: JobService, store: ObjectStore, registry: Registry) -> None:
         self._jobs, self._store, self._registry = jobs, store, registry
 
     def collect(self) -> Iterator[Metric]:
-        """Queue, workers, jobs, the model that serves, how fast Redis and the store answer, and the room left."""
+        """Queue, workers, jobs, the champion, response times of Redis and the store, and free disk space."""
         seconds = _seconds(self._jobs.check)
-        yield from _answer("redis", "Redis", seconds)
+        yield from _response_time("redis", "Redis", seconds)
         if seconds is not None:
             with suppress(Unavailable):
                 yield from self._queue()
-                yield from _figures(self._jobs.metrics())
+                yield from _job_metrics(self._jobs.metrics())
         seconds = _seconds(self._store.check)
-        yield from _answer("store", "the store", seconds)
+        yield from _response_time("store", "the store", seconds)
         if seconds is not None:
             with suppress(Unavailable, ModelRejected):
                 yield self._model()
@@ -59,12 +59,12 @@ class Deployment(Collector):
         queue = self._jobs.queue_status()
         yield GaugeMetricFamily("metseg_queue_depth", "Jobs that wait for a worker", queue.waiting)
         yield GaugeMetricFamily("metseg_queue_oldest_seconds", "How long the first of them has waited", queue.oldest_s)
-        yield GaugeMetricFamily("metseg_jobs_in_flight", "Jobs that were begun and are not final", queue.working)
+        yield GaugeMetricFamily("metseg_jobs_in_flight", "Jobs that were started and have not ended", queue.working)
         workers = self._jobs.worker_count()
-        yield GaugeMetricFamily("metseg_workers", "Workers that gave a sign of life within a minute", workers)
+        yield GaugeMetricFamily("metseg_workers", "Workers with a heartbeat within a minute", workers)
 
     def _disks(self) -> Iterator[Metric]:
-        free = GaugeMetricFamily("metseg_disk_free_bytes", "Room left, of the store where it tells", labels=["disk"])
+        free = GaugeMetricFamily("metseg_disk_free_bytes", "Free space; of the store if it reports it", labels=["disk"])
         free.add_metric(["spool"], shutil.disk_usage(tempfile.gettempdir()).free)
         with suppress(Unavailable):
             if (room := self._store.free_bytes()) is not None:
@@ -72,7 +72,7 @@ class Deployment(Collector):
         yield free
 
     def _model(self) -> Metric:
-        info = GaugeMetricFamily("metseg_champion_info", "The version that serves", labels=["model"])
+        info = GaugeMetricFamily("metseg_champion_info", "The champion's version", labels=["model"])
         champion = self._registry.champion()
         if champion is not None:
             info.add_metric([champion.version], 1)
@@ -82,7 +82,7 @@ class Deployment(Collector):
 def exposition(gateway: Gateway) -> bytes:
     """The text of `/metrics`."""
     live = CollectorRegistry()
-    live.register(Deployment(gateway.jobs, gateway.store, gateway.registry))
+    live.register(DeploymentCollector(gateway.jobs, gateway.store, gateway.registry))
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(live)  # type: ignore[no-untyped-call]
         return generate_latest(live)
@@ -90,7 +90,7 @@ def exposition(gateway: Gateway) -> bytes:
 
 
 def _seconds(check: Callable[[], None]) -> float | None:
-    """How long something took to answer; None where it did not."""
+    """How long a service took to respond; None if it did not."""
     began = time.perf_counter()
     try:
         check()
@@ -99,18 +99,16 @@ def _seconds(check: Callable[[], None]) -> float | None:
     return time.perf_counter() - began
 
 
-def _answer(name: str, what: str, seconds: float | None) -> Iterator[Metric]:
+def _response_time(name: str, what: str, seconds: float | None) -> Iterator[Metric]:
     yield GaugeMetricFamily(f"metseg_{name}_up", f"Whether {what} answers", float(seconds is not None))
     if seconds is not None:
         yield GaugeMetricFamily(f"metseg_{name}_seconds", f"How long {what} took to answer", seconds)
 
 
-def _figures(snapshot: MetricsSnapshot) -> Iterator[Metric]:
-    """The jobs' counts, in the form that Prometheus reads."""
-    yield _counter(
-        snapshot, "ended", "Jobs that became final: succeeded or the type of the problem", "outcome", OUTCOMES
-    )
-    yield _counter(snapshot, "served", "Jobs that succeeded, by the version that served", "model")
+def _job_metrics(snapshot: MetricsSnapshot) -> Iterator[Metric]:
+    """The counters and histograms of jobs."""
+    yield _counter(snapshot, "ended", "Jobs that ended: succeeded or the type of the problem", "outcome", OUTCOMES)
+    yield _counter(snapshot, "served", "Jobs that succeeded, by model version", "model")
     recovered = snapshot.counters.get(("recovered", ""), 0.0)
     yield CounterMetricFamily("metseg_jobs_recovered", "Jobs that were lost and queued again", value=recovered)
     yield _histogram(snapshot, "wait", "From acceptance to the first attempt")

@@ -1,7 +1,8 @@
-"""A multipart upload on its way to disk: one anonymous file for each request, whatever it holds.
+"""Multipart forms, parsed to disk while they are received: one anonymous temporary file per request.
 
-Memory stays constant: a piece is parsed and written before the next one is read. The file has no name, so
-that the system frees it with the request, also when the process is killed.
+Memory stays constant, since each chunk is parsed and written before the next one is read. The file has no name, so
+that the system frees it with the request, even if the process is killed. Starlette's own parser would open a temporary
+file for each upload.
 """
 
 import io
@@ -23,51 +24,59 @@ from typing_extensions import Buffer
 from metseg.errors import InvalidParameter, TooManyFiles, Unavailable, UnsupportedFormat, UploadInterrupted
 from metseg.seekable import Seekable
 
-IDLE_S = 30.0
-PIECE_BYTES = 256 * 1024
-"""Parsed and written at once: what a server reads of a socket is less, and a thread for each such read costs more than
-what the thread does."""
-FIELDS = 8
-FIELD_BYTES = 1024
-PART_HEADERS = 8
-PART_HEADER_BYTES = 4096
+MAX_IDLE_S = 30.0
+CHUNK_BYTES = 256 * 1024
+"""Parsed and written at once: a server reads less from a socket at a time, and a thread per such read costs more than
+the parsing."""
+MAX_FIELDS = 8
+MAX_FIELD_BYTES = 1024
+MAX_PART_HEADERS = 8
+MAX_PART_HEADER_BYTES = 4096
 
 
 @dataclass
 class Part:
-    """A part of a form as it comes in: a file, whose content goes to the spool, or a field, kept in `value`."""
+    """A part of a form: a file, whose content starts at `offset` of the temporary file, or a field with a value."""
 
     name: str
     filename: str | None
-    start: int
+    offset: int
     size: int = 0
     value: bytes = b""
 
 
-class Window(Seekable):
-    """A stretch of a file as a file of its own: read-only, with a position of its own."""
+class PartFile(Seekable):
+    """The part of a file that holds one upload, as a read-only file with its own position."""
 
-    def __init__(self, descriptor: int, start: int, size: int) -> None:
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
         super().__init__(size)
-        self._descriptor, self._start = descriptor, start
+        self._descriptor, self._offset = descriptor, offset
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill `buffer` from the position on, as far as the stretch goes."""
+        """Fill `buffer` from the current position, up to the end of the part."""
         view = memoryview(buffer).cast("B")[: max(self._size - self._position, 0)]
-        count = os.preadv(self._descriptor, [view], self._start + self._position) if view else 0
+        count = os.preadv(self._descriptor, [view], self._offset + self._position) if view else 0
         self._position += count
         return count
 
 
-class Spool:
-    """Takes the body of a request piece by piece and keeps its parts."""
+class MultipartForm:
+    """A form that is parsed chunk by chunk.
+
+    Args:
+        boundary: from the Content-Type.
+        max_files: more of them are refused.
+
+    Attributes:
+        parts: those received so far.
+    """
 
     def __init__(self, boundary: bytes, max_files: int) -> None:
         self.parts: list[Part] = []
         self._max_files = max_files
         self._header = (bytearray(), bytearray())
         self._disposition = b""
-        self._written = 0
+        self._written_bytes = 0
         self._complete = False
         self._parser = MultipartParser(
             boundary,
@@ -80,8 +89,8 @@ class Spool:
                 "on_part_data": self._on_part_data,
                 "on_end": self._on_end,
             },
-            max_header_count=PART_HEADERS,
-            max_header_size=PART_HEADER_BYTES,
+            max_header_count=MAX_PART_HEADERS,
+            max_header_size=MAX_PART_HEADER_BYTES,
         )
         self._file = tempfile.TemporaryFile(prefix="metseg-upload-")  # noqa: SIM115 -- __exit__ closes it
 
@@ -91,27 +100,27 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def feed(self, piece: bytes) -> None:
-        """Parse a piece and write what it holds of files. Blocks on the disk."""
+    def write(self, chunk: bytes) -> None:
+        """Parse a chunk and write the file content in it. Blocks on the disk."""
         try:
-            self._parser.write(piece)
+            self._parser.write(chunk)
         except FormParserError as error:
             raise UploadInterrupted("The body is not valid multipart/form-data.") from error
         except OSError as error:
-            raise Unavailable("The gateway has no room for the upload at the moment; try again later.") from error
+            raise _no_space() from error
 
-    def finish(self) -> None:
-        """Make everything readable, or refuse a body that ended before its closing boundary."""
+    def finalize(self) -> None:
+        """Make all parts readable; refuse a body that ended before its closing boundary."""
         if not self._complete:
             raise UploadInterrupted("The body ended before its closing boundary.")
         try:
             self._file.flush()
         except OSError as error:
-            raise Unavailable("The gateway has no room for the upload at the moment; try again later.") from error
+            raise _no_space() from error
 
     def open(self, part: Part) -> BinaryIO:
-        """The content of a file part, readable as often as needed while the spool is open."""
-        return cast(BinaryIO, io.BufferedReader(Window(self._file.fileno(), part.start, part.size)))
+        """The content of a file part; it can be opened repeatedly while the form is open."""
+        return cast(BinaryIO, io.BufferedReader(PartFile(self._file.fileno(), part.offset, part.size)))
 
     def _on_part_begin(self) -> None:
         self._disposition = b""
@@ -131,21 +140,21 @@ class Spool:
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         filename = options.get(b"filename")
-        part = Part(_text(options.get(b"name", b"")), None if filename is None else _text(filename), self._written)
-        self.parts.append(part)
+        name = _decode(options.get(b"name", b""))
+        self.parts.append(Part(name, None if filename is None else _decode(filename), self._written_bytes))
         files = sum(each.filename is not None for each in self.parts)
         if files > self._max_files:
             raise TooManyFiles(f"A submission may have {self._max_files} files at most.")
-        if len(self.parts) - files > FIELDS:
-            raise InvalidParameter(f"A submission may have {FIELDS} fields at most beside its files.")
+        if len(self.parts) - files > MAX_FIELDS:
+            raise InvalidParameter(f"A submission may have {MAX_FIELDS} fields at most in addition to its files.")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self.parts[-1]
         part.size += end - start
         if part.filename is not None:
-            self._written += self._file.write(data[start:end])
-        elif part.size > FIELD_BYTES:
-            raise InvalidParameter(f"A field may have {FIELD_BYTES} bytes at most.")
+            self._written_bytes += self._file.write(data[start:end])
+        elif part.size > MAX_FIELD_BYTES:
+            raise InvalidParameter(f"A field may have {MAX_FIELD_BYTES} bytes at most.")
         else:
             part.value += data[start:end]
 
@@ -154,51 +163,62 @@ class Spool:
 
 
 @asynccontextmanager
-async def received(request: Request, max_files: int) -> AsyncIterator[Spool]:
-    """The whole multipart body of a request, on disk for the length of the block.
+async def receive_form(request: Request, max_files: int) -> AsyncIterator[MultipartForm]:
+    """Receive the multipart body of a request.
+
+    Args:
+        request: the request.
+        max_files: more of them are refused.
+
+    Yields:
+        The whole form, on disk until the block ends.
 
     Raises:
-        UnsupportedFormat: the body is of another media type.
+        UnsupportedFormat: the body has another media type.
         UploadInterrupted: it ended early, paused for too long or is damaged.
         TooManyFiles, InvalidParameter: it has more parts than a submission may have.
     """
-    with _spool(request, max_files) as spool:
+    with _form(request, max_files) as form:
         stream = request.stream()
         try:
-            while piece := await _piece(stream):
-                await to_thread.run_sync(spool.feed, piece)
+            while chunk := await _read_chunk(stream):
+                await to_thread.run_sync(form.write, chunk)
         except ClientDisconnect as error:
             raise UploadInterrupted("The connection ended before the upload did.") from error
-        await to_thread.run_sync(spool.finish)
-        yield spool
+        await to_thread.run_sync(form.finalize)
+        yield form
 
 
-async def _piece(stream: AsyncIterator[bytes]) -> bytes:
+async def _read_chunk(stream: AsyncIterator[bytes]) -> bytes:
     """The next bytes of a body; empty at its end."""
-    chunks, size = [], 0
-    while size < PIECE_BYTES and (chunk := await _next(stream)) is not None:
-        chunks.append(chunk)
-        size += len(chunk)
-    return b"".join(chunks)
+    messages, size = [], 0
+    while size < CHUNK_BYTES and (message := await _read_message(stream)) is not None:
+        messages.append(message)
+        size += len(message)
+    return b"".join(messages)
 
 
-async def _next(stream: AsyncIterator[bytes]) -> bytes | None:
+async def _read_message(stream: AsyncIterator[bytes]) -> bytes | None:
     try:
-        with anyio.fail_after(IDLE_S):
+        with anyio.fail_after(MAX_IDLE_S):
             return await anext(stream, None)
     except TimeoutError as error:
-        raise UploadInterrupted(f"The upload paused for more than {IDLE_S:g} seconds.") from error
+        raise UploadInterrupted(f"The upload paused for more than {MAX_IDLE_S:g} seconds.") from error
 
 
-def _spool(request: Request, max_files: int) -> Spool:
+def _form(request: Request, max_files: int) -> MultipartForm:
     media_type, options = parse_options_header(request.headers.get("Content-Type"))
     if media_type != b"multipart/form-data":
         raise UnsupportedFormat("Send the files as multipart/form-data.")
     try:
-        return Spool(options[b"boundary"], max_files)
+        return MultipartForm(options[b"boundary"], max_files)
     except (KeyError, FormParserError) as error:
-        raise UploadInterrupted("The Content-Type names no boundary that could end the upload.") from error
+        raise UploadInterrupted("The Content-Type has no valid boundary.") from error
 
 
-def _text(name: bytes) -> str:
+def _no_space() -> Unavailable:
+    return Unavailable("The gateway has no room for the upload at the moment; try again later.")
+
+
+def _decode(name: bytes) -> str:
     return name.decode("utf-8", errors="replace")

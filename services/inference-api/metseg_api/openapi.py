@@ -1,26 +1,26 @@
-"""What OpenAPI says beyond what the routes' types say: examples, problems by status, the multipart body."""
+"""Additions to the OpenAPI schema that FastAPI derives from the routes: examples, problems, the multipart body."""
 
 from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from metseg.contracts import MODEL_VERSION_PATTERN, Align, Problem
+from metseg.contracts import DISCLAIMER, MODEL_VERSION_PATTERN, Align, Problem
 from metseg.errors import Forbidden, MetsegError, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
-DESCRIPTION = """
-A scan goes in, lesions come out: submit the slices or volumes of one study, wait for the job, fetch figures,
-masks and pictures. **Research use only. Not a medical device; not for diagnosis or treatment.**
+DESCRIPTION = f"""
+A scan goes in, lesions come out: submit the slices or volumes of one study, wait for the job, fetch measurements,
+masks and pictures. **{DISCLAIMER}**
 
-Every refusal is an `application/problem+json` (RFC 9457) with a stable `type`. A submission with an
-`Idempotency-Key` may be sent again as often as needed: the same key with the same files gives the same job.
+Every error is an `application/problem+json` (RFC 9457) with a stable `type`. A submission with an `Idempotency-Key`
+may be repeated as often as needed: the same key with the same files gives the same job.
 """
 TAGS = [
-    {"name": "jobs", "description": "Submit studies and follow them."},
-    {"name": "results", "description": "What was found: figures, masks, probabilities and pictures."},
+    {"name": "jobs", "description": "Submit studies and poll their jobs."},
+    {"name": "results", "description": "Measurements, masks, maps and pictures."},
     {"name": "models", "description": "The registry: versions, promotion and rollback."},
     {"name": "service", "description": "Liveness, readiness and metrics."},
 ]
@@ -35,7 +35,7 @@ JOB = {
     "queue_position": 1,
 }
 CHAMPION = {"version": VERSION, "sha256": "9f86d081" * 8, "promoted_at": "2026-01-01T12:30:00Z"}
-IDEMPOTENCY = "1 to 255 printable ASCII characters; remembered for a day"
+IDEMPOTENCY_KEY_DESCRIPTION = "1 to 255 printable ASCII characters; remembered for a day"
 
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
 UPLOAD: dict[str, Any] = {
@@ -63,12 +63,12 @@ UPLOAD: dict[str, Any] = {
                         "deidentify": {
                             "type": "boolean",
                             "default": False,
-                            "description": "takes identities out of a DICOM study before anything is stored",
+                            "description": "removes identities from a DICOM study before anything is stored",
                         },
                         "uncertainty": {
                             "type": "boolean",
                             "default": False,
-                            "description": "looks again, mirrored, at what may be lesion, and tells how sure it is",
+                            "description": "also predicts mirrored copies of possible lesions and compares them",
                         },
                     },
                     "additionalProperties": False,
@@ -80,14 +80,22 @@ UPLOAD: dict[str, Any] = {
 }
 
 
-def example(value: object, headers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A JSON answer with an example and the headers that it carries."""
+def example_response(value: object, headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A JSON response.
+
+    Args:
+        value: an example of its body.
+        headers: that it has.
+
+    Returns:
+        An OpenAPI response object.
+    """
     documented = {name: {"schema": {"type": "string"}} for name in headers}
     return {"content": {"application/json": {"example": value}}, "headers": documented}
 
 
-def files(*media_types: str) -> Responses:
-    """An answer that is a file of one of the media types, or 304 for a client that has it."""
+def file_responses(*media_types: str) -> Responses:
+    """A file with one of the media types, or 304 if the client's copy is current."""
     binary = {"type": "string", "format": "binary"}
     content = {kind: {"schema": {"type": "object"} if kind == "application/json" else binary} for kind in media_types}
     headers = {name: {"schema": {"type": "string"}} for name in ("ETag", "Content-Disposition")}
@@ -97,21 +105,26 @@ def files(*media_types: str) -> Responses:
     }
 
 
-def problems(*errors: type[MetsegError], keyed: bool = True) -> Responses:
-    """The problems that a route may answer with, by status.
+def problem_responses(*errors: type[MetsegError], needs_key: bool = True) -> Responses:
+    """The problems that a route may respond with, by status.
 
-    Every route may meet a store or queue that is away, and those that are `keyed` a caller who may not.
+    Args:
+        errors: besides those of every route, which are an unavailable store or queue.
+        needs_key: whether the route needs an API key.
+
+    Returns:
+        OpenAPI response objects.
     """
     by_status: Responses = {"default": _problem("Any other problem", ())}
-    kinds: tuple[type[MetsegError], ...] = (*errors, *((Unauthorised, Forbidden) if keyed else ()), Unavailable)
+    kinds: tuple[type[MetsegError], ...] = (*errors, *((Unauthorised, Forbidden) if needs_key else ()), Unavailable)
     for error in kinds:
         alike = tuple(other for other in kinds if other.status == error.status)
         by_status[error.status] = _problem("; ".join(other.title for other in alike), alike)
     return by_status
 
 
-def install(app: FastAPI) -> None:
-    """Complete the schema that FastAPI makes with the schema of problems, which no route returns by its type."""
+def extend_schema(app: FastAPI) -> None:
+    """Add the schema of problems, which no route declares as its return type."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -1,4 +1,4 @@
-"""Every refusal and failure as `application/problem+json` (RFC 9457)."""
+"""Every error as `application/problem+json` (RFC 9457)."""
 
 import logging
 import traceback
@@ -20,32 +20,43 @@ MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("metseg.api")
 
 
-def respond(error: MetsegError, scope: Scope, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer that tells of `error`, with the request's id as its instance."""
-    asks = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorised) else {}
-    problem = Problem.of(error, instance(scope))
-    return _respond(problem, {**(headers or {}), **asks}, retry_after_s=error.retry_after_s)
+def problem_response(error: MetsegError, scope: Scope) -> Response:
+    """The response to an error of ours.
+
+    Args:
+        error: with the type, status and detail of the problem.
+        scope: of the request, whose ID becomes the problem's instance.
+
+    Returns:
+        The response.
+    """
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorised) else {}
+    return _respond(Problem.of(error, _request_urn(scope)), headers, retry_after_s=error.retry_after_s)
 
 
-def failure(scope: Scope) -> Response:
-    """The answer to an error that nobody foresaw: it tells nothing but the id under which the log tells more."""
-    detail = "The gateway failed; its log tells more under this request's id."
-    return _respond(_plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, scope))
+def internal_error_response(scope: Scope) -> Response:
+    """The response to an unexpected error: it contains nothing but the ID under which the log has the details."""
+    detail = "The gateway failed; its log has the details under this request's ID."
+    return _respond(_http_problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", detail, scope))
 
 
-def instance(scope: Scope) -> str:
-    """This one request, as a URI."""
+def _request_urn(scope: Scope) -> str:
     return f"urn:metseg:request:{scope['state']['request_id']}"
 
 
-def log_failure(error: BaseException, request_id: str) -> None:
-    """Log where an error came from; its words stay out, since they may quote what a client sent."""
+def log_exception(error: BaseException, request_id: str) -> None:
+    """Log where an error was raised, but not its message, which may quote what a client sent.
+
+    Args:
+        error: an unexpected one.
+        request_id: of the request that caused it.
+    """
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     log.error("unexpected error", extra={"request_id": request_id, "error": type(error).__name__, "frames": frames})
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the routes, of FastAPI and of Starlette a problem."""
+def add_exception_handlers(app: FastAPI) -> None:
+    """Turn every error of the routes, of FastAPI and of Starlette into a problem."""
     app.add_exception_handler(MetsegError, _on_metseg_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -56,16 +67,16 @@ async def _on_metseg_error(request: Request, error: Exception) -> Response:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         fields = {"request_id": request.scope["state"]["request_id"], "error": type(error).__name__}
         log.warning(error.detail, extra=fields)
-    return respond(error, request.scope)
+    return problem_response(error, request.scope)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    return respond(InvalidParameter(_invalid(**error.errors()[0])), request.scope)
+    return problem_response(InvalidParameter(_describe_invalid(**error.errors()[0])), request.scope)
 
 
-def _invalid(type: str, loc: tuple[str | int, ...], msg: str, **_: object) -> str:
-    """What is wrong with the first of the values; the value itself is not quoted."""
+def _describe_invalid(type: str, loc: tuple[str | int, ...], msg: str, **_: object) -> str:
+    """What is wrong with the first invalid value, without the value itself."""
     place, *names = map(str, loc)
     if type == "json_invalid":
         return f"The {place} is not valid JSON."
@@ -77,22 +88,22 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return respond(NotFound("There is nothing at this address; /docs lists what there is."), request.scope)
+            return problem_response(NotFound("There is no such URL; /docs lists all of them."), request.scope)
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return respond(UploadTooLarge(error.detail), request.scope)
+            return problem_response(UploadTooLarge(error.detail), request.scope)
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = (error.headers or {}).get("Allow", "")
-            problem = _plain(
-                405, "method-not-allowed", f"This address allows {allowed or 'other methods'}.", request.scope
+            problem = _http_problem(
+                405, "method-not-allowed", f"This URL allows {allowed or 'other methods'}.", request.scope
             )
         case status:
-            problem = _plain(status, "bad-request", f"{error.detail}.", request.scope)
+            problem = _http_problem(status, "bad-request", f"{error.detail}.", request.scope)
     return _respond(problem, error.headers)
 
 
-def _plain(status: int, kind: str, detail: str, scope: Scope) -> Problem:
+def _http_problem(status: int, kind: str, detail: str, scope: Scope) -> Problem:
     title = HTTPStatus(status).phrase
-    return Problem(type=f"/problems/{kind}", title=title, status=status, detail=detail, instance=instance(scope))
+    return Problem(type=f"/problems/{kind}", title=title, status=status, detail=detail, instance=_request_urn(scope))
 
 
 def _respond(

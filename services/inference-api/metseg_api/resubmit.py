@@ -1,41 +1,55 @@
-"""A study that is submitted once more: its files are copied, so that each of the jobs can be deleted for itself."""
+"""Resubmission of a job's study: its files are copied, so that either job can be deleted without the other."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from metseg.contracts import InputFile, Job, Repetition
+from metseg.contracts import InputFile, Job, Resubmission
 from metseg.jobs import new_job_id
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
-from metseg_api.submissions import check_model, kept_only_whole
+from metseg_api.submissions import check_model_exists, discard_on_failure
 
 
-def again(gateway: Gateway, job_id: str, wish: Repetition, caller: Caller, request_id: str | None = None) -> Job:
-    """Submit the study of a job once more; blocks on the store and the queue.
+def resubmit(
+    gateway: Gateway, job_id: str, options: Resubmission, caller: Caller, request_id: str | None = None
+) -> Job:
+    """Submit the study of a job once more. Blocks on the store and the queue.
+
+    Args:
+        gateway: the gateway.
+        job_id: of the earlier job.
+        options: of the new one.
+        caller: who submits.
+        request_id: of the HTTP request, for logs.
+
+    Returns:
+        The new job.
 
     Raises:
         NotFound: there is no such job.
-        InvalidParameter: the wish names no version that there is.
-        Unavailable: the store or the queue is away, or no model serves; nothing was kept.
+        InvalidParameter: `options` name a model version that does not exist.
+        Unavailable: the store or the queue is down, or there is no champion; nothing was stored.
     """
-    first = gateway.jobs.request(job_id)
-    check_model(gateway, wish.model)
+    earlier = gateway.jobs.request(job_id)
+    check_model_exists(gateway, options.model)
     new = new_job_id(caller.tag)
-    inputs = [file.model_copy(update={"key": gateway.jobs.input_key(new, at)}) for at, file in enumerate(first.inputs)]
-    changed = {"id": new, "created_at": datetime.now(UTC), "inputs": inputs, "key_sha256": None}
-    changed |= {"request_id": request_id, "model": wish.model, "threshold": wish.threshold}
-    request = first.model_copy(update=changed)
-    with kept_only_whole(gateway, new, None):
-        gateway.jobs.deposit(request, _copies(gateway, first.inputs))
+    inputs = [
+        file.model_copy(update={"key": gateway.jobs.input_key(new, index)}) for index, file in enumerate(earlier.inputs)
+    ]
+    changes = {"id": new, "created_at": datetime.now(UTC), "inputs": inputs, "key_sha256": None}
+    changes |= {"request_id": request_id, "model": options.model, "threshold": options.threshold}
+    request = earlier.model_copy(update=changes)
+    with discard_on_failure(gateway, new, None):
+        gateway.jobs.deposit(request, _copies(gateway, earlier.inputs))
         return gateway.jobs.submit(request)
 
 
 def _copies(gateway: Gateway, files: Iterable[InputFile]) -> Iterator[BinaryIO]:
-    """Each file in turn, for as long as the next is not asked for."""
+    """A temporary copy of each file in turn; it is deleted when the next one is requested."""
     for file in files:
-        with tempfile.TemporaryFile() as local, gateway.store.stream(file.key) as chunks:
+        with tempfile.TemporaryFile() as copy, gateway.store.stream(file.key) as chunks:
             for chunk in chunks:
-                local.write(chunk)
-            yield local
+                copy.write(chunk)
+            yield copy

@@ -1,4 +1,4 @@
-"""From an upload on disk to a job in the queue: check, store, queue, and leave nothing behind where one fails."""
+"""From an upload on disk to a job in the queue: check, store and queue it, and delete everything if a step fails."""
 
 import hashlib
 import json
@@ -19,17 +19,17 @@ from metseg.parallel import in_background
 from metseg.settings import Limits
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
-from metseg_api.multipart import Part, Spool
+from metseg_api.multipart import MultipartForm, Part
 
 ROLES: tuple[Role, ...] = get_args(Role)
 ALIGNS: tuple[Align, ...] = get_args(Align)
 Fingerprint = tuple[Role | None, str, str]
-"""Role, name and sha256 of a file as it was sent."""
+"""Role, name and SHA-256 of a file as it was uploaded."""
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
 
 
 class Options(NamedTuple):
-    """The fields that a submission may carry beside its files."""
+    """The fields that a submission may have in addition to its files."""
 
     threshold: float | None
     model: str | None
@@ -38,53 +38,58 @@ class Options(NamedTuple):
     uncertainty: bool
 
 
-def accept(
-    gateway: Gateway, spool: Spool, caller: Caller, idempotency_key: str | None, request_id: str | None = None
+def submit(
+    gateway: Gateway, form: MultipartForm, caller: Caller, idempotency_key: str | None, request_id: str | None = None
 ) -> Job:
-    """Take a submission: when this returns, its files lie in the store and its job is queued.
+    """Submit a study: when this returns, its files are in the store and its job is queued.
 
-    Blocks on the disk, the store and the queue. With an idempotency key that the caller used before, the job that has
-    it is returned.
+    Blocks on the disk, the store and the queue.
+
+    Args:
+        gateway: the gateway.
+        form: the received submission.
+        caller: who submits.
+        idempotency_key: None: the submission is always a new job.
+        request_id: of the HTTP request, for logs.
+
+    Returns:
+        The new job, or the earlier one with this idempotency key of this caller.
 
     Raises:
         BadInput: the files or a field have to change.
-        IdempotencyConflict: the key came before with other files or fields.
-        Unavailable: the store or the queue is away, or no model serves; nothing was kept.
+        IdempotencyConflict: the key was used with other files or fields.
+        Unavailable: the store or the queue is down, or there is no champion; nothing was stored.
     """
-    uploads, options = _read(spool)
+    uploads, options = _parse(form)
     formats.inspect(uploads, gateway.settings.limits)
     job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
-        check = stack.enter_context(in_background(lambda _: check_model(gateway, options.model)))
-        sent = None
+        check = stack.enter_context(in_background(lambda _: check_model_exists(gateway, options.model)))
+        uploaded = None
         if options.deidentify:
-            sent = [_fingerprint(upload) for upload in uploads]
-            uploads = stack.enter_context(_without_identities(uploads, gateway.settings.limits))
+            uploaded = [_fingerprint(upload) for upload in uploads]
+            uploads = stack.enter_context(_deidentified(uploads, gateway.settings.limits))
         inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
         key = None if idempotency_key is None else hash_key(f"{caller.tag} {idempotency_key}")
-        stack.enter_context(kept_only_whole(gateway, job_id, key))
+        stack.enter_context(discard_on_failure(gateway, job_id, key))
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         check()
-        return _submit(gateway, request.model_copy(update={"key_sha256": key}), sent or _fingerprints(request))
+        return _enqueue(gateway, request.model_copy(update={"key_sha256": key}), uploaded or _fingerprints(request))
 
 
-def _without_identities(uploads: list[formats.Upload], limits: Limits) -> AbstractContextManager[list[formats.Upload]]:
-    """What is stored instead of a DICOM upload whose sender asks for it; the library is loaded where one does.
-
-    Raises:
-        BadInput: the upload is no DICOM, or cannot be de-identified.
-    """
+def _deidentified(uploads: list[formats.Upload], limits: Limits) -> AbstractContextManager[list[formats.Upload]]:
+    """What is stored instead of a DICOM upload with `deidentify`; BadInput if it cannot be de-identified."""
     from metseg.formats import dicom
 
     return dicom.deidentified(uploads, limits)
 
 
-def _submit(gateway: Gateway, request: Request, sent: list[Fingerprint]) -> Job:
+def _enqueue(gateway: Gateway, request: Request, uploaded: list[Fingerprint]) -> Job:
     if request.key_sha256 is None:
         return gateway.jobs.submit(request)
-    holder = gateway.jobs.acquire_key(request.key_sha256, _digest(request, sent), request.id)
+    holder = gateway.jobs.acquire_key(request.key_sha256, _digest(request, uploaded), request.id)
     if holder == request.id:
         return gateway.jobs.submit(request)
     gateway.jobs.discard(request.id)
@@ -92,8 +97,17 @@ def _submit(gateway: Gateway, request: Request, sent: list[Fingerprint]) -> Job:
 
 
 @contextmanager
-def kept_only_whole(gateway: Gateway, job_id: str, key_sha256: str | None) -> Iterator[None]:
-    """Discard the upload unless the block ends well; a store that is down keeps what its lifecycle rule will expire."""
+def discard_on_failure(gateway: Gateway, job_id: str, key_sha256: str | None) -> Iterator[None]:
+    """Delete a job's inputs if the block fails; if the store is down, its lifecycle rule will delete them.
+
+    Args:
+        gateway: the gateway.
+        job_id: of the new job.
+        key_sha256: of the idempotency key, which is released too.
+
+    Yields:
+        Nothing.
+    """
     accepted = False
     try:
         yield
@@ -105,29 +119,28 @@ def kept_only_whole(gateway: Gateway, job_id: str, key_sha256: str | None) -> It
 
 
 def check_idempotency_key(key: str | None) -> None:
-    """Refuse a key that is not one short word of printable ASCII.
+    """Refuse an Idempotency-Key that is not a short word of printable ASCII.
 
     Raises:
-        InvalidParameter: it is empty, too long or holds other characters.
+        InvalidParameter: it is empty, too long or has other characters.
     """
     if key is not None and not re.fullmatch(IDEMPOTENCY_KEY, key):
         raise InvalidParameter("Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.")
 
 
-def _read(spool: Spool) -> tuple[list[formats.Upload], Options]:
-    files = [part for part in spool.parts if part.filename is not None]
-    fields = [part for part in spool.parts if part.filename is None]
-    kinds = {part.name for part in files}
+def _parse(form: MultipartForm) -> tuple[list[formats.Upload], Options]:
+    files = [part for part in form.parts if part.filename is not None]
+    fields = [part for part in form.parts if part.filename is None]
     if not files:
         raise EmptyUpload("Send at least one file, in the file field `files`, `pre`, `flair` or `post`.")
-    if not kinds <= {"files", *ROLES}:
+    if not {part.name for part in files} <= {"files", *ROLES}:
         raise InvalidParameter("Files belong in the file fields `files`, `pre`, `flair` or `post`.")
-    return [_upload(spool, part) for part in files], _options(fields)
+    return [_upload(form, part) for part in files], _options(fields)
 
 
-def _upload(spool: Spool, part: Part) -> formats.Upload:
+def _upload(form: MultipartForm, part: Part) -> formats.Upload:
     role = next((role for role in ROLES if role == part.name), None)
-    return formats.Upload(base_name(part.filename or ""), spool.open(part), role)
+    return formats.Upload(base_name(part.filename or ""), form.open(part), role)
 
 
 def _options(parts: list[Part]) -> Options:
@@ -142,8 +155,8 @@ def _options(parts: list[Part]) -> Options:
         _threshold(fields.get("threshold")),
         _model(fields.get("model")),
         _align(fields.get("align")),
-        _wanted("deidentify", fields.get("deidentify")),
-        _wanted("uncertainty", fields.get("uncertainty")),
+        _boolean("deidentify", fields.get("deidentify")),
+        _boolean("uncertainty", fields.get("uncertainty")),
     )
 
 
@@ -161,7 +174,7 @@ def _model(value: bytes | None) -> str | None:
         return None
     version = value.decode("ascii", "replace")
     if not is_model_version(version):
-        raise InvalidParameter("`model` must be a version as /v1/models lists them.")
+        raise InvalidParameter("`model` must be a version that /v1/models lists.")
     return version
 
 
@@ -172,18 +185,22 @@ def _align(value: bytes | None) -> Align:
     return chosen
 
 
-def _wanted(name: str, value: bytes | None) -> bool:
+def _boolean(name: str, value: bytes | None) -> bool:
     if value not in (None, b"true", b"false"):
         raise InvalidParameter(f"`{name}` must be `true` or `false`.")
     return value == b"true"
 
 
-def check_model(gateway: Gateway, version: str | None) -> None:
-    """Refuse a version that there is not, or none where no model serves.
+def check_model_exists(gateway: Gateway, version: str | None) -> None:
+    """Check that there is a model to segment with.
+
+    Args:
+        gateway: whose registry has the models.
+        version: None: the champion.
 
     Raises:
         InvalidParameter: there is no such version.
-        NoChampion: no version is named, and none is in service.
+        NoChampion: no version is named, and there is no champion.
     """
     if version is None and gateway.registry.champion() is None:
         raise NoChampion("No model is in service yet; promote one or name one in the field `model`.")
@@ -191,7 +208,7 @@ def check_model(gateway: Gateway, version: str | None) -> None:
         try:
             gateway.registry.card(version)
         except NotFound as error:
-            raise InvalidParameter("`model` names no version that /v1/models lists.") from error
+            raise InvalidParameter("`model` must be a version that /v1/models lists.") from error
 
 
 def _describe(key: str, upload: formats.Upload) -> InputFile:
@@ -209,8 +226,7 @@ def _fingerprints(request: Request) -> list[Fingerprint]:
     return [(file.role, file.name, file.sha256) for file in request.inputs]
 
 
-def _digest(request: Request, sent: list[Fingerprint]) -> str:
-    """What makes two submissions the same: their files as they were sent and their fields, not where they lie."""
-    wishes = [*([True] if request.deidentify else []), *(["uncertainty"] if request.uncertainty else [])]
-    fields = [request.threshold, request.model, request.align, *wishes]
-    return hashlib.sha256(json.dumps([sent, *fields]).encode()).hexdigest()
+def _digest(request: Request, uploaded: list[Fingerprint]) -> str:
+    """What identifies equal submissions: the files as uploaded and the fields."""
+    fields = [request.threshold, request.model, request.align, request.deidentify, request.uncertainty]
+    return hashlib.sha256(json.dumps([uploaded, *fields]).encode()).hexdigest()

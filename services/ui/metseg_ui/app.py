@@ -5,11 +5,10 @@ from functools import partial
 import streamlit as st
 
 from metseg.client import RemoteProblem
-from metseg.contracts import Holder, ModelCard
+from metseg.contracts import DISCLAIMER, KeyInfo, ModelCard
 from metseg_ui.components import problems
 from metseg_ui.panels import examples, jobs, model_info, upload
 from metseg_ui.state import gateway, url_state
-from metseg_ui.text import messages
 from metseg_ui.views import admin, history, scan, sign_in, welcome
 
 STYLE = """<style>
@@ -31,9 +30,7 @@ def main() -> None:
     """Draw the page."""
     st.set_page_config("metseg: lesions in brain MRI", ICON, "wide", initial_sidebar_state=270)
     st.html(STYLE)
-    st.bottom.html(
-        f'<div class="metseg-notice" role="note">{messages.DISCLAIMER} Not for diagnosis or treatment.</div>'
-    )
+    st.bottom.html(f'<div class="metseg-notice" role="note">{DISCLAIMER}</div>')
     try:
         card, holder = model_info.champion(gateway.models()), gateway.me()
     except RemoteProblem as problem:
@@ -49,7 +46,7 @@ def main() -> None:
     _main_area(holder)
 
 
-def _main_area(holder: Holder) -> None:
+def _main_area(holder: KeyInfo) -> None:
     view, job_id = url_state.current_view(), url_state.selected()
     if view == url_state.ADMIN and admin.is_available(holder):
         problems.render_safely(admin.render)
@@ -65,7 +62,7 @@ def _brand() -> None:
     st.markdown("### :material/neurology: metseg")
 
 
-def _sidebar(card: ModelCard | None, holder: Holder) -> None:
+def _sidebar(card: ModelCard | None, holder: KeyInfo) -> None:
     _brand()
     _navigation(holder)
     upload.render(card)
@@ -79,7 +76,7 @@ def _sidebar(card: ModelCard | None, holder: Holder) -> None:
     sign_in.render_sign_out()
 
 
-def _navigation(holder: Holder) -> None:
+def _navigation(holder: KeyInfo) -> None:
     """Buttons for the views that this reader may open; none if there is only one."""
     labels = {url_state.SCAN: "Scan"}
     if history.is_available(holder):

@@ -10,7 +10,7 @@ from typing import get_args
 from metseg.cli import jobs, models, segment, watch
 from metseg.cli.exits import Exit
 from metseg.cli.formats import DEFAULT
-from metseg.contracts import Align
+from metseg.contracts import DISCLAIMER, Align
 from metseg.errors import MetsegError
 from metseg.results.exports import EXPORTS
 
@@ -19,7 +19,8 @@ __all__ = ["main"]
 SERVER = "http://127.0.0.1:8000"
 EPILOG = (
     "exit status: 0 all is done, 1 something failed, 2 the command line is not valid, 3 the server does not answer, "
-    "4 the server refuses the API key, 130 interrupted. Research use only; not a medical device."
+    "4 the server refuses the API key, 130 interrupted. "
+    f"{DISCLAIMER}"
 )
 
 

@@ -19,15 +19,15 @@ from metseg.contracts import (
     Align,
     Champion,
     Contract,
-    Holder,
     Job,
     JobPage,
     JobStatus,
+    KeyInfo,
     ModelCard,
     ModelPage,
     Overview,
     Problem,
-    Repetition,
+    Resubmission,
     Result,
 )
 from metseg.errors import Cancelled, MetsegError, Unavailable
@@ -294,8 +294,8 @@ class Client:
 
         It is tried once: a second try after a lost answer would be a second job.
         """
-        wish = Repetition(model=model, threshold=threshold).model_dump(exclude_none=True)
-        return _understood(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=wish))
+        options = Resubmission(model=model, threshold=threshold).model_dump(exclude_none=True)
+        return _understood(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it is not done; delete its input and results."""
@@ -313,9 +313,9 @@ class Client:
         """The report of a model version, as HTML that needs nothing beside it."""
         return self._send("GET", f"/v1/models/{version}/report").content
 
-    def me(self) -> Holder:
+    def me(self) -> KeyInfo:
         """Who this client's key belongs to and what it may do."""
-        return self._read(Holder, "GET", "/v1/me")
+        return self._read(KeyInfo, "GET", "/v1/me")
 
     def overview(self) -> Overview:
         """The deployment at a glance, for admins."""

@@ -1,6 +1,23 @@
-"""What crosses a wire: jobs, results, model cards and problems, as the store and the REST API hold them."""
+"""Models of what the services exchange: jobs, results, model cards and problems, in the store and the REST API.
 
-from metseg.contracts.base import Align, Contract, Probability, Problem, Role
+- `base`: the common base class, the problem detail, and the disclaimer.
+- `ids`: the form of job IDs and model versions.
+- `jobs`: submissions and the state of their jobs.
+- `results`: what was found.
+- `models`: model cards and the champion.
+- `evaluation`: the test results in a model card.
+"""
+
+from metseg.contracts.base import (
+    DISCLAIMER,
+    RESEARCH_ONLY,
+    SHORT_DISCLAIMER,
+    Align,
+    Contract,
+    Probability,
+    Problem,
+    Role,
+)
 from metseg.contracts.evaluation import (
     CalibrationPoint,
     Comparison,
@@ -8,40 +25,43 @@ from metseg.contracts.evaluation import (
     DiceSummary,
     Evaluation,
     Interval,
-    LesionFigures,
-    Measure,
+    LesionMetrics,
+    MetricSummary,
 )
 from metseg.contracts.ids import MODEL_VERSION_PATTERN, ModelVersion, is_job_id, is_model_version
-from metseg.contracts.jobs import Holder, InputFile, Job, JobPage, JobStatus, Overview, Progress, Repetition, Request
+from metseg.contracts.jobs import InputFile, Job, JobPage, JobStatus, KeyInfo, Overview, Progress, Request, Resubmission
 from metseg.contracts.models import (
     Champion,
     DataCard,
-    FamiliarityCard,
-    FamiliarityReference,
     FullPrecision,
     ModelCard,
     ModelPage,
+    OutOfDistributionCard,
+    OutOfDistributionReference,
     Preprocessing,
     Variant,
 )
 from metseg.contracts.results import (
     Alignment,
-    Box,
-    Familiarity,
+    BoundingBox,
+    Float4,
     Grid,
+    Int3,
     Lesion,
-    NiftiPlace,
+    NiftiGeometry,
+    OutOfDistribution,
     Result,
-    Row4,
-    SliceFigures,
-    Whole3,
+    SliceMeasurements,
 )
 
 __all__ = [
+    "DISCLAIMER",
     "MODEL_VERSION_PATTERN",
+    "RESEARCH_ONLY",
+    "SHORT_DISCLAIMER",
     "Align",
     "Alignment",
-    "Box",
+    "BoundingBox",
     "CalibrationPoint",
     "Champion",
     "Comparison",
@@ -50,37 +70,37 @@ __all__ = [
     "Detection",
     "DiceSummary",
     "Evaluation",
-    "Familiarity",
-    "FamiliarityCard",
-    "FamiliarityReference",
+    "Float4",
     "FullPrecision",
     "Grid",
-    "Holder",
     "InputFile",
+    "Int3",
     "Interval",
     "Job",
     "JobPage",
     "JobStatus",
+    "KeyInfo",
     "Lesion",
-    "LesionFigures",
-    "Measure",
+    "LesionMetrics",
+    "MetricSummary",
     "ModelCard",
     "ModelPage",
     "ModelVersion",
-    "NiftiPlace",
+    "NiftiGeometry",
+    "OutOfDistribution",
+    "OutOfDistributionCard",
+    "OutOfDistributionReference",
     "Overview",
     "Preprocessing",
     "Probability",
     "Problem",
     "Progress",
-    "Repetition",
     "Request",
+    "Resubmission",
     "Result",
     "Role",
-    "Row4",
-    "SliceFigures",
+    "SliceMeasurements",
     "Variant",
-    "Whole3",
     "is_job_id",
     "is_model_version",
 ]

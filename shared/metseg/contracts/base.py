@@ -1,4 +1,4 @@
-"""What every contract is made of, and the problem detail."""
+"""The base class of all contracts, the problem detail, and the disclaimer that accompanies every result."""
 
 from typing import Annotated, Literal
 
@@ -10,15 +10,20 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
 Align = Literal["rigid", "none"]
 
+RESEARCH_ONLY = "Research use only"
+DISCLAIMER = f"{RESEARCH_ONLY}. Not a medical device; not for diagnosis or treatment."
+SHORT_DISCLAIMER = f"{RESEARCH_ONLY}, not for diagnosis or treatment"
+"""For DICOM, whose short texts have 64 characters at most."""
+
 
 class Contract(BaseModel):
-    """The common ground: immutable, and no unknown field passes silently."""
+    """The base class: immutable, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Problem(Contract):
-    """A problem detail as of RFC 9457."""
+    """A problem detail as defined by RFC 9457."""
 
     type: str
     title: str
@@ -28,5 +33,13 @@ class Problem(Contract):
 
     @classmethod
     def of(cls, error: MetsegError, instance: str | None = None) -> "Problem":
-        """The problem that tells of `error`."""
+        """The problem that describes an error.
+
+        Args:
+            error: with its type, title, status and detail.
+            instance: a URI of this occurrence.
+
+        Returns:
+            The problem.
+        """
         return cls(type=error.type, title=error.title, status=error.status, detail=error.detail, instance=instance)

@@ -1,4 +1,4 @@
-"""Evaluation: how good a network is on patients that it has not seen."""
+"""Evaluation: how well a network performs on patients that it was not trained on."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from metseg.contracts.base import Contract, Probability
 
 
 class DiceSummary(Contract):
-    """Dice by patient (all slices of a patient as one volume) of one model on one set of patients."""
+    """Dice per patient (all slices of a patient as one volume) of one model on one set of patients."""
 
     patients: int = Field(ge=1)
     mean: float
@@ -24,10 +24,10 @@ class Interval(Contract):
     high: float
 
 
-class Measure(Contract):
-    """A figure over patients, each of whom weighs the same; intervals are of patients resampled."""
+class MetricSummary(Contract):
+    """A metric over patients with equal weights; intervals are bootstrapped over patients."""
 
-    patients: int = Field(ge=1, description="who have a value")
+    patients: int = Field(ge=1, description="with a value")
     mean: float
     mean_interval: Interval
     median: float
@@ -42,19 +42,19 @@ class Detection(Contract):
     dice: Probability = Field(description="mean over these lesions; a missed one counts 0")
 
 
-class LesionFigures(Contract):
-    """Lesion by lesion; a lesion is a 26-connected component, in a lone slice an 8-connected one."""
+class LesionMetrics(Contract):
+    """Metrics per lesion: a 26-connected component, in a single slice an 8-connected one."""
 
     by_diameter: dict[str, Detection]
-    lesionwise_dice: Measure = Field(description="by patient; missed and false lesions count 0 (BraTS-METS)")
-    false_positives: Measure = Field(description="by patient")
+    lesionwise_dice: MetricSummary = Field(description="per patient; missed and false lesions count 0 (BraTS-METS)")
+    false_positives: MetricSummary = Field(description="per patient")
     false_positives_on_vessels: float | None = Field(
-        default=None, description="share of them that lie on vessels or other tissue that enhances by itself"
+        default=None, description="share of them on vessels or other tissue that enhances normally"
     )
 
 
 class CalibrationPoint(Contract):
-    """Pixels that were given about the same probability."""
+    """Pixels with about the same predicted probability, and the share of them that is lesion."""
 
     said: Probability
     true: Probability
@@ -62,20 +62,20 @@ class CalibrationPoint(Contract):
 
 
 class Evaluation(Contract):
-    """All test figures of one network on one set of patients, none of whom is named."""
+    """All test results of one network on one set of patients, without their names."""
 
-    measures: dict[str, Measure] = Field(
-        description="by patient: dice, sensitivity, precision, hd95_mm, surface_dice, volume_error"
+    measures: dict[str, MetricSummary] = Field(
+        description="per patient: dice, sensitivity, precision, hd95_mm, surface_dice, volume_error"
     )
-    lesions: LesionFigures
+    lesions: LesionMetrics
     ece: Probability = Field(description="expected calibration error")
     reliability: list[CalibrationPoint]
-    robustness: dict[str, Measure] = Field(description="patient Dice after a change to the scans, by its title")
-    subgroups: dict[str, dict[str, Measure]] = Field(description="patient Dice by group and its name")
+    robustness: dict[str, MetricSummary] = Field(description="patient Dice after a change to the scans, by its title")
+    subgroups: dict[str, dict[str, MetricSummary]] = Field(description="patient Dice by grouping and group")
 
 
 class Comparison(Contract):
-    """Two networks on the same patients; the difference is the first's mean patient Dice less the second's."""
+    """Two networks on the same patients; `difference` is the first's mean patient Dice minus the second's."""
 
     networks: tuple[str, str]
     patients: int
@@ -83,5 +83,5 @@ class Comparison(Contract):
     interval: Interval
     p: Probability = Field(description="Wilcoxon's signed-rank test, two-sided")
     effect_size: float = Field(ge=-1, le=1, description="matched-pairs rank-biserial correlation")
-    winner: str | None = Field(description="None where the difference may be chance")
+    winner: str | None = Field(description="None if the difference may be due to chance")
     words: str

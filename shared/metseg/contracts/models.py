@@ -1,4 +1,4 @@
-"""Models: what has to be known of a version to feed, serve and judge it."""
+"""Models: what is needed to preprocess for, serve and evaluate a version."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,22 +10,22 @@ from metseg.contracts.evaluation import Comparison, DiceSummary, Evaluation
 
 
 class Preprocessing(Contract):
-    """The contract between a model and the code that feeds it, stored in its card.
+    """The contract between a model and its preprocessing, stored in its card.
 
-    A worker serves a model only if its own code implements `revision`.
+    A worker serves a model only if its code implements `revision`.
     """
 
     revision: Literal[1] = 1
-    pixel_scale: float = Field(default=0.5, gt=0, le=1, description="model pixels a reference pixel")
-    multiple: int = Field(default=16, ge=1, description="rows and columns fed are multiples of it")
+    pixel_scale: float = Field(default=0.5, gt=0, le=1, description="model pixels per reference pixel")
+    multiple: int = Field(default=16, ge=1, description="rows and columns of the input are multiples of it")
     clahe_clip_limit: float = Field(default=2.0, gt=0)
-    clahe_tiles: int = Field(default=4, ge=1, description="tiles a side of the head crop")
+    clahe_tiles: int = Field(default=4, ge=1, description="tiles per side of the head crop")
     low_percentile: float = Field(default=0.5, ge=0, lt=100)
     high_percentile: float = Field(default=99.5, gt=0, le=100)
 
 
 class DataCard(Contract):
-    """What a model learned from, without naming a patient."""
+    """What a model was trained on, without naming a patient."""
 
     name: str
     licence: str
@@ -37,31 +37,32 @@ class DataCard(Contract):
 
 
 class Variant(Contract):
-    """What of a trained network a version keeps in order to be fast, and what that costs."""
+    """How a version was made faster than the trained network, and what that costs."""
 
     precision: Literal["fp32", "int8"] = "fp32"
     pruning_level: int | None = Field(
         default=None, ge=1, le=4, description="of a U-Net++, 4 is the whole network; None for other networks"
     )
     dice_loss: float | None = Field(
-        default=None, description="mean patient Dice of the best variant less this one's, on the validation patients"
+        default=None,
+        description="mean patient Dice of the best variant minus this one's, on validation patients",
     )
 
 
 class FullPrecision(Contract):
-    """A version's network in 32 bits, beside its 8-bit model: what a processor serves that runs the latter slower."""
+    """The 32-bit network of an 8-bit version, for processors that run 8-bit models more slowly."""
 
     sha256: str = Field(description="of model-fp32.onnx")
     threshold: Probability
     smallest_lesion_px: float = Field(ge=0)
 
 
-class FamiliarityReference(Contract):
-    """The training input in means and a covariance of a few features, which tell nothing of a patient.
+class OutOfDistributionReference(Contract):
+    """Means and covariance of a few features of the training input, which reveal nothing about a patient.
 
     The distance of an input with the features `x` is the root of `z' precision z / len(z)` with
-    `z = (x - mean) / scale`, about 1 for what the model learned from. How turned an input is tells its distance over
-    that of its mirror image, front for back.
+    `z = (x - mean) / scale`: about 1 for training input. Whether an input is flipped is measured by the ratio of its
+    distance to that of its mirror image, front to back.
     """
 
     features: list[str] = Field(min_length=1)
@@ -69,22 +70,22 @@ class FamiliarityReference(Contract):
     scale: list[float]
     precision: list[list[float]] = Field(description="the inverse of the shrunk covariance of z")
     limit: float = Field(gt=0, description="of the distance, chosen on validation patients alone")
-    turned_limit: float = Field(gt=0, description="of how turned an input is, chosen likewise")
-    learned: int = Field(ge=1, description="training studies and their changes, or slices, that the figures are of")
-    judged: int = Field(ge=1, description="validation ones that the limits were chosen on")
+    turned_limit: float = Field(gt=0, description="of the flip ratio, chosen likewise")
+    learned: int = Field(ge=1, description="training studies and their variations, or slices, behind these numbers")
+    judged: int = Field(ge=1, description="validation ones on which the limits were chosen")
     false_alarms: Probability = Field(description="share of those beyond a limit")
 
 
-class FamiliarityCard(Contract):
-    """What a worker needs in order to tell input unlike a model's training data; lone slices have their own."""
+class OutOfDistributionCard(Contract):
+    """References for detecting input unlike the training data: one for studies, one for single slices."""
 
-    revision: int = Field(description="of the features; a worker that computes others tells nothing")
-    studies: FamiliarityReference
-    lone_slices: FamiliarityReference
+    revision: int = Field(description="of the features; a worker with another revision does not judge")
+    studies: OutOfDistributionReference
+    lone_slices: OutOfDistributionReference
 
 
 class ModelCard(Contract):
-    """Everything that has to be known of a model version to serve it and to judge it."""
+    """Everything that is needed to serve and evaluate a model version."""
 
     version: str
     created_at: datetime
@@ -94,30 +95,30 @@ class ModelCard(Contract):
     preprocessing: Preprocessing
     threshold: Probability
     smallest_lesion_px: float = Field(
-        default=0, ge=0, description="components of fewer reference pixels of 0.9 mm, over all slices, are left out"
+        default=0, ge=0, description="components of fewer reference pixels of 0.9 mm, over all slices, are removed"
     )
     variant: Variant = Variant()
     full_precision: FullPrecision | None = None
-    familiarity: FamiliarityCard | None = None
+    familiarity: OutOfDistributionCard | None = None
     data: DataCard
-    figures: dict[str, DiceSummary] = Field(description="test figures of every network that was compared")
-    evaluation: dict[str, Evaluation] = Field(default={}, description="the same patients, all figures, by network")
-    implanted: dict[str, Evaluation] = Field(default={}, description="on metastases drawn into real heads, by network")
+    figures: dict[str, DiceSummary] = Field(description="test results of every network that was compared")
+    evaluation: dict[str, Evaluation] = Field(default={}, description="all results on the same patients, by network")
+    implanted: dict[str, Evaluation] = Field(default={}, description="synthetic metastases in real heads, by network")
     comparison: Comparison | None = None
     git_revision: str
-    packages: dict[str, str] = Field(description="versions of what trained and exported it")
+    packages: dict[str, str] = Field(description="versions of the packages that trained and exported it")
     intended_use: str
     limits: list[str]
     licence: str
 
     def in_full_precision(self) -> "ModelCard":
-        """The card as it holds for `model-fp32.onnx`.
+        """The card for `model-fp32.onnx`.
 
         Raises:
-            ValueError: the version has none (a bug of the caller).
+            ValueError: the version has no such model (a bug in the caller).
         """
         if self.full_precision is None:
-            raise ValueError(f"version {self.version} has one model")
+            raise ValueError(f"version {self.version} has no 32-bit model")
         point = self.full_precision.model_dump(exclude={"sha256"})
         return self.model_copy(update={**point, "variant": self.variant.model_copy(update={"precision": "fp32"})})
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.contracts import Box, Lesion, SliceFigures
+from metseg.contracts import BoundingBox, Lesion, SliceMeasurements
 from metseg.imaging.arrays import Affine, Float32Array, Float64Array, Mask, Spacing
 from metseg.imaging.foreground import bounding_box
 
@@ -147,7 +147,7 @@ def measure_slices(
     names: Sequence[str],
     spacing_mm: Spacing | None,
     probability: ProbabilityMap,
-) -> list[SliceFigures]:
+) -> list[SliceMeasurements]:
     """Measure every slice, including those without a lesion.
 
     Args:
@@ -165,7 +165,7 @@ def measure_slices(
     """
     _check_shapes(mask, probability)
     return [
-        SliceFigures(
+        SliceMeasurements(
             index=index,
             name=name,
             lesions=[lesion.number for lesion in lesions if lesion.box.first[0] <= index < lesion.box.stop[0]],
@@ -257,7 +257,7 @@ def _lesion(
         long_diameter_mm=long_mm,
         perpendicular_diameter_px=perpendicular_px,
         perpendicular_diameter_mm=perpendicular_mm,
-        box=Box(first=first, stop=tuple(side.stop for side in region)),
+        box=BoundingBox(first=first, stop=tuple(side.stop for side in region)),
         centroid=tuple(centroid.tolist()),
         mean_probability=float(inside.mean()),
         lowest_probability=float(inside.min()),

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.contracts import Familiarity, FamiliarityCard, FamiliarityReference
+from metseg.contracts import OutOfDistribution, OutOfDistributionCard, OutOfDistributionReference
 from metseg.imaging import FLAIR, HEAD_PX, Float32Array, Mask, ModelInput, bounding_box, foreground_mask
 
 __all__ = [
@@ -66,8 +66,8 @@ class _Slice:
 
 
 def detect_out_of_distribution(
-    model_input: ModelInput, card: FamiliarityCard | None, pixel_scale: float
-) -> Familiarity | None:
+    model_input: ModelInput, card: OutOfDistributionCard | None, pixel_scale: float
+) -> OutOfDistribution | None:
     """Compare a study with the training data of a model.
 
     Args:
@@ -87,7 +87,7 @@ def detect_out_of_distribution(
     flip_score = flip_ratio(features, reference) / reference.turned_limit
     score = max(distance_score, flip_score)
     words = _words("slice" if is_single_slice else "study", score, flipped=flip_score > distance_score)
-    return Familiarity(score=score, unlike=score > 1, words=words)
+    return OutOfDistribution(score=score, unlike=score > 1, words=words)
 
 
 def extract_features(model_input: ModelInput, pixel_scale: float) -> Floats:
@@ -114,7 +114,7 @@ def extract_features(model_input: ModelInput, pixel_scale: float) -> Floats:
     return means
 
 
-def mahalanobis_distance(features: Floats, reference: FamiliarityReference) -> float:
+def mahalanobis_distance(features: Floats, reference: OutOfDistributionReference) -> float:
     """Mahalanobis's distance over the root of the number of features, about 1 for training data.
 
     Args:
@@ -128,7 +128,7 @@ def mahalanobis_distance(features: Floats, reference: FamiliarityReference) -> f
     return float(np.sqrt(away @ np.array(reference.precision) @ away / len(away)))
 
 
-def flip_ratio(features: Floats, reference: FamiliarityReference) -> float:
+def flip_ratio(features: Floats, reference: OutOfDistributionReference) -> float:
     """The distance over that of the mirror image, front for back.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from metseg.contracts import FamiliarityCard
+from metseg.contracts import OutOfDistributionCard
 from metseg.imaging import Volume
 from metseg.inference.out_of_distribution import detect_out_of_distribution
 from metseg.inference.segmentation import OnSlice, Predictor, Segmentation, segment
@@ -15,7 +15,7 @@ __all__ = ["run_pipeline"]
 def run_pipeline(
     volume: Volume,
     predictor: Predictor,
-    reference: FamiliarityCard | None,
+    reference: OutOfDistributionCard | None,
     *,
     threshold: float | None = None,
     ensemble: Callable[[], Sequence[Predictor]] | None = None,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from metseg.contracts import Familiarity, Lesion, Preprocessing
+from metseg.contracts import Lesion, OutOfDistribution, Preprocessing
 from metseg.imaging import (
     Array,
     Float32Array,
@@ -113,7 +113,7 @@ class Segmentation:
     lesions: list[Lesion]
     warnings: tuple[str, ...]
     model_input: ModelInput | None = None
-    familiarity: Familiarity | None = None
+    familiarity: OutOfDistribution | None = None
     uncertainty: Float32Array | None = None
     uncertainty_words: str | None = None
 

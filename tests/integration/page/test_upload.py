@@ -17,9 +17,9 @@ from metseg.errors import MetsegError, QueueFull, QueueUnavailable, StorageFull,
 from metseg.settings import Limits
 
 REFUSALS = [
-    QueueFull("50 jobs wait already; submit again when some are done."),
-    StorageFull("Too little room is left for this upload; delete jobs, or ask the operator to make room."),
-    TooManyRequests("You may submit 60 studies a minute; wait a little."),
+    QueueFull("50 jobs are waiting already; submit again when some are done."),
+    StorageFull("Too little disk space is left for this upload; delete jobs, or ask the operator."),
+    TooManyRequests("You may submit 60 studies per minute; wait a little."),
 ]
 each_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.type.rpartition("/")[2])
 
@@ -141,14 +141,14 @@ def test_refused_files_stay_chosen_and_are_accepted_later(page, gateway, refusal
 
 def test_a_full_queue_leaves_earlier_scans_on_the_page(page, gateway):
     before = submit_jobs(gateway)
-    gateway.refusal = QueueFull("50 jobs wait already; submit again when some are done.")
+    gateway.refusal = QueueFull("50 jobs are waiting already; submit again when some are done.")
     at = press(upload(page(*before), ("a.png", png())), "Find lesions")
     assert listed_jobs(at) == before and at.metric
     assert "The queue is full" in page_text(at)
 
 
 def test_a_refused_example_is_explained_in_the_same_words(page, gateway):
-    gateway.refusal, gateway.retry_after_s = StorageFull("Too little room is left for this upload."), 60
+    gateway.refusal, gateway.retry_after_s = StorageFull("Too little disk space is left for this upload."), 60
     at = press(page(), "One large lesion")
     assert "The disk is nearly full" in page_text(at) and "in about 60 seconds" in page_text(at)
 

@@ -19,11 +19,10 @@ from tests.integration.page.visitor import (
 from tests.pages import CONFIG
 
 from metseg.client import http_client
-from metseg.contracts import Holder
+from metseg.contracts import DISCLAIMER, KeyInfo
 from metseg.errors import StoreUnavailable
 from metseg.settings import Limits, settings
 from metseg_ui.state import sessions
-from metseg_ui.text import messages
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def no_pause(monkeypatch):
 
 def test_a_visitor_sees_the_model_its_training_data_and_the_disclaimer(page):
     text = page_text(page())
-    for expected in (messages.DISCLAIMER, "Nested U-Net", "mean Dice 0.50", "phantoms", "Apache-2.0"):
+    for expected in (DISCLAIMER, "Nested U-Net", "mean Dice 0.50", "phantoms", "Apache-2.0"):
         assert expected in text
 
 
@@ -68,7 +67,7 @@ def test_a_job_can_be_deleted_from_the_history(page, gateway):
 
 
 def test_visitors_who_share_the_pages_key_do_not_see_each_others_scans(page, gateway, monkeypatch):
-    gateway.keys = {"shared": Holder(name="page", scopes=["submit", "read"])}
+    gateway.keys = {"shared": KeyInfo(name="page", scopes=["submit", "read"])}
     monkeypatch.setenv("METSEG_API_KEY", "shared")
     settings.cache_clear()
     submit_jobs(gateway)
@@ -98,7 +97,7 @@ def test_an_admin_reads_outcomes_by_title_not_by_problem_type(page, gateway):
 
 
 def test_the_admin_view_is_for_admins_only(page, gateway, monkeypatch):
-    gateway.keys = {"mine": Holder(name="reader", scopes=["submit", "read"])}
+    gateway.keys = {"mine": KeyInfo(name="reader", scopes=["submit", "read"])}
     monkeypatch.setenv("METSEG_API_KEY", "mine")
     settings.cache_clear()
     at = page(view="admin")
@@ -107,7 +106,7 @@ def test_the_admin_view_is_for_admins_only(page, gateway, monkeypatch):
 
 
 def test_a_gateway_with_keys_makes_the_page_ask_for_one_until_sign_out(page, gateway):
-    gateway.keys = {"mine": Holder(name="reader", scopes=["submit", "read"])}
+    gateway.keys = {"mine": KeyInfo(name="reader", scopes=["submit", "read"])}
     at = page()
     assert "requires an API key" in page_text(at) and not at.error
     at.text_input[0].set_value("wrong")
@@ -122,7 +121,7 @@ def test_a_gateway_with_keys_makes_the_page_ask_for_one_until_sign_out(page, gat
 
 
 def test_cached_answers_of_one_key_are_not_used_for_another(page, gateway):
-    gateway.keys = {name: Holder(name=name, scopes=["submit", "read"]) for name in ("first", "second")}
+    gateway.keys = {name: KeyInfo(name=name, scopes=["submit", "read"]) for name in ("first", "second")}
     [job] = submit_jobs(gateway)
 
     def fetches_as(key: str) -> int:
@@ -140,7 +139,7 @@ def test_the_page_recovers_when_the_store_is_back(page, gateway):
     gateway.outage = StoreUnavailable("The object store does not answer; try again in a minute.")
     at = page(job)
     assert "temporarily unavailable" in page_text(at) and "continues automatically" in page_text(at)
-    assert messages.DISCLAIMER in page_text(at)
+    assert DISCLAIMER in page_text(at)
     gateway.outage = None
     assert run(at).metric
 

@@ -199,7 +199,7 @@ def test_a_sequence_that_only_its_description_told_to_be_another_stays_another(p
 def test_the_command_line_asks_for_it_and_takes_the_study_for_another():
     parsed = main._parser().parse_args(["segment", "study", "--out", "out", "--deidentify", "--formats", "dicom-seg"])
     how = asked(parsed)
-    assert how.deidentify and how.outputs["dicom-seg"].file == "segmentation.dcm"
+    assert how.deidentify and [export.name for export in how.exports] == ["dicom-seg"]
     plain, private = Record(study_sha256="1"), Record(study_sha256="1", deidentify=True)
     assert not plain.same_as(private) and plain.key != private.key
     local = main._parser().parse_args(["segment", "s", "--out", "o", "--deidentify", "--local", "--model-dir", "m"])

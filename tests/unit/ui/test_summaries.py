@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.models import tiny_card
 
-from metseg.contracts import DiceSummary, Familiarity, Result
+from metseg.contracts import DiceSummary, OutOfDistribution, Result
 from metseg.imaging import lesions
 from metseg_ui.panels import comparison
 from metseg_ui.text import messages, summaries
@@ -128,7 +128,7 @@ def test_target_lesions_are_summed_and_the_first_warning_is_that_a_study_is_unli
     [note] = summaries.notes(found)
     assert note == "RANO-BM target lesion 1; sum of longest diameters: 15 mm."
     assert summaries.warnings(found) == ["A sequence is missing."]
-    unlike = Familiarity(score=9, limit=4, unlike=True, words="This looks like no head.")
+    unlike = OutOfDistribution(score=9, limit=4, unlike=True, words="This looks like no head.")
     warnings = summaries.warnings(found.model_copy(update={"familiarity": unlike}))
     assert warnings == ["This looks like no head.", "A sequence is missing."]
     assert summaries.notes(result(np.zeros_like(mask))) == []

@@ -8,11 +8,11 @@ from pydantic import Field
 from metseg.contracts import Champion, Contract, ModelCard, ModelPage, ModelVersion
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
 from metseg_api.auth import Admin, Reader
-from metseg_api.gateway import TheGateway
-from metseg_api.openapi import CHAMPION, VERSION, example, files, problems
+from metseg_api.gateway import CurrentGateway
+from metseg_api.openapi import CHAMPION, VERSION, example_response, file_responses, problem_responses
 from metseg_api.routes.paths import Version
 
-NOTHING_BUT_ITSELF = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -23,9 +23,9 @@ class Promotion(Contract):
     version: ModelVersion = Field(examples=[VERSION])
 
 
-@router.get("", summary="List models", responses=problems())
-def models(gateway: TheGateway, _: Reader) -> ModelPage:
-    """All versions, newest first, and the one that serves; what tells unlike input is in each version's own card."""
+@router.get("", summary="List models", responses=problem_responses())
+def models(gateway: CurrentGateway, _: Reader) -> ModelPage:
+    """All versions, newest first, and the champion; out-of-distribution references are only in each version's card."""
     cards = [card.model_copy(update={"familiarity": None}) for card in gateway.registry.versions()]
     return ModelPage(models=cards, champion=gateway.registry.champion())
 
@@ -33,16 +33,16 @@ def models(gateway: TheGateway, _: Reader) -> ModelPage:
 @router.put(
     "/champion",
     summary="Promote or roll back",
-    responses={**problems(NotFound, InvalidParameter, ModelRejected), 200: example(CHAMPION)},
+    responses={**problem_responses(NotFound, InvalidParameter, ModelRejected), 200: example_response(CHAMPION)},
 )
-def promote(gateway: TheGateway, _: Admin, promotion: Annotated[Promotion, Body()]) -> Champion:
-    """Put a version into service, newer or older than the present one; workers follow without a restart."""
+def promote(gateway: CurrentGateway, _: Admin, promotion: Annotated[Promotion, Body()]) -> Champion:
+    """Put a version into service, newer or older than the current one; workers switch without a restart."""
     return gateway.registry.promote(promotion.version)
 
 
-@router.get("/{version}", summary="A model's card", responses=problems(NotFound))
-def model(gateway: TheGateway, _: Reader, version: Version) -> ModelCard:
-    """What the version learned from, how it was measured, what it is for."""
+@router.get("/{version}", summary="A model's card", responses=problem_responses(NotFound))
+def model(gateway: CurrentGateway, _: Reader, version: Version) -> ModelCard:
+    """What the version was trained on, how it was evaluated and what it is for."""
     return gateway.registry.card(version)
 
 
@@ -50,9 +50,9 @@ def model(gateway: TheGateway, _: Reader, version: Version) -> ModelCard:
     "/{version}/report",
     summary="A model's report",
     response_class=Response,
-    responses={**problems(NotFound), **files("text/html")},
+    responses={**problem_responses(NotFound), **file_responses("text/html")},
 )
-def report(gateway: TheGateway, _: Reader, version: Version) -> Response:
-    """The page that its training wrote: curves, figures and comparison, without a picture or a name of a patient."""
-    headers = {"Content-Security-Policy": NOTHING_BUT_ITSELF, "Cache-Control": "private, no-cache"}
+def report(gateway: CurrentGateway, _: Reader, version: Version) -> Response:
+    """The report of its training: curves, results and comparisons, without pictures or names of patients."""
+    headers = {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "private, no-cache"}
     return Response(gateway.registry.file(version, "report.html"), headers=headers, media_type="text/html")

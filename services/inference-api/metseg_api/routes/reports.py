@@ -4,25 +4,25 @@ from fastapi import APIRouter, Request, Response
 
 from metseg.errors import InvalidParameter, NotFinished, NotFound
 from metseg.results.exports import LesionsFormat, find_export, media_types
-from metseg_api.auth import READING
-from metseg_api.gateway import TheGateway
-from metseg_api.openapi import files, problems
+from metseg_api.auth import REQUIRE_READ
+from metseg_api.gateway import CurrentGateway
+from metseg_api.openapi import file_responses, problem_responses
 from metseg_api.routes.paths import JobId
 from metseg_api.streams import export_response
 
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 NO_RESULT = (NotFound, NotFinished, InvalidParameter)
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
 
 
 @router.get(
     "/lesions",
     summary="The lesions as a table",
     response_class=Response,
-    responses={**problems(*NO_RESULT), **files(*media_types("lesions"))},
+    responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("lesions"))},
 )
-async def lesions(request: Request, gateway: TheGateway, job_id: JobId, format: LesionsFormat = "csv") -> Response:
+async def lesions(request: Request, gateway: CurrentGateway, job_id: JobId, format: LesionsFormat = "csv") -> Response:
     """One row per lesion, largest first; column names contain the units. Without spacing, sizes in mm are empty."""
     return await export_response(gateway, request, job_id, find_export("lesions", format))
 
@@ -31,9 +31,9 @@ async def lesions(request: Request, gateway: TheGateway, job_id: JobId, format: 
     "/report",
     summary="A report to read or print",
     response_class=Response,
-    responses={**problems(*NO_RESULT), **files(*media_types("report"))},
+    responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("report"))},
 )
-async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+async def report(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
     """Pictures, measurements, model and warnings on one page of A4: self-contained HTML without scripts."""
     headers = {"Content-Security-Policy": REPORT_POLICY}
     return await export_response(gateway, request, job_id, find_export("report"), headers)
@@ -43,9 +43,9 @@ async def report(request: Request, gateway: TheGateway, job_id: JobId) -> Respon
     "/animation",
     summary="The study as an animation",
     response_class=Response,
-    responses={**problems(*NO_RESULT), **files(*media_types("animation"))},
+    responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("animation"))},
 )
-async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+async def animation(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
     """An animated WebP, one frame per slice, 512 pixels on its longer side, lesions outlined."""
     return await export_response(gateway, request, job_id, find_export("animation"))
 
@@ -54,8 +54,8 @@ async def animation(request: Request, gateway: TheGateway, job_id: JobId) -> Res
     "/overlays",
     summary="All slices with their lesions",
     response_class=Response,
-    responses={**problems(*NO_RESULT), **files(*media_types("overlays"))},
+    responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("overlays"))},
 )
-async def overlays(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+async def overlays(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
     """A ZIP with a PNG `<name>_overlay.png` for each uploaded slice, lesions outlined."""
     return await export_response(gateway, request, job_id, find_export("overlays"))

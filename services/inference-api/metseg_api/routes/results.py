@@ -11,20 +11,20 @@ from fastapi import APIRouter, Path, Request, Response
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
 from metseg.results.exports import Export, MaskFormat, ProbabilityFormat, find_export, media_types, render_overlay
-from metseg_api.auth import READING
-from metseg_api.gateway import Gateway, TheGateway
-from metseg_api.openapi import files, problems
+from metseg_api.auth import REQUIRE_READ
+from metseg_api.gateway import CurrentGateway, Gateway
+from metseg_api.openapi import file_responses, problem_responses
 from metseg_api.routes.paths import JobId
 from metseg_api.streams import File, converted_response, export_response
 
 NO_RESULT = (NotFound, NotFinished, InvalidParameter)
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
 Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first is 0")]
 
 
-@router.get("/result", summary="The result", responses=problems(NotFound, NotFinished))
-def result(gateway: TheGateway, job_id: JobId) -> Result:
+@router.get("/result", summary="The result", responses=problem_responses(NotFound, NotFinished))
+def result(gateway: CurrentGateway, job_id: JobId) -> Result:
     """Measurements of each lesion and each slice, the model that found them, and warnings."""
     return gateway.jobs.result(job_id)
 
@@ -33,9 +33,9 @@ def result(gateway: TheGateway, job_id: JobId) -> Result:
     "/mask",
     summary="The mask",
     response_class=Response,
-    responses={**problems(*NO_RESULT, NotAvailable), **files(*media_types("mask"))},
+    responses={**problem_responses(*NO_RESULT, NotAvailable), **file_responses(*media_types("mask"))},
 )
-async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
+async def mask(request: Request, gateway: CurrentGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
     """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
     For a NIfTI upload, `nifti` has its grid and header, voxel for voxel; all other formats are in slice order. `png`
@@ -50,9 +50,12 @@ async def mask(request: Request, gateway: TheGateway, job_id: JobId, format: Mas
     "/structured-report",
     summary="The measurements as a DICOM structured report",
     response_class=Response,
-    responses={**problems(NotFound, NotFinished, NotAvailable), **files(*media_types("structured-report"))},
+    responses={
+        **problem_responses(NotFound, NotFinished, NotAvailable),
+        **file_responses(*media_types("structured-report")),
+    },
 )
-async def structured_report(request: Request, gateway: TheGateway, job_id: JobId) -> Response:
+async def structured_report(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
     """Each lesion's volume and diameters in template TID 1500, for a study that was uploaded as DICOM."""
     return await _dicom(gateway, request, job_id, find_export("structured-report"))
 
@@ -61,10 +64,10 @@ async def structured_report(request: Request, gateway: TheGateway, job_id: JobId
     "/probability",
     summary="The probability map",
     response_class=Response,
-    responses={**problems(*NO_RESULT, NotAvailable), **files(*media_types("probability"))},
+    responses={**problem_responses(*NO_RESULT, NotAvailable), **file_responses(*media_types("probability"))},
 )
 async def probability(
-    request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
+    request: Request, gateway: CurrentGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
 ) -> Response:
     """The probability of a lesion at each pixel, in 16 bits; in pictures 65535 is 1.
 
@@ -77,10 +80,10 @@ async def probability(
     "/uncertainty",
     summary="The uncertainty map",
     response_class=Response,
-    responses={**problems(*NO_RESULT, NotAvailable), **files(*media_types("uncertainty"))},
+    responses={**problem_responses(*NO_RESULT, NotAvailable), **file_responses(*media_types("uncertainty"))},
 )
 async def uncertainty(
-    request: Request, gateway: TheGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
+    request: Request, gateway: CurrentGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
 ) -> Response:
     """How far mirrored predictions disagree at each pixel, of a job that was submitted with `uncertainty=true`.
 
@@ -97,9 +100,9 @@ async def uncertainty(
     "/overlay/{index}",
     summary="A slice with its lesions",
     response_class=Response,
-    responses={**problems(*NO_RESULT), **files("image/png")},
+    responses={**problem_responses(*NO_RESULT), **file_responses("image/png")},
 )
-async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
+async def overlay(request: Request, gateway: CurrentGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG with the contours of its lesions."""
     file = File(job_id, "mask.nii.gz", "image/png", f"overlay_{index:04d}.png", "inline")
     async with _slice_not_found(gateway, job_id, index):
@@ -110,9 +113,9 @@ async def overlay(request: Request, gateway: TheGateway, job_id: JobId, index: I
     "/slice/{index}",
     summary="A slice as uploaded",
     response_class=Response,
-    responses={**problems(*NO_RESULT), **files("image/png")},
+    responses={**problem_responses(*NO_RESULT), **file_responses("image/png")},
 )
-async def slice_(request: Request, gateway: TheGateway, job_id: JobId, index: Index) -> Response:
+async def slice_(request: Request, gateway: CurrentGateway, job_id: JobId, index: Index) -> Response:
     """A slice as a PNG, windowed for display, without contours."""
     file = File(job_id, "mask.nii.gz", "image/png", f"slice_{index:04d}.png", "inline")
     async with _slice_not_found(gateway, job_id, index):

@@ -7,16 +7,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from metseg.errors import NoChampion, QueueUnavailable, StorageFull, StoreUnavailable, Unavailable
 from metseg_api import metrics
-from metseg_api.admission import check_disks
-from metseg_api.gateway import Gateway, TheGateway
-from metseg_api.openapi import example, problems
+from metseg_api.admission import check_free_disk
+from metseg_api.gateway import CurrentGateway, Gateway
+from metseg_api.openapi import example_response, problem_responses
 
 router = APIRouter(tags=["service"])
 
 
-@router.get("/healthz", summary="Is the process alive?", responses={200: example({"status": "alive"})})
+@router.get("/healthz", summary="Is the process alive?", responses={200: example_response({"status": "alive"})})
 async def alive() -> dict[str, str]:
-    """Alive, whatever the store and the queue do."""
+    """Alive, even if the store or the queue is down."""
     return {"status": "alive"}
 
 
@@ -24,26 +24,26 @@ async def alive() -> dict[str, str]:
     "/readyz",
     summary="Can it take jobs?",
     responses={
-        **problems(StoreUnavailable, QueueUnavailable, StorageFull, NoChampion, keyed=False),
-        200: example({"status": "ready"}),
+        **problem_responses(StoreUnavailable, QueueUnavailable, StorageFull, NoChampion, needs_key=False),
+        200: example_response({"status": "ready"}),
     },
 )
-def ready(gateway: TheGateway) -> dict[str, str]:
-    """Ready when the queue and the store answer and a model serves; else the problem names what is missing."""
+def ready(gateway: CurrentGateway) -> dict[str, str]:
+    """Ready if the queue and the store respond and there is a champion; otherwise the problem says what is missing."""
     missing = [error for check in (_queue, _store) if (error := _error(check, gateway))]
     if len(missing) > 1:
         raise Unavailable(" ".join(error.detail for error in missing))
     if missing:
         raise missing[0]
-    check_disks(gateway)
+    check_free_disk(gateway)
     if gateway.registry.champion() is None:
         raise NoChampion("No model is in service yet; promote one.")
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-def exposition(gateway: TheGateway) -> Response:
-    """Counters of all processes of this gateway, and figures of queue, jobs, workers, model, Redis and store."""
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+def exposition(gateway: CurrentGateway) -> Response:
+    """Metrics of all processes of this gateway, and of queue, jobs, workers, champion, Redis and store."""
     return Response(metrics.exposition(gateway), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -12,9 +12,9 @@ from metseg.client import VolumeLayer
 from metseg.contracts import JobStatus
 from metseg.errors import InvalidParameter, NotFinished, NotFound
 from metseg.formats import display_volume
-from metseg_api.auth import READING
-from metseg_api.gateway import Gateway, TheGateway
-from metseg_api.openapi import files, problems
+from metseg_api.auth import REQUIRE_READ
+from metseg_api.gateway import CurrentGateway, Gateway
+from metseg_api.openapi import file_responses, problem_responses
 from metseg_api.routes.paths import JobId
 from metseg_api.streams import File, StoredJob, StoredResponse, file_headers, is_current, stored_response
 
@@ -23,17 +23,17 @@ READ_AHEAD_BYTES = 2**20
 """Of the slices, fetched at a time: what stays in memory for a slow client."""
 MEDIA_TYPE = "application/gzip"
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[READING])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
 
 
 @router.get(
     "/volume/{layer}",
     summary="A channel or map for viewers",
     response_class=Response,
-    responses={**problems(NotFound, NotFinished, InvalidParameter), **files(MEDIA_TYPE)},
+    responses={**problem_responses(NotFound, NotFinished, InvalidParameter), **file_responses(MEDIA_TYPE)},
 )
 async def volume(
-    request: Request, gateway: TheGateway, job_id: JobId, layer: VolumeLayer, format: Literal["nifti"] = "nifti"
+    request: Request, gateway: CurrentGateway, job_id: JobId, layer: VolumeLayer, format: Literal["nifti"] = "nifti"
 ) -> Response:
     """A channel windowed to 8 bits, or the mask or a map of the study, as NIfTI.
 
@@ -76,9 +76,9 @@ def _slices(job: StoredJob) -> Iterator[bytes]:
     "/glimpse",
     summary="Preview of a running job",
     response_class=Response,
-    responses={**problems(NotFound), **files("image/png")},
+    responses={**problem_responses(NotFound), **file_responses("image/png")},
 )
-def glimpse(gateway: TheGateway, job_id: JobId) -> Response:
+def glimpse(gateway: CurrentGateway, job_id: JobId) -> Response:
     """The latest slice that is done and those before it, as a PNG with contours; updated every second."""
     status = gateway.jobs.get(job_id).status
     if status is not JobStatus.RUNNING:

@@ -14,8 +14,8 @@ from metseg.contracts import (
     Detection,
     DiceSummary,
     Evaluation,
-    LesionFigures,
-    Measure,
+    LesionMetrics,
+    MetricSummary,
     Preprocessing,
 )
 from metseg.imaging import CHANNELS, Volume
@@ -145,7 +145,7 @@ class EvaluationResult:
             subgroups=self._subgroups(),
         )
 
-    def _lesions(self) -> LesionFigures:
+    def _lesions(self) -> LesionMetrics:
         found = [result.lesions for result in self.patients.values()]
         strata = defaultdict(list)
         for lesion in sorted((one for by in found for one in by.lesions), key=lambda one: one.diameter_mm):
@@ -157,7 +157,7 @@ class EvaluationResult:
                 "false": measure([float(len(by.false_positives_mm)) for by in found]),
             }
         )
-        return LesionFigures(
+        return LesionMetrics(
             by_diameter={
                 name: Detection(
                     lesions=len(lesions),
@@ -171,7 +171,7 @@ class EvaluationResult:
             false_positives_on_vessels=sum(by.false_on_vessels for by in found) / false if false else None,
         )
 
-    def _subgroups(self) -> dict[str, dict[str, Measure]]:
+    def _subgroups(self) -> dict[str, dict[str, MetricSummary]]:
         groups: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for result in self.patients.values():
             for group, name in result.groups.items():
@@ -271,5 +271,5 @@ def _lone_slices(volume: Volume, predictor: Predictor) -> Mask:
     return mask
 
 
-def _known(measures: Mapping[str, Measure | None]) -> dict[str, Measure]:
+def _known(measures: Mapping[str, MetricSummary | None]) -> dict[str, MetricSummary]:
     return {name: figure for name, figure in measures.items() if figure is not None}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from metseg.contracts import Comparison, Interval, Measure
+from metseg.contracts import Comparison, Interval, MetricSummary
 
 __all__ = ["compare_networks", "interval", "measure"]
 
@@ -43,12 +43,12 @@ def _interval(values: tuple[float, ...], statistic: Statistic) -> Interval:
     return Interval(low=float(low), high=float(high))
 
 
-def measure(values: Sequence[float | None]) -> Measure | None:
+def measure(values: Sequence[float | None]) -> MetricSummary | None:
     """A figure over patients, those left out who have no value; None where nobody has."""
     known = [value for value in values if value is not None]
     if not known:
         return None
-    return Measure(
+    return MetricSummary(
         patients=len(known),
         mean=float(np.mean(known)),
         mean_interval=interval(known),

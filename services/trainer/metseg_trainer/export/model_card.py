@@ -11,7 +11,16 @@ from importlib.metadata import version as installed
 
 import jinja2
 
-from metseg.contracts import Comparison, DataCard, DiceSummary, Evaluation, FamiliarityCard, ModelCard, Preprocessing
+from metseg.contracts import (
+    DISCLAIMER,
+    Comparison,
+    DataCard,
+    DiceSummary,
+    Evaluation,
+    ModelCard,
+    OutOfDistributionCard,
+    Preprocessing,
+)
 from metseg_trainer.data.audit import Audit
 from metseg_trainer.data.dataset import Patient, fingerprint
 from metseg_trainer.data.split import Split
@@ -30,7 +39,7 @@ LGG_CITATIONS = [
     "Pedano N et al. The Cancer Genome Atlas Low Grade Glioma Collection (TCGA-LGG). The Cancer Imaging Archive, 2016.",
 ]
 _COMMON_LIMITS = [
-    "Not a medical device. Not for diagnosis or treatment.",
+    DISCLAIMER,
     "Figures hold for patients like those it was tested on; other scanners and diseases have to be measured first.",
 ]
 
@@ -72,7 +81,7 @@ def write_card(
     point: OperatingPoint,
     data: DataCard,
     judged: Judged,
-    familiarity: FamiliarityCard | None = None,
+    familiarity: OutOfDistributionCard | None = None,
 ) -> ModelCard:
     """The card of a version that is about to be published."""
     return ModelCard(

@@ -1,4 +1,4 @@
-"""Familiarity: the reference that a card carries, by which a worker tells input unlike a model's training data.
+"""OutOfDistribution: the reference that a card carries, by which a worker tells input unlike a model's training data.
 
 The training patients give means and a covariance, the validation patients the limit; the test patients have no part
 in it. Each patient is taken as it is, in thirds, and as scans come that the model does well on: without skull, turned
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from metseg.contracts import FamiliarityCard, FamiliarityReference, ModelCard, Preprocessing
+from metseg.contracts import ModelCard, OutOfDistributionCard, OutOfDistributionReference, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, Volume
 from metseg.inference import FEATURES, FEATURES_REVISION, extract_features, flip_ratio, mahalanobis_distance
@@ -54,7 +54,7 @@ class _Figures:
 
 def of_patients(
     train: Sequence[Patient], validation: Sequence[Patient], preprocessing: Preprocessing
-) -> FamiliarityCard | None:
+) -> OutOfDistributionCard | None:
     """The reference of some patients; None where too few validate to choose a limit on."""
     if len(validation) < FEWEST:
         return None
@@ -93,7 +93,7 @@ def renew(folder: Path, patients: Sequence[Patient], seed: int) -> str:
     return f"Version {version} tells input unlike what it learned from."
 
 
-def reference(learned: Volumes, judged: Volumes, preprocessing: Preprocessing) -> FamiliarityCard:
+def reference(learned: Volumes, judged: Volumes, preprocessing: Preprocessing) -> OutOfDistributionCard:
     """What a card holds.
 
     Args:
@@ -102,7 +102,7 @@ def reference(learned: Volumes, judged: Volumes, preprocessing: Preprocessing) -
         preprocessing: of the model.
     """
     train, validation = ([_figures(volume, preprocessing) for volume in side] for side in (learned, judged))
-    return FamiliarityCard(
+    return OutOfDistributionCard(
         revision=FEATURES_REVISION,
         studies=_reference([one.studies for one in train], [one.studies for one in validation]),
         lone_slices=_reference([one.lone for one in train], [one.lone for one in validation]),
@@ -148,11 +148,11 @@ def _variants(volume: Volume) -> Iterator[Volume]:
         yield SHIFTS[key].apply(volume, nothing)[0]
 
 
-def _reference(train: Sequence[Floats], validation: Sequence[Floats]) -> FamiliarityReference:
+def _reference(train: Sequence[Floats], validation: Sequence[Floats]) -> OutOfDistributionReference:
     """Means and covariance of the training patients' (sample, feature), limits of the validation patients'."""
     rows, judged = np.vstack([one for one in train if len(one)]), np.vstack([one for one in validation if len(one)])
     mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)
-    told = FamiliarityReference(
+    told = OutOfDistributionReference(
         features=list(FEATURES),
         mean=[_rounded(value) for value in mean],
         scale=[_rounded(value) for value in scale],

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from metseg.contracts import DISCLAIMER
 from metseg.imaging import CHANNELS
 from metseg_trainer.data.audit import Audit
 from metseg_trainer.data.layouts import site
@@ -33,7 +34,6 @@ __all__ = [
 
 Mask = npt.NDArray[np.bool_]
 SHOWN_CHANNEL = 1
-RESEARCH_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment."
 
 
 class NetworkRecord(TypedDict):
@@ -138,7 +138,7 @@ def write(
         examples=[] if anonymous else [_panels(example, run, results, styles) for example in examples],
         channel=CHANNELS[SHOWN_CHANNEL],
         anonymous=anonymous,
-        research_only=RESEARCH_ONLY,
+        disclaimer=DISCLAIMER,
     )  # fmt: skip
     path.write_text(page, encoding="utf-8")
 

@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
-from metseg.contracts import Holder, Job, ModelPage, Overview, Result
+from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result
 from metseg.errors import NotFound, Unauthorised
 from metseg_ui.state import sessions
 
@@ -60,14 +60,14 @@ def _models(cache_key: str, _client: Client) -> ModelPage:
     return _client.models()
 
 
-def me() -> Holder:
+def me() -> KeyInfo:
     """The holder of this session's key and its scopes, at most a minute old."""
     session = sessions.current()
     return _me(session.cache_key, session.client)
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
-def _me(cache_key: str, _client: Client) -> Holder:
+def _me(cache_key: str, _client: Client) -> KeyInfo:
     return _client.me()
 
 

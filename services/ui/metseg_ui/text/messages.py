@@ -12,7 +12,6 @@ from metseg.contracts import Job, JobStatus
 from metseg.errors import MetsegError
 from metseg_ui.state import url_state
 
-DISCLAIMER = "Research use only. Not a medical device."
 TRANSIENT_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Of refusals that have nothing to do with what was sent."""
 MARKDOWN_SIGNS = r"\`*_{}[]<>()#+!|$:~"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from metseg.contracts import Holder, ModelCard, ModelPage
+from metseg.contracts import KeyInfo, ModelCard, ModelPage
 from metseg_ui import proxy_routes
 from metseg_ui.components import problems
 from metseg_ui.panels import model_info
@@ -13,7 +13,7 @@ REPORT_HEIGHT_PX = 700
 POLL_S = 5.0
 
 
-def is_available(holder: Holder) -> bool:
+def is_available(holder: KeyInfo) -> bool:
     """Whether the holder of the key is an admin."""
     return "admin" in holder.scopes
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from metseg.client import RemoteProblem
-from metseg.contracts import Holder, Job, JobStatus
+from metseg.contracts import Job, JobStatus, KeyInfo
 from metseg.settings import settings
 from metseg_ui.panels import jobs
 from metseg_ui.state import gateway, sessions, url_state
@@ -12,7 +12,7 @@ from metseg_ui.text import messages, summaries
 COLUMN_WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
-def is_available(holder: Holder) -> bool:
+def is_available(holder: KeyInfo) -> bool:
     """Whether the gateway's list belongs to one reader; it does not where all visitors share the page's key."""
     return holder.name is None or sessions.current().signed_in or not settings().api_key.get_secret_value()
 

@@ -15,14 +15,13 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from metseg.contracts import Lesion
+from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
 from metseg.formats.dicom.source_headers import Origin
 from metseg.formats.dicom.uids import uid
 
-__all__ = ["CAUTION", "MAKER", "Finder", "segmentation", "tracking"]
+__all__ = ["MAKER", "Finder", "segmentation", "tracking"]
 
 MAKER = "metseg"
-CAUTION = "Research use only, not for diagnosis or treatment"
 SERIES_NUMBER = 9001
 COLOURS = ((230, 60, 60), (60, 160, 230), (240, 190, 40), (90, 200, 110), (190, 110, 220), (240, 130, 50))
 Labels = npt.NDArray[np.integer[Any]]
@@ -66,9 +65,9 @@ def segmentation(origin: Origin, labels: Labels, lesions: Sequence[Lesion], find
         manufacturer_model_name=finder.network,
         software_versions=finder.version,
         device_serial_number=finder.version,
-        content_description=CAUTION,
+        content_description=SHORT_DISCLAIMER,
         content_label="LESIONS",
-        series_description="metseg: lesions (research use only)",
+        series_description=f"metseg: lesions ({RESEARCH_ONLY.lower()})",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=bool(lesions),
     )

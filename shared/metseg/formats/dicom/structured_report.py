@@ -11,8 +11,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from metseg.contracts import Lesion
-from metseg.formats.dicom.segmentation import CAUTION, MAKER, Finder, tracking
+from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
+from metseg.formats.dicom.segmentation import MAKER, Finder, tracking
 from metseg.formats.dicom.source_headers import Origin
 from metseg.formats.dicom.uids import uid
 
@@ -56,9 +56,9 @@ def report(origin: Origin, segmentation: Dataset, lesions: Sequence[Lesion], fin
         manufacturer_model_name=finder.network,
         software_versions=finder.version,
         device_serial_number=finder.version,
-        series_description="metseg: measurements (research use only)",
+        series_description=f"metseg: measurements ({RESEARCH_ONLY.lower()})",
     )
-    document.CompletionFlagDescription = CAUTION
+    document.CompletionFlagDescription = SHORT_DISCLAIMER
     return document
 
 

@@ -20,7 +20,7 @@ from nibabel.nifti1 import data_type_codes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from metseg.contracts import NiftiPlace
+from metseg.contracts import NiftiGeometry
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.imaging import Affine
 
@@ -79,7 +79,7 @@ class Header(NamedTuple):
     sized: bool
     packed: bool
     stored_bytes: int
-    place: NiftiPlace
+    place: NiftiGeometry
 
     @property
     def volume_bytes(self) -> int:
@@ -232,7 +232,7 @@ def _invertible(affine: Affine) -> bool:
     return bool(_sensible(lengths).all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > LEAST_VOLUME)
 
 
-def _place(raw: Any, version: int) -> NiftiPlace:  # noqa: ANN401
+def _place(raw: Any, version: int) -> NiftiGeometry:  # noqa: ANN401
     count = int(raw["dim"][0])
     sides = [int(side) for side in raw["dim"][1 : count + 1]]
     kept = sides if all(side == 1 for side in sides[3:]) else sides[:3]
@@ -240,7 +240,7 @@ def _place(raw: Any, version: int) -> NiftiPlace:  # noqa: ANN401
     def numbers(*names: str) -> list[float]:
         return [float(raw[name]) for name in names]
 
-    return NiftiPlace(
+    return NiftiGeometry(
         version=cast(Any, version),
         dim=kept,
         pixdim=cast(Any, [float(size) for size in raw["pixdim"][:4]]),

@@ -1,4 +1,4 @@
-"""A multipart body, however it is cut into chunks and whatever is wrong with it, comes to its parts or to a refusal."""
+"""Any multipart body, in any chunks and with any damage, is parsed into its parts or refused."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from metseg.errors import BadInput
-from metseg_api.multipart import Spool
+from metseg_api.multipart import MultipartForm
 
 BOUNDARY = b"metseg-boundary"
 
@@ -26,17 +26,17 @@ def chunks(data, cuts):
     return [data[start:stop] for start, stop in pairwise(places)]
 
 
-def spooled(data, cuts):
-    with Spool(BOUNDARY, max_files=4) as spool:
+def parsed(data, cuts):
+    with MultipartForm(BOUNDARY, max_files=4) as form:
         for chunk in chunks(data, cuts):
-            spool.feed(chunk)
-        spool.finish()
+            form.write(chunk)
+        form.finalize()
         read = []
-        for part in spool.parts:
+        for part in form.parts:
             if part.filename is None:
                 read.append((part.name, None, part.value))
             else:
-                with spool.open(part) as stream:
+                with form.open(part) as stream:
                     read.append((part.name, part.filename, stream.read()))
         return read
 
@@ -50,19 +50,19 @@ CUTS = st.lists(st.integers(0, 5000), max_size=12)
 @settings(deadline=None)
 @given(parts=PARTS, cuts=CUTS)
 @example(parts=[("files", "a.png", b"\r\n--metseg-boundar\r\n--")], cuts=list(range(200)))
-def test_files_come_out_as_they_went_in_however_the_network_cut_them(parts, cuts):
+def test_files_are_received_unchanged_in_any_chunks(parts, cuts):
     if parts:
-        assert spooled(body(parts), cuts) == parts
+        assert parsed(body(parts), cuts) == parts
 
 
 @settings(deadline=None)
 @given(parts=PARTS, cuts=CUTS, start=st.integers(0, 3000), stop=st.integers(0, 40), instead=st.binary(max_size=40))
-def test_a_body_that_is_broken_anywhere_is_read_or_refused_in_words(parts, cuts, start, stop, instead):
+def test_a_damaged_body_is_parsed_or_refused_with_a_sentence(parts, cuts, start, stop, instead):
     whole = bytearray(body(parts))
     start %= len(whole) + 1
     whole[start : start + stop] = instead
     try:
-        read = spooled(bytes(whole), cuts)
+        read = parsed(bytes(whole), cuts)
     except BadInput as refusal:
         told = refusal.detail
     else:
@@ -73,7 +73,7 @@ def test_a_body_that_is_broken_anywhere_is_read_or_refused_in_words(parts, cuts,
 
 @settings(deadline=None)
 @given(data=st.binary(max_size=400), cuts=CUTS)
-def test_what_is_no_form_is_refused(data, cuts):
+def test_a_body_that_is_not_a_form_is_refused(data, cuts):
     if BOUNDARY not in data:
         with pytest.raises(BadInput):
-            spooled(data, cuts)
+            parsed(data, cuts)

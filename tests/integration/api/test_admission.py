@@ -42,7 +42,7 @@ def test_a_full_queue_refuses_before_the_upload_is_read(gateway):
     for _ in range(3):
         gateway.accepted()
     before = gateway.job_keys()
-    assert "3 jobs wait" in refused(gateway.submit(png()), 503, "queue-full")
+    assert "3 jobs are waiting" in refused(gateway.submit(png()), 503, "queue-full")
     answer = half_a_submission(gateway)
     assert answer.startswith("HTTP/1.1 503")
     assert "queue-full" in answer
@@ -61,7 +61,7 @@ def test_a_caller_that_submits_too_often_is_told_when_to_come_back(gateway):
     for _ in range(2):
         gateway.jobs.delete(gateway.accepted().id)
     response = gateway.submit(png())
-    assert "2 studies a minute" in refused(response, 429, "too-many-requests")
+    assert "2 studies per minute" in refused(response, 429, "too-many-requests")
     assert 1 <= int(response.headers["Retry-After"]) <= 60
 
 
@@ -98,7 +98,7 @@ def test_counts_come_back_when_redis_forgot_them(gateway, redis):
 
 @pytest.mark.parametrize("gateway", [{"disk_reserve_bytes": 2**60}], indirect=True)
 def test_a_disk_that_is_nearly_full_is_noticed_before_it_is(gateway):
-    assert "room" in refused(gateway.submit(png()), 503, "storage-full")
+    assert "disk space" in refused(gateway.submit(png()), 503, "storage-full")
     refused(gateway.http.get("/readyz"), 503, "storage-full")
     assert gateway.job_keys() == []
     assert StorageFull.status == 503

@@ -123,7 +123,7 @@ def test_a_gateway_without_keys_refuses_to_be_reached_by_others(folder, redis):
         [*COMMAND, "--bind", "0.0.0.0:0"], env=environment, capture_output=True, timeout=60, check=False
     )
     assert ended.returncode != 0
-    assert b"open to all who reach 0.0.0.0; set METSEG_API_KEYS_FILE" in ended.stderr
+    assert b"everyone who can reach 0.0.0.0 could use the gateway; set METSEG_API_KEYS_FILE" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_keys_that_cannot_be_read_end_the_gateway_with_one_sentence(folder, redi
     )
     assert ended.returncode != 0
     [said] = [line for line in ended.stderr.splitlines() if not line.startswith("{")]  # the rest is the log
-    assert said == f"metseg: {keys} holds no API keys: it has to be a JSON list of entries."
+    assert said == f"metseg: {keys} cannot be read as a JSON list of API keys."

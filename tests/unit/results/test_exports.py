@@ -19,7 +19,7 @@ from PIL import Image, ImageSequence
 from tests.finished_jobs import finished_job
 from tests.models import STARTER
 
-from metseg.contracts import Familiarity, Lesion, ModelCard
+from metseg.contracts import Lesion, ModelCard, OutOfDistribution
 from metseg.errors import InvalidParameter, ProcessingFailed
 from metseg.formats import read_mask
 from metseg.imaging.rendering import LESION_RGB
@@ -193,7 +193,7 @@ def test_a_report_of_many_lesions_shows_the_largest_and_counts_the_rest():
 
 
 def test_a_report_tells_doubt_where_the_result_does(job):
-    unlike = Familiarity(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
+    unlike = OutOfDistribution(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
     told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
     figures = job.figures.model_copy(update=told)

@@ -17,7 +17,7 @@ from metseg.cli.formats import DEFAULT
 from metseg.cli.main import _parser, main
 from metseg.results.exports import EXPORTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs/client.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PUBLISHED = "http://127.0.0.1:8000"

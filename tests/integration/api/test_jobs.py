@@ -143,7 +143,7 @@ def test_a_wrong_wait_is_refused(gateway, wait):
 
 def test_two_hundred_waiting_clients_starve_nobody(gateway, monkeypatch):
     """More clients than there are threads: others are answered at once, and all of them hear of the end."""
-    monkeypatch.setattr(jobs, "TURN_S", 60.0)  # no thread comes free by itself
+    monkeypatch.setattr(jobs, "WAIT_STEP_S", 60.0)  # no thread comes free by itself
     waits = gateway.threads.waits
     job = gateway.accepted()
 

@@ -241,7 +241,7 @@ def test_an_upload_cut_in_the_middle_leaves_nothing(gateway):
 
 
 def test_an_upload_that_pauses_is_given_up(gateway, monkeypatch):
-    monkeypatch.setattr(multipart, "IDLE_S", 0.2)
+    monkeypatch.setattr(multipart, "MAX_IDLE_S", 0.2)
     whole = form(png())
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(request_head(len(whole)) + whole[:100])
@@ -295,10 +295,10 @@ def test_a_filename_is_reduced_to_a_bounded_base_name(given, kept):
     assert base_name(given) == kept
 
 
-def test_a_window_of_a_file_is_a_file_of_its_own():
-    with multipart.Spool(BOUNDARY.encode(), 2) as upload:
-        upload.feed(form(b"0123456789", b"abcdef"))
-        upload.finish()
+def test_a_part_can_be_read_like_any_file():
+    with multipart.MultipartForm(BOUNDARY.encode(), 2) as upload:
+        upload.write(form(b"0123456789", b"abcdef"))
+        upload.finalize()
         first, second = (upload.open(part) for part in upload.parts)
         assert first.seek(-4, io.SEEK_END) == 6
         assert (first.read(), second.read(3), first.tell(), second.seek(1, io.SEEK_CUR)) == (b"6789", b"abc", 10, 4)
@@ -308,11 +308,11 @@ def test_a_window_of_a_file_is_a_file_of_its_own():
         assert zipfile.is_zipfile(first) is False
 
 
-def test_windows_can_be_read_by_many_threads_at_once():
+def test_parts_can_be_read_by_many_threads_at_once():
     contents = [bytes([value]) * 300_000 for value in range(4)]
-    with multipart.Spool(BOUNDARY.encode(), 4) as upload:
-        upload.feed(form(*contents))
-        upload.finish()
+    with multipart.MultipartForm(BOUNDARY.encode(), 4) as upload:
+        upload.write(form(*contents))
+        upload.finalize()
         read: dict[int, bytes] = {}
         threads = [
             threading.Thread(target=lambda index=index, part=part: read.update({index: upload.open(part).read()}))

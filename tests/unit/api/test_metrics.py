@@ -13,7 +13,7 @@ from metseg.jobs import BUCKETS_S, MetricsSnapshot
 from metseg.jobs import Histogram as JobHistogram
 from metseg_api import metrics
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RULES = yaml.safe_load((ROOT / "infra/prometheus/rules.yml").read_text())
 DASHBOARD = json.loads((ROOT / "infra/grafana/dashboards/metseg.json").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
@@ -52,7 +52,7 @@ def shown():
     """The name of every sample that the gateway can show, with the labels it has."""
     told = {}
     everything = Everything()
-    for family in metrics.Deployment(everything, everything, everything).collect():
+    for family in metrics.DeploymentCollector(everything, everything, everything).collect():
         for sample in family.samples:
             told[sample.name] = set(sample.labels)
     for each in vars(metrics).values():

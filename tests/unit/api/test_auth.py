@@ -1,4 +1,4 @@
-"""API keys: read from a file, known by their hashes, each with its scopes; and the refusal to be open to strangers."""
+"""API keys: their file, hashes and scopes; and the refusal to start without keys where others could reach it."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import pytest
 
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
 from metseg.jobs import ANONYMOUS, new_job_id, owner_tag
-from metseg_api.auth import Key, Keyring, main, refuse_to_be_open
+from metseg_api.auth import ApiKey, Keyring, main, require_keys_if_exposed
 
 
 def entry(name, key, *scopes):
@@ -22,38 +22,38 @@ def keyring(tmp_path):
 
 
 def test_without_a_file_everybody_may_do_everything_and_owns_nothing():
-    caller = Keyring.read(None).caller(None)
+    caller = Keyring.read(None).authenticate(None)
     for scope in ("submit", "read", "admin"):
-        caller.check(scope)
-    assert (caller.name, caller.tag, caller.sees) == (None, ANONYMOUS, None)
+        caller.require(scope)
+    assert (caller.name, caller.tag, caller.visible_tag) == (None, ANONYMOUS, None)
 
 
 def test_a_key_is_known_by_its_hash(keyring):
-    assert keyring.caller("one").name == "ward"
-    assert keyring.caller("two").name == "head"
+    assert keyring.authenticate("one").name == "ward"
+    assert keyring.authenticate("two").name == "head"
 
 
 @pytest.mark.parametrize("key", [None, "", "three", "ONE", hashlib.sha256(b"one").hexdigest(), "\N{SNOWMAN}"])
 def test_any_other_key_is_refused(keyring, key):
     with pytest.raises(Unauthorised):
-        keyring.caller(key)
+        keyring.authenticate(key)
 
 
 def test_a_key_is_for_its_scopes_alone(keyring):
-    caller = keyring.caller("one")
-    caller.check("submit")
-    caller.check("read")
+    caller = keyring.authenticate("one")
+    caller.require("submit")
+    caller.require("read")
     with pytest.raises(Forbidden, match="`admin`"):
-        caller.check("admin")
+        caller.require("admin")
 
 
 def test_an_admin_may_do_all(keyring):
     for scope in ("submit", "read", "admin"):
-        keyring.caller("two").check(scope)
+        keyring.authenticate("two").require(scope)
 
 
 def test_a_job_is_seen_by_its_owner_and_by_admins(keyring):
-    ward, head = keyring.caller("one"), keyring.caller("two")
+    ward, head = keyring.authenticate("one"), keyring.authenticate("two")
     assert ward.may_see(new_job_id(owner_tag("ward")))
     assert not ward.may_see(new_job_id(owner_tag("head")))
     assert not ward.may_see(new_job_id())
@@ -92,8 +92,8 @@ def test_a_new_key_is_long_and_its_entry_is_what_the_file_wants(capsys, tmp_path
     assert len(key) >= 43
     assert key not in made
     (tmp_path / "keys.json").write_text(f"[{made}]")
-    assert Keyring.read(tmp_path / "keys.json").caller(key).name == "ward-3"
-    assert Key.model_validate_json(made).scopes == {"submit", "read"}
+    assert Keyring.read(tmp_path / "keys.json").authenticate(key).name == "ward-3"
+    assert ApiKey.model_validate_json(made).scopes == {"submit", "read"}
 
 
 @pytest.mark.parametrize("words", [["Ward 3", "read"], ["ward", "write"], ["ward"]])
@@ -114,7 +114,7 @@ def test_a_key_without_a_name_or_a_scope_is_not_made(words, capsys):
     ],
 )
 def test_a_gateway_that_only_this_machine_reaches_may_be_open(addresses, published):
-    refuse_to_be_open(addresses, published)
+    require_keys_if_exposed(addresses, published)
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_a_gateway_that_only_this_machine_reaches_may_be_open(addresses, publish
 )
 def test_a_gateway_that_others_reach_may_not(addresses, published):
     with pytest.raises(SystemExit, match="METSEG_API_KEYS_FILE"):
-        refuse_to_be_open(addresses, published)
+        require_keys_if_exposed(addresses, published)

@@ -23,7 +23,9 @@ def test_a_wish_that_cannot_be_met_leaves_nothing_behind(gateway):
     job = gateway.accepted(png(3))
     kept = gateway.job_keys()
     path = f"/v1/jobs/{job.id}/repeat"
-    assert "no version" in problem(gateway.http.post(path, json={"model": "other"}), 422, "invalid-parameter")
+    assert "a version that /v1/models lists" in problem(
+        gateway.http.post(path, json={"model": "other"}), 422, "invalid-parameter"
+    )
     problem(gateway.http.post(path, json={"model": "../x"}), 422, "invalid-parameter")
     problem(gateway.http.post(f"/v1/jobs/{'0' * 32}/repeat", json={}), 404, "not-found")
     assert gateway.job_keys() == kept
