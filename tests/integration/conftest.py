@@ -29,7 +29,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def gateway(redis: RedisServer, s3: S3Server) -> Iterator[Gateway]:
-    """A module's own, on a bucket of its own, with a tiny model in service."""
+    """One for each module, on a separate bucket, with a tiny model in service."""
     with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=f"gateway-{uuid.uuid4().hex}")) as gateway:
         promote_tiny(gateway.store)
         yield gateway

@@ -34,7 +34,7 @@ CALLS = ["put", "create", "get", "stream", "stat", "list", "delete", "check", "p
 
 
 class Endless:
-    """A stream of a size that only reading it tells."""
+    """A stream whose size only reading it shows."""
 
     def __init__(self, size):
         self.left = size

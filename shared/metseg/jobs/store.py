@@ -6,7 +6,7 @@
     jobs/{id}/results/TOKEN/   result.json and the artefacts of one attempt
     jobs/{id}/end.json         its last state, and which attempt's results count; written once
 
-Two workers may finish the same job. Each writes into a folder of its own, and the first to write `end.json` has ended
+Two workers may finish the same job. Each writes into a separate folder, and the first to write `end.json` has ended
 the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
 
 A job exists from the moment its request is written, which is after everything that it needs, until its request is

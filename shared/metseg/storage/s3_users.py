@@ -1,4 +1,4 @@
-"""Users of an S3 server that has the MinIO admin API, each with a policy of its own."""
+"""Users of an S3 server that has the MinIO admin API, each with a separate policy."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

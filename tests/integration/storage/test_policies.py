@@ -141,7 +141,7 @@ def test_no_service_makes_a_bucket_or_changes_the_lifecycle(server, service):
         client.delete_bucket_lifecycle("metseg")
 
 
-def test_a_server_without_the_admin_api_is_told_apart_and_left_as_it_is(server, tmp_path, caplog):
+def test_a_server_without_the_admin_api_is_detected_and_not_changed(server, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     client = Minio(server.endpoint, server.access_key, server.secret_key, secure=False)
     before = client.list_buckets()

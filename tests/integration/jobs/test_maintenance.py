@@ -68,7 +68,7 @@ def test_results_whose_worker_died_before_saying_so_do_not_count(here, jobs, oth
     assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
 
 
-def test_a_claim_that_the_store_interrupts_is_free_again(here, jobs, other, job):
+def test_a_lease_that_the_store_interrupts_is_free_again(here, jobs, other, job):
     def away():
         raise StoreUnavailable("away")
 
@@ -80,7 +80,7 @@ def test_a_claim_that_the_store_interrupts_is_free_again(here, jobs, other, job)
 
 
 @in_a_folder
-def test_a_claim_needs_redis(here, worker, job):
+def test_a_lease_needs_redis(here, worker, job):
     with here.redis.down(), pytest.raises(QueueUnavailable):
         begin(worker, job.id)
 
@@ -108,7 +108,7 @@ def test_a_running_job_outlives_that_redis_forgets_everything(here, jobs, worker
 
 
 @in_a_folder
-def test_a_claim_is_renewed_soon_after_redis_forgot_it(here, worker, other, job):
+def test_a_lease_is_renewed_soon_after_redis_forgot_it(here, worker, other, job):
     begin(worker, job.id)
     here.redis.flush()
     wait_until(lambda: b"$-1" not in talk(here.redis.port, f"GET metseg:{job.id}:lease\r\n".encode()), LEASE_TTL_S)
@@ -116,7 +116,7 @@ def test_a_claim_is_renewed_soon_after_redis_forgot_it(here, worker, other, job)
 
 
 @in_a_folder
-def test_a_claim_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
+def test_a_lease_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
     worker = here.runner()
     worker._max_attempt_s = 0
     begin(worker, job.id)

@@ -1,4 +1,4 @@
-"""The end of a job is written beside the next one's work, one at a time, and none is left behind."""
+"""Ends of jobs are written in the background, one at a time, and none is lost."""
 
 import threading
 import time
@@ -56,12 +56,12 @@ def test_there_is_nothing_to_wait_for_where_no_job_was_done(writer):
     assert writer.flush(LONG_S)
 
 
-def test_what_is_logged_of_an_end_tells_the_request_of_its_own_job(writer):
-    told, gone_on = [], threading.Event()
+def test_what_is_logged_of_an_end_has_the_request_of_its_own_job(writer):
+    request_ids, gone_on = [], threading.Event()
 
     def end():
         gone_on.wait(LONG_S)
-        told.append(logs.current_request_id())
+        request_ids.append(logs.current_request_id())
 
     with logs.job_context():
         logs.bind_request_id("first")
@@ -70,4 +70,4 @@ def test_what_is_logged_of_an_end_tells_the_request_of_its_own_job(writer):
         logs.bind_request_id("second")
         gone_on.set()
         assert writer.flush(LONG_S)
-    assert told == ["first"]
+    assert request_ids == ["first"]

@@ -200,7 +200,7 @@ def test_streaming_what_is_not_there_fails_on_entering(store):
         pytest.fail("entered")
 
 
-def test_a_stat_tells_size_and_time_as_the_listing_does(store):
+def test_a_stat_has_the_size_and_time_of_the_listing(store):
     store.put("x/a", b"12345")
     info = store.stat("x/a")
     assert (info.key, info.size) == ("x/a", 5)

@@ -1,4 +1,4 @@
-"""The queue is set so that nothing is lost in it: every name is one that Celery knows, every value is used."""
+"""The queue is configured so that it loses nothing: Celery knows each setting, and each value takes effect."""
 
 import threading
 import time
@@ -41,9 +41,9 @@ def test_every_setting_is_one_that_celery_knows(app):
 def test_a_job_is_killed_after_it_was_asked_to_stop_and_redelivered_only_after_both(app):
     assert app.conf.task_soft_time_limit == 100
     assert 100 < app.conf.task_time_limit < app.conf.broker_transport_options["visibility_timeout"]
-    told = app.conf.broker_transport_options["visibility_timeout"]
-    assert app.conf.result_backend_transport_options["visibility_timeout"] == told
-    assert app.conf.visibility_timeout == told
+    timeout_s = app.conf.broker_transport_options["visibility_timeout"]
+    assert app.conf.result_backend_transport_options["visibility_timeout"] == timeout_s
+    assert app.conf.visibility_timeout == timeout_s
 
 
 def test_no_connection_to_the_queue_waits_for_ever(app):
@@ -99,7 +99,7 @@ def worker(here):
             yield worker
 
 
-def test_a_worker_is_told_of_each_submitted_job(here, worker):
+def test_a_worker_receives_each_submitted_job(here, worker):
     jobs = here.service()
     ids = [submit(jobs).id for _ in range(3)]
     wait_until(lambda: len(worker.done) == 3, 10)
@@ -107,7 +107,7 @@ def test_a_worker_is_told_of_each_submitted_job(here, worker):
     assert here.client().llen(QUEUE) == 0
 
 
-def test_a_worker_hears_again_after_redis_was_away(here, worker):
+def test_a_worker_consumes_again_after_redis_was_down(here, worker):
     jobs = here.service()
     with pytest.warns(CPendingDeprecationWarning, match="worker_cancel_long"):  # noqa: PT031 (what celery_app() decides)
         with here.redis.down():

@@ -1,4 +1,4 @@
-"""The worker as a deployment runs it: a process of its own, on a real Redis and a real S3."""
+"""The worker as a deployment runs it: a separate process, on a real Redis and a real S3."""
 
 import contextlib
 import json
@@ -158,9 +158,9 @@ def readable(store):
         return False
 
 
-def test_the_health_check_tells_a_living_worker_from_none(deployment, here):
+def test_the_health_check_distinguishes_a_living_worker_from_none(deployment, here):
     wait_until(lambda: health.is_healthy(NODE), END_S)
-    assert not health.is_healthy("celery@nobody")
+    assert not health.is_healthy("celery@unknown")
 
 
 def test_the_health_check_fails_where_the_queue_is_away(deployment, here, redis):

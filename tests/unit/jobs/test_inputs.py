@@ -1,4 +1,4 @@
-"""What a job needs is fetched beside other work, checked, and let go as soon as it was read."""
+"""The inputs of a job are fetched in the background, verified, and closed as soon as they have been read."""
 
 import threading
 from contextlib import contextmanager

@@ -62,13 +62,13 @@ def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery
 
 
 @in_a_folder
-def test_the_line_tells_who_waits_how_long_and_who_is_worked_on(here, jobs, worker):
+def test_the_queue_status_counts_waiting_and_running_jobs_and_the_longest_wait(here, jobs, worker):
     first = submit(jobs)
     submit(jobs)
     time.sleep(0.2)
-    line = jobs.queue_status()
-    assert (line.waiting, line.working) == (2, 0)
-    assert 0.2 <= line.oldest_s < 20
+    queue = jobs.queue_status()
+    assert (queue.waiting, queue.working) == (2, 0)
+    assert 0.2 <= queue.oldest_s < 20
     begin(worker, first.id)
     assert (jobs.queue_status().waiting, jobs.queue_status().working) == (1, 1)
 
@@ -145,7 +145,7 @@ def test_the_first_poisoned_input_is_an_increase(gateway):
     assert read["metseg_jobs_recovered_total",] == 0
 
 
-def test_what_is_away_is_told_as_that_and_as_nothing_else(gateway, redis):
+def test_what_is_unavailable_is_reported_as_down_and_nothing_else(gateway, redis):
     with redis.down():
         read = exposed(gateway)
     assert read["metseg_redis_up",] == 0

@@ -25,7 +25,7 @@ from metseg.jobs import MAX_ATTEMPTS
 # One attempt
 
 
-def test_a_claimed_job_runs_and_tells_how_far_it_is(jobs, worker, job):
+def test_a_leased_job_runs_and_reports_progress(jobs, worker, job):
     request = begin(worker, job.id)
     assert request == jobs.request(job.id)
     seen = jobs.get(job.id)
@@ -93,7 +93,7 @@ def test_an_end_is_written_once(jobs, worker, job):
     assert jobs.result(job.id).model_version == "20260101-000000-tiny"
 
 
-def test_who_did_not_claim_cannot_end_a_job(jobs, other, job):
+def test_who_did_not_lease_cannot_end_a_job(jobs, other, job):
     other.finish(job.id, result_of(job.id), {})
     other.fail(job.id, PROBLEM)
     with pytest.raises(Cancelled):
@@ -103,7 +103,7 @@ def test_who_did_not_claim_cannot_end_a_job(jobs, other, job):
 
 @in_a_folder
 @pytest.mark.parametrize("job_id", ["0" * 32, "../models", ""])
-def test_claiming_what_was_never_submitted_is_nothing(worker, job_id):
+def test_leasing_what_was_never_submitted_is_nothing(worker, job_id):
     assert begin(worker, job_id) is None
 
 
@@ -272,17 +272,19 @@ def test_giving_back_what_was_deleted_leaves_nothing(here, jobs, worker, job):
 @in_a_folder
 def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, worker, job):
     with contextlib.ExitStack() as outage:
-        deaf = here.runner(Interfering(here.store, "job.json", after=lambda: outage.enter_context(here.redis.down())))
-        assert begin(deaf, job.id) is not None
+        isolated = here.runner(
+            Interfering(here.store, "job.json", after=lambda: outage.enter_context(here.redis.down()))
+        )
+        assert begin(isolated, job.id) is not None
     assert jobs.get(job.id).attempts == 1
-    deaf.release(job.id)
+    isolated.release(job.id)
     begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), {})
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
 @in_a_folder
-def test_a_worker_whose_job_was_taken_over_is_told_to_stop(worker, other, job):
+def test_a_worker_whose_job_was_taken_over_has_to_stop(worker, other, job):
     begin(worker, job.id)
     worker._attempts[job.id].lease._stop.set()
     begin(other, job.id)

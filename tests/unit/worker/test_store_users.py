@@ -1,4 +1,4 @@
-"""The set-up gives gateway, worker and trainer keys of their own where the server can make users."""
+"""The set-up gives gateway, worker and trainer separate keys where the server can create users."""
 
 import logging
 import stat

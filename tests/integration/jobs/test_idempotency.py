@@ -1,4 +1,4 @@
-"""Idempotency keys: one submission each, whoever asks again."""
+"""Idempotency keys: one job for each key, however often it is sent."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""However a job goes, its end is written down for the person who waits, or it is tried again."""
+"""However a job ends, its end is stored, or the job is tried again."""
 
 import errno
 import threading
@@ -97,7 +97,7 @@ def test_a_job_that_names_an_unknown_model_fails_with_not_found(context, jobs):
     assert jobs.get(job.id).problem.type == NotFound.type
 
 
-def test_a_rejected_new_champion_is_told_in_the_result(context, jobs, job):
+def test_a_rejected_new_champion_is_reported_in_the_result(context, jobs, job):
     run_job(context, job.id)
     Registry(context.store).promote(OTHER)
     context.store.put(f"models/{OTHER}/model.onnx", b"damaged")
@@ -136,7 +136,7 @@ def test_a_job_that_takes_too_long_says_so(context, jobs, job):
     assert "longer than" in ended.problem.detail
 
 
-def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_told(context, jobs, job, caplog):
+def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_shown(context, jobs, job, caplog):
     run_job(replace(context, models=Raising(ZeroDivisionError("DOE JOHN"))), job.id)
     ended = jobs.get(job.id)
     [record] = [record for record in caplog.records if record.message == "job met a bug"]
@@ -194,7 +194,7 @@ def test_a_second_delivery_changes_nothing(context, job):
 
 
 class Counting:
-    """Jobs that count who looks after them; the queue is away at first."""
+    """A Maintenance that counts its calls; the queue is unavailable at first."""
 
     recovered = expired = 0
 
