@@ -33,7 +33,7 @@ from metseg_trainer.runs.plan import TITLES
 
 PARTS = ("model", "volume")
 WIDTH, SIDE = 16, 256
-PHASES = {"read": "read", "predict": "prepare and predict", "know": "familiarity", "report": "the rest of packing"}
+PHASES = {"read": "read", "predict": "prepare and predict", "know": "out-of-distribution score", "report": "the rest"}
 SERVED = "ours as served: a patient end to end, a slice"
 
 Call = Callable[[], object]
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the parts that are wanted."""
     parser = argparse.ArgumentParser("bench_speed", description=__doc__)
     parser.add_argument("--only", nargs="+", default=list(PARTS), help="of model, volume; others are not of this bench")
-    parser.add_argument("--data", type=Path, help="folder of TCGA_* patients; a drawn head where it is not given")
+    parser.add_argument("--data", type=Path, help="folder of TCGA_* patients; default: a drawn head")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     options, _ = parser.parse_known_args(arguments)
     torch.set_num_threads(cpu_quota())

@@ -115,7 +115,7 @@ def table(found: Speeds, sizes: Mapping[str, int]) -> page.Table:
             ]
         )
     head = ["network", "parameters", "images/s, our loop", "images/s, plain loop", "times the plain loop"]
-    return {"head": [*head, *(f"{title} is so many times as fast" for title in TITLES.values())], "cells": cells}
+    return {"head": [*head, *(f"times as fast: {title}" for title in TITLES.values())], "cells": cells}
 
 
 def ratio(speed: Sequence[float], other: Sequence[float]) -> str:
@@ -135,8 +135,8 @@ def drawing(found: Speeds) -> list[str]:
             for how in (OURS, PLAIN)
         ]
         told.append(
-            f"On cached batches {title} learns from {cached[OURS_CACHED]:.1f} images/s in our loop, so drawing samples "
-            f"takes {max(shares[0], 0):.0%} of its time; from {cached[PLAIN_CACHED]:.1f} in the plain one, where it "
+            f"On cached batches {title} trains at {cached[OURS_CACHED]:.1f} images/s in our loop, so drawing samples "
+            f"takes {max(shares[0], 0):.0%} of its time; at {cached[PLAIN_CACHED]:.1f} in the plain one, where it "
             f"takes {max(shares[1], 0):.0%}."
         )
     return told

@@ -30,6 +30,6 @@ def memory(here: Site, client: Client, options: argparse.Namespace, folder: Path
         figures.append({"study": title, "bytes": len(content), "peaks": peaks, "rise_mib": rise, "durations_s": took})
         shown = [f"{peaks[part] / MIB:.0f} (+{rise[part]:.0f})" for part in peaks]
         cells.append([title, f"{len(content) / 1e6:.0f}", *shown, job.status])
-    head = ["upload", "MB", "gateway, MiB", "worker, MiB", "ended"]
+    head = ["upload", "MB", "gateway, MiB", "worker, MiB", "outcome"]
     notes = ["The largest resident set of one process of the part, and by how much the upload raised it."]
     page.keep("memory", on, {"head": head, "cells": cells, "notes": notes}, figures)

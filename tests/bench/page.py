@@ -76,8 +76,8 @@ def shown(part: str, told: dict[str, Any]) -> str:
     """A part as Markdown."""
     on, table = told["machine"], told["table"]
     where = (
-        f"{on['processor']}, {on['cpus']} CPUs, {on['instructions']}, {on['memory_gib']} GiB; load of other work when "
-        f"it began {on['load_before']}; {on['at']}, revision {on['git_revision']}."
+        f"{on['processor']}, {on['cpus']} CPUs, {on['instructions']}, {on['memory_gib']} GiB; load of other work at "
+        f"the start {on['load_before']}; {on['at']}, revision {on['git_revision']}."
     )
     lines = [f"### {TITLES[part]}", *rows(table["head"], table["cells"]), "", *table["notes"], "", where, ""]
     return "\n".join(lines)

@@ -94,11 +94,11 @@ def tables(figures: dict[str, Any]) -> str:
     lines = [
         *rows(["load, 30 slices", "measured median, s", "simulated median, s", "off by"], measured),
         "",
-        "In the simulation each study takes as long to be accepted, to be segmented and to be answered as it took in "
-        "the load, and keeps the worker for as long as that needed there from one study to the next, "
-        f"{' or '.join(turns)} s in the mean; how long it waits is simulated. Then every study keeps a worker for "
-        f"{cycle_s:.2f} s, one over the measured capacity, takes {before_s + after_s:.2f} s besides, as a study that "
-        f"meets nobody, and there are as many workers as keep them {BUSY:.0%} busy at most:",
+        "In the replay each study takes the times for acceptance, segmentation and answer that were measured, and its "
+        f"worker the measured time between two studies, {', '.join(turns)} s on average; only its waiting is "
+        f"simulated. With other rates every study occupies a worker for {cycle_s:.2f} s, one over the measured "
+        f"capacity, and takes {before_s + after_s:.2f} s more, as measured without load; there are as many workers as "
+        f"keep them at most {BUSY:.0%} busy:",
         "",
         *rows(["studies an hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
     ]
@@ -114,15 +114,15 @@ def costs(figures: dict[str, Any]) -> str:
     measured, whole = median(ours["jobs_per_s"]) * 3600, sum(parts.values())
     nodes = [
         ["2 cores with everything on them, one worker", _rounded(measured), "measured"],
-        ["the same if no CPU ever rested", _rounded(2 * HOUR_MS / whole), "reckoned"],
+        ["the same if no CPU were ever idle", _rounded(2 * HOUR_MS / whole), "estimated"],
         [
             "16 cores, workers alone; store and its network are elsewhere",
             _rounded(16 * HOUR_MS / parts["worker"]),
-            "reckoned",
+            "estimated",
         ],
     ]
     lines = [
-        *rows(["part", "CPU of a study, ms (measured)", "one core carries, studies an hour (reckoned)"], cells),
+        *rows(["part", "CPU of a study, ms (measured)", "one core carries, studies an hour (estimated)"], cells),
         "",
         *rows(["node", "studies an hour", ""], nodes),
     ]

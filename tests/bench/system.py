@@ -135,9 +135,9 @@ def _table(by_name: dict[str, Contestant], rounds: int) -> page.Table:
     notes = [
         f"A job is {SLICES} slices of 256x256 in a ZIP; {AT_ONCE} clients at once, {JOBS} jobs a round, {rounds} "
         "rounds in turn. The bare loop reads, prepares, predicts and measures with the served model. The second one "
-        "does all that a worker does to a study, with pictures, maps and familiarity, and stores nothing of it. "
-        "LitServe and BentoML do what the bare loop does behind one upload a job, in one process with as many threads "
-        "as ours, and answer with the lesions' diameters; they keep nothing: what they have not answered is lost when "
-        "they end. Ours also stores the upload before it says that it has it, and all that is kept.",
+        "produces all that a worker does, with pictures, maps and out-of-distribution score, and stores nothing. "
+        "LitServe and BentoML do what the bare loop does, one upload per job, in one process with as many threads as "
+        "ours, and answer with the lesions' diameters; they keep nothing: studies without an answer are lost when they "
+        "end. Ours also stores the upload before it accepts it, and all results.",
     ]
     return {"head": head, "cells": cells, "notes": notes}

@@ -32,7 +32,7 @@ def test_a_core_carries_an_hour_of_what_a_study_costs():
     text = simulate.costs({simulate.OURS: {"jobs_per_s": [1.5], "cpu_ms": [cpu]}})
     assert "| store (SeaweedFS) | 100 | 36,000 |" in text
     assert "one worker | 5,400 | measured |" in text
-    assert "rested | 7,200 | reckoned |" in text
+    assert "were ever idle | 7,200 | estimated |" in text
 
 
 def test_a_queue_that_grows_is_told_by_its_thirds():
