@@ -180,7 +180,7 @@ class FakeGateway:
         self.card = chosen
         return self.models().champion
 
-    def holder(self, authorization: str | None) -> KeyInfo:
+    def key_info(self, authorization: str | None) -> KeyInfo:
         if self.keys is None:
             return KeyInfo(name=None, scopes=["submit", "read", "admin"])
         if authorization is None:
@@ -200,7 +200,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         if gateway.outage is not None:
             return problem(request, gateway.outage)
         try:
-            request.state.holder = gateway.holder(request.headers.get("Authorization"))
+            request.state.key_info = gateway.key_info(request.headers.get("Authorization"))
         except Unauthorised as refusal:
             return problem(request, refusal)
         return await call_next(request)
@@ -296,7 +296,7 @@ def app(gateway: FakeGateway) -> FastAPI:
 
     @api.get("/v1/me")
     def me(request: Request) -> KeyInfo:
-        return request.state.holder
+        return request.state.key_info
 
     @api.get("/v1/overview")
     def overview() -> Overview:

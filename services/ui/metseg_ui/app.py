@@ -32,7 +32,7 @@ def main() -> None:
     st.html(STYLE)
     st.bottom.html(f'<div class="metseg-notice" role="note">{DISCLAIMER}</div>')
     try:
-        card, holder = model_info.champion(gateway.models()), gateway.me()
+        card, key_info = model_info.champion(gateway.models()), gateway.key_info()
     except RemoteProblem as problem:
         with st.sidebar:
             _brand()
@@ -42,15 +42,15 @@ def main() -> None:
             problems.show(problem)
         return
     with st.sidebar:
-        _sidebar(card, holder)
-    _main_area(holder)
+        _sidebar(card, key_info)
+    _main_area(key_info)
 
 
-def _main_area(holder: KeyInfo) -> None:
+def _main_area(key_info: KeyInfo) -> None:
     view, job_id = url_state.current_view(), url_state.selected()
-    if view == url_state.ADMIN and admin.is_available(holder):
+    if view == url_state.ADMIN and admin.is_available(key_info):
         problems.render_safely(admin.render)
-    elif view == url_state.HISTORY and history.is_available(holder):
+    elif view == url_state.HISTORY and history.is_available(key_info):
         problems.render_safely(history.render)
     elif job_id is None:
         welcome.render()
@@ -62,9 +62,9 @@ def _brand() -> None:
     st.markdown("### :material/neurology: metseg")
 
 
-def _sidebar(card: ModelCard | None, holder: KeyInfo) -> None:
+def _sidebar(card: ModelCard | None, key_info: KeyInfo) -> None:
     _brand()
-    _navigation(holder)
+    _navigation(key_info)
     upload.render(card)
     if url_state.job_ids():
         with st.expander("Example scans"):
@@ -76,12 +76,12 @@ def _sidebar(card: ModelCard | None, holder: KeyInfo) -> None:
     sign_in.render_sign_out()
 
 
-def _navigation(holder: KeyInfo) -> None:
+def _navigation(key_info: KeyInfo) -> None:
     """Buttons for the views that this reader may open; none if there is only one."""
     labels = {url_state.SCAN: "Scan"}
-    if history.is_available(holder):
+    if history.is_available(key_info):
         labels[url_state.HISTORY] = "All scans"
-    if admin.is_available(holder):
+    if admin.is_available(key_info):
         labels[url_state.ADMIN] = "Admin"
     if len(labels) == 1:
         return

@@ -60,14 +60,14 @@ def _models(cache_key: str, _client: Client) -> ModelPage:
     return _client.models()
 
 
-def me() -> KeyInfo:
+def key_info() -> KeyInfo:
     """The holder of this session's key and its scopes, at most a minute old."""
     session = sessions.current()
-    return _me(session.cache_key, session.client)
+    return _key_info(session.cache_key, session.client)
 
 
 @st.cache_data(ttl=60, max_entries=64, show_spinner=False)
-def _me(cache_key: str, _client: Client) -> KeyInfo:
+def _key_info(cache_key: str, _client: Client) -> KeyInfo:
     return _client.me()
 
 

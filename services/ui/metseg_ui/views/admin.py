@@ -13,9 +13,9 @@ REPORT_HEIGHT_PX = 700
 POLL_S = 5.0
 
 
-def is_available(holder: KeyInfo) -> bool:
-    """Whether the holder of the key is an admin."""
-    return "admin" in holder.scopes
+def is_available(key_info: KeyInfo) -> bool:
+    """Whether the key is an admin's."""
+    return "admin" in key_info.scopes
 
 
 def render() -> None:

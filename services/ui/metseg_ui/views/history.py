@@ -12,9 +12,9 @@ from metseg_ui.text import messages, summaries
 COLUMN_WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
-def is_available(holder: KeyInfo) -> bool:
+def is_available(key_info: KeyInfo) -> bool:
     """Whether the gateway's list belongs to one reader; it does not where all visitors share the page's key."""
-    return holder.name is None or sessions.current().signed_in or not settings().api_key.get_secret_value()
+    return key_info.name is None or sessions.current().signed_in or not settings().api_key.get_secret_value()
 
 
 def render() -> None:
