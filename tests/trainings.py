@@ -3,28 +3,37 @@
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from metseg import phantom
+from metseg.atomic_io import atomic_write
 from metseg.contracts import Preprocessing
 from metseg.errors import MetsegError
-from metseg_trainer.data.samples import Batches, Samples, Study, prepare
-from metseg_trainer.training import checkpoints, distributed
-from metseg_trainer.training.config import PRESETS, Recipe
-from metseg_trainer.training.fit import fit
-from metseg_trainer.training.trainer import Training
+from metseg_trainer.data import PreparedStudy, SampleDataset, Source, StepBatchSampler, prepare_study
+from metseg_trainer.training import PRESETS, TrainingConfig, TrainState, checkpoints, distributed, train_network
 
 EPOCHS, STEPS = 2, 3
-RECIPE = replace(
-    PRESETS["smoke"], base_width=2, epochs=EPOCHS, samples=STEPS * 4, batch=4, patch=(32, 32), shares={"whole": 1.0}
+
+
+def with_sampling(config: TrainingConfig, **changes: Any) -> TrainingConfig:
+    """The config with other shares and probabilities of its samples."""
+    return replace(config, sampling=replace(config.sampling, **changes))
+
+
+CONFIG = with_sampling(
+    replace(
+        PRESETS["smoke"], base_width=2, epochs=EPOCHS, samples_per_epoch=STEPS * 4, batch_size=4, patch_size=(32, 32)
+    ),
+    source_shares={"whole": 1.0},
 )
 NETWORK = "attention-unet"
 NEVER, ALWAYS = 1e9, 0.0
@@ -33,18 +42,23 @@ _context = get_context("forkserver")
 _context.set_forkserver_preload(["albumentations", "scipy.stats", "torch.utils.tensorboard"])
 
 
+def sample_dataset(sources: Mapping[Source, Sequence[PreparedStudy]], config: TrainingConfig) -> SampleDataset:
+    """What a training with this config draws from."""
+    return SampleDataset(sources, config.sampling, config.augmentation, config.patch_size, config.seed)
+
+
 @cache
-def studies() -> list[Study]:
+def studies() -> list[PreparedStudy]:
     """Two patients to learn from and one to be judged by."""
     heads = [phantom.head(seed, slices=4, size_px=64, lesions=1) for seed in (1, 2, 3)]
-    return [prepare(f"P{n}", head.volume, head.mask, Preprocessing()) for n, head in enumerate(heads)]
+    return [prepare_study(f"P{n}", head.volume, head.mask, Preprocessing()) for n, head in enumerate(heads)]
 
 
-def train(folder: Path, keep_every_s: float = NEVER, recipe: Recipe = RECIPE, devices: int = 1) -> None:
+def train(folder: Path, checkpoint_every_s: float = NEVER, config: TrainingConfig = CONFIG, devices: int = 1) -> None:
     """The whole training, or what is left of it."""
-    fit(
-        NETWORK, recipe, {"whole": studies()[:2]}, studies()[2:], folder, devices=devices, keep_every_s=keep_every_s
-    )  # fmt: skip
+    sources = {"whole": studies()[:2]}
+    every_s = checkpoint_every_s
+    train_network(NETWORK, config, sources, studies()[2:], folder, devices=devices, checkpoint_every_s=every_s)
 
 
 def started(work: Callable[..., None], *words: Any) -> ForkServerProcess:
@@ -69,33 +83,35 @@ def _alone(work: Callable[..., None], words: tuple[Any, ...]) -> None:
         os._exit(3)
 
 
-def killed_after(steps: int, folder: Path, keep_every_s: float) -> None:
+def killed_after(steps: int, folder: Path, checkpoint_every_s: float) -> None:
     """A training that is killed once it has taken so many steps."""
-    step, taken = Training.step, [0]
+    step, taken = TrainState.train_step, [0]
 
-    def counted(self: Training, *words: Any, **more: Any) -> tuple[float, bool]:
+    def counted(self: TrainState, *words: Any, **more: Any) -> tuple[float, bool]:
         if taken[0] == steps:
             os.kill(os.getpid(), signal.SIGKILL)
         taken[0] += 1
         return step(self, *words, **more)
 
-    Training.step = counted  # type: ignore[method-assign]
-    train(folder, keep_every_s)
+    TrainState.train_step = counted  # type: ignore[method-assign]
+    train(folder, checkpoint_every_s)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killed_while_writing(checkpoint: int, folder: Path) -> None:
     """A training that is killed when half of its n-th checkpoint is on the disk."""
-    write, written = checkpoints.write_bytes, [0]
+    written = [0]
 
-    def halved(content: bytes | memoryview, path: Path) -> None:
-        written[0] += path.suffix == ".ckpt"
-        if written[0] == checkpoint:
-            path.with_name(f"{path.name}.partial").write_bytes(content[: len(content) // 2])
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(content, path)
+    @contextmanager
+    def killing(path: Path) -> Iterator[BinaryIO]:
+        with atomic_write(path) as file:
+            yield file
+            written[0] += 1
+            if written[0] == checkpoint:
+                file.truncate(file.tell() // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoints.write_bytes = halved
+    checkpoints.atomic_write = killing
     train(folder, ALWAYS)
 
 
@@ -106,21 +122,21 @@ def starved(folder: Path, told: Path) -> None:
     ceiling = pages * resource.getpagesize() + 256 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
     try:
-        train(folder, recipe=replace(RECIPE, patch=(2048, 2048), base_width=16))
+        train(folder, config=replace(CONFIG, patch_size=(2048, 2048), base_width=16))
     except MetsegError as error:
         told.write_text(f"{type(error).__name__}: {error.detail}")
 
 
-def gradients(folder: Path, network: str, stop: distributed.Stop) -> None:
+def gradients(folder: Path, network: str, stop: distributed.StopSignal) -> None:
     """What one step would change, and the statistics that it has seen, in numbers too exact to hide a mistake."""
     torch.set_default_dtype(torch.float64)
-    recipe = replace(RECIPE, batch=8, half=False)
-    training = Training(network, recipe, 10)
-    samples = Samples({"whole": studies()}, recipe)
-    [numbers] = Batches(range(1), recipe.batch, distributed.rank(), distributed.count())
+    config = replace(CONFIG, batch_size=8, amp=False)
+    state = TrainState(network, config, 10)
+    samples = sample_dataset({"whole": studies()}, config)
+    [numbers] = StepBatchSampler(range(1), config.batch_size, distributed.rank(), distributed.world_size())
     slices, truth = (torch.stack(parts) for parts in zip(*(samples[number] for number in numbers), strict=True))
-    training.loss(slices.double(), truth.double()).backward()
+    state.compute_loss(slices.double(), truth.double()).backward()
     if distributed.rank() == 0:
-        found = {name: one.grad for name, one in training.network.named_parameters()}
-        torch.save({"gradients": found, "buffers": dict(training.network.named_buffers())}, folder / "one.pt")
+        found = {name: one.grad for name, one in state.network.named_parameters()}
+        torch.save({"gradients": found, "buffers": dict(state.network.named_buffers())}, folder / "one.pt")
     torch.set_default_dtype(torch.float32)

@@ -1,4 +1,4 @@
-"""Ours against other libraries' networks: the same patients, samples, steps, loss, optimiser and judgement.
+"""Ours against other libraries' networks: the same patients, samples, steps, loss, optimiser and evaluation.
 
     python -m tests.bench.bench_peers --data FOLDER --epochs 6
 
@@ -22,25 +22,22 @@ from tests.bench import peers, tables
 from torch.utils.flop_counter import FlopCounterMode
 
 from metseg.contracts import Evaluation
-from metseg_trainer.evaluation import compare_networks
-from metseg_trainer.evaluation.evaluate_run import judge
-from metseg_trainer.export.model_card import git_revision, packages, parameters
-from metseg_trainer.networks import SegmentationNetwork, channels_last
-from metseg_trainer.runs.plan import TITLES, Plan, draw_up
-from metseg_trainer.runs.run import train
-from metseg_trainer.training.fit import CURVES, LAST, load
+from metseg_trainer.evaluation import compare_networks, evaluate_networks
+from metseg_trainer.networks import NETWORKS, SegmentationNetwork, channels_last
+from metseg_trainer.runs import make_plan, train
+from metseg_trainer.training import CURVES, Plan, git_revision, load_network, packages
 
-OURS = tuple(TITLES)
-NAMES = {**TITLES, **peers.TITLES}
+OURS = tuple(NETWORKS)
+NAMES = (*OURS, *peers.PEERS)
 FIGURES = "figures.json"
 ROUNDS = 15
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what has not been trained, judge what has not been judged, and write the table."""
+    """Train what has not been trained, evaluate_networks what has not been judged, and write the table."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    plan = draw_up(
+    plan = make_plan(
         options.data, options.folder, preset=options.preset, networks=options.networks, epochs=options.epochs
     )
     for name in plan.networks:
@@ -61,22 +58,22 @@ def _parser() -> argparse.ArgumentParser:
 def _judge(plan: Plan) -> None:
     """The figures of a plan's one network, by patient and all together."""
     [name] = plan.networks
-    judgement = judge(plan, shifted=False)
+    evaluation = evaluate_networks(plan, corrupted=False)
     figures = {
-        "dice": judgement.results[name].dice,
-        "test": judgement.results[name].card().model_dump(),
-        "implanted": judgement.implanted[name].card().model_dump() if name in judgement.implanted else None,
-        "threshold": judgement.predictors[name].threshold,
-        "smallest_lesion_px": judgement.predictors[name].smallest_lesion_px,
+        "dice": evaluation.results[name].dice,
+        "test": evaluation.results[name].card().model_dump(),
+        "implanted": evaluation.implanted[name].card().model_dump() if name in evaluation.implanted else None,
+        "threshold": evaluation.predictors[name].threshold,
+        "smallest_lesion_px": evaluation.predictors[name].smallest_lesion_px,
     }
     (plan.folder / name / FIGURES).write_text(json.dumps(figures, indent=1))
 
 
 def table(plan: Plan) -> dict[str, Any]:
     """All networks with what they cost and what they are worth; no patient is named."""
-    networks = {name: channels_last(load(plan.folder / name / LAST)) for name in plan.networks}
+    networks = {name: channels_last(load_network(plan.checkpoint(name))) for name in plan.networks}
     figures = {name: json.loads((plan.folder / name / FIGURES).read_text()) for name in plan.networks}
-    slices = torch.zeros(1, 3, *plan.recipe.patch).to(memory_format=torch.channels_last)
+    slices = torch.zeros(1, 3, *plan.config.patch_size).to(memory_format=torch.channels_last)
     milliseconds = ms_a_slice(networks, slices)
     rows = []
     for name, network in networks.items():
@@ -84,9 +81,9 @@ def table(plan: Plan) -> dict[str, Any]:
         rows.append(
             {
                 "network": name,
-                "title": NAMES[name],
+                "title": network.title,
                 "ours": name in OURS,
-                "parameters": parameters(network),
+                "parameters": network.parameter_count,
                 "gflop": gflop(network, slices),
                 "minutes": _minutes(plan.folder / name / CURVES),
                 "ms_a_slice": milliseconds[name],
@@ -100,8 +97,8 @@ def table(plan: Plan) -> dict[str, Any]:
     return {
         "preset": plan.preset,
         "recipe": json.loads((plan.folder / "config.json").read_text()),
-        "steps": plan.recipe.epochs * (plan.recipe.samples // plan.recipe.batch),
-        "input": list(plan.recipe.patch),
+        "steps": plan.config.total_steps,
+        "input": list(plan.config.patch_size),
         "patients": {side: len(getattr(plan.split, side)) for side in ("train", "validation", "test")},
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
@@ -142,12 +139,12 @@ def _found(figures: dict[str, Any] | None) -> dict[str, float] | None:
 
 def _comparisons(rows: Sequence[dict[str, Any]], figures: dict[str, Any]) -> list[dict[str, Any]]:
     """The better one of ours against each peer, on the same patients."""
-    ours = next((row["network"] for row in rows if row["ours"]), None)
+    ours = next((row for row in rows if row["ours"]), None)
     if ours is None:
         return []
     return [
         compare_networks(
-            (NAMES[ours], row["title"]), (figures[ours]["dice"], figures[row["network"]]["dice"])
+            (ours["title"], row["title"]), (figures[ours["network"]]["dice"], figures[row["network"]]["dice"])
         ).model_dump(mode="json")
         for row in rows
         if not row["ours"]

@@ -23,14 +23,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from metseg.contracts import Evaluation
-from metseg_trainer.data import split as splits
-from metseg_trainer.evaluation import SHIFTS, TorchPredictor, compare_networks, evaluate
-from metseg_trainer.evaluation.evaluate_run import implanted_patients, test_patients, trained
-from metseg_trainer.export.model_card import git_revision, packages
-from metseg_trainer.networks import NETWORKS
-from metseg_trainer.runs.plan import PREPARED, TITLES, Plan, draw_up
-from metseg_trainer.runs.run import train
-from metseg_trainer.training.config import Recipe, Source
+from metseg_trainer.data import Source, split_patients
+from metseg_trainer.evaluation import (
+    CORRUPTIONS,
+    TorchPredictor,
+    compare_networks,
+    evaluate_model,
+    implanted_patients,
+    load_patients,
+    load_predictor,
+)
+from metseg_trainer.networks import NETWORKS, network_title
+from metseg_trainer.runs import PREPARED, make_plan, train
+from metseg_trainer.training import Plan, TrainingConfig, git_revision, packages
 
 FIGURES = "figures.json"
 FLAIR_ALONE = "flair-only"
@@ -45,13 +50,17 @@ class Trial:
 
     title: str
     changes: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
     without: Source | None = None
     schedule: Callable[..., LRScheduler] = OneCycleLR
 
-    def of(self, recipe: Recipe) -> Recipe:
+    def of(self, recipe: TrainingConfig) -> TrainingConfig:
         """The recipe with the change; what a source gave is given by the others."""
-        shares = {source: 0.0 if source == self.without else share for source, share in recipe.shares.items()}
-        return replace(recipe, shares=shares, **self.changes)
+        shares = {
+            source: 0.0 if source == self.without else share for source, share in recipe.sampling.source_shares.items()
+        }
+        sampling = replace(recipe.sampling, source_shares=shares, **self.sampling)
+        return replace(recipe, sampling=sampling, **self.changes)
 
 
 def _constant(optimizer: Optimizer, highest: float, steps: int, pct_start: float) -> LRScheduler:
@@ -64,24 +73,26 @@ TRIALS = {
     "no-implanted": Trial("without drawn metastases", without="implanted"),
     "no-lone": Trial("without lone slices", without="lone"),
     "no-stripped": Trial("without stripped heads", without="stripped"),
-    "no-transplant": Trial("without transplanted lesions", {"transplant": 0.0}),
-    "no-balance": Trial("slices with a lesion as rare as they are", {"lesion_share": 0.34}),
+    "no-transplant": Trial("without transplanted lesions", sampling={"transplant_p": 0.0}),
+    "no-balance": Trial("slices with a lesion as rare as they are", sampling={"lesion_share": 0.34}),
     "no-schedule": Trial("a constant learning rate after the warm-up", schedule=_constant),
-    "whole-slices": Trial("fed in 128x128 instead of 112x96", {"patch": (128, 128)}),
-    "no-averaging": Trial("without averaged weights", {"averaging": 0.0}),
-    "batch-16": Trial("batches of 16, half the steps", {"batch": 16}),
+    "whole-slices": Trial("fed in 128x128 instead of 112x96", {"patch_size": (128, 128)}),
+    "no-averaging": Trial("without averaged weights", {"ema_decay": 0.0}),
+    "batch-16": Trial("batches of 16, half the steps", {"batch_size": 16}),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what has not been trained, judge what has not been judged, and write the table."""
+    """Train what has not been load_predictor, judge what has not been judged, and write the table."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     plan = _inner(
-        draw_up(options.data, options.folder, preset=options.preset, networks=[options.network], epochs=options.epochs)
+        make_plan(
+            options.data, options.folder, preset=options.preset, networks=[options.network], epochs=options.epochs
+        )
     )
     for name in options.trials:
-        trial = replace(plan, part=name, recipe=TRIALS[name].of(plan.recipe))
+        trial = replace(plan, fold=name, config=TRIALS[name].of(plan.config))
         if not (trial.folder / FIGURES).exists():
             _train(trial)
             _judge(trial)
@@ -100,7 +111,7 @@ def _inner(plan: Plan) -> Plan:
     """The plan without the patients whom networks are judged by in the end."""
     known = {*plan.split.train, *plan.split.validation}
     patients = [patient for patient in plan.patients if patient.id in known]
-    return replace(plan, patients=patients, split=splits.split(patients, plan.recipe.seed))
+    return replace(plan, patients=patients, split=split_patients(patients, plan.config.seed))
 
 
 def _train(trial: Plan) -> None:
@@ -110,16 +121,16 @@ def _train(trial: Plan) -> None:
     trial.folder.mkdir(exist_ok=True)
     if not (trial.folder / PREPARED).exists():
         (trial.folder / PREPARED).symlink_to(shared.resolve())
-    with patch.object(torch.optim.lr_scheduler, "OneCycleLR", TRIALS[trial.part].schedule):
+    with patch.object(torch.optim.lr_scheduler, "OneCycleLR", TRIALS[trial.fold].schedule):
         train(trial, store=None)
 
 
 def _judge(trial: Plan) -> None:
     """The figures of a trial; of the recipe itself also with flips at test time."""
     [network] = trial.networks
-    predictor = trained(trial, network)
+    predictor = load_predictor(trial, network)
     _write_figures(trial, predictor, trial.folder)
-    if trial.part == BASE:
+    if trial.fold == BASE:
         flipped = Flipped(predictor.network, predictor.preprocessing, predictor.point)
         _write_figures(trial, flipped, trial.run_folder / FLIPPED)
 
@@ -135,8 +146,10 @@ class Flipped(TorchPredictor):
 
 def _write_figures(trial: Plan, predictor: TorchPredictor, folder: Path) -> None:
     [network] = trial.networks
-    result = evaluate(network, predictor, test_patients(trial), {FLAIR_ALONE: SHIFTS[FLAIR_ALONE]})
-    drawn = evaluate(network, predictor, implanted_patients(trial, trial.split.test), {})
+    result = evaluate_model(
+        network, predictor, load_patients(trial.test_patients), {FLAIR_ALONE: CORRUPTIONS[FLAIR_ALONE]}
+    )
+    drawn = evaluate_model(network, predictor, implanted_patients(trial.test_patients, trial.config.seed), {})
     figures = {
         "dice": result.dice,
         "lone_slices": result.summary.mean_single_slices,
@@ -165,7 +178,7 @@ def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
             "dice": test.measures["dice"].model_dump(),
             "lowest_dice": min(told["dice"].values()),
             "lone_slices": told["lone_slices"],
-            "flair_alone": test.robustness[SHIFTS[FLAIR_ALONE].title].mean,
+            "flair_alone": test.robustness[CORRUPTIONS[FLAIR_ALONE].title].mean,
             "implanted": told["implanted"],
         }
         if name != BASE and BASE in figures:
@@ -175,8 +188,8 @@ def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
     [network] = plan.networks
     return {
         "preset": plan.preset,
-        "network": TITLES[network],
-        "recipe": asdict(plan.recipe),
+        "network": network_title(network),
+        "recipe": asdict(plan.config),
         "patients": {side: len(getattr(plan.split, side)) for side in ("train", "validation", "test")},
         "git_revision": git_revision(),
         "packages": packages(),
@@ -208,7 +221,7 @@ def markdown(told: dict[str, Any]) -> str:
         )
     patients, recipe = told["patients"], told["recipe"]
     note = (
-        f"{told['network']}, {recipe['epochs']} epochs of {recipe['samples']} samples from nothing, "
+        f"{told['network']}, {recipe['epochs']} epochs of {recipe['samples_per_epoch']} samples from nothing, "
         f"{patients['train']} patients to learn from, operating points from {patients['validation']}, judged on "
         f"{patients['test']} others of the training side. One run each."
     )

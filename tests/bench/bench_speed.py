@@ -28,8 +28,7 @@ from metseg.inference import INPUT, OnnxPredictor, segment
 from metseg.parallel import cpu_quota
 from metseg.settings import Limits
 from metseg_trainer.export.onnx_export import to_onnx
-from metseg_trainer.networks import create
-from metseg_trainer.runs.plan import TITLES
+from metseg_trainer.networks import NETWORKS, create_network
 
 PARTS = ("model", "volume")
 WIDTH, SIDE = 16, 256
@@ -120,7 +119,8 @@ def model(data: Path | None, rounds: int) -> None:
 def _networks() -> tuple[dict[str, Call], dict[str, float]]:
     """Every network on one slice: ours in onnxruntime and torch, and the peers in torch."""
     slices = torch.randn(1, 3, SIDE, SIDE)
-    named = {f"ours, {title}": create(name, WIDTH) for name, title in TITLES.items()}
+    titles = {name: network.title for name, network in NETWORKS.items()}
+    named = {f"ours, {title}": create_network(name, WIDTH) for name, title in titles.items()}
     named |= {title: peer(WIDTH) for title, peer in peers.TIMED.items()}
     calls: dict[str, Call] = {}
     mib: dict[str, float] = {}

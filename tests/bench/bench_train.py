@@ -22,15 +22,11 @@ from tests.bench.loops import Loop, PlainSlices, forever, numbered, our_step, pl
 
 from metseg.contracts import Preprocessing
 from metseg.parallel import cpu_quota
-from metseg_trainer.data import dataset, phantoms
-from metseg_trainer.data import prepared as sources
-from metseg_trainer.data.samples import Samples
-from metseg_trainer.export.model_card import parameters
-from metseg_trainer.networks import NETWORKS, create
-from metseg_trainer.runs.plan import TITLES
-from metseg_trainer.training.config import PRESETS, Recipe
-from metseg_trainer.training.trainer import half
+from metseg_trainer.data import Patient, SampleDataset, prepare_sources, scan_folder, write_phantoms
+from metseg_trainer.networks import NETWORKS, create_network
+from metseg_trainer.training import PRESETS, TrainingConfig, amp_dtype
 
+TITLES = {name: network.title for name, network in NETWORKS.items()}
 PATIENTS = 12
 WANTED = 1.3
 HELD = 4
@@ -45,24 +41,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all loops, and write the table into the page of performance."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    recipe = replace(PRESETS["standard"], shares={"whole": 1.0})
+    config = PRESETS["standard"]
+    config = replace(config, sampling=replace(config.sampling, source_shares={"whole": 1.0}))
     names = dict(TITLES) | {title: title for title in peers.LEARNING}
     NETWORKS.update(peers.LEARNING)
     on = page.machine()
     with tempfile.TemporaryDirectory() as place:
         data = options.data or Path(place) / "phantoms"
         if options.data is None:
-            phantoms.write(data, PATIENTS)
-        patients = dataset.scan(data)[0][:PATIENTS]
-        compared = loops(patients, Path(place), recipe, names)
-        found = speeds(compared, options.rounds, options.steps, recipe.batch)
-    sizes = {title: parameters(create(name, recipe.base_width)) for name, title in names.items()}
-    narrow = half(torch.device("cpu"))
-    height, width = recipe.patch
+            write_phantoms(data, PATIENTS)
+        patients = scan_folder(data)[0][:PATIENTS]
+        compared = loops(patients, Path(place), config, names)
+        found = speeds(compared, options.rounds, options.steps, config.batch_size)
+    sizes = {title: create_network(name, config.base_width).parameter_count for name, title in names.items()}
+    narrow = amp_dtype(torch.device("cpu"))
+    height, width = config.patch_size
     notes = [
-        f"Medians (least to most) of {options.rounds} rounds in turn, each of {options.steps} steps of {recipe.batch} "
-        f"slices of {height}x{width}, {options.threads} threads; our loop computes in {narrow or 'float32'}, the plain "
-        f"one in float32. {PATIENTS} patients of {'real MRI' if options.data else 'drawn heads'}. The plain loop reads "
+        f"Medians (least to most) of {options.rounds} rounds in turn, each of {options.steps} steps of "
+        f"{config.batch_size} slices of {height}x{width}, {options.threads} threads; our loop computes in "
+        f"{narrow or 'float32'}, the plain one in float32. {PATIENTS} patients of "
+        f"{'real MRI' if options.data else 'drawn heads'}. The plain loop reads "
         "each slice from its file; other libraries' networks get our samples in either loop, and the faster one is "
         "what ours are compared with.",
         *drawing(found),
@@ -81,15 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def loops(patients: list[dataset.Patient], prepared: Path, recipe: Recipe, names: Mapping[str, str]) -> list[Loop]:
+def loops(patients: list[Patient], prepared: Path, config: TrainingConfig, names: Mapping[str, str]) -> list[Loop]:
     """All that are compared; ours four times, the others twice."""
-    samples = Samples(sources.build(patients, Preprocessing(), recipe, prepared), recipe)
-    batches = numbered(samples, recipe.batch)
-    read = forever(PlainSlices(patients, recipe), recipe.batch)
+    sources = prepare_sources(patients, Preprocessing(), config.sampling, config.seed, prepared)
+    samples = SampleDataset(sources, config.sampling, config.augmentation, config.patch_size, config.seed)
+    batches = numbered(samples, config.batch_size)
+    read = forever(PlainSlices(patients, config), config.batch_size)
     held = [next(batches) for _ in range(HELD)]
     made = []
     for name, title in names.items():
-        steps = {how: step(name, recipe) for how, step in STEPS.items()}
+        steps = {how: step(name, config) for how, step in STEPS.items()}
         if name in TITLES:
             made += [Loop(title, PLAIN, read, steps[PLAIN]), Loop(title, OURS, batches, steps[OURS])]
             made += [Loop(title, f"{how}, cached", cycle(held), step) for how, step in steps.items()]

@@ -15,13 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from metseg_trainer.data import dataset
-from metseg_trainer.data.augment import Augmentation
-from metseg_trainer.data.samples import Batches, Samples
-from metseg_trainer.networks import create
-from metseg_trainer.training.config import Recipe
-from metseg_trainer.training.losses import supervised
-from metseg_trainer.training.trainer import Training
+from metseg_trainer.data import Augmentation, Patient, SampleDataset, StepBatchSampler
+from metseg_trainer.networks import create_network
+from metseg_trainer.training import TrainingConfig, TrainState, deep_supervision_loss
 
 __all__ = ["Loop", "PlainSlices", "forever", "numbered", "our_step", "plain_step", "speeds"]
 
@@ -60,9 +56,9 @@ def speeds(compared: Sequence[Loop], rounds: int, steps: int, batch: int) -> dic
 class PlainSlices(Dataset[Batch]):
     """Slices as a notebook reads them."""
 
-    def __init__(self, patients: list[dataset.Patient], recipe: Recipe) -> None:
+    def __init__(self, patients: list[Patient], config: TrainingConfig) -> None:
         self._slices = [one for patient in patients for one in patient.slices]
-        self._patch, self._augment = recipe.patch, Augmentation(recipe.patch)
+        self._patch, self._augment = config.patch_size, Augmentation(config.patch_size, config.augmentation)
         self._clahe = cv2.createCLAHE(2.0, (8, 8))
 
     def __len__(self) -> int:
@@ -81,15 +77,15 @@ class PlainSlices(Dataset[Batch]):
         return torch.from_numpy(values.transpose(2, 0, 1)), torch.from_numpy((truth > 127)[None].astype(np.float32))
 
 
-def plain_step(name: str, recipe: Recipe) -> Step:
+def plain_step(name: str, config: TrainingConfig) -> Step:
     """What a notebook does with a batch."""
-    network = create(name, recipe.base_width).train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate)
+    network = create_network(name, config.base_width).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
 
     def step(batch: Batch) -> object:
         slices, truth = batch
         optimizer.zero_grad()
-        loss = supervised(network.branches(slices), truth)
+        loss = deep_supervision_loss(network.supervised_outputs(slices), truth, config.loss)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -97,10 +93,10 @@ def plain_step(name: str, recipe: Recipe) -> Step:
     return step
 
 
-def our_step(name: str, recipe: Recipe) -> Step:
+def our_step(name: str, config: TrainingConfig) -> Step:
     """What `fit` does with a batch."""
-    training = Training(name, recipe, 1_000_000)
-    return lambda batch: training.step(*batch, stop=False)
+    state = TrainState(name, config, 1_000_000)
+    return lambda batch: state.train_step(*batch, stop=False)
 
 
 def forever(data: PlainSlices, batch: int) -> Iterator[Batch]:
@@ -109,6 +105,6 @@ def forever(data: PlainSlices, batch: int) -> Iterator[Batch]:
         yield from DataLoader(data, batch, shuffle=True, drop_last=True)
 
 
-def numbered(samples: Samples, batch: int) -> Iterator[Batch]:
+def numbered(samples: SampleDataset, batch: int) -> Iterator[Batch]:
     """Batches as `fit` draws them on a CPU."""
-    yield from DataLoader(samples, batch_sampler=Batches(range(1_000_000), batch))
+    yield from DataLoader(samples, batch_sampler=StepBatchSampler(range(1_000_000), batch))

@@ -14,12 +14,13 @@ from torch.nn import functional
 from metseg.imaging import CHANNELS
 from metseg_trainer.networks import NETWORKS, SegmentationNetwork
 
-__all__ = ["LEARNING", "PEERS", "TIMED", "TITLES", "register"]
+__all__ = ["LEARNING", "PEERS", "TIMED", "register"]
 
 
 class Peer(SegmentationNetwork):
     """A network that takes sizes of whole multiples only: slices are padded by their border and cut back."""
 
+    description = "another library's network, nearest to ours in what can be chosen"
     multiple = 16
 
     def branches(self, slices: Tensor) -> list[Tensor]:
@@ -27,15 +28,18 @@ class Peer(SegmentationNetwork):
         rows, columns = slices.shape[-2:]
         border = (0, -columns % self.multiple, 0, -rows % self.multiple)
         padded = functional.pad(slices, border, mode="replicate") if any(border) else slices
-        return [logits[..., :rows, :columns] for logits in self.outputs(padded)]
+        return [logits[..., :rows, :columns] for logits in self.library_outputs(padded)]
 
     @abstractmethod
-    def outputs(self, slices: Tensor) -> list[Tensor]:
+    def library_outputs(self, slices: Tensor) -> list[Tensor]:
         """The same for slices of a size that the network takes."""
 
 
 class SmpUnet(Peer):
     """segmentation_models.pytorch's Unet on a ResNet-34 that begins with random weights; it knows no base width."""
+
+    name = "smp-unet-resnet34"
+    title = "segmentation_models.pytorch Unet (resnet34)"
 
     multiple = 32
     decoder, encoder = "unet", "resnet34"
@@ -49,7 +53,7 @@ class SmpUnet(Peer):
             self.decoder, self.encoder, encoder_weights=None, in_channels=len(CHANNELS), classes=1
         )
 
-    def outputs(self, slices: Tensor) -> list[Tensor]:
+    def library_outputs(self, slices: Tensor) -> list[Tensor]:
         """The one output."""
         return [self.network(slices)]
 
@@ -57,11 +61,17 @@ class SmpUnet(Peer):
 class SmpNestedUnet(SmpUnet):
     """segmentation_models.pytorch's U-Net++ on the same encoder."""
 
+    name = "smp-nested-unet-resnet34"
+    title = "smp U-Net++ (resnet34)"
+
     decoder = "unetplusplus"
 
 
 class SmpSmallNestedUnet(SmpNestedUnet):
     """The same on the smallest of its usual encoders."""
+
+    name = "smp-nested-unet-mobilenet"
+    title = "smp U-Net++ (mobilenet_v2)"
 
     encoder = "mobilenet_v2"
 
@@ -69,11 +79,17 @@ class SmpSmallNestedUnet(SmpNestedUnet):
 class SmpTinyNestedUnet(SmpNestedUnet):
     """The same on the one of its encoders with which it comes nearest to ours in parameters."""
 
+    name = "smp-nested-unet-mobilenetv3"
+    title = "smp U-Net++ (mobilenetv3_small_075)"
+
     encoder = "timm-mobilenetv3_small_075"
 
 
 class SmpSmallUnet(SmpUnet):
     """segmentation_models.pytorch's Unet on the smallest of its usual encoders."""
+
+    name = "smp-unet-mobilenet"
+    title = "smp Unet (mobilenet_v2)"
 
     encoder = "mobilenet_v2"
 
@@ -81,12 +97,15 @@ class SmpSmallUnet(SmpUnet):
 class MonaiAttentionUnet(Peer):
     """MONAI's AttentionUnet with the widths of ours."""
 
+    name = "monai-attention-unet"
+    title = "MONAI AttentionUnet"
+
     def __init__(self, base_width: int) -> None:
         super().__init__(base_width)
         strides = [2] * (len(self.widths) - 1)
         self.network = AttentionUnet(2, len(CHANNELS), 1, channels=self.widths, strides=strides)
 
-    def outputs(self, slices: Tensor) -> list[Tensor]:
+    def library_outputs(self, slices: Tensor) -> list[Tensor]:
         """The one output."""
         return [self.network(slices)]
 
@@ -94,40 +113,31 @@ class MonaiAttentionUnet(Peer):
 class MonaiNestedUnet(Peer):
     """MONAI's BasicUNetPlusPlus with the widths of ours, and deep supervision as ours."""
 
+    name = "monai-nested-unet"
+    title = "MONAI BasicUNetPlusPlus"
+
     def __init__(self, base_width: int) -> None:
         super().__init__(base_width)
         self.network = BasicUNetPlusPlus(
             2, len(CHANNELS), 1, features=(*self.widths, base_width), deep_supervision=True
         )
 
-    def outputs(self, slices: Tensor) -> list[Tensor]:
+    def library_outputs(self, slices: Tensor) -> list[Tensor]:
         """The nodes (0, 1) to (0, 4)."""
         outputs: list[Tensor] = self.network(slices)
         return outputs
 
 
 PEERS: dict[str, type[SegmentationNetwork]] = {
-    "smp-unet-resnet34": SmpUnet,
-    "monai-attention-unet": MonaiAttentionUnet,
-    "monai-nested-unet": MonaiNestedUnet,
+    network.name: network for network in (SmpUnet, MonaiAttentionUnet, MonaiNestedUnet)
 }
-TITLES = {
-    "smp-unet-resnet34": "segmentation_models.pytorch Unet (resnet34)",
-    "monai-attention-unet": "MONAI AttentionUnet",
-    "monai-nested-unet": "MONAI BasicUNetPlusPlus",
-}
+"""Those that are trained and evaluated as ours are."""
 TIMED: dict[str, type[SegmentationNetwork]] = {
-    "MONAI BasicUNetPlusPlus": MonaiNestedUnet,
-    "MONAI AttentionUnet": MonaiAttentionUnet,
-    "smp U-Net++ (resnet34)": SmpNestedUnet,
-    "smp U-Net++ (mobilenet_v2)": SmpSmallNestedUnet,
+    network.title: network for network in (MonaiNestedUnet, MonaiAttentionUnet, SmpNestedUnet, SmpSmallNestedUnet)
 }
-"""Those whose speed is compared, by title."""
-LEARNING = TIMED | {
-    "smp U-Net++ (mobilenetv3_small_075)": SmpTinyNestedUnet,
-    "smp Unet (mobilenet_v2)": SmpSmallUnet,
-}
-"""Those whose speed of learning is compared, by title."""
+"""Those whose inference is timed, by title."""
+LEARNING = TIMED | {network.title: network for network in (SmpTinyNestedUnet, SmpSmallUnet)}
+"""Those whose training is timed, by title."""
 
 
 def register() -> None:

@@ -11,7 +11,7 @@ from tests.kept_tables import rows
 
 from metseg.contracts import LesionMetrics
 from metseg.parallel import cpu_quota
-from metseg_trainer.training.config import PRESETS
+from metseg_trainer.training import PRESETS
 
 __all__ = ["found", "parser", "rows", "write"]
 

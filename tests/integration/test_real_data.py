@@ -17,9 +17,9 @@ from metseg.imaging import Preprocessor, Volume
 from metseg.inference import OnnxPredictor, detect_out_of_distribution, segment
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg_trainer.data import dataset, split
-from metseg_trainer.evaluation import SHIFTS, TestPatient, evaluate
-from metseg_trainer.training.config import PRESETS
+from metseg_trainer.data import Patient, load_patient, scan_folder, split_patients, split_sha256
+from metseg_trainer.evaluation import CORRUPTIONS, EvaluationPatient, evaluate_model
+from metseg_trainer.training import PRESETS
 from metseg_worker.context import open_context
 from metseg_worker.setup import seed
 from metseg_worker.tasks import run_job
@@ -34,7 +34,7 @@ def patients():
     folder = os.environ.get("METSEG_REAL_DATA")
     if not folder:
         pytest.skip("METSEG_REAL_DATA names no folder of TCGA_* patients, so real MRI was not tested")
-    return dataset.scan(Path(folder))
+    return scan_folder(Path(folder))
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,15 @@ def test_the_starter_model_holds_the_figures_of_its_card(patients, starter):
     everyone, _ = patients
     if len(everyone) != PUBLIC_PATIENTS:
         pytest.skip(f"the starter model's split needs the {PUBLIC_PATIENTS} patients it was drawn from")
-    drawn = split.split(everyone, PRESETS["standard"].seed)
-    assert split.sha256(drawn) == starter.card.data.split_sha256
+    drawn = split_patients(everyone, PRESETS["standard"].seed)
+    assert split_sha256(drawn) == starter.card.data.split_sha256
     test = [patient for patient in everyone if patient.id in drawn.test]
-    stripped = {"stripped": SHIFTS["stripped"]}
-    found = evaluate(
-        "starter", starter, (TestPatient.of(one.id, one.site, *dataset.load(one)) for one in test), stripped
+    stripped = {"stripped": CORRUPTIONS["stripped"]}
+    found = evaluate_model(
+        "starter",
+        starter,
+        (EvaluationPatient.from_volume(one.id, one.site, *load_patient(one)) for one in test),
+        stripped,
     )
     promised = starter.card.figures[starter.card.network]
     assert found.summary.mean == pytest.approx(promised.mean, abs=0.002)
@@ -76,10 +79,10 @@ def test_test_patients_are_like_the_training_until_they_are_turned(patients, sta
     everyone, _ = patients
     if len(everyone) != PUBLIC_PATIENTS:
         pytest.skip(f"the starter model's split needs the {PUBLIC_PATIENTS} patients it was drawn from")
-    drawn = split.split(everyone, PRESETS["standard"].seed)
+    drawn = split_patients(everyone, PRESETS["standard"].seed)
     flagged: dict[str, list[bool]] = {"as they are": [], "upside down": [], "sagittal": [], "lone slices": []}
     for patient in (one for one in everyone if one.id in drawn.test):
-        volume, _ = dataset.load(patient)
+        volume, _ = load_patient(patient)
         sagittal = np.ascontiguousarray(volume.pixels.transpose(2, 0, 1, 3)[64:192:4])
         flagged["as they are"].append(_unlike(volume, starter))
         flagged["upside down"].append(_unlike(replace(volume, pixels=volume.pixels[:, ::-1].copy()), starter))
@@ -109,7 +112,7 @@ def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter,
         seed(Registry(gateway.store), STARTER)
         worker = open_context(settings)
         for patient in everyone[:: max(1, len(everyone) // 3)][:3]:
-            volume, _ = dataset.load(patient)
+            volume, _ = load_patient(patient)
             answer = gateway.http.post("/v1/jobs", files={"files": ("study.zip", _zip(patient), "application/zip")})
             assert answer.status_code == 202, answer.text
             job = Job.model_validate(answer.json())
@@ -120,7 +123,7 @@ def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter,
             gateway.jobs.delete(job.id)
 
 
-def _zip(patient: dataset.Patient) -> bytes:
+def _zip(patient: Patient) -> bytes:
     """The patient's public folder as it is, masks included."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -18,10 +18,10 @@ from metseg import errors
 from metseg.settings import CONSTANTS, Settings
 from metseg_api.app import create_app
 from metseg_trainer import cli
-from metseg_trainer.export import model_selection
-from metseg_trainer.networks import NETWORKS, NestedUNet, create
-from metseg_trainer.reporting import report
-from metseg_trainer.training.config import PRESETS
+from metseg_trainer.export import format_frontier
+from metseg_trainer.networks import NETWORKS, NestedUNet, create_network
+from metseg_trainer.reporting import results_markdown
+from metseg_trainer.training import PRESETS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -97,7 +97,7 @@ def test_the_readme_tests_by_what_ci_runs():
 )
 def test_results_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
     [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(page), re.DOTALL)
-    assert block == report.markdown(results)
+    assert block == results_markdown(results)
 
 
 def test_the_readme_quotes_the_starter_models_figures():
@@ -129,7 +129,7 @@ def test_what_a_leak_is_worth_is_what_the_runs_wrote():
 def test_a_frontier_is_what_the_command_wrote(name: str):
     content = json.loads((ROOT / f"docs/results/{name}.json").read_text())
     page = {"frontier": "training", "frontier-nested": "appendix-training"}[name]
-    assert model_selection.text(content) in text(ROOT / f"docs/{page}.md")
+    assert format_frontier(content) in text(ROOT / f"docs/{page}.md")
 
 
 @pytest.mark.parametrize(("name", "bench"), [("recipe", bench_recipe), ("peers", bench_peers)])
@@ -250,7 +250,7 @@ def test_the_rest_page_lists_every_problem():
 
 def test_the_presets_are_listed_as_they_are():
     for name, recipe in PRESETS.items():
-        wanted = (recipe.base_width, recipe.epochs, recipe.samples, recipe.batch)
+        wanted = (recipe.base_width, recipe.epochs, recipe.samples_per_epoch, recipe.batch_size)
         assert row_of(ROOT / "docs/training.md", f"`{name}`")[1:5] == [str(number) for number in wanted]
 
 
@@ -259,7 +259,7 @@ def parameters(network: object) -> str:
 
 
 def test_the_networks_are_as_large_as_told():
-    counts = {name: {width: parameters(create(name, width)) for width in (4, 8, 16)} for name in NETWORKS}
+    counts = {name: {width: parameters(create_network(name, width)) for width in (4, 8, 16)} for name in NETWORKS}
     for width in (4, 8, 16):
         row = row_of(ROOT / "docs/networks.md", str(width))
         assert row[2:] == [counts["nested-unet"][width], counts["attention-unet"][width]]

@@ -1,1 +1,71 @@
-"""From a training folder to samples: layouts, audit, split, preparation, augmentation, lesion synthesis."""
+"""From a training folder to samples.
+
+- `layouts`, `dataset`, `audit`: which file is which, which patients can be used, and why the rest cannot.
+- `split`: patients on sides and in folds.
+- `skull_stripping`, `lesion_synthesis`, `spacing`: what is made of a patient's scans.
+- `prepared`, `samples`, `augment`, `config`: sources in memory-mapped files, and the samples drawn from them.
+- `download`, `phantoms`: a public data set, and one of drawn heads.
+"""
+
+from metseg_trainer.data.audit import Audit
+from metseg_trainer.data.augment import LESION_LEVEL, Augmentation
+from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
+from metseg_trainer.data.dataset import Patient, SlicePair, fingerprint, load_patient, read_mask, scan_folder
+from metseg_trainer.data.download import download_dataset
+from metseg_trainer.data.layouts import site_of
+from metseg_trainer.data.lesion_synthesis import ImplantedStudy, enhancing_mask, implant_lesions, lesion_free_run
+from metseg_trainer.data.phantoms import write_phantoms
+from metseg_trainer.data.prepared import prepare_sources
+from metseg_trainer.data.samples import PreparedStudy, SampleDataset, StepBatchSampler, prepare_study
+from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
+from metseg_trainer.data.spacing import spacing_or_assumed_mm
+from metseg_trainer.data.split import (
+    Split,
+    check_split,
+    k_fold_splits,
+    leave_site_out_split,
+    read_split,
+    split_by_slice,
+    split_patients,
+    split_sha256,
+    write_split,
+)
+
+__all__ = [
+    "LESION_LEVEL",
+    "Audit",
+    "Augmentation",
+    "AugmentationConfig",
+    "ImplantedStudy",
+    "Patient",
+    "PreparedStudy",
+    "SampleDataset",
+    "SamplingConfig",
+    "SlicePair",
+    "Source",
+    "Split",
+    "StepBatchSampler",
+    "brain_mask",
+    "check_split",
+    "download_dataset",
+    "enhancing_mask",
+    "fingerprint",
+    "implant_lesions",
+    "k_fold_splits",
+    "leave_site_out_split",
+    "lesion_free_run",
+    "load_patient",
+    "prepare_sources",
+    "prepare_study",
+    "read_mask",
+    "read_split",
+    "scan_folder",
+    "site_of",
+    "spacing_or_assumed_mm",
+    "split_by_slice",
+    "split_patients",
+    "split_sha256",
+    "strip_skull",
+    "write_phantoms",
+    "write_split",
+]

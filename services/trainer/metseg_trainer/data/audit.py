@@ -1,4 +1,4 @@
-"""What a training folder holds and what of it was left out, in words and as JSON."""
+"""What a training folder holds and what of it was left out, as text and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class Audit:
         unreadable: files that cannot be decoded, and why; their slices are left out.
         shape_mismatch: masks of another size than their image, with both sizes; left out.
         unusable_patients: patients left out whole, and why.
-        copies: slices of trees that lie in the folder twice, counted once.
-        notes: sentences on what a reader of the figures should know.
+        copies: slices of folder trees that occur more than once, counted once.
+        notes: sentences that a reader of the results should know.
     """
 
     patients: int
@@ -62,16 +62,16 @@ class Audit:
             "masks of another size": len(self.shape_mismatch),
             "unusable patients": len(self.unusable_patients),
         }
-        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        return told or "it holds no image with a mask"
+        reasons = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        return reasons or "it holds no image with a mask"
 
     def to_json(self) -> str:
-        """The whole audit, every name of it."""
+        """The whole audit with every name."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
-def _listed(title: str, names: Sequence[str], most: int = 10) -> list[str]:
+def _listed(title: str, names: Sequence[str], limit: int = 10) -> list[str]:
     if not names:
         return []
-    rest = [f"  ... and {len(names) - most} more"] if len(names) > most else []
-    return [f"{len(names)} {title}:", *(f"  {name}" for name in names[:most]), *rest]
+    rest = [f"  ... and {len(names) - limit} more"] if len(names) > limit else []
+    return [f"{len(names)} {title}:", *(f"  {name}" for name in names[:limit]), *rest]

@@ -7,15 +7,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the internet for its newest version
+from metseg_trainer.data.config import AugmentationConfig
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import looks for a newer version online
 
 import albumentations
 
+__all__ = ["LESION_LEVEL", "Augmentation", "drop_sequences", "transplant_lesion"]
+
 FLAIR = 1
-LESION = 128
-"""From this truth on a pixel is more lesion than not."""
-BRAIN_LEVEL = 25
-"""What is darker on FLAIR, of 255, is no place for a lesion."""
+LESION_LEVEL = 128
+"""From this truth on a pixel counts as lesion."""
+MIN_BRAIN_LEVEL = 25
+"""FLAIR pixels darker than this, of 255, are no place for a lesion."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,32 +28,43 @@ class Augmentation:
     """Random changes of one sample, drawn from a seed: the same seed gives the same sample.
 
     Args:
-        patch: rows and columns of what comes out.
+        patch_size: rows and columns of the result.
+        config: ranges and probabilities.
     """
 
-    def __init__(self, patch: tuple[int, int]) -> None:
-        rows, columns = patch
-        self._draw = albumentations.Compose(
+    def __init__(self, patch_size: tuple[int, int], config: AugmentationConfig) -> None:
+        rows, columns = patch_size
+        self._transform = albumentations.Compose(
             [
                 albumentations.PadIfNeeded(rows, columns, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0),
-                albumentations.HorizontalFlip(p=0.5),
-                albumentations.VerticalFlip(p=0.1),
+                albumentations.HorizontalFlip(p=config.horizontal_flip_p),
+                albumentations.VerticalFlip(p=config.vertical_flip_p),
                 albumentations.Affine(
-                    scale=(0.75, 1.25), rotate=(-25, 25), translate_percent=(-0.06, 0.06), border_mode=0, p=0.8
+                    scale=config.scale,
+                    rotate=config.rotate_degrees,
+                    translate_percent=config.translate_percent,
+                    border_mode=0,
+                    p=config.affine_p,
                 ),
-                albumentations.ElasticTransform(alpha=20, sigma=6, border_mode=0, p=0.2),
+                albumentations.ElasticTransform(
+                    alpha=config.elastic_alpha, sigma=config.elastic_sigma, border_mode=0, p=config.elastic_p
+                ),
                 albumentations.RandomCrop(rows, columns),
-                albumentations.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3, p=0.5),
-                albumentations.RandomGamma(gamma_limit=(60, 160), p=0.5),
+                albumentations.RandomBrightnessContrast(
+                    brightness_limit=config.brightness_limit,
+                    contrast_limit=config.contrast_limit,
+                    p=config.brightness_contrast_p,
+                ),
+                albumentations.RandomGamma(gamma_limit=config.gamma_limit, p=config.gamma_p),
                 albumentations.OneOf(
                     [
-                        albumentations.GaussianBlur(blur_limit=(3, 3), sigma_limit=(0.3, 0.9)),
-                        albumentations.Downscale(scale_range=(0.6, 0.9)),
-                        albumentations.ImageCompression(quality_range=(60, 95)),
+                        albumentations.GaussianBlur(blur_limit=(3, 3), sigma_limit=config.blur_sigma),
+                        albumentations.Downscale(scale_range=config.downscale),
+                        albumentations.ImageCompression(quality_range=config.jpeg_quality),
                     ],
-                    p=0.2,
+                    p=config.degrade_p,
                 ),
-                albumentations.GaussNoise(std_range=(0.01, 0.05), p=0.3),
+                albumentations.GaussNoise(std_range=config.noise_std, p=config.noise_p),
             ]
         )
 
@@ -60,47 +75,73 @@ class Augmentation:
             pixels: uint8, (row, column, channel).
             truth: uint8, (row, column): the share of each pixel that is lesion, 255 for all.
             seed: of every draw.
+
+        Returns:
+            Pixels and truth in the patch size.
         """
-        self._draw.set_random_seed(seed)
-        changed = self._draw(image=pixels, mask=truth)
+        self._transform.set_random_seed(seed)
+        changed = self._transform(image=pixels, mask=truth)
         return changed["image"], changed["mask"]
 
 
 def drop_sequences(values: npt.NDArray[Any], dropped: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Replace channels (last axis) by FLAIR, as the data set and a grey upload fill missing sequences."""
+    """Replace channels by FLAIR, as the data set and a grey upload fill missing sequences.
+
+    Args:
+        values: any shape, channels last.
+        dropped: indices of the channels to replace.
+
+    Returns:
+        A copy of `values`.
+    """
     filled = values.copy()
     filled[..., list(dropped)] = values[..., FLAIR, None]
     return filled
 
 
-def transplant(
-    pixels: Pixels, truth: Pixels, donor: npt.NDArray[np.float32], lesion: Pixels, random: np.random.Generator
+def transplant_lesion(
+    pixels: Pixels,
+    truth: Pixels,
+    donor: npt.NDArray[np.float32],
+    lesion: Pixels,
+    *,
+    config: AugmentationConfig,
+    random: np.random.Generator,
 ) -> tuple[Pixels, Pixels]:
     """Blend another patient's lesion into a slice that has none (after CarveMix, Zhang et al., MICCAI 2021).
 
-    The lesion is mirrored, turned and scaled at random; where it would not lie on brain the slice stays as it is.
+    The lesion is flipped, rotated and scaled at random; where it would not lie on brain, the slice stays as it is.
 
     Args:
-        pixels: (row, column, channel), uint8.
-        truth: of `pixels`, uint8.
-        donor: the other patient's slice, in the levels of `pixels`; it may have another size.
-        lesion: the donor's truth, uint8.
+        pixels: uint8, (row, column, channel).
+        truth: uint8, the rows and columns of `pixels`.
+        donor: the other patient's slice, (row, column, channel), in the levels of `pixels`; it may have another size.
+        lesion: uint8, the donor's truth.
+        config: ranges of the movement.
         random: draws the movement.
+
+    Returns:
+        Pixels and truth with the lesion, or as they were.
     """
     rows, columns = lesion.shape
-    move = cv2.getRotationMatrix2D((columns / 2, rows / 2), random.uniform(-20, 20), random.uniform(0.7, 1.3))
+    move = cv2.getRotationMatrix2D(
+        (columns / 2, rows / 2),
+        random.uniform(*config.transplant_rotate_degrees),
+        random.uniform(*config.transplant_scale),
+    )
     centred = np.array([truth.shape[1] - columns, truth.shape[0] - rows]) / 2
-    move[:, 2] = move[:, 2] + centred + random.uniform(-8, 8, 2)
+    shift_px = config.transplant_shift_px
+    move[:, 2] = move[:, 2] + centred + random.uniform(-shift_px, shift_px, 2)
     if random.random() < 0.5:
         donor, lesion = donor[:, ::-1], lesion[:, ::-1]
     size = (truth.shape[1], truth.shape[0])
-    donor, lesion = (_moved(part, move, size) for part in (donor, lesion))
-    on = lesion >= LESION
-    if not on.any() or (pixels[..., FLAIR][on] > BRAIN_LEVEL).mean() < 0.9:
+    donor, lesion = (_warped(part, move, size) for part in (donor, lesion))
+    inside = lesion >= LESION_LEVEL
+    if not inside.any() or (pixels[..., FLAIR][inside] > MIN_BRAIN_LEVEL).mean() < 0.9:
         return pixels, truth
-    soft = cv2.GaussianBlur(cv2.dilate(lesion, np.ones((3, 3))).astype(np.float32) / 255, (0, 0), 1.0)[..., None]
-    return np.rint((pixels * (1 - soft) + donor * soft).clip(0, 255)).astype(np.uint8), lesion
+    alpha = cv2.GaussianBlur(cv2.dilate(lesion, np.ones((3, 3))).astype(np.float32) / 255, (0, 0), 1.0)[..., None]
+    return np.rint((pixels * (1 - alpha) + donor * alpha).clip(0, 255)).astype(np.uint8), lesion
 
 
-def _moved(part: npt.NDArray[Any], move: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def _warped(part: npt.NDArray[Any], move: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     return cv2.warpAffine(np.ascontiguousarray(part), move, size)

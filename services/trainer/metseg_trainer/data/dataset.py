@@ -17,9 +17,9 @@ from metseg.errors import BadInput, DatasetError, UnusableImage
 from metseg.imaging import Volume
 from metseg.settings import settings
 from metseg_trainer.data.audit import Audit
-from metseg_trainer.data.layouts import Files, Found, Part, Study, find, site
+from metseg_trainer.data.layouts import FolderContents, PatientFiles, SliceFiles, Subset, find_slices, site_of
 
-__all__ = ["Audit", "Patient", "SlicePair", "fingerprint", "load", "read_mask", "scan"]
+__all__ = ["Patient", "SlicePair", "fingerprint", "load_patient", "read_mask", "scan_folder"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -45,21 +45,21 @@ class Patient:
 
     Attributes:
         id: the name that the folder or the files give.
-        site: the clinic, where the name tells it as the public data does; else `unknown`.
+        site: the clinic, where the name has it as in the public data; otherwise `unknown`.
         slices: one or more.
         lesion_pixels: of all masks together.
-        part: the side on which the generic layout's folders put the patient; None where they leave it open.
+        subset: the side on which the generic layout's folders put the patient; None where they leave it open.
     """
 
     id: str
     site: str
     slices: tuple[SlicePair, ...]
     lesion_pixels: int
-    part: Part | None
+    subset: Subset | None
 
 
 class _Auditor:
-    """Reads study after study and remembers what was wrong."""
+    """Reads patient after patient and collects what is wrong."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,7 +70,7 @@ class _Auditor:
         self.shape_mismatch: list[tuple[str, str]] = []
         self.unusable: list[tuple[str, str]] = []
 
-    def patient(self, study: Study) -> Patient | None:
+    def patient(self, study: PatientFiles) -> Patient | None:
         """The usable part of a study; None where nothing of it is."""
         read = [self._pair(stem, study.slices[stem]) for stem in sorted(study.slices, key=formats.natural_key)]
         masks = dict(filter(None, read))
@@ -86,9 +86,9 @@ class _Auditor:
             return None
         areas = [int(np.count_nonzero(masks[pair])) for pair in pairs]
         self.lesion_slices += sum(area > 0 for area in areas)
-        return Patient(study.id, site(study.id), tuple(pairs), sum(areas), study.part)
+        return Patient(study.id, site_of(study.id), tuple(pairs), sum(areas), study.subset)
 
-    def audit(self, patients: Sequence[Patient], found: Found) -> Audit:
+    def audit(self, patients: Sequence[Patient], found: FolderContents) -> Audit:
         """The audit of all that was read."""
         return Audit(
             patients=len(patients),
@@ -104,8 +104,8 @@ class _Auditor:
             notes=tuple(found.notes),
         )
 
-    def _pair(self, stem: str, files: Files) -> tuple[SlicePair, Mask] | None:
-        """A slice whose header and mask are sound and of one size."""
+    def _pair(self, stem: str, files: SliceFiles) -> tuple[SlicePair, Mask] | None:
+        """A slice whose header and mask are readable and of one size."""
         image, mask_file = files
         if image is None or mask_file is None:
             if image is not None:
@@ -138,8 +138,8 @@ class _Auditor:
             return None
         return seen.rows, seen.columns
 
-    def _decodable(self, study: Study, pairs: list[SlicePair]) -> list[SlicePair]:
-        """The pairs whose images decode; none where what is left is no study to learn from."""
+    def _decodable(self, study: PatientFiles, pairs: list[SlicePair]) -> list[SlicePair]:
+        """The pairs whose images decode; none where the rest cannot be used as a study."""
         if self._try(pairs) is None:
             return pairs
         pairs = [pair for pair in pairs if not self._damaged(pair.image)]
@@ -161,7 +161,7 @@ class _Auditor:
         try:
             formats.read(_uploads([image]), settings().limits)
         except UnusableImage:
-            return False  # a constant slice alone is no study, yet sound as part of one
+            return False  # a constant slice is no study by itself, but may be part of one
         except (BadInput, OSError) as error:
             self.unreadable.append((self._name(image), _why(error)))
             return True
@@ -171,8 +171,8 @@ class _Auditor:
         return path.relative_to(self.folder).as_posix()
 
 
-def scan(folder: Path) -> tuple[list[Patient], Audit]:
-    """Read a training folder whole and tell what of it can be used.
+def scan_folder(folder: Path) -> tuple[list[Patient], Audit]:
+    """Read a whole training folder and find out what of it can be used.
 
     Args:
         folder: the public data as it is, or the generic layout; stray files and copies of the tree do no harm.
@@ -185,7 +185,7 @@ def scan(folder: Path) -> tuple[list[Patient], Audit]:
     """
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {folder}; {LAYOUTS}.")
-    found = find(folder)
+    found = find_slices(folder)
     auditor = _Auditor(folder)
     studies = sorted(found.studies, key=lambda study: formats.natural_key(study.id))
     read = [auditor.patient(study) for study in tqdm(studies, desc="Reading patients", unit="patient", disable=None)]
@@ -196,8 +196,8 @@ def scan(folder: Path) -> tuple[list[Patient], Audit]:
     return patients, audit
 
 
-def load(patient: Patient) -> tuple[Volume, Mask]:
-    """The pixels of a patient, read as the worker reads an upload, and the truth.
+def load_patient(patient: Patient) -> tuple[Volume, Mask]:
+    """Read a patient as the worker reads an upload, and the truth.
 
     Returns:
         The volume and its mask, bool, (slice, row, column).
@@ -249,7 +249,7 @@ def fingerprint(patients: Iterable[Patient]) -> str:
 
 
 def _uploads(paths: Sequence[Path]) -> list[formats.Upload]:
-    """The files in this order, whatever they are called."""
+    """The files in this order, whatever their names."""
     return [
         formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), None)
         for index, path in enumerate(paths)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from metseg.errors import DatasetError
 
-__all__ = ["DATA_URL", "download", "extract", "fetch"]
+__all__ = ["DATA_URL", "download_dataset", "extract", "fetch"]
 
 DATA_URL = "https://dicom5c.blob.core.windows.net/public/Data.zip"
 INSTEAD = (
@@ -21,8 +21,8 @@ INSTEAD = (
 )
 ATTEMPTS = 5
 CHUNK_BYTES = 2**20
-MOST_MEMBERS = 200_000
-MOST_BYTES = 32 * 2**30
+MAX_MEMBERS = 200_000
+MAX_BYTES = 32 * 2**30
 FINAL_STATUS = range(400, 500)
 HTTP_PARTIAL, HTTP_RANGE_WRONG = 206, 416
 
@@ -31,7 +31,7 @@ class _BrokenOff(Exception):
     """The body ended before the length that the server had told."""
 
 
-def download(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0) -> Path:
+def download_dataset(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0) -> Path:
     """Fetch the archive at `url` and unpack it into `folder`.
 
     Args:
@@ -170,8 +170,8 @@ def _remember(response: httpx.Response, mark: Path) -> None:
 def _safe_members(packed: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The files of an archive, none of which leaves the folder or is more than plain data."""
     members = packed.infolist()
-    if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
-        raise DatasetError(f"The archive would expand beyond {MOST_MEMBERS} files or {MOST_BYTES // 2**30} GiB.")
+    if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_BYTES:
+        raise DatasetError(f"The archive would expand beyond {MAX_MEMBERS} files or {MAX_BYTES // 2**30} GiB.")
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in member.filename:

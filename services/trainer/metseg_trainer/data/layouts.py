@@ -1,4 +1,4 @@
-"""Which file of a training folder is which: images and masks paired by name, each pair's patient, site and part.
+"""Which file of a training folder is which: images and masks paired by name, each pair's patient, site and subset.
 
 Two layouts are read, both by the same rule. The public one: `TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif`
 beside `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/` and `masks/` with equal names, or
@@ -17,15 +17,15 @@ from typing import Literal, NamedTuple
 
 from metseg.errors import DatasetError
 
-__all__ = ["Found", "Part", "Study", "find", "person", "site"]
+__all__ = ["FolderContents", "PatientFiles", "SliceFiles", "Subset", "find_slices", "person_of", "site_of"]
 
-Part = Literal["train", "test"]
+Subset = Literal["train", "test"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 IMAGE_FOLDERS = frozenset({"images", "image"})
 MASK_FOLDERS = frozenset({"masks", "mask"})
-# A validation set is drawn anew from the training patients, so that both networks stop by the same rule.
-PARTS: dict[str, Part] = {
+# The validation side is always drawn from the training patients, so that both networks stop by the same rule.
+SUBSETS: dict[str, Subset] = {
     "train": "train",
     "training": "train",
     "val": "train",
@@ -37,71 +37,71 @@ STUDY = re.compile(r"(?P<study>(?P<person>(?:TCGA|PHANTOM)_(?P<site>[A-Z0-9]{2})
 BEFORE_LAST_NUMBER = re.compile(r"(?P<patient>.*?)[\s_.()-]*\d+\D*")
 
 
-class Files(NamedTuple):
-    """What a slice has; one of both may be missing."""
+class SliceFiles(NamedTuple):
+    """Image and mask of a slice; one of both may be missing."""
 
     image: Path | None
     mask: Path | None
 
 
 @dataclass(frozen=True)
-class Study:
+class PatientFiles:
     """The slices of one patient as found, by stem."""
 
     id: str
-    part: Part | None
-    slices: dict[str, Files]
+    subset: Subset | None
+    slices: dict[str, SliceFiles]
 
 
 @dataclass
-class Found:
+class FolderContents:
     """What a folder holds, before any pixel is read."""
 
-    studies: list[Study] = field(default_factory=list)
+    studies: list[PatientFiles] = field(default_factory=list)
     copies: int = 0
     notes: list[str] = field(default_factory=list)
 
 
-class Place(NamedTuple):
-    """What a file's path says."""
+class FilePath(NamedTuple):
+    """What a file's path says about it."""
 
     path: Path
-    part: Part | None
+    subset: Subset | None
     folders: tuple[str, ...]
     stem: str
     mask: bool
 
 
-def site(patient_id: str) -> str:
-    """The clinic that the name of a study tells, `CS` for `TCGA_CS_4941_19960909`; `unknown` where it tells none."""
+def site_of(patient_id: str) -> str:
+    """The clinic in the name of a study, `CS` for `TCGA_CS_4941_19960909`; `unknown` where there is none."""
     match = STUDY.search(patient_id)
     return match["site"] if match else "unknown"
 
 
-def person(patient_id: str) -> str:
-    """Who a study is of: two dates of one TCGA number are one person."""
+def person_of(patient_id: str) -> str:
+    """The person in the name of a study: two dates of one TCGA number are one person."""
     match = STUDY.search(patient_id)
     return match["person"] if match else patient_id
 
 
-def find(folder: Path) -> Found:
-    """Pair the images and masks below `folder` and tell them by patient.
+def find_slices(folder: Path) -> FolderContents:
+    """Pair the images and masks below `folder` and group them by patient.
 
     A tree that lies in the folder twice, as in the public archive, counts once.
 
     Raises:
         DatasetError: the folder cannot be listed, or a patient's name occurs in train/ and in test/.
     """
-    found = Found()
-    groups: dict[tuple[str, Part | None, tuple[str, ...]], dict[str, Files]] = defaultdict(dict)
+    found = FolderContents()
+    groups: dict[tuple[str, Subset | None, tuple[str, ...]], dict[str, SliceFiles]] = defaultdict(dict)
     places = _places(folder)
     shared = _shared_folders(places)
     nameless = 0
     for place in places:
-        patient, told = _patient(place, shared)
-        nameless += not told and not place.mask
-        slices = groups[patient, place.part, place.folders]
-        before = slices.get(place.stem, Files(None, None))
+        patient, named = _patient(place, shared)
+        nameless += not named and not place.mask
+        slices = groups[patient, place.subset, place.folders]
+        before = slices.get(place.stem, SliceFiles(None, None))
         if (before.mask if place.mask else before.image) is not None:
             found.notes.append(f"{place.path.relative_to(folder)} has the name of another file and is left out")
             continue
@@ -115,7 +115,7 @@ def find(folder: Path) -> Found:
     return found
 
 
-def _places(folder: Path) -> list[Place]:
+def _places(folder: Path) -> list[FilePath]:
     """Every image file below `folder`, in an order that does not depend on the file system."""
     try:
         return [_place(folder, path) for path in sorted(_walk(folder)) if path.suffix.lower() in SUFFIXES]
@@ -132,41 +132,41 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(top, name) for name in files if not name.startswith("."))
 
 
-def _place(folder: Path, path: Path) -> Place:
+def _place(folder: Path, path: Path) -> FilePath:
     folders = path.relative_to(folder).parts[:-1]
-    part: Part | None = None
+    subset: Subset | None = None
     for index, name in enumerate(folders):
-        if name.lower() in PARTS:
-            part, folders = PARTS[name.lower()], folders[index + 1 :]
+        if name.lower() in SUBSETS:
+            subset, folders = SUBSETS[name.lower()], folders[index + 1 :]
             break
     mask = any(name.lower() in MASK_FOLDERS for name in folders) or path.stem.lower().endswith("_mask")
     stem = path.stem[: -len("_mask")] if path.stem.lower().endswith("_mask") else path.stem
     kept = tuple(name for name in folders if name.lower() not in IMAGE_FOLDERS | MASK_FOLDERS)
-    return Place(path, part, kept, stem, mask)
+    return FilePath(path, subset, kept, stem, mask)
 
 
-def _shared_folders(places: Sequence[Place]) -> int:
+def _shared_folders(places: Sequence[FilePath]) -> int:
     """How many leading folders hold everything and so name no patient, such as the top folder of an archive."""
-    chains = {place.folders for place in places if place.part is None}
+    chains = {place.folders for place in places if place.subset is None}
     if not chains:
         return 0
     depth = sum(1 for _ in itertools.takewhile(lambda level: len(set(level)) == 1, zip(*chains, strict=False)))
     if len(chains) > 1:
         return depth
-    told = {_before_last_number(place.stem) for place in places if place.part is None}
-    return depth if len(told - {""}) > 1 else max(depth - 1, 0)
+    names = {_before_last_number(place.stem) for place in places if place.subset is None}
+    return depth if len(names - {""}) > 1 else max(depth - 1, 0)
 
 
-def _patient(place: Place, shared: int) -> tuple[str, bool]:
-    """The patient's name, and whether the path tells one."""
+def _patient(place: FilePath, shared: int) -> tuple[str, bool]:
+    """The patient's name, and whether the path contains one."""
     match = STUDY.fullmatch(place.stem)
     if match:
         return match["study"], True
-    folders = place.folders if place.part else place.folders[shared:]
+    folders = place.folders if place.subset else place.folders[shared:]
     if folders:
         return folders[-1], True
     before = _before_last_number(place.stem)
-    return (before, True) if before else ("/".join(filter(None, (place.part, place.stem))), False)
+    return (before, True) if before else ("/".join(filter(None, (place.subset, place.stem))), False)
 
 
 def _before_last_number(stem: str) -> str:
@@ -175,27 +175,27 @@ def _before_last_number(stem: str) -> str:
 
 
 def _without_copies(
-    groups: dict[tuple[str, Part | None, tuple[str, ...]], dict[str, Files]],
-    found: Found,
+    groups: dict[tuple[str, Subset | None, tuple[str, ...]], dict[str, SliceFiles]],
+    found: FolderContents,
 ) -> None:
     """Keep each study once; folders of one name and different content stay apart under their whole path."""
-    by_patient: dict[str, list[tuple[Part | None, tuple[str, ...]]]] = defaultdict(list)
-    for patient, part, folders in groups:
-        by_patient[patient].append((part, folders))
+    by_patient: dict[str, list[tuple[Subset | None, tuple[str, ...]]]] = defaultdict(list)
+    for patient, subset, folders in groups:
+        by_patient[patient].append((subset, folders))
     for patient, sources in sorted(by_patient.items()):
-        if len({part for part, _ in sources}) > 1:
+        if len({subset for subset, _ in sources}) > 1:
             raise DatasetError(
-                f"Patient {patient} lies in more than one of train/, test/ and the rest; give each patient a name of "
-                "its own and keep all of a patient's slices on one side."
+                f"Patient {patient} lies in more than one of train/, test/ and the rest; give each patient a "
+                "separate name and keep all of a patient's slices on one side."
             )
-        kept: list[tuple[tuple[str, ...], Study]] = []
+        kept: list[tuple[tuple[str, ...], PatientFiles]] = []
         sources.sort(key=lambda source: (-len(groups[patient, *source]), len(source[1]), source[1]))
-        for part, folders in sources:
-            slices = groups[patient, part, folders]
+        for subset, folders in sources:
+            slices = groups[patient, subset, folders]
             if any(_copied(slices, study.slices) for _, study in kept):
                 found.copies += len(slices)
             else:
-                kept.append((folders, Study(patient, part, slices)))
+                kept.append((folders, PatientFiles(patient, subset, slices)))
         if len(kept) > 1:
             found.notes.append(f"{len(kept)} different folders are named {patient}; they count as different patients")
             kept = [(folders, replace(study, id="/".join(_path(folders, patient)))) for folders, study in kept]
@@ -206,7 +206,7 @@ def _path(folders: tuple[str, ...], patient: str) -> tuple[str, ...]:
     return folders if folders[-1:] == (patient,) else (*folders, patient)
 
 
-def _copied(slices: dict[str, Files], original: dict[str, Files]) -> bool:
+def _copied(slices: dict[str, SliceFiles], original: dict[str, SliceFiles]) -> bool:
     return all(
         stem in original and _same(files.image, original[stem].image) and _same(files.mask, original[stem].mask)
         for stem, files in slices.items()

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.imaging import Volume
-from metseg_trainer.data.skull_stripping import brain_mask, cerebral
-from metseg_trainer.data.spacing import spacing_mm
+from metseg_trainer.data.skull_stripping import brain_mask, cerebral_slices
+from metseg_trainer.data.spacing import spacing_or_assumed_mm
 
-__all__ = ["Implanted", "clear_run", "enhancing", "implant"]
+__all__ = ["ImplantedStudy", "enhancing_mask", "implant_lesions", "lesion_free_run"]
 
 DIAMETERS_MM = (2.0, 30.0)
 MEDIAN_MM, SPREAD = 8.0, 0.7
@@ -49,7 +49,7 @@ Random = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
-class Implanted:
+class ImplantedStudy:
     """A study with lesions that were drawn into it.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Levels:
     bright: Floats
 
 
-def implant(volume: Volume, truth: Mask, seed: int, count: int | None = None) -> Implanted:
+def implant_lesions(volume: Volume, truth: Mask, seed: int, count: int | None = None) -> ImplantedStudy:
     """Draw metastases into the slices of a study that have no lesion.
 
     Args:
@@ -87,10 +87,10 @@ def implant(volume: Volume, truth: Mask, seed: int, count: int | None = None) ->
     wanted = min(MANY, int(random.geometric(0.22))) if count is None else count
     sizes = np.clip(MEDIAN_MM * np.exp(SPREAD * random.standard_normal(wanted)), *DIAMETERS_MM)
     drawn = [diameter for diameter in sorted(sizes.tolist(), reverse=True) if canvas.draw(diameter, random)]
-    return Implanted(canvas.volume(), canvas.labels, tuple(drawn))
+    return ImplantedStudy(canvas.volume(), canvas.labels, tuple(drawn))
 
 
-def enhancing(volume: Volume, brain: Mask) -> Mask:
+def enhancing_mask(volume: Volume, brain: Mask) -> Mask:
     """Vessels, choroid plexus and all else in and around the brain that lights up after contrast.
 
     Args:
@@ -105,7 +105,7 @@ def enhancing(volume: Volume, brain: Mask) -> Mask:
     return np.asarray(around & (gain > GLOWS), np.bool_)
 
 
-def clear_run(truth: Mask) -> slice:
+def lesion_free_run(truth: Mask) -> slice:
     """The longest run of slices that neither have a lesion nor lie next to one; empty where there is none."""
     ends = np.flatnonzero(np.diff(~_near(truth), prepend=False, append=False)).reshape(-1, 2)
     if not len(ends):
@@ -135,10 +135,10 @@ class _Canvas:
     @classmethod
     def of(cls, volume: Volume, truth: Mask) -> "_Canvas":
         """A study without any drawing yet."""
-        spacing = spacing_mm(volume)
+        spacing = spacing_or_assumed_mm(volume)
         brain = brain_mask(volume)
         areas = brain.sum(axis=(1, 2))
-        usable = (areas > BRAIN_SHARE * areas.max()) & cerebral(volume) & ~_near(truth)
+        usable = (areas > BRAIN_SHARE * areas.max()) & cerebral_slices(volume) & ~_near(truth)
         depth = np.stack([cv2.distanceTransform(one.astype(np.uint8), cv2.DIST_L2, 5) for one in brain])
         pixels = volume.pixels.astype(np.float32)
         levels = _levels(pixels, brain & ~truth)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from metseg import phantom
 from metseg.errors import DatasetError
 
-__all__ = ["SITES", "write"]
+__all__ = ["SITES", "write_phantoms"]
 
 # Three clinics that scan with other slice distances and pixels, as the clinics of the public data do; in mm, of
 # heads of the usual 24 slices of 256 x 256.
@@ -22,7 +22,7 @@ SITES: dict[str, tuple[float, float, float]] = {
 USUAL_SLICES, USUAL_SIZE_PX = 24, 256
 
 
-def write(folder: Path, patients: int = 12, seed: int = 0, slices: int = 24, size_px: int = 256) -> list[str]:
+def write_phantoms(folder: Path, patients: int = 12, seed: int = 0, slices: int = 24, size_px: int = 256) -> list[str]:
     """Write phantoms as `PHANTOM_<site>_<number>/PHANTOM_<site>_<number>_<n>.tif` beside `..._<n>_mask.tif`.
 
     Args:

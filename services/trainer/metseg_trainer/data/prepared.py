@@ -1,4 +1,4 @@
-"""Sources: what a sample can be drawn from, prepared once as serving would and kept in memory-mapped files.
+"""Prepared sources: what samples are drawn from, prepared once as serving would and kept in memory-mapped files.
 
 A patient is seen whole, slice by slice as if each had been uploaded alone, with metastases drawn into it, and without
 its skull; a network that has seen all four serves all four.
@@ -7,6 +7,7 @@ its skull; a network that has seen all four serves all four.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,98 +16,100 @@ from tqdm import tqdm
 from metseg.contracts import Preprocessing
 from metseg.errors import UnusableImage
 from metseg.imaging import Geometry, ModelInput, Volume
-from metseg_trainer.data import dataset
-from metseg_trainer.data.dataset import Mask, Patient
-from metseg_trainer.data.lesion_synthesis import implant
-from metseg_trainer.data.samples import Study, prepare, prepare_lone
-from metseg_trainer.data.skull_stripping import brain_mask, strip
-from metseg_trainer.runs.locks import in_turn
-from metseg_trainer.training.checkpoints import explained
-from metseg_trainer.training.config import Recipe, Source
+from metseg_trainer.data.config import SamplingConfig, Source
+from metseg_trainer.data.dataset import Mask, Patient, fingerprint, load_patient
+from metseg_trainer.data.lesion_synthesis import implant_lesions
+from metseg_trainer.data.samples import PreparedStudy, prepare_lone_slices, prepare_study
+from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 
-__all__ = ["build"]
+__all__ = ["prepare_sources"]
 
-REVISION = 4
-"""Changes with what `_MAKERS` make, so that files of an earlier release are not taken for today's."""
-DRAWINGS = 3
-"""How many times metastases are drawn into each patient, differently each time."""
+REVISION = 5
+"""Changes with what `_MAKERS` make, so that files of an earlier release are not used."""
 
 
-def build(
-    patients: Sequence[Patient], preprocessing: Preprocessing, recipe: Recipe, folder: Path
-) -> dict[Source, list[Study]]:
-    """Every source that the recipe draws from, from files where they were made before.
+@dataclass(frozen=True)
+class _Settings:
+    preprocessing: Preprocessing
+    sampling: SamplingConfig
+    seed: int
+
+
+Maker = Callable[[str, Volume, Mask, _Settings], Iterator[PreparedStudy]]
+
+
+def prepare_sources(
+    patients: Sequence[Patient], preprocessing: Preprocessing, sampling: SamplingConfig, seed: int, folder: Path
+) -> dict[Source, list[PreparedStudy]]:
+    """Every source that samples are drawn from, read from files where they exist.
 
     Args:
         patients: of the training side.
-        preprocessing: the contract with serving.
-        recipe: its shares tell the sources, its seed the drawings.
-        folder: for the files; what is there is taken only if it was made from the same. A second process that wants
-            the same waits for the first.
+        preprocessing: of the model.
+        sampling: names the sources by their shares.
+        seed: of the drawn lesions.
+        folder: for the files, which are used again only if they were made from the same input. Processes that share a
+            folder must take turns.
+
+    Returns:
+        Studies by source.
 
     Raises:
         DatasetError: a file of a patient has changed or gone.
-        TrainingFailed: the disk is full, or the memory too small.
     """
-    wanted: list[Source] = [source for source, share in recipe.shares.items() if share > 0]
-    told = [REVISION, dataset.fingerprint(patients), preprocessing.model_dump(), recipe.seed]
-    built = {}
+    wanted: list[Source] = [source for source, share in sampling.source_shares.items() if share > 0]
+    made_from = [REVISION, fingerprint(patients), preprocessing.model_dump(), sampling.implantations, seed]
+    sources = {}
     for source in wanted:
-        digest = hashlib.sha256(json.dumps([*told, source]).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps([*made_from, source]).encode()).hexdigest()[:16]
         place = folder / f"{source}-{digest}"
-        with explained(folder), in_turn(folder):
-            if not (place / "index.json").exists():
-                _write(place, _made(source, patients, preprocessing, recipe.seed))
-        built[source] = _read(place)
-    return built
+        if not (place / "index.json").exists():
+            _write(place, _make(source, patients, _Settings(preprocessing, sampling, seed)))
+        sources[source] = _read(place)
+    return sources
 
 
-def _made(source: Source, patients: Sequence[Patient], preprocessing: Preprocessing, seed: int) -> Iterator[Study]:
+def _make(source: Source, patients: Sequence[Patient], settings: _Settings) -> Iterator[PreparedStudy]:
     for patient in tqdm(patients, desc=f"Preparing {source}", unit="patient", disable=None):
-        volume, mask = dataset.load(patient)
-        yield from _MAKERS[source](patient.id, volume, mask, preprocessing, seed)
+        volume, mask = load_patient(patient)
+        yield from _MAKERS[source](patient.id, volume, mask, settings)
 
 
-def _whole(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, _: int) -> Iterator[Study]:
-    yield prepare(patient, volume, mask, preprocessing)
+def _whole(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Iterator[PreparedStudy]:
+    yield prepare_study(patient, volume, mask, settings.preprocessing)
 
 
-def _lone(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, _: int) -> Iterator[Study]:
-    yield from prepare_lone(patient, volume, mask, preprocessing)
+def _lone(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Iterator[PreparedStudy]:
+    yield from prepare_lone_slices(patient, volume, mask, settings.preprocessing)
 
 
-def _implanted(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, seed: int) -> Iterator[Study]:
-    """Slices without a lesion of the patient's own, or those would be drawn in the small ones' place."""
+def _implanted(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Iterator[PreparedStudy]:
+    """Only slices without a lesion of the patient's own, which otherwise would be drawn instead of the small ones."""
     clear = np.asarray(~mask.any(axis=(1, 2)))
     if not clear.any():
         return
-    for drawing in range(DRAWINGS):
-        drawn = implant(volume, mask, _seed(patient, seed, drawing))
-        yield prepare(patient, drawn.volume, drawn.labels > 0, preprocessing).part(clear)
+    for implantation in range(settings.sampling.implantations):
+        drawn = implant_lesions(volume, mask, _seed(patient, settings.seed, implantation))
+        yield prepare_study(patient, drawn.volume, drawn.labels > 0, settings.preprocessing).select(clear)
 
 
-def _stripped(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing, _: int) -> Iterator[Study]:
+def _stripped(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Iterator[PreparedStudy]:
     brain = brain_mask(volume)
     try:
-        yield prepare(patient, strip(volume, brain | mask), mask, preprocessing)
+        yield prepare_study(patient, strip_skull(volume, brain | mask), mask, settings.preprocessing)
     except UnusableImage:  # no brain was found
         return
 
 
-_MAKERS: dict[Source, Callable[[str, Volume, Mask, Preprocessing, int], Iterator[Study]]] = {
-    "whole": _whole,
-    "lone": _lone,
-    "implanted": _implanted,
-    "stripped": _stripped,
-}
+_MAKERS: dict[Source, Maker] = {"whole": _whole, "lone": _lone, "implanted": _implanted, "stripped": _stripped}
 
 
-def _seed(patient: str, seed: int, drawing: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{patient} {seed} {drawing}".encode()).digest()[:4])
+def _seed(patient: str, seed: int, implantation: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{patient} {seed} {implantation}".encode()).digest()[:4])
 
 
-def _write(place: Path, studies: Iterable[Study]) -> None:
-    """All pixels in one file, all truths in another, and last the index that tells whose they are."""
+def _write(place: Path, studies: Iterable[PreparedStudy]) -> None:
+    """All pixels in one file, all truths in another, and last the index that makes them complete."""
     place.mkdir(parents=True, exist_ok=True)
     index = []
     with (place / "pixels.bin").open("wb") as pixels, (place / "truth.bin").open("wb") as truth:
@@ -130,7 +133,7 @@ def _write(place: Path, studies: Iterable[Study]) -> None:
     partial.replace(place / "index.json")
 
 
-def _read(place: Path) -> list[Study]:
+def _read(place: Path) -> list[PreparedStudy]:
     pixels = np.memmap(place / "pixels.bin", np.uint8, "r")
     truth = np.memmap(place / "truth.bin", np.uint8, "r")
     studies, begin = [], 0
@@ -147,6 +150,6 @@ def _read(place: Path) -> list[Study]:
             np.array(row["occupied"], np.bool_),
             geometry,
         )
-        studies.append(Study(row["patient"], prepared, truth[begin:end].reshape(size)))
+        studies.append(PreparedStudy(row["patient"], prepared, truth[begin:end].reshape(size)))
         begin = end
     return studies

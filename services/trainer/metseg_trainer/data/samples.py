@@ -11,12 +11,12 @@ from torch.utils.data import Dataset, Sampler
 
 from metseg.contracts import Preprocessing
 from metseg.imaging import ModelInput, Preprocessor, Volume, standardise
-from metseg_trainer.data.augment import LESION, Augmentation, drop_sequences, transplant
-from metseg_trainer.training.config import Recipe, Source
+from metseg_trainer.data.augment import LESION_LEVEL, Augmentation, drop_sequences, transplant_lesion
+from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
 
-ONLY_FLAIR, NO_PRE_CONTRAST, NO_POST_CONTRAST = (0, 2), (0,), (2,)
-_DROPS: tuple[tuple[int, ...], ...] = (ONLY_FLAIR, NO_PRE_CONTRAST, NO_POST_CONTRAST)
-_DROP_SHARES = (0.15, 0.1, 0.05)
+__all__ = ["PreparedStudy", "SampleDataset", "StepBatchSampler", "prepare_lone_slices", "prepare_study"]
+
+PRE, POST = 0, 2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -24,56 +24,76 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class PreparedStudy:
     """A patient, prepared once: model input and truth in model pixels (uint8, 255 where all is lesion)."""
 
     patient: str
     prepared: ModelInput
     truth: Pixels
 
-    def part(self, slices: npt.NDArray[np.bool_]) -> "Study":
+    def select(self, slices: Mask) -> "PreparedStudy":
         """Some of the slices, as they were prepared among all.
 
         Args:
             slices: bool, (slice): which ones.
         """
         prepared, geometry = self.prepared, self.prepared.geometry
-        kept = replace(
+        selected = replace(
             prepared,
             pixels=prepared.pixels[slices],
             occupied=prepared.occupied[slices],
             geometry=replace(geometry, shape=(int(slices.sum()), *geometry.shape[1:])),
         )
-        return Study(self.patient, kept, self.truth[slices])
+        return PreparedStudy(self.patient, selected, self.truth[slices])
 
 
-def prepare(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> Study:
-    """Prepare a patient, or one slice of it, as serving would."""
+def prepare_study(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> PreparedStudy:
+    """Prepare a patient, or one slice of it, as serving would.
+
+    Args:
+        patient: id.
+        volume: the study.
+        mask: bool, (slice, row, column): its lesions.
+        preprocessing: of the model.
+
+    Returns:
+        Input and truth in model pixels.
+    """
     prepared = Preprocessor(preprocessing).prepare(volume)
     share = Preprocessor.prepare_truth(mask, prepared.geometry)
-    return Study(patient, prepared, np.rint(share * 255).astype(np.uint8))
+    return PreparedStudy(patient, prepared, np.rint(share * 255).astype(np.uint8))
 
 
-def prepare_lone(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> list[Study]:
-    """Prepare each slice of a patient as if it had been uploaded alone; constant slices stay out."""
+def prepare_lone_slices(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> list[PreparedStudy]:
+    """Prepare each slice of a patient as if it had been uploaded alone.
+
+    Args:
+        patient: id.
+        volume: the study.
+        mask: bool, (slice, row, column): its lesions.
+        preprocessing: of the model.
+
+    Returns:
+        A study for each slice that is not constant.
+    """
     return [
-        prepare(patient, lone, mask[index : index + 1], preprocessing)
+        prepare_study(patient, lone, mask[index : index + 1], preprocessing)
         for index, lone in enumerate(volume.single_slices())
         if lone is not None
     ]
 
 
 @dataclass(frozen=True, eq=False)
-class _Place:
+class _SliceRef:
     """One slice that can be drawn."""
 
-    study: Study
+    study: PreparedStudy
     index: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """A slice on its way into a batch: pixels (row, column, channel), truth (row, column), figures of its study."""
+    """A slice on its way into a batch: pixels (row, column, channel), truth (row, column), its study's statistics."""
 
     pixels: Pixels
     truth: Pixels
@@ -81,64 +101,87 @@ class _Sample:
     deviation: Floats
 
 
-class Samples(Dataset[tuple[Tensor, Tensor]]):
+class SampleDataset(Dataset[tuple[Tensor, Tensor]]):
     """Augmented slices from several sources.
 
-    Item n is a function of n and the recipe's seed alone, so that a resumed run draws what the broken one would have.
-    An item is float32 (3, row, column) and float32 (1, row, column) of the recipe's patch.
+    Item n is a function of n and the seed alone, so that a resumed run draws what the interrupted one would have.
+    An item is float32 (3, row, column) and float32 (1, row, column) of the patch size.
 
     Args:
-        sources: studies by source; the recipe's shares tell how often each is drawn from.
-        recipe: how.
+        sources: studies by source.
+        sampling: how often each source is drawn from, and with which lesions and sequences.
+        augmentation: how samples are changed.
+        patch_size: rows and columns of a sample.
+        seed: of all draws.
     """
 
-    def __init__(self, sources: Mapping[Source, Sequence[Study]], recipe: Recipe) -> None:
-        self._pools = [_by_lesion(sources[source]) for source in recipe.shares if sources.get(source)]
-        shares = np.array([share for source, share in recipe.shares.items() if sources.get(source)])
+    def __init__(
+        self,
+        sources: Mapping[Source, Sequence[PreparedStudy]],
+        sampling: SamplingConfig,
+        augmentation: AugmentationConfig,
+        patch_size: tuple[int, int],
+        seed: int,
+    ) -> None:
+        drawn = [source for source in sampling.source_shares if sources.get(source)]
+        self._pools = [_by_lesion(sources[source]) for source in drawn]
+        shares = np.array([sampling.source_shares[source] for source in drawn])
         self._shares = shares / shares.sum()
-        self._recipe = recipe
-        self._augment = Augmentation(recipe.patch)
+        self._sampling, self._augmentation, self._seed = sampling, augmentation, seed
+        self._augment = Augmentation(patch_size, augmentation)
+        drops = {
+            (PRE, POST): sampling.drop_pre_and_post_p,
+            (PRE,): sampling.drop_pre_p,
+            (POST,): sampling.drop_post_p,
+        }
+        self._drops = list(drops)
+        self._drop_p = (*drops.values(), 1 - sum(drops.values()))
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """The sample of that number, of any size: epochs follow one another."""
-        random = np.random.default_rng((self._recipe.seed, number))
-        place, donors = self._place(random)
-        sample = _read(place)
-        if donors and sample.truth.max() < LESION and random.random() < self._recipe.transplant:
-            sample = _transplanted(sample, _read(donors[random.integers(len(donors))]), random)
-        if (drop := random.choice(len(_DROPS) + 1, p=(*_DROP_SHARES, 1 - sum(_DROP_SHARES)))) < len(_DROPS):
-            sample = _without(sample, _DROPS[drop])
+        """The sample of that number, however large: epochs follow one another."""
+        random = np.random.default_rng((self._seed, number))
+        place, donors = self._draw(random)
+        sample = _load(place)
+        if donors and sample.truth.max() < LESION_LEVEL and random.random() < self._sampling.transplant_p:
+            donor = _load(donors[random.integers(len(donors))])
+            sample = _with_transplant(sample, donor, self._augmentation, random)
+        if (drop := random.choice(len(self._drop_p), p=self._drop_p)) < len(self._drops):
+            sample = _without_sequences(sample, self._drops[drop])
         pixels, truth = self._augment(sample.pixels, sample.truth, int(random.integers(2**31)))
         tensor = standardise(pixels, sample.mean, sample.deviation).astype(np.float32).transpose(2, 0, 1)
         return torch.from_numpy(np.ascontiguousarray(tensor)), torch.from_numpy(truth[None].astype(np.float32) / 255)
 
     def patient(self, number: int) -> str:
         """Whose slice the sample of that number is."""
-        return self._place(np.random.default_rng((self._recipe.seed, number)))[0].study.patient
+        return self._draw(np.random.default_rng((self._seed, number)))[0].study.patient
 
-    def _place(self, random: np.random.Generator) -> tuple[_Place, list[_Place]]:
+    def _draw(self, random: np.random.Generator) -> tuple[_SliceRef, list[_SliceRef]]:
         """A slice, and the slices with a lesion of its source."""
-        without, having = self._pools[random.choice(len(self._pools), p=self._shares)]
-        wants_lesion = random.random() < self._recipe.lesion_share
-        pool = having if having and (wants_lesion or not without) else without
-        return pool[random.integers(len(pool))], having
+        negative, positive = self._pools[random.choice(len(self._pools), p=self._shares)]
+        wants_lesion = random.random() < self._sampling.lesion_share
+        pool = positive if positive and (wants_lesion or not negative) else negative
+        return pool[random.integers(len(pool))], positive
 
 
-def _read(place: _Place) -> _Sample:
+def _load(place: _SliceRef) -> _Sample:
     prepared = place.study.prepared
     return _Sample(
         prepared.pixels[place.index], place.study.truth[place.index], prepared.mean, prepared.deviation
     )  # fmt: skip
 
 
-def _transplanted(sample: _Sample, donor: _Sample, random: np.random.Generator) -> _Sample:
+def _with_transplant(
+    sample: _Sample, donor: _Sample, config: AugmentationConfig, random: np.random.Generator
+) -> _Sample:
     """The sample with the donor's lesion, as bright in it as the donor's was in its own study."""
-    alike = standardise(donor.pixels, donor.mean, donor.deviation) * sample.deviation + sample.mean
-    pixels, truth = transplant(sample.pixels, sample.truth, alike.astype(np.float32), donor.truth, random)
+    matched = standardise(donor.pixels, donor.mean, donor.deviation) * sample.deviation + sample.mean
+    pixels, truth = transplant_lesion(
+        sample.pixels, sample.truth, matched.astype(np.float32), donor.truth, config=config, random=random
+    )  # fmt: skip
     return replace(sample, pixels=pixels, truth=truth)
 
 
-def _without(sample: _Sample, dropped: tuple[int, ...]) -> _Sample:
+def _without_sequences(sample: _Sample, dropped: tuple[int, ...]) -> _Sample:
     return replace(
         sample,
         pixels=drop_sequences(sample.pixels, dropped),
@@ -147,31 +190,32 @@ def _without(sample: _Sample, dropped: tuple[int, ...]) -> _Sample:
     )
 
 
-def _by_lesion(studies: Sequence[Study]) -> tuple[list[_Place], list[_Place]]:
+def _by_lesion(studies: Sequence[PreparedStudy]) -> tuple[list[_SliceRef], list[_SliceRef]]:
     """Slices without and with a lesion."""
-    places = [_Place(study, index) for study in studies for index in range(len(study.truth))]
-    having = [place for place in places if place.study.truth[place.index].max() >= LESION]
-    without = [place for place in places if place.study.truth[place.index].max() < LESION]
-    return without, having
+    places = [_SliceRef(study, index) for study in studies for index in range(len(study.truth))]
+    positive = [place for place in places if place.study.truth[place.index].max() >= LESION_LEVEL]
+    negative = [place for place in places if place.study.truth[place.index].max() < LESION_LEVEL]
+    return negative, positive
 
 
-class Batches(Sampler[list[int]]):
-    """The sample numbers of each step; they are random draws already, so they are taken in order.
+class StepBatchSampler(Sampler[list[int]]):
+    """The sample numbers of each step; samples are random draws already, so they are taken in order.
 
     Args:
         steps: which ones.
-        batch: samples in a step.
+        batch_size: samples in a step, over all processes.
         rank: which of several processes takes its share of each step.
-        processes: how many there are.
+        world_size: how many processes there are.
     """
 
-    def __init__(self, steps: range, batch: int, rank: int = 0, processes: int = 1) -> None:
-        self._steps, self._batch, self._rank, self._processes = steps, batch, rank, processes
+    def __init__(self, steps: range, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self._steps, self._batch_size, self._rank, self._world_size = steps, batch_size, rank, world_size
 
     def __iter__(self) -> Iterator[list[int]]:
         """Step by step."""
         for step in self._steps:
-            yield list(range(step * self._batch + self._rank, (step + 1) * self._batch, self._processes))
+            first = step * self._batch_size
+            yield list(range(first + self._rank, first + self._batch_size, self._world_size))
 
     def __len__(self) -> int:
         """How many steps there are."""

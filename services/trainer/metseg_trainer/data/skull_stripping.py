@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from metseg.imaging import Volume
 
-__all__ = ["brain_mask", "cerebral", "strip"]
+__all__ = ["brain_mask", "cerebral_slices", "strip_skull"]
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ HEAD = 0.12
 """What is brighter than this share of the brightest is head, the rest air."""
 FACE_SHARE = 0.3
 """How much of a head's height, from below, face and neck take."""
-SMALLEST_SHARE = 0.08
+MIN_AREA_SHARE = 0.08
 """A slice whose part is smaller than this share of the largest one holds eyes or sinuses, not the brain."""
 
 
@@ -60,7 +60,7 @@ def brain_mask(volume: Volume) -> Mask:
     return brain
 
 
-def cerebral(volume: Volume) -> npt.NDArray[np.bool_]:
+def cerebral_slices(volume: Volume) -> npt.NDArray[np.bool_]:
     """Which slices lie above the face and the neck: bool, (slice).
 
     The end of the head where its slices are smaller is the top.
@@ -78,7 +78,7 @@ def cerebral(volume: Volume) -> npt.NDArray[np.bool_]:
     return above
 
 
-def strip(volume: Volume, brain: Mask) -> Volume:
+def strip_skull(volume: Volume, brain: Mask) -> Volume:
     """The study as stripped research sets come: 0 wherever the brain is not.
 
     Raises:
@@ -141,7 +141,7 @@ def _connected(parts: Mask) -> Mask:
         index = start + step
         while 0 <= index < len(parts):
             here = parts[index] & ndimage.binary_dilation(kept[index - step], iterations=4)
-            if here.sum() < SMALLEST_SHARE * areas[start]:
+            if here.sum() < MIN_AREA_SHARE * areas[start]:
                 break
             kept[index] = _largest(here.astype(np.uint8))
             index += step

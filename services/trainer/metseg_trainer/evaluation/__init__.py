@@ -1,31 +1,39 @@
-"""Evaluation: figures by patient and by lesion, how sure they are, and what a scan's changes do to them."""
+"""How well a model does, by patient and by lesion, how sure that is, and what corrupted scans cost.
 
-from metseg_trainer.evaluation.calibration import OperatingPoint, Reliability, choose
-from metseg_trainer.evaluation.corruptions import SHIFTS
-from metseg_trainer.evaluation.evaluate import (
-    EvaluationResult,
-    Patients,
-    TestPatient,
-    TorchPredictor,
-    evaluate,
-    shift_titles,
-)
+- `masks`, `lesionwise`, `calibration`: metrics of one patient, or of one model's probabilities.
+- `statistics`: intervals over patients, and networks compared.
+- `patients`, `corruptions`: what models are evaluated on.
+- `evaluate`, `result`: one model; `evaluate_run`: all networks of a run, at their `operating_point`.
+"""
+
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS
+from metseg_trainer.evaluation.evaluate import evaluate_model
+from metseg_trainer.evaluation.evaluate_run import RunEvaluation, evaluate_networks, load_predictor, merge_evaluations
 from metseg_trainer.evaluation.masks import EMPTY_CONVENTION, dice
-from metseg_trainer.evaluation.statistics import compare_networks, interval
+from metseg_trainer.evaluation.operating_point import OperatingPoint, choose_operating_point
+from metseg_trainer.evaluation.patients import EvaluationPatient, implanted_patients, load_patients
+from metseg_trainer.evaluation.result import EvaluationResult
+from metseg_trainer.evaluation.statistics import compare_networks, confidence_interval, highest_mean, measure
+from metseg_trainer.evaluation.torch_predictor import TorchPredictor
 
 __all__ = [
+    "CORRUPTIONS",
     "EMPTY_CONVENTION",
-    "SHIFTS",
+    "EvaluationPatient",
     "EvaluationResult",
     "OperatingPoint",
-    "Patients",
-    "Reliability",
-    "TestPatient",
+    "RunEvaluation",
     "TorchPredictor",
-    "choose",
+    "choose_operating_point",
     "compare_networks",
+    "confidence_interval",
     "dice",
-    "evaluate",
-    "interval",
-    "shift_titles",
+    "evaluate_model",
+    "evaluate_networks",
+    "highest_mean",
+    "implanted_patients",
+    "load_patients",
+    "load_predictor",
+    "measure",
+    "merge_evaluations",
 ]

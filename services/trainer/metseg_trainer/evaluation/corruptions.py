@@ -1,4 +1,4 @@
-"""Shifts: what a scan may have gone through on its way, done to it on purpose to see what it costs."""
+"""Corruptions: what exports, scanners and preparations do to scans, applied to measure what it costs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,28 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.imaging import Volume
-from metseg_trainer.data.skull_stripping import brain_mask, strip
+from metseg_trainer.data import brain_mask, strip_skull
 
-__all__ = ["SHIFTS", "Shift"]
+__all__ = ["CORRUPTIONS", "LONE_SLICES", "LONE_SLICES_TITLE", "Corruption"]
 
 Mask = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
-Study = tuple[Volume, Mask]
+VolumeAndTruth = tuple[Volume, Mask]
 
 FLAIR = 1
 SEED = 2026
+LONE_SLICES, LONE_SLICES_TITLE = "lone-slices", "each slice alone"
+"""Key and title of what `evaluate_model` does itself: each slice submitted alone."""
 
 
 @dataclass(frozen=True)
-class Shift:
-    """A change: what it is called, and what it makes of a study and its truth; neither is changed in place."""
+class Corruption:
+    """A title, and a function from a study and its truth to copies that may be changed."""
 
     title: str
-    apply: Callable[[Volume, Mask], Study]
+    apply: Callable[[Volume, Mask], VolumeAndTruth]
 
 
 def _eight_bits(volume: Volume) -> Pixels:
-    """The study in 8 bits, which most exports have: its own if it has them, else stretched over its range."""
+    """The study in 8 bits, as most exports are: unchanged if it has 8 bits, otherwise rescaled from its range."""
     pixels = volume.pixels
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
@@ -39,11 +41,11 @@ def _eight_bits(volume: Volume) -> Pixels:
     return np.asarray(np.rint((pixels.astype(np.float32) - low) / (high - low) * 255), np.uint8)
 
 
-def _flair_only(volume: Volume, truth: Mask) -> Study:
+def _flair_only(volume: Volume, truth: Mask) -> VolumeAndTruth:
     return replace(volume, pixels=np.repeat(volume.pixels[..., FLAIR : FLAIR + 1], 3, axis=-1)), truth
 
 
-def _jpeg(quality: int, volume: Volume, truth: Mask) -> Study:
+def _jpeg(quality: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
     slices = [_through_jpeg(one, quality) for one in _eight_bits(volume)]
     return replace(volume, pixels=np.stack(slices)), truth
 
@@ -53,7 +55,7 @@ def _through_jpeg(one: Pixels, quality: int) -> npt.NDArray[Any]:
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
-def _resized(side: int, volume: Volume, truth: Mask) -> Study:
+def _resized(side: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
     """Every slice as a square of `side` pixels; the truth is where at least half of a pixel was."""
     rows, columns = volume.shape[1:]
     way = cv2.INTER_AREA if side < max(rows, columns) else cv2.INTER_CUBIC
@@ -65,7 +67,7 @@ def _resized(side: int, volume: Volume, truth: Mask) -> Study:
     return replace(volume, pixels=pixels, spacing_mm=spacing, affine=None), np.stack(covered) >= 0.5
 
 
-def _rotated(degrees: float, volume: Volume, truth: Mask) -> Study:
+def _rotated(degrees: float, volume: Volume, truth: Mask) -> VolumeAndTruth:
     rows, columns = volume.shape[1:]
     turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), degrees, 1.0)
     pixels = np.stack([cv2.warpAffine(one, turn, (columns, rows)) for one in _eight_bits(volume)])
@@ -73,12 +75,12 @@ def _rotated(degrees: float, volume: Volume, truth: Mask) -> Study:
     return replace(volume, pixels=pixels, affine=None), np.stack(covered) >= 0.5
 
 
-def _gamma(exponent: float, volume: Volume, truth: Mask) -> Study:
+def _gamma(exponent: float, volume: Volume, truth: Mask) -> VolumeAndTruth:
     table = np.rint(255 * (np.arange(256) / 255) ** exponent).astype(np.uint8)
     return replace(volume, pixels=table[_eight_bits(volume)]), truth
 
 
-def _noise(share: float, volume: Volume, truth: Mask) -> Study:
+def _noise(share: float, volume: Volume, truth: Mask) -> VolumeAndTruth:
     """Gaussian noise of a share of the study's 99th percentile."""
     pixels = _eight_bits(volume).astype(np.float32)
     noise = np.random.default_rng(SEED).standard_normal(pixels.shape, np.float32)
@@ -86,29 +88,29 @@ def _noise(share: float, volume: Volume, truth: Mask) -> Study:
     return replace(volume, pixels=np.rint(noisy.clip(0, 255)).astype(np.uint8)), truth
 
 
-def _cut(percentile: float, volume: Volume, truth: Mask) -> Study:
-    """Each channel's brightest pixels all white, as a window set too narrow makes them."""
+def _cut(percentile: float, volume: Volume, truth: Mask) -> VolumeAndTruth:
+    """Each channel's brightest pixels all white, as by a window that is too narrow."""
     pixels = _eight_bits(volume).astype(np.float32)
     tops = [np.percentile(channel[channel > channel.mean() / 2], percentile) for channel in np.moveaxis(pixels, -1, 0)]
     cut = (pixels / np.maximum(np.array(tops, np.float32), 1)).clip(0, 1) * 255
     return replace(volume, pixels=np.rint(cut).astype(np.uint8)), truth
 
 
-def _stripped(volume: Volume, truth: Mask) -> Study:
-    """Without skull; a lesion that the brain's mask cuts off stays, since the truth lies in the brain."""
-    return strip(volume, brain_mask(volume) | truth), truth
+def _stripped(volume: Volume, truth: Mask) -> VolumeAndTruth:
+    """Without skull; a lesion that the brain mask misses stays."""
+    return strip_skull(volume, brain_mask(volume) | truth), truth
 
 
-SHIFTS: dict[str, Shift] = {
-    "flair-only": Shift("FLAIR alone, grey", _flair_only),
-    "jpeg-75": Shift("JPEG, quality 75", partial(_jpeg, 75)),
-    "512-px": Shift("512 x 512 pixels", partial(_resized, 512)),
-    "180-px": Shift("180 x 180 pixels", partial(_resized, 180)),
-    "rotated-15": Shift("turned by 15 degrees", partial(_rotated, 15.0)),
-    "gamma-0.7": Shift("gamma 0.7", partial(_gamma, 0.7)),
-    "gamma-1.4": Shift("gamma 1.4", partial(_gamma, 1.4)),
-    "noise": Shift("noise of 5%", partial(_noise, 0.05)),
-    "cut-98": Shift("brightness cut at the 98th percentile", partial(_cut, 98.0)),
-    "stripped": Shift("skull taken away", _stripped),
+CORRUPTIONS: dict[str, Corruption] = {
+    "flair-only": Corruption("FLAIR alone, grey", _flair_only),
+    "jpeg-75": Corruption("JPEG, quality 75", partial(_jpeg, 75)),
+    "512-px": Corruption("512 x 512 pixels", partial(_resized, 512)),
+    "180-px": Corruption("180 x 180 pixels", partial(_resized, 180)),
+    "rotated-15": Corruption("turned by 15 degrees", partial(_rotated, 15.0)),
+    "gamma-0.7": Corruption("gamma 0.7", partial(_gamma, 0.7)),
+    "gamma-1.4": Corruption("gamma 1.4", partial(_gamma, 1.4)),
+    "noise": Corruption("noise of 5%", partial(_noise, 0.05)),
+    "cut-98": Corruption("brightness cut at the 98th percentile", partial(_cut, 98.0)),
+    "stripped": Corruption("skull taken away", _stripped),
 }
-"""By key; `lone-slices`, each slice submitted alone, is done by `evaluate`."""
+"""By key."""

@@ -1,45 +1,35 @@
-"""Judge: the operating point from validation patients, then all figures on patients who took no part in anything."""
+"""Evaluate the networks of a run: operating points from validation patients, figures from test patients."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from metseg.contracts import Comparison
 from metseg.imaging import Preprocessor
 from metseg.inference import predict
-from metseg_trainer.data import dataset
-from metseg_trainer.data.lesion_synthesis import clear_run, enhancing, implant
-from metseg_trainer.data.skull_stripping import brain_mask
-from metseg_trainer.data.spacing import spacing_mm
-from metseg_trainer.evaluation import (
-    SHIFTS,
-    EvaluationResult,
-    OperatingPoint,
-    TestPatient,
-    TorchPredictor,
-    choose,
-    compare_networks,
-    evaluate,
-)
-from metseg_trainer.runs.plan import TITLES, Plan
-from metseg_trainer.training.fit import LAST, load
+from metseg_trainer.data import load_patient
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS
+from metseg_trainer.evaluation.evaluate import evaluate_model
+from metseg_trainer.evaluation.operating_point import OperatingPoint, choose_operating_point
+from metseg_trainer.evaluation.patients import implanted_patients, load_patients
+from metseg_trainer.evaluation.result import EvaluationResult, merge_results
+from metseg_trainer.evaluation.statistics import compare_networks
+from metseg_trainer.evaluation.torch_predictor import TorchPredictor
+from metseg_trainer.networks import network_title
+from metseg_trainer.training import Plan, load_network
 
-__all__ = ["Judgement", "compared", "implanted_patients", "judge", "test_patients", "trained"]
-
-FEWEST_SLICES = 4
-"""Of a stretch without glioma that metastases are drawn into for the second test."""
+__all__ = ["RunEvaluation", "evaluate_networks", "load_predictor", "merge_evaluations"]
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """How the networks did.
+class RunEvaluation:
+    """The figures of all networks of a run.
 
     Attributes:
         predictors: by network, with the operating points that the validation patients chose.
         results: by network, on the test patients.
         implanted: by network, on metastases drawn into the test patients' slices without a lesion.
-        comparison: of two networks; None where one was trained.
+        comparison: of the two networks with the highest means; None where one was trained.
     """
 
     predictors: Mapping[str, TorchPredictor]
@@ -52,76 +42,72 @@ class Judgement:
         """The network with the highest mean patient Dice, whether or not chance explains it."""
         return max(self.results, key=lambda name: self.results[name].summary.mean)
 
+    @property
+    def summary(self) -> str:
+        """Whether a network won, in a sentence or two."""
+        if self.comparison is None:
+            mean = self.results[self.winner].summary.mean
+            return f"{network_title(self.winner)} alone was trained: mean patient Dice {mean:.3f}."
+        if self.comparison.winner is not None:
+            return self.comparison.words
+        why = "which has the higher mean" if self.comparison.difference else "the first of two equal ones"
+        return f"{self.comparison.words} {network_title(self.winner)}, {why}, was taken."
 
-def judge(plan: Plan, *, shifted: bool = True) -> Judgement:
-    """Judge the trained networks of a run.
+
+def evaluate_networks(plan: Plan, *, corrupted: bool = True) -> RunEvaluation:
+    """Evaluate the trained networks of a run.
 
     Args:
         plan: of the run, whose folder holds the checkpoints.
-        shifted: whether the test patients' scans are changed in all ways of `SHIFTS` as well.
+        corrupted: whether to evaluate after all `CORRUPTIONS` of the test patients' scans as well.
+
+    Returns:
+        All figures.
     """
-    predictors = {name: trained(plan, name) for name in plan.networks}
-    shifts = SHIFTS if shifted else {}
-    results = {name: evaluate(name, one, test_patients(plan), shifts) for name, one in predictors.items()}
+    predictors = {name: load_predictor(plan, name) for name in plan.networks}
+    corruptions = CORRUPTIONS if corrupted else {}
+    test, seed = plan.test_patients, plan.config.seed
+    results = {name: evaluate_model(name, one, load_patients(test), corruptions) for name, one in predictors.items()}
     implanted = {
-        name: evaluate(name, one, implanted_patients(plan, plan.split.test), {}) for name, one in predictors.items()
+        name: evaluate_model(name, one, implanted_patients(test, seed), {}) for name, one in predictors.items()
     }
-    drawn = {name: result for name, result in implanted.items() if result.patients}
-    return Judgement(predictors, results, drawn, compared(results))
+    implanted = {name: result for name, result in implanted.items() if result.patients}
+    return RunEvaluation(predictors, results, implanted, _compare_best_two(results))
 
 
-def compared(results: Mapping[str, EvaluationResult]) -> Comparison | None:
-    """The first two networks against each other."""
-    if len(results) < 2:
-        return None
-    first, second = list(results)[:2]
-    return compare_networks((TITLES[first], TITLES[second]), (results[first].dice, results[second].dice))
+def load_predictor(plan: Plan, network: str) -> TorchPredictor:
+    """A trained network at the operating point that the validation patients choose.
 
+    Small drawn metastases take part in the choice, since the few large gliomas alone would leave small lesions out.
 
-def test_patients(plan: Plan) -> Iterator[TestPatient]:
-    """The test side, patient by patient."""
-    for patient in plan.side(plan.split.test):
-        yield TestPatient.of(patient.id, patient.site, *dataset.load(patient))
+    Args:
+        plan: of the run, whose folder holds the checkpoint.
+        network: a key of `NETWORKS`.
 
-
-def implanted_patients(plan: Plan, ids: Sequence[str]) -> Iterator[TestPatient]:
-    """Patients with metastases drawn into the longest stretch of slices without glioma, whose truth is known."""
-    for patient in plan.side(ids):
-        volume, truth = dataset.load(patient)
-        clear = clear_run(truth)
-        if clear.stop - clear.start < FEWEST_SLICES:
-            continue
-        drawn = implant(volume, truth, _seed(patient.id, plan.recipe.seed))
-        if not drawn.diameters_mm:
-            continue
-        labels = drawn.labels[clear]
-        inside = sorted(set(labels[labels > 0].tolist()))
-        if not inside:
-            continue
-        numbered = sum((labels == old) * new for new, old in enumerate(inside, start=1))
-        yield TestPatient(
-            id=patient.id,
-            site=patient.site,
-            volume=drawn.volume.part(clear),
-            truth=labels > 0,
-            spacing_mm=spacing_mm(volume),
-            labels=numbered.astype(labels.dtype),
-            diameters_mm=tuple(drawn.diameters_mm[old - 1] for old in inside),
-            vessels=enhancing(volume, brain_mask(volume))[clear],
-        )
-
-
-def trained(plan: Plan, name: str) -> TorchPredictor:
-    """A trained network at the operating point that the validation patients choose."""
-    predictor = TorchPredictor(load(plan.folder / name / LAST), plan.preprocessing)
+    Returns:
+        The predictor.
+    """
+    predictor = TorchPredictor(load_network(plan.checkpoint(network)), plan.preprocessing)
     return TorchPredictor(predictor.network, plan.preprocessing, _operating_point(plan, predictor))
 
 
+def merge_evaluations(evaluations: Sequence[RunEvaluation]) -> RunEvaluation:
+    """The evaluations of all folds as one, with the predictors of the last."""
+    names = list(evaluations[0].results)
+    results = {name: merge_results([one.results[name] for one in evaluations]) for name in names}
+    implanted = {
+        name: merge_results(parts)
+        for name in names
+        if (parts := [one.implanted[name] for one in evaluations if name in one.implanted])
+    }
+    return RunEvaluation(evaluations[-1].predictors, results, implanted, _compare_best_two(results))
+
+
 def _operating_point(plan: Plan, predictor: TorchPredictor) -> OperatingPoint:
-    """Small metastases have a say in it as well, or the few large gliomas would choose to leave them out."""
-    real = (dataset.load(patient) for patient in plan.side(plan.split.validation))
-    drawn = ((one.volume, one.truth) for one in implanted_patients(plan, plan.split.validation))
-    return choose(
+    patients = plan.validation_patients
+    real = (load_patient(patient) for patient in patients)
+    drawn = ((one.volume, one.truth) for one in implanted_patients(patients, plan.config.seed))
+    return choose_operating_point(
         (
             predict(volume, predictor),
             truth,
@@ -131,6 +117,10 @@ def _operating_point(plan: Plan, predictor: TorchPredictor) -> OperatingPoint:
     )
 
 
-def _seed(patient: str, seed: int) -> int:
-    """Of a test patient's drawing: another than any of the training side."""
-    return int.from_bytes(hashlib.sha256(f"test {patient} {seed}".encode()).digest()[:4])
+def _compare_best_two(results: Mapping[str, EvaluationResult]) -> Comparison | None:
+    """The two networks with the highest means against each other, in the order of the run."""
+    if len(results) < 2:
+        return None
+    best = sorted(results, key=lambda name: -results[name].summary.mean)[:2]
+    first, second = (name for name in results if name in best)
+    return compare_networks((network_title(first), network_title(second)), (results[first].dice, results[second].dice))

@@ -1,4 +1,4 @@
-"""Lesions found and missed: a patient with many small lesions is more than one overlap."""
+"""Lesion-wise metrics: which lesions were found and missed, since one overlap says little of many small lesions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from metseg.imaging import CONNECTIVITY_26, measure
 
-__all__ = ["STRATA_MM", "Lesionwise", "TrueLesion", "label", "match", "stratum"]
+__all__ = ["STRATA_MM", "LesionwiseMetrics", "TrueLesion", "diameter_stratum", "label_components", "match_lesions"]
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
@@ -24,7 +24,7 @@ class TrueLesion:
     """A lesion of the truth.
 
     Attributes:
-        diameter_mm: its long diameter; of an implanted one, without its oedema.
+        diameter_mm: its long diameter; of a drawn one, without its oedema.
         detected: whether any predicted voxel lies in it.
         dice: with all predicted components that touch it; 0 if it was missed.
     """
@@ -35,13 +35,13 @@ class TrueLesion:
 
 
 @dataclass(frozen=True)
-class Lesionwise:
+class LesionwiseMetrics:
     """One patient, lesion by lesion.
 
     Attributes:
         lesions: of the truth.
         false_positives_mm: long diameters of the predicted components that touch no true lesion.
-        false_on_vessels: how many of those lie by half or more on what enhances by itself.
+        false_on_vessels: how many of those lie by half or more on vessels and what else enhances.
     """
 
     lesions: tuple[TrueLesion, ...]
@@ -50,43 +50,46 @@ class Lesionwise:
 
     @property
     def dice(self) -> float:
-        """Lesion-wise Dice as BraTS-METS has it: missed and false lesions count 0; without either, 1."""
+        """Lesion-wise Dice as in BraTS-METS: missed and false lesions count 0; without lesions, 1."""
         count = len(self.lesions) + len(self.false_positives_mm)
         return sum(lesion.dice for lesion in self.lesions) / count if count else 1.0
 
 
-def label(mask: Mask) -> Labels:
+def label_components(mask: Mask) -> Labels:
     """The 26-connected components of a mask, numbered from 1; 8-connected where there is one slice."""
     labels, _ = ndimage.label(mask, CONNECTIVITY_26)
     return np.asarray(labels, np.int32)
 
 
-def match(
+def match_lesions(
     predicted: Mask,
     truth: Labels,
     spacing_mm: Spacing,
     *,
     diameters_mm: Sequence[float] | None = None,
     vessels: Mask | None = None,
-) -> Lesionwise:
-    """Which lesions were found and what was found that is none.
+) -> LesionwiseMetrics:
+    """Which lesions were found, and what was found that is no lesion.
 
     A predicted component may touch several true lesions and counts for each of them, and several may touch one:
-    BraTS-METS (Moawad et al., 2023) matches in the same way, after a dilation by a voxel that is left out here.
+    BraTS-METS (Moawad et al., 2023) matches in the same way, after a dilation by one voxel that is omitted here.
 
     Args:
         predicted: bool, (slice, row, column).
-        truth: int32, the same shape: n where the n-th lesion is; see `label`.
+        truth: int32, the same shape: n where the n-th lesion is; see `label_components`.
         spacing_mm: between slices, rows and columns.
         diameters_mm: of the true lesions, where they are known; None measures them.
         vessels: what enhances and is no lesion, where that is known; the same shape.
+
+    Returns:
+        Found, missed and false lesions.
 
     Raises:
         ValueError: the shapes differ, or the diameters are not as many as the lesions (bugs of the caller).
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"a prediction of {predicted.shape} for a truth of {truth.shape}")
-    components = label(predicted)
+    components = label_components(predicted)
     sizes, numbers = np.bincount(components.ravel()), range(1, int(truth.max()) + 1)
     known = _diameters(truth, spacing_mm, numbers) if diameters_mm is None else list(diameters_mm)
     if len(known) != len(numbers):
@@ -95,15 +98,15 @@ def match(
     touching = set(np.unique(components[truth > 0]).tolist())
     false_ones = [number for number in range(1, len(sizes)) if number not in touching]
     on_vessels = np.zeros_like(sizes) if vessels is None else np.bincount(components[vessels], minlength=len(sizes))
-    return Lesionwise(
+    return LesionwiseMetrics(
         lesions,
         tuple(_diameters(components, spacing_mm, false_ones)),
         sum(2 * int(on_vessels[number]) >= int(sizes[number]) for number in false_ones),
     )
 
 
-def stratum(diameter_mm: float) -> str:
-    """The stratum of a diameter, in words."""
+def diameter_stratum(diameter_mm: float) -> str:
+    """The name of a diameter's stratum."""
     for low, high in zip((0.0, *STRATA_MM), STRATA_MM, strict=False):
         if diameter_mm < high:
             return f"below {high:g} mm" if low == 0 else f"{low:g} to {high:g} mm"

@@ -1,4 +1,4 @@
-"""Masks against truth, a patient at a time: overlap, borders and volume."""
+"""Metrics of a mask against the truth, by patient: overlap, surface distance and volume."""
 
 import warnings
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["EMPTY_CONVENTION", "MaskFigures", "compare", "dice"]
+__all__ = ["EMPTY_CONVENTION", "MaskMetrics", "compare_masks", "dice"]
 
 Mask = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
@@ -23,8 +23,8 @@ EMPTY_CONVENTION = (
 
 
 @dataclass(frozen=True)
-class MaskFigures:
-    """One patient; None where a figure has no value (see `EMPTY_CONVENTION`).
+class MaskMetrics:
+    """Of one patient; None where a metric is undefined (see `EMPTY_CONVENTION`).
 
     Attributes:
         dice: 2|A and B| / (|A| + |B|).
@@ -32,7 +32,7 @@ class MaskFigures:
         precision: the share of what was found that is true.
         hd95_mm: the 95th percentile of distances between the two surfaces, the larger of both directions.
         surface_dice: the share of both surfaces that lies within 1 mm of the other (Nikolov et al., JMIR 2021).
-        volume_error: found volume over true volume, less 1.
+        volume_error: found volume over true volume, minus 1.
     """
 
     dice: float
@@ -44,18 +44,29 @@ class MaskFigures:
 
 
 def dice(predicted: Mask, truth: Mask) -> float:
-    """Dice's coefficient of two masks of one shape, 2|A and B| / (|A| + |B|); two empty masks agree: 1."""
+    """Dice's coefficient of two masks, 2|A and B| / (|A| + |B|).
+
+    Args:
+        predicted: bool.
+        truth: bool, the same shape.
+
+    Returns:
+        0 to 1; 1 where both are empty.
+    """
     total = int(predicted.sum()) + int(truth.sum())
     return 1.0 if total == 0 else 2 * int((predicted & truth).sum()) / total
 
 
-def compare(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> MaskFigures:
-    """All figures of one patient.
+def compare_masks(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> MaskMetrics:
+    """All metrics of one patient.
 
     Args:
         predicted: bool, (slice, row, column).
         truth: the same shape.
         spacing_mm: between slices, rows and columns.
+
+    Returns:
+        The metrics.
 
     Raises:
         ValueError: the shapes differ (a bug of the caller).
@@ -64,30 +75,30 @@ def compare(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> MaskFigures:
         raise ValueError(f"a prediction of {predicted.shape} for a truth of {truth.shape}")
     found, true, both = (int(mask.sum()) for mask in (predicted, truth, predicted & truth))
     if not found and not true:
-        return MaskFigures(1.0, 1.0, 1.0, 0.0, 1.0, 0.0)
+        return MaskMetrics(1.0, 1.0, 1.0, 0.0, 1.0, 0.0)
     if not found or not true:
-        return MaskFigures(0.0, 0.0 if true else None, 0.0 if found else None, None, 0.0, -1.0 if true else None)
+        return MaskMetrics(0.0, 0.0 if true else None, 0.0 if found else None, None, 0.0, -1.0 if true else None)
     hd95, surface = _surfaces(predicted, truth, spacing_mm)
-    return MaskFigures(2 * both / (found + true), both / true, both / found, hd95, surface, found / true - 1)
+    return MaskMetrics(2 * both / (found + true), both / true, both / found, hd95, surface, found / true - 1)
 
 
 def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float, float]:
-    """HD95 and surface Dice of two masks that are not empty, by MONAI, whose import takes seconds."""
+    """HD95 and surface Dice of two masks that are not empty, from MONAI, whose import takes seconds."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing it warns of optional packages that nothing here needs
+        warnings.simplefilter("ignore")  # the import warns about optional packages that are not needed here
         from monai.metrics.hausdorff_distance import compute_hausdorff_distance
         from monai.metrics.surface_dice import compute_surface_dice
-    box = _around(predicted | truth)
+    box = _bounding_box(predicted | truth)
     found, true = (torch.from_numpy(mask[box][None, None].astype(np.float32)) for mask in (predicted, truth))
     spacing = list(spacing_mm)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of arguments that it gives itself
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns about arguments that it passes itself
         distance = compute_hausdorff_distance(found, true, include_background=True, percentile=95, spacing=spacing)
         surface = compute_surface_dice(found, true, [TOLERANCE_MM], include_background=True, spacing=spacing)
     return float(distance[0, 0]), float(surface[0, 0])
 
 
-def _around(mask: Mask) -> tuple[slice, ...]:
-    """The box of a mask with a rim of one voxel where the volume has one."""
+def _bounding_box(mask: Mask) -> tuple[slice, ...]:
+    """The box of a mask with a margin of one voxel where the volume has one."""
     ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in ends)

@@ -1,4 +1,4 @@
-"""Statistics: how sure a mean is, and whether two networks differ by more than chance."""
+"""Statistics: confidence intervals, and whether two networks differ by more than chance."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,21 +10,26 @@ from scipy import stats
 
 from metseg.contracts import Comparison, Interval, MetricSummary
 
-__all__ = ["compare_networks", "interval", "measure"]
+__all__ = ["compare_networks", "confidence_interval", "highest_mean", "measure"]
 
 RESAMPLES = 10_000
 SEED = 2026
-LEVEL = 0.95
-SIGNIFICANT = 0.05
+CONFIDENCE = 0.95
+SIGNIFICANT_P = 0.05
 
 Statistic = Literal["mean", "median"]
 Values = npt.NDArray[np.float64]
 
 
-def interval(values: Sequence[float], statistic: Statistic = "mean") -> Interval:
+def confidence_interval(values: Sequence[float], statistic: Statistic = "mean") -> Interval:
     """The 95% interval of a mean or median over patients, by the percentile bootstrap (Efron 1979).
 
-    Patients are resampled with replacement 10,000 times, always with the same seed.
+    Args:
+        values: one for each patient, who are resampled with replacement 10,000 times, always with the same seed.
+        statistic: of the values.
+
+    Returns:
+        The interval.
 
     Raises:
         ValueError: there are no values.
@@ -34,38 +39,62 @@ def interval(values: Sequence[float], statistic: Statistic = "mean") -> Interval
 
 @cache
 def _interval(values: tuple[float, ...], statistic: Statistic) -> Interval:
-    array = np.asarray(values, np.float64)
-    if not len(array):
+    if not values:
         raise ValueError("no values to resample")
-    drawn = array[np.random.default_rng(SEED).integers(len(array), size=(RESAMPLES, len(array)))]
-    resampled: Values = np.mean(drawn, axis=1) if statistic == "mean" else np.median(drawn, axis=1)
-    low, high = np.quantile(resampled, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Interval(low=float(low), high=float(high))
+    if len(values) == 1:  # scipy wants two
+        return Interval(low=values[0], high=values[0])
+    low, high = _bootstrap(values, statistic, "two-sided")
+    return Interval(low=low, high=high)
+
+
+def highest_mean(values: Sequence[float]) -> float:
+    """The most that a mean over patients may be, at 95%: the one-sided limit of the percentile bootstrap."""
+    return values[0] if len(values) == 1 else _bootstrap(values, "mean", "less")[1]
+
+
+def _bootstrap(
+    values: Sequence[float], statistic: Statistic, alternative: Literal["two-sided", "less"]
+) -> tuple[float, float]:
+    interval = stats.bootstrap(
+        (np.asarray(values, np.float64),),
+        np.mean if statistic == "mean" else np.median,
+        n_resamples=RESAMPLES,
+        vectorized=True,
+        axis=-1,
+        confidence_level=CONFIDENCE,
+        alternative=alternative,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def measure(values: Sequence[float | None]) -> MetricSummary | None:
-    """A figure over patients, those left out who have no value; None where nobody has."""
+    """A metric over patients, without those who have no value; None where nobody has one."""
     known = [value for value in values if value is not None]
     if not known:
         return None
     return MetricSummary(
         patients=len(known),
         mean=float(np.mean(known)),
-        mean_interval=interval(known),
+        mean_interval=confidence_interval(known),
         median=float(np.median(known)),
-        median_interval=interval(known, "median"),
+        median_interval=confidence_interval(known, "median"),
     )
 
 
 def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float], Mapping[str, float]]) -> Comparison:
     """Two networks on the same patients: Wilcoxon's signed-rank test, effect size and the interval of the difference.
 
-    There is a winner only where the test's p is below 0.05 and the interval of the mean difference leaves out 0. The
+    There is a winner only where the test's p is below 0.05 and the interval of the mean difference excludes 0. The
     effect size is the matched-pairs rank-biserial correlation (Kerby 2014): -1 to 1, 0 for none.
 
     Args:
         titles: of the networks.
         scores: of the networks, by patient.
+
+    Returns:
+        The comparison, with its words.
 
     Raises:
         ValueError: the patients differ (a bug of the caller).
@@ -73,34 +102,34 @@ def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float],
     first, second = scores
     if first.keys() != second.keys():
         raise ValueError("two networks are compared on the same patients only")
-    gaps = np.array([first[patient] - second[patient] for patient in sorted(first)])
-    between = interval(gaps.tolist())
-    p, effect = _signed_ranks(gaps)
-    apart = p < SIGNIFICANT and (between.low > 0 or between.high < 0)
-    ahead = titles[0] if gaps.mean() > 0 else titles[1]
+    differences = np.array([first[patient] - second[patient] for patient in sorted(first)])
+    interval = confidence_interval(differences.tolist())
+    p, effect = _signed_ranks(differences)
+    significant = p < SIGNIFICANT_P and (interval.low > 0 or interval.high < 0)
+    ahead = titles[0] if differences.mean() > 0 else titles[1]
     figures = (
-        f"difference of mean patient Dice {gaps.mean():+.3f} ({titles[0]} less {titles[1]}), 95% interval "
-        f"{between.low:+.3f} to {between.high:+.3f}, Wilcoxon p = {p:.3f}, effect size {effect:+.2f}, "
-        f"{len(gaps)} patients"
+        f"difference of mean patient Dice {differences.mean():+.3f} ({titles[0]} less {titles[1]}), 95% interval "
+        f"{interval.low:+.3f} to {interval.high:+.3f}, Wilcoxon p = {p:.3f}, effect size {effect:+.2f}, "
+        f"{len(differences)} patients"
     )
-    words = f"{ahead} is better by more than chance: " if apart else "Neither network is shown to be better: "
+    words = f"{ahead} is better by more than chance: " if significant else "Neither network is shown to be better: "
     return Comparison(
         networks=titles,
-        patients=len(gaps),
-        difference=float(gaps.mean()),
-        interval=between,
+        patients=len(differences),
+        difference=float(differences.mean()),
+        interval=interval,
         p=p,
         effect_size=effect,
-        winner=ahead if apart else None,
+        winner=ahead if significant else None,
         words=f"{words}{figures}.",
     )
 
 
-def _signed_ranks(gaps: Values) -> tuple[float, float]:
-    """Two-sided p and the rank-biserial effect; pairs without a difference say nothing."""
-    different = gaps[gaps != 0]
-    if not len(different):
+def _signed_ranks(differences: Values) -> tuple[float, float]:
+    """Two-sided p and the rank-biserial effect size; pairs without a difference are left out."""
+    nonzero = differences[differences != 0]
+    if not len(nonzero):
         return 1.0, 0.0
-    ranks = stats.rankdata(np.abs(different))
-    effect = float((ranks[different > 0].sum() - ranks[different < 0].sum()) / ranks.sum())
-    return float(stats.wilcoxon(different).pvalue), effect
+    ranks = stats.rankdata(np.abs(nonzero))
+    effect = float((ranks[nonzero > 0].sum() - ranks[nonzero < 0].sum()) / ranks.sum())
+    return float(stats.wilcoxon(nonzero).pvalue), effect

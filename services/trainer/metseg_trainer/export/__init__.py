@@ -1,1 +1,27 @@
-"""From a checkpoint to a version in service: ONNX, variants, model card, promotion."""
+"""From a trained network to a version in service.
+
+- `onnx_export`, `quantise`, `variants`: what can be made of a network without further training.
+- `frontier`, `model_selection`: which variant is worth serving.
+- `model_card`, `out_of_distribution`: what a version says about itself.
+- `publish`, `promotion`: the registry, and whether a version becomes the champion.
+"""
+
+from metseg_trainer.export.frontier import compare_variants
+from metseg_trainer.export.model_card import MARKDOWN, describe_data
+from metseg_trainer.export.model_selection import format_frontier
+from metseg_trainer.export.out_of_distribution import update_card
+from metseg_trainer.export.promotion import PromotionPolicy, decide_promotion
+from metseg_trainer.export.publish import ExportedModel, export_winner, publish_version
+
+__all__ = [
+    "MARKDOWN",
+    "ExportedModel",
+    "PromotionPolicy",
+    "compare_variants",
+    "decide_promotion",
+    "describe_data",
+    "export_winner",
+    "format_frontier",
+    "publish_version",
+    "update_card",
+]

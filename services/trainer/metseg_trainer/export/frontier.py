@@ -1,14 +1,14 @@
-"""Frontier: what a faster model costs in Dice, and which one is worth serving.
+"""Frontier: what a faster model costs in Dice, and which variant is worth serving.
 
-Every variant of a run's networks, and of further runs on the same split, is judged on the validation patients at the
-operating point that they choose, and timed in turn with all others. They choose what serves; the test patients only
-tell afterwards what that was worth.
+Every variant of a run's networks, and of further runs on the same split, is evaluated on the validation patients at
+the operating point that they choose, and timed in turn with all others. They choose the variant that serves; the test
+patients only measure it.
 """
 
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -17,39 +17,46 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metseg import registry
 from metseg.contracts import FullPrecision, ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, Volume, lesions
 from metseg.inference import OnnxPredictor, predict
-from metseg_trainer.data import dataset
-from metseg_trainer.data import split as splits
-from metseg_trainer.data.dataset import Patient
-from metseg_trainer.evaluation import OperatingPoint, TorchPredictor, choose, dice, evaluate
-from metseg_trainer.evaluation.evaluate_run import implanted_patients, test_patients
-from metseg_trainer.export import model_card as cards
-from metseg_trainer.export import out_of_distribution
-from metseg_trainer.export.model_selection import Judged, best_of, chosen, in_full_precision, page
-from metseg_trainer.export.model_selection import told as tell
-from metseg_trainer.export.onnx_export import verify
-from metseg_trainer.export.variants import Made, calibration, make
-from metseg_trainer.networks import NETWORKS
-from metseg_trainer.runs.plan import TITLES, Plan
-from metseg_trainer.training.config import Recipe
-from metseg_trainer.training.fit import LAST
+from metseg.registry import FULL_PRECISION_MODEL, MODEL
+from metseg_trainer.data import Patient, load_patient, read_split
+from metseg_trainer.evaluation import (
+    OperatingPoint,
+    TorchPredictor,
+    choose_operating_point,
+    dice,
+    evaluate_model,
+    implanted_patients,
+    load_patients,
+)
+from metseg_trainer.export.model_card import CardFigures, describe_data, write_card
+from metseg_trainer.export.model_selection import (
+    EvaluatedVariant,
+    best_variant,
+    frontier_record,
+    full_precision_source,
+    select_variant,
+)
+from metseg_trainer.export.onnx_export import verify_export
+from metseg_trainer.export.out_of_distribution import reference_from_patients
+from metseg_trainer.export.variants import ExportedVariant, calibration_inputs, export_variants
+from metseg_trainer.training import CONFIG, Plan, preprocessing_of, trained_networks
 
-__all__ = ["frontier", "opened"]
+__all__ = ["compare_variants"]
 
 ROUNDS = 11
-FOLDER, RESULTS, PAGE = "frontier", "frontier.json", "frontier.html"
+FOLDER, RESULTS = "frontier", "frontier.json"
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class _Known:
-    """A patient whose truth is known."""
+class _Case:
+    """A patient with the truth."""
 
     id: str
     volume: Volume
@@ -57,156 +64,137 @@ class _Known:
     reference_px: float
 
 
-def opened(data: Path, folder: Path) -> Plan:
-    """The plan of a trained run, read from its folder.
-
-    Raises:
-        DatasetError: there is no such run, it was not split by patient, or the data are not those it was split from.
-    """
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        told = {field.name: config[field.name] for field in fields(Recipe)}
-        recipe = Recipe(**told | {"patch": tuple(told["patch"])})
-    except (OSError, ValueError, KeyError) as error:
-        raise DatasetError(f"{folder} holds no run that this release can open.") from error
-    names = tuple(name for name in NETWORKS if (folder / name / LAST).exists())
-    if not names or "split_by" in config:
-        raise DatasetError(f"The run in {folder} has no network that was trained on a split by patient.")
-    patients, audit = dataset.scan(data)
-    split = splits.read(folder / "split.json")
-    splits.check(split, patients)
-    return Plan(folder, config["preset"], recipe, names, patients, audit, split, preprocessing=_preprocessing(config))
-
-
-def frontier(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]:
-    """Judge, time and compare all variants and write `frontier.json` and `frontier.html`.
-
-    The chosen variant lies beside them, with its card.
+def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]:
+    """Evaluate and time all variants, write `frontier.json`, and the selected variant with its card into `frontier/`.
 
     Args:
         plan: of the run.
         others: folders of further runs on the same split: other widths, other input sizes.
         threads: that one inference may use.
 
+    Returns:
+        The content of frontier.json; see `frontier_record`.
+
     Raises:
-        DatasetError: another run was split otherwise, so that it may have learned from who is judged by.
+        DatasetError: another run was split otherwise, so that it may have learned from the validation patients.
         ModelRejected: an export does not compute what its network does.
     """
     for other in others:
-        if splits.read(other / "split.json") != plan.split:
-            raise DatasetError(f"The run in {other} was split otherwise; it may have learned from who is judged by.")
+        if read_split(other / "split.json") != plan.split:
+            raise DatasetError(f"The run in {other} was split otherwise; it may have learned from validation patients.")
     (plan.folder / FOLDER).mkdir(exist_ok=True)
-    sides = [[_known(patient) for patient in plan.side(ids)] for ids in (plan.split.validation, plan.split.test)]
-    judged = [_judge(plan, made, sides[0], sides[1], threads) for made in _all(plan, others)]
-    times = _timed([OnnxPredictor(one.card, one.made.model, threads) for one in judged], sides[0])
-    judged = [replace(one, ms_a_slice=taken) for one, taken in zip(judged, times, strict=True)]
-    content = tell(judged, threads)
-    _keep(plan, judged, threads)
-    (plan.folder / RESULTS).write_text(json.dumps(content, indent=2) + "\n")
-    (plan.folder / PAGE).write_text(page(content), encoding="utf-8")
-    return content
+    validation, test = ([_load(one) for one in side] for side in (plan.validation_patients, plan.test_patients))
+    evaluated = [_evaluate(plan, one, validation, test, threads) for one in _variants(plan, others)]
+    times = _time([OnnxPredictor(one.card, one.exported.model, threads) for one in evaluated], validation)
+    evaluated = [replace(one, ms_per_slice=ms) for one, ms in zip(evaluated, times, strict=True)]
+    record = frontier_record(evaluated, threads)
+    _write_selected(plan, evaluated, threads)
+    (plan.folder / RESULTS).write_text(json.dumps(record, indent=2) + "\n")
+    return record
 
 
-def _preprocessing(config: dict[str, Any]) -> Preprocessing:
-    return Preprocessing(pixel_scale=config["pixel_scale"]) if "pixel_scale" in config else Preprocessing()
-
-
-def _all(plan: Plan, others: Sequence[Path]) -> Iterator[Made]:
+def _variants(plan: Plan, others: Sequence[Path]) -> Iterator[ExportedVariant]:
     """The variants of the run and of further ones, each calibrated on the patients that all have learned from."""
-    learned = plan.side(plan.split.train)
     inputs: dict[Preprocessing, list[Floats]] = {}
     for folder in (plan.folder, *others):
-        names = [name for name in NETWORKS if (folder / name / LAST).exists()]
-        preprocessing = _preprocessing(json.loads((folder / "config.json").read_text()))
+        preprocessing = preprocessing_of(json.loads((folder / CONFIG).read_text()))
         if preprocessing not in inputs:
-            inputs[preprocessing] = calibration(learned, preprocessing)
-        yield from make(folder, names, preprocessing, inputs[preprocessing])
+            inputs[preprocessing] = calibration_inputs(plan.train_patients, preprocessing)
+        yield from export_variants(folder, trained_networks(folder), preprocessing, inputs[preprocessing])
 
 
-def _known(patient: Patient) -> _Known:
-    volume, truth = dataset.load(patient)
-    return _Known(patient.id, volume, truth, Preprocessor(Preprocessing()).prepare(volume).geometry.reference_px)
+def _load(patient: Patient) -> _Case:
+    volume, truth = load_patient(patient)
+    return _Case(patient.id, volume, truth, Preprocessor(Preprocessing()).prepare(volume).geometry.reference_px)
 
 
-def _judge(plan: Plan, made: Made, validation: Sequence[_Known], test: Sequence[_Known], threads: int) -> Judged:
+def _evaluate(
+    plan: Plan, exported: ExportedVariant, validation: Sequence[_Case], test: Sequence[_Case], threads: int
+) -> EvaluatedVariant:
     """The variant at the operating point that the validation patients choose for it."""
-    predictor = OnnxPredictor(_card(plan, made, OperatingPoint()), made.model, threads)
-    if made.variant.precision == "fp32":
-        verify(predictor, TorchPredictor(made.network, made.preprocessing), _middles(validation, made.preprocessing))
+    predictor = OnnxPredictor(_card(plan, exported, OperatingPoint()), exported.model, threads)
+    if exported.variant.precision == "fp32":
+        trained = TorchPredictor(exported.network, exported.preprocessing)
+        verify_export(predictor, trained, _middle_slices(validation, exported.preprocessing))
     maps = [(one, predict(one.volume, predictor)) for one in validation]
-    point = choose((probability, one.truth, one.reference_px) for one, probability in maps)
+    point = choose_operating_point((probability, one.truth, one.reference_px) for one, probability in maps)
     scores = {one.id: _dice(one, probability, point) for one, probability in maps}
-    tested = {one.id: _dice(one, predict(one.volume, predictor), point) for one in test}
-    return Judged(made, _card(plan, made, point), scores, tested)
+    test_scores = {one.id: _dice(one, predict(one.volume, predictor), point) for one in test}
+    return EvaluatedVariant(exported, _card(plan, exported, point), scores, test_scores)
 
 
-def _dice(patient: _Known, probability: Floats, point: OperatingPoint) -> float:
-    """As `metseg.segment` makes a mask."""
-    smallest = point.smallest_lesion_px / patient.reference_px
-    return dice(lesions.remove_small(probability >= point.threshold, smallest), patient.truth)
+def _dice(case: _Case, probability: Floats, point: OperatingPoint) -> float:
+    """Of the mask as `metseg.inference.segment` makes it."""
+    smallest = point.smallest_lesion_px / case.reference_px
+    return dice(lesions.remove_small(probability >= point.threshold, smallest), case.truth)
 
 
-def _middles(patients: Sequence[_Known], preprocessing: Preprocessing) -> list[Floats]:
+def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Floats]:
     """Of each patient the slice halfway up, as a model input."""
-    prepared = [Preprocessor(preprocessing).prepare(patient.volume) for patient in patients]
+    prepared = [Preprocessor(preprocessing).prepare(case.volume) for case in cases]
     return [one.tensor(slice(len(one.pixels) // 2, len(one.pixels) // 2 + 1)) for one in prepared]
 
 
-def _timed(predictors: Sequence[OnnxPredictor], patients: Sequence[_Known]) -> list[float]:
-    """Median milliseconds a slice; the models take turns, so that the machine's moods hit all alike."""
-    inputs = {one: _middles(patients, one) for one in {predictor.preprocessing for predictor in predictors}}
+def _time(predictors: Sequence[OnnxPredictor], cases: Sequence[_Case]) -> list[float]:
+    """Median milliseconds per slice; the models take turns, so that other load on the machine affects all alike."""
+    inputs = {one: _middle_slices(cases, one) for one in {predictor.preprocessing for predictor in predictors}}
     times: list[list[float]] = [[] for _ in predictors]
     for turn in range(ROUNDS + 1):
-        for predictor, taken in zip(predictors, times, strict=True):
+        for predictor, own_times in zip(predictors, times, strict=True):
             slices = inputs[predictor.preprocessing]
-            began = time.perf_counter()
+            started_s = time.perf_counter()
             for tensor in slices:
                 predictor(tensor)
-            if turn:  # the first one makes plans
-                taken.append(1000 * (time.perf_counter() - began) / len(slices))
-    return [median(taken) for taken in times]
+            if turn:  # the first call of a session allocates
+                own_times.append(1000 * (time.perf_counter() - started_s) / len(slices))
+    return [median(own_times) for own_times in times]
 
 
-def _card(plan: Plan, made: Made, point: OperatingPoint, judged: cards.Judged | None = None) -> ModelCard:
+def _card(
+    plan: Plan, exported: ExportedVariant, point: OperatingPoint, figures: CardFigures | None = None
+) -> ModelCard:
     created_at = datetime.now(UTC)
-    card = cards.write_card(
-        version=f"{created_at:%Y%m%d-%H%M%S}-{made.key}",
+    card = write_card(
+        version=f"{created_at:%Y%m%d-%H%M%S}-{exported.key}",
         created_at=created_at,
-        title=TITLES[made.name],
-        network=made.network,
-        model=made.model,
-        preprocessing=made.preprocessing,
+        network=exported.network,
+        model=exported.model,
+        preprocessing=exported.preprocessing,
         point=point,
-        data=cards.describe_data(plan.patients, plan.audit, plan.split, implanted=plan.recipe.shares["implanted"] > 0),
-        judged=judged or cards.Judged({}, {}, {}, None),
+        data=describe_data(plan),
+        figures=figures or CardFigures(),
     )
-    return card.model_copy(update={"variant": made.variant})
+    return card.model_copy(update={"variant": exported.variant})
 
 
-def _keep(plan: Plan, judged: Sequence[Judged], threads: int) -> None:
-    """The chosen model and its card, with test figures of its own; beside an 8-bit model, the one it was made from."""
-    pick, best = chosen(judged), best_of(judged)
-    title, predictor = TITLES[pick.made.name], OnnxPredictor(pick.card, pick.made.model, threads)
-    result = evaluate(title, predictor, test_patients(plan))
-    drawn = evaluate(title, predictor, implanted_patients(plan, plan.split.test), {})
-    figures = cards.Judged(
+def _write_selected(plan: Plan, evaluated: Sequence[EvaluatedVariant], threads: int) -> None:
+    """The selected model and its card with its own test figures; with an 8-bit model, its source in 32 bits."""
+    selected, folder = select_variant(evaluated), plan.folder / FOLDER
+    exported, title = selected.exported, selected.exported.network.title
+    predictor = OnnxPredictor(selected.card, exported.model, threads)
+    result = evaluate_model(title, predictor, load_patients(plan.test_patients))
+    implanted = evaluate_model(title, predictor, implanted_patients(plan.test_patients, plan.config.seed), {})
+    figures = CardFigures(
         figures={title: result.summary},
         evaluation={title: result.card()},
-        implanted={title: drawn.card()} if drawn.patients else {},
-        comparison=None,
+        implanted={title: implanted.card()} if implanted.patients else {},
     )
-    point = OperatingPoint(pick.card.threshold, pick.card.smallest_lesion_px)
-    variant = pick.made.variant.model_copy(update={"dice_loss": best.mean - pick.mean})
-    known = out_of_distribution.of_patients(
-        plan.side(plan.split.train), plan.side(plan.split.validation), pick.made.preprocessing
-    )
-    card = _card(plan, pick.made, point, figures).model_copy(update={"variant": variant, "familiarity": known})
-    (plan.folder / FOLDER / registry.FULL_PRECISION_MODEL).unlink(missing_ok=True)
-    if (wide := in_full_precision(pick, judged)) is not None:
-        (plan.folder / FOLDER / registry.FULL_PRECISION_MODEL).write_bytes(wide.made.model)
-        full = FullPrecision(
-            sha256=wide.card.sha256, threshold=wide.card.threshold, smallest_lesion_px=wide.card.smallest_lesion_px
+    point = OperatingPoint(selected.card.threshold, selected.card.smallest_lesion_px)
+    loss = best_variant(evaluated).mean - selected.mean
+    changes: dict[str, Any] = {
+        "variant": exported.variant.model_copy(update={"dice_loss": loss}),
+        "familiarity": reference_from_patients(
+            plan.train_patients, plan.validation_patients, exported.preprocessing
+        ),
+    }  # fmt: skip
+    (folder / FULL_PRECISION_MODEL).unlink(missing_ok=True)
+    if (source := full_precision_source(selected, evaluated)) is not None:
+        (folder / FULL_PRECISION_MODEL).write_bytes(source.exported.model)
+        changes["full_precision"] = FullPrecision(
+            sha256=source.card.sha256,
+            threshold=source.card.threshold,
+            smallest_lesion_px=source.card.smallest_lesion_px,
         )
-        card = card.model_copy(update={"full_precision": full})
-    (plan.folder / FOLDER / registry.MODEL).write_bytes(pick.made.model)
-    (plan.folder / FOLDER / "card.json").write_text(card.model_dump_json(indent=2))
+    card = _card(plan, exported, point, figures).model_copy(update=changes)
+    (folder / MODEL).write_bytes(exported.model)
+    (folder / "card.json").write_text(card.model_dump_json(indent=2))

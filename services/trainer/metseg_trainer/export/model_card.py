@@ -1,13 +1,10 @@
 """The model card: what a version learned from, how well it does and what it must not be used for."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from importlib.metadata import version as installed
+from pathlib import Path
 
 import jinja2
 
@@ -21,15 +18,14 @@ from metseg.contracts import (
     OutOfDistributionCard,
     Preprocessing,
 )
-from metseg_trainer.data.audit import Audit
-from metseg_trainer.data.dataset import Patient, fingerprint
-from metseg_trainer.data.split import Split
-from metseg_trainer.data.split import sha256 as split_sha256
+from metseg_trainer.data import Patient, fingerprint, split_sha256
 from metseg_trainer.evaluation import EMPTY_CONVENTION, OperatingPoint
 from metseg_trainer.networks import SegmentationNetwork
+from metseg_trainer.training import Plan, git_revision, packages
+
+__all__ = ["MARKDOWN", "CardFigures", "describe_data", "render_markdown", "write_card"]
 
 MARKDOWN = "model-card.md"
-PACKAGES = ("torch", "albumentations", "opencv-python-headless", "numpy", "onnx", "onnxruntime")
 LGG_CITATIONS = [
     "Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features "
     "automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",
@@ -40,33 +36,34 @@ LGG_CITATIONS = [
 ]
 _COMMON_LIMITS = [
     DISCLAIMER,
-    "Figures hold for patients like those it was tested on; other scanners and diseases have to be measured first.",
+    "Figures hold for patients like those it was tested on; measure other scanners and diseases first.",
 ]
 
 
 @dataclass(frozen=True)
-class Judged:
+class CardFigures:
     """The test figures that a card carries, by the networks' titles; see `ModelCard`."""
 
-    figures: Mapping[str, DiceSummary]
-    evaluation: Mapping[str, Evaluation]
-    implanted: Mapping[str, Evaluation]
-    comparison: Comparison | None
+    figures: Mapping[str, DiceSummary] = field(default_factory=dict)
+    evaluation: Mapping[str, Evaluation] = field(default_factory=dict)
+    implanted: Mapping[str, Evaluation] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
 
-def describe_data(patients: Sequence[Patient], audit: Audit, split: Split, *, implanted: bool) -> DataCard:
-    """What the networks saw, without naming a patient; `implanted` tells whether metastases were drawn into it."""
-    sides = {"train": split.train, "validation": split.validation, "test": split.test}
-    slices = {patient.id: len(patient.slices) for patient in patients}
-    name, licence, citations = _source(patients)
+def describe_data(plan: Plan) -> DataCard:
+    """What the networks of a run learned from, without naming a patient."""
+    slices = {patient.id: len(patient.slices) for patient in plan.patients}
+    sides = {"train": plan.split.train, "validation": plan.split.validation, "test": plan.split.test}
+    name, licence, citations = _source(plan.patients)
+    with_implants = plan.config.sampling.source_shares["implanted"] > 0
     return DataCard(
-        name=f"{name} and drawn metastases" if implanted else name,
+        name=f"{name} and drawn metastases" if with_implants else name,
         licence=licence,
         citations=citations,
         patients={side: len(ids) for side, ids in sides.items()},
         slices={side: sum(slices[id] for id in ids) for side, ids in sides.items()},
-        sha256=fingerprint(patients),
-        split_sha256=split_sha256(split),
+        sha256=fingerprint(plan.patients),
+        split_sha256=split_sha256(plan.split),
     )
 
 
@@ -74,31 +71,45 @@ def write_card(
     *,
     version: str,
     created_at: datetime,
-    title: str,
     network: SegmentationNetwork,
     model: bytes,
     preprocessing: Preprocessing,
     point: OperatingPoint,
     data: DataCard,
-    judged: Judged,
+    figures: CardFigures,
     familiarity: OutOfDistributionCard | None = None,
 ) -> ModelCard:
-    """The card of a version that is about to be published."""
+    """The card of a version.
+
+    Args:
+        version: its name.
+        created_at: when it was exported.
+        network: that it was exported from.
+        model: the bytes of the ONNX file.
+        preprocessing: of the model.
+        point: its operating point.
+        data: from `describe_data`.
+        figures: of the test patients.
+        familiarity: what input unlike the training data is detected by.
+
+    Returns:
+        The card.
+    """
     return ModelCard(
         version=version,
         created_at=created_at,
-        network=title,
-        parameters=parameters(network),
+        network=network.title,
+        parameters=network.parameter_count,
         sha256=sha256(model).hexdigest(),
         preprocessing=preprocessing,
         threshold=point.threshold,
         smallest_lesion_px=point.smallest_lesion_px,
         familiarity=familiarity,
         data=data,
-        figures=dict(judged.figures),
-        evaluation=dict(judged.evaluation),
-        implanted=dict(judged.implanted),
-        comparison=judged.comparison,
+        figures=dict(figures.figures),
+        evaluation=dict(figures.evaluation),
+        implanted=dict(figures.implanted),
+        comparison=figures.comparison,
         git_revision=git_revision(),
         packages=packages(),
         intended_use="Research on the segmentation of focal lesions in axial brain MRI slices.",
@@ -107,35 +118,14 @@ def write_card(
     )
 
 
-def markdown(card: ModelCard) -> str:
+def render_markdown(card: ModelCard) -> str:
     """The card for people, under the headings of Mitchell et al., Model Cards for Model Reporting, FAT* 2019."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("metseg_trainer.reporting", ""), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # noqa: S701  # Markdown, not HTML
     )  # fmt: skip
     page: str = environment.get_template("model-card.md.j2").render(card=card, convention=EMPTY_CONVENTION)
     return page
-
-
-def packages() -> dict[str, str]:
-    """The versions of what trains and exports."""
-    return {package: installed(package) for package in PACKAGES}
-
-
-def parameters(network: SegmentationNetwork) -> int:
-    """How many weights a network learns."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def git_revision() -> str:
-    """The revision that runs: as the image was told when built, or the checkout's; `unknown` without both."""
-    if told := os.environ.get("GIT_REVISION"):
-        return told
-    git = shutil.which("git")
-    if git is None:
-        return "unknown"
-    asked = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S603
-    return asked.stdout.strip() if asked.returncode == 0 else "unknown"
 
 
 def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:

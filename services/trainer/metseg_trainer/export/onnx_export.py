@@ -1,4 +1,4 @@
-"""Export: a trained network as ONNX, and the proof that it computes the same."""
+"""A trained network as ONNX, and the check that both compute the same."""
 
 import logging
 import warnings
@@ -14,13 +14,15 @@ from metseg.errors import ModelRejected
 from metseg.inference import INPUT, OUTPUT, Predictor
 from metseg_trainer.networks import SegmentationNetwork
 
+__all__ = ["to_onnx", "verify_export"]
+
 TOLERANCE = 1e-4
 
-logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it lists the optional operators of other packages
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # otherwise it lists optional operators of other packages
 
 
-class _Serving(nn.Module):
-    """A network that answers with probabilities."""
+class _WithSigmoid(nn.Module):
+    """A network that returns probabilities."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
@@ -40,9 +42,9 @@ def to_onnx(network: SegmentationNetwork) -> bytes:
     example = torch.zeros(2, 3, 64, 80)
     dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
-            _Serving(network.cpu().eval()),
+            _WithSigmoid(network.cpu().eval()),
             (example,),
             input_names=[INPUT],
             output_names=[OUTPUT],
@@ -51,12 +53,12 @@ def to_onnx(network: SegmentationNetwork) -> bytes:
             verbose=False,
         )
     if program is None:
-        raise ModelRejected("torch exported no ONNX program; train with the torch version that the lock names.")
-    return _without_traces(program.model_proto)
+        raise ModelRejected("torch exported no ONNX program; use the torch version of the lock file.")
+    return _without_metadata(program.model_proto)
 
 
-def _without_traces(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model that tells nothing of the machine it was made on: the exporter notes source paths."""
+def _without_metadata(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model without source paths of the machine that it was exported on."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
@@ -64,7 +66,7 @@ def _without_traces(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def verify(exported: Predictor, trained: Predictor, tensors: Sequence[npt.NDArray[np.float32]]) -> float:
+def verify_export(exported: Predictor, trained: Predictor, tensors: Sequence[npt.NDArray[np.float32]]) -> float:
     """Check an export against the network that it was made from, on real slices.
 
     Args:
@@ -80,5 +82,5 @@ def verify(exported: Predictor, trained: Predictor, tensors: Sequence[npt.NDArra
     """
     difference = max(float(np.abs(exported(tensor) - trained(tensor)).max()) for tensor in tensors)
     if difference > TOLERANCE:
-        raise ModelRejected(f"The exported model differs from the trained one by {difference:.2g}; it was not kept.")
+        raise ModelRejected(f"The exported model differs from the trained one by {difference:.2g}; it was rejected.")
     return difference

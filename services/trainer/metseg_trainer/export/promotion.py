@@ -1,5 +1,6 @@
-"""Promote: whether a new version takes the champion's place, judged on the same patients."""
+"""Promotion: whether a new version replaces the champion, evaluated on the same patients."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,55 +11,62 @@ from metseg.errors import MetsegError
 from metseg.inference import OnnxPredictor
 from metseg.registry import Registry
 from metseg.storage import ObjectStore
-from metseg_trainer.evaluation import EvaluationResult, Patients, evaluate
+from metseg_trainer.evaluation import EvaluationPatient, EvaluationResult, evaluate_model
 
-Policy = Literal["better", "always", "never"]
+__all__ = ["PromotionDecision", "PromotionPolicy", "decide_promotion"]
+
+PromotionPolicy = Literal["better", "always", "never"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class PromotionDecision:
     """Whether to promote, and why, in sentences."""
 
     promote: bool
     reason: str
 
 
-def decide(
+def decide_promotion(
     card: ModelCard,
     result: EvaluationResult,
-    policy: Policy,
+    policy: PromotionPolicy,
     store: ObjectStore | None,
-    test: Patients,
-) -> Decision:
+    test: Iterable[EvaluationPatient],
+) -> PromotionDecision:
     """Decide on a version.
 
     Args:
         card: of the new version.
         result: its figures on the test patients.
-        policy: `better` asks for a higher mean patient Dice than the champion's, `always` and `never` ask nothing.
+        policy: `better` requires a higher mean patient Dice than the champion's.
         store: of the registry; None where there is none.
-        test: gives the test patients.
+        test: the test patients, read only if the champion has to be evaluated.
+
+    Returns:
+        The decision with its reason.
 
     Raises:
-        StoreUnavailable: the registry cannot be asked.
+        StoreUnavailable: the registry cannot be reached.
     """
     if store is None:
-        return Decision(False, "No store is configured, so nothing was registered.")
+        return PromotionDecision(False, "No store is configured, so nothing was registered.")
     if policy != "better":
-        return Decision(policy == "always", f"Promotion was set to `{policy}`.")
+        return PromotionDecision(policy == "always", f"Promotion was set to `{policy}`.")
     registry = Registry(store)
     champion = registry.champion()
     if champion is None:
-        return Decision(True, "There was no champion, so it is the first.")
+        return PromotionDecision(True, "There was no champion, so it is the first.")
     try:
         old_card, model = registry.load(champion.version)
         predictor = OnnxPredictor(old_card, model, torch.get_num_threads())
     except MetsegError as error:
-        return Decision(True, f"The champion {champion.version} cannot be served ({error.detail}), so it is replaced.")
-    old = evaluate(champion.version, predictor, test(), {}).summary.mean
+        return PromotionDecision(
+            True, f"The champion {champion.version} cannot be served ({error.detail}), so it is replaced."
+        )
+    old = evaluate_model(champion.version, predictor, test, {}).summary.mean
     new = result.summary.mean
     fairness = "" if old_card.data.split_sha256 == card.data.split_sha256 else " (which may have seen them in training)"
     figures = f"{new:.3f} against {old:.3f} for the champion {champion.version}{fairness} on the same patients"
     if new > old:
-        return Decision(True, f"It was promoted: {figures}.")
-    return Decision(False, f"It was registered but not promoted: {figures}.")
+        return PromotionDecision(True, f"It was promoted: {figures}.")
+    return PromotionDecision(False, f"It was registered but not promoted: {figures}.")

@@ -1,229 +1,105 @@
-"""Conclude: the winner as ONNX with its card, the report, the record, and the decision who serves."""
+"""Publish: the winner of a run as ONNX with its card, and as a version of the registry."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from metseg.contracts import ModelCard
-from metseg.imaging import Preprocessor, rendering
-from metseg.inference import OnnxPredictor, segment
-from metseg.registry import Registry
+from metseg.imaging import Preprocessor
+from metseg.inference import OnnxPredictor
+from metseg.registry import MODEL, Registry
 from metseg.storage import ObjectStore
-from metseg_trainer.evaluation.evaluate_run import Judgement, test_patients
-from metseg_trainer.export import model_card as cards
-from metseg_trainer.export import out_of_distribution, promotion
-from metseg_trainer.export.onnx_export import to_onnx, verify
-from metseg_trainer.export.promotion import Policy
-from metseg_trainer.reporting import report
-from metseg_trainer.runs import run_store
-from metseg_trainer.runs.plan import CONFIG, TITLES, Plan
-from metseg_trainer.training.fit import CURVES
+from metseg_trainer.data import load_patient
+from metseg_trainer.evaluation import RunEvaluation
+from metseg_trainer.export.model_card import MARKDOWN, CardFigures, describe_data, render_markdown, write_card
+from metseg_trainer.export.onnx_export import to_onnx, verify_export
+from metseg_trainer.export.out_of_distribution import reference_from_patients
+from metseg_trainer.networks import network_title
+from metseg_trainer.training import Plan
 
-__all__ = ["Outcome", "conclude", "conclude_without_model"]
+__all__ = ["ExportedModel", "export_winner", "publish_version"]
 
-REPORT, ANONYMOUS_REPORT, RESULTS = "report.html", "report-anonymous.html", "results.json"
 VERIFIED_SLICES = 8
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run brought: where it lies, which version it published (None without a store) and what was decided."""
+class ExportedModel:
+    """The bytes of an ONNX file and its card."""
 
-    folder: Path
-    version: str | None
-    verdict: str
-
-
-def conclude(plan: Plan, judgement: Judgement, policy: Policy, store: ObjectStore | None) -> Outcome:
-    """Export the winner, offer it to the registry and write the record.
-
-    Raises:
-        ModelRejected: the export does not compute what the network does.
-        StoreUnavailable: the store is away.
-    """
-    card, model = _export(plan, judgement)
-    (plan.folder / "model.onnx").write_bytes(model)
-    (plan.folder / "card.json").write_text(card.model_dump_json(indent=2))
-    (plan.folder / cards.MARKDOWN).write_text(cards.markdown(card))
-    decision = promotion.decide(card, judgement.results[judgement.winner], policy, store, lambda: test_patients(plan))
-    verdict = f"{comparison(judgement)} {decision.reason}"
-    _report(plan, judgement, verdict, card, _examples(plan, judgement))
-    if store is not None:
-        run_store.keep(plan.run_folder, store)
-        _publish(plan.folder, store, card, model, promoted=decision.promote)
-    print(verdict)
-    return Outcome(plan.folder, card.version if store is not None else None, verdict)
+    model: bytes
+    card: ModelCard
 
 
-def conclude_without_model(
-    plan: Plan, judgement: Judgement, reason: str, store: ObjectStore | None, *, pictured: bool = True
-) -> Outcome:
-    """Write the report and the record of a run that measures and brings no model into service.
+def export_winner(plan: Plan, evaluation: RunEvaluation) -> ExportedModel:
+    """Export the winner, verify it on real slices and write it with its card into the run's folder.
 
     Args:
         plan: of the run.
-        judgement: of its networks.
-        reason: why it has no model, in sentences.
-        store: for the record.
-        pictured: whether the judgement's predictors have seen none of the test patients, so that pictures may be shown.
+        evaluation: of its networks.
+
+    Returns:
+        The model with its card.
 
     Raises:
-        StoreUnavailable: the store is away.
+        ModelRejected: the export does not compute what the network does.
     """
-    verdict = f"{comparison(judgement)} {reason}"
-    _report(plan, judgement, verdict, None, _examples(plan, judgement) if pictured else [])
-    if store is not None:
-        run_store.keep(plan.run_folder, store)
-    print(verdict)
-    return Outcome(plan.folder, None, verdict)
-
-
-def comparison(judgement: Judgement) -> str:
-    """Whether a network won, in a sentence."""
-    if judgement.comparison is not None:
-        if judgement.comparison.winner is not None:
-            return judgement.comparison.words
-        why = "which has the higher mean" if judgement.comparison.difference else "the first of two equal ones"
-        return f"{judgement.comparison.words} {TITLES[judgement.winner]}, {why}, was taken."
-    [(name, result)] = judgement.results.items()
-    return f"{TITLES[name]} alone was trained: mean patient Dice {result.summary.mean:.3f}."
-
-
-def _export(plan: Plan, judgement: Judgement) -> tuple[ModelCard, bytes]:
-    """The winner as ONNX with its card, checked against the network on real slices."""
-    created_at, winner = datetime.now(UTC), judgement.winner
-    predictor = judgement.predictors[winner]
+    created_at, winner = datetime.now(UTC), evaluation.winner
+    predictor = evaluation.predictors[winner]
     model = to_onnx(predictor.network)
-    card = cards.write_card(
+    card = write_card(
         version=f"{created_at:%Y%m%d-%H%M%S}-{winner}",
         created_at=created_at,
-        title=TITLES[winner],
         network=predictor.network,
         model=model,
         preprocessing=plan.preprocessing,
         point=predictor.point,
-        data=cards.describe_data(plan.patients, plan.audit, plan.split, implanted=plan.recipe.shares["implanted"] > 0),
-        judged=cards.Judged(
-            figures={TITLES[name]: result.summary for name, result in judgement.results.items()},
-            evaluation={TITLES[name]: result.card() for name, result in judgement.results.items()},
-            implanted={TITLES[name]: result.card() for name, result in judgement.implanted.items()},
-            comparison=judgement.comparison,
+        data=describe_data(plan),
+        figures=CardFigures(
+            figures={network_title(name): result.summary for name, result in evaluation.results.items()},
+            evaluation={network_title(name): result.card() for name, result in evaluation.results.items()},
+            implanted={network_title(name): result.card() for name, result in evaluation.implanted.items()},
+            comparison=evaluation.comparison,
         ),
-        familiarity=out_of_distribution.of_patients(
-            plan.side(plan.split.train), plan.side(plan.split.validation), plan.preprocessing
-        ),
+        familiarity=reference_from_patients(plan.train_patients, plan.validation_patients, plan.preprocessing),
     )
-    verify(OnnxPredictor(card, model, torch.get_num_threads()), predictor, _some_inputs(plan))
-    return card, model
+    verify_export(OnnxPredictor(card, model, torch.get_num_threads()), predictor, _verification_inputs(plan))
+    (plan.folder / MODEL).write_bytes(model)
+    (plan.folder / "card.json").write_text(card.model_dump_json(indent=2))
+    (plan.folder / MARKDOWN).write_text(render_markdown(card))
+    return ExportedModel(model, card)
 
 
-def _some_inputs(plan: Plan) -> list[npt.NDArray[np.float32]]:
-    """Model inputs of a few slices of the test patients, one from the middle of each."""
+def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[str, Path], *, promote: bool) -> None:
+    """Add a version to the registry.
+
+    Args:
+        store: of the registry.
+        exported: the model with its card.
+        files: further ones, by their names in the version; none may name a patient.
+        promote: whether it becomes the champion.
+
+    Raises:
+        StoreUnavailable: the store cannot be reached.
+    """
+    registry = Registry(store)
+    content = {name: path.read_bytes() for name, path in files.items()}
+    registry.publish(exported.card, {MODEL: exported.model, **content})
+    if promote:
+        registry.promote(exported.card.version)
+
+
+def _verification_inputs(plan: Plan) -> list[npt.NDArray[np.float32]]:
+    """The middle slices of some test patients."""
     inputs = []
-    for patient in islice(test_patients(plan), VERIFIED_SLICES):
-        prepared = Preprocessor(plan.preprocessing).prepare(patient.volume)
+    for patient in islice(plan.test_patients, VERIFIED_SLICES):
+        volume, _ = load_patient(patient)
+        prepared = Preprocessor(plan.preprocessing).prepare(volume)
         middle = len(prepared.pixels) // 2
         inputs.append(prepared.tensor(slice(middle, middle + 1)))
     return inputs
-
-
-def _report(
-    plan: Plan, judgement: Judgement, verdict: str, card: ModelCard | None, examples: Sequence[report.Example]
-) -> None:
-    """Write results.json, report.html and the report that may leave the house."""
-    about = _record(plan, judgement, card)
-    report.write_results(plan.folder / RESULTS, run=about, judgement=judgement, verdict=verdict)
-    report.write_patients(plan.folder / run_store.PATIENTS, judgement)
-    content: dict[str, Any] = {
-        "run": about,
-        "audit": plan.audit,
-        "split": plan.split,
-        "curves": {name: _rows(plan, name) for name in judgement.results},
-        "judgement": judgement,
-        "verdict": verdict,
-        "examples": examples,
-    }
-    report.write(plan.folder / REPORT, **content)
-    report.write(plan.folder / ANONYMOUS_REPORT, **content, anonymous=True)
-
-
-def _publish(folder: Path, store: ObjectStore, card: ModelCard, model: bytes, *, promoted: bool) -> None:
-    """The version, with the report that shows no patient."""
-    registry = Registry(store)
-    files = {name: (folder / kept).read_bytes() for name, kept in _PUBLISHED.items()}
-    registry.publish(card, {"model.onnx": model, **files})
-    if promoted:
-        registry.promote(card.version)
-
-
-_PUBLISHED = {"report.html": ANONYMOUS_REPORT, cards.MARKDOWN: cards.MARKDOWN}
-
-
-def _examples(plan: Plan, judgement: Judgement) -> list[report.Example]:
-    """The largest true slice of the winner's best, median and worst patients."""
-    scores = judgement.results[judgement.winner].dice
-    order = sorted(scores, key=lambda patient: -scores[patient])
-    labels: dict[str, Literal["best", "median", "worst"]] = {
-        order[-1]: "worst",
-        order[len(order) // 2]: "median",
-        order[0]: "best",
-    }
-    examples = []
-    for patient in test_patients(plan):
-        if patient.id not in labels:
-            continue
-        index = int(patient.truth.sum(axis=(1, 2)).argmax())
-        masks = {name: segment(patient.volume, one).mask[index] for name, one in judgement.predictors.items()}
-        picture = rendering.window_volume(patient.volume)[index]
-        examples.append(report.Example(patient.id, labels[patient.id], picture, patient.truth[index], masks))
-    return sorted(examples, key=lambda example: -scores[example.patient])
-
-
-def _rows(plan: Plan, name: str) -> list[dict[str, float]]:
-    path = plan.folder / name / CURVES
-    rows: list[dict[str, float]] = json.loads(path.read_text()) if path.exists() else []
-    return rows
-
-
-def _rows_of_parts(plan: Plan, name: str) -> list[list[dict[str, float]]]:
-    return [json.loads(path.read_text()) for path in sorted(plan.run_folder.glob(f"*/{name}/{CURVES}"))]
-
-
-def _record(plan: Plan, judgement: Judgement, card: ModelCard | None) -> report.RunRecord:
-    """How the run went, for its report."""
-    networks: dict[str, report.NetworkRecord] = {}
-    for name, predictor in judgement.predictors.items():
-        trainings = [_rows(plan, name)] if _rows(plan, name) else _rows_of_parts(plan, name)
-        networks[name] = {
-            "title": TITLES[name],
-            "parameters": cards.parameters(predictor.network),
-            "minutes": sum(row["seconds"] for rows in trainings for row in rows) / 60,
-            "epochs": max(map(len, trainings), default=0),
-            "threshold": predictor.threshold,
-            "smallest_lesion_px": predictor.smallest_lesion_px,
-        }
-    data = cards.describe_data(plan.patients, plan.audit, plan.split, implanted=plan.recipe.shares["implanted"] > 0)
-    trained_on = plan.run_folder / run_store.ENVIRONMENT
-    about: report.RunRecord = {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "preset": plan.preset,
-        "git_revision": cards.git_revision(),
-        "networks": networks,
-        "configuration": json.loads((plan.run_folder / CONFIG).read_text()),
-        "environment": json.loads(trained_on.read_text()) if trained_on.exists() else run_store.environment(),
-        "data_name": data.name,
-        "data_licence": data.licence,
-        "data_citations": data.citations,
-        "data_sha256": data.sha256,
-    }
-    if card is not None:
-        about["version"] = card.version
-    return about

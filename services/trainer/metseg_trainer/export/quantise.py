@@ -1,4 +1,4 @@
-"""Quantise: an exported model in 8-bit integers, which a CPU computes several times as fast."""
+"""An exported model in 8-bit integers, which a CPU computes several times as fast."""
 
 import tempfile
 from collections.abc import Iterable
@@ -18,17 +18,20 @@ def to_int8(model: bytes, tensors: Iterable[Floats]) -> bytes:
     """The same model with integer weights and activations.
 
     Static quantisation (Jacob et al., CVPR 2018) with a scale for each output channel of a convolution; the ranges of
-    activations are those that the given slices show. Weights keep to 7 bits, since CPUs without VNNI would add two
-    products of 8 bits beyond what 16 bits hold, and be wrong without a word.
+    activations are measured on the given slices. Weights use 7 bits, since CPUs without VNNI would silently overflow
+    16 bits where they add two products of 8 bits.
 
     Args:
         model: from `to_onnx`.
         tensors: model inputs of training patients, float32, (slice, row, column, channel).
+
+    Returns:
+        The bytes of the quantised model.
     """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Slices(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+    class CalibrationSlices(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
         def __init__(self) -> None:
             self._inputs = ({INPUT: np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))} for tensor in tensors)
 
@@ -43,7 +46,7 @@ def to_int8(model: bytes, tensors: Iterable[Floats]) -> bytes:
         quantization.quantize_static(
             str(prepared),
             str(small),
-            Slices(),
+            CalibrationSlices(),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,

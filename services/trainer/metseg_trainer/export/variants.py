@@ -1,4 +1,4 @@
-"""Variants: what can be made of a trained network without training: pruned, and in 8-bit integers."""
+"""Variants of a trained network that need no training: pruned, and in 8-bit integers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,33 +9,30 @@ import numpy.typing as npt
 
 from metseg.contracts import Preprocessing, Variant
 from metseg.imaging import REFERENCE_PX, Preprocessor
-from metseg_trainer.data import dataset
-from metseg_trainer.data.dataset import Patient
+from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.export.quantise import to_int8
-from metseg_trainer.networks import NestedUNet, SegmentationNetwork
-from metseg_trainer.training.fit import LAST, load
+from metseg_trainer.networks import SegmentationNetwork
+from metseg_trainer.training import CHECKPOINT, load_network
 
-__all__ = ["Made", "calibration", "make"]
+__all__ = ["ExportedVariant", "calibration_inputs", "export_variants"]
 
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class ExportedVariant:
     """A model that could serve.
 
     Attributes:
         run: the name of the run that trained it.
-        name: a key of `metseg_trainer.networks.NETWORKS`.
-        network: as trained and pruned; what an int8 model was made from.
-        variant: what it keeps of the trained network.
-        preprocessing: the contract with serving.
+        network: as trained and pruned; an int8 model was made from it.
+        variant: pruning level and precision.
+        preprocessing: of the model.
         model: the bytes of the ONNX file.
     """
 
     run: str
-    name: str
     network: SegmentationNetwork
     variant: Variant
     preprocessing: Preprocessing
@@ -43,8 +40,8 @@ class Made:
 
     @property
     def origin(self) -> tuple[str, str, int, Preprocessing]:
-        """What tells trained networks apart: their run, architecture, width and input."""
-        return self.run, self.name, self.base_width, self.preprocessing
+        """What identifies a trained network: run, architecture, width and input."""
+        return self.run, self.network.name, self.base_width, self.preprocessing
 
     @property
     def base_width(self) -> int:
@@ -53,49 +50,53 @@ class Made:
 
     @property
     def input_px(self) -> int:
-        """The side of a whole slice in model pixels, of which the head's box is fed."""
+        """The side of a whole slice in model pixels, of which the head's box is the input."""
         return round(REFERENCE_PX * self.preprocessing.pixel_scale)
 
     @property
     def key(self) -> str:
-        """A name that no other variant of the run has, as a version may be called."""
+        """A name that no other variant of the run has, valid in a version."""
         level = f"-level-{self.variant.pruning_level}" if self.variant.pruning_level else ""
-        return f"{self.name}{level}-width-{self.base_width}-input-{self.input_px}-{self.variant.precision}"
+        return f"{self.network.name}{level}-width-{self.base_width}-input-{self.input_px}-{self.variant.precision}"
 
 
-def make(folder: Path, names: Sequence[str], preprocessing: Preprocessing, tensors: Sequence[Floats]) -> Iterator[Made]:
+def export_variants(
+    folder: Path, names: Sequence[str], preprocessing: Preprocessing, tensors: Sequence[Floats]
+) -> Iterator[ExportedVariant]:
     """All variants of a run's networks, one after the other.
 
     Args:
         folder: of the run.
         names: of its networks.
         preprocessing: that it was trained with.
-        tensors: model inputs of training patients, which tell the ranges of integers.
+        tensors: model inputs of training patients, which set the ranges of integers.
+
+    Yields:
+        Each network at each pruning level, in float32 and in int8.
     """
     for name in names:
-        for network, level in _pruned(load(folder / name / LAST)):
+        for network, level in load_network(folder / name / CHECKPOINT).pruned_networks():
             exact = to_onnx(network)
-            yield Made(folder.name, name, network, Variant(pruning_level=level), preprocessing, exact)
-            small = Variant(precision="int8", pruning_level=level)
-            yield Made(folder.name, name, network, small, preprocessing, to_int8(exact, tensors))
+            yield ExportedVariant(folder.name, network, Variant(pruning_level=level), preprocessing, exact)
+            int8 = Variant(precision="int8", pruning_level=level)
+            yield ExportedVariant(folder.name, network, int8, preprocessing, to_int8(exact, tensors))
 
 
-def calibration(patients: Sequence[Patient], preprocessing: Preprocessing) -> list[Floats]:
-    """Of each patient the slice with the largest lesion and the one halfway up the head, as model inputs."""
+def calibration_inputs(patients: Sequence[Patient], preprocessing: Preprocessing) -> list[Floats]:
+    """Of each patient the slice with the largest lesion and the one halfway up the head.
+
+    Args:
+        patients: of the training side.
+        preprocessing: of the model.
+
+    Returns:
+        Model inputs, float32, (slice, row, column, channel).
+    """
     tensors = []
     for patient in patients:
-        volume, truth = dataset.load(patient)
+        volume, truth = load_patient(patient)
         prepared = Preprocessor(preprocessing).prepare(volume)
         occupied = np.flatnonzero(prepared.occupied)
         for index in {int(truth.sum(axis=(1, 2)).argmax()), int(occupied[len(occupied) // 2])}:
             tensors.append(prepared.tensor(slice(index, index + 1)))
     return tensors
-
-
-def _pruned(network: SegmentationNetwork) -> Iterator[tuple[SegmentationNetwork, int | None]]:
-    """A U-Net++ at each of its pruning levels, the whole one first; any other network as it is."""
-    if not isinstance(network, NestedUNet):
-        yield network, None
-        return
-    for level in range(network.depth, 0, -1):
-        yield network.pruned(level), level

@@ -2,7 +2,7 @@ r"""Attention U-Net: additive attention gates on the skips.
 
 Oktay et al.: Attention U-Net: Learning Where to Look for the Pancreas, MIDL 2018.
 
-A gate weighs the skip's features x by what the coarser level's features g make of them:
+A gate weighs the skip's features x by the coarser level's features g:
 $\alpha = \sigma(\psi^T \mathrm{ReLU}(W_x x + W_g g + b_g) + b_\psi)$, and $\hat{x} = \alpha x$.
 """
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metseg_trainer.networks.blocks import ConvBlock, Encoder, SegmentationNetwork, join, upsample
+from metseg_trainer.networks.blocks import ConvBlock, Encoder, SegmentationNetwork, concatenate, upsample_like
 
 
 class AttentionGate(nn.Module):
@@ -27,14 +27,26 @@ class AttentionGate(nn.Module):
         self.weigh = nn.Conv2d(skip, 1, kernel_size=1)
 
     def forward(self, skip: Tensor, gating: Tensor) -> Tensor:
-        """The skip's features, each pixel scaled by its weight in (0, 1)."""
+        """Weigh each pixel of the skip.
+
+        Args:
+            skip: (batch, channel, row, column).
+            gating: of half the rows and columns.
+
+        Returns:
+            `skip`, each pixel scaled by its weight in (0, 1).
+        """
         matched = functional.relu(self.of_skip(skip) + self.of_gating(gating))
         weights = torch.sigmoid(self.weigh(matched))
-        return skip * upsample(weights, like=skip)
+        return skip * upsample_like(weights, like=skip)
 
 
 class AttentionUNet(SegmentationNetwork):
-    """U-Net of five levels with an attention gate on each skip."""
+    """U-Net with an attention gate on each skip."""
+
+    name = "attention-unet"
+    title = "Attention U-Net"
+    description = "U-Net with an additive attention gate on each skip connection"
 
     def __init__(self, base_width: int) -> None:
         super().__init__(base_width)
@@ -44,9 +56,9 @@ class AttentionUNet(SegmentationNetwork):
         self.decoder = nn.ModuleList(ConvBlock(skip + below, skip) for skip, below in pairs)
         self.head = nn.Conv2d(base_width, 1, kernel_size=1)
 
-    def branches(self, slices: Tensor) -> list[Tensor]:
+    def supervised_outputs(self, slices: Tensor) -> list[Tensor]:
         """The one output."""
         *skips, features = self.encoder(slices)
         for skip, gate, block in zip(reversed(skips), self.gates, self.decoder, strict=True):
-            features = block(join(gate(skip, features), upsample(features, like=skip)))
+            features = block(concatenate(gate(skip, features), upsample_like(features, like=skip)))
         return [self.head(features)]

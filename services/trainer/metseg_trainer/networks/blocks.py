@@ -1,6 +1,8 @@
-"""What both networks are built of, and the face that they show to training, evaluation and export."""
+"""The interface of a network to training, evaluation and export, and the blocks that networks are built of."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -8,30 +10,55 @@ from torch.nn import functional
 
 from metseg.imaging import CHANNELS
 
+__all__ = ["LEVELS", "ConvBlock", "Encoder", "SegmentationNetwork", "channels_last", "concatenate", "upsample_like"]
+
 LEVELS = 5
+"""Resolutions of a network, full resolution included."""
 
 
 class SegmentationNetwork(nn.Module, ABC):
     """A network from slices to lesion logits.
 
     Input: float32, (batch, 3, row, column), any size of 16 pixels and more. Output: logits, (batch, 1, row, column).
+
+    Attributes:
+        name: how the command line, folders and versions call it.
+        title: how reports and model cards call it.
+        description: what distinguishes it, in a phrase.
+        widths: feature channels of each level, full resolution first.
+
+    Args:
+        base_width: feature channels at full resolution; each level below doubles them.
     """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
 
     def __init__(self, base_width: int) -> None:
         super().__init__()
         self.widths = [base_width * 2**level for level in range(LEVELS)]
 
     @abstractmethod
-    def branches(self, slices: Tensor) -> list[Tensor]:
-        """The logits of every supervised output, the one that `forward` gives last."""
+    def supervised_outputs(self, slices: Tensor) -> list[Tensor]:
+        """The logits of every output that the loss supervises; `forward` returns the last one."""
 
     def forward(self, slices: Tensor) -> Tensor:
-        """The logits that serve."""
-        return self.branches(slices)[-1]
+        """The logits that are used after training."""
+        return self.supervised_outputs(slices)[-1]
+
+    @property
+    def parameter_count(self) -> int:
+        """How many weights are learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def pruned_networks(self) -> Iterator[tuple[Self, int | None]]:
+        """The network at each of its pruning levels, the whole one first; a network without levels is alone."""
+        yield self, None
 
 
 def channels_last(network: SegmentationNetwork) -> SegmentationNetwork:
-    """The same network with its weights laid out as convolutions are quickest on a CPU and with tensor cores."""
+    """The same network with its weights in the memory format that is fastest on CPUs and tensor cores."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's annotations lack this form
     return network
 
@@ -52,7 +79,11 @@ def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 class Encoder(nn.Module):
-    """The contracting path that both papers share with U-Net: five levels, halved by max pooling."""
+    """The contracting path of U-Net, each level halved by max pooling.
+
+    Args:
+        widths: feature channels of each level, full resolution first.
+    """
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
@@ -67,11 +98,19 @@ class Encoder(nn.Module):
         return features
 
 
-def upsample(features: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, to the rows and columns of `like`, which need not be twice as many."""
+def upsample_like(features: Tensor, like: Tensor) -> Tensor:
+    """Scale bilinearly to the rows and columns of `like`, which need not be twice as many.
+
+    Args:
+        features: (batch, channel, row, column).
+        like: of the wanted size.
+
+    Returns:
+        (batch, channel, row, column).
+    """
     return functional.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def join(*features: Tensor) -> Tensor:
+def concatenate(*features: Tensor) -> Tensor:
     """Concatenate along the channels."""
     return torch.cat(features, dim=1)

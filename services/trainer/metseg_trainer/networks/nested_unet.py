@@ -7,13 +7,16 @@ Node $x^{i,j}$ at level i and step j sees all nodes before it at its level and t
 $x^{i,0} = H(D(x^{i-1,0}))$ and $x^{i,j} = H([x^{i,0}, ..., x^{i,j-1}, U(x^{i+1,j-1})])$ for j > 0.
 """
 
+from collections.abc import Iterator
+from typing import Self
+
 from torch import Tensor, nn
 
-from metseg_trainer.networks.blocks import LEVELS, ConvBlock, Encoder, SegmentationNetwork, join, upsample
+from metseg_trainer.networks.blocks import LEVELS, ConvBlock, Encoder, SegmentationNetwork, concatenate, upsample_like
 
 
 class NestedUNet(SegmentationNetwork):
-    """U-Net++ with an output at each full-resolution node, so that it can be pruned to its first ones.
+    """U-Net++ with an output at each full-resolution node, so that it can be pruned to the first ones.
 
     Args:
         base_width: feature channels at full resolution.
@@ -22,6 +25,10 @@ class NestedUNet(SegmentationNetwork):
     Raises:
         ValueError: `depth` is not 1 to 4.
     """
+
+    name = "nested-unet"
+    title = "Nested U-Net (U-Net++)"
+    description = "U-Net with nested dense skip connections and deep supervision; it can be pruned to levels 1 to 4"
 
     def __init__(self, base_width: int, depth: int = LEVELS - 1) -> None:
         super().__init__(base_width)
@@ -39,17 +46,22 @@ class NestedUNet(SegmentationNetwork):
         )
         self.heads = nn.ModuleList(nn.Conv2d(base_width, 1, kernel_size=1) for _ in range(depth))
 
-    def branches(self, slices: Tensor) -> list[Tensor]:
+    def supervised_outputs(self, slices: Tensor) -> list[Tensor]:
         """Logits of the nodes (0, 1) to (0, depth)."""
         rows = [[features] for features in self.encoder(slices)]
         for step in range(1, self.depth + 1):
             for level in range(self.depth + 1 - step):
                 skips, below = rows[level], rows[level + 1][step - 1]
                 node = self.nodes[_name(level, step)]
-                rows[level].append(node(join(*skips, upsample(below, like=skips[0]))))
+                rows[level].append(node(concatenate(*skips, upsample_like(below, like=skips[0]))))
         return [head(features) for head, features in zip(self.heads, rows[0][1:], strict=True)]
 
-    def pruned(self, depth: int) -> "NestedUNet":
+    def pruned_networks(self) -> Iterator[tuple[Self, int | None]]:
+        """The network at each depth, the whole one first."""
+        for depth in range(self.depth, 0, -1):
+            yield self.pruned(depth), depth
+
+    def pruned(self, depth: int) -> Self:
         """A smaller network with the trained weights of the first `depth` steps, as the papers prune it.
 
         Raises:
@@ -57,7 +69,7 @@ class NestedUNet(SegmentationNetwork):
         """
         if depth > self.depth:
             raise ValueError(f"cannot prune depth {self.depth} to {depth}")
-        smaller = NestedUNet(self.widths[0], depth)
+        smaller = type(self)(self.widths[0], depth)
         weights = self.state_dict()
         smaller.load_state_dict({name: weights[name] for name in smaller.state_dict()})
         return smaller.train(self.training)

@@ -1,1 +1,22 @@
-"""The report of a run: charts, tables, HTML."""
+"""What a run and a frontier look like to people.
+
+- `report`, `frontier_page`: HTML, drawn by `charts`, `examples` and the templates.
+- `results`: JSON, and the tables of the README.
+- `run_record`: how a run was trained.
+"""
+
+from metseg_trainer.reporting.frontier_page import write_frontier_page
+from metseg_trainer.reporting.report import ANONYMOUS_REPORT, write_run_reports
+from metseg_trainer.reporting.results import PATIENTS, RESULTS, results_markdown, write_patient_results
+from metseg_trainer.reporting.run_record import ENVIRONMENT
+
+__all__ = [
+    "ANONYMOUS_REPORT",
+    "ENVIRONMENT",
+    "PATIENTS",
+    "RESULTS",
+    "results_markdown",
+    "write_frontier_page",
+    "write_patient_results",
+    "write_run_reports",
+]

@@ -1,14 +1,11 @@
 """The geometry of the report's figures: scales, lines, dots and outlines; report.html.j2 gives them their ink."""
 
 import math
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 __all__ = [
     "Curve",
@@ -21,16 +18,11 @@ __all__ = [
     "Tick",
     "dots",
     "lines",
-    "outline",
-    "png_uri",
     "reliability",
     "scatter",
-    "view",
 ]
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 10.0, 34.0
-OUTLINE_STEPS = 4
-VIEW_MARGIN_PX = 8
 
 
 @dataclass(frozen=True)
@@ -236,29 +228,6 @@ def dots(scores: Mapping[str, Mapping[str, float]], styles: Mapping[str, str], o
     means = tuple((styles[name], x_at(mean := float(np.mean(list(by.values())))), mean) for name, by in scores.items())
     ticks = tuple(Tick(x_at(tenth / 10), f"{tenth / 10:.1f}") for tenth in range(0, 11, 2))
     return Dots(width, TOP + step * len(order) + BOTTOM, ticks, rows, means)
-
-
-def outline(mask: npt.NDArray[np.bool_]) -> str:
-    """An SVG path along the edges of the mask's pixels, in pixels; holes come out with the rule `evenodd`."""
-    fine = mask.astype(np.uint8).repeat(OUTLINE_STEPS, axis=0).repeat(OUTLINE_STEPS, axis=1)
-    contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    loops = [((contour[:, 0] + 0.5) / OUTLINE_STEPS).tolist() for contour in contours]
-    return " ".join("M" + "L".join(f"{x:.3g} {y:.3g}" for x, y in loop) + "Z" for loop in loops)
-
-
-def view(picture: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """The square about what is not background, as an SVG view box: left, top, width, height."""
-    lit = np.argwhere(picture > picture.max() // 10)
-    top, left = lit.min(axis=0).tolist()
-    bottom, right = (lit.max(axis=0) + 1).tolist()
-    side = max(bottom - top, right - left) + VIEW_MARGIN_PX
-    return (left + right - side) // 2, (top + bottom - side) // 2, side, side
-
-
-def png_uri(picture: npt.NDArray[np.uint8]) -> str:
-    """A grey picture (row, column) as a data URI, so that a page needs no other file."""
-    _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    return "data:image/png;base64," + b64encode(encoded.tobytes()).decode()
 
 
 def _ticks(low: float, high: float, most: int = 6) -> list[float]:

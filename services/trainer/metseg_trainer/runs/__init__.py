@@ -1,1 +1,27 @@
-"""A run from folder to champion: plan, steps, locks, and its record in the store."""
+"""A run from a folder of slices to the champion.
+
+- `planning`: what is to be trained on what, written down.
+- `run`: the steps; `cross_validation`: the same in folds or by site.
+- `run_store`: the record of a run in the store, and comparisons of runs.
+- `locks`: several processes in one folder.
+"""
+
+from metseg_trainer.runs.cross_validation import cross_validate, leave_sites_out
+from metseg_trainer.runs.planning import load_plan, make_plan
+from metseg_trainer.runs.run import RunOutcome, execute_plan, finish_without_model, train
+from metseg_trainer.runs.run_store import PREPARED, compare_runs, format_runs, list_runs
+
+__all__ = [
+    "PREPARED",
+    "RunOutcome",
+    "compare_runs",
+    "cross_validate",
+    "execute_plan",
+    "finish_without_model",
+    "format_runs",
+    "leave_sites_out",
+    "list_runs",
+    "load_plan",
+    "make_plan",
+    "train",
+]

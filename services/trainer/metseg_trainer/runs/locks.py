@@ -1,44 +1,40 @@
-"""Turns: processes of one run do no work twice and write no file at once."""
+"""File locks: processes of one run do no work twice and write no file at once."""
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from metseg.errors import TrainingFailed
 
-__all__ = ["alone", "in_turn"]
+__all__ = ["exclusive", "in_turn"]
+
+LOCK_FILE = ".lock"
 
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Work in a folder when no other process does; one that ends, however it does, lets the next one in."""
-    with _held(folder) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    """Wait until no other process works in a folder; the lock ends with the process that holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK_FILE):
         yield
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Work in a folder unless another process does.
 
     Raises:
-        TrainingFailed: one does.
+        TrainingFailed: another process does.
     """
-    with _held(folder) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TrainingFailed(f"Another process works in {folder}; let it end, or stop it.") from error
-        yield
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
-        yield descriptor
+        lock.acquire()
+    except Timeout as error:
+        raise TrainingFailed(f"Another process works in {folder}; wait for it, or stop it.") from error
+    try:
+        yield
     finally:
-        os.close(descriptor)
+        lock.release()

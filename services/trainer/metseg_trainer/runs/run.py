@@ -1,40 +1,69 @@
-"""Run: from a folder of slices to a model in service, one function a step; each step's result lies in the run's folder.
+"""Run: from a folder of slices to a model in service, one function a step, each step's result in the run's folder.
 
-folder -> audit -> patients -> split -> prepared sources -> both networks -> operating points -> figures -> winner ->
+folder -> audit -> patients -> split -> prepared sources -> networks -> operating points -> evaluation -> winner ->
 ONNX -> registry
 """
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
+from metseg.atomic_io import atomic_write
 from metseg.storage import ObjectStore
-from metseg_trainer.data import dataset, prepared
-from metseg_trainer.data.samples import Study, prepare
-from metseg_trainer.evaluation import evaluate_run
-from metseg_trainer.export import publish
-from metseg_trainer.export.promotion import Policy
-from metseg_trainer.export.publish import Outcome
-from metseg_trainer.runs import run_store
-from metseg_trainer.runs.locks import alone
-from metseg_trainer.runs.plan import BY_SLICE, PREPARED, Plan, write_whole
-from metseg_trainer.training.config import Source
-from metseg_trainer.training.fit import finished, fit
+from metseg_trainer.data import PreparedStudy, Source, load_patient, prepare_sources, prepare_study
+from metseg_trainer.evaluation import RunEvaluation, evaluate_networks, load_patients
+from metseg_trainer.export import (
+    MARKDOWN,
+    PromotionPolicy,
+    decide_promotion,
+    export_winner,
+    publish_version,
+)
+from metseg_trainer.reporting import ANONYMOUS_REPORT, ENVIRONMENT, write_run_reports
+from metseg_trainer.runs.locks import exclusive, in_turn
+from metseg_trainer.runs.run_store import PREPARED, upload_progress, upload_run
+from metseg_trainer.training import (
+    BY_SLICE,
+    Plan,
+    environment,
+    is_finished,
+    resource_errors_translated,
+    train_network,
+)
 
-__all__ = ["run", "train"]
+__all__ = ["RunOutcome", "execute_plan", "finish_without_model", "train"]
 
 LEAK = (
-    "Slices of the same patients were learned from and tested on, to measure how much that flatters; no model was "
-    "exported, and these figures say nothing of new patients."
+    "Slices of the same patients were used in training and in testing, to measure how much that improves the figures; "
+    "no model was exported, and these figures say nothing of new patients."
 )
 
 
-def run(plan: Plan, policy: Policy, store: ObjectStore | None, *, train_only: bool = False) -> Outcome | None:
+@dataclass(frozen=True)
+class RunOutcome:
+    """The result of a run.
+
+    Attributes:
+        folder: of the run.
+        version: that was published; None without a store or a model.
+        verdict: what was decided and why, in sentences.
+    """
+
+    folder: Path
+    version: str | None
+    verdict: str
+
+
+def execute_plan(
+    plan: Plan, policy: PromotionPolicy, store: ObjectStore | None, *, train_only: bool = False
+) -> RunOutcome | None:
     """Train the networks, compare them on the same test patients and put the better one into service.
 
     A folder with the files of an earlier run is continued where it stopped.
 
     Args:
         plan: what is to be done.
-        policy: whether the winner takes the champion's place.
+        policy: whether the winner replaces the champion.
         store: of the registry; None leaves the winner in the folder.
         train_only: leave all that follows the training to another process.
 
@@ -42,40 +71,94 @@ def run(plan: Plan, policy: Policy, store: ObjectStore | None, *, train_only: bo
         None if only trained.
 
     Raises:
-        MetsegError: the data cannot be used, the training had to stop, the export is not exact, or the store is away.
+        MetsegError: the data cannot be used, the training had to stop, the export is not exact, or the store cannot be
+            reached.
     """
     train(plan, store)
     if train_only:
         return None
     if plan.split_by == BY_SLICE:
-        return publish.conclude_without_model(plan, evaluate_run.judge(plan, shifted=False), LEAK, store)
-    return publish.conclude(plan, evaluate_run.judge(plan), policy, store)
+        return finish_without_model(plan, evaluate_networks(plan, corrupted=False), LEAK, store)
+    return _finish(plan, evaluate_networks(plan), policy, store)
 
 
 def train(plan: Plan, store: ObjectStore | None) -> None:
-    """Fit every network of a plan that is not fitted yet; after each, the store has the run's record so far.
+    """Train every network of a plan that is not finished; after each, the record so far is uploaded.
+
+    Args:
+        plan: of the run.
+        store: for the record; None uploads nothing.
 
     Raises:
         MetsegError: the training had to stop, or another process trains the same network in this folder.
     """
-    waiting = [name for name in plan.networks if not finished(plan.folder / name, plan.recipe)]
-    if not waiting:
+    unfinished = [name for name in plan.networks if not is_finished(plan.folder / name, plan.config)]
+    if not unfinished:
         return
-    write_whole(plan.run_folder / run_store.ENVIRONMENT, json.dumps(run_store.environment(), indent=2) + "\n")
-    learned = _learned(plan)
-    judged = [
-        prepare(patient.id, *dataset.load(patient), plan.preprocessing) for patient in plan.side(plan.split.validation)
+    with atomic_write(plan.run_folder / ENVIRONMENT) as file:
+        file.write(json.dumps(environment(), indent=2).encode() + b"\n")
+    sources = _sources(plan)
+    validation = [
+        prepare_study(patient.id, *load_patient(patient), plan.preprocessing) for patient in plan.validation_patients
     ]
-    for name in waiting:
-        place = plan.folder / name
-        with alone(place):
-            fit(name, plan.recipe, learned, judged, place, start=plan.start_of(name), devices=plan.devices)
-        run_store.keep_so_far(plan.run_folder, store)
+    for name in unfinished:
+        folder = plan.folder / name
+        with exclusive(folder):
+            train_network(
+                name, plan.config, sources, validation, folder,
+                start=plan.start_checkpoint(name), devices=plan.devices,
+            )  # fmt: skip
+        upload_progress(plan.run_folder, store)
 
 
-def _learned(plan: Plan) -> dict[Source, list[Study]]:
-    """What the training side is seen in; the parts of a run share what was prepared of all its patients."""
-    patients = plan.patients if plan.part else plan.side(plan.split.train)
-    built = prepared.build(patients, plan.preprocessing, plan.recipe, plan.run_folder / PREPARED)
+def finish_without_model(
+    plan: Plan, evaluation: RunEvaluation, reason: str, store: ObjectStore | None, *, pictured: bool = True
+) -> RunOutcome:
+    """Write the report and the record of a run that measures and exports no model.
+
+    Args:
+        plan: of the run.
+        evaluation: of its networks.
+        reason: why it exports no model, in sentences.
+        store: for the record; None uploads nothing.
+        pictured: whether the evaluation's predictors have seen none of the test patients, so that pictures are valid.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        StoreUnavailable: the store cannot be reached.
+    """
+    verdict = f"{evaluation.summary} {reason}"
+    write_run_reports(plan, evaluation, verdict, None, pictured=pictured)
+    if store is not None:
+        upload_run(plan.run_folder, store)
+    print(verdict)
+    return RunOutcome(plan.folder, None, verdict)
+
+
+def _finish(plan: Plan, evaluation: RunEvaluation, policy: PromotionPolicy, store: ObjectStore | None) -> RunOutcome:
+    """Export the winner, write the report and the record, publish the version."""
+    exported = export_winner(plan, evaluation)
+    decision = decide_promotion(
+        exported.card, evaluation.results[evaluation.winner], policy, store, load_patients(plan.test_patients)
+    )
+    verdict = f"{evaluation.summary} {decision.reason}"
+    write_run_reports(plan, evaluation, verdict, exported.card)
+    if store is not None:
+        upload_run(plan.run_folder, store)
+        # the report that shows no patient
+        files = {"report.html": plan.folder / ANONYMOUS_REPORT, MARKDOWN: plan.folder / MARKDOWN}
+        publish_version(store, exported, files, promote=decision.promote)
+    print(verdict)
+    return RunOutcome(plan.folder, exported.card.version if store is not None else None, verdict)
+
+
+def _sources(plan: Plan) -> dict[Source, list[PreparedStudy]]:
+    """What samples are drawn from; the folds of a run share what was prepared of all its patients."""
+    patients = plan.patients if plan.fold else plan.train_patients
+    folder = plan.run_folder / PREPARED
+    with resource_errors_translated(folder), in_turn(folder):
+        sources = prepare_sources(patients, plan.preprocessing, plan.config.sampling, plan.config.seed, folder)
     learned = set(plan.split.train)
-    return {source: [study for study in studies if study.patient in learned] for source, studies in built.items()}
+    return {source: [study for study in studies if study.patient in learned] for source, studies in sources.items()}

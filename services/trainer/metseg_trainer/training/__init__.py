@@ -1,1 +1,43 @@
-"""A network, its loss and its schedule, step by step, to a checkpoint."""
+"""From a configuration to the checkpoint of a trained network.
+
+- `plan`, `config`: what is trained on what, and how.
+- `trainer`: the loop; `train_state` one step of it, `validation` the end of an epoch, `distributed` several processes.
+- `losses`: what is minimised.
+- `checkpoints`, `learning_curves`, `environment`: what is left in the folder.
+- `resource_errors`: what a machine refuses, as errors that say what to do.
+"""
+
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_network
+from metseg_trainer.training.config import PRESETS, LossConfig, TrainingConfig
+from metseg_trainer.training.environment import environment, git_revision, packages
+from metseg_trainer.training.learning_curves import CURVES, read_learning_curves
+from metseg_trainer.training.losses import deep_supervision_loss
+from metseg_trainer.training.plan import BY_PATIENT, BY_SLICE, CONFIG, Plan, preprocessing_of, trained_networks
+from metseg_trainer.training.resource_errors import resource_errors_translated
+from metseg_trainer.training.train_state import TrainState, amp_dtype
+from metseg_trainer.training.trainer import is_finished, train_network
+
+__all__ = [
+    "BY_PATIENT",
+    "BY_SLICE",
+    "CHECKPOINT",
+    "CONFIG",
+    "CURVES",
+    "PRESETS",
+    "LossConfig",
+    "Plan",
+    "TrainState",
+    "TrainingConfig",
+    "amp_dtype",
+    "deep_supervision_loss",
+    "environment",
+    "git_revision",
+    "is_finished",
+    "load_network",
+    "packages",
+    "preprocessing_of",
+    "read_learning_curves",
+    "resource_errors_translated",
+    "train_network",
+    "trained_networks",
+]

@@ -1,7 +1,7 @@
-"""Processes: one training shared by several, as if it were one; each GPU has its own, or `gloo` joins CPUs.
+"""One training shared by several processes: one for each GPU, or several on a CPU, joined by gloo.
 
-Every process computes its share of each batch. What a batch is judged by as a whole, the statistics of batch
-normalisation and the sums of the Dice loss, is added up over all shares: the gradients are those of one process.
+Every process computes its share of each batch. What depends on the whole batch, the statistics of batch normalisation
+and the sums of the Dice loss, is summed over all shares, so that the gradients are those of one process.
 """
 
 import os
@@ -17,22 +17,32 @@ from types import FrameType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, distributed, nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.distributed import FileStore  # type: ignore[attr-defined]  # torch exports it, its annotations do not
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from metseg.errors import MetsegError, TrainingFailed
 
-__all__ = ["Stop", "count", "device", "rank", "shared", "synchronised", "together", "total"]
+__all__ = [
+    "StopSignal",
+    "all_reduce_sum",
+    "compute_device",
+    "convert_sync_batchnorm",
+    "data_parallel",
+    "launch",
+    "rank",
+    "world_size",
+]
 
 JOIN_S = 0.5
-"""How often the waiting process looks whether it was told to stop."""
+"""How often the waiting process checks for a signal."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stop(Protocol):
-    """Whether somebody wants the training to end."""
+class StopSignal(Protocol):
+    """Whether the training was asked to stop."""
 
     def is_set(self) -> bool:
         """True from the first Ctrl-C on."""
@@ -40,47 +50,47 @@ class Stop(Protocol):
 
 def rank() -> int:
     """Which process this is, from 0."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes share the training."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def device() -> torch.device:
-    """What this process computes on: a GPU of its own where there are any."""
+def compute_device() -> torch.device:
+    """The device of this process: its own GPU where there are any."""
     return torch.device("cuda", rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def together(work: Callable[[Stop], None], processes: int) -> None:
-    """Call `work` in as many processes, and wait for all of them.
+def launch(work: Callable[[StopSignal], None], processes: int) -> None:
+    """Call `work` in each of several processes, and wait for all of them.
 
-    The first SIGINT or SIGTERM asks them to stop where they can go on later; a second one does not ask.
+    The first SIGINT or SIGTERM asks them to stop where they can be resumed; the second one ends them.
 
     Args:
-        work: what each does; it must be picklable if there is more than one.
-        processes: 1 works in this process.
+        work: called with the signal to stop; picklable if there is more than one process.
+        processes: how many; 1 is this process.
 
     Raises:
         MetsegError: what any of the processes raised.
-        KeyboardInterrupt: all processes stopped because they were told to.
+        KeyboardInterrupt: all processes stopped because of a signal.
     """
     if processes == 1:
-        with _told(threading.Event()) as stop:
+        with _set_by_signals(threading.Event()) as stop:
             work(stop)
         return
     context = get_context("spawn")
-    with tempfile.TemporaryDirectory() as meeting, _told(context.Event()) as stop:
+    with tempfile.TemporaryDirectory() as folder, _set_by_signals(context.Event()) as stop:
         threads = max(1, torch.get_num_threads() // processes)
-        team = _Team(processes, threads, Path(meeting) / "store", stop, context.SimpleQueue(), work)
-        joined = start_processes(_member, (team,), processes, join=False)  # type: ignore[no-untyped-call]
+        group = _Group(processes, threads, Path(folder) / "store", stop, context.SimpleQueue(), work)
+        joined = start_processes(_run_member, (group,), processes, join=False)  # type: ignore[no-untyped-call]
         try:
             while not joined.join(JOIN_S):
                 pass
         except (ProcessRaisedException, ProcessExitedException) as error:
-            if not team.failures.empty():
-                raise team.failures.get() from error
+            if not group.failures.empty():
+                raise group.failures.get() from error
             raise TrainingFailed(f"A process of the training ended: {str(error).strip().splitlines()[-1]}") from error
         finally:
             for process in joined.processes:
@@ -90,47 +100,47 @@ def together(work: Callable[[Stop], None], processes: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Team:
-    """What the processes of a training have in common."""
+class _Group:
+    """What the processes of a training share."""
 
     processes: int
     threads: int
-    meeting: Path
-    stop: Stop
+    store: Path
+    stop: StopSignal
     failures: Any
-    work: Callable[[Stop], None]
+    work: Callable[[StopSignal], None]
 
 
-def _member(number: int, team: _Team) -> None:
-    """What each process does; a Ctrl-C reaches all of them, but it is the one that started them that passes it on."""
+def _run_member(number: int, group: _Group) -> None:
+    """Run one process; a Ctrl-C reaches all of them, but only the one that started them handles it."""
     parent = os.getppid()
     signal.signal(signal.SIGINT, lambda *_: None if os.getppid() == parent else os._exit(1))
-    torch.set_num_threads(team.threads)
+    torch.set_num_threads(group.threads)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if torch.cuda.is_available():
         torch.cuda.set_device(number)
-    distributed.init_process_group(
+    dist.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo",
-        store=FileStore(str(team.meeting), team.processes),
+        store=FileStore(str(group.store), group.processes),
         rank=number,
-        world_size=team.processes,
+        world_size=group.processes,
     )
     try:
-        with suppress(KeyboardInterrupt):  # told by `stop`, which the one that started them has set
-            team.work(team.stop)
+        with suppress(KeyboardInterrupt):  # the process that started this one raises it
+            group.work(group.stop)
     except MetsegError as error:
-        team.failures.put(error)
+        group.failures.put(error)
         raise
     finally:
-        distributed.destroy_process_group()
+        dist.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # an interpreter that closes in order now and then meets a thread of gloo's, and aborts
+    os._exit(0)  # a regular exit of the interpreter sometimes aborts in one of gloo's threads
 
 
 @contextmanager
-def _told(stop: Any) -> Iterator[Any]:  # noqa: ANN401  # an event of threads or of processes
-    """Set the event at the first signal and put the usual handlers back for the second one."""
+def _set_by_signals(stop: Any) -> Iterator[Any]:  # noqa: ANN401  # an event of threads or of processes
+    """Set the event at the first signal and restore the usual handlers for the second one."""
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
@@ -140,70 +150,70 @@ def _told(stop: Any) -> Iterator[Any]:  # noqa: ANN401  # an event of threads or
         for one, handler in before.items():
             signal.signal(one, handler)
 
-    def tell(_: int, __: FrameType | None) -> None:
+    def handle(_: int, __: FrameType | None) -> None:
         stop.set()
         restore()
 
     for one in STOP_SIGNALS:
-        signal.signal(one, tell)
+        signal.signal(one, handle)
     try:
         yield stop
     finally:
         restore()
 
 
-class _Total(torch.autograd.Function):
-    """A sum over all processes, through which gradients flow back to each."""
+class _AllReduceSum(torch.autograd.Function):
+    """A differentiable sum over all processes."""
 
     @staticmethod
     def forward(_: Any, share: Tensor) -> Tensor:  # noqa: ANN401  # autograd's context
         whole = share.detach().clone()
-        distributed.all_reduce(whole)
+        dist.all_reduce(whole)
         return whole
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         whole = gradient.clone()
-        distributed.all_reduce(whole)
+        dist.all_reduce(whole)
         return whole
 
 
-def total(share: Tensor) -> Tensor:
+def all_reduce_sum(share: Tensor) -> Tensor:
     """The sum of every process's share."""
-    whole: Tensor = share if count() == 1 else _Total.apply(share)  # type: ignore[no-untyped-call]
+    whole: Tensor = share if world_size() == 1 else _AllReduceSum.apply(share)  # type: ignore[no-untyped-call]
     return whole
 
 
-class SynchronisedNorm(nn.BatchNorm2d):
-    """Batch normalisation over the shares of all processes; `torch.nn.SyncBatchNorm` does so on GPUs alone."""
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the shares of all processes; `torch.nn.SyncBatchNorm` runs on GPUs only."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """As `BatchNorm2d`, in the type of the weights while it trains."""
-        if not self.training or count() == 1:
+        """As `BatchNorm2d`, in the dtype of the weights while training."""
+        if not self.training or world_size() == 1:
             return super().forward(features)
         wide = features.to(self.weight.dtype)
-        pixels = wide.shape[0] * wide.shape[2] * wide.shape[3] * count()
-        mean = total(wide.sum(dim=(0, 2, 3))) / pixels
-        apart = wide - mean[:, None, None]
-        variance = total(apart.square().sum(dim=(0, 2, 3))) / pixels
+        pixels = wide.shape[0] * wide.shape[2] * wide.shape[3] * world_size()
+        mean = all_reduce_sum(wide.sum(dim=(0, 2, 3))) / pixels
+        centred = wide - mean[:, None, None]
+        variance = all_reduce_sum(centred.square().sum(dim=(0, 2, 3))) / pixels
         if self.running_mean is not None and self.running_var is not None and self.momentum is not None:
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(variance.detach() * pixels / (pixels - 1), self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (apart * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(features.dtype)
 
 
-def synchronised(network: nn.Module) -> None:
-    """Let every batch normalisation of a network, its parameters kept, see the whole batch."""
+def convert_sync_batchnorm(network: nn.Module) -> None:
+    """Let every batch normalisation of a network use the whole batch; its parameters stay."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SynchronisedNorm
+            module.__class__ = SyncBatchNorm2d
 
 
-def shared(learner: nn.Module) -> nn.Module:
+def data_parallel(module: nn.Module) -> nn.Module:
     """The module with its gradients averaged over all processes; itself where there is one."""
-    if count() == 1:
-        return learner
-    return nn.parallel.DistributedDataParallel(learner, forward_sync_buffers=False)
+    if world_size() == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(module, forward_sync_buffers=False)

@@ -1,168 +1,231 @@
-"""Training: a network, its optimiser, its schedule and its averaged weights, one step at a time."""
+"""Trainer: one network from its first step to its last; a stop at any moment loses minutes and changes nothing.
 
-import math
-from dataclasses import asdict
-from typing import Any
+A sample is a function of its number, a step of its samples and of the state before it. So a training that is resumed
+from the checkpoint of any step ends with the weights of one that was never stopped, on a CPU to the last bit. No
+library's trainer is used for the sake of that promise.
+"""
 
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Never
+
+import cv2
 import torch
-from torch import Tensor, distributed, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-from metseg.errors import LossNotFinite, TrainingFailed
-from metseg_trainer.networks import SegmentationNetwork, channels_last, create
-from metseg_trainer.training import distributed as processes
-from metseg_trainer.training.config import Recipe
-from metseg_trainer.training.losses import supervised
+from metseg.atomic_io import SCRATCH
+from metseg.errors import InvalidParameter, LossNotFinite
+from metseg_trainer.data import PreparedStudy, SampleDataset, Source, StepBatchSampler
+from metseg_trainer.training import checkpoints
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_network
+from metseg_trainer.training.config import TrainingConfig
+from metseg_trainer.training.distributed import StopSignal, launch, rank, world_size
+from metseg_trainer.training.learning_curves import LearningCurves, Row
+from metseg_trainer.training.resource_errors import resource_errors_translated
+from metseg_trainer.training.train_state import TrainState
+from metseg_trainer.training.validation import validate
 
-__all__ = ["Training", "half"]
+__all__ = ["Trainer", "is_finished", "train_network"]
 
-CLIP_NORM = 1.0
-WARM_UP = 0.1
-"""The share of the steps in which the learning rate rises."""
-
-
-def half(device: torch.device) -> torch.dtype | None:
-    """The narrow type that a processor multiplies faster than float32, if it has one."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
-
-
-class _Learner(nn.Module):
-    """From slices and their truth to the loss: what several processes share."""
-
-    def __init__(self, network: SegmentationNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, slices: Tensor, truth: Tensor) -> Tensor:
-        """The loss of all supervised outputs, computed in the type of the truth."""
-        branches = [logits.to(truth.dtype) for logits in self.network.branches(slices)]
-        return supervised(branches, truth, processes.total)
+CHECKPOINT_EVERY_S = 300.0
+"""A machine that is switched off loses no more work than this."""
+MAX_GPU_LOADERS = 8
+"""Processes that draw samples for a GPU; on a CPU drawing takes a fortieth of a step, and the loop does it itself."""
 
 
-class Training:
-    """A network on its way, which can be put down between any two steps.
+def train_network(
+    network: str,
+    config: TrainingConfig,
+    sources: Mapping[Source, Sequence[PreparedStudy]],
+    validation: Sequence[PreparedStudy],
+    folder: Path,
+    *,
+    start: Path | None = None,
+    devices: int | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> None:
+    """Train a network, from its last checkpoint in `folder` if there is one.
 
     Args:
-        name: a key of `metseg_trainer.networks.NETWORKS`.
-        recipe: how.
-        steps: how many there will be.
+        network: a key of `NETWORKS`.
+        config: how it is trained.
+        sources: what samples are drawn from, of the training patients.
+        validation: studies of other patients, for the learning curves.
+        folder: for the checkpoint (`last.ckpt`), the learning curves (`curves.json`) and TensorBoard's event files.
+        start: a checkpoint of an earlier run to take the weights from; None starts with random ones.
+        devices: how many processes share each batch, each on a GPU if there are any; None uses all GPUs.
+        checkpoint_every_s: seconds between checkpoints, in addition to the one at the end of each epoch.
 
-    Attributes:
-        averaged: the network with the moving average of its weights, which is what is evaluated.
-        done: steps so far.
+    Raises:
+        InvalidParameter: the batch cannot be divided among the devices.
+        TrainingFailed: the loss is not finite, or the machine ran out of something; the last checkpoint is complete.
+        KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
     """
+    devices = devices or max(1, torch.cuda.device_count())
+    if config.batch_size % devices:
+        raise InvalidParameter(f"A batch of {config.batch_size} cannot be divided equally among {devices} devices.")
+    with resource_errors_translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(f"{SCRATCH}*"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        task = _Task(network, config, sources, validation, folder, start, checkpoint_every_s)
+        launch(partial(_train, task), devices)
 
-    def __init__(self, name: str, recipe: Recipe, steps: int) -> None:
-        self.name, self.recipe, self.done = name, recipe, 0
-        self.device = processes.device()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            network = create(name, recipe.base_width)
-        self.network = channels_last(network).to(self.device)
-        average = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]
-        self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
-        processes.synchronised(self.network)
-        self._learner = processes.shared(_Learner(self.network))
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, recipe.learning_rate, steps, pct_start=max(WARM_UP, min(2 / steps, 0.75))
-        )
-        self._narrow = half(self.device) if recipe.half else None
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._narrow is torch.float16)
 
-    @property
-    def averaged(self) -> SegmentationNetwork:
-        """See the class."""
-        network: SegmentationNetwork = self._average.module  # type: ignore[assignment]
-        return network.eval()
+def is_finished(folder: Path, config: TrainingConfig) -> bool:
+    """Whether the network of a folder has taken all steps.
 
-    @property
-    def learning_rate(self) -> float:
-        """Of the next step."""
-        return float(self._optimizer.param_groups[0]["lr"])
+    Args:
+        folder: of the network.
+        config: how it is trained.
 
-    def step(self, slices: Tensor, truth: Tensor, *, stop: bool) -> tuple[float, bool]:
-        """Learn from one batch, or from this process's share of it.
+    Returns:
+        False also where the training has not begun.
+    """
+    path = folder / CHECKPOINT
+    return path.exists() and load_checkpoint(path)["step"] >= config.total_steps
 
-        Returns:
-            The loss of the whole batch, and whether any process wants to `stop`.
 
-        Raises:
-            LossNotFinite: the loss or its gradient is not finite; the weights have not changed.
-        """
-        loss = self.loss(slices, truth)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self._optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
-        mean, norm_value, stopping = _agreed(loss.detach(), norm, stop=stop)
-        if not math.isfinite(mean) or (not math.isfinite(norm_value) and not self._scaler.is_enabled()):
-            raise LossNotFinite(f"The loss was no longer a number in step {self.done + 1}.")
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        self._optimizer.zero_grad()
-        self._schedule.step()
-        self._average.update_parameters(self.network)
-        self.done += 1
-        return mean, stopping
+@dataclass(frozen=True)
+class _Task:
+    """The arguments of `train_network`."""
 
-    def loss(self, slices: Tensor, truth: Tensor) -> Tensor:
-        """Of one batch, or of this process's share of it, ready to go backward from."""
-        self.network.train()
-        slices = slices.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        with self.narrow():
-            loss: Tensor = self._learner(slices, truth.to(self.device, non_blocking=True))
-        return loss
+    network: str
+    config: TrainingConfig
+    sources: Mapping[Source, Sequence[PreparedStudy]]
+    validation: Sequence[PreparedStudy]
+    folder: Path
+    start: Path | None
+    checkpoint_every_s: float
 
-    def narrow(self) -> torch.autocast:
-        """The context in which the network computes in the narrow type, where there is one."""
-        return torch.autocast(self.device.type, self._narrow, enabled=self._narrow is not None)
 
-    def state(self) -> dict[str, Any]:
-        """All that the following steps depend on."""
-        return {
-            "network": self.name,
-            "recipe": asdict(self.recipe),
-            "done": self.done,
-            "averaged": self.averaged.state_dict(),
-            "averagings": self._average.n_averaged,
-            "weights": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(),
+def _train(task: _Task, stop: StopSignal) -> None:
+    """What every process does."""
+    with resource_errors_translated(task.folder):
+        Trainer(task).run_training(stop)
+
+
+class Trainer:
+    """The loop of one process."""
+
+    def __init__(self, task: _Task) -> None:
+        self._task, config = task, task.config
+        self._dataset = SampleDataset(
+            task.sources, config.sampling, config.augmentation, config.patch_size, config.seed
+        )  # fmt: skip
+        self._checkpoint = task.folder / CHECKPOINT
+        self._state = TrainState(task.network, config, config.total_steps)
+        rows: list[Row] = []
+        self._epoch_loss, self._epoch_s = 0.0, 0.0
+        if self._checkpoint.exists():
+            saved = load_checkpoint(self._checkpoint)
+            self._state.load_state_dict(saved)
+            rows, self._epoch_loss, self._epoch_s = saved["curves"], saved["epoch_loss"], saved["epoch_s"]
+        elif task.start is not None:
+            self._state.load_weights(load_network(task.start).state_dict())
+        self._curves = LearningCurves(task.folder, rows) if rank() == 0 else None
+        self._ticked_s = self._saved_s = time.monotonic()
+
+    def run_training(self, stop: StopSignal) -> None:
+        """Take all steps that are left."""
+        try:
+            with self._progress_bar() as bar:
+                self._ticked_s = self._saved_s = time.monotonic()
+                for slices, truth in self._batches():
+                    stopping = self._train_step(slices, truth, stop=stop.is_set())
+                    bar.update()
+                    epoch_ended = self._state.step % self._task.config.steps_per_epoch == 0
+                    if epoch_ended:
+                        self._end_epoch()
+                    if epoch_ended or stopping or self._checkpoint_is_due():
+                        self._save_checkpoint()
+                    if stopping:
+                        raise KeyboardInterrupt
+        finally:
+            if self._curves is not None:
+                self._curves.close()
+
+    def _train_step(self, slices: Tensor, truth: Tensor, *, stop: bool) -> bool:
+        """One step; where its loss is not finite, the terminal, and nothing else, names its patients."""
+        try:
+            loss, stopping = self._state.train_step(slices, truth, stop=stop)
+        except LossNotFinite as error:
+            exists = self._checkpoint.exists()
+            saved = f"the checkpoint {self._checkpoint} is from before" if exists else "no checkpoint was written"
+            if rank() == 0:
+                print(f"The batch held slices of {', '.join(self._patients_of_next_step())}.", file=sys.stderr)
+            raise LossNotFinite(f"{error.detail} Look at the slices named above; {saved}.") from error
+        self._epoch_loss += loss
+        self._tick()
+        return stopping
+
+    def _end_epoch(self) -> None:
+        """Validate, and add the epoch to the learning curves."""
+        config, epoch = self._task.config, self._state.step // self._task.config.steps_per_epoch
+        loss, dice = validate(self._state, self._task.validation)
+        self._tick()
+        row: Row = {
+            "epoch": epoch,
+            "train_loss": self._epoch_loss / config.steps_per_epoch,
+            "val_loss": loss,
+            "val_dice": dice,
+            "lr": self._state.learning_rate,
+            "seconds": round(self._epoch_s, 1),
         }
+        self._epoch_loss, self._epoch_s = 0.0, 0.0
+        if self._curves is not None:
+            self._curves.add(row)
+            tqdm.write(
+                f"{self._state.name}: epoch {epoch} of {config.epochs}, loss {row['train_loss']:.4f}, "
+                f"validation Dice {dice:.4f}, {row['seconds']:.0f} s"
+            )
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was taken.
+    def _save_checkpoint(self) -> None:
+        if self._curves is not None:
+            progress = {"curves": self._curves.rows, "epoch_loss": self._epoch_loss, "epoch_s": self._epoch_s}
+            checkpoints.save_checkpoint({**self._state.state_dict(), **progress}, self._checkpoint)
+        self._saved_s = time.monotonic()
 
-        Raises:
-            TrainingFailed: it is of another network or recipe.
-        """
-        if (state["network"], state["recipe"]) != (self.name, asdict(self.recipe)):
-            raise TrainingFailed("The checkpoint is of another network or recipe; begin a run of another name.")
-        self.done = state["done"]
-        self._average.module.load_state_dict(state["averaged"])
-        self._average.n_averaged.copy_(state["averagings"])
-        self.network.load_state_dict(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
+    def _checkpoint_is_due(self) -> bool:
+        return time.monotonic() - self._saved_s >= self._task.checkpoint_every_s
 
-    def begin_with(self, weights: dict[str, Tensor]) -> None:
-        """Take over the weights of an earlier run, its average too."""
-        self.network.load_state_dict(weights)
-        self._average.module.load_state_dict(weights)
+    def _tick(self) -> None:
+        """Add the time since the last tick to the epoch's."""
+        now = time.monotonic()
+        self._epoch_s, self._ticked_s = self._epoch_s + now - self._ticked_s, now
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's share of the batches that are left."""
+        config = self._task.config
+        steps = range(self._state.step, config.total_steps)
+        on_gpu = self._state.device.type == "cuda"
+        yield from DataLoader(
+            self._dataset,
+            batch_sampler=StepBatchSampler(steps, config.batch_size, rank(), world_size()),
+            num_workers=min(MAX_GPU_LOADERS, os.cpu_count() or 1) if on_gpu else 0,
+            pin_memory=on_gpu,
+            worker_init_fn=_use_one_thread,
+        )
+
+    def _patients_of_next_step(self) -> list[str]:
+        batch_size, step = self._task.config.batch_size, self._state.step
+        numbers = range(step * batch_size, (step + 1) * batch_size)
+        return sorted({self._dataset.patient(number) for number in numbers})
+
+    def _progress_bar(self) -> "tqdm[Never]":
+        return tqdm(
+            total=self._task.config.total_steps, initial=self._state.step, desc=self._state.name, unit="step",
+            disable=None if rank() == 0 else True,  # None: only where the output is a terminal
+        )  # fmt: skip
 
 
-def _agreed(loss: Tensor, norm: Tensor, *, stop: bool) -> tuple[float, float, bool]:
-    """The mean loss of all processes, the norm, which is the same in each, and whether one of them wants to stop."""
-    figures = torch.stack([loss.float() / processes.count(), norm.float(), norm.new_tensor(float(stop))])
-    if processes.count() > 1:
-        figures[1] /= processes.count()
-        distributed.all_reduce(figures)
-    mean, norm_value, stops = figures.tolist()
-    return mean, norm_value, stops > 0
+def _use_one_thread(_: int) -> None:
+    """OpenCV would use all cores in each of several processes that draw samples."""
+    cv2.setNumThreads(0)

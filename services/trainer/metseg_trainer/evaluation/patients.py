@@ -1,0 +1,124 @@
+"""The patients that a model is evaluated on: a plan's own, and its own with drawn metastases."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from metseg.imaging import CHANNELS, Volume
+from metseg_trainer.data import (
+    Patient,
+    brain_mask,
+    enhancing_mask,
+    implant_lesions,
+    lesion_free_run,
+    load_patient,
+    spacing_or_assumed_mm,
+)
+from metseg_trainer.evaluation.lesionwise import Labels
+
+__all__ = ["EvaluationPatient", "implanted_patients", "load_patients"]
+
+Mask = npt.NDArray[np.bool_]
+
+FLAIR = 1
+MIN_SLICES = 4
+"""Of a stretch without glioma that metastases are drawn into."""
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationPatient:
+    """A patient with the truth.
+
+    Attributes:
+        id: of the patient.
+        site: the clinic.
+        volume: the study.
+        truth: bool, (slice, row, column).
+        spacing_mm: between slices, rows and columns, assumed where the study stores none.
+        labels: its lesions, numbered, where they are known; None takes the connected components of the truth.
+        diameters_mm: of the numbered lesions, where they are known.
+        vessels: what enhances and is no lesion, where that is known.
+    """
+
+    id: str
+    site: str
+    volume: Volume
+    truth: Mask
+    spacing_mm: tuple[float, float, float]
+    labels: Labels | None = None
+    diameters_mm: tuple[float, ...] | None = None
+    vessels: Mask | None = None
+
+    @classmethod
+    def from_volume(cls, id: str, site: str, volume: Volume, truth: Mask) -> "EvaluationPatient":
+        """A patient of whom only the mask is known.
+
+        Args:
+            id: of the patient.
+            site: the clinic.
+            volume: the study.
+            truth: bool, (slice, row, column).
+
+        Returns:
+            The patient, with an assumed spacing where the study stores none.
+        """
+        return cls(id, site, volume, truth, spacing_or_assumed_mm(volume))
+
+    @property
+    def missing_sequences(self) -> tuple[str, ...]:
+        """The sequences that are copies of FLAIR."""
+        flair = self.volume.pixels[..., FLAIR]
+        return tuple(
+            name
+            for channel, name in enumerate(CHANNELS)
+            if channel != FLAIR and np.array_equal(self.volume.pixels[..., channel], flair)
+        )
+
+
+def load_patients(patients: Sequence[Patient]) -> Iterator[EvaluationPatient]:
+    """Patients as they are, one after the other."""
+    for patient in patients:
+        yield EvaluationPatient.from_volume(patient.id, patient.site, *load_patient(patient))
+
+
+def implanted_patients(patients: Sequence[Patient], seed: int) -> Iterator[EvaluationPatient]:
+    """Patients with metastases drawn into the longest run of slices without glioma, so that the truth is known.
+
+    Args:
+        patients: those whose run is too short, or has no room, are left out.
+        seed: of every drawing; no training patient's is the same.
+
+    Yields:
+        The run of slices of each patient.
+    """
+    for patient in patients:
+        volume, truth = load_patient(patient)
+        run = lesion_free_run(truth)
+        if run.stop - run.start < MIN_SLICES:
+            continue
+        drawn = implant_lesions(volume, truth, _seed(patient.id, seed))
+        if not drawn.diameters_mm:
+            continue
+        labels = drawn.labels[run]
+        inside = sorted(set(labels[labels > 0].tolist()))
+        if not inside:
+            continue
+        renumbered = sum((labels == old) * new for new, old in enumerate(inside, start=1))
+        yield EvaluationPatient(
+            id=patient.id,
+            site=patient.site,
+            volume=drawn.volume.part(run),
+            truth=labels > 0,
+            spacing_mm=spacing_or_assumed_mm(volume),
+            labels=renumbered.astype(labels.dtype),
+            diameters_mm=tuple(drawn.diameters_mm[old - 1] for old in inside),
+            vessels=enhancing_mask(volume, brain_mask(volume))[run],
+        )
+
+
+def _seed(patient: str, seed: int) -> int:
+    """Differs from any that a training patient is drawn with."""
+    return int.from_bytes(hashlib.sha256(f"test {patient} {seed}".encode()).digest()[:4])

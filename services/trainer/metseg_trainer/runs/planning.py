@@ -1,0 +1,237 @@
+"""Planning: read the data, split them and write down what is to be trained, so that the run can be resumed."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metseg.atomic_io import atomic_write
+from metseg.contracts import Preprocessing
+from metseg.errors import DatasetError
+from metseg.imaging import REFERENCE_PX
+from metseg_trainer.data import (
+    Patient,
+    Split,
+    check_split,
+    download_dataset,
+    read_split,
+    scan_folder,
+    split_by_slice,
+    split_patients,
+    write_phantoms,
+    write_split,
+)
+from metseg_trainer.runs.locks import in_turn
+from metseg_trainer.training import (
+    BY_PATIENT,
+    BY_SLICE,
+    CONFIG,
+    PRESETS,
+    Plan,
+    TrainingConfig,
+    preprocessing_of,
+    trained_networks,
+)
+
+__all__ = ["load_plan", "make_plan", "plan_fold"]
+
+SMOKE_PATIENTS, SMOKE_SLICES, SMOKE_PX = 8, 8, 128
+SPLIT, AUDIT = "split.json", "audit.json"
+
+
+def make_plan(
+    data: Path,
+    folder: Path,
+    *,
+    preset: str,
+    networks: Sequence[str],
+    epochs: int | None = None,
+    base_width: int | None = None,
+    input_px: int | None = None,
+    start: Path | None = None,
+    split_by: str = BY_PATIENT,
+    devices: int | None = None,
+) -> Plan:
+    """Read the data, split them and write down what is to be done.
+
+    Args:
+        data: slices in one of the layouts of `scan_folder`; where it is empty, the public data are downloaded.
+        folder: of the run; created if absent. What an earlier process of the same run wrote there is kept.
+        preset: a key of `PRESETS`; `smoke` draws phantoms and reads no data.
+        networks: keys of `NETWORKS`.
+        epochs: None takes the preset's.
+        base_width: None takes the preset's.
+        input_px: side of a whole slice in model pixels, of which the head's box is the input; None takes the usual one.
+        start: folder of an earlier run, whose networks are trained further.
+        split_by: see `Plan`; a run in folds has an empty split.
+        devices: see `Plan`.
+
+    Returns:
+        The plan.
+
+    Raises:
+        DatasetError: the data cannot be used, the folder holds a run of another configuration, or `start` has learned
+            from patients who are tested on here.
+    """
+    if start is not None and split_by != BY_PATIENT:
+        raise DatasetError("Networks of an earlier run are trained further only where the split is by patient.")
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocessing = Preprocessing() if input_px is None else Preprocessing(pixel_scale=input_px / REFERENCE_PX)
+    config = _config(preset, epochs, base_width, preprocessing)
+    _write_config(folder, _config_content(preset, config, preprocessing, start, split_by))
+    patients, audit = scan_folder(_source(data, folder, preset))
+    _write_text(folder / AUDIT, audit.to_json())
+    split = Split((), (), ())
+    if split_by == BY_PATIENT:
+        split = _split(folder, patients, config.seed)
+    elif split_by == BY_SLICE:
+        patients, split = split_by_slice(patients, config.seed)
+        _write_split(folder, split)
+    if start is not None:
+        _check_start(start, split)
+    return Plan(
+        folder, preset, config, tuple(networks), patients, audit, split, split_by,
+        preprocessing=preprocessing, start=start, devices=devices,
+    )  # fmt: skip
+
+
+def plan_fold(plan: Plan, name: str, split: Split) -> Plan:
+    """One fold of a run, in a folder of that name below the run's.
+
+    Args:
+        plan: of the run.
+        name: of the fold.
+        split: of the fold.
+
+    Returns:
+        The fold's plan.
+
+    Raises:
+        DatasetError: the split would evaluate on training data, or is not the one that this fold was started with.
+    """
+    check_split(split, plan.patients)
+    fold = replace(plan, fold=name, split=split)
+    fold.folder.mkdir(exist_ok=True)
+    _write_split(fold.folder, split)
+    return fold
+
+
+def load_plan(data: Path, folder: Path) -> Plan:
+    """The plan of a trained run, read from its folder.
+
+    Args:
+        data: that it was trained on.
+        folder: of the run.
+
+    Returns:
+        The plan.
+
+    Raises:
+        DatasetError: there is no such run, it was not split by patient, or the data are not those it was split from.
+    """
+    try:
+        content: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+        config = TrainingConfig.from_dict(content)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{folder} holds no run that this release can open.") from error
+    networks = trained_networks(folder)
+    if not networks or "split_by" in content:
+        raise DatasetError(f"The run in {folder} has no network that was trained on a split by patient.")
+    patients, audit = scan_folder(data)
+    split = read_split(folder / SPLIT)
+    check_split(split, patients)
+    return Plan(
+        folder, content["preset"], config, tuple(networks), patients, audit, split,
+        preprocessing=preprocessing_of(content),
+    )  # fmt: skip
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Replace a file atomically: two processes of one run may write the same."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def _config(preset: str, epochs: int | None, base_width: int | None, preprocessing: Preprocessing) -> TrainingConfig:
+    """The preset with the given changes; a patch covers the same share of a head at any input size."""
+    config, usual = PRESETS[preset], Preprocessing()
+    steps = preprocessing.pixel_scale / usual.pixel_scale / usual.multiple
+    rows, columns = (max(1, round(side * steps)) * usual.multiple for side in config.patch_size)
+    return replace(
+        config, epochs=epochs or config.epochs, base_width=base_width or config.base_width, patch_size=(rows, columns)
+    )  # fmt: skip
+
+
+def _config_content(
+    preset: str, config: TrainingConfig, preprocessing: Preprocessing, start: Path | None, split_by: str
+) -> dict[str, Any]:
+    """What config.json holds: the configuration, and what is not as usual."""
+    content = {"preset": preset, **json.loads(json.dumps(config.to_dict()))}
+    if preprocessing != Preprocessing():
+        content["pixel_scale"] = preprocessing.pixel_scale
+    if start is not None:
+        content["start"] = start.name
+    if split_by != BY_PATIENT:
+        content["split_by"] = split_by
+    return content
+
+
+def _write_config(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write config.json, or refuse to continue a run with another configuration."""
+    path = folder / CONFIG
+    if path.exists() and json.loads(path.read_text()) != content:
+        raise DatasetError(
+            f"The run in {folder} has another configuration; give the preset and options that it was started with, or "
+            "another --name."
+        )
+    _write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _source(data: Path, folder: Path, preset: str) -> Path:
+    """The folder to learn from: phantoms for `smoke`, the given one, or the public data where that is empty."""
+    if preset == "smoke":
+        return _phantoms(folder.parent / "phantoms")
+    if data.is_dir() and any(path for path in data.iterdir() if not path.name.startswith(".")):
+        return data
+    fetched = folder.parent / "data" / "Data"
+    with in_turn(fetched.parent):
+        return fetched if fetched.is_dir() else download_dataset(fetched.parent)
+
+
+def _phantoms(folder: Path) -> Path:
+    with in_turn(folder.parent):
+        if not folder.is_dir():
+            partial = folder.with_name(f"{folder.name}.{os.getpid()}")
+            write_phantoms(partial, SMOKE_PATIENTS, slices=SMOKE_SLICES, size_px=SMOKE_PX)
+            partial.replace(folder)
+    return folder
+
+
+def _split(folder: Path, patients: Sequence[Patient], seed: int) -> Split:
+    """The run's split, drawn once and checked each time."""
+    path = folder / SPLIT
+    split = read_split(path) if path.exists() else split_patients(patients, seed)
+    check_split(split, patients)
+    write_split(split, path)
+    return split
+
+
+def _write_split(folder: Path, split: Split) -> None:
+    """Write split.json, or refuse to continue with another one."""
+    path = folder / SPLIT
+    if path.exists() and read_split(path) != split:
+        raise DatasetError(
+            f"The data are split otherwise than when {folder} was started; start a run with another --name."
+        )
+    write_split(split, path)
+
+
+def _check_start(start: Path, split: Split) -> None:
+    """Refuse to train networks further that have learned from patients who are tested or validated on now."""
+    learned = set(read_split(start / SPLIT).train)
+    if overlap := learned & {*split.test, *split.validation}:
+        raise DatasetError(
+            f"The run in {start} has learned from {len(overlap)} patients that this one is evaluated on."
+        )

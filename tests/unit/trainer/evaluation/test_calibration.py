@@ -1,0 +1,75 @@
+"""Whether probabilities are what they say, and which operating point validation patients choose."""
+
+import numpy as np
+import pytest
+
+from metseg_trainer.evaluation import OperatingPoint, choose_operating_point
+from metseg_trainer.evaluation.calibration import ReliabilityDiagram
+
+
+def test_a_calibrated_model_has_no_error_and_an_overconfident_one_the_gap():
+    truth = np.array([[[True] * 7 + [False] * 3]])
+    honest, bold = ReliabilityDiagram(), ReliabilityDiagram()
+    honest.add(np.full(truth.shape, 0.7, np.float32), truth)
+    bold.add(np.full(truth.shape, 0.95, np.float32), truth)
+    assert honest.ece == pytest.approx(0, abs=1e-6)
+    assert bold.ece == pytest.approx(0.25, abs=1e-6)
+    assert bold.points == [(pytest.approx(0.95), pytest.approx(0.7), 10)]
+
+
+def test_bins_are_weighted_by_their_pixels():
+    reliability = ReliabilityDiagram()
+    reliability.add(np.array([0.15, 0.15, 0.15, 0.85], np.float32), np.array([False, False, False, True]))
+    assert reliability.ece == pytest.approx((3 * 0.15 + 1 * 0.15) / 4)
+
+
+def test_air_that_all_agree_on_does_not_count_but_a_missed_lesion_does():
+    reliability = ReliabilityDiagram()
+    reliability.add(np.zeros((2, 100), np.float32), np.zeros((2, 100), bool))
+    assert (reliability.ece, reliability.points) == (0, [])
+    reliability.add(np.zeros((1, 4), np.float32), np.ones((1, 4), bool))
+    assert reliability.ece == 1
+
+
+def test_studies_can_be_counted_apart_and_together():
+    random = np.random.default_rng(0)
+    studies = [(random.random((2, 5, 5), np.float32), random.random((2, 5, 5)) < 0.4) for _ in range(3)]
+    whole, parts = ReliabilityDiagram(), ReliabilityDiagram()
+    for probability, truth in studies:
+        whole.add(probability, truth)
+        part = ReliabilityDiagram()
+        part.add(probability, truth)
+        parts.merge(part)
+    assert (whole.ece, whole.points) == (parts.ece, parts.points)
+
+
+def study(lesion: float, specks: float = 0.0, size: int = 12) -> tuple[np.ndarray, np.ndarray, float]:
+    """A lesion that is given one probability and, apart from it, specks of three pixels that are given another."""
+    probability, truth = np.zeros((1, 64, 64), np.float32), np.zeros((1, 64, 64), bool)
+    truth[0, 4 : 4 + size, 4 : 4 + size] = True
+    probability[truth] = lesion
+    for row in range(30, 60, 4):
+        probability[0, row, 30:33] = specks
+    return probability, truth, 1.0
+
+
+def test_the_threshold_goes_where_dice_is_highest():
+    assert choose_operating_point([study(0.33), study(0.9)]).threshold == pytest.approx(0.3)
+
+
+def test_without_a_difference_the_threshold_stays_at_a_half_and_every_lesion_is_kept():
+    assert choose_operating_point([study(0.95)]) == OperatingPoint(0.5, 0.0)
+
+
+def test_specks_as_sure_as_lesions_are_left_out_by_their_size():
+    assert choose_operating_point([study(0.95, specks=0.95)]) == OperatingPoint(0.5, 5.0)
+
+
+def test_sizes_are_in_reference_pixels():
+    probability, truth, _ = study(0.95, specks=0.95)
+    assert choose_operating_point([(probability, truth, 0.5)]).smallest_lesion_px == 5.0
+    assert choose_operating_point([(probability, truth, 4.0)]).smallest_lesion_px == 20.0
+
+
+def test_without_validation_patients_nothing_is_chosen():
+    assert choose_operating_point([]) == OperatingPoint(0.5, 0.0)

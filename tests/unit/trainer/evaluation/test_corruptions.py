@@ -1,0 +1,74 @@
+"""What is done to scans on purpose: it is done to the pixels that were meant, and truth goes with them."""
+
+import numpy as np
+import pytest
+
+from metseg import phantom
+from metseg_trainer.evaluation import CORRUPTIONS, dice
+
+
+@pytest.fixture(scope="module")
+def head():
+    return phantom.head(5, slices=5, size_px=128, lesions=3)
+
+
+@pytest.mark.parametrize("key", CORRUPTIONS)
+def test_a_change_changes_a_copy_and_does_so_the_same_each_time(head, key):
+    before = head.volume.pixels.copy()
+    volume, truth = CORRUPTIONS[key].apply(head.volume, head.mask)
+    again, _ = CORRUPTIONS[key].apply(head.volume, head.mask)
+    assert np.array_equal(head.volume.pixels, before)
+    assert np.array_equal(volume.pixels, again.pixels)
+    assert volume.pixels.shape[:3] == truth.shape
+    assert volume.pixels.shape != before.shape or not np.array_equal(volume.pixels, before)
+    assert truth.dtype == np.bool_
+
+
+@pytest.mark.parametrize("key", [key for key in CORRUPTIONS if key not in ("512-px", "180-px", "rotated-15")])
+def test_truth_stays_where_the_head_stays(head, key):
+    assert np.array_equal(CORRUPTIONS[key].apply(head.volume, head.mask)[1], head.mask)
+
+
+def test_flair_stands_in_for_all_sequences(head):
+    volume, _ = CORRUPTIONS["flair-only"].apply(head.volume, head.mask)
+    assert all(np.array_equal(volume.pixels[..., channel], head.volume.pixels[..., 1]) for channel in range(3))
+
+
+@pytest.mark.parametrize(("key", "side"), [("512-px", 512), ("180-px", 180)])
+def test_truth_is_scaled_with_its_slices(head, key, side):
+    volume, truth = CORRUPTIONS[key].apply(head.volume, head.mask)
+    assert truth.shape == (5, side, side)
+    assert truth.sum() / head.mask.sum() == pytest.approx((side / 128) ** 2, rel=0.05)
+    assert volume.spacing_mm[1] == pytest.approx(head.volume.spacing_mm[1] * 128 / side)
+
+
+def test_truth_is_turned_with_its_slices(head):
+    turned, truth = CORRUPTIONS["rotated-15"].apply(head.volume, head.mask)
+    assert truth.sum() == pytest.approx(head.mask.sum(), rel=0.1)
+    assert dice(truth, head.mask) < 0.99
+    bright = head.volume.pixels[head.mask].mean(axis=0)
+    assert turned.pixels[truth].mean(axis=0) == pytest.approx(bright, rel=0.1)
+
+
+def test_gamma_brightens_below_one_and_darkens_above(head):
+    middle = head.volume.pixels.mean()
+    assert CORRUPTIONS["gamma-0.7"].apply(head.volume, head.mask)[0].pixels.mean() > middle
+    assert CORRUPTIONS["gamma-1.4"].apply(head.volume, head.mask)[0].pixels.mean() < middle
+
+
+def test_brightness_is_cut_at_the_top(head):
+    pixels = CORRUPTIONS["cut-98"].apply(head.volume, head.mask)[0].pixels
+    for channel in range(3):
+        assert (pixels[..., channel] == 255).sum() > (head.volume.pixels[..., channel] == 255).sum()
+
+
+def test_without_skull_the_rim_is_dark_and_the_lesion_is_there(head):
+    pixels = CORRUPTIONS["stripped"].apply(head.volume, head.mask)[0].pixels
+    assert np.array_equal(pixels[head.mask], head.volume.pixels[head.mask])
+    assert (pixels > 0).sum() < 0.95 * (head.volume.pixels > 0).sum()
+
+
+def test_other_depths_come_out_as_eight_bits(head):
+    deep = type(head.volume)(head.volume.pixels.astype(np.uint16) * 16, head.volume.names)
+    for key in ("jpeg-75", "noise", "gamma-1.4", "180-px"):
+        assert CORRUPTIONS[key].apply(deep, head.mask)[0].pixels.dtype == np.uint8

@@ -1,0 +1,187 @@
+"""The whole of an evaluation, and who may take the champion's place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.models import tiny_card, tiny_model
+
+from metseg import phantom
+from metseg.contracts import Evaluation, Preprocessing
+from metseg.errors import ModelRejected
+from metseg.inference import OnnxPredictor, segment
+from metseg.registry import Registry
+from metseg.settings import Settings
+from metseg.storage import open_store
+from metseg_trainer.evaluation import (
+    CORRUPTIONS,
+    EvaluationPatient,
+    EvaluationResult,
+    TorchPredictor,
+    dice,
+    evaluate_model,
+)
+from metseg_trainer.evaluation.corruptions import LONE_SLICES
+from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
+from metseg_trainer.evaluation.masks import MaskMetrics
+from metseg_trainer.evaluation.result import PatientResult
+from metseg_trainer.export import decide_promotion
+from metseg_trainer.export.onnx_export import to_onnx, verify_export
+from metseg_trainer.networks import create_network
+
+
+@pytest.fixture(scope="module")
+def patients():
+    heads = [phantom.head(seed, slices=4, size_px=96, lesions=1) for seed in (1, 2)]
+    return [EvaluationPatient.from_volume(f"P{n}", "ward", head.volume, head.mask) for n, head in enumerate(heads)]
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = open_store(Settings(store_directory=tmp_path / "store"))
+    store.prepare(job_days=7)
+    return store
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    model = tiny_model()
+    return OnnxPredictor(tiny_card(model), model, threads=1)
+
+
+def test_figures_are_those_of_the_masks_that_serving_returns(patients, tiny):
+    result = evaluate_model("tiny", tiny, patients)
+    for patient in patients:
+        assert result.dice[patient.id] == dice(segment(patient.volume, tiny).mask, patient.truth)
+        lone = np.concatenate([segment(one, tiny).mask for one in patient.volume.single_slices()])
+        assert result.corrupted[LONE_SLICES][patient.id] == dice(lone, patient.truth)
+
+
+def test_every_change_of_the_scans_is_judged_for_every_patient(patients, tiny):
+    result = evaluate_model("tiny", tiny, patients)
+    assert result.corrupted.keys() == {LONE_SLICES, *CORRUPTIONS}
+    assert all(by.keys() == {"P0", "P1"} for by in result.corrupted.values())
+    volume, truth = CORRUPTIONS["gamma-1.4"].apply(patients[0].volume, patients[0].truth)
+    assert result.corrupted["gamma-1.4"]["P0"] == dice(segment(volume, tiny).mask, truth)
+
+
+def test_without_changes_only_the_scans_themselves_are_judged(patients, tiny):
+    assert evaluate_model("tiny", tiny, patients, {}).corrupted == {}
+
+
+def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients, tiny):
+    pixels = patients[0].volume.pixels.copy()
+    pixels[0] = 0
+    patient = EvaluationPatient.from_volume("P0", "ward", replace(patients[0].volume, pixels=pixels), patients[0].truth)
+    lone = evaluate_model("tiny", tiny, [patient]).corrupted[LONE_SLICES]["P0"]
+    rest = [one for one in patient.volume.single_slices() if one is not None]
+    found = np.concatenate([np.zeros((1, 96, 96), bool), *(segment(one, tiny).mask for one in rest)])
+    assert lone == dice(found, patient.truth)
+
+
+def test_a_sequence_that_flair_stands_in_for_is_missing(patients):
+    pixels = patients[0].volume.pixels.copy()
+    pixels[..., 0] = pixels[..., 1]
+    assert patients[0].missing_sequences == ()
+    assert replace(patients[0], volume=replace(patients[0].volume, pixels=pixels)).missing_sequences == (
+        "pre-contrast",
+    )
+
+
+def scored(score: float, **more: float) -> EvaluationResult:
+    scores = more or {"P0": score, "P1": score}
+    return EvaluationResult("new", {id: _patient(one) for id, one in scores.items()})
+
+
+def _patient(score: float) -> PatientResult:
+    found = TrueLesion(7.0, score > 0, score)
+    lesions = LesionwiseMetrics((found, TrueLesion(3.0, False, 0.0)), (4.0,), false_on_vessels=1)
+    return PatientResult(MaskMetrics(score, score, None, 2.0, score, 0.1), lesions, {"site": "A"})
+
+
+def test_the_summary_is_over_patients():
+    result = scored(0, a=0.5, b=0.7, c=0.9)
+    result.corrupted[LONE_SLICES] = {"a": 0.4, "b": 0.6, "c": 0.8}
+    summary = result.summary
+    assert (summary.patients, summary.lowest, summary.highest) == (3, 0.5, 0.9)
+    assert (summary.mean, summary.median) == pytest.approx((0.7, 0.7))
+    assert summary.std == pytest.approx(0.2)
+    assert summary.mean_single_slices == pytest.approx(0.6)
+
+
+def test_the_card_holds_every_figure_and_no_name():
+    result = scored(0, anna=0.5, ben=0.7, carl=0.9)
+    card = result.card()
+    assert card.measures["dice"].mean == pytest.approx(0.7)
+    assert card.measures["dice"].mean_interval.low >= 0.5
+    assert "precision" not in card.measures
+    assert card.lesions.by_diameter["6 to 10 mm"].sensitivity == 1
+    assert card.lesions.by_diameter["below 6 mm"].sensitivity == 0
+    assert card.lesions.lesionwise_dice.mean == pytest.approx((0.5 + 0.7 + 0.9) / 3 / 3)
+    assert card.lesions.false_positives.mean == 1
+    assert card.lesions.false_positives_on_vessels == 1
+    assert card.subgroups["site"]["A"].patients == 3
+    text = card.model_dump_json()
+    assert not any(name in text for name in ("anna", "ben", "carl"))
+    assert Evaluation.model_validate_json(text) == card
+
+
+def test_patients_are_grouped_by_thirds_of_lesion_volume(patients, tiny):
+    three = [*patients, replace(patients[0], id="P2", truth=np.zeros_like(patients[0].truth))]
+    result = evaluate_model("tiny", tiny, three, {})
+    assert result.patients["P2"].groups["lesion volume"] == "smallest third"
+    assert len({one.groups["lesion volume"] for one in result.patients.values()}) == 3
+
+
+def test_an_export_is_verified_and_a_wrong_one_refused(patients):
+    network, other = create_network("attention-unet", 2).eval(), create_network("attention-unet", 2).eval()
+    model = to_onnx(network)
+    exported = OnnxPredictor(tiny_card(model), model, threads=1)
+    tensors = [np.random.default_rng(0).normal(size=(1, 48, 32, 3)).astype(np.float32)]
+    assert verify_export(exported, TorchPredictor(network, Preprocessing()), tensors) < 1e-4
+    with pytest.raises(ModelRejected, match="differs"):
+        verify_export(exported, TorchPredictor(other, Preprocessing()), tensors)
+
+
+def test_the_first_version_is_promoted(store, patients):
+    decision = decide_promotion(tiny_card(tiny_model()), scored(0.1), "better", store, patients)
+    assert decision.promote
+
+
+def test_only_a_better_version_takes_the_champions_place(store, patients):
+    model = tiny_model()
+    Registry(store).publish(tiny_card(model), {"model.onnx": model})
+    Registry(store).promote(tiny_card(model).version)
+    new = tiny_card(model, version="20270101-000000-new")
+    better = decide_promotion(new, scored(1.0), "better", store, patients)
+    worse = decide_promotion(new, scored(0.0), "better", store, patients)
+    assert (better.promote, worse.promote) == (True, False)
+    assert "on the same patients" in worse.reason
+
+
+def test_a_champion_of_another_split_is_said_to_have_an_advantage(store, patients):
+    model = tiny_model()
+    Registry(store).publish(tiny_card(model), {"model.onnx": model})
+    Registry(store).promote(tiny_card(model).version)
+    card = tiny_card(model, version="20270101-000000-new")
+    card = card.model_copy(update={"data": card.data.model_copy(update={"split_sha256": "1" * 64})})
+    assert "may have seen them" in decide_promotion(card, scored(1.0), "better", store, patients).reason
+
+
+def test_a_champion_that_cannot_be_served_is_replaced(store, patients):
+    model = tiny_model()
+    Registry(store).publish(tiny_card(model), {"model.onnx": model})
+    Registry(store).promote(tiny_card(model).version)
+    store.put(f"models/{tiny_card(model).version}/model.onnx", b"rotten")
+    decision = decide_promotion(tiny_card(model, version="20270101-000000-new"), scored(0.2), "better", store, patients)
+    assert decision.promote
+    assert "cannot be served" in decision.reason
+
+
+@pytest.mark.parametrize(("policy", "promoted"), [("always", True), ("never", False)])
+def test_a_policy_can_leave_no_question(store, patients, policy, promoted):
+    assert decide_promotion(tiny_card(tiny_model()), scored(0.2), policy, store, patients).promote is promoted
+
+
+def test_without_a_store_nothing_is_promoted(patients):
+    assert not decide_promotion(tiny_card(tiny_model()), scored(0.9), "always", None, patients).promote

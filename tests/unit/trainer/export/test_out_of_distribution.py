@@ -1,0 +1,141 @@
+"""The reference that tells input unlike a model's training data: learned from phantoms, tried on what is none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.models import tiny_card, tiny_model
+
+from metseg import phantom
+from metseg.contracts import ModelCard, Preprocessing
+from metseg.errors import DatasetError
+from metseg.imaging import Preprocessor, Volume
+from metseg.inference import FEATURES_REVISION, detect_out_of_distribution
+from metseg_trainer.cli import main
+from metseg_trainer.data import fingerprint, scan_folder, split_patients, split_sha256, write_phantoms
+from metseg_trainer.export import update_card
+from metseg_trainer.export.out_of_distribution import build_reference, oas_covariance
+
+PREPROCESSING = Preprocessing()
+SLICES = 9
+
+
+def head(seed: int) -> Volume:
+    return phantom.head(seed, slices=SLICES, size_px=96, lesions=seed % 3).volume
+
+
+@pytest.fixture(scope="module")
+def card():
+    return build_reference((head(seed) for seed in range(10)), (head(seed) for seed in range(20, 24)), PREPROCESSING)
+
+
+def asked(volume: Volume, card):
+    return detect_out_of_distribution(Preprocessor(PREPROCESSING).prepare(volume), card, PREPROCESSING.pixel_scale)
+
+
+def test_further_heads_are_like_those_that_were_learned_from(card):
+    told = [asked(head(seed), card) for seed in range(40, 46)]
+    assert sum(one.unlike for one in told) <= 1
+    assert all("looks like what the model learned from" in one.words for one in told if not one.unlike)
+
+
+def test_heads_upside_down_are_flagged_and_told_to_be_turned(card):
+    for seed in range(40, 44):
+        volume = head(seed)
+        told = asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card)
+        assert told.unlike and told.score > told.limit == 1
+        assert "upside down" in told.words
+
+
+def test_noise_and_sagittal_slices_are_flagged(card):
+    noise = np.random.default_rng(0).normal(100, 20, (SLICES, 96, 96, 3)).astype(np.float32)
+    volume = head(40)
+    sagittal = np.ascontiguousarray(volume.pixels.transpose(2, 0, 1, 3)[24:72:6])
+    sagittal = np.repeat(sagittal, 4, axis=1)
+    for pixels in (noise, sagittal):
+        told = asked(Volume(pixels, tuple(map(str, range(len(pixels))))), card)
+        assert told.unlike
+        assert "unlike what the model learned from" in told.words
+
+
+def test_lone_slices_have_a_reference_of_their_own(card):
+    volume = head(41)
+    lone = list(volume.single_slices())[SLICES // 4 : -SLICES // 4]
+    assert sum(asked(one, card).unlike for one in lone) <= 1
+    assert card.lone_slices.learned > card.studies.learned / 10
+    noise = np.random.default_rng(0).normal(100, 20, (1, 96, 96, 3)).astype(np.float32)
+    assert asked(Volume(noise, ("a",)), card).unlike
+
+
+def test_the_limits_let_nearly_all_validation_studies_pass_and_the_card_says_how_many(card):
+    for one in (card.studies, card.lone_slices):
+        assert 0 <= one.false_alarms <= 0.1
+        assert one.judged == (4 * 10 if one is card.studies else 4 * 7)
+    assert card.revision == FEATURES_REVISION
+    assert (
+        ModelCard.model_validate_json(
+            tiny_card(b"model").model_copy(update={"familiarity": card}).model_dump_json()
+        ).familiarity
+        == card
+    )
+
+
+def test_a_card_without_a_reference_or_of_other_figures_tells_nothing(card):
+    assert asked(head(40), None) is None
+    assert asked(head(40), card.model_copy(update={"revision": FEATURES_REVISION + 1})) is None
+
+
+def test_a_shrunk_covariance_nears_the_true_one_and_can_always_be_inverted():
+    random = np.random.default_rng(0)
+    true = np.diag([4.0, 1.0, 0.25])
+    many = random.multivariate_normal(np.zeros(3), true, 20_000)
+    assert oas_covariance(many) == pytest.approx(true, abs=0.15)
+    few = random.normal(size=(5, 40))
+    assert np.linalg.cond(oas_covariance(few)) < 100
+    assert np.trace(oas_covariance(few)) == pytest.approx(np.trace(np.cov(few, rowvar=False, bias=True)))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 40, slices=6, size_px=64)
+    return scan_folder(folder)[0]
+
+
+def written(folder, patients, seed=1):
+    card = tiny_card(tiny_model())
+    told = {"sha256": fingerprint(patients), "split_sha256": split_sha256(split_patients(patients, seed))}
+    card = card.model_copy(update={"data": card.data.model_copy(update=told)})
+    (folder / "card.json").write_text(card.model_dump_json())
+    return card
+
+
+def test_an_earlier_version_is_renewed_as_a_version_of_its_own(data, tmp_path, monkeypatch):
+    few = data[:32]
+    card = written(tmp_path, few)
+    assert f"{card.version}-f{FEATURES_REVISION}" in update_card(tmp_path, few, 1)
+    again = ModelCard.model_validate_json((tmp_path / "card.json").read_bytes())
+    assert again.familiarity is not None
+    assert again.sha256 == card.sha256
+    assert again.version in (tmp_path / "model-card.md").read_text()
+    assert f"{card.version}-f{FEATURES_REVISION} detects" in update_card(tmp_path, few, 1)
+
+
+def test_other_data_or_another_split_are_refused(data, tmp_path):
+    written(tmp_path, data[:32])
+    with pytest.raises(DatasetError, match="other data or by another split"):
+        update_card(tmp_path, data[:30], 1)
+    with pytest.raises(DatasetError, match="other data or by another split"):
+        update_card(tmp_path, data[:32], 2)
+
+
+def test_too_few_validation_patients_choose_no_limit(data, tmp_path):
+    written(tmp_path, data[:12])
+    with pytest.raises(DatasetError, match="needs 3 validation patients"):
+        update_card(tmp_path, data[:12], 1)
+
+
+def test_the_command_says_what_is_missing(data, tmp_path, capsys):
+    folder = data[0].slices[0].image.parents[1]
+    assert main(["out-of-distribution", str(tmp_path), "--data", str(folder)]) == 1
+    assert "holds no card" in capsys.readouterr().err
