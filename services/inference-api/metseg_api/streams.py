@@ -44,7 +44,15 @@ class File(NamedTuple):
 
     @classmethod
     def of(cls, job_id: str, export: Export) -> Self:
-        """The file that an export is of a job."""
+        """The file of an export.
+
+        Args:
+            job_id: of the job.
+            export: which.
+
+        Returns:
+            Its description.
+        """
         return cls(job_id, export.source, export.media_type, export.file_name, export.disposition)
 
 

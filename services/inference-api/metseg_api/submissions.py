@@ -11,7 +11,6 @@ from typing import NamedTuple, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from metseg import formats
-from metseg.client import base_name
 from metseg.contracts import Align, InputFile, Job, Probability, Request, Role, is_model_version
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.jobs import hash_key, new_job_id
@@ -140,7 +139,7 @@ def _parse(form: MultipartForm) -> tuple[list[formats.Upload], Options]:
 
 def _upload(form: MultipartForm, part: Part) -> formats.Upload:
     role = next((role for role in ROLES if role == part.name), None)
-    return formats.Upload(base_name(part.filename or ""), form.open(part), role)
+    return formats.Upload(formats.base_name(part.filename or ""), form.open(part), role)
 
 
 def _options(parts: list[Part]) -> Options:

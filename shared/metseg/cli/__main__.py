@@ -1,4 +1,4 @@
-"""`python -m metseg.cli`, as `metseg`."""
+"""`python -m metseg.cli` is `metseg`."""
 
 import sys
 

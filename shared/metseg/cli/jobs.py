@@ -4,36 +4,37 @@ import argparse
 from collections.abc import Iterator
 from itertools import islice
 
-from metseg.cli.exits import Exit
-from metseg.cli.segment import client
-from metseg.cli.tables import moment, print_json, print_table
+from metseg.cli.exit_codes import ExitCode
+from metseg.cli.output import format_time, print_json, print_table
+from metseg.cli.segment import open_client
 from metseg.client import Client
 from metseg.contracts import Job, JobStatus
 
-__all__ = ["delete", "jobs", "show", "wait"]
+__all__ = ["delete", "list_jobs", "show", "wait"]
 
-PAGE = 100
+MAX_PAGE = 100
 
 
-def jobs(options: argparse.Namespace) -> Exit:
+def list_jobs(arguments: argparse.Namespace) -> ExitCode:
     """List the newest jobs."""
-    with client(options) as server:
-        found = list(islice(_pages(server, options.limit), options.limit))
-    if options.json:
+    with open_client(arguments) as client:
+        found = list(islice(_pages(client, arguments.limit), arguments.limit))
+    if arguments.json:
         print_json(found)
     else:
-        print_table(
-            ("JOB", "STATE", "SUBMITTED", "ENDED", "FILES", "MODEL"),
-            [(job.id, _state(job), moment(job.created_at), moment(job.finished_at), job.files, job.model_version or "")
-             for job in found],
-        )  # fmt: skip
-    return Exit.DONE
+        print_table(("JOB", "STATE", "SUBMITTED", "ENDED", "FILES", "MODEL"), list(map(_row, found)))
+    return ExitCode.DONE
 
 
-def _pages(server: Client, wanted: int) -> Iterator[Job]:
+def _row(job: Job) -> tuple[object, ...]:
+    submitted, ended = format_time(job.created_at), format_time(job.finished_at)
+    return job.id, _state(job), submitted, ended, job.files, job.model_version or ""
+
+
+def _pages(client: Client, wanted: int) -> Iterator[Job]:
     cursor = None
     while True:
-        page = server.jobs(min(wanted, PAGE), cursor)
+        page = client.jobs(min(wanted, MAX_PAGE), cursor)
         yield from page.jobs
         cursor = page.next
         if cursor is None:
@@ -46,19 +47,19 @@ def _state(job: Job) -> str:
     return f"{job.status} {job.queue_position}." if job.queue_position else str(job.status)
 
 
-def show(options: argparse.Namespace) -> Exit:
-    """One job."""
-    with client(options) as server:
-        _show(server.job(options.job), options.json)
-    return Exit.DONE
+def show(arguments: argparse.Namespace) -> ExitCode:
+    """Show one job."""
+    with open_client(arguments) as client:
+        _show(client.job(arguments.job), arguments.json)
+    return ExitCode.DONE
 
 
-def wait(options: argparse.Namespace) -> Exit:
-    """One job once it has ended; 1 where it has no result."""
-    with client(options) as server:
-        job = server.wait(options.job)
-    _show(job, options.json)
-    return Exit.DONE if job.status is JobStatus.SUCCEEDED else Exit.FAILED
+def wait(arguments: argparse.Namespace) -> ExitCode:
+    """Wait for a job to end, and show it; exit code 1 if it has no result."""
+    with open_client(arguments) as client:
+        job = client.wait(arguments.job)
+    _show(job, arguments.json)
+    return ExitCode.DONE if job.status is JobStatus.SUCCEEDED else ExitCode.FAILED
 
 
 def _show(job: Job, as_json: bool) -> None:
@@ -67,9 +68,9 @@ def _show(job: Job, as_json: bool) -> None:
         return
     rows: list[tuple[str, object]] = [("job", job.id), ("state", _state(job)), ("files", job.files)]
     rows += [
-        ("submitted", moment(job.created_at)),
-        ("begun", moment(job.started_at)),
-        ("ended", moment(job.finished_at)),
+        ("submitted", format_time(job.created_at)),
+        ("started", format_time(job.started_at)),
+        ("ended", format_time(job.finished_at)),
     ]
     rows += [("model", job.model_version or ""), ("problem", job.problem.detail if job.problem else "")]
     for name, value in rows:
@@ -77,10 +78,10 @@ def _show(job: Job, as_json: bool) -> None:
             print(f"{name:<10} {value}")
 
 
-def delete(options: argparse.Namespace) -> Exit:
-    """Cancel jobs that wait or run; delete their input and results."""
-    with client(options) as server:
-        for job in options.jobs:
-            server.delete(job)
+def delete(arguments: argparse.Namespace) -> ExitCode:
+    """Cancel jobs that wait or run; delete their inputs and results."""
+    with open_client(arguments) as client:
+        for job in arguments.jobs:
+            client.delete(job)
             print(f"{job}: deleted")
-    return Exit.DONE
+    return ExitCode.DONE

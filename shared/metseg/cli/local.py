@@ -1,4 +1,4 @@
-"""The pipeline in this process, without a server: the worker's own code on a model in a folder."""
+"""The pipeline in this process, without a server: the worker's code with a model from a folder."""
 
 import hashlib
 import io
@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from metseg.atomic_io import atomic_write
-from metseg.cli.engine import Finished, Tell
-from metseg.cli.exits import Usage
-from metseg.cli.record import Record
+from metseg.cli.backend import OnProgress, Segmented
+from metseg.cli.exit_codes import UsageError
+from metseg.cli.run_state import RunState
 from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
 from metseg.errors import NotFound
@@ -24,28 +24,44 @@ from metseg.results.exports import Export, FinishedJob
 from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
 
-__all__ = ["Local", "registry"]
+__all__ = ["LocalBackend", "open_registry"]
 
 
-class Local:
-    """Segments in this process, one study after the other, each on all processors that it may use.
+class LocalBackend:
+    """Segments in this process, one study after the other, each on all available processors.
 
     Args:
-        folder: of a model, or a store's.
+        folder: of a model, or of a store with models.
     """
 
-    parallel = 1
+    max_concurrency = 1
 
     def __init__(self, folder: Path) -> None:
-        self._registry = registry(folder)
+        self._registry = open_registry(folder)
         self._models = ModelCache(self._registry, cpu_quota())
 
-    def run(self, attachments: Sequence[Attachment], record: Record, keep: Callable[[], None], tell: Tell) -> Finished:
-        """As of Engine."""
+    def segment(
+        self,
+        attachments: Sequence[Attachment],
+        state: RunState,
+        save_state: Callable[[], None],
+        on_progress: OnProgress,
+    ) -> Segmented:
+        """Segment one study; see Backend.
+
+        Args:
+            attachments: its files.
+            state: of its run.
+            save_state: not called, since nothing is left to resume.
+            on_progress: called with the share that is done.
+
+        Returns:
+            The result.
+        """
         with TemporaryDirectory(prefix="metseg-") as scratch:
-            request = _request(attachments, record, Path(scratch))
+            request = _request(attachments, state, Path(scratch))
             with JobInputs.fetch(request, LocalFolderStore(Path(scratch)), self._models) as inputs:
-                result, artefacts = process(request, inputs, Limits(), lambda done, total: tell(done / total))
+                result, artefacts = process(request, inputs, Limits(), lambda done, total: on_progress(done / total))
         job = _FinishedLocally(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
 
         def save(export: Export, target: Path) -> None:
@@ -53,11 +69,11 @@ class Local:
             with atomic_write(target) as file:
                 file.write(content)
 
-        return Finished(result, save)
+        return Segmented(result, save)
 
 
 class _FinishedLocally(FinishedJob):
-    """What has just been computed."""
+    """A result that has just been computed."""
 
     def __init__(self, result: Result, artefacts: Mapping[str, bytes], card: ModelCard, finished_at: datetime) -> None:
         self._result, self._artefacts, self._card, self._finished_at = result, artefacts, card, finished_at
@@ -89,8 +105,8 @@ class _FinishedLocally(FinishedJob):
         return SliceArchive(io.BytesIO(self._artefacts[SLICE_ARCHIVE]))
 
 
-def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> Request:
-    """The study as the gateway would have accepted it; its files lie where they are."""
+def _request(attachments: Sequence[Attachment], state: RunState, root: Path) -> Request:
+    """The study as a gateway would have accepted it; its files are linked, not copied."""
     job_id, inputs = new_job_id(), []
     folder = root / "jobs" / job_id / "input"
     folder.mkdir(parents=True)
@@ -106,28 +122,28 @@ def _request(attachments: Sequence[Attachment], record: Record, root: Path) -> R
         id=job_id,
         created_at=datetime.now(UTC),
         inputs=inputs,
-        threshold=record.threshold,
-        model=record.model,
-        align=record.align,
-        uncertainty=record.uncertainty,
+        threshold=state.threshold,
+        model=state.model,
+        align=state.align,
+        uncertainty=state.uncertainty,
     )
 
 
-def registry(folder: Path) -> Registry:
+def open_registry(folder: Path) -> Registry:
     """The models in a folder: one model with its card, or the store of a deployment or a training.
 
     Raises:
-        Usage: it is neither.
+        UsageError: it is neither.
     """
     if (folder / CARD).is_file():
-        return Registry(_OneModel(folder))
+        return Registry(_SingleModelStore(folder))
     if (folder / "models").is_dir():
         return Registry(LocalFolderStore(folder))
-    raise Usage(f"{folder} holds no model: name a folder with model.onnx and card.json, or a store's, by --model-dir.")
+    raise UsageError(f"{folder} holds no model: --model-dir takes a folder with model.onnx and card.json, or a store.")
 
 
-class _OneModel(LocalFolderStore):
-    """A folder with one model, as if it lay in a store and served."""
+class _SingleModelStore(LocalFolderStore):
+    """A folder with one model, presented as a store whose champion it is."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

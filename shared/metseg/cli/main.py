@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from metseg.cli import jobs, models, segment, watch
-from metseg.cli.exits import Exit
+from metseg.cli.exit_codes import ExitCode
 from metseg.cli.formats import DEFAULT
 from metseg.contracts import DISCLAIMER, Align
 from metseg.errors import MetsegError
@@ -18,108 +18,107 @@ __all__ = ["main"]
 
 SERVER = "http://127.0.0.1:8000"
 EPILOG = (
-    "exit status: 0 all is done, 1 something failed, 2 the command line is not valid, 3 the server does not answer, "
-    "4 the server refuses the API key, 130 interrupted. "
-    f"{DISCLAIMER}"
+    "exit codes: 0 done, 1 something failed, 2 the command line is invalid, 3 the server does not respond, "
+    f"4 the server refuses the API key, 130 interrupted. {DISCLAIMER}"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; where it cannot be done, one line on stderr and a status that tells why."""
-    options = _parser().parse_args(arguments)
+    """Run a command; if it fails, print one line to stderr and return the exit code of its cause."""
+    parsed = _parser().parse_args(arguments)
     try:
-        status: Exit = options.command(options)
+        code: ExitCode = parsed.command(parsed)
     except MetsegError as error:
         print(f"metseg: {error.detail}", file=sys.stderr)
-        return Exit.of(error)
+        return ExitCode.of(error)
     except KeyboardInterrupt:
         print("metseg: stopped.", file=sys.stderr)
-        return Exit.INTERRUPTED
-    except BrokenPipeError:  # the reader of a table has seen enough
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `metseg jobs list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
-    return status
+        return ExitCode.DONE
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("metseg", description=__doc__, epilog=EPILOG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add = commands.add_parser("segment", help="segment studies, each to a folder of its own", epilog=EPILOG)
+    add = commands.add_parser("segment", help="segment studies, each into its own folder", epilog=EPILOG)
     add.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="a file, a folder of slices, or a ZIP")
-    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="for a folder of results a study")
-    _engine(add)
+    add.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder of results per study")
+    _segment_options(add)
     add.set_defaults(command=segment.run)
-    _watch(commands.add_parser("watch", help="segment whatever arrives in a folder", epilog=EPILOG))
+    _watch(commands.add_parser("watch", help="segment the studies that arrive in a folder", epilog=EPILOG))
     _jobs(commands.add_parser("jobs", help="list, show, wait for and delete jobs", epilog=EPILOG))
     _models(commands.add_parser("models", help="list, show and promote model versions", epilog=EPILOG))
     return parser
 
 
-def _engine(add: argparse.ArgumentParser) -> None:
-    """What says how to segment."""
+def _segment_options(add: argparse.ArgumentParser) -> None:
+    """The options for segmenting."""
     _server(add)
-    add.add_argument("--model", metavar="VERSION", help="default: the one that serves")
+    add.add_argument("--model", metavar="VERSION", help="default: the champion")
     add.add_argument("--threshold", type=float, metavar="T", help="from 0 to 1; default: the model's own")
     add.add_argument(
         "--align", choices=get_args(Align), default="rigid",
         help="volumes on different grids: rigid registers them, none trusts their headers; default: %(default)s",
     )  # fmt: skip
-    add.add_argument("--uncertainty", action="store_true", help="look again, and tell how sure the model is")
-    add.add_argument("--deidentify", action="store_true", help="take identities out of DICOM before it is stored")
+    add.add_argument("--uncertainty", action="store_true", help="also compute an uncertainty map")
+    add.add_argument("--deidentify", action="store_true", help="remove identities from DICOM before it is stored")
     add.add_argument(
         "--formats", default=DEFAULT, metavar="LIST", help=f"some of {', '.join(EXPORTS)}; default: %(default)s"
     )
     add.add_argument("--parallel", type=int, default=2, metavar="N", help="jobs at a time; default: %(default)s")
     add.add_argument("--local", action="store_true", help="segment in this process, without a server")
-    add.add_argument("--model-dir", type=Path, metavar="DIR", help="of --local: a model's folder, or a store's")
+    add.add_argument("--model-dir", type=Path, metavar="DIR", help="for --local: the folder of a model or of a store")
 
 
 def _server(add: argparse.ArgumentParser) -> None:
     default = os.environ.get("METSEG_GATEWAY_URL") or SERVER
     add.add_argument("--server", default=default, metavar="URL", help="default: METSEG_GATEWAY_URL, or %(default)s")
-    add.add_argument("--key-file", type=Path, metavar="FILE", help="with the API key; default: METSEG_API_KEY")
+    add.add_argument("--key-file", type=Path, metavar="FILE", help="contains the API key; default: METSEG_API_KEY")
 
 
 def _watch(add: argparse.ArgumentParser) -> None:
     add.add_argument("folder", type=Path, metavar="IN", help="each file or folder in it is a study")
-    add.add_argument("out", type=Path, metavar="OUT", help="for a folder of results a study")
-    _engine(add)
+    add.add_argument("out", type=Path, metavar="OUT", help="gets a folder of results per study")
+    _segment_options(add)
     add.add_argument(
         "--quiet", type=float, default=10.0, metavar="SECONDS",
-        help="a study is complete when nothing of it changed for so long; default: %(default)g",
+        help="a study is complete when it has not changed for this long; default: %(default)g",
     )  # fmt: skip
-    add.add_argument("--marker", metavar="NAME", help="a study is complete when this file lies in its folder")
-    add.add_argument("--poll", type=float, default=2.0, metavar="SECONDS", help="between looks; default: %(default)g")
-    add.add_argument("--keep", action="store_true", help="leave studies where they are instead of moving them")
-    add.add_argument("--once", action="store_true", help="end when nothing is left to do")
+    add.add_argument("--marker", metavar="NAME", help="a study is complete when its folder contains this file")
+    add.add_argument("--poll", type=float, default=2.0, metavar="SECONDS", help="between scans; default: %(default)g")
+    add.add_argument("--keep", action="store_true", help="leave studies in place instead of moving them")
+    add.add_argument("--once", action="store_true", help="exit when nothing is left to do")
     add.set_defaults(command=watch.run)
 
 
 def _jobs(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add = _command(commands, "list", "the newest jobs", jobs.jobs)
+    add = _command(commands, "list", "the newest jobs", jobs.list_jobs)
     add.add_argument("--limit", type=int, default=20, metavar="N", help="default: %(default)s")
     _command(commands, "show", "one job", jobs.show).add_argument("job", metavar="JOB")
-    _command(commands, "wait", "one job once it has ended", jobs.wait).add_argument("job", metavar="JOB")
+    _command(commands, "wait", "wait for a job to end", jobs.wait).add_argument("job", metavar="JOB")
     for name in ("cancel", "delete"):
-        add = _command(commands, name, "cancel jobs; delete their input and results", jobs.delete, as_json=False)
+        add = _command(commands, name, "cancel jobs; delete their inputs and results", jobs.delete, as_json=False)
         add.add_argument("jobs", nargs="+", metavar="JOB")
 
 
 def _models(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(commands, "list", "all versions; a star marks the one that serves", models.models)
-    _command(commands, "show", "a version's card", models.show).add_argument("version", metavar="VERSION")
+    _command(commands, "list", "all versions; an asterisk marks the champion", models.list_models)
+    _command(commands, "show", "the card of a version", models.show).add_argument("version", metavar="VERSION")
     add = _command(commands, "promote", "put a version into service, newer or older", models.promote, as_json=False)
     add.add_argument("version", metavar="VERSION")
-    add.add_argument("--yes", action="store_true", help="without asking")
+    add.add_argument("--yes", action="store_true", help="without confirmation")
 
 
 def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
     name: str,
     about: str,
-    command: Callable[[argparse.Namespace], Exit],
+    command: Callable[[argparse.Namespace], ExitCode],
     as_json: bool = True,
 ) -> argparse.ArgumentParser:
     add = commands.add_parser(name, help=about, epilog=EPILOG)

@@ -3,28 +3,28 @@
 import argparse
 import sys
 
-from metseg.cli.exits import Exit, Usage
-from metseg.cli.segment import client
-from metseg.cli.tables import moment, print_json, print_table
+from metseg.cli.exit_codes import ExitCode, UsageError
+from metseg.cli.output import format_time, print_json, print_table
+from metseg.cli.segment import open_client
 from metseg.contracts import ModelCard
 
-__all__ = ["models", "promote", "show"]
+__all__ = ["list_models", "promote", "show"]
 
 
-def models(options: argparse.Namespace) -> Exit:
-    """List all versions; a star marks the one that serves."""
-    with client(options) as server:
-        page = server.models()
-    if options.json:
+def list_models(arguments: argparse.Namespace) -> ExitCode:
+    """List all versions; an asterisk marks the champion."""
+    with open_client(arguments) as client:
+        page = client.models()
+    if arguments.json:
         print_json(page)
-        return Exit.DONE
+        return ExitCode.DONE
     serving = page.champion.version if page.champion else None
     rows = [
-        ("*" if card.version == serving else "", card.version, card.network, _dice(card), moment(card.created_at))
+        ("*" if card.version == serving else "", card.version, card.network, _dice(card), format_time(card.created_at))
         for card in page.models
     ]
     print_table(("", "VERSION", "NETWORK", "DICE", "MADE"), rows)
-    return Exit.DONE
+    return ExitCode.DONE
 
 
 def _dice(card: ModelCard) -> str:
@@ -32,33 +32,33 @@ def _dice(card: ModelCard) -> str:
     return "" if figures is None else f"{figures.mean:.3f}"
 
 
-def show(options: argparse.Namespace) -> Exit:
-    """One version's card."""
-    with client(options) as server:
-        card = server.model(options.version)
-    if options.json:
+def show(arguments: argparse.Namespace) -> ExitCode:
+    """Show the card of a version."""
+    with open_client(arguments) as client:
+        card = client.model(arguments.version)
+    if arguments.json:
         print_json(card)
-        return Exit.DONE
+        return ExitCode.DONE
     figures = card.figures.get(card.network)
     tested = f"{figures.mean:.3f} mean, {figures.median:.3f} median of {figures.patients} patients" if figures else ""
     rows: list[tuple[str, object]] = [("version", card.version), ("network", card.network)]
     rows += [("precision", card.variant.precision), ("parameters", f"{card.parameters:,}")]
-    rows += [("threshold", card.threshold), ("made", moment(card.created_at)), ("test Dice", tested)]
+    rows += [("threshold", card.threshold), ("made", format_time(card.created_at)), ("test Dice", tested)]
     rows += [("data", card.data.name), ("licence", card.licence), ("use", card.intended_use)]
     for name, value in [*rows, *(("limit", limit) for limit in card.limits)]:
         print(f"{name:<10} {value}")
-    return Exit.DONE
+    return ExitCode.DONE
 
 
-def promote(options: argparse.Namespace) -> Exit:
-    """Put a version into service, once a person or `--yes` says so."""
-    if not options.yes:
+def promote(arguments: argparse.Namespace) -> ExitCode:
+    """Put a version into service, after a confirmation or with `--yes`."""
+    if not arguments.yes:
         if not sys.stdin.isatty():
-            raise Usage("Promoting changes what every job is segmented with; add --yes to mean it.")
-        if input(f"Put {options.version} into service for everyone? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise UsageError("Promotion changes the model of all new jobs; confirm with --yes.")
+        if input(f"Put {arguments.version} into service for everyone? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was changed")
-            return Exit.FAILED
-    with client(options) as server:
-        champion = server.promote(options.version)
-    print(f"{champion.version} serves since {moment(champion.promoted_at)}")
-    return Exit.DONE
+            return ExitCode.FAILED
+    with open_client(arguments) as client:
+        champion = client.promote(arguments.version)
+    print(f"{champion.version} is in service since {format_time(champion.promoted_at)}")
+    return ExitCode.DONE

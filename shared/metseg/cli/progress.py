@@ -1,4 +1,4 @@
-"""A bar for people who look on: studies done, with the shares of those that run."""
+"""A progress bar: the number of studies done, including the finished shares of those that run."""
 
 import sys
 import threading
@@ -13,10 +13,10 @@ STEP = 0.01
 
 
 class Progress:
-    """Counts studies, on stderr, where that is a terminal; safe to share between threads.
+    """Shows progress on stderr if that is a terminal. Thread-safe.
 
     Args:
-        total: studies.
+        total: number of studies.
     """
 
     def __init__(self, total: int) -> None:
@@ -33,15 +33,25 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def tell(self, name: str, share: float) -> None:
-        """How much of a study is done, from 0 to 1."""
+    def update(self, name: str, share: float) -> None:
+        """Update the progress of one study.
+
+        Args:
+            name: of the study.
+            share: of it that is done, from 0 to 1.
+        """
         with self._lock:
             step = share - self._shares.get(name, 0.0)
             if step >= STEP or share in (0.0, 1.0):
                 self._shares[name] = share
                 self._bar.update(step)
 
-    def line(self, text: str, error: bool = False) -> None:
-        """Write a line above the bar."""
+    def write(self, text: str, error: bool = False) -> None:
+        """Write a line above the bar.
+
+        Args:
+            text: the line.
+            error: whether it goes to stderr instead of stdout.
+        """
         with self._lock, self._bar.external_write_mode(file=sys.stderr):
             print(text, file=sys.stderr if error else sys.stdout, flush=True)

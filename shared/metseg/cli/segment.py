@@ -1,4 +1,4 @@
-"""`metseg segment`: many studies at once, each to a folder of its own."""
+"""`metseg segment`: segment studies concurrently, each into its own folder."""
 
 import argparse
 import os
@@ -9,78 +9,84 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metseg.atomic_io import folder_lock
-from metseg.cli.engine import Engine, Interrupted, Remote
-from metseg.cli.exits import Exit, Usage
+from metseg.cli.backend import Backend, Interrupted, ServerBackend
+from metseg.cli.exit_codes import ExitCode, UsageError
 from metseg.cli.formats import parse_formats
 from metseg.cli.progress import Progress
-from metseg.cli.work import Asked, Done, segment
-from metseg.client import Client, Study, find
+from metseg.cli.segment_study import SegmentOptions, StudyOutcome, segment_study
+from metseg.client import Client, LocalStudy, find_studies
 from metseg.contracts import Result
 from metseg.errors import MetsegError
 
-__all__ = ["asked", "client", "engine", "run"]
+__all__ = ["open_backend", "open_client", "parse_options", "run"]
 
 
-def run(options: argparse.Namespace) -> Exit:
-    """Segment the studies that the command line names; what an earlier run did is left as it is."""
-    how = asked(options)
+def run(arguments: argparse.Namespace) -> ExitCode:
+    """Segment the studies on the command line; those that an earlier run finished are skipped."""
+    options = parse_options(arguments)
     try:
-        studies = find(options.studies)
+        studies = find_studies(arguments.studies)
     except MetsegError as error:
-        raise Usage(error.detail) from error
+        raise UsageError(error.detail) from error
     stop = threading.Event()
-    with folder_lock(options.out), engine(options, stop) as worker, Progress(len(studies)) as progress:
-        return _all(studies, out=options.out, how=how, worker=worker, progress=progress, stop=stop)
+    with folder_lock(arguments.out), open_backend(arguments, stop) as backend, Progress(len(studies)) as progress:
+        return _segment_all(studies, out=arguments.out, options=options, backend=backend, progress=progress, stop=stop)
 
 
-def _all(
-    studies: list[Study], *, out: Path, how: Asked, worker: Engine, progress: Progress, stop: threading.Event
-) -> Exit:
-    def one(study: Study) -> Done:
-        def tell(share: float) -> None:
+def _segment_all(
+    studies: list[LocalStudy],
+    *,
+    out: Path,
+    options: SegmentOptions,
+    backend: Backend,
+    progress: Progress,
+    stop: threading.Event,
+) -> ExitCode:
+    def segment_one(study: LocalStudy) -> StudyOutcome:
+        def on_progress(share: float) -> None:
             if stop.is_set():
                 raise Interrupted
-            progress.tell(study.name, share)
+            progress.update(study.name, share)
 
-        tell(0.0)
-        return segment(study.path, out / study.name, how, worker, tell)
+        on_progress(0.0)
+        return segment_study(study.path, out / study.name, options, backend, on_progress)
 
-    exits = [Exit.DONE]
-    with ThreadPoolExecutor(worker.parallel) as pool:
-        running = {pool.submit(one, study): study for study in studies}
+    codes = [ExitCode.DONE]
+    with ThreadPoolExecutor(backend.max_concurrency) as pool:
+        running = {pool.submit(segment_one, study): study for study in studies}
         try:
             for future in as_completed(running):
-                exits.append(_report(running[future], future, progress, stop))
+                codes.append(_report(running[future], future, progress, stop))
         except KeyboardInterrupt:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            progress.line("metseg: stopped; the same command goes on with what is left.", error=True)
-            return Exit.INTERRUPTED
-    return max(exits)
+            progress.write("metseg: stopped; run the same command to continue.", error=True)
+            return ExitCode.INTERRUPTED
+    return max(codes)
 
 
-def _report(study: Study, future: Future[Done], progress: Progress, stop: threading.Event) -> Exit:
-    """Tell how a study ended; where all others would end alike, have them end."""
+def _report(study: LocalStudy, future: Future[StudyOutcome], progress: Progress, stop: threading.Event) -> ExitCode:
+    """Print how a study ended; stop the others if they would fail for the same reason."""
     try:
-        done = future.result()
+        outcome = future.result()
     except Interrupted:
-        return Exit.DONE
+        return ExitCode.DONE
     except MetsegError as error:
-        status = Exit.of(error)
-        if not (status.ends_all and stop.is_set()):  # once is enough
-            progress.line(f"metseg: {study.name}: {error.detail}", error=True)
-        if status.ends_all:
+        code = ExitCode.of(error)
+        if not (code.is_fatal and stop.is_set()):  # printed already
+            progress.write(f"metseg: {study.name}: {error.detail}", error=True)
+        if code.is_fatal:
             stop.set()
-        return status
+        return code
     except OSError as error:
-        progress.line(f"metseg: {study.name}: the results cannot be written: {error.strerror}.", error=True)
-        return Exit.FAILED
-    progress.tell(study.name, 1.0)
-    progress.line(f"{study.name}: {_words(done.result)}{' (done before)' if done.before else ''}")
-    return Exit.DONE
+        progress.write(f"metseg: {study.name}: the results cannot be written: {error.strerror}.", error=True)
+        return ExitCode.FAILED
+    progress.update(study.name, 1.0)
+    progress.write(f"{study.name}: {_summarise(outcome.result)}{' (done before)' if outcome.done_before else ''}")
+    return ExitCode.DONE
 
 
-def _words(result: Result) -> str:
+def _summarise(result: Result) -> str:
     lesions = result.lesions
     counted = f"{len(lesions)} lesion{'' if len(lesions) == 1 else 's'}"
     if not lesions:
@@ -90,60 +96,68 @@ def _words(result: Result) -> str:
     return f"{counted}, {sum(lesion.volume_mm3 or 0 for lesion in lesions):.0f} mm3"
 
 
-def asked(options: argparse.Namespace) -> Asked:
-    """How to segment, as the command line tells; Usage where it contradicts itself."""
-    if options.local != (options.model_dir is not None):
-        raise Usage("--local and --model-dir belong together: the folder of the model to segment with.")
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
-        raise Usage("--threshold is from 0 to 1.")
-    if options.parallel < 1:
-        raise Usage("--parallel is 1 or more.")
-    if options.local and options.deidentify:
-        raise Usage("--deidentify is for a server; with --local nothing leaves this machine.")
-    exports = parse_formats(options.formats)
-    if any(export.kind == "uncertainty" for export in exports) and not options.uncertainty:
-        raise Usage("The uncertainty map is computed only with --uncertainty.")
-    return Asked(
-        options.threshold,
-        options.model,
-        None if options.local else options.server,
+def parse_options(arguments: argparse.Namespace) -> SegmentOptions:
+    """How to segment; UsageError if the command line contradicts itself."""
+    if arguments.local != (arguments.model_dir is not None):
+        raise UsageError("--local and --model-dir belong together: --model-dir is the folder of the model.")
+    if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
+        raise UsageError("--threshold must be from 0 to 1.")
+    if arguments.parallel < 1:
+        raise UsageError("--parallel must be 1 or more.")
+    if arguments.local and arguments.deidentify:
+        raise UsageError("--deidentify is for a server; with --local nothing leaves this machine.")
+    exports = parse_formats(arguments.formats)
+    if any(export.kind == "uncertainty" for export in exports) and not arguments.uncertainty:
+        raise UsageError("The uncertainty map is computed only with --uncertainty.")
+    return SegmentOptions(
+        arguments.threshold,
+        arguments.model,
+        None if arguments.local else arguments.server,
         exports,
-        deidentify=options.deidentify,
-        align=options.align,
-        uncertainty=options.uncertainty,
+        deidentify=arguments.deidentify,
+        align=arguments.align,
+        uncertainty=arguments.uncertainty,
     )
 
 
 @contextmanager
-def engine(options: argparse.Namespace, stop: threading.Event) -> Iterator[Engine]:
-    """What the command line wants studies segmented by."""
-    if options.local:
-        yield _local(options.model_dir)
+def open_backend(arguments: argparse.Namespace, stop: threading.Event) -> Iterator[Backend]:
+    """The backend that the command line asks for.
+
+    Args:
+        arguments: of the command line.
+        stop: set if the run should stop.
+
+    Yields:
+        This process or a server.
+    """
+    if arguments.local:
+        yield _local_backend(arguments.model_dir)
         return
-    with client(options) as server:
-        yield Remote(server, options.parallel, stop)
+    with open_client(arguments) as client:
+        yield ServerBackend(client, arguments.parallel, stop)
 
 
-def _local(folder: Path) -> Engine:
+def _local_backend(folder: Path) -> Backend:
     try:
-        from metseg.cli.local import Local
+        from metseg.cli.local import LocalBackend
     except ModuleNotFoundError as error:
-        raise Usage(
-            f"--local needs {error.name}, which is not installed: pip install './shared[local]' brings it."
+        raise UsageError(
+            f"--local needs {error.name}, which is not installed; pip install './shared[local]' installs it."
         ) from error
-    return Local(folder)
+    return LocalBackend(folder)
 
 
-def client(options: argparse.Namespace) -> Client:
-    """The client of the server that the command line names, with the key that it or the environment gives.
+def open_client(arguments: argparse.Namespace) -> Client:
+    """The client of the server on the command line, with the API key from a file or the environment.
 
     Raises:
-        Usage: the key's file cannot be read.
+        UsageError: the key's file cannot be read.
     """
     key = os.environ.get("METSEG_API_KEY", "")
-    if options.key_file is not None:
+    if arguments.key_file is not None:
         try:
-            key = options.key_file.read_text(encoding="utf-8")
+            key = arguments.key_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise Usage(f"The key in {options.key_file} cannot be read.") from error
-    return Client(options.server, api_key=key.strip() or None)
+            raise UsageError(f"The key in {arguments.key_file} cannot be read.") from error
+    return Client(arguments.server, api_key=key.strip() or None)

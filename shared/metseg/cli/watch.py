@@ -1,8 +1,8 @@
-"""`metseg watch`: whatever arrives in a folder is segmented; what is done is moved, what failed has its reason.
+"""`metseg watch`: segment the studies that arrive in a folder, and move them to `done` or `failed`.
 
-A study leaves the folder only once its results, or the reason why there are none, lie where they belong. So nothing
-is lost by an outage, a restart or a kill. Lines tell jobs, never names of studies, which may be those of patients;
-each study's `job.json` tells its job.
+A study is moved only after its results, or the reason why there are none, have been written. So no outage, restart or
+kill loses a study. Log lines name jobs but never studies, whose names may be those of patients; each study's `job.json`
+names its job.
 """
 
 import argparse
@@ -16,163 +16,176 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from metseg.atomic_io import atomic_write, folder_lock
-from metseg.cli.arrivals import DONE, FAILED, Arrivals, Signature, signature
-from metseg.cli.engine import Engine, Interrupted
-from metseg.cli.exits import Exit, Usage
-from metseg.cli.record import Record
-from metseg.cli.segment import asked, engine
-from metseg.cli.work import Asked, Done, segment
-from metseg.client import digest, opened, study_name
+from metseg.cli.backend import Backend, Interrupted
+from metseg.cli.exit_codes import ExitCode, UsageError
+from metseg.cli.run_state import RunState
+from metseg.cli.segment import open_backend, parse_options
+from metseg.cli.segment_study import SegmentOptions, StudyOutcome, segment_study
+from metseg.cli.watch_folder import DONE, FAILED, Snapshot, WatchFolder, take_snapshot
+from metseg.client import open_study, study_digest, study_name
 from metseg.errors import MetsegError
 
 __all__ = ["run"]
 
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
+MIN_PAUSE_S = 1.0
+MAX_PAUSE_S = 60.0
 
 
-def run(options: argparse.Namespace) -> Exit:
+def run(arguments: argparse.Namespace) -> ExitCode:
     """Watch until SIGTERM or SIGINT, or with `--once` until nothing is left to do."""
-    how = asked(options)._replace(leave_out=options.marker)
-    if not options.folder.is_dir():
-        raise Usage(f"There is no folder {options.folder} to watch.")
-    if options.out.absolute().is_relative_to(options.folder.absolute()):
-        raise Usage("OUT lies in IN, so that results would be taken for studies; name another folder.")
+    options = parse_options(arguments)._replace(ignored_name=arguments.marker)
+    if not arguments.folder.is_dir():
+        raise UsageError(f"There is no folder {arguments.folder} to watch.")
+    if arguments.out.absolute().is_relative_to(arguments.folder.absolute()):
+        raise UsageError("OUT is inside IN, so results would be taken for studies; choose another folder.")
     stop = threading.Event()
-    with _signals(stop), folder_lock(options.out), engine(options, stop) as worker:
-        arrivals = Arrivals(options.folder, options.quiet, options.marker)
-        watch = _Watch(arrivals, options, how, worker, stop)
-        _tell("watching")
-        return watch.until_stopped(options.poll, options.once)
+    with _stop_on_signals(stop), folder_lock(arguments.out), open_backend(arguments, stop) as backend:
+        folder = WatchFolder(arguments.folder, arguments.quiet, arguments.marker)
+        watcher = _Watcher(folder, arguments, options, backend, stop)
+        _log("watching")
+        return watcher.run(arguments.poll, arguments.once)
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT end the watch cleanly."""
+def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` on SIGTERM and SIGINT."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-class _Watch:
-    """The studies of one folder on their way to another."""
+class _Running(NamedTuple):
+    """A study that is being segmented."""
+
+    snapshot: Snapshot
+    results: Path
+    future: Future[StudyOutcome]
+
+
+class _Watcher:
+    """Segments the studies of one folder into another."""
 
     def __init__(
-        self, arrivals: Arrivals, options: argparse.Namespace, how: Asked, worker: Engine, stop: threading.Event
+        self,
+        folder: WatchFolder,
+        arguments: argparse.Namespace,
+        options: SegmentOptions,
+        backend: Backend,
+        stop: threading.Event,
     ) -> None:
-        self._arrivals = arrivals
-        self._in: Path = options.folder
-        self._out: Path = options.out
-        self._keep: bool = options.keep
-        self._how = how
-        self._worker = worker
+        self._folder = folder
+        self._in: Path = arguments.folder
+        self._out: Path = arguments.out
+        self._keep: bool = arguments.keep
+        self._options = options
+        self._backend = backend
         self._stop = stop
-        self._running: dict[Path, Future[Done]] = {}
-        self._begun: dict[Path, tuple[Signature, Path]] = {}
-        self._handled: dict[Path, Signature] = {}
-        self._pause_s, self._resume_s = 0.0, 0.0
-        self._status = Exit.DONE
+        self._running: dict[Path, _Running] = {}
+        self._finished: dict[Path, Snapshot] = {}
+        self._pause_s, self._resume_at_s = 0.0, 0.0
+        self._code = ExitCode.DONE
 
-    def until_stopped(self, poll_s: float, once: bool) -> Exit:
-        """Look, begin, collect; what runs at the end is left to the next watch."""
-        with ThreadPoolExecutor(self._worker.parallel) as pool:
+    def run(self, poll_s: float, once: bool) -> ExitCode:
+        """Poll until stopped; what is running then is left to the next run."""
+        with ThreadPoolExecutor(self._backend.max_concurrency) as pool:
             while not self._stop.is_set():
-                left = self._turn(pool)
-                if once and not left:
+                pending = self._poll(pool)
+                if once and not pending:
                     break
                 self._stop.wait(poll_s)
         self._collect()
-        _tell("stopped")
-        return self._status if once or self._status is Exit.REFUSED else Exit.DONE
+        _log("stopped")
+        return self._code if once or self._code is ExitCode.REFUSED else ExitCode.DONE
 
-    def _turn(self, pool: ThreadPoolExecutor) -> bool:
-        """One look; whether anything is left to wait for."""
+    def _poll(self, pool: ThreadPoolExecutor) -> bool:
+        """Collect finished studies and start new ones; whether anything is pending."""
         self._collect()
         try:
-            complete, incomplete = self._arrivals.look()
-        except OSError as error:  # the share is away
+            complete, incomplete = self._folder.scan()
+        except OSError as error:  # a network share is down
             self._back_off(f"the folder cannot be read: {error.strerror}")
             return True
         waiting = [
-            (path, found) for path, found in complete if path not in self._running and self._handled.get(path) != found
+            (path, snapshot)
+            for path, snapshot in complete
+            if path not in self._running and self._finished.get(path) != snapshot
         ]
-        for path, found in waiting:
-            if len(self._running) < self._worker.parallel and time.monotonic() >= self._resume_s:
-                self._begin(pool, path, found)
+        for path, snapshot in waiting:
+            if len(self._running) < self._backend.max_concurrency and time.monotonic() >= self._resume_at_s:
+                self._start(pool, path, snapshot)
         return bool(waiting or incomplete or self._running)
 
-    def _begin(self, pool: ThreadPoolExecutor, path: Path, found: Signature) -> None:
+    def _start(self, pool: ThreadPoolExecutor, path: Path, snapshot: Snapshot) -> None:
         try:
-            place = self._place(path)
+            results = self._results_folder(path)
         except (MetsegError, OSError) as error:
-            self._failed(path, None, error.detail if isinstance(error, MetsegError) else "It cannot be read.")
+            self._fail(path, None, error.detail if isinstance(error, MetsegError) else "It cannot be read.")
             return
-        self._begun[path] = found, place
-        self._running[path] = pool.submit(segment, path, place, self._how, self._worker, self._look_up)
+        future = pool.submit(segment_study, path, results, self._options, self._backend, self._on_progress)
+        self._running[path] = _Running(snapshot, results, future)
 
-    def _look_up(self, share: float) -> None:
+    def _on_progress(self, share: float) -> None:
         if self._stop.is_set():
             raise Interrupted
 
-    def _place(self, path: Path) -> Path:
-        """Where the results of a study go: a folder of its name that holds no other study's."""
-        with opened(path, self._how.leave_out) as attachments:
-            sha256 = digest(attachments)
+    def _results_folder(self, path: Path) -> Path:
+        """The folder for the results of a study: of its name, unless another study has it."""
+        with open_study(path, self._options.ignored_name) as attachments:
+            sha256 = study_digest(attachments)
         name = study_name(path)
-        taken = {place for _, place in self._begun.values()}
+        taken = {running.results for running in self._running.values()}
         for number in count(1):
-            place = self._out / (name if number == 1 else f"{name}-{number}")
-            record = Record.read(place)
-            free = not place.exists() if record is None else record.study_sha256 == sha256
-            if free and place not in taken:
+            folder = self._out / (name if number == 1 else f"{name}-{number}")
+            state = RunState.read(folder)
+            free = not folder.exists() if state is None else state.study_sha256 == sha256
+            if free and folder not in taken:
                 break
-        return place
+        return folder
 
     def _collect(self) -> None:
-        """Finish the studies whose work has ended."""
-        for path in [path for path, future in self._running.items() if future.done()]:
-            future = self._running.pop(path)
-            found, place = self._begun.pop(path)
-            self._finish(path, found, place, future)
+        """Handle the studies that have been segmented."""
+        for path in [path for path, running in self._running.items() if running.future.done()]:
+            self._handle(path, self._running.pop(path))
 
-    def _finish(self, path: Path, found: Signature, place: Path, future: Future[Done]) -> None:
+    def _handle(self, path: Path, running: _Running) -> None:
         try:
-            done = future.result()
+            outcome = running.future.result()
         except Interrupted:
             return
         except MetsegError as error:
-            status = Exit.of(error)
-            if status is Exit.REFUSED:
-                _tell(error.detail)
-                self._status = status
+            code = ExitCode.of(error)
+            if code is ExitCode.REFUSED:
+                _log(error.detail)
+                self._code = code
                 self._stop.set()
-            elif status.ends_all:
+            elif code.is_fatal:
                 self._back_off(error.detail)
             else:
-                self._failed(path, place, error.detail)
+                self._fail(path, running.results, error.detail)
             return
         except OSError as error:
             self._back_off(f"the results cannot be written: {error.strerror}")
             return
         self._pause_s = 0.0
-        _tell(f"job {done.result.job_id}: done, lesions: {len(done.result.lesions)}")
-        if signature(path) == found:  # else more of it came meanwhile, and it is taken again
-            self._away(path, found, DONE)
+        _log(f"job {outcome.result.job_id}: done, lesions: {len(outcome.result.lesions)}")
+        if take_snapshot(path) == running.snapshot:  # otherwise files were added, and it is segmented again
+            self._move(path, running.snapshot, DONE)
 
-    def _failed(self, path: Path, place: Path | None, reason: str) -> None:
-        """Put the reason beside the study, then the study where it is not tried again."""
-        self._status = max(self._status, Exit.FAILED)
-        record = Record.read(place) if place is not None else None
-        _tell(f"job {record.job_id if record and record.job_id else '(none)'}: failed, {reason}")
+    def _fail(self, path: Path, results: Path | None, reason: str) -> None:
+        """Write the reason next to the study, and move the study so that it is not tried again."""
+        self._code = max(self._code, ExitCode.FAILED)
+        state = RunState.read(results) if results is not None else None
+        _log(f"job {state.job_id if state and state.job_id else '(none)'}: failed, {reason}")
         folder = self._out if self._keep else self._in / FAILED
         try:
             folder.mkdir(exist_ok=True)
@@ -181,32 +194,32 @@ class _Watch:
         except OSError as error:
             self._back_off(f"the reason cannot be written: {error.strerror}")
             return
-        self._away(path, signature(path), FAILED)
+        self._move(path, take_snapshot(path), FAILED)
 
-    def _away(self, path: Path, found: Signature, where: str) -> None:
-        """Out of the way, by one rename; with `--keep` it is only not taken again as long as it does not change."""
-        self._handled[path] = found
+    def _move(self, path: Path, snapshot: Snapshot, subfolder: str) -> None:
+        """Rename the study into a subfolder; with `--keep`, only ignore it until it changes."""
+        self._finished[path] = snapshot
         if self._keep:
             return
         try:
-            marker = self._arrivals.marker_of(path) if self._how.leave_out and not path.is_dir() else None
-            folder = self._in / where
+            marker = self._folder.marker_of(path) if self._options.ignored_name and not path.is_dir() else None
+            folder = self._in / subfolder
             folder.mkdir(exist_ok=True)
             free = (folder / (path.name if number == 1 else f"{path.name}-{number}") for number in count(1))
             path.rename(next(target for target in free if not target.exists()))
             if marker is not None:
                 marker.unlink(missing_ok=True)
         except OSError as error:
-            _tell(f"a finished study cannot be moved: {error.strerror}; it stays and is not taken again")
+            _log(f"a finished study cannot be moved: {error.strerror}; it stays and is ignored until it changes")
             return
-        del self._handled[path]
+        del self._finished[path]
 
-    def _back_off(self, why: str) -> None:
-        """Begin nothing for a while that doubles up to a minute; what is there stays there."""
-        self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-        self._resume_s = time.monotonic() + self._pause_s
-        _tell(f"waiting {self._pause_s:.0f} s: {why}")
+    def _back_off(self, reason: str) -> None:
+        """Start nothing for a while, which doubles up to a minute."""
+        self._pause_s = min(max(2 * self._pause_s, MIN_PAUSE_S), MAX_PAUSE_S)
+        self._resume_at_s = time.monotonic() + self._pause_s
+        _log(f"waiting {self._pause_s:.0f} s: {reason}")
 
 
-def _tell(what: str) -> None:
-    print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {what}", flush=True)
+def _log(message: str) -> None:
+    print(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {message}", flush=True)

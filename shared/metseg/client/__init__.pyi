@@ -1,11 +1,10 @@
-from .http_client import Attachment as Attachment
 from .http_client import Client as Client
 from .http_client import RemoteProblem as RemoteProblem
 from .http_client import VolumeLayer as VolumeLayer
-from .local_studies import Study as Study
-from .local_studies import base_name as base_name
-from .local_studies import digest as digest
-from .local_studies import find as find
-from .local_studies import is_litter as is_litter
-from .local_studies import opened as opened
+from .local_studies import Attachment as Attachment
+from .local_studies import LocalStudy as LocalStudy
+from .local_studies import find_studies as find_studies
+from .local_studies import is_ignored as is_ignored
+from .local_studies import open_study as open_study
+from .local_studies import study_digest as study_digest
 from .local_studies import study_name as study_name

@@ -1,4 +1,4 @@
-"""The gateway's client: what the page, the command line and the tests use to talk REST."""
+"""The client of the REST API, for the page, the command line, tests and other programs."""
 
 import re
 import time
@@ -14,7 +14,7 @@ import httpx
 from pydantic import ValidationError
 
 from metseg.atomic_io import atomic_write
-from metseg.client.local_studies import Attachment, opened
+from metseg.client.local_studies import Attachment, open_study
 from metseg.contracts import (
     Align,
     Champion,
@@ -36,16 +36,16 @@ from metseg.results.exports import Export, LesionsFormat, MaskFormat, Probabilit
 __all__ = ["Attachment", "Client", "RemoteProblem", "VolumeLayer"]
 
 VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
-Answer = TypeVar("Answer", bound=Contract)
+Response = TypeVar("Response", bound=Contract)
 
-ATTEMPTS = 4
-LONGEST_PAUSE_S = 10.0
-TURN_S = 3.0
+MAX_ATTEMPTS = 4
+MAX_PAUSE_S = 10.0
+POLL_S = 3.0
 CHUNK_BYTES = 2**20
 
 
 class RemoteProblem(MetsegError):
-    """What the gateway answered instead of what was asked for; type, title and status are those of its problem."""
+    """The gateway's error response; type, title and status are those of its problem."""
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
         super().__init__(problem.detail)
@@ -58,17 +58,17 @@ class RemoteProblem(MetsegError):
 
 
 class Client:
-    """Talks to one gateway; safe to share between threads, closed by `close` or a `with`.
+    """A client of one gateway. Thread-safe; closed by `close` or a `with` statement.
 
-    A 503, or a gateway that does not answer, is tried again, after the pause that the answer asks for: every
-    call is idempotent, submissions by the Idempotency-Key that each of them carries.
+    A call is retried if the gateway responds with 503, after the pause that the response asks for, or does not respond
+    at all. All calls are idempotent, submissions by an Idempotency-Key.
 
     Args:
         base_url: of the gateway, without `/v1`.
-        timeout_s: for the gateway to take up or to continue an answer, beyond any `wait_s`.
-        transport: for tests: what carries the requests instead of a network.
-        api_key: where the deployment has keys.
-        attempts: at each call, the first one included.
+        timeout_s: for connecting, and between two reads of a response, in addition to any `wait_s`.
+        transport: replaces the network in tests.
+        api_key: if the deployment has keys.
+        max_attempts: per call, including the first one.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Client:
         timeout_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
         api_key: str | None = None,
-        attempts: int = ATTEMPTS,
+        max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        self._timeout_s, self._attempts = timeout_s, attempts
+        self._timeout_s, self._max_attempts = timeout_s, max_attempts
         headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
 
@@ -105,21 +105,24 @@ class Client:
         align: Align | None = None,
         uncertainty: bool = False,
     ) -> Result:
-        """Submit a study, wait for its end and give its figures; its `job_id` leads to all else.
+        """Submit a study and wait for its result, whose `job_id` identifies the job for further calls.
 
         Args:
             study: a file, a folder of slices or volumes, or a ZIP; see `metseg.client.local_studies`.
             threshold: None: the model's own.
             model: a version; None: the champion.
-            progress: told the job's state every few seconds.
-            align: as of `submit`.
-            uncertainty: as of `submit`.
+            progress: called with the job's state every few seconds.
+            align: see `submit`.
+            uncertainty: see `submit`.
+
+        Returns:
+            The result.
 
         Raises:
             RemoteProblem: the study was refused, or its job failed.
             Cancelled: someone cancelled the job.
         """
-        with opened(Path(study)) as files:
+        with open_study(Path(study)) as files:
             job = self.submit(files, threshold, model, align=align, uncertainty=uncertainty)
         job = self.wait(job.id, progress)
         if job.problem is not None:
@@ -128,10 +131,19 @@ class Client:
             raise Cancelled("The job was cancelled while it waited or ran.")
         return self.result(job.id)
 
-    def wait(self, job_id: str, progress: Callable[[Job], None] | None = None, turn_s: float = TURN_S) -> Job:
-        """The job once it has ended, whichever way; `progress` is told its state every `turn_s`, and may raise."""
+    def wait(self, job_id: str, progress: Callable[[Job], None] | None = None, poll_s: float = POLL_S) -> Job:
+        """Wait for a job to end.
+
+        Args:
+            job_id: of the job.
+            progress: called with the job's state every `poll_s` seconds; it may raise to stop waiting.
+            poll_s: how long the gateway holds each request.
+
+        Returns:
+            The job: succeeded, failed or cancelled.
+        """
         while True:
-            job = self.job(job_id, wait_s=turn_s)
+            job = self.job(job_id, wait_s=poll_s)
             if progress is not None:
                 progress(job)
             if job.status.final:
@@ -148,22 +160,25 @@ class Client:
         deidentify: bool = False,
         uncertainty: bool = False,
     ) -> Job:
-        """Submit one study; its files are streamed, never read whole.
+        """Submit one study; its files are streamed, not read into memory.
 
         Args:
-            files: slices or volumes, each with its name; with roles, volumes by modality.
+            files: slices or volumes, each with its name and optionally its sequence.
             threshold: None: the model's own.
             model: a version; None: the champion.
-            idempotency_key: the same key with the same files gives the same job; None: a new one.
+            idempotency_key: the same key with the same files gives the same job; None: a new key.
             align: whether volumes on different grids are registered; None: they are.
-            deidentify: take identities out of a DICOM study before the gateway stores it.
-            uncertainty: look again, mirrored, at what may be lesion, and tell how sure the model is; takes longer.
+            deidentify: remove identities from a DICOM study before the gateway stores it.
+            uncertainty: also compute an uncertainty map, which takes longer.
+
+        Returns:
+            The queued job.
         """
-        wishes = {"deidentify": deidentify, "uncertainty": uncertainty}
+        flags = {"deidentify": deidentify, "uncertainty": uncertainty}
         fields = {"threshold": threshold, "model": model, "align": align}
-        fields |= {name: "true" for name, wanted in wishes.items() if wanted}
+        fields |= {name: "true" for name, is_set in flags.items() if is_set}
         attachments = [Attachment(*file) for file in files]
-        opened = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
+        streams = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
         try:
             return self._read(
                 Job,
@@ -173,26 +188,42 @@ class Client:
                 data={name: str(value) for name, value in fields.items() if value is not None},
                 files=[
                     (file.role or "files", (file.name, content, "application/octet-stream"))
-                    for file, content in zip(attachments, opened, strict=True)
+                    for file, content in zip(attachments, streams, strict=True)
                 ],
             )
         finally:
-            for file, content in zip(attachments, opened, strict=True):
+            for file, content in zip(attachments, streams, strict=True):
                 if isinstance(file.content, Path) and not isinstance(content, bytes):
                     content.close()
 
     def job(self, job_id: str, wait_s: float = 0) -> Job:
-        """The state of a job; with `wait_s` (60 at most) the answer comes when the job ends or the time is over."""
+        """The state of a job.
+
+        Args:
+            job_id: of the job.
+            wait_s: how long, 60 at most, the gateway may delay the response until the job ends.
+
+        Returns:
+            The job.
+        """
         query = {"wait": f"{wait_s:g}"} if wait_s else {}
         return self._read(Job, "GET", f"/v1/jobs/{job_id}", params=query, timeout=self._timeout_s + wait_s)
 
     def jobs(self, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """A page of jobs, newest first; `cursor` is the `next` of the page before."""
+        """A page of jobs, newest first.
+
+        Args:
+            limit: jobs per page, 100 at most.
+            cursor: `next` of the previous page.
+
+        Returns:
+            The page.
+        """
         query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
         return self._read(JobPage, "GET", "/v1/jobs", params=query)
 
     def result(self, job_id: str) -> Result:
-        """The figures of a job that succeeded."""
+        """The result of a job that succeeded."""
         return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
 
     def export(self, job_id: str, export: Export) -> bytes:
@@ -226,19 +257,51 @@ class Client:
             self._send("GET", f"/v1/jobs/{job_id}/{export.kind}", keep=keep, params=export.query)
 
     def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
-        """The mask as a file of that format."""
+        """The mask.
+
+        Args:
+            job_id: of a job that succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
         return self.export(job_id, find_export("mask", format))
 
     def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The probability map as a file of that format."""
+        """The probability map.
+
+        Args:
+            job_id: of a job that succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
         return self.export(job_id, find_export("probability", format))
 
     def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The uncertainty map as a file of that format, of a job that was submitted with `uncertainty`."""
+        """The uncertainty map.
+
+        Args:
+            job_id: of a job that was submitted with `uncertainty` and succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
         return self.export(job_id, find_export("uncertainty", format))
 
     def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
-        """The lesions as a table."""
+        """The lesions as a table.
+
+        Args:
+            job_id: of a job that succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
         return self.export(job_id, find_export("lesions", format))
 
     def report(self, job_id: str) -> bytes:
@@ -258,11 +321,27 @@ class Client:
         return self.export(job_id, find_export("animation"))
 
     def overlay(self, job_id: str, index: int) -> bytes:
-        """The PNG of a slice with the contours of its lesions; the first is 0."""
+        """A slice with the contours of its lesions.
+
+        Args:
+            job_id: of a job that succeeded.
+            index: of the slice; the first is 0.
+
+        Returns:
+            A PNG.
+        """
         return self._send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
 
     def slice(self, job_id: str, index: int) -> bytes:
-        """The PNG of a slice as it was uploaded, windowed for display; the first is 0."""
+        """A slice as uploaded, windowed for display.
+
+        Args:
+            job_id: of a job that succeeded.
+            index: of the slice; the first is 0.
+
+        Returns:
+            A PNG.
+        """
         return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
 
     def preview(self, job_id: str) -> bytes:
@@ -270,7 +349,15 @@ class Client:
         return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
 
     def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
-        """A channel windowed to 8 bits, the mask or a map, as `.nii.gz`, all on the grid of the job's slices."""
+        """A volume for viewers, on the grid of the job's slices.
+
+        Args:
+            job_id: of a job that succeeded.
+            layer: a channel, windowed to 8 bits, or the mask or a map.
+
+        Returns:
+            A `.nii.gz` file.
+        """
         with self.volume_chunks(job_id, layer) as (_, chunks):
             return b"".join(chunks)
 
@@ -278,27 +365,38 @@ class Client:
     def volume_chunks(
         self, job_id: str, layer: VolumeLayer, etag: str | None = None
     ) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """The same with its ETag, in chunks, so that it is never whole in memory.
+        """The same in chunks.
 
         Args:
             job_id: of a job that succeeded.
             layer: which volume.
-            etag: of a copy that the caller has: where that is current, there are no chunks.
+            etag: of the caller's copy.
+
+        Yields:
+            The ETag and the chunks; no chunks if the caller's copy is current.
         """
         headers = {"If-None-Match": etag} if etag else {}
         with self._streamed("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
             yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
 
     def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
-        """Submit the study of a job once more, for another model or threshold; its files stay where they are.
+        """Submit the study of a job again without uploading it.
 
-        It is tried once: a second try after a lost answer would be a second job.
+        The call is not retried, since a retry after a lost response would create a second job.
+
+        Args:
+            job_id: of the job.
+            model: a version; None: the champion.
+            threshold: None: the model's own.
+
+        Returns:
+            The new job.
         """
         options = Resubmission(model=model, threshold=threshold).model_dump(exclude_none=True)
-        return _understood(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
+        return _parse(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
 
     def delete(self, job_id: str) -> None:
-        """Cancel a job if it is not done; delete its input and results."""
+        """Cancel a job if it has not ended; delete its inputs and results."""
         self._send("DELETE", f"/v1/jobs/{job_id}")
 
     def models(self) -> ModelPage:
@@ -310,33 +408,33 @@ class Client:
         return self._read(ModelCard, "GET", f"/v1/models/{version}")
 
     def model_report(self, version: str) -> bytes:
-        """The report of a model version, as HTML that needs nothing beside it."""
+        """The training report of a model version, as a self-contained HTML file."""
         return self._send("GET", f"/v1/models/{version}/report").content
 
     def me(self) -> KeyInfo:
-        """Who this client's key belongs to and what it may do."""
+        """The name and scopes of this client's API key."""
         return self._read(KeyInfo, "GET", "/v1/me")
 
     def overview(self) -> Overview:
-        """The deployment at a glance, for admins."""
+        """An overview of the deployment, for admins."""
         return self._read(Overview, "GET", "/v1/overview")
 
     def promote(self, version: str) -> Champion:
         """Put a version into service."""
         return self._read(Champion, "PUT", "/v1/models/champion", json={"version": version})
 
-    def _read(self, kind: type[Answer], method: str, path: str, **request: Any) -> Answer:  # noqa: ANN401
-        return _understood(kind, self._send(method, path, **request))
+    def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401
+        return _parse(kind, self._send(method, path, **request))
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
-        for attempt in range(1, self._attempts + 1):
+        for attempt in range(1, self._max_attempts + 1):
             try:
                 return self._send_once(method, path, **request)
             except RemoteProblem as problem:
-                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == self._attempts:
+                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == self._max_attempts:
                     raise
                 pause_s = 2.0 ** (attempt - 1) if problem.retry_after_s is None else problem.retry_after_s
-            time.sleep(min(pause_s, LONGEST_PAUSE_S))
+            time.sleep(min(pause_s, MAX_PAUSE_S))
         raise AssertionError("the last attempt returns or raises")
 
     def _send_once(
@@ -353,12 +451,12 @@ class Client:
                     return response
                 response.read()
         except httpx.TransportError as error:
-            raise _silent(error) from error
+            raise _no_response(error) from error
         raise _remote_problem(response)
 
     @contextmanager
     def _streamed(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401
-        """An answer whose body is read as it comes; tried once, since what broke off cannot be taken up again."""
+        """A response whose body is streamed; not retried, since a broken stream cannot be resumed."""
         try:
             with self._http.stream(method, path, **request) as response:
                 if not (response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED):
@@ -366,17 +464,17 @@ class Client:
                     raise _remote_problem(response)
                 yield response
         except httpx.TransportError as error:
-            raise _silent(error) from error
+            raise _no_response(error) from error
 
 
-def _understood(kind: type[Answer], response: httpx.Response) -> Answer:
+def _parse(kind: type[Response], response: httpx.Response) -> Response:
     try:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
-        raise _problem(response.status_code, "The gateway's answer is of another version than this client.") from error
+        raise _problem(response.status_code, "The gateway and this client have different versions.") from error
 
 
-def _silent(error: httpx.TransportError) -> RemoteProblem:
+def _no_response(error: httpx.TransportError) -> RemoteProblem:
     detail = f"The gateway does not answer ({type(error).__name__}); try again later."
     return RemoteProblem(Problem.of(Unavailable(detail)))
 
@@ -386,18 +484,18 @@ def _remote_problem(response: httpx.Response) -> RemoteProblem:
     if response.headers.get("Content-Type", "").startswith("application/problem+json"):
         try:
             return RemoteProblem(Problem.model_validate_json(response.content), retry_after_s)
-        except ValidationError:  # a later gateway may say more than this client knows
+        except ValidationError:  # a newer gateway may add fields
             pass
-    return _problem(response.status_code, f"The gateway answered {response.status_code}.", retry_after_s)
+    return _problem(response.status_code, f"The gateway responded with {response.status_code}.", retry_after_s)
 
 
 def _problem(status: int, detail: str, retry_after_s: float | None = None) -> RemoteProblem:
     known = status in HTTPStatus._value2member_map_
-    title = HTTPStatus(status).phrase if known else "Unexpected answer"
+    title = HTTPStatus(status).phrase if known else "Unexpected response"
     return RemoteProblem(Problem(type="about:blank", title=title, status=status, detail=detail), retry_after_s)
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds; its other form, a date, is one that our gateway never sends."""
+    """Retry-After in seconds; the gateway never sends its other form, a date."""
     value = headers.get("Retry-After", "")
     return float(value) if re.fullmatch(r"\d{1,6}", value) else None

@@ -1,4 +1,6 @@
 from . import dicom as dicom
+from .names import base_name as base_name
+from .names import is_system_file as is_system_file
 from .names import natural_key as natural_key
 from .nifti.display import display_volume as display_volume
 from .reader import Inspection as Inspection

@@ -16,7 +16,7 @@ from typing import IO, BinaryIO, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from metseg.errors import ArchiveBomb, BadArchive, SeveralPatients, TooManyFiles
-from metseg.formats.names import natural_key
+from metseg.formats.names import is_system_file, natural_key
 from metseg.settings import MIB, Limits
 
 __all__ = ["Archive", "check_one_folder"]
@@ -31,7 +31,6 @@ DIRECTORY_BYTES_PER_FILE = 4096
 LEAST_BYTES_AT_ONCE = 2**17  # zipfile seeks the directory's end in the last 64 KiB
 ENCRYPTED = 0x1
 DRIVE = re.compile("[A-Za-z]:")
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
 class Archive:
@@ -56,7 +55,11 @@ class Archive:
         members = [(info.filename.replace("\\", "/"), info) for info in self._zip.infolist()]
         for name, info in members:
             _check_safe(name, info)
-        files = [(name, info) for name, info in members if not name.endswith("/") and not _is_litter(name)]
+        files = [
+            (name, info)
+            for name, info in members
+            if not name.endswith("/") and not any(map(is_system_file, PurePosixPath(name).parts))
+        ]
         if not files:
             raise BadArchive("The archive holds no file; zip the slices of one patient.")
         self._check_weight(len(files), stream)
@@ -170,8 +173,3 @@ def check_one_folder(names: Sequence[str]) -> None:
             f"The archive holds files in {len(folders)} folders, as if of several patients; submit each patient's "
             "folder on its own."
         )
-
-
-def _is_litter(name: str) -> bool:
-    """Whether an operating system left it there, not the user."""
-    return any(part.startswith(".") or part.casefold() in LITTER for part in PurePosixPath(name).parts)

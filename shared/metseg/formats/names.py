@@ -1,14 +1,27 @@
-"""Names of files: their natural order, the stems that slices carry, masks beside images."""
+"""Names of files: natural order, stems of slices, masks next to images, files of operating systems.
+
+The client uses this module without any imaging library.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import PurePosixPath
 
-__all__ = ["MASK_SUFFIX", "natural_key", "page_stems", "stem", "unique", "without_masks"]
+__all__ = [
+    "MASK_SUFFIX",
+    "base_name",
+    "is_system_file",
+    "natural_key",
+    "page_stems",
+    "stem",
+    "unique",
+    "without_masks",
+]
 
 MASK_SUFFIX = "_mask"
-LONGEST_STEM = 200
+MAX_STEM_LENGTH = MAX_NAME_LENGTH = 200
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 DIGITS = re.compile("([0-9]+)")
 
 
@@ -24,11 +37,23 @@ def natural_key(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
     return tuple(parts), name
 
 
+def base_name(name: str) -> str:
+    """The name of an uploaded file without folders and control characters, of bounded length."""
+    base = re.split(r"[/\\]", name)[-1]
+    printable = "".join(character for character in base if character.isprintable()).strip()
+    return printable[-MAX_NAME_LENGTH:] or "unnamed"
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file or folder is hidden, or was created by an operating system."""
+    return name.startswith(".") or name.casefold() in SYSTEM_FILES
+
+
 def stem(name: str) -> str:
     """The name without folder and suffix, safe to be part of another file's name."""
     last = PurePosixPath(name.replace("\\", "/")).name
     clean = "".join(letter if letter.isprintable() else "_" for letter in PurePosixPath(last).stem)
-    return clean[:LONGEST_STEM] or "slice"
+    return clean[:MAX_STEM_LENGTH] or "slice"
 
 
 def page_stems(name: str, pages: int) -> Iterator[str]:

@@ -16,9 +16,9 @@ import pytest
 from tests.gateways import Gateway, png, problem, promote_tiny, running, zipped
 from tests.servers import wait_until
 
+from metseg.formats import base_name
 from metseg.settings import Limits, Settings
 from metseg_api import multipart
-from metseg_api.submissions import base_name
 
 MIB = 2**20
 BOUNDARY = "a-boundary"

@@ -7,12 +7,13 @@ import pytest
 from tests.hospital import hospital, study
 from tests.models import STARTER, VERSION, tiny_card, tiny_model
 
-from metseg.cli.local import Local, registry
+from metseg.cli.local import LocalBackend, open_registry
 from metseg.cli.main import main
 from metseg.contracts import Result
 from metseg.errors import ModelRejected, NotFound
 from metseg.registry import Registry
 from metseg.results.exports import EXPORTS
+from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
 
 ALIKE = [
@@ -66,9 +67,11 @@ def test_a_study_without_a_server_gives_what_the_server_gives(tmp_path, redis, m
 
 
 def test_many_slices_go_as_an_archive_here_too(tmp_path, model, capsys):
-    path = study(tmp_path / "in/patient", slices=101)
+    path = study(tmp_path / "in/patient", slices=Limits().files + 1)
     assert local(model, tmp_path / "out", path) == 0
-    assert Result.model_validate_json((tmp_path / "out/patient/result.json").read_bytes()).shape[0] == 101
+    assert (
+        Result.model_validate_json((tmp_path / "out/patient/result.json").read_bytes()).shape[0] == Limits().files + 1
+    )
 
 
 def test_a_stores_champion_segments_and_a_version_by_its_name(tmp_path, model):
@@ -107,7 +110,7 @@ def test_a_model_that_is_not_the_one_of_its_card_is_not_used(tmp_path, model, ca
 
 
 def test_the_starter_model_is_one_that_can_be_named():
-    models = registry(STARTER)
+    models = open_registry(STARTER)
     champion = models.champion()
     card, _ = models.load(champion.version)
     assert card.version == champion.version
@@ -127,4 +130,4 @@ def test_without_the_libraries_of_the_pipeline_it_says_how_to_install_them(tmp_p
 
 
 def test_it_takes_one_study_at_a_time(model):
-    assert Local(model).parallel == 1
+    assert LocalBackend(model).max_concurrency == 1

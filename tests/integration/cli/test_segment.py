@@ -1,6 +1,5 @@
 """`metseg segment`: many studies, each once, whatever happens in between."""
 
-import hashlib
 import json
 import shutil
 import signal
@@ -12,11 +11,11 @@ from tests.hospital import hospital, started, study
 from tests.models import VERSION
 from tests.servers import free_ports, wait_until
 
-from metseg.cli.engine import Remote
+from metseg.cli.backend import ServerBackend
 from metseg.cli.formats import DEFAULT
 from metseg.cli.main import main
-from metseg.cli.record import Record
-from metseg.client import Client, digest, opened
+from metseg.cli.run_state import RunState
+from metseg.client import Client, open_study, study_digest
 from metseg.contracts import JobStatus, Problem, Result
 from metseg.results.exports import EXPORTS
 
@@ -66,7 +65,7 @@ def test_what_is_wished_of_a_study_reaches_the_server(server, studies, tmp_path)
     assert run(server, studies[0], "--out", tmp_path / "wished", "--formats", "csv,uncertainty", *wishes) == 0
     asked = {}
     for out in ("plain", "wished"):
-        job = Record.read(tmp_path / out / "patient-0").job_id
+        job = RunState.read(tmp_path / out / "patient-0").job_id
         request = json.loads(server.gateway.store.get(f"jobs/{job}/request.json"))
         asked[out] = (request["align"], request["uncertainty"])
     assert asked == {"plain": ("rigid", False), "wished": ("none", True)}
@@ -88,17 +87,10 @@ def test_a_map_that_is_not_made_is_not_promised(server, studies, tmp_path, capsy
     assert "--uncertainty" in capsys.readouterr().err
 
 
-def test_wishes_that_an_earlier_version_did_not_know_leave_its_keys_as_they_were():
-    old = Record(study_sha256="a", threshold=0.4, model=None, server="http://s")
-    assert old.key == hashlib.sha256(json.dumps(["a", 0.4, None, "http://s", 1]).encode()).hexdigest()
-    wishes = [
-        {},
-        {"align": "none"},
-        {"uncertainty": True},
-        {"deidentify": True},
-        {"align": "none", "uncertainty": True},
-    ]
-    assert len({old.model_copy(update=wish).key for wish in wishes}) == len(wishes)
+def test_each_option_changes_the_idempotency_key():
+    state = RunState(study_sha256="a", threshold=0.4, model=None, server="http://s")
+    changes = [{}, {"align": "none"}, {"uncertainty": True}, {"deidentify": True}, {"threshold": 0.5}, {"attempt": 2}]
+    assert len({state.model_copy(update=change).idempotency_key for change in changes}) == len(changes)
 
 
 def test_a_second_run_submits_nothing_and_fetches_only_what_is_new(server, studies, tmp_path, capsys):
@@ -125,7 +117,7 @@ def test_one_bad_study_fails_alone_with_the_servers_own_words(server, studies, t
     assert run(server, *studies, "--out", tmp_path / "out") == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("metseg: patient-1: ")
-    record = Record.read(tmp_path / "out/patient-1")
+    record = RunState.read(tmp_path / "out/patient-1")
     assert (record.state, record.problem.type) == ("failed", "/problems/unsupported-format")
     assert len(list((tmp_path / "out").glob("*/result.json"))) == 2
 
@@ -150,9 +142,9 @@ def problem_of(kind):
 
 def test_a_failed_job_that_is_forgotten_here_is_not_taken_for_the_answer(server, studies, tmp_path):
     server.hold.set()
-    with Client(server.url) as client, opened(studies[0]) as files:
-        record = Record(study_sha256=digest(files), server=server.url)
-        job = client.submit(files, idempotency_key=record.key)
+    with Client(server.url) as client, open_study(studies[0]) as files:
+        record = RunState(study_sha256=study_digest(files), server=server.url)
+        job = client.submit(files, idempotency_key=record.idempotency_key)
     begin(server.gateway.runner, job.id)
     server.gateway.runner.fail(job.id, problem_of("unusable-image"))
     server.hold.clear()
@@ -183,14 +175,14 @@ def test_killed_at_any_moment_and_started_again_it_submits_each_study_once(serve
     assert process.returncode == 0, errors
     assert len(server.jobs()) == 3
     for path in studies:
-        record = Record.read(out / path.name)
+        record = RunState.read(out / path.name)
         assert (record.state, record.attempt) == ("done", 1)
     assert not list(out.rglob(".~*"))
 
 
 def test_an_answer_that_is_lost_leads_to_no_second_job(server, studies):
     """The run dies after the server accepted and before it could write down the job's id."""
-    with Client(server.url) as client, opened(studies[0]) as files:
+    with Client(server.url) as client, open_study(studies[0]) as files:
         kept = []
 
         def keep():
@@ -198,12 +190,12 @@ def test_an_answer_that_is_lost_leads_to_no_second_job(server, studies):
             if len(kept) == 2:
                 raise KeyboardInterrupt
 
-        record = Record(study_sha256=digest(files), server=server.url)
+        record = RunState(study_sha256=study_digest(files), server=server.url)
         with pytest.raises(KeyboardInterrupt):
-            Remote(client, 1, threading.Event()).run(files, record, keep, lambda share: None)
+            ServerBackend(client, 1, threading.Event()).segment(files, record, keep, lambda share: None)
         record = kept[0]
         assert record.job_id is None
-        Remote(client, 1, threading.Event()).run(files, record, lambda: None, lambda share: None)
+        ServerBackend(client, 1, threading.Event()).segment(files, record, lambda: None, lambda share: None)
     assert len(server.jobs()) == 1
 
 
@@ -212,7 +204,7 @@ def test_a_job_that_was_deleted_is_submitted_anew(server, studies, tmp_path):
     assert run(server, studies[0], "--out", out, "--formats", "nifti") == 0
     server.gateway.jobs.delete(server.jobs()[0].id)
     assert run(server, studies[0], "--out", out, "--formats", "nifti,csv") == 0
-    assert Record.read(out / "patient-0").attempt == 2
+    assert RunState.read(out / "patient-0").attempt == 2
     assert (out / "patient-0/lesions.csv").is_file()
 
 
@@ -223,14 +215,14 @@ def test_sigint_ends_it_at_once_and_the_next_run_goes_on(server, studies, tmp_pa
     wait_until(lambda: len(server.jobs()) == 2, END_S)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=90)
-    assert (process.returncode, errors) == (130, "metseg: stopped; the same command goes on with what is left.\n")
+    assert (process.returncode, errors) == (130, "metseg: stopped; run the same command to continue.\n")
     server.hold.clear()
     assert run(server, *studies, "--out", tmp_path / "out") == 0
     assert len(server.jobs()) == 3
 
 
 def test_a_server_that_is_away_has_a_status_of_its_own(studies, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("metseg.client.http_client.LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr("metseg.client.http_client.MAX_PAUSE_S", 0.01)
     [port] = free_ports(1)
     assert main(["segment", *map(str, studies), "--out", str(tmp_path), "--server", f"http://127.0.0.1:{port}"]) == 3
     assert "does not answer" in capsys.readouterr().err

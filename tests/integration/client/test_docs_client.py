@@ -12,7 +12,7 @@ from tests.hospital import hospital, study
 from tests.integration.studies import phantom_files
 from tests.models import VERSION
 
-from metseg.cli.exits import Exit
+from metseg.cli.exit_codes import ExitCode
 from metseg.cli.formats import DEFAULT
 from metseg.cli.main import _parser, main
 from metseg.results.exports import EXPORTS
@@ -74,4 +74,4 @@ def test_every_format_and_every_status_is_listed():
     for name in EXPORTS:
         assert f"`{EXPORTS[name].file_name}`" in next(files for names, files in rows if f"`{name}`" in names)
     assert f"`{DEFAULT}`" in TEXT
-    assert {int(status) for status in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)} == set(Exit)
+    assert {int(status) for status in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)} == set(ExitCode)

@@ -156,7 +156,7 @@ def test_patience_ends(pauses):
 
 
 def test_patience_is_as_long_as_one_wishes(pauses):
-    remote, seen = scripted(*[refusal(503)] * 10, attempts=2)
+    remote, seen = scripted(*[refusal(503)] * 10, max_attempts=2)
     with pytest.raises(RemoteProblem):
         remote.models()
     assert (len(seen), pauses) == (2, [1])

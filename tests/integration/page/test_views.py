@@ -28,7 +28,7 @@ from metseg_ui.state import sessions
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """The client retries at once, whatever pause the gateway asks for."""
-    monkeypatch.setattr(http_client, "LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(http_client, "MAX_PAUSE_S", 0.0)
 
 
 def test_a_visitor_sees_the_model_its_training_data_and_the_disclaimer(page):

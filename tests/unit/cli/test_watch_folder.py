@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from metseg.cli.arrivals import Arrivals, signature
+from metseg.cli.watch_folder import WatchFolder, take_snapshot
 
 QUIET_S = 10.0
 
@@ -24,11 +24,11 @@ def clock():
 
 @pytest.fixture
 def arrivals(tmp_path, clock):
-    return Arrivals(tmp_path, QUIET_S, clock=clock)
+    return WatchFolder(tmp_path, QUIET_S, clock=clock)
 
 
 def complete(arrivals):
-    return [path.name for path, _ in arrivals.look()[0]]
+    return [path.name for path, _ in arrivals.scan()[0]]
 
 
 def put(path, content=b"1"):
@@ -38,7 +38,7 @@ def put(path, content=b"1"):
 
 def test_a_study_is_complete_when_it_has_been_quiet(tmp_path, clock, arrivals):
     put(tmp_path / "a.zip")
-    assert arrivals.look() == ([], 1)
+    assert arrivals.scan() == ([], 1)
     clock.now_s = QUIET_S - 0.1
     assert complete(arrivals) == []
     clock.now_s = QUIET_S
@@ -56,11 +56,11 @@ def test_a_study_that_still_grows_is_left_alone(tmp_path, clock, arrivals):
 
 def test_a_file_that_is_written_anew_counts_as_a_change(tmp_path, clock, arrivals):
     put(tmp_path / "a.zip")
-    arrivals.look()
+    arrivals.scan()
     clock.now_s = 9
     put(tmp_path / "a.zip", b"2")
     os.utime(tmp_path / "a.zip", ns=(1, 1))
-    arrivals.look()
+    arrivals.scan()
     clock.now_s = QUIET_S
     assert complete(arrivals) == []
 
@@ -68,7 +68,7 @@ def test_a_file_that_is_written_anew_counts_as_a_change(tmp_path, clock, arrival
 def test_a_share_whose_clock_is_wrong_changes_nothing(tmp_path, clock, arrivals):
     put(tmp_path / "a.zip")
     os.utime(tmp_path / "a.zip", (4e9, 4e9))
-    arrivals.look()
+    arrivals.scan()
     clock.now_s = QUIET_S
     assert complete(arrivals) == ["a.zip"]
 
@@ -76,41 +76,41 @@ def test_a_share_whose_clock_is_wrong_changes_nothing(tmp_path, clock, arrivals)
 @pytest.mark.parametrize("name", ["done", "Failed", ".hidden", "a.zip.part", "a.tmp", "Thumbs.db"])
 def test_what_is_no_study_is_left_alone(tmp_path, clock, arrivals, name):
     put(tmp_path / name / "1.png") if "." not in name else put(tmp_path / name)
-    arrivals.look()
+    arrivals.scan()
     clock.now_s = QUIET_S
-    assert arrivals.look() == ([], 0)
+    assert arrivals.scan() == ([], 0)
 
 
 def test_a_folder_with_an_unfinished_file_is_not_complete(tmp_path, clock, arrivals):
     put(tmp_path / "study" / "1.png")
     put(tmp_path / "study" / "2.png.part")
-    arrivals.look()
+    arrivals.scan()
     clock.now_s = QUIET_S
     assert complete(arrivals) == []
 
 
 def test_an_empty_folder_is_no_study_yet(tmp_path, clock, arrivals):
     (tmp_path / "study").mkdir()
-    arrivals.look()
+    arrivals.scan()
     clock.now_s = QUIET_S
-    assert arrivals.look() == ([], 0)
+    assert arrivals.scan() == ([], 0)
 
 
 def test_those_that_have_waited_longest_come_first(tmp_path, clock, arrivals):
     for second, name in enumerate(("c.zip", "a.zip", "b.zip")):
         clock.now_s = second
         put(tmp_path / name)
-        arrivals.look()
+        arrivals.scan()
     clock.now_s = 60
     assert complete(arrivals) == ["c.zip", "a.zip", "b.zip"]
 
 
 def test_with_a_marker_a_study_is_complete_when_the_marker_is_there(tmp_path, clock):
-    arrivals = Arrivals(tmp_path, QUIET_S, ".ready", clock)
+    arrivals = WatchFolder(tmp_path, QUIET_S, ".ready", clock)
     put(tmp_path / "study" / "1.png")
     put(tmp_path / "a.zip")
     clock.now_s = 1000
-    assert arrivals.look() == ([], 2)
+    assert arrivals.scan() == ([], 2)
     put(tmp_path / "study" / ".ready")
     assert complete(arrivals) == ["study"]
     put(tmp_path / "a.zip.ready")
@@ -119,7 +119,7 @@ def test_with_a_marker_a_study_is_complete_when_the_marker_is_there(tmp_path, cl
 
 def test_a_signature_tells_any_change_of_a_study(tmp_path):
     put(tmp_path / "study" / "1.png")
-    before = signature(tmp_path / "study")
+    before = take_snapshot(tmp_path / "study")
     put(tmp_path / "study" / "2.png")
-    assert len({before, signature(tmp_path / "study"), signature(tmp_path / "gone")}) == 3
-    assert signature(tmp_path / "gone") == ()
+    assert len({before, take_snapshot(tmp_path / "study"), take_snapshot(tmp_path / "gone")}) == 3
+    assert take_snapshot(tmp_path / "gone") == ()

@@ -11,9 +11,9 @@ from tests.dicoms import LIMITS, answered, uploads, volume_of, zipped
 from tests.unit.pictures import png, upload
 
 from metseg.cli import main
-from metseg.cli.exits import Usage
-from metseg.cli.record import Record
-from metseg.cli.segment import asked
+from metseg.cli.exit_codes import UsageError
+from metseg.cli.run_state import RunState
+from metseg.cli.segment import parse_options
 from metseg.errors import InvalidParameter, UnreadableImage, UnsupportedFormat, UnusableImage
 from metseg.formats import read
 from metseg.formats.dicom import deidentified
@@ -198,10 +198,10 @@ def test_a_sequence_that_only_its_description_told_to_be_another_stays_another(p
 
 def test_the_command_line_asks_for_it_and_takes_the_study_for_another():
     parsed = main._parser().parse_args(["segment", "study", "--out", "out", "--deidentify", "--formats", "dicom-seg"])
-    how = asked(parsed)
+    how = parse_options(parsed)
     assert how.deidentify and [export.name for export in how.exports] == ["dicom-seg"]
-    plain, private = Record(study_sha256="1"), Record(study_sha256="1", deidentify=True)
-    assert not plain.same_as(private) and plain.key != private.key
+    plain, private = RunState(study_sha256="1"), RunState(study_sha256="1", deidentify=True)
+    assert not plain.is_same_request(private) and plain.idempotency_key != private.idempotency_key
     local = main._parser().parse_args(["segment", "s", "--out", "o", "--deidentify", "--local", "--model-dir", "m"])
-    with pytest.raises(Usage, match="nothing leaves"):
-        asked(local)
+    with pytest.raises(UsageError, match="nothing leaves"):
+        parse_options(local)

@@ -300,7 +300,7 @@ def test_the_registry_and_the_client_need_no_imaging_library():
     code = f"""
 import sys
 sys.modules.update(dict.fromkeys({blocked}))
-from metseg.client import Client, find
+from metseg.client import Client, find_studies
 from metseg.cli.main import _parser
 from metseg.results.exports import EXPORTS
 assert EXPORTS["nifti"].media_type == "application/gzip"

@@ -33,7 +33,7 @@ class Session:
     def __init__(self, url: str, key: str, signed_in: bool) -> None:
         self.token = secrets.token_urlsafe(24)
         self.url, self.signed_in = url, signed_in
-        self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, attempts=READ_ATTEMPTS)
+        self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, max_attempts=READ_ATTEMPTS)
         self.upload_client = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
         self.cache_key = hashlib.sha256(f"{url} {key}".encode()).hexdigest()
         """Keeps cached answers of one API key from readers with another."""

@@ -46,7 +46,7 @@ def failed(gateway):
 
 
 def test_jobs_are_listed_newest_first_over_as_many_pages_as_it_takes(gateway, told, monkeypatch):
-    monkeypatch.setattr("metseg.cli.jobs.PAGE", 2)
+    monkeypatch.setattr("metseg.cli.jobs.MAX_PAGE", 2)
     ids = [gateway.accepted().id for _ in range(5)]
     head, *lines = told("jobs", "list", "--limit", "4").splitlines()
     assert head.split() == ["JOB", "STATE", "SUBMITTED", "ENDED", "FILES", "MODEL"]
