@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pydicom
 
-from metseg.formats import Upload, dicom, read
-from metseg.formats.dicom.segmentation import segmentation
+from metseg.formats import Upload, dicom, read_volume
+from metseg.formats.dicom.segmentation import build_segmentation
 from metseg.imaging import from_canonical, lesions
 from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
 from metseg.settings import Limits
@@ -16,7 +16,7 @@ from metseg.settings import Limits
 LIMITS = Limits()
 SLICES = 8
 """Of the study that tests share."""
-FINDER = dicom.Finder("attention-unet", "20260101-000000-attention-unet", "019ab3f2c4d87e5f9a60b1c2d3e4f506")
+FINDER = dicom.AlgorithmRun("attention-unet", "20260101-000000-attention-unet", "019ab3f2c4d87e5f9a60b1c2d3e4f506")
 SHAPE = (18, 20, 24)  # right to left, back to front, feet to head: no two sides are equal
 SIZES_MM = (1.0, 1.1, 1.3)
 ORDERS = [
@@ -53,7 +53,7 @@ def zipped(files):
 
 
 def volume_of(files, role=None, **options):
-    return read(uploads(files, role), LIMITS, **options)
+    return read_volume(uploads(files, role), LIMITS, **options)
 
 
 def figure():
@@ -89,7 +89,7 @@ def figure_files(axes, flips, role="flair", **more):
 def answered(volume, mask):
     """The files of a result, its lesions and warnings."""
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
-    files, warnings = dicom.results(volume, lesions.label_lesions(mask), found, FINDER)
+    files, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, FINDER)
     return files, found, warnings
 
 
@@ -98,7 +98,7 @@ def segmented(volume, mask):
     on_source = from_canonical(lesions.label_lesions(mask), volume.grid).transpose(2, 1, 0)
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     target = io.BytesIO()
-    segmentation(volume.origin, on_source, found, FINDER).save_as(target, enforce_file_format=True)
+    build_segmentation(volume.origin, on_source, found, FINDER).save_as(target, enforce_file_format=True)
     return target.getvalue()
 
 

@@ -40,7 +40,7 @@ from metseg.contracts import (
     Result,
 )
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
-from metseg.formats import Upload, display_volume, inspect, write_mask, write_probability
+from metseg.formats import Upload, inspect_upload, write_display_volume, write_mask, write_probability
 from metseg.imaging import Volume, lesions, rendering
 from metseg.results.previews import INTERVAL_S, Previews
 from metseg.settings import Limits
@@ -215,7 +215,7 @@ def app(gateway: FakeGateway) -> FastAPI:
     async def submit(request: Request) -> Job:
         async with request.form() as form:
             uploads = [Upload(file.filename, file.file, None) for file in form.getlist("files")]
-            inspect(uploads, Limits())
+            inspect_upload(uploads, Limits())
             options = {name: form.get(name) for name in ("uncertainty", "align")}
             return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **options)
 
@@ -268,7 +268,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         if layer == "probability":
             return probability(job_id)
         pictures_ = map(rendering.encode_png, study.pixels)
-        return StreamingResponse(display_volume(mask, pictures_, ("pre", "flair", "post").index(layer)))
+        return StreamingResponse(write_display_volume(mask, pictures_, ("pre", "flair", "post").index(layer)))
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:

@@ -33,7 +33,7 @@ class Loop:
     def __call__(self, name: str, content: bytes) -> list[float]:
         """The long diameter of each lesion of an uploaded study, in pixels."""
         uploads = [formats.Upload(name, io.BytesIO(content), None)]
-        study = formats.read(uploads, Limits(), threads=cpu_quota())
+        study = formats.read_volume(uploads, Limits(), threads=cpu_quota())
         return [lesion.long_diameter_px for lesion in segment(study, self._predictor).lesions]
 
 

@@ -91,7 +91,10 @@ def model(data: Path | None, rounds: int) -> None:
     files, predictor = patient(data), served()
     count = len(files)
     calls, mib = _networks()
-    calls = {SERVED: lambda: segment(formats.read(uploads(files), Limits(), threads=cpu_quota()), predictor), **calls}
+    calls = {
+        SERVED: lambda: segment(formats.read_volume(uploads(files), Limits(), threads=cpu_quota()), predictor),
+        **calls,
+    }
     mib[SERVED] = (STARTER / "model.onnx").stat().st_size / 2**20
     square = torch.randn(2048, 2048)
     calls["a product of two 2048x2048 matrices"] = lambda: square @ square

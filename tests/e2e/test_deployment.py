@@ -109,7 +109,7 @@ def test_the_mask_is_to_the_pixel_what_the_pipeline_computes(client: Client, who
     card = starter()
     predictor = OnnxPredictor(card, (ROOT / "infra/starter-model/model.onnx").read_bytes(), threads=2)
     upload = formats.Upload(whole[0][0], io.BytesIO(whole[0][1]), None)
-    expected = segmentation.segment(formats.read([upload], Limits()), predictor)
+    expected = segmentation.segment(formats.read_volume([upload], Limits()), predictor)
     job = finished(client, whole)
     assert job.model_version == card.version
     np.testing.assert_array_equal(mask_of(client, job), expected.mask)

@@ -73,8 +73,8 @@ def _read(uploads: list[formats.Upload]) -> str:
     """`volume`, or the type of the refusal; whatever else is raised ends the process."""
     limits = Limits()
     try:
-        seen = formats.inspect(uploads, limits)
-        volume = formats.read(uploads, limits)
+        seen = formats.inspect_upload(uploads, limits)
+        volume = formats.read_volume(uploads, limits)
     except BadInput as refusal:
         if not refusal.detail.endswith((".", "?")) or MARK in refusal.detail:
             raise AssertionError("a refusal that is no sentence, or quotes a name") from None

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from tests.unit.pictures import upload
 
-from metseg.formats import Upload, read
+from metseg.formats import Upload, read_volume
 from metseg.imaging import Volume
 from metseg.phantom import head
 from metseg.settings import Limits
@@ -51,7 +51,7 @@ def study(**files: bytes) -> list[Upload]:
 
 
 def volume_of(*sent: Upload, **options: object) -> Volume:
-    return read(list(sent), Limits(), **options)
+    return read_volume(list(sent), Limits(), **options)
 
 
 def loaded(data: bytes) -> nibabel.Nifti1Image:

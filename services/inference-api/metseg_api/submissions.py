@@ -60,7 +60,7 @@ def submit(
         Unavailable: the store or the queue is down, or there is no champion; nothing was stored.
     """
     uploads, options = _parse(form)
-    formats.inspect(uploads, gateway.settings.limits)
+    formats.inspect_upload(uploads, gateway.settings.limits)
     job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
         check = stack.enter_context(in_background(lambda _: check_model_exists(gateway, options.model)))
@@ -82,7 +82,7 @@ def _deidentified(uploads: list[formats.Upload], limits: Limits) -> AbstractCont
     """What is stored instead of a DICOM upload with `deidentify`; BadInput if it cannot be de-identified."""
     from metseg.formats import dicom
 
-    return dicom.deidentified(uploads, limits)
+    return dicom.deidentify_uploads(uploads, limits)
 
 
 def _enqueue(gateway: Gateway, request: Request, uploaded: list[Fingerprint]) -> Job:

@@ -1,8 +1,12 @@
 """Bytes to volumes, and masks to bytes.
 
-Content decides what a file is, never its name, and every upload is treated as hostile: `inspect` reads headers only,
-and both `inspect` and `read` raise nothing but `BadInput`, whatever the bytes are. `reader` dispatches to `raster`
-(PNG, JPEG, TIFF, ZIP of slices), `nifti` and `dicom`; `study` says how a new format plugs in.
+Content decides what a file is, never its name, and every upload is treated as hostile: `inspect_upload` reads headers
+only, and both it and `read_volume` raise nothing but `BadInput`, whatever the bytes are.
+
+- `reader` opens a study with `raster` (PNG, JPEG, TIFF, ZIP of slices), `nifti` or `dicom`; `study` says how a new
+  format plugs in. `sniff` detects formats, `archive` reads ZIPs, `limits` are checked by headers.
+- `sequences` combines the sequences of a study of volumes; `roles` finds them by their names.
+- `writers` writes masks and probability maps.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """ZIP: one patient's slices in an archive that may be hostile.
 
-Nothing is ever extracted to a path. An archive is judged by its directory first: names, folders, declared
-sizes. Then each member is unpacked in chunks whose sum is counted, whatever the directory declared.
+Nothing is ever extracted to a path. An archive is checked by its directory first: names, folders, declared sizes. Then
+each member is decompressed in chunks whose sum is counted, whatever the directory declared.
 """
 
 import re
@@ -21,14 +21,14 @@ from metseg.settings import MIB, Limits
 
 __all__ = ["Archive", "check_one_folder"]
 
-# What zipfile raises for damaged bytes; RuntimeError and NotImplementedError are its words for what it lacks.
+# What zipfile raises for damaged bytes; RuntimeError and NotImplementedError for features that it lacks.
 DAMAGE = (BadZipFile, OSError, EOFError, ValueError, RuntimeError, IndexError, StructError, zlib.error)
 
 CHUNK_BYTES = MIB
 IN_MEMORY_BYTES = 16 * MIB
-HARMLESS_BYTES = 256 * MIB  # below it, the ratio does not matter: black slices and label maps pack to almost nothing
+MIN_SUSPECT_BYTES = 256 * MIB  # below it, the ratio does not matter: black slices compress to almost nothing
 DIRECTORY_BYTES_PER_FILE = 4096
-LEAST_BYTES_AT_ONCE = 2**17  # zipfile seeks the directory's end in the last 64 KiB
+MIN_READ_BYTES = 2**17  # zipfile seeks the directory's end in the last 64 KiB
 ENCRYPTED = 0x1
 DRIVE = re.compile("[A-Za-z]:")
 
@@ -47,9 +47,9 @@ class Archive:
 
     def __init__(self, stream: BinaryIO, limits: Limits) -> None:
         self._limits = limits
-        self._unpacked_bytes: dict[int, int] = {}
+        self._decompressed_bytes: dict[int, int] = {}
         try:
-            self._zip = ZipFile(cast(IO[bytes], _Frugal(stream, limits.members * DIRECTORY_BYTES_PER_FILE)))
+            self._zip = ZipFile(cast(IO[bytes], _BoundedStream(stream, limits.members * DIRECTORY_BYTES_PER_FILE)))
         except DAMAGE as error:
             raise BadArchive("The archive is damaged or cut off; zip the slices again.") from error
         members = [(info.filename.replace("\\", "/"), info) for info in self._zip.infolist()]
@@ -62,40 +62,47 @@ class Archive:
         ]
         if not files:
             raise BadArchive("The archive holds no file; zip the slices of one patient.")
-        self._check_weight(len(files), stream)
+        self._check_declared_size(len(files), stream)
         files.sort(key=lambda file: natural_key(file[0]))
         self.names = [name for name, _ in files]
         self._infos = [info for _, info in files]
 
-    def head(self, index: int, most: int) -> bytes:
-        """The first bytes of the member `names[index]`, without unpacking the rest.
+    def peek(self, index: int, max_bytes: int) -> bytes:
+        """Read the first bytes of a member without decompressing the rest.
+
+        Args:
+            index: of the member in `names`.
+            max_bytes: how many.
+
+        Returns:
+            As many bytes as asked for, or all where the member is shorter.
 
         Raises:
             BadArchive: it is damaged.
         """
         try:
             with self._zip.open(self._infos[index]) as member:
-                return member.read(most)
+                return member.read(max_bytes)
         except DAMAGE as error:
             raise _damaged() from error
 
     @contextmanager
     def open(self, index: int) -> Iterator[BinaryIO]:
-        """The member `names[index]`, unpacked so that it can be read in any order.
+        """The member `names[index]`, decompressed so that it is seekable.
 
         Raises:
             BadArchive: it is damaged.
             ArchiveBomb: all members opened so far are larger than allowed together.
         """
-        self._unpacked_bytes[index] = 0
-        with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as unpacked:
+        self._decompressed_bytes[index] = 0
+        with SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as decompressed:
             for chunk in self._chunks(self._infos[index]):
-                self._unpacked_bytes[index] += len(chunk)
-                if sum(self._unpacked_bytes.values()) > self._limits.expanded_bytes:
+                self._decompressed_bytes[index] += len(chunk)
+                if sum(self._decompressed_bytes.values()) > self._limits.expanded_bytes:
                     raise _bomb(self._limits.expanded_bytes)
-                unpacked.write(chunk)
-            unpacked.seek(0)
-            yield cast(BinaryIO, unpacked)
+                decompressed.write(chunk)
+            decompressed.seek(0)
+            yield cast(BinaryIO, decompressed)
 
     def _chunks(self, info: ZipInfo) -> Iterator[bytes]:
         try:
@@ -105,8 +112,8 @@ class Archive:
         except DAMAGE as error:
             raise _damaged() from error
 
-    def _check_weight(self, files: int, stream: BinaryIO) -> None:
-        """Refuse what is too much by the archive's own directory."""
+    def _check_declared_size(self, files: int, stream: BinaryIO) -> None:
+        """Refuse an archive whose directory declares too much."""
         if files > self._limits.members:
             raise TooManyFiles(
                 f"The archive holds {files} files, {self._limits.members} are allowed; submit one study."
@@ -114,32 +121,32 @@ class Archive:
         declared = sum(info.file_size for info in self._zip.infolist())
         if declared > self._limits.expanded_bytes:
             raise _bomb(self._limits.expanded_bytes)
-        packed = stream.seek(0, SEEK_END)
-        if declared > max(HARMLESS_BYTES, packed * self._limits.expansion_ratio):
+        compressed = stream.seek(0, SEEK_END)
+        if declared > max(MIN_SUSPECT_BYTES, compressed * self._limits.expansion_ratio):
             raise ArchiveBomb(
                 f"The archive expands to more than {self._limits.expansion_ratio} times its size; "
                 "zip the slices as they are."
             )
 
 
-class _Frugal:
-    """A stream that hands out no more than `most` bytes at once: zipfile reads a whole directory into memory."""
+class _BoundedStream:
+    """A stream that returns at most `max_bytes` bytes per read: zipfile reads a whole directory into memory."""
 
-    def __init__(self, stream: BinaryIO, most: int) -> None:
+    def __init__(self, stream: BinaryIO, max_bytes: int) -> None:
         self._stream = stream
-        self._most = max(most, LEAST_BYTES_AT_ONCE)
+        self._max_bytes = max(max_bytes, MIN_READ_BYTES)
         self.seek = stream.seek
         self.tell = stream.tell
         self.seekable = stream.seekable
 
     def read(self, size: int = -1) -> bytes:
-        """As of any stream.
+        """Read as from any stream.
 
         Raises:
-            TooManyFiles: more bytes would come than allowed.
+            TooManyFiles: more bytes would be returned than allowed.
         """
-        data = self._stream.read(size if 0 <= size <= self._most else self._most + 1)
-        if len(data) > self._most:
+        data = self._stream.read(size if 0 <= size <= self._max_bytes else self._max_bytes + 1)
+        if len(data) > self._max_bytes:
             raise TooManyFiles("The archive lists far more files than allowed; submit one study at a time.")
         return data
 
@@ -148,8 +155,8 @@ def _damaged() -> BadArchive:
     return BadArchive("A file in the archive is damaged; zip the slices again.")
 
 
-def _bomb(most: int) -> ArchiveBomb:
-    return ArchiveBomb(f"The archive expands to more than the {most // MIB} MiB allowed; submit fewer slices.")
+def _bomb(max_bytes: int) -> ArchiveBomb:
+    return ArchiveBomb(f"The archive expands to more than the {max_bytes // MIB} MiB allowed; submit fewer slices.")
 
 
 def _check_safe(name: str, info: ZipInfo) -> None:
@@ -158,14 +165,14 @@ def _check_safe(name: str, info: ZipInfo) -> None:
     if info.flag_bits & ENCRYPTED:
         raise BadArchive("The archive is encrypted; zip the slices without a password.")
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        raise BadArchive("The archive is packed by a rare method; zip the slices by the usual one, deflate.")
+        raise BadArchive("The archive is compressed by a rare method; zip the slices with the usual one, deflate.")
 
 
 def check_one_folder(names: Sequence[str]) -> None:
-    """Refuse slices that lie in several folders.
+    """Refuse slices in several folders.
 
     Raises:
-        SeveralPatients: they do, as those of several patients would.
+        SeveralPatients: there are several, as if of several patients.
     """
     folders = {PurePosixPath(name).parent for name in names}
     if len(folders) > 1:

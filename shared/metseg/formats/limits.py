@@ -1,4 +1,4 @@
-"""How large slices and stacks may be: judged by what headers tell, before a pixel is decoded."""
+"""How large slices and stacks may be, checked by their headers before a pixel is decoded."""
 
 from metseg.errors import ImageTooLarge, TooManyFiles, UnusableImage
 from metseg.imaging import MIN_SIDE_PX
@@ -10,8 +10,13 @@ __all__ = ["check_sides", "check_slice_pixels", "check_stack"]
 def check_slice_pixels(rows: int, columns: int, limits: Limits) -> None:
     """Refuse a slice of more pixels than allowed.
 
+    Args:
+        rows: of the slice.
+        columns: of the slice.
+        limits: of one submission.
+
     Raises:
-        ImageTooLarge: it has.
+        ImageTooLarge: it has more.
     """
     if rows * columns > limits.slice_pixels:
         raise ImageTooLarge(
@@ -23,15 +28,23 @@ def check_slice_pixels(rows: int, columns: int, limits: Limits) -> None:
 def check_sides(rows: int, columns: int) -> None:
     """Refuse a slice that is too small for a head.
 
+    Args:
+        rows: of the slice.
+        columns: of the slice.
+
     Raises:
-        UnusableImage: it is.
+        UnusableImage: a side is shorter than 16 pixels.
     """
     if min(rows, columns) < MIN_SIDE_PX:
         raise UnusableImage(f"A slice must be at least {MIN_SIDE_PX} pixels high and wide; upload the whole slice.")
 
 
 def check_stack(shape: tuple[int, int, int], limits: Limits) -> None:
-    """Refuse a stack, (slice, row, column), of more slices or pixels than allowed.
+    """Refuse a stack of more slices or pixels than allowed.
+
+    Args:
+        shape: slices, rows, columns.
+        limits: of one submission.
 
     Raises:
         TooManyFiles: it has more slices.

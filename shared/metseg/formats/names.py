@@ -1,4 +1,4 @@
-"""Names of files: natural order, stems of slices, masks next to images, files of operating systems.
+"""File names: natural order, the stems that name slices, masks among images, files of operating systems.
 
 The client uses this module without any imaging library.
 """
@@ -11,12 +11,12 @@ from pathlib import PurePosixPath
 __all__ = [
     "MASK_SUFFIX",
     "base_name",
+    "exclude_masks",
+    "file_stem",
     "is_system_file",
     "natural_key",
     "page_stems",
-    "stem",
-    "unique",
-    "without_masks",
+    "unique_names",
 ]
 
 MASK_SUFFIX = "_mask"
@@ -49,7 +49,7 @@ def is_system_file(name: str) -> bool:
     return name.startswith(".") or name.casefold() in SYSTEM_FILES
 
 
-def stem(name: str) -> str:
+def file_stem(name: str) -> str:
     """The name without folder and suffix, safe to be part of another file's name."""
     last = PurePosixPath(name.replace("\\", "/")).name
     clean = "".join(letter if letter.isprintable() else "_" for letter in PurePosixPath(last).stem)
@@ -57,16 +57,24 @@ def stem(name: str) -> str:
 
 
 def page_stems(name: str, pages: int) -> Iterator[str]:
-    """The stem itself for one page, else `stem_001` and so on."""
+    """Name the pages of a file.
+
+    Args:
+        name: of the file.
+        pages: how many it has.
+
+    Yields:
+        The file's stem for a single page, else `stem_001` and so on.
+    """
     if pages == 1:
-        yield stem(name)
+        yield file_stem(name)
         return
     width = max(3, len(str(pages)))
-    yield from (f"{stem(name)}_{number:0{width}}" for number in range(1, pages + 1))
+    yield from (f"{file_stem(name)}_{number:0{width}}" for number in range(1, pages + 1))
 
 
-def unique(stems: Iterable[str]) -> tuple[str, ...]:
-    """The same stems in the same order; one that came before gets `_2`, `_3` and so on."""
+def unique_names(stems: Iterable[str]) -> tuple[str, ...]:
+    """The same stems in the same order; a repeated one gets `_2`, `_3` and so on."""
     taken: dict[str, None] = {}
     for name in stems:
         candidates = chain([name], (f"{name}_{number}" for number in count(2)))
@@ -74,7 +82,7 @@ def unique(stems: Iterable[str]) -> tuple[str, ...]:
     return tuple(taken)
 
 
-def without_masks(names: Sequence[str]) -> list[int]:
+def exclude_masks(names: Sequence[str]) -> list[int]:
     """The indices of all names but those of masks, `x_mask.*`, whose image, `x.*`, is among them."""
     bases = [str(PurePosixPath(name).parent / PurePosixPath(name).stem).casefold() for name in names]
     images = set(bases)

@@ -1,4 +1,4 @@
-"""One study from its bytes: `inspect` judges it by its headers, `read` makes it a Volume."""
+"""One study from its bytes: `inspect_upload` checks its headers, `read_volume` reads its pixels."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,32 +6,35 @@ from typing import NamedTuple
 from metseg.contracts import Align
 from metseg.errors import MixedSizes
 from metseg.formats.nifti import study as nifti_study
-from metseg.formats.raster import slices
+from metseg.formats.raster import study as raster_study
 from metseg.formats.sniff import Kind
-from metseg.formats.study import File, Study, Upload, check_weight, files
+from metseg.formats.study import StudyFile, StudyReader, Upload, check_upload, list_files
 from metseg.imaging import Volume
 from metseg.settings import Limits
 
-__all__ = ["Inspection", "inspect", "read"]
+__all__ = ["Inspection", "inspect_upload", "read_volume"]
 
 
-def _dicom(files: Sequence[File], limits: Limits) -> Study:
-    """A study of DICOM files; its library is loaded where one comes."""
+def _open_dicom(files: Sequence[StudyFile], limits: Limits) -> StudyReader:
+    """Open a study of DICOM files; pydicom is imported only when one is uploaded."""
     from metseg.formats import dicom
 
-    return dicom.study(files, limits)
+    return dicom.open_study(files, limits)
 
 
-VOLUMES: dict[Kind, Callable[[Sequence[File], Limits], Study]] = {"dicom": _dicom, "nifti": nifti_study.study}
-"""What reads a study that holds files of a kind; any other study is slices."""
+VOLUME_READERS: dict[Kind, Callable[[Sequence[StudyFile], Limits], StudyReader]] = {
+    "dicom": _open_dicom,
+    "nifti": nifti_study.open_study,
+}
+"""What opens a study with files of a kind; any other study consists of slices."""
 
 
 class Inspection(NamedTuple):
-    """What the headers of an upload tell.
+    """What the headers of an upload say.
 
     Attributes:
-        source: as of `Volume`.
-        slices: of the study, masks left out.
+        source: as in `Volume`.
+        slices: of the study, without masks.
         rows: of each slice.
         columns: of each slice.
     """
@@ -42,46 +45,56 @@ class Inspection(NamedTuple):
     columns: int
 
 
-def inspect(uploads: Sequence[Upload], limits: Limits) -> Inspection:
-    """Refuse a study that cannot be read, by its headers alone; no pixel is decoded.
+def inspect_upload(uploads: Sequence[Upload], limits: Limits) -> Inspection:
+    """Refuse a study that cannot be read, by its headers; no pixel is decoded.
 
-    Memory stays small: an archive's members are unpacked one by one, large ones into a temporary file.
-
-    Raises:
-        BadInput: one of its kinds, whichever fits.
-    """
-    study = _study(uploads, limits)
-    return Inspection(study.source, *study.shape)
-
-
-def read(uploads: Sequence[Upload], limits: Limits, *, align: Align = "rigid", threads: int = 1) -> Volume:
-    """Read one study.
-
-    Several files, one ZIP or one TIFF of several pages are the slices of one volume, in the natural order of
-    the numbers in their names. A grey study is copied to the three channels. Uploads with roles are one series
-    a channel; a missing one is filled with a copy of the FLAIR series, or of the post-contrast one.
-
-    Volumes (NIfTI) are one sequence each; those that lie on different grids are brought onto that of the FLAIR.
+    Memory stays small: the members of an archive are decompressed one by one, large ones into a temporary file.
 
     Args:
         uploads: of the study.
         limits: of one submission.
-        align: whether volumes on different grids are registered, or just resampled as their headers tell.
-        threads: that registration may use.
+
+    Returns:
+        Format and size of the study.
 
     Raises:
-        BadInput: one of its kinds, whichever fits; all that `inspect` raises, and damage found in the pixels.
+        BadInput: one of its subclasses.
     """
-    return _study(uploads, limits).read(align, threads)
+    study = _open_study(uploads, limits)
+    return Inspection(study.source, *study.shape)
 
 
-def _study(uploads: Sequence[Upload], limits: Limits) -> Study:
-    check_weight(uploads, limits)
-    found = files(uploads, limits)
-    kinds = {file.kind for file in found if file.kind is not None} & VOLUMES.keys()
+def read_volume(uploads: Sequence[Upload], limits: Limits, *, align: Align = "rigid", threads: int = 1) -> Volume:
+    """Read one study.
+
+    Several files, one ZIP or one TIFF of several pages are the slices of one volume, in the natural order of the
+    numbers in their names. A grey study is copied to the three channels. Uploads with roles are one series per channel;
+    a missing one is filled with a copy of the FLAIR series, or of the post-contrast one.
+
+    Volumes (NIfTI, DICOM) are one sequence each; those on different grids are resampled onto that of the FLAIR.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
+        align: `rigid` registers volumes on different grids, `none` only resamples them as their headers say.
+        threads: that registration may use.
+
+    Returns:
+        The study's pixels and geometry, with warnings for the reader of the result.
+
+    Raises:
+        BadInput: one of its subclasses; all that `inspect_upload` raises, and damage found in the pixels.
+    """
+    return _open_study(uploads, limits).read_volume(align, threads)
+
+
+def _open_study(uploads: Sequence[Upload], limits: Limits) -> StudyReader:
+    check_upload(uploads, limits)
+    files = list_files(uploads, limits)
+    kinds = {file.kind for file in files if file.kind is not None} & VOLUME_READERS.keys()
     if not kinds:
-        return slices.study(uploads, limits)
+        return raster_study.open_study(uploads, limits)
     if len(kinds) > 1:
         raise MixedSizes("The upload mixes formats of volumes; send one study in one format.")
     [kind] = kinds
-    return VOLUMES[kind](found, limits)
+    return VOLUME_READERS[kind](files, limits)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""The kind of a file by its first bytes, whatever its name says."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ from typing import BinaryIO, Literal
 
 from metseg.errors import UnsupportedFormat
 
-__all__ = ["HEAD_BYTES", "Kind", "kind_of", "sniff"]
+__all__ = ["HEAD_BYTES", "Kind", "detect_kind", "detect_kind_of_stream"]
 
 Kind = Literal["png", "jpeg", "tiff", "zip", "nifti", "dicom"]
 
@@ -22,27 +22,29 @@ MAGIC: dict[bytes, Kind] = {
 }
 HEAD_BYTES = 4096
 NIFTI_HEAD_BYTES = 348
-READ = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI volumes and a ZIP of them"
+SUPPORTED = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI volumes and a ZIP of them"
 
 
-def sniff(stream: BinaryIO) -> Kind:
-    """The kind of file that begins at the stream's start; the stream is rewound.
+def detect_kind_of_stream(stream: BinaryIO) -> Kind:
+    """The kind of the file in a stream, which is rewound.
 
     Raises:
-        UnsupportedFormat: the content is of no kind that metseg reads.
+        UnsupportedFormat: metseg does not read this kind.
     """
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
-    kind = kind_of(head)
+    kind = detect_kind(head)
     if kind is not None:
         return kind
-    raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {READ}.")
+    raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {SUPPORTED}.")
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """The kind of file that begins with these `HEAD_BYTES` bytes; None where it is none that metseg reads."""
-    if head[128:132] == b"DICM":  # first, for the bytes before it are anybody's: a slide scanner writes a TIFF's there
+def detect_kind(head: bytes) -> Kind | None:
+    """The kind of a file that begins with these `HEAD_BYTES` bytes; None where metseg does not read it."""
+    if (
+        head[128:132] == b"DICM"
+    ):  # first, since anything may stand before it: a slide scanner writes a TIFF header there
         return "dicom"
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
@@ -51,7 +53,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _is_nifti(head: bytes) -> bool:
-    """Whether this is a NIfTI-1 or NIfTI-2 header, packed by gzip or not."""
+    """Whether this is a NIfTI-1 or NIfTI-2 header, gzipped or not."""
     if head.startswith(b"\x1f\x8b"):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, NIFTI_HEAD_BYTES)

@@ -1,17 +1,18 @@
-"""A study as its headers tell it, and how a format of volumes plugs in.
+"""The files of a study, and how a format of volumes plugs in.
 
-Slices as pictures are one kind of study (`slices`); a format of volumes is another. To add one:
+Slices as images are one kind of study (`raster`); a format of volumes is another. To add one:
 
-1. `sniff` learns to tell its files by their content, as a `Kind`.
-2. A module of its own here has a function `study(files, limits) -> Study`, named in `VOLUMES` of this package under
-   that kind. It gets every file of the upload, those inside a ZIP too, and takes them for hostile: it reads headers
-   alone, and refuses by them what `Limits` do not allow, before anything of that size is allocated. The gateway
-   calls just this; the worker goes on to `Study.read`.
-3. `Study.read` reads each sequence into a `channels.Scan`, already in our order by a `grid.Grid`, and leaves the
-   rest to `channels.assemble`: the three channels, stand-ins for missing ones, resampling, registration, warnings.
+1. `sniff` detects its files by their content, as a `Kind`.
+2. A package here, like `nifti`, has a function `open_study(files, limits) -> StudyReader`, which `VOLUME_READERS` in
+   `reader` lists under that kind. It receives every file of the upload, including those inside a ZIP, and treats them
+   as hostile: it reads headers only and refuses what `Limits` do not allow, before anything of that size is allocated.
+   The gateway stops there; the worker goes on to `StudyReader.read_volume`.
+3. `read_volume` reads each sequence into a `sequences.SequenceImage`, in canonical order (`imaging.orientation`), and
+   leaves the rest to `sequences.assemble_volume`: the three channels, substitutes for missing ones, registration,
+   resampling, warnings.
 
-A `File` may be of a kind that the format does not know, or of none that metseg does (a README in a ZIP): the format
-says whether it leaves these out, and then warns of it, or refuses the study.
+A `StudyFile` may be of a kind that the format does not know, or of none that metseg knows (a README in a ZIP): the
+format either leaves it out with a warning or refuses the study.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,11 +31,20 @@ from metseg.errors import (
     UploadTooLarge,
 )
 from metseg.formats.archive import Archive
-from metseg.formats.sniff import HEAD_BYTES, Kind, kind_of
+from metseg.formats.sniff import HEAD_BYTES, Kind, detect_kind
 from metseg.imaging import Volume
 from metseg.settings import MIB, Limits
 
-__all__ = ["File", "Opener", "Study", "Upload", "check_alone", "check_weight", "files", "rewound"]
+__all__ = [
+    "Opener",
+    "StudyFile",
+    "StudyReader",
+    "Upload",
+    "check_single_archive",
+    "check_upload",
+    "list_files",
+    "rewind",
+]
 
 Opener = Callable[[], AbstractContextManager[BinaryIO]]
 
@@ -43,8 +53,8 @@ class Upload(NamedTuple):
     """One uploaded file.
 
     Attributes:
-        name: as the user called it; orders the slices and names the results, decides nothing else.
-        stream: seekable; its position does not matter and is moved.
+        name: given by the user; orders the slices and names the results, decides nothing else.
+        stream: seekable; its position does not matter and changes.
         role: which of the study's series it belongs to; None where the study is one series.
     """
 
@@ -53,13 +63,13 @@ class Upload(NamedTuple):
     role: Role | None = None
 
 
-class File(NamedTuple):
+class StudyFile(NamedTuple):
     """A file of a study of volumes, uploaded on its own or inside a ZIP.
 
     Attributes:
-        name: as the user called it, with its folders in the ZIP; may name a patient, so it is never told.
+        name: given by the user, with its folders in the ZIP; may name a patient, so it appears in no message.
         kind: by its content; None where it is none that metseg knows.
-        role: as uploaded; None where the name or the content has to tell.
+        role: as uploaded; None where the name or the content decides.
         open: a context manager of the content, seekable, at its start.
     """
 
@@ -69,8 +79,8 @@ class File(NamedTuple):
     open: Opener
 
 
-class Study(Protocol):
-    """One study whose headers are read and found good."""
+class StudyReader(Protocol):
+    """Reads one study, whose headers have been read and accepted."""
 
     @property
     def source(self) -> str:
@@ -78,22 +88,29 @@ class Study(Protocol):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Slices, rows and columns of the volume that `read` will give."""
+        """Slices, rows and columns of the volume that `read_volume` returns."""
 
-    def read(self, align: Align, threads: int) -> Volume:
-        """The pixels.
+    def read_volume(self, align: Align, threads: int) -> Volume:
+        """Read the pixels.
 
         Args:
             align: what to do with sequences on different grids: `rigid` registers them, `none` trusts their headers.
             threads: that may be used.
+
+        Returns:
+            The study on the grid of its reference sequence.
 
         Raises:
             BadInput: damage that headers do not show.
         """
 
 
-def check_weight(uploads: Sequence[Upload], limits: Limits) -> None:
-    """Refuse what is too much or nothing, or has roles in part.
+def check_upload(uploads: Sequence[Upload], limits: Limits) -> None:
+    """Refuse an upload that is empty, too large, or has roles for some of its files only.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
 
     Raises:
         EmptyUpload: no file, or one without bytes.
@@ -114,34 +131,47 @@ def check_weight(uploads: Sequence[Upload], limits: Limits) -> None:
         raise InvalidParameter("Some files have a role and some have none; send all of them either way.")
 
 
-def files(uploads: Sequence[Upload], limits: Limits) -> list[File]:
-    """Every file of a study, those in a ZIP in its place; told by their first bytes.
+def list_files(uploads: Sequence[Upload], limits: Limits) -> list[StudyFile]:
+    """List every file of a study, the members of a ZIP in place of the ZIP.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
+
+    Returns:
+        The files in the order of the uploads, each with the kind that its first bytes show.
 
     Raises:
-        BadArchive: an archive is damaged, or was sent beside other files of its series.
+        BadArchive: an archive is damaged, or was sent with other files of its series.
         SeveralPatients: several archives were sent for one series.
     """
     found = []
     for role in dict.fromkeys(upload.role for upload in uploads):
         series = [upload for upload in uploads if upload.role == role]
-        loose = [File(one.name, kind_of(_head(one.stream)), role, partial(rewound, one.stream)) for one in series]
-        packed = [one for one, file in zip(series, loose, strict=True) if file.kind == "zip"]
-        if packed:
-            check_alone(len(packed), len(series))
-            archive = Archive(packed[0].stream, limits)
-            loose = [
-                File(name, kind_of(archive.head(index, HEAD_BYTES)), role, partial(archive.open, index))
+        files = [
+            StudyFile(one.name, detect_kind(_peek(one.stream)), role, partial(rewind, one.stream)) for one in series
+        ]
+        archives = [one for one, file in zip(series, files, strict=True) if file.kind == "zip"]
+        if archives:
+            check_single_archive(len(archives), len(series))
+            archive = Archive(archives[0].stream, limits)
+            files = [
+                StudyFile(name, detect_kind(archive.peek(index, HEAD_BYTES)), role, partial(archive.open, index))
                 for index, name in enumerate(archive.names)
             ]
-        found += loose
+        found += files
     return found
 
 
-def check_alone(archives: int, uploads: int) -> None:
-    """Refuse an archive that is not all of its series.
+def check_single_archive(archives: int, uploads: int) -> None:
+    """Refuse several archives, or an archive with other files, for one series.
+
+    Args:
+        archives: how many of the series' uploads are archives.
+        uploads: of the series.
 
     Raises:
-        SeveralPatients: there are several.
+        SeveralPatients: there are several archives.
         BadArchive: there are other files.
     """
     if archives == uploads > 1:
@@ -151,14 +181,14 @@ def check_alone(archives: int, uploads: int) -> None:
 
 
 @contextmanager
-def rewound(stream: BinaryIO) -> Iterator[BinaryIO]:
+def rewind(stream: BinaryIO) -> Iterator[BinaryIO]:
     """The stream at its start, and there again afterwards."""
     stream.seek(0)
     yield stream
     stream.seek(0)
 
 
-def _head(stream: BinaryIO) -> bytes:
+def _peek(stream: BinaryIO) -> bytes:
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
     stream.seek(0)

@@ -1,7 +1,7 @@
 """What a job needs before it can be worked on: its inputs and its model, fetched on background threads.
 
 with JobInputs.fetch(request, store, models) as inputs:
-    volume = formats.read(inputs.files(), limits)
+    volume = formats.read_volume(inputs.files(), limits)
     predictor, warnings = inputs.predictor()
 """
 

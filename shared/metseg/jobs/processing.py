@@ -41,12 +41,12 @@ def process(
     predictor, warnings = inputs.predictor()
     uploads = inputs.files()
     clock.lap("load")
-    volume = formats.read(uploads, limits, align=request.align, threads=inputs.models.threads)
+    volume = formats.read_volume(uploads, limits, align=request.align, threads=inputs.models.threads)
     inputs.close_files()
     clock.lap("read")
     threshold = predictor.threshold if request.threshold is None else request.threshold
     previews = None if on_preview is None else Previews(volume, threshold, on_preview)
-    probability = formats.ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
+    probability = formats.ProbabilityWriter(volume.shape, volume.spacing_mm, volume.affine)
 
     def on_slice(index: int, slice_map: Float32Array) -> None:
         probability.add(index, slice_map)
@@ -82,8 +82,8 @@ def _dicom_results(
         return {}, ()
     from metseg.formats import dicom
 
-    finder = dicom.Finder(card.network, card.version, job_id)
-    return dicom.results(volume, lesions.label_lesions(segmentation.mask), segmentation.lesions, finder)
+    finder = dicom.AlgorithmRun(card.network, card.version, job_id)
+    return dicom.write_results(volume, lesions.label_lesions(segmentation.mask), segmentation.lesions, finder)
 
 
 class _Clock:

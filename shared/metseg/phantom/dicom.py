@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from metseg.contracts import Role
-from metseg.formats.dicom.uids import uid
+from metseg.formats.dicom.uids import make_uid
 from metseg.phantom.scan import Phantom
 
 __all__ = ["SEQUENCES", "Scanned", "enhanced_file", "series_files", "study_files"]
@@ -90,12 +90,12 @@ def series_files(pixels: Pixels, affine: Affine, scanned: Scanned) -> dict[str, 
         affine: from (column, row, slice) to RAS+ millimetres; any rotation and any handedness.
         scanned: what it tells of itself.
     """
-    series = uid(scanned.study, scanned.number)
+    series = make_uid(scanned.study, scanned.number)
     files = {}
     for index, picture in enumerate(pixels):
         name = hashlib.sha256(f"{series}{index}".encode()).hexdigest()[:12]
         image = _image(picture, affine, scanned)
-        image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, uid(scanned.study, scanned.number, index + 1)
+        image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, make_uid(scanned.study, scanned.number, index + 1)
         image.InstanceNumber = int(name[:3], 16)
         image.ImagePositionPatient = _rounded(_lps(affine @ (0, 0, index, 1))[:3])
         image.ImageOrientationPatient = _directions(affine)
@@ -113,7 +113,7 @@ def enhanced_file(pixels: Pixels, affine: Affine, scanned: Scanned, order: list[
     for keyword in ("EchoTime", "RepetitionTime", "InversionTime", "ScanningSequence"):
         if keyword in image:
             delattr(image, keyword)
-    image.SOPClassUID, image.SOPInstanceUID = EnhancedMRImageStorage, uid(scanned.study, scanned.number, 1)
+    image.SOPClassUID, image.SOPInstanceUID = EnhancedMRImageStorage, make_uid(scanned.study, scanned.number, 1)
     image.NumberOfFrames, image.InstanceNumber = len(order), 1
     shared = Dataset()
     shared.PlaneOrientationSequence = Items([_of(ImageOrientationPatient=_directions(affine))])
@@ -143,12 +143,12 @@ def _image(picture: Pixels, affine: Affine, scanned: Scanned) -> Dataset:
     image.Modality, image.Manufacturer, image.ManufacturerModelName = "MR", "metseg", "phantom"
     image.PatientName, image.PatientID = scanned.patient
     image.PatientBirthDate, image.PatientSex = "19700101", "O"
-    image.StudyInstanceUID, image.StudyID, image.StudyDescription = uid(scanned.study), "1", "Head"
+    image.StudyInstanceUID, image.StudyID, image.StudyDescription = make_uid(scanned.study), "1", "Head"
     image.StudyDate, image.StudyTime = "20260101", "120000"
     image.AccessionNumber, image.ReferringPhysicianName = "A1", ""
-    image.SeriesInstanceUID, image.SeriesNumber = uid(scanned.study, scanned.number), scanned.number
+    image.SeriesInstanceUID, image.SeriesNumber = make_uid(scanned.study, scanned.number), scanned.number
     image.SeriesDescription, image.BodyPartExamined, image.PatientPosition = scanned.description, "HEAD", "HFS"
-    image.FrameOfReferenceUID, image.PositionReferenceIndicator = uid(scanned.study, "frame"), ""
+    image.FrameOfReferenceUID, image.PositionReferenceIndicator = make_uid(scanned.study, "frame"), ""
     image.ScanningSequence, image.SequenceVariant = list(scanned.scanning), "NONE"
     image.ScanOptions, image.MRAcquisitionType, image.EchoTrainLength = "", "2D", 1
     image.EchoTime, image.RepetitionTime = scanned.echo_ms, scanned.repetition_ms

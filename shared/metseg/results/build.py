@@ -6,7 +6,7 @@ from itertools import takewhile
 import numpy as np
 
 from metseg.contracts import ModelCard, Result
-from metseg.formats import ProbabilityFile, write_mask
+from metseg.formats import ProbabilityWriter, write_mask
 from metseg.imaging import CHANNELS, FLAIR, ProbabilityMap, UInt8Array, Volume, encode_png, lesions, window_slices
 from metseg.inference import Segmentation
 from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
@@ -101,7 +101,7 @@ def build_artefacts(
 
 
 def _write_probability(probability: ProbabilityMap, volume: Volume) -> bytes:
-    file = ProbabilityFile(volume.shape, volume.spacing_mm, volume.affine)
+    file = ProbabilityWriter(volume.shape, volume.spacing_mm, volume.affine)
     for index, one in enumerate(probability):
         file.add(index, one)
     return file.finish()

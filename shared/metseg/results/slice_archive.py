@@ -18,7 +18,7 @@ SLICE_ARCHIVE = "slices.zip"
 
 def write_slice_archive(pngs: Iterable[bytes]) -> bytes:
     """An archive of the slices of a study, in order; equal slices give equal bytes."""
-    return formats.packed((_name(index), png) for index, png in enumerate(pngs))
+    return formats.write_zip((_name(index), png) for index, png in enumerate(pngs))
 
 
 class SliceArchive:

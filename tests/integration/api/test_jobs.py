@@ -63,7 +63,9 @@ def test_a_truncated_png_is_accepted_by_its_header_and_refused_by_the_reader(gat
     job = gateway.accepted(truncated)
     [file] = gateway.jobs.request(job.id).inputs
     with pytest.raises(UnreadableImage):
-        formats.read([formats.Upload(file.name, io.BytesIO(gateway.store.get(file.key)))], gateway.settings.limits)
+        formats.read_volume(
+            [formats.Upload(file.name, io.BytesIO(gateway.store.get(file.key)))], gateway.settings.limits
+        )
 
 
 def test_the_name_of_an_upload_is_no_part_of_a_key(gateway):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from metseg.client import VolumeLayer
 from metseg.contracts import JobStatus
 from metseg.errors import InvalidParameter, NotFinished, NotFound
-from metseg.formats import display_volume
+from metseg.formats import write_display_volume
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import file_responses, problem_responses
@@ -61,7 +61,7 @@ def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: Vo
 def _channel_chunks(gateway: Gateway, job_id: str, channel: int) -> Iterator[Iterator[bytes]]:
     """The chunks of a channel; an error in its first slice is raised before the response starts."""
     job = StoredJob(gateway, job_id, READ_AHEAD_BYTES)
-    chunks = display_volume(job.artefact("mask.nii.gz"), _slices(job), channel)
+    chunks = write_display_volume(job.artefact("mask.nii.gz"), _slices(job), channel)
     first = [next(chunks), next(chunks)]
     yield chain(first, chunks)
 

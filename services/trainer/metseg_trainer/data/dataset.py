@@ -129,7 +129,7 @@ class _Auditor:
     def _size_of(self, image: Path) -> tuple[int, int] | None:
         """Rows and columns by the image's header."""
         try:
-            seen = formats.inspect(_uploads([image]), settings().limits)
+            seen = formats.inspect_upload(_uploads([image]), settings().limits)
         except (BadInput, OSError) as error:
             self.unreadable.append((self._name(image), _why(error)))
             return None
@@ -152,14 +152,14 @@ class _Auditor:
     @staticmethod
     def _try(pairs: Sequence[SlicePair]) -> BadInput | OSError | None:
         try:
-            formats.read(_uploads([pair.image for pair in pairs]), settings().limits)
+            formats.read_volume(_uploads([pair.image for pair in pairs]), settings().limits)
         except (BadInput, OSError) as error:
             return error
         return None
 
     def _damaged(self, image: Path) -> bool:
         try:
-            formats.read(_uploads([image]), settings().limits)
+            formats.read_volume(_uploads([image]), settings().limits)
         except UnusableImage:
             return False  # a constant slice is no study by itself, but may be part of one
         except (BadInput, OSError) as error:
@@ -206,7 +206,7 @@ def load_patient(patient: Patient) -> tuple[Volume, Mask]:
         DatasetError: a file has changed or gone since the scan.
     """
     try:
-        volume = formats.read(_uploads([pair.image for pair in patient.slices]), settings().limits)
+        volume = formats.read_volume(_uploads([pair.image for pair in patient.slices]), settings().limits)
     except (BadInput, OSError) as error:
         raise DatasetError(f"Patient {patient.id} cannot be read any more ({_why(error)}); scan again.") from error
     masks = [read_mask(pair.mask) for pair in patient.slices]

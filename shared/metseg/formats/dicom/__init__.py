@@ -1,8 +1,16 @@
 """DICOM: series in, segmentations and structured reports out."""
 
-from metseg.formats.dicom.results import REPORT, SEGMENTATION, results
-from metseg.formats.dicom.segmentation import Finder
-from metseg.formats.dicom.study import DicomStudy, study
-from metseg.formats.dicom.submission import deidentified
+from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, write_results
+from metseg.formats.dicom.segmentation import AlgorithmRun
+from metseg.formats.dicom.study import DicomStudyReader, open_study
+from metseg.formats.dicom.submission import deidentify_uploads
 
-__all__ = ["REPORT", "SEGMENTATION", "DicomStudy", "Finder", "deidentified", "results", "study"]
+__all__ = [
+    "REPORT_FILE",
+    "SEGMENTATION_FILE",
+    "AlgorithmRun",
+    "DicomStudyReader",
+    "deidentify_uploads",
+    "open_study",
+    "write_results",
+]

@@ -1,16 +1,17 @@
 """De-identification of MR images: the Basic Application Level Confidentiality Profile, PS3.15 Annex E.
 
-What is done to which attribute is the standard's table E.1-1, edition 2026c, as the package dicom-anonymizer (BSD)
-keeps it; the walk is ours, for it has to be streamed, consistent within one submission alone, and strict:
+The action for each attribute comes from the standard's table E.1-1, edition 2026c, as in the package dicom-anonymizer
+(BSD). The traversal is metseg's own, since it has to stream pixels, be consistent only within one submission, and be
+strict:
 
-- The profile's action for every attribute at every depth. X, X/Z and X/D remove or empty; D and Z/D put a dummy in
-  the place of what is there; U maps a UID, equal ones to equal ones. The map is made of a secret that is forgotten
-  with the submission, so nobody can go back, and two submissions share nothing.
+- The profile's action for every attribute at every depth. X, X/Z and X/D remove or empty; D and Z/D replace a value by
+  a dummy; U maps a UID, equal ones to equal ones. The map depends on a secret that is discarded with the submission, so
+  it cannot be reversed, and two submissions share nothing.
 - Private attributes, and attributes that the standard's dictionary does not know, are removed.
-- Clean Descriptors Option in its narrowest form: of the description of a series only its role is kept, since it may
-  be all that tells a FLAIR.
-- Pixels are copied as they are. An image that says that words are burned into it is refused. A face can be told
-  from a head: this is no defacing.
+- Clean Descriptors Option in its narrowest form: of the description of a series only its role is kept, since it may be
+  the only sign of a FLAIR.
+- Pixels are copied unchanged. An image that declares burned-in words is refused. A face can be recognised from a head:
+  this is not defacing.
 """
 
 import hmac
@@ -31,20 +32,20 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from metseg.errors import UnreadableImage, UnusableImage
-from metseg.formats.dicom.instances import traits_of
-from metseg.formats.dicom.roles import role_of
-from metseg.formats.dicom.safe_read import header, legible
+from metseg.formats.dicom.instances import read_acquisition
+from metseg.formats.dicom.roles import role_of_acquisition
+from metseg.formats.dicom.safe_read import read_elements, translate_errors
 
 __all__ = ["Pseudonyms", "deidentify"]
 
 EDITION = "dicomfields_2026c"
 CHUNK_BYTES = 2**20
-UNDEFINED = 0xFFFFFFFF
-DELIMITER, ITEM = 0xFFFEE0DD, 0xFFFEE000
+UNDEFINED_LENGTH = 0xFFFFFFFF
+DELIMITER_TAG, ITEM_TAG = 0xFFFEE0DD, 0xFFFEE000
 CUT_OFF = "The pixels of a DICOM file are damaged or cut off; export it again."
-ROLE_WORDS = {"flair": "FLAIR", "pre": "T1", "post": "T1 post contrast", None: "OTHER"}
+ROLE_DESCRIPTIONS = {"flair": "FLAIR", "pre": "T1", "post": "T1 post contrast", None: "OTHER"}
 DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000", "AS": "000Y", "UR": "urn:removed"}
-TEXTS = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT", "PN")
+TEXT_VRS = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT", "PN")
 METHODS = (
     ("113100", "Basic Application Confidentiality Profile"),
     ("113105", "Clean Descriptors Option"),
@@ -53,16 +54,16 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """New identifiers for one submission; equal ones become equal ones."""
+    """New identifiers for one submission; equal identifiers get equal pseudonyms."""
 
     secret: bytes = field(default_factory=lambda: token_bytes(32), repr=False)
 
     def uid(self, old: str) -> str:
-        """Of an instance, series, study, frame of reference or anything else."""
+        """For an instance, series, study, frame of reference or anything else."""
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', old)[:16], version=5).int}"
 
     def patient(self, old: str) -> str:
-        """Of a patient: name and identifier in one."""
+        """For a patient: both name and identifier."""
         return f"ANON-{self._digest('patient', old)[:4].hex().upper()}"
 
     def _digest(self, kind: str, old: str) -> bytes:
@@ -70,7 +71,7 @@ class Pseudonyms:
 
 
 def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> None:
-    """Write an MR image without what identifies a patient; its pixels are streamed.
+    """Write an MR image without identifying attributes; its pixels are streamed.
 
     Args:
         source: an MR image as DICOM.
@@ -80,85 +81,85 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
     Raises:
         UnreadableImage: the file is damaged.
         UnsupportedFormat: its data set is deflated.
-        UnusableImage: it says that words are burned into its pixels.
+        UnusableImage: it declares burned-in words.
     """
-    with legible():
-        found = header(source, ())
-        if str(found.get("BurnedInAnnotation", "")).upper() == "YES":
+    with translate_errors():
+        dataset = read_elements(source, ())
+        if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
             raise UnusableImage(
-                "An image says that words are burned into it, so it cannot be de-identified; send it without them."
+                "An image has words burned into its pixels, so it cannot be de-identified; send it without them."
             )
-        traits = traits_of(found)
-        role = role_of(traits)[0]
-        if not traits.contrast:  # a dummy in its place would name an agent
-            found.pop("ContrastBolusAgent", None)
-        patient = str(found.get("PatientID", ""))
-        _clean(found, pseudonyms)
-        _tell(found, ROLE_WORDS[role], pseudonyms.patient(patient))
-        head, pixels_at = _header_bytes(found), _pixels_at(source)
-    target.write(head)
-    source.seek(pixels_at)
-    _copy_pixels(source, target, UID(found.file_meta.TransferSyntaxUID))
+        acquisition = read_acquisition(dataset)
+        role = role_of_acquisition(acquisition)[0]
+        if not acquisition.contrast:  # a dummy would name an agent
+            dataset.pop("ContrastBolusAgent", None)
+        patient = str(dataset.get("PatientID", ""))
+        _clean(dataset, pseudonyms)
+        _add_deidentification_attributes(dataset, ROLE_DESCRIPTIONS[role], pseudonyms.patient(patient))
+        header, pixel_offset = _header_bytes(dataset), _pixel_offset(source)
+    target.write(header)
+    source.seek(pixel_offset)
+    _copy_pixels(source, target, UID(dataset.file_meta.TransferSyntaxUID))
 
 
-def _clean(found: Dataset, pseudonyms: Pseudonyms) -> None:
-    """Apply the profile to a data set and all within it."""
-    for tag in list(found.keys()):
+def _clean(dataset: Dataset, pseudonyms: Pseudonyms) -> None:
+    """Apply the profile to a data set and all nested ones."""
+    for tag in list(dataset.keys()):
         action = _action(tag)
         if action == "X":
-            del found[tag]
+            del dataset[tag]
             continue
-        vr = found.get_item(tag).VR or dictionary_VR(tag)
+        vr = dataset.get_item(tag).VR or dictionary_VR(tag)
         if vr == "UN" and dictionary_has_tag(tag):
             vr = dictionary_VR(tag)
         if vr == "SQ":
-            _clean_items(found, tag, action, pseudonyms)
+            _clean_items(dataset, tag, action, pseudonyms)
         elif vr == "UI":
-            _map_uids(found, tag, pseudonyms)
+            _map_uids(dataset, tag, pseudonyms)
         elif action == "Z":
-            found[tag] = DataElement(tag, vr, empty_value_for_VR(vr))
+            dataset[tag] = DataElement(tag, vr, empty_value_for_VR(vr))
         elif action == "D":
-            _replace(found, tag, vr)
+            _replace(dataset, tag, vr)
 
 
-def _clean_items(found: Dataset, tag: BaseTag, action: str, pseudonyms: Pseudonyms) -> None:
+def _clean_items(dataset: Dataset, tag: BaseTag, action: str, pseudonyms: Pseudonyms) -> None:
     if action in ("Z", "D"):
-        found[tag] = DataElement(tag, "SQ", Items([]))
+        dataset[tag] = DataElement(tag, "SQ", Items([]))
         return
-    for item in found[tag].value or []:
+    for item in dataset[tag].value or []:
         _clean(item, pseudonyms)
 
 
-def _map_uids(found: Dataset, tag: BaseTag, pseudonyms: Pseudonyms) -> None:
-    """New UIDs for all that no part of the standard registers."""
-    value = found[tag].value
+def _map_uids(dataset: Dataset, tag: BaseTag, pseudonyms: Pseudonyms) -> None:
+    """Replace all UIDs except those that the standard registers."""
+    value = dataset[tag].value
     values = [value] if isinstance(value, str) else list(value or [])
     mapped = [old if UID(old).name != old else pseudonyms.uid(old) for old in map(str, values) if old]
-    found[tag] = DataElement(tag, "UI", mapped)
+    dataset[tag] = DataElement(tag, "UI", mapped)
 
 
-def _replace(found: Dataset, tag: BaseTag, vr: str) -> None:
-    """A dummy for what is there; nothing stays nothing."""
-    if not found[tag].value:
+def _replace(dataset: Dataset, tag: BaseTag, vr: str) -> None:
+    """Replace a value by a dummy; an empty value stays empty."""
+    if not dataset[tag].value:
         return
-    if vr in DUMMIES or vr in TEXTS:
-        found[tag] = DataElement(tag, vr, DUMMIES.get(vr, "REMOVED"))
+    if vr in DUMMIES or vr in TEXT_VRS:
+        dataset[tag] = DataElement(tag, vr, DUMMIES.get(vr, "REMOVED"))
     else:
-        del found[tag]
+        del dataset[tag]
 
 
-def _tell(found: Dataset, description: str, patient: str) -> None:
-    """What the profile wants to be said of its use, and the pseudonym."""
-    found.PatientName = found.PatientID = patient
-    found.SeriesDescription = description
-    found.PatientIdentityRemoved = "YES"
-    found.DeidentificationMethod = "metseg: PS3.15 Annex E basic profile"
-    found.LongitudinalTemporalInformationModified = "REMOVED"
-    found.DeidentificationMethodCodeSequence = Items([])
+def _add_deidentification_attributes(dataset: Dataset, description: str, patient: str) -> None:
+    """Set the attributes that the profile requires, and the pseudonym."""
+    dataset.PatientName = dataset.PatientID = patient
+    dataset.SeriesDescription = description
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "metseg: PS3.15 Annex E basic profile"
+    dataset.LongitudinalTemporalInformationModified = "REMOVED"
+    dataset.DeidentificationMethodCodeSequence = Items([])
     for value, meaning in METHODS:
         code = Dataset()
         code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
-        found.DeidentificationMethodCodeSequence.append(code)
+        dataset.DeidentificationMethodCodeSequence.append(code)
 
 
 @cache
@@ -184,7 +185,7 @@ def _profile() -> tuple[dict[tuple[int, int], str], tuple[tuple[int, int, int, i
 
 
 def _action(tag: BaseTag) -> str:
-    """X remove, Z empty, D replace, U map; an empty word where the profile keeps it."""
+    """X remove, Z empty, D replace, U map; an empty string where the profile keeps the attribute."""
     actions, masked = _profile()
     if tag.is_private or not dictionary_has_tag(tag):
         return "X"
@@ -196,46 +197,46 @@ def _action(tag: BaseTag) -> str:
     return actions.get((tag.group, tag.element), "")
 
 
-def _header_bytes(found: FileDataset) -> bytes:
-    """The file up to its pixels, with a preamble and meta information of our own."""
-    syntax = found.file_meta.TransferSyntaxUID
-    found.preamble = bytes(128)
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = syntax
-    found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
-    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
+def _header_bytes(dataset: FileDataset) -> bytes:
+    """The file up to its pixels, with a new preamble and meta information."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    dataset.preamble = bytes(128)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     target = BytesIO()
-    found.save_as(target, enforce_file_format=True)
+    dataset.save_as(target, enforce_file_format=True)
     return target.getvalue()
 
 
 def _copy_pixels(source: BinaryIO, target: BinaryIO, syntax: UID) -> None:
-    """The element of the pixels, at which `source` is; what follows it, padding or signatures, stays behind."""
+    """Copy the pixel element, at which `source` stands, but not what follows it (padding, signatures)."""
     order = "big" if syntax == ExplicitVRBigEndian else "little"
-    head = _exactly(source, 8)
+    header = _read_exactly(source, 8)
     if syntax != ImplicitVRLittleEndian:
-        if head[4:6] in (b"OB", b"OW", b"UN", b"OF", b"OD"):
-            head += _exactly(source, 4)
+        if header[4:6] in (b"OB", b"OW", b"UN", b"OF", b"OD"):
+            header += _read_exactly(source, 4)
         else:
             raise UnreadableImage(CUT_OFF)
-    length = int.from_bytes(head[-4:], order)  # type: ignore[arg-type]
-    target.write(head)
-    if length != UNDEFINED:
+    length = int.from_bytes(header[-4:], order)  # type: ignore[arg-type]
+    target.write(header)
+    if length != UNDEFINED_LENGTH:
         _copy(source, target, length)
         return
     while True:
-        item = _exactly(source, 8)
+        item = _read_exactly(source, 8)
         target.write(item)
         tag = int.from_bytes(item[:2], "little") << 16 | int.from_bytes(item[2:4], "little")
-        if tag == DELIMITER:
+        if tag == DELIMITER_TAG:
             return
-        if tag != ITEM:
+        if tag != ITEM_TAG:
             raise UnreadableImage(CUT_OFF)
         _copy(source, target, int.from_bytes(item[4:], "little"))
 
 
-def _pixels_at(source: BinaryIO) -> int:
-    """Where the element of the pixels begins: where a reader that stops before it comes to stand."""
+def _pixel_offset(source: BinaryIO) -> int:
+    """The offset of the pixel element: where a reader that stops before it ends."""
     source.seek(0)
     dcmread(source, stop_before_pixels=True, specific_tags=["SOPClassUID"])
     return source.tell()
@@ -243,7 +244,7 @@ def _pixels_at(source: BinaryIO) -> int:
 
 def _chunks(source: BinaryIO, length: int) -> Iterator[bytes]:
     while length:
-        chunk = _exactly(source, min(length, CHUNK_BYTES))
+        chunk = _read_exactly(source, min(length, CHUNK_BYTES))
         length -= len(chunk)
         yield chunk
 
@@ -253,7 +254,7 @@ def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
         target.write(chunk)
 
 
-def _exactly(source: BinaryIO, count: int) -> bytes:
+def _read_exactly(source: BinaryIO, count: int) -> bytes:
     data = source.read(count)
     if len(data) < count:
         raise UnreadableImage(CUT_OFF)

@@ -1,4 +1,4 @@
-"""Values of a DICOM header as Python has them, judged as hostile: to be called within `legible`."""
+"""Values of a DICOM header as Python types, checked as hostile input; to be called within `translate_errors`."""
 
 import math
 from typing import Any
@@ -7,85 +7,137 @@ from pydicom.dataset import Dataset
 
 from metseg.errors import UnreadableImage
 
-__all__ = ["Six", "Three", "check_near", "item", "number", "numbers", "six", "text", "texts", "three", "two"]
+__all__ = [
+    "DirectionCosines",
+    "Vector",
+    "as_orientation",
+    "as_position",
+    "as_spacing",
+    "check_plausible_mm",
+    "first_item",
+    "get_number",
+    "get_numbers",
+    "get_string",
+    "get_strings",
+]
 
-FURTHEST_MM = 1e5
-Three = tuple[float, float, float]
-Six = tuple[float, float, float, float, float, float]
+MAX_POSITION_MM = 1e5
+Vector = tuple[float, float, float]
+DirectionCosines = tuple[float, float, float, float, float, float]
 
 
-def item(group: Dataset, macro: str) -> Dataset | None:
-    """The first item of a sequence; None where there is none."""
-    items = group.get(macro)
+def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
+    """The first item of a sequence.
+
+    Args:
+        dataset: that has it.
+        keyword: of the sequence.
+
+    Returns:
+        None where it is missing or empty.
+    """
+    items = dataset.get(keyword)
     return items[0] if items else None
 
 
-def _values(found: Dataset, keyword: str) -> list[Any]:
-    value = found.get(keyword)
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    value = dataset.get(keyword)
     if value is None or value == "":
         return []
     return list(value) if not isinstance(value, str) and hasattr(value, "__iter__") else [value]
 
 
-def texts(found: Dataset, keyword: str) -> list[str]:
-    """The values of an element in words; none where it is missing."""
-    return [str(value).strip() for value in _values(found, keyword)]
+def get_strings(dataset: Dataset, keyword: str) -> list[str]:
+    """The values of an element as strings.
+
+    Args:
+        dataset: that has it.
+        keyword: of the element.
+
+    Returns:
+        Without surrounding space; empty where the element is missing.
+    """
+    return [str(value).strip() for value in _values(dataset, keyword)]
 
 
-def text(found: Dataset, keyword: str) -> str:
-    """The first of them, or nothing."""
-    return next(iter(texts(found, keyword)), "")
+def get_string(dataset: Dataset, keyword: str) -> str:
+    """The first value of an element as a string.
+
+    Args:
+        dataset: that has it.
+        keyword: of the element.
+
+    Returns:
+        An empty string where the element is missing.
+    """
+    return next(iter(get_strings(dataset, keyword)), "")
 
 
-def numbers(found: Dataset, keyword: str, count: int | None = None) -> list[float] | None:
-    """The numbers of an element; None where it is missing or has fewer or more.
+def get_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> list[float] | None:
+    """The numbers of an element.
+
+    Args:
+        dataset: that has it.
+        keyword: of the element.
+        count: how many there have to be; None takes any number.
+
+    Returns:
+        None where the element is missing or has another number of values.
 
     Raises:
-        UnreadableImage: one of them is infinite or none.
+        UnreadableImage: a value is infinite or not a number.
     """
-    told = [float(value) for value in _values(found, keyword)]
-    if not all(map(math.isfinite, told)):
+    values = [float(value) for value in _values(dataset, keyword)]
+    if not all(map(math.isfinite, values)):
         raise UnreadableImage("A DICOM header holds a number that is infinite or none; export the file again.")
-    return None if not told or (count is not None and len(told) != count) else told
+    return None if not values or (count is not None and len(values) != count) else values
 
 
-def number(found: Dataset, keyword: str) -> float | None:
-    """The first number of an element; see `numbers`."""
-    return next(iter(numbers(found, keyword) or []), None)
+def get_number(dataset: Dataset, keyword: str) -> float | None:
+    """The first number of an element; raises as `get_numbers`.
+
+    Args:
+        dataset: that has it.
+        keyword: of the element.
+
+    Returns:
+        None where the element is missing.
+    """
+    return next(iter(get_numbers(dataset, keyword) or []), None)
 
 
-def two(pair: list[float] | None) -> tuple[float, float] | None:
+def as_spacing(pair: list[float] | None) -> tuple[float, float] | None:
     """Two sizes above 0, or None."""
     if pair is None or min(pair) <= 0:
         return None
-    check_near(pair)
+    check_plausible_mm(pair)
     return pair[0], pair[1]
 
 
-def three(place: list[float] | None) -> Three | None:
-    """A place, or None."""
-    if place is None:
+def as_position(values: list[float] | None) -> Vector | None:
+    """A position in millimetres, or None."""
+    if values is None:
         return None
-    check_near(place)
-    return place[0], place[1], place[2]
+    check_plausible_mm(values)
+    return values[0], values[1], values[2]
 
 
-def check_near(places: list[float]) -> None:
-    """Refuse places and sizes that lie outside any scanner, before they are computed with.
+def check_plausible_mm(values: list[float]) -> None:
+    """Refuse positions and sizes larger than any scanner, before they are used.
 
     Raises:
-        UnreadableImage: one does.
+        UnreadableImage: one is.
     """
-    if max(map(abs, places)) > FURTHEST_MM:
-        raise UnreadableImage("A DICOM header tells a place or a size that no scanner has; export the file again.")
+    if max(map(abs, values)) > MAX_POSITION_MM:
+        raise UnreadableImage("A DICOM header has a position or a size that no scanner has; export the file again.")
 
 
-def six(directions: list[float] | None) -> Six | None:
+def as_orientation(directions: list[float] | None) -> DirectionCosines | None:
     """Two unit vectors at a right angle, or None."""
     if directions is None:
         return None
     columns, rows = directions[:3], directions[3:]
-    along = sum(one * other for one, other in zip(columns, rows, strict=True))
-    if abs(along) > 0.01 or any(abs(math.hypot(*each) - 1) > 0.01 for each in (columns, rows)):
+    cosine = sum(one * other for one, other in zip(columns, rows, strict=True))
+    if abs(cosine) > 0.01 or any(abs(math.hypot(*each) - 1) > 0.01 for each in (columns, rows)):
         return None
     return (*columns, *rows)  # type: ignore[return-value]

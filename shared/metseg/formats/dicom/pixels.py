@@ -1,8 +1,8 @@
-"""The pixels of a stack: decoded file by file, rescaled, never larger than the headers told.
+"""The pixels of a stack: decoded file by file, rescaled, never larger than the headers declare.
 
 Every compressed syntax has one decoder, chosen here: Pillow for baseline JPEG, GDCM for extended and lossless JPEG,
-CharLS for JPEG-LS, OpenJPEG for JPEG 2000, pydicom's own for RLE. A code stream names its own size, by which its
-decoder allocates, so that is compared with the header first. Windows are for display and are not applied.
+CharLS for JPEG-LS, OpenJPEG for JPEG 2000, pydicom's own for RLE. A decoder allocates the size in the code stream, so
+this is compared with the header first. Windows are for display and are not applied.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,6 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
@@ -33,15 +32,16 @@ from pydicom.uid import (
 
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.instances import Frame, Instance
-from metseg.formats.dicom.safe_read import legible
+from metseg.formats.dicom.safe_read import translate_errors
 from metseg.formats.dicom.stacks import Stack
+from metseg.imaging import Array
 
-__all__ = ["SYNTAXES", "decode"]
+__all__ = ["SUPPORTED_SYNTAXES", "decode_stack"]
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 DECODERS: Mapping[UID, str] = {
     JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "gdcm",  # of 8 bits; no decoder of a permissive licence is trusted with 12
+    JPEGExtended12Bit: "gdcm",  # of 8 bits; no decoder with a permissive licence is reliable with 12
     JPEGLossless: "gdcm",
     JPEGLosslessSV1: "gdcm",
     JPEGLSLossless: "pyjpegls",
@@ -50,7 +50,7 @@ DECODERS: Mapping[UID, str] = {
     JPEG2000: "pylibjpeg",
     RLELossless: "pydicom",
 }
-SYNTAXES = frozenset([*NATIVE, *DECODERS])
+SUPPORTED_SYNTAXES = frozenset([*NATIVE, *DECODERS])
 TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData"),
@@ -59,96 +59,95 @@ TAGS = (
 DAMAGED = "The pixels of a DICOM file are damaged or cut off; export it again."
 JPEG_START, J2K_SIZE = b"\xff\xd8", b"\xff\x4f\xff\x51"
 FRAME_HEADERS = frozenset([*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7])
-"""Markers of JPEG and JPEG-LS whose segment tells the size of the frame."""
-MOST_MARKERS = 64
-
-Pixels = npt.NDArray[Any]
+"""Markers of JPEG and JPEG-LS whose segment has the size of the frame."""
+MAX_MARKERS = 64
 
 
-def decode(stack: Stack) -> Pixels:
-    """The values of a stack, (frame, row, column): as stored where nothing rescales them, else in float32.
+def decode_stack(stack: Stack) -> Array:
+    """Decode a stack, (frame, row, column): as stored where nothing rescales the values, else in float32.
 
     Raises:
-        UnreadableImage: a file is damaged, or its pixels are of another size than its header tells.
-        UnsupportedFormat: a syntax that none of the decoders knows.
+        UnreadableImage: a file is damaged, or its pixels have another size than its header declares.
+        UnsupportedFormat: the transfer syntax is not supported.
     """
-    values: Pixels | None = None
-    for instance, places in _by_file(stack).items():
-        for place, frame, stored in _stored(instance, places):
+    values: Array | None = None
+    for instance, frames in _group_by_file(stack).items():
+        for index, frame, stored in _decode_frames(instance, frames):
             if values is None:
-                values = np.empty(stack.shape, _depth(stack, stored.dtype))
-            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as not finite
-                values[place] = _rescaled(stored, frame, instance.inverted, values.dtype)
+                values = np.empty(stack.shape, _output_dtype(stack, stored.dtype))
+            with np.errstate(over="ignore", invalid="ignore"):  # overflow is refused later as not finite
+                values[index] = _rescale(stored, frame, instance.inverted, values.dtype)
     if values is None:
         raise UnreadableImage(DAMAGED)
     return values
 
 
-def _by_file(stack: Stack) -> dict[Instance, list[tuple[int, Frame]]]:
-    """The places in the stack that each file fills, so that each is opened once."""
+def _group_by_file(stack: Stack) -> dict[Instance, list[tuple[int, Frame]]]:
+    """The frames of each file with their indices in the stack, so that each file is opened once."""
     files: dict[Instance, list[tuple[int, Frame]]] = {}
-    for place, member in enumerate(stack.members):
-        files.setdefault(member.instance, []).append((place, member.frame))
+    for index, member in enumerate(stack.members):
+        files.setdefault(member.instance, []).append((index, member.frame))
     return files
 
 
-def _stored(instance: Instance, places: list[tuple[int, Frame]]) -> Iterator[tuple[int, Frame, Pixels]]:
-    if instance.syntax not in SYNTAXES:
+def _decode_frames(instance: Instance, frames: list[tuple[int, Frame]]) -> Iterator[tuple[int, Frame, Array]]:
+    if instance.syntax not in SUPPORTED_SYNTAXES:
         raise UnsupportedFormat("A DICOM file is compressed in a way that cannot be read; export it uncompressed.")
-    with instance.file.open() as stream, legible(DAMAGED):
-        found = dcmread(stream, specific_tags=list(TAGS))
-        for place, frame in places:
+    with instance.file.open() as stream, translate_errors(DAMAGED):
+        dataset = dcmread(stream, specific_tags=list(TAGS))
+        for index, frame in frames:
             plugin = DECODERS.get(instance.syntax, "")
             if plugin:
-                _check_coded(found, instance, frame)
-            stored = pixel_array(found, index=frame.number, decoding_plugin=plugin)
+                _check_code_stream(dataset, instance, frame)
+            stored = pixel_array(dataset, index=frame.number, decoding_plugin=plugin)
             if stored.shape != (instance.rows, instance.columns):
                 raise UnreadableImage(DAMAGED)
-            yield place, frame, stored
+            yield index, frame, stored
 
 
-def _depth(stack: Stack, stored: np.dtype[Any]) -> np.dtype[Any]:
-    plain = all(member.frame.slope == 1 and member.frame.intercept == 0 for member in stack.members)
+def _output_dtype(stack: Stack, stored: np.dtype[Any]) -> np.dtype[Any]:
+    unscaled = all(member.frame.slope == 1 and member.frame.intercept == 0 for member in stack.members)
     inverted = any(member.instance.inverted for member in stack.members)
-    same = stored in (np.uint8, np.uint16)
-    return np.dtype(stored) if plain and same and not inverted else np.dtype(np.float32)
+    unsigned = stored in (np.uint8, np.uint16)
+    return np.dtype(stored) if unscaled and unsigned and not inverted else np.dtype(np.float32)
 
 
-def _rescaled(stored: Pixels, frame: Frame, inverted: bool, depth: np.dtype[Any]) -> Pixels:
-    if depth.kind != "f":
+def _rescale(stored: Array, frame: Frame, inverted: bool, dtype: np.dtype[Any]) -> Array:
+    if dtype.kind != "f":
         return stored
     values = stored * frame.slope + frame.intercept
-    return (-values if inverted else values).astype(depth)
+    return (-values if inverted else values).astype(dtype)
 
 
-def _check_coded(found: Dataset, instance: Instance, frame: Frame) -> None:
+def _check_code_stream(dataset: Dataset, instance: Instance, frame: Frame) -> None:
     """Refuse a code stream of another size than the header's."""
     if instance.syntax == RLELossless:
         return
     count = len(instance.frames)
-    coded = get_frame(found.PixelData, frame.number, number_of_frames=count)
-    size = _coded_size(coded)
+    code_stream = get_frame(dataset.PixelData, frame.number, number_of_frames=count)
+    size = _code_stream_size(code_stream)
     if size != (instance.rows, instance.columns):
         raise UnreadableImage(DAMAGED)
-    if instance.syntax == JPEGExtended12Bit and int(found.get("BitsStored") or 0) != 8:
+    if instance.syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 0) != 8:
         raise UnsupportedFormat("A DICOM file is compressed as JPEG of 12 bits, which cannot be read; decompress it.")
 
 
-def _coded_size(coded: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 code stream tells of itself."""
-    if coded.startswith(JPEG_START):
-        return _jpeg_size(coded)
-    start = coded.find(J2K_SIZE, 0, 4096)  # within a JP2 file, boxes lie before it
-    if start < 0 or len(coded) < start + 24:
+def _code_stream_size(code_stream: bytes) -> tuple[int, int] | None:
+    """Rows and columns in the header of a JPEG, JPEG-LS or JPEG 2000 code stream."""
+    if code_stream.startswith(JPEG_START):
+        return _jpeg_size(code_stream)
+    start = code_stream.find(J2K_SIZE, 0, 4096)  # in a JP2 file, boxes stand before it
+    if start < 0 or len(code_stream) < start + 24:
         return None
-    columns, rows, left, top = (int.from_bytes(coded[start + at : start + at + 4]) for at in (8, 12, 16, 20))
+    fields = (code_stream[start + offset : start + offset + 4] for offset in (8, 12, 16, 20))
+    columns, rows, left, top = map(int.from_bytes, fields)
     return rows - top, columns - left
 
 
-def _jpeg_size(coded: bytes) -> tuple[int, int] | None:
-    stream = BytesIO(coded)
+def _jpeg_size(code_stream: bytes) -> tuple[int, int] | None:
+    stream = BytesIO(code_stream)
     stream.seek(2)
-    for _ in range(MOST_MARKERS):
+    for _ in range(MAX_MARKERS):
         marker = stream.read(4)
         if len(marker) < 4 or marker[0] != 0xFF:
             return None

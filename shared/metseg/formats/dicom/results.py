@@ -1,4 +1,4 @@
-"""Results in DICOM: what is written back beside the study that it was found in."""
+"""Results as DICOM, under the identifiers of their study."""
 
 import logging
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from pydicom.dataset import Dataset
 
 from metseg.contracts import Lesion
 from metseg.errors import UnreadableImage
-from metseg.formats.dicom.safe_read import legible
-from metseg.formats.dicom.segmentation import Finder, segmentation
-from metseg.formats.dicom.source_headers import Origin
-from metseg.formats.dicom.structured_report import report
+from metseg.formats.dicom.safe_read import translate_errors
+from metseg.formats.dicom.segmentation import AlgorithmRun, build_segmentation
+from metseg.formats.dicom.source_headers import SourceImages
+from metseg.formats.dicom.structured_report import build_report
 from metseg.imaging import Volume, from_canonical
 
-__all__ = ["REPORT", "SEGMENTATION", "results"]
+__all__ = ["REPORT_FILE", "SEGMENTATION_FILE", "write_results"]
 
-SEGMENTATION, REPORT = "segmentation.dcm", "report.dcm"
+SEGMENTATION_FILE, REPORT_FILE = "segmentation.dcm", "report.dcm"
 NO_REFERENCE = (
     "The study's headers lack identifiers or places that a DICOM segmentation has to refer to, so its result has none; "
     "the mask is there in other formats."
@@ -30,32 +30,35 @@ BREAKS_THE_STANDARD = (
 log = logging.getLogger(__name__)
 
 
-def results(
-    volume: Volume, labels: npt.NDArray[np.int32], lesions: Sequence[Lesion], finder: Finder
+def write_results(
+    volume: Volume, labels: npt.NDArray[np.int32], lesions: Sequence[Lesion], algorithm: AlgorithmRun
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """The SEG and the report of a result by their names in the store, and warnings.
+    """Write the segmentation and the structured report of a result.
 
     Args:
         volume: read from DICOM.
-        labels: (slice, row, column), as the volume: 0, or the number of the lesion that is there.
-        lesions: those, numbered from 1.
-        finder: what found them.
+        labels: (slice, row, column), as the volume: 0, or the number of the lesion.
+        lesions: those numbers' lesions, from 1.
+        algorithm: what found them.
+
+    Returns:
+        The files by their names in the store, and warnings; no file where the study's headers do not allow any.
     """
     origin, grid = volume.origin, volume.grid
-    if not isinstance(origin, Origin) or grid is None:
+    if not isinstance(origin, SourceImages) or grid is None:
         return {}, (NO_REFERENCE,)
-    on_source = from_canonical(labels, grid).transpose(2, 1, 0)
+    source_labels = from_canonical(labels, grid).transpose(2, 1, 0)
     try:
-        with legible(BREAKS_THE_STANDARD):
-            masks = segmentation(origin, on_source, lesions, finder)
-            measures = report(origin, masks, lesions, finder)
-            return {SEGMENTATION: _bytes(masks), REPORT: _bytes(measures)}, ()
+        with translate_errors(BREAKS_THE_STANDARD):
+            segmentation = build_segmentation(origin, source_labels, lesions, algorithm)
+            report = build_report(origin, segmentation, lesions, algorithm)
+            return {SEGMENTATION_FILE: _to_bytes(segmentation), REPORT_FILE: _to_bytes(report)}, ()
     except UnreadableImage as error:
-        log.warning("no DICOM results", extra={"job": finder.job, "error": type(error.__cause__).__name__})
+        log.warning("no DICOM results", extra={"job": algorithm.job, "error": type(error.__cause__).__name__})
         return {}, (BREAKS_THE_STANDARD,)
 
 
-def _bytes(made: Dataset) -> bytes:
+def _to_bytes(dataset: Dataset) -> bytes:
     target = BytesIO()
-    made.save_as(target, enforce_file_format=True)
+    dataset.save_as(target, enforce_file_format=True)
     return target.getvalue()

@@ -1,7 +1,7 @@
-"""Which sequence a series is: told by the standard's tags where they are there, else by its description.
+"""Which sequence a series is: by the standard's attributes where present, else by its description.
 
-The standard's tags say how an image was made (times of repetition, echo and inversion, a contrast agent); from these
-the weighting follows. A description is free text, different in each hospital, and decides only where they do not.
+The standard's attributes say how an image was acquired (repetition, echo and inversion time, a contrast agent), which
+determines the weighting. A description is free text, different in each hospital, and decides only where they do not.
 """
 
 import re
@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from metseg.contracts import Role
 from metseg.errors import InvalidParameter
-from metseg.formats.dicom.instances import Traits
+from metseg.formats.dicom.instances import Acquisition
 from metseg.formats.dicom.stacks import Stack
 
-__all__ = ["Choice", "choose", "role_of"]
+__all__ = ["ChosenStack", "choose_stacks", "role_of_acquisition"]
 
-LONG_INVERSION_MS = 1500.0  # nulls water, at every field strength in use
-LONG_ECHO_MS = 60.0
-SHORT_ECHO_MS = 40.0
-T1_REPETITION_MS = 1500.0
-INVERTED_T1_REPETITION_MS = 3500.0
-T1_INVERSION_MS = 1300.0
+MIN_FLAIR_INVERSION_MS = 1500.0  # suppresses water at every field strength in use
+MIN_T2_ECHO_MS = 60.0
+MAX_T1_ECHO_MS = 40.0
+MAX_T1_REPETITION_MS = 1500.0
+MAX_INVERTED_T1_REPETITION_MS = 3500.0
+MAX_T1_INVERSION_MS = 1300.0
 TIMES = "its times of repetition, echo and inversion"
 OTHER = re.compile(
     r"(?<![a-z])(dwi|dti|diff\w*|adc|trace\w*|swi|t2\*|perf\w*|dsc|dce|asl|bold|fmri|tof|angio\w*|mra|mrv|spectro\w*|"
@@ -39,51 +39,59 @@ NO_CONTRAST = re.compile(
 DERIVED = {"ADC", "FA", "TRACEW", "MIP", "PROJECTION IMAGE", "SUBTRACT", "PHASE", "P", "T2 MAP", "T1 MAP"}
 
 
-class Choice(NamedTuple):
-    """A stack that became a channel, and by what it was told, in words."""
+class ChosenStack(NamedTuple):
+    """A stack that becomes a channel, and how its role was found, in words."""
 
     stack: Stack
-    told_by: str
+    role_source: str
 
 
-def role_of(traits: Traits) -> tuple[Role | None, str]:
-    """The role that a sequence has, and by what that was told; None where it is another sequence, or not to be told."""
-    if traits.image_type & DERIVED or OTHER.search(traits.words) or "EP" in traits.scanning:
+def role_of_acquisition(acquisition: Acquisition) -> tuple[Role | None, str]:
+    """The role of a sequence and how it was found; None where it is another sequence, or unknown."""
+    if (
+        acquisition.image_type & DERIVED
+        or OTHER.search(acquisition.description)
+        or "EP" in acquisition.scanning_sequence
+    ):
         return None, ""
-    by_times = _weighting(traits)
-    weighting = by_times or _named(traits)
-    told_by = TIMES if by_times else "its description"
+    by_times = _weighting_by_times(acquisition)
+    weighting = by_times or _weighting_by_description(acquisition)
+    role_source = TIMES if by_times else "its description"
     if weighting == "flair":
-        return "flair", told_by
+        return "flair", role_source
     if weighting != "t1":
         return None, ""
-    if traits.contrast:
-        return "post", f"{told_by} and its contrast agent"
-    named = f"{traits.words} {traits.sequence}"
+    if acquisition.contrast:
+        return "post", f"{role_source} and its contrast agent"
+    named = f"{acquisition.description} {acquisition.sequence_name}"
     if CONTRAST.search(named) and not NO_CONTRAST.search(named):
-        return "post", f"{told_by} and a contrast agent in its description"
-    return "pre", told_by
+        return "post", f"{role_source} and a contrast agent in its description"
+    return "pre", role_source
 
 
-def _weighting(traits: Traits) -> str | None:
-    """`flair`, `t1` or `other` by the times in milliseconds; None where they are not enough to tell."""
-    echo, repetition, inversion = traits.echo_ms, traits.repetition_ms, traits.inversion_ms
+def _weighting_by_times(acquisition: Acquisition) -> str | None:
+    """`flair`, `t1` or `other` by the times in milliseconds; None where they do not determine it."""
+    echo, repetition, inversion = acquisition.echo_ms, acquisition.repetition_ms, acquisition.inversion_ms
     if echo is None:
         return None
-    if echo >= LONG_ECHO_MS:
-        if inversion is not None and inversion >= LONG_INVERSION_MS:
+    if echo >= MIN_T2_ECHO_MS:
+        if inversion is not None and inversion >= MIN_FLAIR_INVERSION_MS:
             return "flair"
-        plain = inversion is None and "IR" not in traits.scanning and not FLAIR.search(traits.words)
+        plain = (
+            inversion is None
+            and "IR" not in acquisition.scanning_sequence
+            and not FLAIR.search(acquisition.description)
+        )
         return "other" if plain and repetition is not None else None
-    if echo >= SHORT_ECHO_MS or repetition is None:
+    if echo >= MAX_T1_ECHO_MS or repetition is None:
         return None
-    longest = T1_REPETITION_MS if inversion is None else INVERTED_T1_REPETITION_MS
-    fits = repetition <= longest and (inversion is None or inversion <= T1_INVERSION_MS)
+    longest = MAX_T1_REPETITION_MS if inversion is None else MAX_INVERTED_T1_REPETITION_MS
+    fits = repetition <= longest and (inversion is None or inversion <= MAX_T1_INVERSION_MS)
     return "t1" if fits else None
 
 
-def _named(traits: Traits) -> str | None:
-    names = f"{traits.words} {traits.sequence}"
+def _weighting_by_description(acquisition: Acquisition) -> str | None:
+    names = f"{acquisition.description} {acquisition.sequence_name}"
     if FLAIR.search(names) and not T1.search(names):
         return "flair"
     if T1.search(names):
@@ -91,26 +99,29 @@ def _named(traits: Traits) -> str | None:
     return "other" if T2.search(names) else None
 
 
-def choose(found: Sequence[Stack]) -> tuple[dict[Role | None, Choice], list[str]]:
-    """The stack of each role; the only stack by None where its role cannot be told. And warnings of the others.
+def choose_stacks(stacks: Sequence[Stack]) -> tuple[dict[Role | None, ChosenStack], list[str]]:
+    """Choose a stack for each role.
+
+    Returns:
+        The stacks by role, a single one of unknown role by None; and warnings of the others.
 
     Raises:
-        InvalidParameter: there are several series, and none of them can be told to be of any role.
+        InvalidParameter: there are several series, all of unknown role.
     """
-    candidates: dict[Role, list[Choice]] = {}
-    for stack in found:
-        role, told_by = role_of(stack.traits)
+    candidates: dict[Role, list[ChosenStack]] = {}
+    for stack in stacks:
+        role, role_source = role_of_acquisition(stack.acquisition)
         if role is not None:
-            candidates.setdefault(role, []).append(Choice(stack, told_by))
+            candidates.setdefault(role, []).append(ChosenStack(stack, role_source))
     if not candidates:
-        if len(found) > 1:
+        if len(stacks) > 1:
             raise InvalidParameter(
-                "None of the series tells that it is a FLAIR or a T1 before or after contrast; send each in its field "
+                "None of the series is marked as a FLAIR or a T1 before or after contrast; send each in its field "
                 "flair, pre or post."
             )
-        return {None: Choice(found[0], "itself, as the only series")}, []
-    chosen: dict[Role | None, Choice] = {role: max(of, key=_preference) for role, of in candidates.items()}
-    others = len(found) - len(chosen)
+        return {None: ChosenStack(stacks[0], "itself, as the only series")}, []
+    chosen: dict[Role | None, ChosenStack] = {role: max(of, key=_preference) for role, of in candidates.items()}
+    others = len(stacks) - len(chosen)
     if not others:
         return chosen, []
     return chosen, [
@@ -118,8 +129,8 @@ def choose(found: Sequence[Stack]) -> tuple[dict[Role | None, Choice], list[str]
     ]
 
 
-def _preference(choice: Choice) -> tuple[bool, bool, int, int]:
-    """Original images before derived ones, then what its times tell, the most voxels, and what was made last."""
+def _preference(choice: ChosenStack) -> tuple[bool, bool, int, int]:
+    """Original images before derived ones, then a role found by times, the most voxels, and the latest series."""
     frames, rows, columns = choice.stack.shape
-    original = "DERIVED" not in choice.stack.traits.image_type
-    return original, choice.told_by.startswith(TIMES), frames * rows * columns, choice.stack.first.series_number
+    original = "DERIVED" not in choice.stack.acquisition.image_type
+    return original, choice.role_source.startswith(TIMES), frames * rows * columns, choice.stack.first.series_number

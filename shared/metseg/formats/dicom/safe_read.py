@@ -1,8 +1,8 @@
-"""Reading DICOM bytes that may be hostile: bounded work, typed errors, nothing told of what they hold.
+"""Reads DICOM bytes that may be hostile: bounded work, typed errors, no content in messages.
 
-pydicom is made for files that are what they say. Here a stream that counts what is taken from it bounds how much a
-header may make of itself, and every error of the library becomes one of ours. Its warnings and log lines quote the
-values that they are about, a patient's name among them, so they are never let out.
+pydicom trusts its input. Here a stream that counts what is read bounds the size of a header, and every error of the
+library becomes one of metseg's. Its warnings and log lines quote values, a patient's name among them, so they are
+suppressed.
 """
 
 import logging
@@ -24,13 +24,13 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.settings import MIB
 
-__all__ = ["header", "legible"]
+__all__ = ["read_elements", "translate_errors"]
 
-MOST_READS = 400_000
-MOST_HEADER_BYTES = 32 * MIB
-"""Twenty times what an enhanced series of a thousand frames needs; each read makes an object of some hundred bytes."""
-MOST_ITEMS = 50_000  # of sequences, each of which becomes a data set
-ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+MAX_READS = 400_000
+MAX_HEADER_BYTES = 32 * MIB
+"""Twenty times what an enhanced series of a thousand frames needs; each read creates an object of about 100 bytes."""
+MAX_ITEMS = 50_000  # of sequences; each becomes a data set
+ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 DAMAGE = (
     *(InvalidDicomError, BytesLengthException, EOFError, OSError, ValueError, TypeError, KeyError, IndexError),
     *(AttributeError, NotImplementedError, OverflowError, ArithmeticError, RecursionError, RuntimeError),
@@ -38,7 +38,7 @@ DAMAGE = (
 )
 """What pydicom and the decoders raise for damaged bytes."""
 
-_ONE_AT_A_TIME = RLock()  # what is done to warnings holds for a whole process
+_WARNINGS_LOCK = RLock()  # warning filters hold for the whole process
 
 for _library in ("pydicom", "highdicom"):
     logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
@@ -46,13 +46,13 @@ config.settings.reading_validation_mode = config.IGNORE
 
 
 @contextmanager
-def legible(detail: str = "A DICOM file is damaged or cut off; export it again.") -> Iterator[None]:
-    """Turn whatever the library makes of damaged bytes into one error, and keep its warnings quiet.
+def translate_errors(detail: str = "A DICOM file is damaged or cut off; export it again.") -> Iterator[None]:
+    """Turn every error of the library into one of metseg's, and suppress its warnings.
 
     Raises:
-        UnreadableImage: the block met damage; `detail` says what to do.
+        UnreadableImage: the block found damage; `detail` says what to do.
     """
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
@@ -60,27 +60,33 @@ def legible(detail: str = "A DICOM file is damaged or cut off; export it again."
             raise UnreadableImage(detail) from error
 
 
-def header(stream: BinaryIO, tags: Sequence[str]) -> FileDataset:
-    """The elements of these keywords before the pixels, or all; to be called, and its values taken, within `legible`.
+def read_elements(stream: BinaryIO, keywords: Sequence[str]) -> FileDataset:
+    """Read elements before the pixels; to be called, and their values accessed, within `translate_errors`.
+
+    Args:
+        stream: the file.
+        keywords: of the elements; empty for all.
+
+    Returns:
+        The data set with the meta information of the file.
 
     Raises:
-        UnsupportedFormat: the data set is deflated, so its size cannot be told beforehand.
+        UnsupportedFormat: the data set is deflated, so its size cannot be known beforehand.
         UnreadableImage: the header is larger than any that a scanner writes.
     """
     stream.seek(0)
-    metered = _Metered(stream)
+    metered = _MeteredStream(stream)
     _refuse_deflated(metered)
     metered.seek(0)
-    wanted = list(tags) or None
-    found = dcmread(metered, stop_before_pixels=True, specific_tags=wanted)
-    for tag in list(found.keys()):
-        value = getattr(found.get_item(tag), "value", None)
-        if isinstance(value, bytes) and max(map(value.count, ITEMS)) > MOST_ITEMS:
+    dataset = dcmread(metered, stop_before_pixels=True, specific_tags=list(keywords) or None)
+    for tag in list(dataset.keys()):
+        value = getattr(dataset.get_item(tag), "value", None)
+        if isinstance(value, bytes) and max(map(value.count, ITEM_TAGS)) > MAX_ITEMS:
             raise _too_large()
-    return found
+    return dataset
 
 
-def _refuse_deflated(stream: "_Metered") -> None:
+def _refuse_deflated(stream: "_MeteredStream") -> None:
     read_preamble(stream, force=False)  # type: ignore[arg-type]
     meta = read_dataset(stream, False, True, stop_when=_past_meta)  # type: ignore[arg-type]
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
@@ -91,8 +97,8 @@ def _past_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag.group != 2
 
 
-class _Metered:
-    """A stream that hands out no more than a header may need."""
+class _MeteredStream:
+    """A stream that raises after more reads, bytes or items than a header may need."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -102,14 +108,14 @@ class _Metered:
         self.name = None
 
     def read(self, size: int = -1) -> bytes:
-        """As of any stream."""
-        if size < 0 or size > MOST_HEADER_BYTES:
-            size = MOST_HEADER_BYTES + 1
+        """Read as from any stream."""
+        if size < 0 or size > MAX_HEADER_BYTES:
+            size = MAX_HEADER_BYTES + 1
         data = self._stream.read(size)
         self._reads += 1
         self._bytes += len(data)
-        self._items += data[:4] in ITEMS
-        if self._reads > MOST_READS or self._bytes > MOST_HEADER_BYTES or self._items > MOST_ITEMS:
+        self._items += data[:4] in ITEM_TAGS
+        if self._reads > MAX_READS or self._bytes > MAX_HEADER_BYTES or self._items > MAX_ITEMS:
             raise _too_large()
         return data
 

@@ -1,4 +1,4 @@
-"""What the headers of a study keep for results to be written back under its own identifiers."""
+"""The headers of a study's images, kept so that results can be written under its identifiers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.valuerep import DA, TM
 
-from metseg.formats.dicom.safe_read import header, legible
+from metseg.formats.dicom.safe_read import read_elements, translate_errors
 from metseg.formats.dicom.stacks import Stack
 
-__all__ = ["Origin", "origin_of"]
+__all__ = ["SourceImages", "read_source_images"]
 
-NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 EMPTY_IF_MISSING = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
@@ -29,20 +29,20 @@ SEXES = ("M", "F", "O")
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class SourceImages:
     """The source images of a result.
 
     Attributes:
-        headers: of each file, in the order of slices; of an enhanced file one, which describes their frames alone.
-        numbers: which frame of an enhanced file each slice is, from 1; None where slices are files.
+        headers: of each file, in the order of slices; of an enhanced file one, reduced to the frames of the stack.
+        numbers: the frame of an enhanced file that each slice is, from 1; None where slices are files.
     """
 
     headers: tuple[Dataset, ...]
     numbers: tuple[int, ...] | None
 
 
-def origin_of(stack: Stack) -> Origin | None:
-    """The source images of a stack; None where they lack what the standard needs in order to refer to them.
+def read_source_images(stack: Stack) -> SourceImages | None:
+    """Read the source images of a stack; None where they lack what the standard needs to refer to them.
 
     Raises:
         UnreadableImage: a header is damaged.
@@ -51,44 +51,44 @@ def origin_of(stack: Stack) -> Origin | None:
         return None
     files = list(dict.fromkeys(member.instance for member in stack.members))
     if len(files) > 1 and len(files) < len(stack.members):
-        return None  # several enhanced files make up the stack: no one series of frames to refer to
+        return None  # several enhanced files make up the stack: there is no single series of frames to refer to
     headers = []
     for instance in files:
-        with instance.file.open() as stream, legible():
-            found = _complete(header(stream, (*NEEDED, *EMPTY_IF_MISSING, *COPIED)))
-            if found is None:
+        with instance.file.open() as stream, translate_errors():
+            dataset = _complete(read_elements(stream, (*REQUIRED, *EMPTY_IF_MISSING, *COPIED)))
+            if dataset is None:
                 return None
-            if found.get("PerFrameFunctionalGroupsSequence"):
-                _keep_frames(found, [member.frame.number for member in stack.members])
-        headers.append(found)
+            if dataset.get("PerFrameFunctionalGroupsSequence"):
+                _keep_frames(dataset, [member.frame.number for member in stack.members])
+        headers.append(dataset)
     enhanced = "PerFrameFunctionalGroupsSequence" in headers[0]
     numbers = tuple(member.frame.number + 1 for member in stack.members) if enhanced else None
-    return Origin(tuple(headers), numbers)
+    return SourceImages(tuple(headers), numbers)
 
 
-def _keep_frames(found: Dataset, frames: Sequence[int]) -> None:
-    """Let an enhanced header describe some of its frames alone, whose plane is then one that they share."""
-    groups = [found.PerFrameFunctionalGroupsSequence[frame] for frame in frames]
-    shared = found.SharedFunctionalGroupsSequence[0]
+def _keep_frames(dataset: Dataset, frames: Sequence[int]) -> None:
+    """Reduce an enhanced header to some of its frames, which then share their plane."""
+    groups = [dataset.PerFrameFunctionalGroupsSequence[frame] for frame in frames]
+    shared = dataset.SharedFunctionalGroupsSequence[0]
     for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
         if keyword not in shared:
             setattr(shared, keyword, groups[0][keyword].value)
-    found.PerFrameFunctionalGroupsSequence = Items(groups)
-    found.NumberOfFrames = len(groups)
+    dataset.PerFrameFunctionalGroupsSequence = Items(groups)
+    dataset.NumberOfFrames = len(groups)
 
 
-def _complete(found: Dataset) -> Dataset | None:
-    """The header with all that a result copies, values that break the standard emptied."""
-    if not all(str(found.get(keyword) or "") for keyword in NEEDED):
+def _complete(dataset: Dataset) -> Dataset | None:
+    """The header with everything that a result copies; values that break the standard are emptied."""
+    if not all(str(dataset.get(keyword) or "") for keyword in REQUIRED):
         return None
     for keyword in EMPTY_IF_MISSING:
-        if found.get(keyword) is None:
-            setattr(found, keyword, "")
-    if found.PatientSex not in SEXES:
-        found.PatientSex = ""
+        if dataset.get(keyword) is None:
+            setattr(dataset, keyword, "")
+    if dataset.PatientSex not in SEXES:
+        dataset.PatientSex = ""
     for keyword, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
         try:
-            kind(str(found.get(keyword)))
+            kind(str(dataset.get(keyword)))
         except ValueError:
-            setattr(found, keyword, "")
-    return found
+            setattr(dataset, keyword, "")
+    return dataset

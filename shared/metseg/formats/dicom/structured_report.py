@@ -1,8 +1,9 @@
-"""Structured report after TID 1500: each lesion's measurements, as other programs read them.
+"""Structured report by TID 1500: the measurements of each lesion, for other programs.
 
 A lesion is one measurement group (TID 1411) with its tracking identifier, its segment in the SEG and through it the
-source images, its volume, and its diameters as RANO-BM has them: the longest in a slice, and the longest across that
-one. Codes are SNOMED CT's and DICOM's, units UCUM's. Where nothing was found the report says that lesions are absent.
+source images, its volume, and its diameters as RANO-BM defines them: the longest in a slice, and the longest
+perpendicular to it. Codes are SNOMED CT's and DICOM's, units UCUM's. Where nothing was found the report says that
+lesions are absent.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
-from metseg.formats.dicom.segmentation import MAKER, Finder, tracking
-from metseg.formats.dicom.source_headers import Origin
-from metseg.formats.dicom.uids import uid
+from metseg.formats.dicom.segmentation import MANUFACTURER, AlgorithmRun, tracking_identifier
+from metseg.formats.dicom.source_headers import SourceImages
+from metseg.formats.dicom.uids import make_uid
 
-__all__ = ["report"]
+__all__ = ["build_report"]
 
 SERIES_NUMBER = 9002
 MR_OF_BRAIN = Code("24590-2", "LN", "MR Brain")
@@ -24,61 +25,66 @@ PRESENCE = Code("705057003", "SCT", "Presence")
 ABSENT = Code("2667000", "SCT", "Absent")
 
 
-def report(origin: Origin, segmentation: Dataset, lesions: Sequence[Lesion], finder: Finder) -> Dataset:
-    """The report of a result.
+def build_report(
+    origin: SourceImages, segmentation: Dataset, lesions: Sequence[Lesion], algorithm: AlgorithmRun
+) -> Dataset:
+    """Build the report of a result.
 
     Args:
         origin: the source images.
-        segmentation: the SEG of the same result.
+        segmentation: of the same result.
         lesions: with sizes in millimetres.
-        finder: what found them.
+        algorithm: what found them.
+
+    Returns:
+        The data set, ready to be saved.
     """
     from highdicom.sr import Comprehensive3DSR, MeasurementReport
     from pydicom.sr.codedict import codes
 
     content = MeasurementReport(
-        observation_context=_context(finder),
+        observation_context=_context(algorithm),
         procedure_reported=MR_OF_BRAIN,
-        imaging_measurements=[_group(each, segmentation, finder) for each in lesions] or [_nothing(finder)],
+        imaging_measurements=[_group(each, segmentation, algorithm) for each in lesions] or [_nothing(algorithm)],
         title=codes.DCM.ImagingMeasurementReport,
     )
     document = Comprehensive3DSR(
         evidence=[*origin.headers, segmentation],
         content=content,
-        series_instance_uid=uid(finder.job, "report series"),
+        series_instance_uid=make_uid(algorithm.job, "report series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uid(finder.job, "report"),
+        sop_instance_uid=make_uid(algorithm.job, "report"),
         instance_number=1,
-        manufacturer=MAKER,
+        manufacturer=MANUFACTURER,
         is_complete=True,
         is_final=False,
         is_verified=False,
-        manufacturer_model_name=finder.network,
-        software_versions=finder.version,
-        device_serial_number=finder.version,
+        manufacturer_model_name=algorithm.network,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.version,
         series_description=f"metseg: measurements ({RESEARCH_ONLY.lower()})",
     )
     document.CompletionFlagDescription = SHORT_DISCLAIMER
     return document
 
 
-def _context(finder: Finder) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
+def _context(algorithm: AlgorithmRun) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
     from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
     from pydicom.sr.codedict import codes
 
     device = DeviceObserverIdentifyingAttributes(
-        uid=uid("device", finder.version),
-        name=MAKER,
-        manufacturer_name=MAKER,
-        model_name=finder.network,
-        serial_number=finder.version,
+        uid=make_uid("device", algorithm.version),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=algorithm.network,
+        serial_number=algorithm.version,
     )
     return ObservationContext(
         observer_device_context=ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
     )
 
 
-def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noqa: ANN401
+def _group(lesion: Lesion, segmentation: Dataset, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
     from highdicom.sr import (
         AlgorithmIdentification,
         FindingSite,
@@ -88,19 +94,19 @@ def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noq
     )
     from pydicom.sr.codedict import codes
 
-    words, tracking_uid = tracking(lesion.number, finder)
+    identifier, tracking_uid = tracking_identifier(lesion.number, algorithm)
     sizes = (
         (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
         (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
         (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
     )
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=words),
+        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=identifier),
         referenced_segment=_segment(segmentation, lesion.number),
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=codes.SCT.Lesion,
         finding_sites=[FindingSite(anatomic_location=codes.SCT.Brain)],
-        algorithm_id=AlgorithmIdentification(name=f"{MAKER} {finder.network}", version=finder.version),
+        algorithm_id=AlgorithmIdentification(name=f"{MANUFACTURER} {algorithm.network}", version=algorithm.version),
         measurements=[
             Measurement(name=name, value=float(f"{value:.6g}"), unit=unit)
             for name, value, unit in sizes
@@ -112,8 +118,8 @@ def _group(lesion: Lesion, segmentation: Dataset, finder: Finder) -> Any:  # noq
 def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
     """A segment with the source images of its frames.
 
-    What all frames share lies apart from them, the segment's number too where there is but one; highdicom's own
-    search for a segment's frames does not look there.
+    What all frames share is stored separately, including the segment's number where there is only one; highdicom's
+    own search for a segment's frames does not look there.
     """
     from highdicom.sr import ReferencedSegment, SourceImageForSegmentation
 
@@ -137,17 +143,17 @@ def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
 
 
 def _group_of(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
-    """The one item of a functional group, of the frame or of all."""
+    """The item of a functional group, of this frame or shared by all."""
     item: Dataset = (own.get(keyword) or shared[keyword].value)[0]
     return item
 
 
-def _nothing(finder: Finder) -> Any:  # noqa: ANN401
+def _nothing(algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, QualitativeEvaluation, TrackingIdentifier
     from pydicom.sr.codedict import codes
 
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=uid(finder.job, "no lesion"), identifier="No lesion"),
+        tracking_identifier=TrackingIdentifier(uid=make_uid(algorithm.job, "no lesion"), identifier="No lesion"),
         finding_type=codes.SCT.Lesion,
         qualitative_evaluations=[QualitativeEvaluation(name=PRESENCE, value=ABSENT)],
     )

@@ -9,145 +9,169 @@ import numpy as np
 from metseg.contracts import Align, Grid, Role
 from metseg.errors import BadArchive, InvalidParameter, SeveralPatients, UnsupportedFormat, UnusableImage
 from metseg.formats.dicom.instances import Instance, read_instance
-from metseg.formats.dicom.pixels import SYNTAXES, decode
-from metseg.formats.dicom.roles import Choice, choose, role_of
-from metseg.formats.dicom.source_headers import origin_of
-from metseg.formats.dicom.stacks import Stack, stacks
-from metseg.formats.names import page_stems, stem, unique
-from metseg.formats.sequences import Place, Scan, assemble, base_of, check_place, check_size
-from metseg.formats.study import File
+from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack
+from metseg.formats.dicom.roles import ChosenStack, choose_stacks, role_of_acquisition
+from metseg.formats.dicom.source_headers import read_source_images
+from metseg.formats.dicom.stacks import Stack, group_stacks
+from metseg.formats.names import file_stem, page_stems, unique_names
+from metseg.formats.sequences import (
+    SequenceImage,
+    VolumeGeometry,
+    assemble_volume,
+    check_geometry,
+    check_volume_size,
+    reference_role,
+)
+from metseg.formats.study import StudyFile
 from metseg.imaging import ROLES, SEQUENCE_NAMES, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
 from metseg.settings import Limits
 
-__all__ = ["DicomStudy", "study"]
+__all__ = ["DicomStudyReader", "open_study"]
 
-ACROSS, DOWN, THROUGH = 0, 1, 2
-"""The axes of a stack: columns, rows, frames."""
+COLUMN_AXIS, ROW_AXIS, FRAME_AXIS = 0, 1, 2
+"""The axes of a stack in the file's order."""
 
 
 @dataclass(frozen=True)
-class DicomStudy:
-    """Stacks by role, or the only one by None."""
+class DicomStudyReader:
+    """Reads stacks by role, or a single one by None."""
 
-    chosen: Mapping[Role | None, Choice]
+    chosen: Mapping[Role | None, ChosenStack]
     warnings: tuple[str, ...]
     source: str = "dicom"
 
     @property
-    def base(self) -> Stack:
-        """The stack that the study lies on."""
-        return self.chosen[base_of(list(self.chosen))].stack
+    def reference(self) -> Stack:
+        """The stack whose grid the study has."""
+        return self.chosen[reference_role(list(self.chosen))].stack
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns."""
-        return _place(self.base).shape
+        return _geometry(self.reference).shape
 
-    def read(self, align: Align, threads: int) -> Volume:
-        """The pixels.
+    def read_volume(self, align: Align, threads: int) -> Volume:
+        """Read the pixels.
+
+        Args:
+            align: `rigid` registers sequences on different grids, `none` trusts their headers.
+            threads: for resampling.
+
+        Returns:
+            The study on the grid of its reference sequence.
 
         Raises:
             UnreadableImage: a file is damaged.
-            UnsupportedFormat: a file is compressed in a way that cannot be read.
-            UnusableImage: as of `channels.assemble`.
+            UnsupportedFormat: a file is compressed in an unsupported way.
+            UnusableImage: as in `sequences.assemble_volume`.
             MixedSizes: the same.
         """
-        scans = {role: _scan(choice) for role, choice in self.chosen.items()}
-        names = _names(self.base)
-        volume = assemble(scans, names, self.source, warnings=self.warnings, align=align, threads=threads)
-        return replace(volume, origin=origin_of(self.base))
+        images = {role: _read_sequence(choice) for role, choice in self.chosen.items()}
+        names = _names(self.reference)
+        volume = assemble_volume(images, names, self.source, warnings=self.warnings, align=align, threads=threads)
+        return replace(volume, origin=read_source_images(self.reference))
 
 
-def study(files: Sequence[File], limits: Limits) -> DicomStudy:
-    """The study, by its headers.
+def open_study(files: Sequence[StudyFile], limits: Limits) -> DicomStudyReader:
+    """Open a study by its headers.
+
+    Args:
+        files: of the upload.
+        limits: of one submission.
+
+    Returns:
+        Its reader.
 
     Raises:
-        BadInput: one of its kinds, whichever fits.
+        BadInput: one of its subclasses.
     """
     if any(file.kind == "zip" for file in files):
         raise BadArchive("An archive within an archive is not opened; zip the DICOM files themselves.")
     instances, warnings = _instances(files, limits)
     _check_one_study(instances)
-    chosen, remarks = _chosen(instances)
-    _check(chosen, limits)
-    of_stacks = (remark for choice in chosen.values() for remark in choice.stack.remarks)
-    return DicomStudy(chosen, tuple(dict.fromkeys([*warnings, *remarks, *of_stacks, *_frames_of_reference(chosen)])))
+    chosen, choice_warnings = _choose(instances)
+    _check_chosen(chosen, limits)
+    stack_warnings = (warning for choice in chosen.values() for warning in choice.stack.warnings)
+    all_warnings = [*warnings, *choice_warnings, *stack_warnings, *_frame_of_reference_warnings(chosen)]
+    return DicomStudyReader(chosen, tuple(dict.fromkeys(all_warnings)))
 
 
-def _instances(files: Sequence[File], limits: Limits) -> tuple[list[Instance], list[str]]:
+def _instances(files: Sequence[StudyFile], limits: Limits) -> tuple[list[Instance], list[str]]:
     """The MR images among the files, and warnings of the others."""
     images: list[Instance] = []
     others: Counter[str] = Counter()
-    strangers = 0
+    foreign = 0
     for file in files:
         if file.kind != "dicom":
-            strangers += 1
+            foreign += 1
             continue
         found = read_instance(file, limits)
         if isinstance(found, Instance):
             images.append(found)
         else:
             others[found] += 1
-    told = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
     if not images:
-        raise UnsupportedFormat(f"The DICOM files hold no MR image but: {told}; send the MR series of the head.")
-    warnings = [f"DICOM files that are no MR images were left out: {told}."] if told else []
-    if strangers:
-        warnings.append(f"Files that are not DICOM were left out: {strangers}.")
+        raise UnsupportedFormat(f"The DICOM files hold no MR image but: {kinds}; send the MR series of the head.")
+    warnings = [f"DICOM files that are no MR images were left out: {kinds}."] if kinds else []
+    if foreign:
+        warnings.append(f"Files that are not DICOM were left out: {foreign}.")
     return images, warnings
 
 
 def _check_one_study(instances: Sequence[Instance]) -> None:
-    """Refuse images of several patients or, where no fields tell the roles, of several studies."""
+    """Refuse images of several patients or, without fields by role, of several studies."""
     if len({each.patient for each in instances} - {""}) > 1:
         raise SeveralPatients("The DICOM files are of several patients; submit each patient on its own.")
     if len({each.study for each in instances if each.file.role is None}) > 1:
         raise SeveralPatients("The DICOM files are of several studies; submit each study on its own.")
 
 
-def _chosen(instances: Sequence[Instance]) -> tuple[dict[Role | None, Choice], list[str]]:
+def _choose(instances: Sequence[Instance]) -> tuple[dict[Role | None, ChosenStack], list[str]]:
     roles = {each.file.role for each in instances}
     if roles == {None}:
-        found, warnings = _found(instances)
-        chosen, remarks = choose(found)
-        return chosen, [*warnings, *remarks]
+        stacks, warnings = _group(instances)
+        chosen, choice_warnings = choose_stacks(stacks)
+        return chosen, [*warnings, *choice_warnings]
     chosen, warnings = {}, []
     for role in (role for role in ROLES if role in roles):
-        found, remarks = _found([each for each in instances if each.file.role == role])
-        chosen[role] = _only(role, found)
-        warnings += remarks
+        stacks, stack_warnings = _group([instance for instance in instances if instance.file.role == role])
+        chosen[role] = _select_for_field(role, stacks)
+        warnings += stack_warnings
     return chosen, warnings
 
 
-def _found(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
-    found, warnings = stacks(instances)
-    if not found:
+def _group(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
+    stacks, warnings = group_stacks(instances)
+    if not stacks:
         raise UnusableImage("The DICOM files hold localisers alone; send the series that show the whole head.")
-    return found, warnings
+    return stacks, warnings
 
 
-def _only(role: Role, found: Sequence[Stack]) -> Choice:
-    """The one stack of a field, or the one of several that tells the field's role."""
-    told = [stack for stack in found if role_of(stack.traits)[0] == role] if len(found) > 1 else list(found)
-    if len(told) != 1:
+def _select_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
+    """The one stack of a field, or the one of several that has the field's role."""
+    matching = list(stacks)
+    if len(stacks) > 1:
+        matching = [stack for stack in stacks if role_of_acquisition(stack.acquisition)[0] == role]
+    if len(matching) != 1:
         raise InvalidParameter(
             f"The field {role} holds several series, of which not just one tells that it is the {SEQUENCE_NAMES[role]} "
             "series; send one series in each field."
         )
-    return Choice(told[0], "its field")
+    return ChosenStack(matching[0], "its field")
 
 
-def _check(chosen: Mapping[Role | None, Choice], limits: Limits) -> None:
-    """Refuse what is too large or cannot be decoded, before a pixel is."""
+def _check_chosen(chosen: Mapping[Role | None, ChosenStack], limits: Limits) -> None:
+    """Refuse what is too large or cannot be decoded, before a pixel is decoded."""
     for choice in chosen.values():
-        place = _place(choice.stack)
-        check_size(place.shape, limits)
-        check_place(place)
-        if not {member.instance.syntax for member in choice.stack.members} <= SYNTAXES:
+        geometry = _geometry(choice.stack)
+        check_volume_size(geometry.shape, limits)
+        check_geometry(geometry)
+        if not {member.instance.syntax for member in choice.stack.members} <= SUPPORTED_SYNTAXES:
             raise UnsupportedFormat("A DICOM file is compressed in a way that cannot be read; export it uncompressed.")
 
 
-def _frames_of_reference(chosen: Mapping[Role | None, Choice]) -> Iterable[str]:
+def _frame_of_reference_warnings(chosen: Mapping[Role | None, ChosenStack]) -> Iterable[str]:
     if len({choice.stack.first.frame_of_reference for choice in chosen.values()}) > 1:
         yield (
             "The series do not share a frame of reference, so the patient may have moved between them: check that "
@@ -155,33 +179,32 @@ def _frames_of_reference(chosen: Mapping[Role | None, Choice]) -> Iterable[str]:
         )
 
 
-def _place(stack: Stack) -> Place:
-    frames, rows, columns = stack.shape
-    shape = (columns, rows, frames)
+def _geometry(stack: Stack) -> VolumeGeometry:
+    shape = stack.shape[2], stack.shape[1], stack.shape[0]
     if stack.affine is None:
-        grid = Grid(axes=(THROUGH, DOWN, ACROSS), flipped=(False, False, False), shape=shape, affine=None)
-        return Place(stack.shape, stack.spacing_mm, None, grid)
+        grid = Grid(axes=(FRAME_AXIS, ROW_AXIS, COLUMN_AXIS), flipped=(False, False, False), shape=shape, affine=None)
+        return VolumeGeometry(stack.shape, stack.spacing_mm, None, grid)
     grid = canonical_grid(shape, stack.affine)
     affine = canonical_affine(grid, stack.affine)
-    ours = [shape[axis] for axis in grid.axes]
-    return Place((ours[0], ours[1], ours[2]), spacing_mm_of(affine), affine, grid)
+    slices, rows, columns = (shape[axis] for axis in grid.axes)
+    return VolumeGeometry((slices, rows, columns), spacing_mm_of(affine), affine, grid)
 
 
-def _scan(choice: Choice) -> Scan:
-    place = _place(choice.stack)
-    voxels = decode(choice.stack).transpose(2, 1, 0)
+def _read_sequence(choice: ChosenStack) -> SequenceImage:
+    geometry = _geometry(choice.stack)
+    voxels = decode_stack(choice.stack).transpose(2, 1, 0)
     frames, rows, columns = choice.stack.shape
-    words = f"{frames} slices of {rows} x {columns} pixels, told by {choice.told_by}"
-    return Scan(np.ascontiguousarray(to_canonical(voxels, place.grid)), place, words)
+    description = f"{frames} slices of {rows} x {columns} pixels, told by {choice.role_source}"
+    return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)
 
 
 def _names(stack: Stack) -> tuple[str, ...]:
     """The stem of each slice's file; slices that run across the files are numbered."""
-    place = _place(stack)
+    geometry = _geometry(stack)
     files = [member.instance.file.name for member in stack.members]
-    grid = place.grid
-    if grid.axes[0] != THROUGH:
-        return tuple(page_stems("slice", place.shape[0]))
-    one = len({member.instance for member in stack.members}) == 1
-    stems = list(page_stems(files[0], len(files))) if one else [stem(name) for name in files]
-    return unique(reversed(stems) if grid.flipped[0] else stems)
+    grid = geometry.grid
+    if grid.axes[0] != FRAME_AXIS:
+        return tuple(page_stems("slice", geometry.shape[0]))
+    is_enhanced = len({member.instance for member in stack.members}) == 1
+    stems = list(page_stems(files[0], len(files))) if is_enhanced else [file_stem(name) for name in files]
+    return unique_names(reversed(stems) if grid.flipped[0] else stems)

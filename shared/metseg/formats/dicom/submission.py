@@ -1,4 +1,4 @@
-"""A submission without identities: every MR image of an upload de-identified, everything else left behind."""
+"""De-identifies a submission: every MR image of an upload, without the other files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,53 +10,60 @@ from metseg.contracts import Role
 from metseg.errors import InvalidParameter, UnsupportedFormat
 from metseg.formats.dicom.deidentify import Pseudonyms, deidentify
 from metseg.formats.dicom.instances import Instance, read_instance
-from metseg.formats.study import File, Upload, check_weight, files
+from metseg.formats.study import StudyFile, Upload, check_upload, list_files
 from metseg.settings import Limits
 
-__all__ = ["deidentified"]
+__all__ = ["deidentify_uploads"]
 
-PACKED = 1  # the level of deflate: pixels pack little better at a higher one
-EPOCH = (1980, 1, 1, 0, 0, 0)
+COMPRESSION_LEVEL = 1  # of deflate: higher ones compress pixels little better
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @contextmanager
-def deidentified(uploads: Sequence[Upload], limits: Limits) -> Iterator[list[Upload]]:
-    """The MR images of an upload without identities, for the length of the block: a ZIP for each role.
+def deidentify_uploads(uploads: Sequence[Upload], limits: Limits) -> Iterator[list[Upload]]:
+    """De-identify the MR images of an upload.
 
-    Names of files become numbers. What is no MR image is not kept: it may show or hold anything.
+    File names become numbers. Files that are not MR images are dropped, since they may show or hold anything.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
+
+    Yields:
+        A ZIP for each role, open for the length of the block.
 
     Raises:
         InvalidParameter: there is no DICOM file.
         UnsupportedFormat: there is no MR image.
-        BadInput: one of its kinds, as of reading the study.
+        BadInput: one of its subclasses, as when the study is read.
     """
-    check_weight(uploads, limits)
-    found = [file for file in files(uploads, limits) if file.kind == "dicom"]
-    if not found:
+    check_upload(uploads, limits)
+    files = [file for file in list_files(uploads, limits) if file.kind == "dicom"]
+    if not files:
         raise InvalidParameter("`deidentify` is for DICOM, and the upload holds none; send it without that field.")
-    pseudonyms, kept = Pseudonyms(), []
+    pseudonyms, archives = Pseudonyms(), []
     with ExitStack() as stack:
-        for role in dict.fromkeys(file.role for file in found):
-            packed = cast(BinaryIO, stack.enter_context(TemporaryFile(prefix="metseg-upload-")))
-            if _pack([file for file in found if file.role == role], packed, limits, pseudonyms):
-                kept.append(Upload(_name(role), packed, role))
-        if not kept:
+        for role in dict.fromkeys(file.role for file in files):
+            archive = cast(BinaryIO, stack.enter_context(TemporaryFile(prefix="metseg-upload-")))
+            if _write_archive([file for file in files if file.role == role], archive, limits, pseudonyms):
+                archives.append(Upload(_name(role), archive, role))
+        if not archives:
             raise UnsupportedFormat("The DICOM files hold no MR image; send the MR series of the head.")
-        yield kept
+        yield archives
 
 
-def _pack(found: Sequence[File], packed: BinaryIO, limits: Limits, pseudonyms: Pseudonyms) -> int:
-    """Write the images among the files into a ZIP; how many they are."""
+def _write_archive(files: Sequence[StudyFile], target: BinaryIO, limits: Limits, pseudonyms: Pseudonyms) -> int:
+    """Write the MR images among the files into a ZIP; returns their number."""
     count = 0
-    with ZipFile(packed, "w", ZIP_DEFLATED, compresslevel=PACKED) as archive:
-        for file in found:
+    with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
+        for file in files:
             if not isinstance(read_instance(file, limits), Instance):
                 continue
             count += 1
-            entry = ZipInfo(f"{count:04}.dcm", EPOCH)
+            entry = ZipInfo(f"{count:04}.dcm", ZIP_EPOCH)
             entry.compress_type = ZIP_DEFLATED
-            with file.open() as source, archive.open(entry, "w", force_zip64=True) as target:
-                deidentify(source, cast(BinaryIO, target), pseudonyms)
+            with file.open() as source, archive.open(entry, "w", force_zip64=True) as output:
+                deidentify(source, cast(BinaryIO, output), pseudonyms)
     return count
 
 

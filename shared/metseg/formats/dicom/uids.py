@@ -1,10 +1,10 @@
-"""UIDs of our own making: equal words give equal ones, others never meet (PS3.5 B.2, name-based UUIDs)."""
+"""UIDs derived from words, as name-based UUIDs (PS3.5 B.2): equal words give equal UIDs, others differ."""
 
 import uuid
 
-__all__ = ["uid"]
+__all__ = ["make_uid"]
 
 
-def uid(*words: object) -> str:
-    """A UID from words; none of them can be told from it that its reader does not guess whole."""
+def make_uid(*words: object) -> str:
+    """A UID from words, which cannot be recovered from it except by guessing all of them."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, 'metseg ' + ' '.join(map(str, words))).int}"

@@ -1,4 +1,4 @@
-"""A channel of a study for the screen, as NIfTI: made slice by slice, so that a study is never whole in memory."""
+"""A channel of a study for the viewer, as NIfTI, written slice by slice, so that a study is never all in memory."""
 
 import gzip
 import io
@@ -15,55 +15,58 @@ from metseg.errors import ProcessingFailed
 from metseg.formats.nifti.maps import DAMAGE
 from metseg.imaging import CHANNELS
 
-__all__ = ["display_volume"]
+__all__ = ["write_display_volume"]
 
-HEAD_BYTES = 352
-LEVEL = 1  # of gzip: a page waits for it
+HEADER_BYTES = 352
+COMPRESSION_LEVEL = 1  # of gzip: a page waits for it
 
 
-def display_volume(mask: bytes, pictures: Iterable[bytes], channel: int) -> Iterator[bytes]:
-    """The chunks of a `.nii.gz` of uint8 on the grid and in the place of the mask.
+def write_display_volume(mask: bytes, slices: Iterable[bytes], channel: int) -> Iterator[bytes]:
+    """Write one channel on the grid of the mask.
 
     Args:
-        mask: of the study as the store keeps it; its header tells the grid.
-        pictures: of the study's slices in order, each as the store keeps it: grey, or the channels as colours.
-        channel: the one to give.
+        mask: of the study, as stored; its header has the grid.
+        slices: PNGs of the study's slices in order, as stored: grey, or the channels as colours.
+        channel: index of the one to write.
+
+    Yields:
+        Chunks of a `.nii.gz` of uint8.
 
     Raises:
-        ProcessingFailed: a picture or the mask is damaged, or they are of different grids.
+        ProcessingFailed: a PNG or the mask is damaged, or they differ in size.
     """
     header = _header(mask)
-    columns, rows, slices = (int(side) for side in header.get_data_shape())
-    packed = zlib.compressobj(LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    yield packed.compress(header.binaryblock + b"\0" * (HEAD_BYTES - len(header.binaryblock)))
-    seen = 0
-    for picture in pictures:
-        yield packed.compress(_plane(picture, channel, (rows, columns)))
-        seen += 1
-    if seen != slices:
+    columns, rows, count = (int(side) for side in header.get_data_shape())
+    compressor = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    yield compressor.compress(header.binaryblock + b"\0" * (HEADER_BYTES - len(header.binaryblock)))
+    written = 0
+    for png in slices:
+        yield compressor.compress(_decode_channel(png, channel, (rows, columns)))
+        written += 1
+    if written != count:
         raise _damaged()
-    yield packed.flush()
+    yield compressor.flush()
 
 
 def _header(mask: bytes) -> Any:  # noqa: ANN401 (nibabel has no types)
-    """The mask's header for values from 0 to 255, to be shown as they are."""
+    """The mask's header for values from 0 to 255, displayed unscaled."""
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(mask)) as unpacked:
-            header = nibabel.Nifti1Header(unpacked.read(348))  # type: ignore[no-untyped-call]
+        with gzip.GzipFile(fileobj=io.BytesIO(mask)) as content:
+            header = nibabel.Nifti1Header(content.read(348))  # type: ignore[no-untyped-call]
     except (*DAMAGE, struct.error) as error:
         raise _damaged() from error
     header.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"], header["cal_max"] = 0, 255
-    header["vox_offset"] = HEAD_BYTES
+    header["vox_offset"] = HEADER_BYTES
     return header
 
 
-def _plane(picture: bytes, channel: int, shape: tuple[int, int]) -> bytes:
-    kept = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED) if picture else None
-    if kept is None or kept.shape[:2] != shape:
+def _decode_channel(png: bytes, channel: int, shape: tuple[int, int]) -> bytes:
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
+    if pixels is None or pixels.shape[:2] != shape:
         raise _damaged()
-    return bytes(kept if kept.ndim == 2 else kept[..., len(CHANNELS) - 1 - channel])  # OpenCV has colours reversed
+    return bytes(pixels if pixels.ndim == 2 else pixels[..., len(CHANNELS) - 1 - channel])  # OpenCV's order is BGR
 
 
 def _damaged() -> ProcessingFailed:

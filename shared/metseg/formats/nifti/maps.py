@@ -1,7 +1,7 @@
-"""NIfTI out: our own masks and probability maps, as the store keeps them and as people download them.
+"""Masks and probability maps as NIfTI: how the store keeps them and how people download them.
 
-Our arrays are (slice, row, column); NIfTI's are (column, row, slice), the first axis fastest. So the bytes of
-both are in the same order, and an affine maps (column, row, slice) indices to patient millimetres.
+metseg's arrays are (slice, row, column); NIfTI's are (column, row, slice), the first axis fastest. So the bytes of both
+are in the same order, and an affine maps (column, row, slice) indices to patient millimetres.
 """
 
 import gzip
@@ -18,171 +18,195 @@ from nibabel.wrapstruct import WrapStructError
 
 from metseg.contracts import Grid
 from metseg.errors import NotAvailable, ProcessingFailed
-from metseg.imaging import from_canonical
+from metseg.imaging import Affine, Array, Float32Array, Mask, Spacing, from_canonical
 
 __all__ = [
-    "Affine",
-    "ProbabilityFile",
-    "Spacing",
-    "on_uploaded_grid",
+    "ProbabilityWriter",
     "quantise",
     "read_mask",
     "read_probability",
+    "restore_uploaded_grid",
     "write_mask",
     "write_probability",
 ]
 
-Affine = npt.NDArray[np.float64]
-Spacing = tuple[float, float, float]
-
-LEVEL = 2  # of ISA-L, from 0 to 3: as small as zlib's 4
-NO_EXTENSION = bytes(4)  # stands between header and voxels
-STEPS = 65535  # a probability of 1; 16 bits keep what float32 holds to 8e-6
+COMPRESSION_LEVEL = 2  # of ISA-L, from 0 to 3: as small as zlib's 4
+NO_EXTENSION = bytes(4)  # between header and voxels
+MAX_LEVEL = 65535  # a probability of 1; 16 bits are exact to 8e-6
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 
-def write_mask(mask: npt.NDArray[np.bool_], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
-    """A mask, (slice, row, column), as `.nii.gz` of uint8, 0 and 1; equal input gives equal bytes."""
-    packing = _Packing(mask.shape, np.uint8, spacing_mm, affine)
+def write_mask(mask: Mask, spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
+    """Write a mask; equal input gives equal bytes.
+
+    Args:
+        mask: bool, (slice, row, column).
+        spacing_mm: between slices, rows and columns; None where unknown.
+        affine: from (column, row, slice) to RAS+ millimetres; None where unknown.
+
+    Returns:
+        A `.nii.gz` of uint8, 0 and 1.
+    """
+    writer = _SliceWriter(mask.shape, np.uint8, spacing_mm, affine)
     for one in mask:
-        packing.add(one)
-    return packing.finish()
+        writer.add(one)
+    return writer.finish()
 
 
-def write_probability(probability: npt.NDArray[np.float32], spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
-    """A probability map, (slice, row, column), as `ProbabilityFile` packs it."""
-    file = ProbabilityFile(probability.shape, spacing_mm, affine)
+def write_probability(probability: Float32Array, spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
+    """Write a probability map.
+
+    Args:
+        probability: float32 in [0, 1], (slice, row, column).
+        spacing_mm: as in `write_mask`.
+        affine: as in `write_mask`.
+
+    Returns:
+        A `.nii.gz` as from `ProbabilityWriter`.
+    """
+    writer = ProbabilityWriter(probability.shape, spacing_mm, affine)
     for index, one in enumerate(probability):
-        file.add(index, one)
-    return file.finish()
+        writer.add(index, one)
+    return writer.finish()
 
 
-class ProbabilityFile:
-    """A probability map as `.nii.gz` of uint16 with the slope 1/65535, packed slice by slice as these are known.
+class ProbabilityWriter:
+    """Writes a probability map as `.nii.gz` of uint16 with the slope 1/65535, slice by slice.
 
     Equal input gives equal bytes.
 
     Args:
         shape: slices, rows, columns.
-        spacing_mm: between slices, rows and columns; None where it is not known.
-        affine: from (column, row, slice) to RAS+ millimetres; None where it is not known.
+        spacing_mm: between slices, rows and columns; None where unknown.
+        affine: from (column, row, slice) to RAS+ millimetres; None where unknown.
     """
 
     def __init__(self, shape: tuple[int, ...], spacing_mm: Spacing | None, affine: Affine | None) -> None:
-        self._packing = _Packing(shape, np.uint16, spacing_mm, affine, slope=1 / STEPS)
+        self._writer = _SliceWriter(shape, np.uint16, spacing_mm, affine, slope=1 / MAX_LEVEL)
 
-    def add(self, index: int, probability: npt.NDArray[np.float32]) -> None:
-        """The next slice, (row, column); `index` is its number, from 0 on."""
-        self._packing.add(_steps(probability), index)
+    def add(self, index: int, probability: Float32Array) -> None:
+        """Add the next slice.
+
+        Args:
+            index: of the slice, from 0 in order.
+            probability: float32 in [0, 1], (row, column).
+
+        Raises:
+            ValueError: another slice was due (a bug in the caller).
+        """
+        self._writer.add(_quantise_slice(probability), index)
 
     def finish(self) -> bytes:
-        """The file, once every slice was added."""
-        return self._packing.finish()
+        """The file, after every slice was added."""
+        return self._writer.finish()
 
 
-def quantise(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Probabilities in 65536 steps."""
-    return np.stack([_steps(one) for one in probability])  # a slice in float64 is enough at a time
+def quantise(probability: Float32Array) -> npt.NDArray[np.uint16]:
+    """Probabilities in 65536 levels."""
+    return np.stack([_quantise_slice(one) for one in probability])  # one slice at a time is in float64
 
 
-def _steps(probability: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    return np.rint(probability * np.float64(STEPS)).astype(np.uint16)
+def _quantise_slice(probability: Float32Array) -> npt.NDArray[np.uint16]:
+    return np.rint(probability * np.float64(MAX_LEVEL)).astype(np.uint16)
 
 
-def read_mask(data: bytes) -> npt.NDArray[np.bool_]:
-    """The mask in bytes that `write_mask` wrote.
+def read_mask(data: bytes) -> Mask:
+    """Read a mask that `write_mask` wrote.
 
     Raises:
         ProcessingFailed: the bytes are damaged.
     """
-    mask: npt.NDArray[np.bool_] = _unpack(data) > 0
+    mask: Mask = _read_stored(data) > 0
     return mask
 
 
-def read_probability(data: bytes) -> npt.NDArray[np.float32]:
-    """The probability map in bytes that `write_probability` wrote.
+def read_probability(data: bytes) -> Float32Array:
+    """Read a probability map that `write_probability` wrote.
 
     Raises:
         ProcessingFailed: the bytes are damaged.
     """
-    probability: npt.NDArray[np.float32] = np.divide(_unpack(data), STEPS).astype(np.float32)
+    probability: Float32Array = np.divide(_read_stored(data), MAX_LEVEL).astype(np.float32)
     return probability
 
 
-def on_uploaded_grid(data: bytes, grid: Grid) -> bytes:
-    """A mask or probability map as it is kept, in the order and with the header of the NIfTI file that was uploaded.
+def restore_uploaded_grid(data: bytes, grid: Grid) -> bytes:
+    """Convert a stored mask or probability map to the order and geometry of the uploaded NIfTI file.
 
-    Voxels are only reordered: the stored numbers stay what they are, and the place is written field by field.
+    Voxels are only reordered: the stored numbers do not change, and the header's geometry is copied field by field.
 
     Args:
-        data: as `write_mask` or `write_probability` wrote it.
+        data: from `write_mask` or `write_probability`.
         grid: of the result, with its `nifti`.
+
+    Returns:
+        A `.nii.gz`.
 
     Raises:
         ProcessingFailed: the bytes are damaged.
         NotAvailable: the upload was not NIfTI.
     """
-    place = grid.nifti
-    if place is None:
+    fields = grid.nifti
+    if fields is None:
         raise NotAvailable("The upload was no NIfTI file, so there is no header to go back to.")
-    voxels = from_canonical(_unpack(data), grid)
-    kind = nibabel.Nifti1Header if place.version == 1 else nibabel.Nifti2Header
+    voxels = from_canonical(_read_stored(data), grid)
+    kind = nibabel.Nifti1Header if fields.version == 1 else nibabel.Nifti2Header
     header: Any = kind()  # type: ignore[no-untyped-call]
     header.set_data_dtype(voxels.dtype)
-    header.set_data_shape(place.dim)
-    header["pixdim"][:4] = place.pixdim
-    for name, row in zip("xyz", place.srow, strict=True):
+    header.set_data_shape(fields.dim)
+    header["pixdim"][:4] = fields.pixdim
+    for name, row in zip("xyz", fields.srow, strict=True):
         header[f"srow_{name}"] = row
-    for name, value in zip("bcd", place.quatern, strict=True):
+    for name, value in zip("bcd", fields.quatern, strict=True):
         header[f"quatern_{name}"] = value
-    for name, value in zip("xyz", place.qoffset, strict=True):
+    for name, value in zip("xyz", fields.qoffset, strict=True):
         header[f"qoffset_{name}"] = value
-    header["qform_code"], header["sform_code"] = place.qform_code, place.sform_code
-    header["xyzt_units"] = place.xyzt_units
+    header["qform_code"], header["sform_code"] = fields.qform_code, fields.sform_code
+    header["xyzt_units"] = fields.xyzt_units
     if voxels.dtype == np.uint16:
-        header.set_slope_inter(1 / STEPS, 0)
+        header.set_slope_inter(1 / MAX_LEVEL, 0)
     header["vox_offset"] = len(header.binaryblock) + len(NO_EXTENSION)
-    return igzip.compress(header.binaryblock + NO_EXTENSION + voxels.tobytes(order="F"), LEVEL, mtime=0)
+    return igzip.compress(header.binaryblock + NO_EXTENSION + voxels.tobytes(order="F"), COMPRESSION_LEVEL, mtime=0)
 
 
-class _Packing:
-    """A `.nii.gz` in the making."""
+class _SliceWriter:
+    """Writes a `.nii.gz` slice by slice."""
 
     def __init__(
         self,
         shape: tuple[int, ...],
-        depth: type[np.uint8 | np.uint16],
+        dtype: type[np.uint8 | np.uint16],
         spacing_mm: Spacing | None,
         affine: Affine | None,
         slope: float = 1,
     ) -> None:
-        values = np.broadcast_to(depth(0), shape[::-1])  # of that shape without being as large
+        values = np.broadcast_to(dtype(0), shape[::-1])  # of that shape without its memory
         image: Any = nibabel.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
         if affine is not None or spacing_mm is not None:
             image.header.set_xyzt_units("mm")
-        if affine is None and spacing_mm is not None:  # sizes are known, the place in the patient is not
+        if affine is None and spacing_mm is not None:  # the spacing is known, the position is not
             image.header.set_zooms(spacing_mm[::-1])
         image.header.set_slope_inter(slope, 0)
         image.header["vox_offset"] = len(image.header.binaryblock) + len(NO_EXTENSION)
-        self._depth, self._slices, self._added = depth, shape[0], 0
-        self._gzip = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | 16)
+        self._dtype, self._slices, self._added = dtype, shape[0], 0
+        self._gzip = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | 16)
         self._chunks = [self._gzip.compress(image.header.binaryblock + NO_EXTENSION)]
 
-    def add(self, one: npt.NDArray[np.generic], index: int | None = None) -> None:
-        """The next slice, (row, column), whose number is `index` where that is told."""
+    def add(self, one: Array, index: int | None = None) -> None:
+        """Add the next slice, (row, column); `index`, where given, is checked."""
         if index not in (None, self._added):
-            raise ValueError(f"slice {index} came where {self._added} was awaited")
-        self._chunks.append(self._gzip.compress(np.ascontiguousarray(one, self._depth)))
+            raise ValueError(f"slice {index} was added where {self._added} was due")
+        self._chunks.append(self._gzip.compress(np.ascontiguousarray(one, self._dtype)))
         self._added += 1
 
     def finish(self) -> bytes:
         """The file."""
         if self._added != self._slices:
-            raise ValueError(f"{self._added} of {self._slices} slices came")
+            raise ValueError(f"{self._added} of {self._slices} slices were added")
         return b"".join([*self._chunks, self._gzip.flush()])
 
 
-def _unpack(data: bytes) -> npt.NDArray[Any]:
+def _read_stored(data: bytes) -> Array:
     """The stored values, unscaled, as (slice, row, column)."""
     try:
         image: Any = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))

@@ -1,23 +1,23 @@
-"""Pages as headers tell them, and what all decoders of pixels share."""
+"""Pages as headers describe them, and what all decoders of pixels share."""
 
 import struct
 import zlib
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from metseg.errors import UnreadableImage
+from metseg.imaging import Array, UInt8Array
 
-__all__ = ["DAMAGE", "Depth", "Page", "Pixels", "by_opencv", "by_pillow", "upright"]
+__all__ = ["DAMAGE", "Page", "PixelType", "apply_orientation", "decode_with_opencv", "decode_with_pillow"]
 
-Depth = Literal["uint8", "uint16", "float32"]
-Pixels = npt.NDArray[Any]
-SIDEWAYS = (5, 6, 7, 8)
+PixelType = Literal["uint8", "uint16", "float32"]
+TRANSPOSED = (5, 6, 7, 8)
+"""EXIF orientations that swap rows and columns."""
 
-# What Pillow raises for damaged bytes; its warnings are errors only where Python is told so (-W error).
+# What Pillow raises for damaged bytes; its warnings are errors only under -W error.
 DAMAGE = (
     OSError,
     SyntaxError,
@@ -37,39 +37,46 @@ cv2.utils.logging.setLogLevel(
 
 
 class Page(NamedTuple):
-    """One slice as its header tells it.
+    """One slice as its header describes it.
 
     Attributes:
         rows: as displayed, after `orientation`.
         columns: as displayed.
-        depth: the type that its pixels are handed out in.
-        deep: whether OpenCV has to decode it, because Pillow would cut it to 8 bits.
+        dtype: of its decoded pixels.
+        needs_opencv: whether OpenCV has to decode it, because Pillow would reduce it to 8 bits.
         orientation: as EXIF numbers it; 1 is upright.
         number: of a TIFF's directory, counting all from 0.
         offset: of a TIFF's directory.
-        white_is_zero: whether a TIFF stores brightness upside down.
+        white_is_zero: whether a TIFF stores inverted brightness.
     """
 
     rows: int
     columns: int
-    depth: Depth
-    deep: bool = False
+    dtype: PixelType
+    needs_opencv: bool = False
     orientation: int = 1
     number: int = 0
     offset: int = 0
     white_is_zero: bool = False
 
-    def turned(self, orientation: int) -> "Page":
-        """The page as stored, told as it is displayed."""
-        rows, columns = (self.columns, self.rows) if orientation in SIDEWAYS else (self.rows, self.columns)
+    def with_orientation(self, orientation: int) -> "Page":
+        """The page with its size as displayed in an orientation."""
+        rows, columns = (self.columns, self.rows) if orientation in TRANSPOSED else (self.rows, self.columns)
         return self._replace(rows=rows, columns=columns, orientation=orientation)
 
 
-def by_pillow(image: Image.Image, page: Page) -> Pixels:
-    """The picture as uint8 or uint16, grey or RGB: alpha dropped, a palette applied, black and white as 0 and 255.
+def decode_with_pillow(image: Image.Image, page: Page) -> Array:
+    """Decode to uint8 or uint16, grey or RGB: alpha is dropped, a palette applied, bilevel becomes 0 and 255.
+
+    Args:
+        image: opened, not loaded.
+        page: its header.
+
+    Returns:
+        (row, column) or (row, column, 3).
 
     Raises:
-        UnreadableImage: Pillow has found another size than the header tells, which would not be the allowed one.
+        UnreadableImage: Pillow finds another size than the header's, which was the one that was checked.
     """
     if image.width * image.height != page.rows * page.columns:
         raise UnreadableImage("An image is damaged: its header contradicts itself.")
@@ -85,14 +92,14 @@ def by_pillow(image: Image.Image, page: Page) -> Pixels:
     return pixels[..., :3] if pixels.ndim == 3 else pixels
 
 
-def by_opencv(data: npt.NDArray[np.uint8]) -> Pixels:
-    """The first picture in encoded bytes as uint16 or float32, grey or RGB; alpha is dropped.
+def decode_with_opencv(data: UInt8Array) -> Array:
+    """Decode the first image in encoded bytes to uint16 or float32, grey or RGB; alpha is dropped.
 
     Raises:
         UnreadableImage: OpenCV cannot decode it.
     """
     try:
-        pixels: Pixels | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        pixels: Array | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise UnreadableImage("An image is damaged; export it again.") from error
     if pixels is None:
@@ -105,8 +112,16 @@ def by_opencv(data: npt.NDArray[np.uint8]) -> Pixels:
         return pixels.astype(np.float32)
 
 
-def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """The picture as a viewer shows it."""
-    turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
+def apply_orientation(pixels: Array, orientation: int) -> Array:
+    """Mirror and rotate an image as a viewer would.
+
+    Args:
+        pixels: as stored.
+        orientation: as EXIF numbers it.
+
+    Returns:
+        A view.
+    """
+    quarter_turns = {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0)
     mirrored = pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
-    return np.rot90(mirrored, turns)
+    return np.rot90(mirrored, quarter_turns)

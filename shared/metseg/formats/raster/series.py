@@ -1,4 +1,4 @@
-"""From uploads to series: which files make up a study, in which order, and whether they fit together."""
+"""From uploads to series: which files make up a study, in which order, and whether they match."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ from metseg.errors import (
 )
 from metseg.formats.archive import Archive, check_one_folder
 from metseg.formats.limits import check_stack
-from metseg.formats.names import natural_key, page_stems, unique, without_masks
-from metseg.formats.raster import pages as raster
-from metseg.formats.raster.decoders import Depth, Page, Pixels
-from metseg.formats.sniff import Kind, sniff
-from metseg.formats.study import Opener, Upload, check_alone, rewound
+from metseg.formats.names import exclude_masks, natural_key, page_stems, unique_names
+from metseg.formats.raster.decoders import Page, PixelType
+from metseg.formats.raster.pages import decode_pages, read_pages
+from metseg.formats.sniff import Kind, detect_kind_of_stream
+from metseg.formats.study import Opener, Upload, check_single_archive, rewind
+from metseg.imaging import Array, Shape
 from metseg.settings import Limits
 
-__all__ = ["Series", "gather"]
+__all__ = ["RasterSeries", "group_series"]
 
 
-class _File(NamedTuple):
-    """A picture file with the pages that its header tells."""
+class _RasterFile(NamedTuple):
+    """An image file with the pages in its header."""
 
     name: str
     kind: Kind
@@ -33,17 +34,17 @@ class _File(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Series:
-    """Slices that fit together, in natural order.
+class RasterSeries:
+    """Slices of one size and type, in natural order.
 
     Attributes:
-        files: one or more; with several pages only if alone.
-        masks: how many masks beside their images were left out.
+        files: one or more; a file of several pages is the only one.
+        excluded_masks: how many masks of these images were left out.
         source: `png`, `jpeg`, `tiff`, `zip`, or several of them joined by `+`.
     """
 
-    files: tuple[_File, ...]
-    masks: int
+    files: tuple[_RasterFile, ...]
+    excluded_masks: int
     source: str
 
     @property
@@ -52,37 +53,44 @@ class Series:
         return [page for file in self.files for page in file.pages]
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Slices, rows and columns."""
         pages = self.pages
         return len(pages), pages[0].rows, pages[0].columns
 
     @property
-    def depth(self) -> Depth:
-        """The type of the pixels."""
-        return self.files[0].pages[0].depth
+    def dtype(self) -> PixelType:
+        """Of the pixels."""
+        return self.files[0].pages[0].dtype
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One stem a slice, unique."""
-        return unique(stem for file in self.files for stem in page_stems(file.name, len(file.pages)))
+        """One unique stem per slice."""
+        return unique_names(stem for file in self.files for stem in page_stems(file.name, len(file.pages)))
 
-    def decode(self) -> Iterator[Pixels]:
-        """The pixels of each slice, (row, column) or (row, column, 3).
+    def decode(self) -> Iterator[Array]:
+        """Decode each slice, (row, column) or (row, column, 3).
 
         Raises:
             UnreadableImage: a file is damaged.
         """
         for file in self.files:
             with file.open() as stream:
-                yield from raster.decode(file.kind, stream, file.pages)
+                yield from decode_pages(file.kind, stream, file.pages)
 
 
-def gather(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | None, Series]:
-    """The series of a study, by role, or the only one by None; all of one shape.
+def group_series(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | None, RasterSeries]:
+    """Group uploads into series by their headers.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
+
+    Returns:
+        The series by role, or a single one by None; all of one shape.
 
     Raises:
-        BadInput: one of its kinds, whichever fits; told from headers alone.
+        BadInput: one of its subclasses.
     """
     roles = {upload.role for upload in uploads}
     study = {role: _series([upload for upload in uploads if upload.role == role], limits) for role in roles}
@@ -91,30 +99,30 @@ def gather(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | None, Se
     return study
 
 
-def _series(uploads: Sequence[Upload], limits: Limits) -> Series:
-    kinds = [sniff(upload.stream) for upload in uploads]
+def _series(uploads: Sequence[Upload], limits: Limits) -> RasterSeries:
+    kinds = [detect_kind_of_stream(upload.stream) for upload in uploads]
     if "zip" in kinds:
         series = _from_archive(uploads, kinds, limits)
     else:
         ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
-        slices = [ordered[index] for index in without_masks([upload.name for upload in ordered])]
-        files = _files([(upload.name, partial(rewound, upload.stream)) for upload in slices], limits)
+        slices = [ordered[index] for index in exclude_masks([upload.name for upload in ordered])]
+        files = _files([(upload.name, partial(rewind, upload.stream)) for upload in slices], limits)
         source = "+".join(sorted({file.kind for file in files}))
-        series = Series(files, len(uploads) - len(slices), source)
-    _check_fit(series, limits)
+        series = RasterSeries(files, len(uploads) - len(slices), source)
+    _check_series(series, limits)
     return series
 
 
-def _from_archive(uploads: Sequence[Upload], kinds: Sequence[Kind], limits: Limits) -> Series:
-    check_alone(kinds.count("zip"), len(uploads))
+def _from_archive(uploads: Sequence[Upload], kinds: Sequence[Kind], limits: Limits) -> RasterSeries:
+    check_single_archive(kinds.count("zip"), len(uploads))
     archive = Archive(uploads[0].stream, limits)
-    kept = without_masks(archive.names)
+    kept = exclude_masks(archive.names)
     check_one_folder([archive.names[index] for index in kept])
     files = _files([(archive.names[index], partial(archive.open, index)) for index in kept], limits)
-    return Series(files, len(archive.names) - len(kept), "zip")
+    return RasterSeries(files, len(archive.names) - len(kept), "zip")
 
 
-def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_File, ...]:
+def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_RasterFile, ...]:
     files = []
     for name, opener in sources:
         file = _file(name, opener, limits)
@@ -127,20 +135,20 @@ def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_File
     return tuple(files)
 
 
-def _file(name: str, opener: Opener, limits: Limits) -> _File:
+def _file(name: str, opener: Opener, limits: Limits) -> _RasterFile:
     with opener() as stream:
         if not stream.read(1):
             raise EmptyUpload("A file in the archive has no bytes; export it again.")
-        kind = sniff(stream)
+        kind = detect_kind_of_stream(stream)
         if kind == "zip":
             raise BadArchive("An archive within an archive is not opened; zip the slices themselves.")
-        return _File(name, kind, raster.pages(kind, stream, limits), opener)
+        return _RasterFile(name, kind, read_pages(kind, stream, limits), opener)
 
 
-def _check_fit(series: Series, limits: Limits) -> None:
-    """Refuse slices that are no stack, and stacks that are too large."""
+def _check_series(series: RasterSeries, limits: Limits) -> None:
+    """Refuse slices of different sizes or types, and stacks that are too large."""
     if len({(page.rows, page.columns) for page in series.pages}) > 1:
         raise MixedSizes("The slices differ in size; send the slices of one series.")
-    if len({page.depth for page in series.pages}) > 1:
+    if len({page.dtype for page in series.pages}) > 1:
         raise MixedSizes("The slices differ in bits a sample; export all of them in the same way.")
     check_stack(series.shape, limits)

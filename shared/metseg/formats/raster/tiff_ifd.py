@@ -1,7 +1,6 @@
-"""The structure of a TIFF: its directories of tags, walked in bounded steps whatever the bytes are.
+"""The image file directories (IFD) of a TIFF, read in bounded steps whatever the bytes are.
 
-Only the tags that tell how a page is laid out are read; pixels are never touched. The same structure holds
-a JPEG's EXIF data.
+Only the tags that describe the layout of a page are read, never pixels. A JPEG's EXIF data have the same structure.
 """
 
 import struct
@@ -11,11 +10,11 @@ from typing import BinaryIO, NamedTuple
 
 from metseg.errors import TooManyFiles, UnreadableImage
 
-__all__ = ["Directory", "Tag", "directories", "point_to"]
+__all__ = ["Ifd", "Tag", "read_ifds", "set_first_ifd"]
 
-MOST_ENTRIES = 512
-MOST_VALUES = 16
-LAST_OFFSET = 2**40  # beyond it, some file systems refuse to seek
+MAX_ENTRIES = 512
+MAX_VALUES = 16
+MAX_OFFSET = 2**40  # beyond it, some file systems refuse to seek
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
@@ -36,11 +35,11 @@ class Tag(IntEnum):
     SAMPLE_FORMAT = 339
 
 
-WANTED = frozenset(Tag)
+KNOWN_TAGS = frozenset(Tag)
 
 
 class _Layout(NamedTuple):
-    """How a classic TIFF or a BigTIFF packs its numbers."""
+    """How a classic TIFF or a BigTIFF stores numbers, as formats of `struct`."""
 
     order: str
     offset: str
@@ -57,11 +56,11 @@ class _Layout(NamedTuple):
         return cls(order, "I", "H", "HHI4s", 4, 4)
 
 
-class Directory(NamedTuple):
-    """One directory: usually a page.
+class Ifd(NamedTuple):
+    """One directory, usually a page.
 
     Attributes:
-        offset: where in the file it begins.
+        offset: of its start in the file.
         tags: the values of each `Tag` that is present.
     """
 
@@ -69,78 +68,98 @@ class Directory(NamedTuple):
     tags: Mapping[Tag, tuple[int, ...]]
 
     def value(self, tag: Tag, default: int) -> int:
-        """The tag's first value."""
+        """The first value of a tag.
+
+        Args:
+            tag: which one.
+            default: returned where the directory lacks the tag.
+
+        Returns:
+            The value.
+        """
         return self.tags.get(tag, (default,))[0]
 
     @property
     def orientation(self) -> int:
-        """How the picture is turned, as EXIF numbers it; 1 is upright, also where nothing fits is told."""
+        """The orientation, as EXIF numbers it; 1, upright, where it is missing or invalid."""
         orientation = self.value(Tag.ORIENTATION, 1)
         return orientation if orientation in range(1, 9) else 1
 
 
-def directories(stream: BinaryIO, most: int) -> Iterator[Directory]:
-    """The directories of a file in their order.
+def read_ifds(stream: BinaryIO, max_count: int) -> Iterator[Ifd]:
+    """Read the directories of a file.
+
+    Args:
+        stream: the file.
+        max_count: of directories.
+
+    Yields:
+        The directories in their order.
 
     Raises:
-        UnreadableImage: the structure is damaged or runs in a circle.
-        TooManyFiles: there are more than `most`.
+        UnreadableImage: the structure is damaged or circular.
+        TooManyFiles: there are more than `max_count`.
     """
-    layout = _Layout.of(_take(stream, 0, 4))
-    offset = _number(stream, layout.first, layout.order + layout.offset)
+    layout = _Layout.of(_read_exactly(stream, 0, 4))
+    offset = _read_number(stream, layout.first, layout.order + layout.offset)
     seen: set[int] = set()
     while offset:
         if offset in seen:
-            raise UnreadableImage("A TIFF is damaged: its pages run in a circle.")
-        if len(seen) == most:
-            raise TooManyFiles(f"A TIFF has more than {most} pages; upload one study at a time.")
+            raise UnreadableImage("A TIFF is damaged: its pages form a loop.")
+        if len(seen) == max_count:
+            raise TooManyFiles(f"A TIFF has more than {max_count} pages; upload one study at a time.")
         seen.add(offset)
-        directory, offset = _directory(stream, offset, layout)
-        yield directory
+        ifd, offset = _read_ifd(stream, offset, layout)
+        yield ifd
 
 
-def point_to(buffer: memoryview, offset: int) -> None:
-    """Let a TIFF in memory begin with the directory at `offset`."""
+def set_first_ifd(buffer: memoryview, offset: int) -> None:
+    """Make a directory the first one of a TIFF in memory.
+
+    Args:
+        buffer: the file; its header is changed.
+        offset: of the directory.
+    """
     layout = _Layout.of(bytes(buffer[:4]))
     struct.pack_into(layout.order + layout.offset, buffer, layout.first, offset)
 
 
-def _directory(stream: BinaryIO, offset: int, layout: _Layout) -> tuple[Directory, int]:
-    """The directory at `offset`, and where the next one is (0: none)."""
-    entries = _number(stream, offset, layout.order + layout.entries)
-    if not 0 < entries <= MOST_ENTRIES:
+def _read_ifd(stream: BinaryIO, offset: int, layout: _Layout) -> tuple[Ifd, int]:
+    """The directory at `offset`, and the offset of the next one (0: none)."""
+    entries = _read_number(stream, offset, layout.order + layout.entries)
+    if not 0 < entries <= MAX_ENTRIES:
         raise UnreadableImage(f"A TIFF is damaged: a page has {entries} tags.")
     start = offset + struct.calcsize(layout.order + layout.entries)
     entry = struct.Struct(layout.order + layout.entry)
-    block = _take(stream, start, entries * entry.size)
+    block = _read_exactly(stream, start, entries * entry.size)
     tags: dict[Tag, tuple[int, ...]] = {}
     for number, type_, count, field in entry.iter_unpack(block):
-        if number not in WANTED:
+        if number not in KNOWN_TAGS:
             continue
         if number in tags:  # decoders disagree on which one counts
-            raise UnreadableImage("A TIFF is damaged: a page tells its layout twice.")
+            raise UnreadableImage("A TIFF is damaged: a page has a tag twice.")
         tags[Tag(number)] = _values(stream, type_, count, field, layout)
-    return Directory(offset, tags), _number(stream, start + len(block), layout.order + layout.offset)
+    return Ifd(offset, tags), _read_number(stream, start + len(block), layout.order + layout.offset)
 
 
 def _values(stream: BinaryIO, type_: int, count: int, field: bytes, layout: _Layout) -> tuple[int, ...]:
-    """A tag's values, which lie in its field or, if too long, where the field points to."""
-    if type_ not in INTEGERS or not 0 < count <= MOST_VALUES:
-        raise UnreadableImage("A TIFF is damaged: a tag holds no number that fits.")
+    """A tag's values, stored in its field or, if too long, at the offset in it."""
+    if type_ not in INTEGERS or not 0 < count <= MAX_VALUES:
+        raise UnreadableImage("A TIFF is damaged: a tag has an invalid value.")
     packed = struct.Struct(f"{layout.order}{count}{INTEGERS[type_]}")
     if packed.size > layout.inline_bytes:
-        field = _take(stream, struct.unpack(layout.order + layout.offset, field)[0], packed.size)
+        field = _read_exactly(stream, struct.unpack(layout.order + layout.offset, field)[0], packed.size)
     return packed.unpack_from(field)
 
 
-def _number(stream: BinaryIO, offset: int, form: str) -> int:
-    value: int = struct.unpack(form, _take(stream, offset, struct.calcsize(form)))[0]
+def _read_number(stream: BinaryIO, offset: int, form: str) -> int:
+    value: int = struct.unpack(form, _read_exactly(stream, offset, struct.calcsize(form)))[0]
     return value
 
 
-def _take(stream: BinaryIO, offset: int, size: int) -> bytes:
+def _read_exactly(stream: BinaryIO, offset: int, size: int) -> bytes:
     """Exactly `size` bytes at `offset`."""
-    if offset < LAST_OFFSET:
+    if offset < MAX_OFFSET:
         stream.seek(offset)
         data = stream.read(size)
         if len(data) == size:

@@ -3,9 +3,9 @@
 from metseg.formats import (
     UNCERTAINTY_SUFFIX,
     ArtefactFormat,
-    on_uploaded_grid,
     read_mask,
     read_probability,
+    restore_uploaded_grid,
     write_mask,
     write_probability,
 )
@@ -69,7 +69,7 @@ def _nifti(job: FinishedJob, name: str) -> bytes:
     """A NIfTI artefact on the grid of the upload; an upload that was not NIfTI has no grid but the artefact's own."""
     grid = job.result().grid
     data = job.artefact(name)
-    return data if grid is None or grid.nifti is None else on_uploaded_grid(data, grid)
+    return data if grid is None or grid.nifti is None else restore_uploaded_grid(data, grid)
 
 
 def _slice_names(job: FinishedJob, format: ArtefactFormat) -> list[str]:

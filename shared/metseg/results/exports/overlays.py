@@ -1,6 +1,6 @@
 """Slices with the contours of their lesions, in the size of the upload."""
 
-from metseg.formats import packed, read_mask
+from metseg.formats import read_mask, write_zip
 from metseg.imaging import draw_contours
 from metseg.results.exports.finished_job import FinishedJob
 
@@ -27,7 +27,7 @@ def render_overlay(job: FinishedJob, index: int) -> bytes:
 def overlays_zip(job: FinishedJob) -> bytes:
     """All slices with contours, as a ZIP of `<stem>_overlay.png` under the uploaded names."""
     mask = read_mask(job.artefact("mask.nii.gz"))
-    return packed(
+    return write_zip(
         (f"{each.name}{SUFFIX}.png", draw_contours(job.slice_png(each.index), mask[each.index]))
         for each in job.result().slices
     )

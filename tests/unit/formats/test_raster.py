@@ -19,15 +19,15 @@ from tests.unit.pictures import (
     upload,
 )
 
-from metseg.formats import inspect, read
+from metseg.formats import inspect_upload, read_volume
 
 SIDES = st.integers(16, 40)
 
 
 def pixels_of(data, slices=1):
     """The decoded slices; `inspect` has to tell the same shape."""
-    volume = read([upload(data)], LIMITS)
-    seen = inspect([upload(data)], LIMITS)
+    volume = read_volume([upload(data)], LIMITS)
+    seen = inspect_upload([upload(data)], LIMITS)
     assert (seen.slices, seen.rows, seen.columns) == volume.shape
     assert seen.source == volume.source
     assert len(volume.pixels) == slices
@@ -130,7 +130,7 @@ def test_a_tiff_is_turned_as_its_tag_tells_whatever_its_depth(orientation, dtype
 def test_a_turned_picture_is_told_in_a_warning():
     exif = Image.Exif()
     exif[0x0112] = 6
-    [warning] = read([upload(pillow(noise(20, 36, 3), "JPEG", exif=exif))], LIMITS).warnings
+    [warning] = read_volume([upload(pillow(noise(20, 36, 3), "JPEG", exif=exif))], LIMITS).warnings
     assert "orientation" in warning
 
 

@@ -18,13 +18,13 @@ from metseg.errors import (
     UnreadableImage,
     UnsupportedFormat,
 )
-from metseg.formats import Inspection, inspect, read
+from metseg.formats import Inspection, inspect_upload, read_volume
 from metseg.formats.archive import Archive
 from metseg.settings import MIB, Limits
 
 
 def refused(error, data, limits=LIMITS):
-    for function in (inspect, read):
+    for function in (inspect_upload, read_volume):
         with pytest.raises(error) as caught:
             function([upload(data, "study.zip")], limits)
         assert caught.type is error
@@ -37,7 +37,9 @@ def slices(count, folder="", seed=0):
 
 def test_the_slices_of_an_archive_come_in_the_order_of_their_numbers():
     stored = {number: noise(20, 24, seed=number) for number in (10, 9, 2, 1, 100)}
-    volume = read([upload(zipped({f"TCGA_X_{number}.tif": tiff(grey) for number, grey in stored.items()}))], LIMITS)
+    volume = read_volume(
+        [upload(zipped({f"TCGA_X_{number}.tif": tiff(grey) for number, grey in stored.items()}))], LIMITS
+    )
     assert volume.names == ("TCGA_X_1", "TCGA_X_2", "TCGA_X_9", "TCGA_X_10", "TCGA_X_100")
     np.testing.assert_array_equal(volume.pixels[..., 0], [stored[number] for number in sorted(stored)])
     assert volume.source == "zip"
@@ -45,43 +47,43 @@ def test_the_slices_of_an_archive_come_in_the_order_of_their_numbers():
 
 def test_an_archive_is_inspected_without_decoding():
     headers = {f"{number}.png": png(noise(20, 24))[:60] for number in range(3)}
-    assert inspect([upload(zipped(headers))], LIMITS) == Inspection("zip", 3, 20, 24)
+    assert inspect_upload([upload(zipped(headers))], LIMITS) == Inspection("zip", 3, 20, 24)
     with pytest.raises(UnreadableImage):
-        read([upload(zipped(headers))], LIMITS)
+        read_volume([upload(zipped(headers))], LIMITS)
 
 
 def test_one_patients_folder_is_fine_however_deep():
-    assert read([upload(zipped({"data/p/": b""} | slices(3, "data/p/")))], LIMITS).names == ("p_1", "p_2", "p_3")
+    assert read_volume([upload(zipped({"data/p/": b""} | slices(3, "data/p/")))], LIMITS).names == ("p_1", "p_2", "p_3")
 
 
 def test_a_folder_zipped_on_windows_is_read():
-    assert read([upload(zipped(slices(2, "data\\p\\")))], LIMITS).names == ("p_1", "p_2")
+    assert read_volume([upload(zipped(slices(2, "data\\p\\")))], LIMITS).names == ("p_1", "p_2")
 
 
 def test_what_operating_systems_leave_behind_is_ignored():
     litter = ["__MACOSX/p/._p_1.png", "p/.DS_Store", "p/Thumbs.db", "p/desktop.ini", ".git/x"]
-    assert inspect([upload(zipped(slices(2, "p/") | dict.fromkeys(litter, b"?")))], LIMITS).slices == 2
+    assert inspect_upload([upload(zipped(slices(2, "p/") | dict.fromkeys(litter, b"?")))], LIMITS).slices == 2
 
 
 def test_masks_beside_their_images_are_left_out_with_a_warning():
     masks = {f"p/p_{number}_mask.png": png(noise(20, 24) > 200) for number in (1, 2)}
-    volume = read([upload(zipped(slices(3, "p/") | masks))], LIMITS)
+    volume = read_volume([upload(zipped(slices(3, "p/") | masks))], LIMITS)
     assert volume.names == ("p_1", "p_2", "p_3")
     assert "Mask files that lie beside their images were left out: 2." in volume.warnings
 
 
 def test_a_mask_without_its_image_is_a_picture_as_any_other():
-    assert inspect([upload(zipped({"p_1_mask.png": png()}))], LIMITS).slices == 1
+    assert inspect_upload([upload(zipped({"p_1_mask.png": png()}))], LIMITS).slices == 1
 
 
 def test_an_archive_of_one_tiff_of_several_pages_is_a_volume():
-    volume = read([upload(zipped({"scan.tif": tiff(noise(3, 20, 24))}))], LIMITS)
+    volume = read_volume([upload(zipped({"scan.tif": tiff(noise(3, 20, 24))}))], LIMITS)
     assert volume.names == ("scan_001", "scan_002", "scan_003")
 
 
 def test_a_large_member_is_read_through_a_file_on_disk():
     stored = noise(1, 3000, 3000, dtype="uint16")
-    volume = read([upload(zipped({"scan.tif": tiff(stored)}, zipfile.ZIP_STORED))], LIMITS)
+    volume = read_volume([upload(zipped({"scan.tif": tiff(stored)}, zipfile.ZIP_STORED))], LIMITS)
     np.testing.assert_array_equal(volume.pixels[..., 0], stored)
 
 
@@ -93,12 +95,12 @@ def test_an_archive_of_several_patients_is_refused_with_advice(folders):
 
 def test_several_archives_are_several_patients():
     with pytest.raises(SeveralPatients):
-        inspect([upload(zipped(slices(2)), name) for name in ("a.zip", "b.zip")], LIMITS)
+        inspect_upload([upload(zipped(slices(2)), name) for name in ("a.zip", "b.zip")], LIMITS)
 
 
 def test_an_archive_beside_pictures_is_refused():
     with pytest.raises(BadArchive):
-        inspect([upload(zipped(slices(2))), upload(png())], LIMITS)
+        inspect_upload([upload(zipped(slices(2))), upload(png())], LIMITS)
 
 
 @pytest.mark.parametrize("files", [{}, {"folder/": b""}, {".DS_Store": b"?"}], ids=["nothing", "a folder", "litter"])
@@ -181,13 +183,13 @@ def test_label_maps_that_pack_to_almost_nothing_are_no_bomb():
     voxels[100:110, 100:110, 80] = 1
     packed = zipped({name: nifti(voxels, pack=False) for name in ("t1.nii", "flair.nii", "t1c.nii")})
     assert 3 * voxels.nbytes > 200 * len(packed)
-    assert inspect([upload(packed, "study.zip")], LIMITS) == Inspection("nifti", 155, 256, 256)
+    assert inspect_upload([upload(packed, "study.zip")], LIMITS) == Inspection("nifti", 155, 256, 256)
 
 
 def test_a_small_black_slice_is_no_bomb():
     grey = np.zeros((300, 400), np.uint8)
     grey[150, 200] = 1
-    assert read([upload(zipped({"p.tif": tiff(grey)}))], LIMITS).shape == (1, 300, 400)
+    assert read_volume([upload(zipped({"p.tif": tiff(grey)}))], LIMITS).shape == (1, 300, 400)
 
 
 def test_what_is_unpacked_is_counted_whatever_was_declared():

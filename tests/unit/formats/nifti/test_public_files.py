@@ -10,7 +10,7 @@ from tests.unit.pictures import LIMITS, upload
 from tests.unit.volumes import loaded, volume_of
 
 from metseg.errors import BadInput, UnsupportedFormat, UnusableImage
-from metseg.formats import inspect
+from metseg.formats import inspect_upload
 
 FOLDER = Path(nibabel.__file__).parent / "tests" / "data"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc")
@@ -28,7 +28,7 @@ def test_each_file_is_read_or_refused_in_words_and_in_time(path):
     began = time.monotonic()
     sent = upload(path.read_bytes(), path.name)
     try:
-        inspect([sent], LIMITS)
+        inspect_upload([sent], LIMITS)
         volume = volume_of(sent)
     except BadInput as error:
         said = error.detail
@@ -76,4 +76,4 @@ def check(volume, image):
 )
 def test_what_is_refused_is_told_why(name, error, words):
     with pytest.raises(error, match=words):
-        inspect([upload((FOLDER / name).read_bytes(), name)], LIMITS)
+        inspect_upload([upload((FOLDER / name).read_bytes(), name)], LIMITS)

@@ -21,7 +21,7 @@ from metseg.errors import (
     UnsupportedFormat,
     UnusableImage,
 )
-from metseg.formats import inspect
+from metseg.formats import inspect_upload
 
 
 def test_a_gap_is_told(files):
@@ -112,6 +112,6 @@ def test_shifted_slices_are_refused(files):
 
 def test_pixels_that_are_cut_off_are_refused(files):
     cut = {name: content[:-500] for name, content in files.items()}
-    inspect(uploads(cut), LIMITS)
+    inspect_upload(uploads(cut), LIMITS)
     with pytest.raises(UnreadableImage):
         volume_of(cut)

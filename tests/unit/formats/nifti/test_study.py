@@ -20,8 +20,8 @@ from metseg.errors import (
     UnsupportedFormat,
     UnusableImage,
 )
-from metseg.formats import Inspection, inspect, read
-from metseg.formats.roles import role_of
+from metseg.formats import Inspection, inspect_upload, read_volume
+from metseg.formats.roles import sequence_from_name
 
 PIXELS = skull()
 GREY = PIXELS[..., 1]
@@ -30,9 +30,9 @@ GREY = PIXELS[..., 1]
 def refused(error, *sent):
     """Both refuse, with the same sentence."""
     with pytest.raises(error) as at_the_gateway:
-        inspect(sent, LIMITS)
+        inspect_upload(sent, LIMITS)
     with pytest.raises(error) as in_the_worker:
-        read(sent, LIMITS)
+        read_volume(sent, LIMITS)
     assert at_the_gateway.value.detail == in_the_worker.value.detail
     return at_the_gateway.value.detail
 
@@ -53,7 +53,7 @@ def test_one_file_is_a_grey_study_with_its_place_in_the_patient():
 
 
 def test_headers_alone_tell_the_gateway_the_size():
-    assert inspect([upload(nifti(GREY), "scan.nii.gz")], LIMITS) == Inspection("nifti", 6, 64, 64)
+    assert inspect_upload([upload(nifti(GREY), "scan.nii.gz")], LIMITS) == Inspection("nifti", 6, 64, 64)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -268,7 +268,7 @@ def test_a_file_that_is_cut_off_is_unreadable(kept, pack):
     data = nifti(np.random.default_rng(0).random((20, 20, 20)).astype("float32"), pack=False)[:kept]
     sent = upload(gzip.compress(data) if pack else data)
     with pytest.raises((UnreadableImage, UnsupportedFormat)):
-        read([sent], LIMITS)
+        read_volume([sent], LIMITS)
 
 
 def test_a_damaged_checksum_is_seen():
@@ -298,4 +298,4 @@ def test_a_damaged_checksum_is_seen():
     ],
 )
 def test_names_tell_sequences(name, role):
-    assert role_of(name) == role
+    assert sequence_from_name(name) == role

@@ -15,7 +15,7 @@ from tests.unit.volumes import TITLED, loaded, nifti, skull, study, volume_of
 
 from metseg.contracts import Result
 from metseg.errors import NotAvailable, UnusableImage
-from metseg.formats import on_uploaded_grid, write_mask
+from metseg.formats import restore_uploaded_grid, write_mask
 from metseg.inference import Segmentation
 from metseg.results import build, exports
 
@@ -187,7 +187,7 @@ def test_a_grid_without_a_header_has_no_way_back():
     job = marked(nifti(GREY))
     grid = job.result().grid.model_copy(update={"nifti": None})
     with pytest.raises(NotAvailable):
-        on_uploaded_grid(write_mask(job.mask, None, None), grid)
+        restore_uploaded_grid(write_mask(job.mask, None, None), grid)
 
 
 def test_some_slices_of_a_volume_have_no_way_back_of_their_own():

@@ -34,8 +34,8 @@ from metseg.errors import (
     UnusableImage,
     UploadTooLarge,
 )
-from metseg.formats import inspect, read
-from metseg.formats.raster.decoders import by_opencv
+from metseg.formats import inspect_upload, read_volume
+from metseg.formats.raster.decoders import decode_with_opencv
 from metseg.settings import Limits
 
 
@@ -43,9 +43,9 @@ def refused(error, *data, limits=LIMITS):
     """Both refuse, with the same sentence."""
     sent = [upload(item, f"{number}.png") for number, item in enumerate(data)]
     with pytest.raises(error) as at_the_gateway:
-        inspect(sent, limits)
+        inspect_upload(sent, limits)
     with pytest.raises(error) as in_the_worker:
-        read(sent, limits)
+        read_volume(sent, limits)
     assert at_the_gateway.type is error
     assert at_the_gateway.value.detail == in_the_worker.value.detail
     return at_the_gateway.value.detail
@@ -53,9 +53,9 @@ def refused(error, *data, limits=LIMITS):
 
 def damaged(data):
     """The header is fine, so only the worker can tell."""
-    inspect([upload(data)], LIMITS)
+    inspect_upload([upload(data)], LIMITS)
     with pytest.raises(UnreadableImage) as caught:
-        read([upload(data)], LIMITS)
+        read_volume([upload(data)], LIMITS)
     assert "damaged" in caught.value.detail
 
 
@@ -123,7 +123,7 @@ def test_a_volume_of_too_many_pixels_is_too_large():
 def test_more_pixels_than_pillow_decodes_are_too_large(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ImageTooLarge):
-        read([upload(tiff(noise(20, 24)))], LIMITS)
+        read_volume([upload(tiff(noise(20, 24)))], LIMITS)
 
 
 def test_a_picture_of_one_pixel_is_unusable():
@@ -132,7 +132,7 @@ def test_a_picture_of_one_pixel_is_unusable():
 
 def test_a_constant_picture_is_unusable():
     with pytest.raises(UnusableImage):
-        read([upload(png(np.full((20, 24), 7, np.uint8)))], LIMITS)
+        read_volume([upload(png(np.full((20, 24), 7, np.uint8)))], LIMITS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
@@ -140,7 +140,7 @@ def test_a_picture_with_a_value_that_is_not_finite_is_unusable(value):
     grey = noise(20, 24, dtype="float64")
     grey[3, 4] = value
     with pytest.raises(UnusableImage):
-        read([upload(tiff(grey))], LIMITS)
+        read_volume([upload(tiff(grey))], LIMITS)
 
 
 def test_slices_of_different_sizes_do_not_fit():
@@ -181,7 +181,7 @@ def test_too_many_bytes_are_refused():
 
 def test_files_with_and_without_a_role_do_not_mix():
     with pytest.raises(InvalidParameter):
-        inspect([*uploads(a=png()), upload(png(), "b.png", "flair")], LIMITS)
+        inspect_upload([*uploads(a=png()), upload(png(), "b.png", "flair")], LIMITS)
 
 
 @pytest.mark.parametrize("kept", [9, 20, 32])
@@ -309,11 +309,11 @@ def test_a_png_that_opencv_refuses_by_its_size_is_unreadable():
     limits = Limits(slice_pixels=2**26)
     header = png_header(2**21, 16, bits=16, colour=2)
     data = header + chunk(b"IDAT", b"nothing") + chunk(b"IEND", b"")
-    assert inspect([upload(data)], limits).columns == 2**21
+    assert inspect_upload([upload(data)], limits).columns == 2**21
     with pytest.raises(UnreadableImage):
-        read([upload(data)], limits)
+        read_volume([upload(data)], limits)
 
 
 def test_nothing_at_all_is_unreadable_for_opencv():
     with pytest.raises(UnreadableImage):
-        by_opencv(np.empty(0, np.uint8))
+        decode_with_opencv(np.empty(0, np.uint8))

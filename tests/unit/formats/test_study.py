@@ -5,55 +5,55 @@ from hypothesis import strategies as st
 from tests.unit.pictures import LIMITS, noise, pillow, png, tiff, upload, zipped
 
 from metseg.errors import MixedSizes
-from metseg.formats import Inspection, inspect, natural_key, read
-from metseg.formats.names import page_stems, stem, unique, without_masks
+from metseg.formats import Inspection, inspect_upload, natural_key, read_volume
+from metseg.formats.names import exclude_masks, file_stem, page_stems, unique_names
 
 
 def test_several_files_are_one_volume_in_natural_order():
     stored = {name: noise(20, 24, seed=seed) for seed, name in enumerate(("s10", "s9", "s1"))}
-    volume = read([upload(png(grey), f"{name}.png") for name, grey in stored.items()], LIMITS)
+    volume = read_volume([upload(png(grey), f"{name}.png") for name, grey in stored.items()], LIMITS)
     assert volume.names == ("s1", "s9", "s10")
     np.testing.assert_array_equal(volume.pixels[..., 1], [stored["s1"], stored["s9"], stored["s10"]])
 
 
 def test_formats_mix_where_their_slices_fit():
     sent = [upload(png(noise(20, 24, 3)), "1.png"), upload(pillow(noise(20, 24), "JPEG"), "2.jpg")]
-    assert inspect(sent, LIMITS) == Inspection("jpeg+png", 2, 20, 24)
+    assert inspect_upload(sent, LIMITS) == Inspection("jpeg+png", 2, 20, 24)
 
 
 def test_the_content_decides_the_format_not_the_name():
-    assert read([upload(tiff(noise(20, 24)), "slice.jpg")], LIMITS).source == "tiff"
+    assert read_volume([upload(tiff(noise(20, 24)), "slice.jpg")], LIMITS).source == "tiff"
 
 
 def test_equal_names_get_a_number():
-    volume = read([upload(png(noise(20, 24, seed=seed)), "a.png") for seed in range(3)], LIMITS)
+    volume = read_volume([upload(png(noise(20, 24, seed=seed)), "a.png") for seed in range(3)], LIMITS)
     assert volume.names == ("a", "a_2", "a_3")
 
 
 def test_a_grey_study_is_copied_to_all_channels_with_a_warning():
-    volume = read([upload(png())], LIMITS)
+    volume = read_volume([upload(png())], LIMITS)
     assert np.ptp(volume.pixels, axis=-1).max() == 0
     assert ["grey" in warning for warning in volume.warnings] == [True]
 
 
 def test_a_grey_study_saved_in_colour_is_still_grey():
-    volume = read([upload(png(np.repeat(noise(20, 24, 1), 3, axis=-1)))], LIMITS)
+    volume = read_volume([upload(png(np.repeat(noise(20, 24, 1), 3, axis=-1)))], LIMITS)
     assert ["grey" in warning for warning in volume.warnings] == [True]
 
 
 def test_a_study_with_all_channels_needs_no_warning():
-    assert read([upload(png(noise(20, 24, 3)))], LIMITS).warnings == ()
+    assert read_volume([upload(png(noise(20, 24, 3)))], LIMITS).warnings == ()
 
 
 def test_two_equal_channels_are_not_a_grey_study():
     colours = noise(20, 24, 3)
     colours[..., 1] = colours[..., 0]
-    assert read([upload(png(colours))], LIMITS).warnings == ()
+    assert read_volume([upload(png(colours))], LIMITS).warnings == ()
 
 
 def test_masks_among_several_files_are_left_out():
     sent = [upload(png(), "p_1.png"), upload(png(), "p_2.png"), upload(png(noise(9, 9)), "p_1_mask.png")]
-    volume = read(sent, LIMITS)
+    volume = read_volume(sent, LIMITS)
     assert volume.names == ("p_1", "p_2")
     assert any("left out: 1" in warning for warning in volume.warnings)
 
@@ -62,11 +62,11 @@ def test_each_role_is_a_channel():
     stored = {role: noise(3, 20, 24, seed=seed) for seed, role in enumerate(("pre", "flair", "post"))}
     sent = [upload(tiff(stored["pre"]), "x.tif", "pre"), upload(zipped({"a.tif": tiff(stored["post"])}), "z", "post")]
     sent += [upload(png(grey), f"f{number}.png", "flair") for number, grey in enumerate(stored["flair"])]
-    volume = read(sent, LIMITS)
+    volume = read_volume(sent, LIMITS)
     np.testing.assert_array_equal(volume.pixels, np.stack(list(stored.values()), axis=-1))
     assert volume.names == ("f0", "f1", "f2")
     assert volume.warnings == ()
-    assert inspect(sent, LIMITS) == Inspection("png+tiff+zip", 3, 20, 24)
+    assert inspect_upload(sent, LIMITS) == Inspection("png+tiff+zip", 3, 20, 24)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_each_role_is_a_channel():
 )
 def test_a_missing_role_is_filled_with_a_warning(sent, channels, named):
     stored = {role: noise(20, 24, seed=seed) for seed, role in enumerate(sent)}
-    volume = read([upload(png(grey), f"{role}.png", role) for role, grey in stored.items()], LIMITS)
+    volume = read_volume([upload(png(grey), f"{role}.png", role) for role, grey in stored.items()], LIMITS)
     letters = {"f": "flair", "p": "post", "r": "pre"}
     for channel, letter in enumerate(channels):
         np.testing.assert_array_equal(volume.pixels[0, ..., channel], stored[letters[letter]])
@@ -91,9 +91,9 @@ def test_a_missing_role_is_filled_with_a_warning(sent, channels, named):
 
 def test_roles_of_different_depths_keep_their_values():
     shallow, deep, real = noise(20, 24), noise(20, 24, dtype="uint16"), noise(20, 24, dtype="float32")
-    volume = read([upload(png(shallow), role="pre"), upload(png(deep), role="flair")], LIMITS)
+    volume = read_volume([upload(png(shallow), role="pre"), upload(png(deep), role="flair")], LIMITS)
     assert volume.pixels.dtype == np.uint16
-    volume = read(
+    volume = read_volume(
         [upload(png(shallow), role="pre"), upload(png(deep), role="flair"), upload(tiff(real), role="post")], LIMITS
     )
     assert volume.pixels.dtype == np.float32
@@ -102,7 +102,9 @@ def test_roles_of_different_depths_keep_their_values():
 
 def test_a_grey_role_saved_in_colour_is_taken_as_it_is():
     grey = noise(20, 24)
-    volume = read([upload(png(np.stack([grey] * 3, axis=-1)), role=role) for role in ("pre", "flair", "post")], LIMITS)
+    volume = read_volume(
+        [upload(png(np.stack([grey] * 3, axis=-1)), role=role) for role in ("pre", "flair", "post")], LIMITS
+    )
     np.testing.assert_array_equal(volume.pixels[0, ..., 0], grey)
     assert volume.warnings == ()
 
@@ -110,7 +112,7 @@ def test_a_grey_role_saved_in_colour_is_taken_as_it_is():
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_coloured_role_is_averaged_with_a_warning(dtype):
     colours = noise(20, 24, 3, dtype=dtype)
-    volume = read([upload(tiff(colours), role=role) for role in ("pre", "flair", "post")], LIMITS)
+    volume = read_volume([upload(tiff(colours), role=role) for role in ("pre", "flair", "post")], LIMITS)
     np.testing.assert_allclose(volume.pixels[0, ..., 0], colours.mean(axis=-1), atol=0.51 if dtype == "uint8" else 1e-3)
     assert ["is in colour" in warning for warning in volume.warnings] == [True] * 3
 
@@ -118,15 +120,15 @@ def test_a_coloured_role_is_averaged_with_a_warning(dtype):
 @pytest.mark.parametrize("other", [noise(2, 20, 24), noise(3, 20, 25)], ids=["length", "size"])
 def test_roles_of_different_shapes_do_not_fit(other):
     with pytest.raises(MixedSizes):
-        inspect([upload(tiff(noise(3, 20, 24)), role="flair"), upload(tiff(other), role="post")], LIMITS)
+        inspect_upload([upload(tiff(noise(3, 20, 24)), role="flair"), upload(tiff(other), role="post")], LIMITS)
 
 
 def test_streams_may_stand_anywhere_and_are_read_from_their_start():
     sent = upload(png())
     sent.stream.read()
-    assert inspect([sent], LIMITS).slices == 1
+    assert inspect_upload([sent], LIMITS).slices == 1
     assert sent.stream.tell() == 0
-    assert read([sent], LIMITS).shape == (1, 20, 24)
+    assert read_volume([sent], LIMITS).shape == (1, 20, 24)
 
 
 @given(st.lists(st.integers(0, 10**30), unique=True))
@@ -147,17 +149,17 @@ def test_a_number_of_thousands_of_digits_can_be_ordered():
 
 @given(st.lists(st.sampled_from(["a", "a_2", "a_3", "b", "a_2_2"])))
 def test_stems_become_unique_in_their_order(stems):
-    names = unique(stems)
+    names = unique_names(stems)
     assert len(set(names)) == len(stems)
     assert all(name.startswith(stem) for name, stem in zip(names, stems, strict=True))
 
 
 @given(st.text())
 def test_a_stem_is_always_part_of_one_file_name(name):
-    assert stem(name)
-    assert "/" not in stem(name)
-    assert stem(name).isprintable()
-    assert len(stem(name)) <= 200
+    assert file_stem(name)
+    assert "/" not in file_stem(name)
+    assert file_stem(name).isprintable()
+    assert len(file_stem(name)) <= 200
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_a_stem_is_always_part_of_one_file_name(name):
     [("p/q/s_1.tif", "s_1"), ("C:\\p\\s.1.png", "s.1"), ("", "slice"), ("x", "x"), ("a\nb.png", "a_b")],
 )
 def test_a_stem_has_neither_folder_nor_suffix(name, expected):
-    assert stem(name) == expected
+    assert file_stem(name) == expected
 
 
 def test_pages_are_numbered_with_equal_width():
@@ -174,4 +176,4 @@ def test_pages_are_numbered_with_equal_width():
 
 
 def test_a_mask_belongs_to_the_image_in_its_folder():
-    assert without_masks(["a/x.png", "b/x_mask.png", "a/X_Mask.tif", "_mask.png"]) == [0, 1, 3]
+    assert exclude_masks(["a/x.png", "b/x_mask.png", "a/X_Mask.tif", "_mask.png"]) == [0, 1, 3]

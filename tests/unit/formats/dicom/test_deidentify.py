@@ -15,8 +15,8 @@ from metseg.cli.exit_codes import UsageError
 from metseg.cli.run_state import RunState
 from metseg.cli.segment import parse_options
 from metseg.errors import InvalidParameter, UnreadableImage, UnsupportedFormat, UnusableImage
-from metseg.formats import read
-from metseg.formats.dicom import deidentified
+from metseg.formats import read_volume
+from metseg.formats.dicom import deidentify_uploads
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files, study_files
 
@@ -69,12 +69,12 @@ def reference(uid):
 
 def cleaned(files):
     """The files that are kept of an upload, by name, and the volume that is read of them."""
-    with deidentified(uploads(files), LIMITS) as kept:
+    with deidentify_uploads(uploads(files), LIMITS) as kept:
         [packed] = kept
         packed.stream.seek(0)
         with zipfile.ZipFile(packed.stream) as archive:
             contents = {name: archive.read(name) for name in archive.namelist()}
-        return contents, read(kept, LIMITS)
+        return contents, read_volume(kept, LIMITS)
 
 
 def test_nothing_that_was_planted_is_kept_at_any_depth(files):
@@ -166,7 +166,7 @@ def test_an_image_with_words_burned_in_is_refused(files):
     found.BurnedInAnnotation = "YES"
     target = io.BytesIO()
     found.save_as(target, enforce_file_format=True)
-    with pytest.raises(UnusableImage, match="burned"), deidentified(uploads({"x": target.getvalue()}), LIMITS):
+    with pytest.raises(UnusableImage, match="burned"), deidentify_uploads(uploads({"x": target.getvalue()}), LIMITS):
         pass
 
 
@@ -174,18 +174,18 @@ def test_objects_that_are_no_image_are_not_kept(files, phantom):
     made, _, _ = answered(volume_of(files), phantom.mask)
     contents, _ = cleaned({"study.zip": zipped({**files, **made, "notes.txt": b"Jane Doe"})})
     assert len(contents) == len(files)
-    with pytest.raises(UnsupportedFormat, match="no MR image"), deidentified(uploads(made), LIMITS):
+    with pytest.raises(UnsupportedFormat, match="no MR image"), deidentify_uploads(uploads(made), LIMITS):
         pass
 
 
 def test_a_study_that_is_no_dicom_is_refused():
-    with pytest.raises(InvalidParameter, match="DICOM"), deidentified([upload(png())], LIMITS):
+    with pytest.raises(InvalidParameter, match="DICOM"), deidentify_uploads([upload(png())], LIMITS):
         pass
 
 
 def test_pixels_that_are_cut_off_are_refused(files):
     cut = {name: content[:-100] for name, content in files.items()}
-    with pytest.raises(UnreadableImage), deidentified(uploads(cut), LIMITS):
+    with pytest.raises(UnreadableImage), deidentify_uploads(uploads(cut), LIMITS):
         pass
 
 

@@ -14,8 +14,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLEL
 from tests.dicoms import LIMITS, uploads, volume_of
 
 from metseg.errors import BadInput, TooManyFiles, UnreadableImage
-from metseg.formats import inspect
-from metseg.formats.dicom import deidentified
+from metseg.formats import inspect_upload
+from metseg.formats.dicom import deidentify_uploads
 from metseg.phantom import head
 from metseg.phantom.dicom import SEQUENCES, enhanced_file, series_files
 from metseg.settings import MIB
@@ -59,7 +59,7 @@ def refused(content, kind=BadInput):
     try:
         with pytest.raises(kind) as caught:
             volume_of({"x": content})
-        with pytest.raises(kind), deidentified(uploads({"x": content}), LIMITS):
+        with pytest.raises(kind), deidentify_uploads(uploads({"x": content}), LIMITS):
             pass
         assert tracemalloc.get_traced_memory()[1] < MOST_MIB * MIB
     finally:
@@ -82,14 +82,14 @@ def test_a_sequence_of_a_million_items_is_refused(slice_file):
         raw = struct.pack("<HH2sHI", 0x0018, 0x0012, b"SQ", 0, length) + items + tail
         began = time.monotonic()
         with pytest.raises(UnreadableImage):
-            inspect(uploads({"x": spliced(slice_file, raw)}), LIMITS)
+            inspect_upload(uploads({"x": spliced(slice_file, raw)}), LIMITS)
         assert time.monotonic() - began < MOST_S
 
 
 def test_a_header_larger_than_any_is_refused(slice_file):
     raw = struct.pack("<HH2sHI", 0x0008, 0x103E, b"UT", 0, 64 * MIB) + b"x" * (64 * MIB)
     with pytest.raises(UnreadableImage, match="header"):
-        inspect(uploads({"x": spliced(slice_file, raw)}), LIMITS)
+        inspect_upload(uploads({"x": spliced(slice_file, raw)}), LIMITS)
 
 
 def test_a_length_beyond_the_file_is_refused(slice_file):
@@ -116,7 +116,7 @@ def test_a_header_that_tells_vast_sizes_is_refused_before_anything_is_allocated(
 
 def test_more_frames_than_slices_are_allowed_is_refused_by_the_header(slice_file):
     with pytest.raises(TooManyFiles):
-        inspect(uploads({"x": rewritten(slice_file, NumberOfFrames=2_000_000)}), LIMITS)
+        inspect_upload(uploads({"x": rewritten(slice_file, NumberOfFrames=2_000_000)}), LIMITS)
 
 
 def test_more_frames_than_are_described_is_refused():
@@ -153,7 +153,7 @@ def test_an_encapsulated_file_that_ends_within_an_item_is_refused(slice_file):
     content = rewritten(slice_file, syntax=RLELossless, PixelData=encapsulate([bytes(100)]))[:-60]
     with pytest.raises(UnreadableImage):
         volume_of({"x": content})
-    with pytest.raises(UnreadableImage), deidentified(uploads({"x": content}), LIMITS):
+    with pytest.raises(UnreadableImage), deidentify_uploads(uploads({"x": content}), LIMITS):
         pass
 
 

@@ -11,8 +11,8 @@ import pytest
 from tests.dicoms import LIMITS, uploads, volume_of, zipped
 
 from metseg.errors import BadInput, UnreadableImage, UnsupportedFormat
-from metseg.formats import read
-from metseg.formats.dicom import deidentified
+from metseg.formats import read_volume
+from metseg.formats.dicom import deidentify_uploads
 
 FOLDER = Path(pydicom.data.__file__).parent / "test_files"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
@@ -95,8 +95,8 @@ def test_each_file_without_its_identity_is_the_same_image(path):
     except BadInput:
         return
     found = pydicom.dcmread(path)
-    with deidentified(uploads(sent), LIMITS) as kept:
-        clean = read(kept, LIMITS)
+    with deidentify_uploads(uploads(sent), LIMITS) as kept:
+        clean = read_volume(kept, LIMITS)
         kept[0].stream.seek(0)
         packed = kept[0].stream.read()
     assert np.array_equal(clean.pixels, plain.pixels)

@@ -10,7 +10,7 @@ from tests.fuzz.corpus import corpus
 from tests.unit.pictures import deep_png, noise, pillow, png, tiff, upload, zipped
 
 from metseg.errors import BadInput
-from metseg.formats import inspect, read
+from metseg.formats import inspect_upload, read_volume
 from metseg.imaging import Volume
 from metseg.settings import Limits
 
@@ -44,13 +44,13 @@ HEADS = [
 def judged(data):
     """Only the two outcomes; and what `inspect` lets pass, `read` does not refuse for its headers."""
     try:
-        seen = inspect([upload(data)], LIMITS)
+        seen = inspect_upload([upload(data)], LIMITS)
     except BadInput as refusal:
         with pytest.raises(type(refusal)):
-            read([upload(data)], LIMITS)
+            read_volume([upload(data)], LIMITS)
         return
     try:
-        volume = read([upload(data)], LIMITS)
+        volume = read_volume([upload(data)], LIMITS)
     except BadInput:
         return
     assert isinstance(volume, Volume)
@@ -94,7 +94,7 @@ def test_mutants_of_valid_files_are_read_or_refused_in_words(kind, default, data
 
 @pytest.mark.parametrize("kind", [kind for kind in VALID if kind != "gzip"])
 def test_the_files_that_mutate_are_valid(kind):
-    assert isinstance(read([upload(VALID[kind])], LIMITS), Volume)
+    assert isinstance(read_volume([upload(VALID[kind])], LIMITS), Volume)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "deep tiff", "lzw tiff", "zip"])

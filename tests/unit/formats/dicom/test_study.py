@@ -34,7 +34,7 @@ from metseg.errors import (
     InvalidParameter,
     TooManyFiles,
 )
-from metseg.formats import inspect, read
+from metseg.formats import inspect_upload, read_volume
 from metseg.imaging import from_canonical, to_canonical
 from metseg.imaging.lesions import label_lesions
 from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files
@@ -53,7 +53,7 @@ def test_a_study_of_three_series_comes_back_as_it_was_scanned(phantom, files):
 
 
 def test_headers_tell_the_size_of_a_study(files):
-    assert inspect(uploads(files), LIMITS) == ("dicom", SLICES, 64, 64)
+    assert inspect_upload(uploads(files), LIMITS) == ("dicom", SLICES, 64, 64)
 
 
 def test_a_zip_of_a_study_is_the_study(files):
@@ -235,9 +235,9 @@ def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
         told = Scanned(number=channel + 1, **blank)
         pixels = phantom.volume.pixels[..., channel].astype(np.uint16)
         sent += uploads(series_files(pixels, phantom.volume.affine, told), role)
-    assert np.array_equal(read(sent, Limits(files=200)).pixels, phantom.volume.pixels)
+    assert np.array_equal(read_volume(sent, Limits(files=200)).pixels, phantom.volume.pixels)
     with pytest.raises(InvalidParameter, match="send each in its field"):
-        read([each._replace(role=None) for each in sent], Limits(files=200))
+        read_volume([each._replace(role=None) for each in sent], Limits(files=200))
 
 
 def test_a_lone_series_of_no_known_role_is_all_channels(phantom):
@@ -250,11 +250,11 @@ def test_a_lone_series_of_no_known_role_is_all_channels(phantom):
 
 def test_limits_hold_by_the_header_alone(files):
     with pytest.raises(ImageTooLarge):
-        inspect(uploads(files), Limits(slice_pixels=4000))
+        inspect_upload(uploads(files), Limits(slice_pixels=4000))
     with pytest.raises(TooManyFiles):
-        inspect(uploads(files), Limits(slices=SLICES - 1))
+        inspect_upload(uploads(files), Limits(slices=SLICES - 1))
     with pytest.raises(ImageTooLarge):
-        inspect(uploads(files), Limits(volume_pixels=SLICES * 64 * 63))
+        inspect_upload(uploads(files), Limits(volume_pixels=SLICES * 64 * 63))
 
 
 def test_a_lone_slice_is_a_study():

@@ -1,0 +1,136 @@
+"""A study of slices: PNG, JPEG, TIFF, a ZIP of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from metseg.contracts import Align, Role
+from metseg.formats.raster.series import RasterSeries, group_series
+from metseg.formats.sequences import GREY_WARNING, REFERENCE_ORDER, missing_sequence_warning, reference_role
+from metseg.formats.study import Upload
+from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, Volume
+from metseg.settings import Limits
+
+__all__ = ["RasterStudyReader", "open_study"]
+
+
+@dataclass(frozen=True)
+class RasterStudyReader:
+    """Reads series by role, or a single one by None."""
+
+    series: Mapping[Role | None, RasterSeries]
+
+    @property
+    def source(self) -> str:
+        """As in `Volume`."""
+        return "+".join(sorted({kind for series in self.series.values() for kind in series.source.split("+")}))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows and columns."""
+        return self._reference.shape
+
+    def read_volume(self, align: Align, threads: int) -> Volume:
+        """Read the pixels.
+
+        Args:
+            align: not used, since slices have no position.
+            threads: not used.
+
+        Returns:
+            The study.
+
+        Raises:
+            UnreadableImage: a file is damaged.
+        """
+        series = self.series
+        pixels, warnings = (
+            _read_single_series(series[None])
+            if None in series
+            else _read_by_role(cast(Mapping[Role, RasterSeries], series))
+        )
+        return Volume(
+            pixels,
+            self._reference.names,
+            source=self.source,
+            warnings=(*warnings, *_study_warnings(series)),
+        )
+
+    @property
+    def _reference(self) -> RasterSeries:
+        """The series that names the slices and is copied for missing ones."""
+        return self.series[reference_role(list(self.series))]
+
+
+def open_study(uploads: Sequence[Upload], limits: Limits) -> RasterStudyReader:
+    """Open a study of slices by its headers.
+
+    Args:
+        uploads: of the study.
+        limits: of one submission.
+
+    Returns:
+        Its reader.
+
+    Raises:
+        BadInput: one of its subclasses.
+    """
+    return RasterStudyReader(group_series(uploads, limits))
+
+
+def _read_single_series(series: RasterSeries) -> tuple[Array, list[str]]:
+    """The pixels of a study without roles: grey, or with the channels as colours."""
+    pixels = np.empty((*series.shape, len(CHANNELS)), series.dtype)
+    for target, page in zip(pixels, series.decode(), strict=True):
+        target[...] = page if page.ndim == 3 else page[..., np.newaxis]
+    return pixels, [GREY_WARNING] if all(map(_is_grey, pixels)) else []
+
+
+def _is_grey(page: Array) -> bool:
+    """Whether the channels of (row, column, channel) are equal."""
+    return all(np.array_equal(page[..., 0], page[..., channel]) for channel in (1, 2))
+
+
+def _read_by_role(study: Mapping[Role, RasterSeries]) -> tuple[Array, list[str]]:
+    """The pixels of a study with one series per channel."""
+    base = next(role for role in REFERENCE_ORDER if role in study)
+    dtype = np.result_type(*(series.dtype for series in study.values()))
+    pixels = np.empty((*study[base].shape, len(CHANNELS)), dtype)
+    warnings = []
+    for channel, role in enumerate(ROLES):
+        if role not in study:
+            warnings.append(missing_sequence_warning(role, base))
+            continue
+        in_colour = False
+        for target, page in zip(pixels, study[role].decode(), strict=True):
+            target[..., channel], page_in_colour = _to_grey(page)
+            in_colour |= page_in_colour
+        if in_colour:
+            warnings.append(f"The {SEQUENCE_NAMES[role]} series is in colour; the mean of its colours was used.")
+    for channel, role in enumerate(ROLES):
+        if role not in study:
+            pixels[..., channel] = pixels[..., ROLES.index(base)]
+    return pixels, warnings
+
+
+def _to_grey(page: Array) -> tuple[Array, bool]:
+    """The page in grey, and whether it was in colour."""
+    if page.ndim == 2:
+        return page, False
+    if (page == page[..., :1]).all():
+        return page[..., 0], False
+    mean = page.mean(axis=-1, dtype=np.float64)
+    return (mean if page.dtype.kind == "f" else np.rint(mean)).astype(page.dtype), True
+
+
+def _study_warnings(study: Mapping[Role | None, RasterSeries]) -> list[str]:
+    """Warnings for the upload as a whole."""
+    warnings = []
+    masks = sum(series.excluded_masks for series in study.values())
+    if masks:
+        warnings.append(f"Mask files that lie beside their images were left out: {masks}.")
+    if any(page.orientation != 1 for series in study.values() for page in series.pages):
+        warnings.append("Pictures were turned as their orientation tag tells; the mask fits them as displayed.")
+    return warnings
