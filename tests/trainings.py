@@ -19,6 +19,7 @@ from metseg.atomic_io import atomic_write
 from metseg.contracts import Preprocessing
 from metseg.errors import MetsegError
 from metseg_trainer.data import PreparedStudy, SampleDataset, Source, StepBatchSampler, prepare_study
+from metseg_trainer.networks import NETWORKS
 from metseg_trainer.training import PRESETS, TrainingConfig, TrainState, checkpoints, distributed, train_network
 
 EPOCHS, STEPS = 2, 3
@@ -127,8 +128,13 @@ def starved(folder: Path, told: Path) -> None:
         told.write_text(f"{type(error).__name__}: {error.detail}")
 
 
-def gradients(folder: Path, network: str, stop: distributed.StopSignal) -> None:
-    """What one step would change, and the statistics that it has seen, in numbers too exact to hide a mistake."""
+def gradients(folder: Path, stop: distributed.StopSignal) -> None:
+    """The gradients of one step of each network and its batch statistics, in float64, which hides no mistake."""
+    for network in NETWORKS:
+        _gradients(folder / f"{network}.pt", network)
+
+
+def _gradients(file: Path, network: str) -> None:
     torch.set_default_dtype(torch.float64)
     config = replace(CONFIG, batch_size=8, amp=False)
     state = TrainState(network, config, 10)
@@ -138,5 +144,5 @@ def gradients(folder: Path, network: str, stop: distributed.StopSignal) -> None:
     state.compute_loss(slices.double(), truth.double()).backward()
     if distributed.rank() == 0:
         found = {name: one.grad for name, one in state.network.named_parameters()}
-        torch.save({"gradients": found, "buffers": dict(state.network.named_buffers())}, folder / "one.pt")
+        torch.save({"gradients": found, "buffers": dict(state.network.named_buffers())}, file)
     torch.set_default_dtype(torch.float32)
