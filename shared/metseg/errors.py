@@ -33,6 +33,7 @@ MetsegError
 ├── ModelRejected            a model version whose bytes or contract cannot be trusted
 ├── ProcessingFailed         the worker could not finish a job, for a reason it states
 │   └── PoisonedInput          every worker that took the job died of it
+├── UnreadableRecord         a record in the store that is damaged, or of a newer release
 ├── DatasetError             a training folder that cannot be used
 └── TrainingFailed           a training that had to stop; it goes on from its last checkpoint
     ├── LossNotFinite          the loss or its gradient is no number any more
@@ -256,6 +257,12 @@ class PoisonedInput(ProcessingFailed):
     """Each worker that took the job died of it or never ended it; it is not tried again."""
 
     type, title = "/problems/poisoned-input", "The input ends its workers"
+
+
+class UnreadableRecord(MetsegError):
+    """A job's record in the store is damaged, or was written by a release that this one does not understand."""
+
+    type, title = "/problems/unreadable-record", "The job's record cannot be read"
 
 
 class DatasetError(MetsegError):

@@ -19,7 +19,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field, TypeAdapter, ValidationError
 
-from metseg.contracts import Contract
+from metseg.contracts import StrictContract
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
 from metseg.jobs import ANONYMOUS, owner_of, owner_tag
 
@@ -39,7 +39,7 @@ __all__ = [
 Scope = Literal["submit", "read", "admin"]
 
 
-class ApiKey(Contract):
+class ApiKey(StrictContract):
     """An entry of the keys file.
 
     A key of 256 random bits needs no slow hash: nobody can guess it, however cheap a guess is.

@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from socket import gethostname
 
 from metseg.errors import Unavailable
@@ -38,18 +40,30 @@ class MaintenanceThread(threading.Thread):
     def run(self) -> None:
         """Run the maintenance again and again."""
         while True:
-            try:
-                self.run_once()
-            except Unavailable as error:
-                log.warning("maintenance is postponed", extra={"reason": error.detail})
+            for step in (self._recover, self._expire):
+                self._run(step)
             if self._stopped.wait(self._recover_every_s):
                 return
 
-    def run_once(self) -> None:
-        """Send a heartbeat, recover lost jobs, and delete expired ones if that is due."""
+    @staticmethod
+    def _run(step: Callable[[], None]) -> None:
+        """Run a step; whatever fails in it, this thread goes on."""
+        try:
+            step()
+        except Unavailable as error:
+            log.warning("maintenance is postponed", extra={"reason": error.detail})
+        except Exception as error:  # noqa: BLE001 (no failure may end the maintenance)
+            where = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            log.error("maintenance met a bug", extra={"error": type(error).__name__, "where": where})
+
+    def _recover(self) -> None:
+        """Send a heartbeat and recover lost jobs."""
         self._workers.heartbeat(gethostname())
         if recovered := self._maintenance.recover():
             log.warning("lost jobs queued again", extra={"jobs": recovered})
+
+    def _expire(self) -> None:
+        """Delete expired jobs if that is due."""
         if time.monotonic() >= self._expires_at:
             if expired := self._maintenance.expire():
                 log.info("expired jobs deleted", extra={"jobs": expired})

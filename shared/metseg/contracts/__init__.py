@@ -17,6 +17,7 @@ from metseg.contracts.base import (
     Probability,
     Problem,
     Role,
+    StrictContract,
 )
 from metseg.contracts.evaluation import (
     CalibrationPoint,
@@ -100,6 +101,7 @@ __all__ = [
     "Result",
     "Role",
     "SliceMeasurements",
+    "StrictContract",
     "Variant",
     "is_job_id",
     "is_model_version",

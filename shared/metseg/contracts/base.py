@@ -17,9 +17,15 @@ SHORT_DISCLAIMER = f"{RESEARCH_ONLY}, not for diagnosis or treatment"
 
 
 class Contract(BaseModel):
-    """The base class: immutable, and unknown fields are errors."""
+    """The base class: immutable. Unknown fields are ignored, so that a release reads what a newer one has written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StrictContract(Contract):
+    """For what people write, and for what must not be half understood: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Problem(Contract):

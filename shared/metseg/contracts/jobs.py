@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metseg.contracts.base import Align, Contract, Probability, Problem, Role
+from metseg.contracts.base import Align, Contract, Probability, Problem, Role, StrictContract
 from metseg.contracts.ids import ModelVersion
 from metseg.contracts.models import Champion
 
@@ -102,7 +102,7 @@ class Overview(Contract):
     champion: Champion | None
 
 
-class Resubmission(Contract):
+class Resubmission(StrictContract):
     """The options of a resubmitted study."""
 
     model: ModelVersion | None = Field(default=None, description="None: the champion")

@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from metseg.contracts.base import Contract, Probability
+from metseg.contracts.base import Contract, Probability, StrictContract
 from metseg.contracts.evaluation import Comparison, DiceSummary, Evaluation
 
 
-class Preprocessing(Contract):
+class Preprocessing(StrictContract):
     """The contract between a model and its preprocessing, stored in its card.
 
     A worker serves a model only if its code implements `revision`.

@@ -10,6 +10,9 @@ twice, late, or for nothing.
                v                +-------------+
              (gone)             after release, give_back, or the worker's death; 3 attempts at most
 
+    A job whose records this release cannot read is shown as failed and can be deleted. `Maintenance` ends one whose
+    request is unreadable.
+
     delete: from any state to (gone); a worker sees it as `Cancelled`. Nothing of a deleted job comes back.
 
 | state | object, below `jobs/{id}/` in the store | who may write it |
@@ -19,7 +22,7 @@ twice, late, or for nothing.
 | running, attempts | `job.json` | the `JobRunner` that has the lease |
 | preview of a running job | `glimpse.png` | the same |
 | results of an attempt | `results/TOKEN/...` | the same; each attempt has a folder |
-| succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it |
+| succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it, or `Maintenance` |
 | deleted | none; `request.json` goes first | `JobService.delete`, `Maintenance.expire`, the bucket's lifecycle rule |
 
 In Redis: order, queue and open jobs (`JobIndex`), leases with progress and cancellation (`LeaseTable`), heartbeats

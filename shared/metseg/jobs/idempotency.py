@@ -10,8 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from metseg.contracts import Contract
-from metseg.errors import Conflict, IdempotencyConflict, NotFound
+from metseg.errors import Conflict, IdempotencyConflict, NotFound, UnreadableRecord
 from metseg.jobs.redis_connection import RedisConnection
+from metseg.jobs.store import parse_record
 from metseg.storage import KEY_DAYS, ObjectStore
 
 __all__ = ["IdempotencyKeys", "hash_key"]
@@ -79,7 +80,6 @@ class IdempotencyKeys:
                     return record.job_id
                 if age_s > CRASHED_S:
                     self._remove(key_sha256, record)
-                    continue
             if time.monotonic() > deadline:
                 raise Conflict("The first submission with this Idempotency-Key is still being accepted.")
             time.sleep(POLL_EVERY_S)
@@ -103,10 +103,13 @@ class IdempotencyKeys:
                 self._store.delete(info.key)
 
     def _read(self, key_sha256: str) -> _KeyRecord | None:
+        """Which job holds a key; None where none does. An unreadable record is one that has expired."""
         try:
-            return _KeyRecord.model_validate_json(self._store.get(_object_key(key_sha256)))
+            return parse_record(_KeyRecord, self._store.get(_object_key(key_sha256)))
         except NotFound:
             return None
+        except UnreadableRecord:
+            return _KeyRecord(body_sha256="", job_id="", since=0)
 
     def _remove(self, key_sha256: str, record: _KeyRecord) -> None:
         """Delete a key that has not changed meanwhile; of many processes that try, one does."""

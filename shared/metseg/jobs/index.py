@@ -174,7 +174,7 @@ class JobIndex:
         """The ids of the jobs that the messages in the queue name; a message's id is its job's."""
         with self._redis.errors():
             messages = self._redis.client.lrange(QUEUE, 0, -1)
-        return {json.loads(message)["headers"]["id"] for message in messages}
+        return {job_id for message in messages if (job_id := _job_of(message))}
 
     # All jobs
 
@@ -213,6 +213,14 @@ class JobIndex:
         """Record that the store was searched; the next search is due after `ttl_s` seconds."""
         with self._redis.errors():
             self._redis.client.set(SCANNED, "1", ex=ttl_s)
+
+
+def _job_of(message: bytes | str) -> str | None:
+    """The id of a message's job; None for what is no message of ours."""
+    try:
+        return str(json.loads(message)["headers"]["id"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _indices(job_id: str) -> tuple[str, ...]:

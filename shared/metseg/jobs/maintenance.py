@@ -1,11 +1,13 @@
 """Bringing Redis and the store into agreement, whatever Redis has forgotten, and deleting what has expired."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
-from metseg.errors import NotFound, QueueUnavailable
+from metseg.contracts import JobStatus, Problem
+from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable, UnreadableRecord
 from metseg.jobs.broker import JobQueue
 from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.jobs.index import JobIndex
@@ -37,6 +39,7 @@ class Maintenance:
     def __init__(
         self, objects: ObjectStore, redis: RedisConnection, leases: LeaseTable, queue: JobQueue, job_days: int
     ) -> None:
+        self._objects = objects
         self._store = JobStore(objects)
         self._redis = redis
         self._index = JobIndex(redis)
@@ -70,11 +73,14 @@ class Maintenance:
             How many were deleted.
         """
         expired = list(self._store.expired_ids(self._job_days))
-        for job_id in expired:
-            self._store.delete(job_id)
-            self._remove_from_index(job_id)
+        deleted = sum(self._handled(job_id, self._erase) for job_id in expired)
         self._keys.expire()
-        return len(expired)
+        return deleted
+
+    def _erase(self, job_id: str) -> bool:
+        self._store.delete(job_id)
+        self._remove_from_index(job_id)
+        return True
 
     def _recover(self) -> int:
         open_ids = self._index.open_ids()
@@ -84,18 +90,50 @@ class Maintenance:
         else:
             ids = open_ids
         queued = self._index.queued_ids()
-        lost = [job_id for job_id in ids if self._is_lost(job_id, queued)]
-        for job_id in lost:
-            with suppress(NotFound):  # deleted meanwhile
-                request = self._store.request(job_id)
-                log.warning("job %s was lost and is queued again", job_id)
-                self._index.enqueue(job_id)
-                self._queue.publish(request)
+        recovered = sum(self._handled(job_id, partial(self._recover_one, queued=queued)) for job_id in ids)
         if open_ids is None:
             self._index.mark_scanned(SCAN_EVERY_S)
-        if lost:
-            self._metrics.record_recovery(len(lost))
-        return len(lost)
+        if recovered:
+            self._metrics.record_recovery(recovered)
+        return recovered
+
+    def _handled(self, job_id: str, step: Callable[[str], bool]) -> bool:
+        """Do one step for one job: whatever is wrong with that job, the others get their turn; Unavailable."""
+        try:
+            return step(job_id)
+        except QueueUnavailable:
+            raise
+        except StoreUnavailable:
+            self._objects.check()
+            log.error("job %s is left out, its objects cannot be read", job_id)
+        except Exception as error:  # noqa: BLE001 (one job must not stop the maintenance of all)
+            log.error("job %s is left out", job_id, extra={"error": type(error).__name__})
+        return False
+
+    def _recover_one(self, job_id: str, queued: Collection[str]) -> bool:
+        """Queue a job again if it is lost."""
+        if not self._is_lost(job_id, queued):
+            return False
+        try:
+            request = self._store.request(job_id)
+        except NotFound:  # deleted meanwhile
+            return False
+        except UnreadableRecord as error:
+            self._fail(job_id, error)
+            return False
+        log.warning("job %s was lost and is queued again", job_id)
+        self._index.enqueue(job_id)
+        self._queue.publish(request)
+        return True
+
+    def _fail(self, job_id: str, error: UnreadableRecord) -> None:
+        """End a job that no worker can begin."""
+        log.error("the request of job %s cannot be read", job_id)
+        changes = {"status": JobStatus.FAILED, "finished_at": datetime.now(UTC), "problem": Problem.of(error)}
+        if self._store.put_end(self._store.job(job_id).model_copy(update=changes)):
+            self._metrics.record_failure(error.type)
+        self._index.mark_finished(job_id)
+        self._store.clean_up(job_id, None)
 
     def _is_lost(self, job_id: str, queued: Collection[str]) -> bool:
         try:

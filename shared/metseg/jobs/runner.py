@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from metseg.contracts import Job, JobStatus, Problem, Progress, Request, Result
-from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable
+from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable, UnreadableRecord
 from metseg.jobs.index import JobIndex
 from metseg.jobs.lease import Lease, LeaseTable
 from metseg.jobs.metrics import JobMetrics
@@ -201,6 +201,10 @@ class JobRunner:
             job, request = self._store.job_and_request(job_id)
         except NotFound:
             self._index.remove(job_id)
+            return None
+        except UnreadableRecord as error:
+            log.error("the request of job %s cannot be read", job_id)
+            self._fail(self._store.job(job_id), Problem.of(error))
             return None
         if job.status.final:
             with suppress(QueueUnavailable):

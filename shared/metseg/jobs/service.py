@@ -7,7 +7,7 @@ from functools import partial
 from typing import BinaryIO
 
 from metseg.contracts import Job, JobPage, JobStatus, Request, Result
-from metseg.errors import NotFinished, NotFound, QueueUnavailable, StoreUnavailable, Unavailable
+from metseg.errors import NotFinished, NotFound, QueueUnavailable, StoreUnavailable, Unavailable, UnreadableRecord
 from metseg.jobs.broker import JobQueue
 from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.jobs.ids import owner_of
@@ -16,7 +16,7 @@ from metseg.jobs.lease import LeaseTable
 from metseg.jobs.metrics import JobMetrics, MetricsSnapshot
 from metseg.jobs.rate_limit import RateLimiter
 from metseg.jobs.redis_connection import RedisConnection
-from metseg.jobs.store import JobStore
+from metseg.jobs.store import JobStore, parse_record
 from metseg.jobs.workers import WorkerRegistry
 from metseg.parallel import run_all
 from metseg.storage import ObjectStore
@@ -183,8 +183,9 @@ class JobService:
         Raises:
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
+            UnreadableRecord: its result cannot be read by this release.
         """
-        return Result.model_validate_json(self._objects.get(self.artefact_key(job_id, "result.json")))
+        return parse_record(Result, self._objects.get(self.artefact_key(job_id, "result.json")))
 
     def results_prefix(self, job_id: str) -> str:
         """The prefix of the keys of a job's artefacts in the store.
@@ -217,10 +218,12 @@ class JobService:
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound."""
-        request = self._store.request(job_id)
+        key_sha256 = None
+        with suppress(UnreadableRecord):
+            key_sha256 = self._store.request(job_id).key_sha256
         with suppress(QueueUnavailable):  # a worker will then notice when it ends the job
             self._leases.cancel(job_id)
-        self.discard(job_id, request.key_sha256)
+        self.discard(job_id, key_sha256)
 
     # All jobs
 

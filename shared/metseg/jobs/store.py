@@ -12,21 +12,26 @@ the job. The store decides that (`ObjectStore.create`), so it holds whatever Red
 A job exists from the moment its request is written, which is after everything that it needs, until its request is
 deleted, which is before all the rest. After each write into a job the writer checks that it still exists, and otherwise
 deletes what it wrote. So nothing of a deleted job comes back, whatever the order in which two processes work on it.
+
+A job whose state cannot be read is shown as failed. Nothing is written for that, so a release that can read it shows it
+as it is.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from metseg.contracts import Contract, InputFile, Job, Request, Result, is_job_id
-from metseg.errors import NotFound
+from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, Result, is_job_id
+from metseg.errors import NotFound, UnreadableRecord
 from metseg.parallel import parallel_map
 from metseg.storage import ObjectStore
 
-__all__ = ["JobStore", "results_folder"]
+__all__ = ["JobStore", "parse_record", "results_folder"]
+
+Record = TypeVar("Record", bound=Contract)
 
 PREVIEW = "glimpse.png"
 ABANDONED = timedelta(days=1)
@@ -76,20 +81,26 @@ class JobStore:
 
     def job_and_results(self, job_id: str) -> tuple[Job, str | None]:
         """A job's state, and the prefix of the keys of its results if it has any; NotFound."""
-        end = self._end(job_id)
-        if end is None:
-            return self._unfinished(job_id), None
+        try:
+            end = self._end(job_id)
+            if end is None:
+                return self._unfinished(job_id), None
+        except UnreadableRecord as error:
+            return self._unreadable(job_id, error), None
         return end.job, None if end.results is None else self.key(job_id, f"{end.results}/")
 
     def job_and_request(self, job_id: str) -> tuple[Job, Request]:
-        """A job's state and its request, read concurrently; NotFound."""
+        """A job's state and its request, read concurrently; NotFound, UnreadableRecord where the request is."""
         reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._unfinished, self.request]
-        end, job, request = parallel_map(lambda read: read(job_id), reads, len(reads))
+        try:
+            end, job, request = parallel_map(lambda read: read(job_id), reads, len(reads))
+        except UnreadableRecord:
+            return self.job(job_id), self.request(job_id)
         return cast(_End, end).job if end else cast(Job, job), cast(Request, request)
 
     def request(self, job_id: str) -> Request:
-        """What was asked for; NotFound."""
-        return Request.model_validate_json(self._read(job_id, "request.json"))
+        """What was asked for; NotFound, UnreadableRecord."""
+        return parse_record(Request, self._read(job_id, "request.json"))
 
     def preview(self, job_id: str) -> bytes:
         """The preview of a running job, a PNG; NotFound."""
@@ -117,15 +128,28 @@ class JobStore:
                 yield job_id
 
     def _end(self, job_id: str) -> _End | None:
-        """How a job ended; None where it has not."""
+        """How a job ended; None where it has not; UnreadableRecord."""
         try:
-            return _End.model_validate_json(self._read(job_id, "end.json"))
+            return parse_record(_End, self._read(job_id, "end.json"))
         except NotFound:
             return None
 
     def _unfinished(self, job_id: str) -> Job:
-        """A job's last state before its end; NotFound."""
-        return Job.model_validate_json(self._read(job_id, "job.json"))
+        """A job's last state before its end; NotFound, UnreadableRecord."""
+        return parse_record(Job, self._read(job_id, "job.json"))
+
+    def _unreadable(self, job_id: str, error: UnreadableRecord) -> Job:
+        """A job of which only the objects are known, as a failed one; NotFound."""
+        objects = list(self._store.list(self.key(job_id, "")))
+        if not objects:
+            raise NotFound(f"There is no job {job_id}, or not any more.")
+        return Job(
+            id=job_id,
+            status=JobStatus.FAILED,
+            created_at=min(info.modified for info in objects),
+            files=max(1, sum("/input/" in info.key for info in objects)),
+            problem=Problem.of(error),
+        )
 
     def _read(self, job_id: str, name: str) -> bytes:
         try:
@@ -228,6 +252,26 @@ class JobStore:
     def _write(self, job_id: str, name: str, content: Contract) -> None:
         data = content.model_dump_json().encode()
         self._store.put(self.key(job_id, name), data, content_type="application/json")
+
+
+def parse_record(model: type[Record], content: bytes) -> Record:
+    """A record of the store.
+
+    Args:
+        model: of the record.
+        content: JSON.
+
+    Returns:
+        The record.
+
+    Raises:
+        UnreadableRecord: this release cannot read it.
+    """
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        detail = "The job's record is damaged or of another release; delete the job, or run the release that wrote it."
+        raise UnreadableRecord(detail) from error
 
 
 def _is_request(key: str) -> bool:

@@ -160,3 +160,25 @@ def test_old_keys_are_cleared_away(here, jobs, maintenance):
 
 def test_a_key_is_not_kept_as_the_client_wrote_it():
     assert "DOE" not in hash_key("DOE-JOHN-1970").upper()
+
+
+@in_a_folder
+def test_a_key_that_cannot_be_removed_is_a_conflict_after_few_requests(here, jobs, monkeypatch):
+    monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.5)
+    jobs.acquire_key("key", "body", new_job_id())
+    later = time.time() + CRASHED_S + 1
+    monkeypatch.setattr("metseg.jobs.idempotency.time.time", lambda: later)
+    requests = []
+
+    class Undeletable:
+        """A store that counts what is asked of it, and deletes nothing."""
+
+        def __getattr__(self, name):
+            if name in ("create", "get", "stat", "delete"):
+                requests.append(name)
+            return (lambda prefix: None) if name == "delete" else getattr(here.store, name)
+
+    service = here.service(Undeletable())
+    with pytest.raises(Conflict):
+        service.acquire_key("key", "body", new_job_id())
+    assert len(requests) < 100

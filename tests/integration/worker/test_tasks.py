@@ -223,6 +223,25 @@ def test_the_maintenance_outlives_a_queue_that_is_away():
     assert jobs.expired == 1
 
 
+def test_no_failure_ends_the_maintenance():
+    class Broken(Counting):
+        def recover(self):
+            self.recovered += 1
+            raise ValueError("a bug")
+
+        def expire(self):
+            self.expired += 1
+            raise KeyError("another")
+
+    jobs = Broken()
+    maintenance = MaintenanceThread(jobs, jobs, recover_every_s=0.01)
+    maintenance.start()
+    wait_until(lambda: jobs.recovered > 3 and jobs.expired > 3, 5)
+    maintenance.stop()
+    maintenance.join(5)
+    assert not maintenance.is_alive()
+
+
 def test_a_study_is_segmented_while_the_end_of_the_one_before_is_written(context, jobs, job):
     stored = threading.Event()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Response
 from pydantic import Field
 
-from metseg.contracts import Champion, Contract, ModelCard, ModelPage, ModelVersion
+from metseg.contracts import Champion, ModelCard, ModelPage, ModelVersion, StrictContract
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
 from metseg_api.auth import Admin, Reader
 from metseg_api.gateway import CurrentGateway
@@ -17,7 +17,7 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; s
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-class Promotion(Contract):
+class Promotion(StrictContract):
     """The version to put into service."""
 
     version: ModelVersion = Field(examples=[VERSION])
