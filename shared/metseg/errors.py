@@ -1,56 +1,56 @@
-"""The one error tree: what a caller can act on, over HTTP, on the command line and across Celery.
+"""The error tree: errors that a caller can act on, over HTTP, on the command line and across Celery.
 
 MetsegError
-├── BadInput                 the upload or a field of it has to change
-│   ├── EmptyUpload            no file, or a file of zero bytes
-│   ├── UnsupportedFormat      content that is no format we read
-│   ├── UnreadableImage        the right format, but damaged
+├── BadInput                 the upload or a field has to change
+│   ├── EmptyUpload            no file, or an empty file
+│   ├── UnsupportedFormat      the content has no supported format
+│   ├── UnreadableImage        a supported format, but damaged
 │   ├── UnusableImage          readable, but nothing to segment: constant, not finite, too small
-│   ├── ImageTooLarge          more pixels than allowed, told from the header
-│   ├── MixedSizes             slices of one study that do not fit together
-│   ├── SeveralPatients        an archive with more than one patient's folder
+│   ├── ImageTooLarge          more pixels than allowed, judging by the header
+│   ├── MixedSizes             slices of one study with different sizes
+│   ├── SeveralPatients        an archive with folders of several patients
 │   ├── UploadTooLarge         more bytes than allowed
 │   ├── TooManyFiles           more files or slices than allowed
 │   ├── UploadInterrupted      the body ended before its last boundary
 │   ├── BadArchive             an archive that is damaged, empty or unsafe to open
 │   ├── ArchiveBomb            an archive that expands beyond the limits
-│   └── InvalidParameter       a field, header or query value out of its range
-├── Unauthorised             no API key was given where one is needed, or one that is not known
-├── Forbidden                the key is not for this
-├── TooManyRequests          this caller submits more than the deployment allows it
-├── NotFound                 a job, model version or artefact that is not there
-├── Conflict                 the state of the thing forbids the call
-│   ├── NotFinished            a result asked for before the job ended well
-│   └── IdempotencyConflict    a key used again with another body
-├── NotAvailable             an artefact this job cannot have in that format
-├── Unavailable              something we depend on is away; try again later
+│   └── InvalidParameter       an invalid field, header or query value
+├── Unauthorised             an API key is needed, and none or an unknown one was sent
+├── Forbidden                the API key lacks the scope
+├── TooManyRequests          this caller has reached its limit of submissions
+├── NotFound                 a job, model version or artefact that does not exist
+├── Conflict                 the resource's state does not allow the call
+│   ├── NotFinished            the job has not succeeded
+│   └── IdempotencyConflict    the key was used with another body
+├── NotAvailable             this job has no such artefact in that format
+├── Unavailable              a service we depend on is down; try again later
 │   ├── StoreUnavailable
 │   ├── QueueUnavailable
-│   ├── QueueFull              as many jobs wait as the deployment allows
+│   ├── QueueFull              the queue has its maximum length
 │   ├── StorageFull            a disk is nearly full
 │   └── NoChampion             no model has been promoted yet
 ├── Cancelled                the job was cancelled while it ran
-├── ModelRejected            a model version whose bytes or contract cannot be trusted
+├── ModelRejected            a model version has a wrong checksum or incompatible preprocessing
 ├── ProcessingFailed         the worker could not finish a job, for a reason it states
-│   └── PoisonedInput          every worker that took the job died of it
-├── UnreadableRecord         a record in the store that is damaged, or of a newer release
-├── DatasetError             a training folder that cannot be used
-└── TrainingFailed           a training that had to stop; it goes on from its last checkpoint
-    ├── LossNotFinite          the loss or its gradient is no number any more
-    ├── DiskFull               no room for a checkpoint
-    ├── FolderVanished         the run's or the data's folder has gone
-    └── OutOfMemory            neither the machine's memory nor the GPU's may run out
+│   └── PoisonedInput          every worker that took the job crashed
+├── UnreadableRecord         a record in the store is damaged, or of a newer release
+├── DatasetError             a training folder cannot be used
+└── TrainingFailed           a training had to stop; it can be resumed from its last checkpoint
+    ├── LossNotFinite          the loss or its gradient is infinite or NaN
+    ├── DiskFull               no space for a checkpoint
+    ├── FolderVanished         the folder of the run or the data has been deleted
+    └── OutOfMemory            the machine or its GPU is out of memory
 """
 
 
 class MetsegError(Exception):
-    """Something the caller can act on; `detail` tells how, in one sentence, without patient data.
+    """An error that the caller can act on; `detail` says how, in one sentence, without patient data.
 
     Attributes:
         type: the problem's URI reference (RFC 9457), stable across releases.
         title: the kind of problem in a few words, the same for every occurrence.
-        status: the HTTP status that fits.
-        retry_after_s: when to try again; None where that would change nothing.
+        status: the HTTP status.
+        retry_after_s: when to retry; None if a retry would change nothing.
     """
 
     type = "about:blank"
@@ -64,31 +64,31 @@ class MetsegError(Exception):
 
 
 class BadInput(MetsegError):
-    """The upload or a field of it has to change before it can be accepted."""
+    """The upload or a field has to change before it can be accepted."""
 
     type, title, status = "/problems/bad-input", "The input cannot be used", 422
 
 
 class EmptyUpload(BadInput):
-    """No file was sent, or a file has no bytes."""
+    """No file was sent, or a file is empty."""
 
     type, title = "/problems/empty-upload", "The upload is empty"
 
 
 class UnsupportedFormat(BadInput):
-    """The content is of no format that metseg reads, whatever its name says."""
+    """The content has no format that metseg reads, whatever its file name."""
 
     type, title, status = "/problems/unsupported-format", "The format is not supported", 415
 
 
 class UnreadableImage(BadInput):
-    """The format is right, the content is damaged."""
+    """The format is supported, but the content is damaged."""
 
     type, title = "/problems/unreadable-image", "An image cannot be read"
 
 
 class UnusableImage(BadInput):
-    """The image can be read but holds nothing to segment: constant, not finite or too small."""
+    """The image can be read but has nothing to segment: it is constant, not finite or too small."""
 
     type, title = "/problems/unusable-image", "An image holds nothing to segment"
 
@@ -106,7 +106,7 @@ class MixedSizes(BadInput):
 
 
 class SeveralPatients(BadInput):
-    """An archive holds the folders of several patients; each is a study of its own."""
+    """An archive contains folders of several patients, which are separate studies."""
 
     type, title = "/problems/several-patients", "The archive holds several patients"
 
@@ -130,7 +130,7 @@ class UploadInterrupted(BadInput):
 
 
 class BadArchive(BadInput):
-    """An archive is damaged, holds no slice, or names files outside itself."""
+    """An archive is damaged, contains no slice, or has file names that lead outside of it."""
 
     type, title = "/problems/bad-archive", "The archive cannot be opened"
 
@@ -142,44 +142,44 @@ class ArchiveBomb(BadInput):
 
 
 class InvalidParameter(BadInput):
-    """A field, header or query value is missing or out of its range."""
+    """A field, header or query value is missing or invalid."""
 
     type, title = "/problems/invalid-parameter", "A parameter is not valid"
 
 
 class Unauthorised(MetsegError):
-    """The deployment asks for an API key, and none was given that it knows."""
+    """The deployment needs an API key, and none or an unknown one was sent."""
 
     type, title, status = "/problems/unauthorised", "An API key is needed", 401
 
 
 class Forbidden(MetsegError):
-    """The API key is known, but not for this."""
+    """The API key does not have the scope that the call needs."""
 
     type, title, status = "/problems/forbidden", "The API key does not allow this", 403
 
 
 class TooManyRequests(MetsegError):
-    """This caller has submitted as much as one may in a minute, or has as many jobs open as one may have."""
+    """This caller has reached its limit of submissions per minute or of open jobs."""
 
     type, title, status = "/problems/too-many-requests", "Too many submissions", 429
     retry_after_s = 15
 
 
 class NotFound(MetsegError):
-    """There is no such job, model version, slice or route."""
+    """There is no such job, model version, slice or URL."""
 
     type, title, status = "/problems/not-found", "Not found", 404
 
 
 class Conflict(MetsegError):
-    """The state of the thing forbids the call."""
+    """The state of the resource does not allow the call."""
 
     type, title, status = "/problems/conflict", "The state forbids this", 409
 
 
 class NotFinished(Conflict):
-    """The job has no result: it waits, runs, failed or was cancelled."""
+    """The job has no result: it is waiting or running, failed, or was cancelled."""
 
     type, title = "/problems/not-finished", "The job has no result"
 
@@ -191,13 +191,13 @@ class IdempotencyConflict(Conflict):
 
 
 class NotAvailable(MetsegError):
-    """The artefact cannot be given in the format asked for."""
+    """The artefact does not exist in the requested format."""
 
     type, title, status = "/problems/not-available", "The format is not available for this job", 406
 
 
 class Unavailable(MetsegError):
-    """Something we depend on is away; nothing was accepted, so try again later."""
+    """A service that the gateway depends on is down; nothing was accepted, so try again later."""
 
     type, title, status = "/problems/unavailable", "Temporarily unavailable", 503
     retry_after_s = 5
@@ -216,21 +216,21 @@ class QueueUnavailable(Unavailable):
 
 
 class QueueFull(Unavailable):
-    """As many jobs wait as the deployment allows; try again when some are done."""
+    """The queue has its maximum length; try again when some jobs are done."""
 
     type, title = "/problems/queue-full", "The queue is full"
     retry_after_s = 30
 
 
 class StorageFull(Unavailable):
-    """A disk that the upload needs is nearly full; somebody has to make room."""
+    """A disk that the upload needs is nearly full; someone has to free space."""
 
     type, title = "/problems/storage-full", "The disk is nearly full"
     retry_after_s = 60
 
 
 class NoChampion(Unavailable):
-    """The registry names no model to serve yet."""
+    """The registry has no champion yet."""
 
     type, title = "/problems/no-champion", "No model is in service"
 
@@ -242,7 +242,7 @@ class Cancelled(MetsegError):
 
 
 class ModelRejected(MetsegError):
-    """A model version does not match its checksum or needs another preprocessing than this code has."""
+    """A model version does not match its checksum, or needs other preprocessing than this code has."""
 
     type, title, status = "/problems/model-rejected", "The model cannot be trusted", 409
 
@@ -254,9 +254,9 @@ class ProcessingFailed(MetsegError):
 
 
 class PoisonedInput(ProcessingFailed):
-    """Each worker that took the job died of it or never ended it; it is not tried again."""
+    """Each worker that took the job crashed or never finished it; it is not retried."""
 
-    type, title = "/problems/poisoned-input", "The input ends its workers"
+    type, title = "/problems/poisoned-input", "The input crashes its workers"
 
 
 class UnreadableRecord(MetsegError):
@@ -272,30 +272,30 @@ class DatasetError(MetsegError):
 
 
 class TrainingFailed(MetsegError):
-    """A training had to stop; what its last checkpoint holds is whole."""
+    """A training had to stop; its last checkpoint is intact."""
 
     type, title = "/problems/training-failed", "The training had to stop"
 
 
 class LossNotFinite(TrainingFailed):
-    """The loss or its gradient was infinite or not a number; the weights were not changed by it."""
+    """The loss or its gradient was infinite or NaN; the weights were not updated with it."""
 
     type, title = "/problems/loss-not-finite", "The loss is no longer a number"
 
 
 class DiskFull(TrainingFailed):
-    """There is no room for the next checkpoint."""
+    """There is no space for the next checkpoint."""
 
     type, title = "/problems/disk-full", "The disk is full"
 
 
 class FolderVanished(TrainingFailed):
-    """A folder that the training reads or writes has gone."""
+    """A folder that the training reads or writes has been deleted."""
 
-    type, title = "/problems/folder-vanished", "A folder has gone"
+    type, title = "/problems/folder-vanished", "A folder has been deleted"
 
 
 class OutOfMemory(TrainingFailed):
-    """The recipe needs more memory than the machine or its GPU has."""
+    """The configuration needs more memory than the machine or its GPU has."""
 
     type, title = "/problems/out-of-memory", "The memory is too small"

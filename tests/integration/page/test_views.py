@@ -92,7 +92,7 @@ def test_an_admin_reads_outcomes_by_title_not_by_problem_type(page, gateway):
     gateway.outcomes = {"succeeded": 3, "/problems/poisoned-input": 2, "/problems/of-a-later-version": 1}
     at = page(view="admin")
     assert metrics(at)["Succeeded"] == "3 of 6"
-    assert "Other problems: 1; The input ends its workers: 2" in page_text(at)
+    assert "Other problems: 1; The input crashes its workers: 2" in page_text(at)
     assert "/problems/" not in page_text(at)
 
 

@@ -1,5 +1,8 @@
 """Any multipart body, in any chunks and with any damage, is parsed into its parts or refused."""
 
+import io
+import threading
+import zipfile
 from itertools import pairwise
 
 import pytest
@@ -77,3 +80,38 @@ def test_a_body_that_is_not_a_form_is_refused(data, cuts):
     if BOUNDARY not in data:
         with pytest.raises(BadInput):
             parsed(data, cuts)
+
+
+def test_a_part_can_be_read_like_any_file():
+    with MultipartForm(BOUNDARY, max_files=2) as form:
+        form.write(body_of(b"0123456789", b"abcdef"))
+        form.finalize()
+        first, second = (form.open(part) for part in form.parts)
+        assert first.seek(-4, io.SEEK_END) == 6
+        assert (first.read(), second.read(3), first.tell(), second.seek(1, io.SEEK_CUR)) == (b"6789", b"abc", 10, 4)
+        assert (first.seek(100), first.read(), second.read()) == (100, b"", b"ef")
+        with pytest.raises(OSError, match="before the start"):
+            first.seek(-1)
+        assert zipfile.is_zipfile(first) is False
+
+
+def test_parts_can_be_read_by_many_threads_at_once():
+    contents = [bytes([value]) * 300_000 for value in range(4)]
+    with MultipartForm(BOUNDARY, max_files=4) as form:
+        form.write(body_of(*contents))
+        form.finalize()
+        read: dict[int, bytes] = {}
+        threads = [
+            threading.Thread(target=lambda index=index, part=part: read.update({index: form.open(part).read()}))
+            for index, part in enumerate(form.parts)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [read[index] for index in range(4)] == contents
+
+
+def body_of(*contents):
+    """The body of a form with these files."""
+    return body([("files", f"{index}.png", content) for index, content in enumerate(contents)])

@@ -7,7 +7,6 @@ import pytest
 
 from metseg.client.local_studies import Attachment, find_studies, open_study, study_digest
 from metseg.errors import EmptyUpload, NotFound, UnreadableImage
-from metseg.formats import base_name
 from metseg.settings import Limits
 
 
@@ -121,8 +120,3 @@ def test_a_stream_is_left_open_and_at_its_begin():
     stream.seek(2)
     study_digest([Attachment("a", stream)])
     assert stream.read() == b"abc"
-
-
-@pytest.mark.parametrize(("name", "kept"), [("a/b\\c.png", "c.png"), ("a\0\n.png", "a.png"), ("/", "unnamed")])
-def test_a_name_loses_folders_and_what_cannot_be_printed(name, kept):
-    assert base_name(name) == kept
