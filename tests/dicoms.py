@@ -10,7 +10,7 @@ import pydicom
 from metseg.formats import Upload, dicom, read_volume
 from metseg.formats.dicom.segmentation import build_segmentation
 from metseg.imaging import from_canonical, lesions
-from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_files
 from metseg.settings import Limits
 
 LIMITS = Limits()
@@ -83,7 +83,9 @@ def in_order(array, axes, flips):
 def figure_files(axes, flips, role="flair", **more):
     """The figure as a series whose columns, rows and slices run along those axes."""
     turned, affine = in_order(figure()[0], axes, flips)
-    return series_files(np.ascontiguousarray(turned.T), affine, Scanned(**{**vars(SEQUENCES[role]), **more}))
+    return series_files(
+        np.ascontiguousarray(turned.T), affine, SeriesParameters(**{**vars(SERIES_PARAMETERS[role]), **more})
+    )
 
 
 def answered(volume, mask):

@@ -15,7 +15,7 @@ from metseg.client import Client
 from metseg.contracts import JobStatus
 from metseg.formats import read_mask
 from metseg.phantom import head
-from metseg.phantom.dicom import SEQUENCES, Scanned, series_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_files
 from metseg_worker.context import open_context
 from metseg_worker.tasks import run_job
 
@@ -30,9 +30,9 @@ def phantom():
 @pytest.fixture(scope="module")
 def files(phantom):
     sent = {}
-    for channel, scanned in enumerate(SEQUENCES.values()):
+    for channel, scanned in enumerate(SERIES_PARAMETERS.values()):
         pixels = phantom.volume.pixels[..., channel].astype("uint16")
-        told = Scanned(**{**vars(scanned), "patient": (f"{PLANTED[0]}^Erika", PLANTED[1])})
+        told = SeriesParameters(**{**vars(scanned), "patient": (f"{PLANTED[0]}^Erika", PLANTED[1])})
         sent |= {
             f"{PLANTED[0]}/{name}": each for name, each in series_files(pixels, phantom.volume.affine, told).items()
         }

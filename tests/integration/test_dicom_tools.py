@@ -17,7 +17,7 @@ from tests.servers import free_ports, wait_until
 
 from metseg.imaging import lesions
 from metseg.phantom import head
-from metseg.phantom.dicom import SEQUENCES, enhanced_file, study_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file, study_files
 
 pytestmark = pytest.mark.dicom_tools
 
@@ -41,7 +41,9 @@ def results(phantom, files):
     """What the study is answered with: with lesions, without one, and for an enhanced file."""
     volume = volume_of(files)
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    enhanced = volume_of({"x": enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], [*range(19, -1, -1)])})
+    enhanced = volume_of(
+        {"x": enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(19, -1, -1)])}
+    )
     return {
         "lesions": answered(volume, phantom.mask)[0],
         "one lesion": answered(volume, _largest(phantom.mask))[0],

@@ -2,7 +2,7 @@
 
 A head is drawn tissue by tissue (`anatomy`), receives metastases, and is then imaged as a scanner would:
 contrast of each sequence, blur, coil shading, Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995), and a
-brightness of its own. No person's scan went into it.
+an arbitrary brightness. It is based on no person's scan.
 
 The lesions follow what is known of brain metastases:
 
@@ -17,6 +17,6 @@ Comput Biol Med 2019).
 """
 
 from metseg.phantom.anatomy import Tissue
-from metseg.phantom.scan import SIGNAL, Phantom, PlacedLesion, head
+from metseg.phantom.scan import SIGNAL, Phantom, PhantomLesion, head
 
-__all__ = ["SIGNAL", "Phantom", "PlacedLesion", "Tissue", "head"]
+__all__ = ["SIGNAL", "Phantom", "PhantomLesion", "Tissue", "head"]

@@ -10,13 +10,11 @@ from enum import IntEnum
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from metseg.phantom.shapes import Floats, Grid, ellipsoid, pipe
+from metseg.imaging import Float32Array, Mask, UInt8Array
+from metseg.phantom.shapes import Coordinates, capsule, ellipsoid
 
-__all__ = ["Anatomy", "Tissue", "draw"]
-
-Mask = npt.NDArray[np.bool_]
+__all__ = ["Anatomy", "Tissue", "draw_anatomy"]
 
 HEIGHT_MM = 120.0
 """What a scan covers of the head, from the orbits to the vertex."""
@@ -25,7 +23,7 @@ MIDDLE_MM = 14.0
 
 
 class Tissue(IntEnum):
-    """What a voxel is made of."""
+    """The tissue of a voxel."""
 
     AIR = 0
     SKIN = 1
@@ -52,71 +50,79 @@ class Anatomy:
     """A head.
 
     Attributes:
-        tissue: a `Tissue` each voxel, uint8.
-        brain: bool: grey and white matter with the fluid in its furrows, no ventricle.
-        cortex_mm: depth below the nearest surface or furrow of the brain.
+        tissue: the `Tissue` of each voxel, uint8.
+        brain: bool: grey and white matter with the fluid in its sulci, without ventricles.
+        cortex_mm: depth below the nearest surface or sulcus of the brain.
         region: uint8: 0 cerebrum, 1 cerebellum, 2 brain stem; meaningful where `brain`.
     """
 
-    tissue: npt.NDArray[np.uint8]
+    tissue: UInt8Array
     brain: Mask
-    cortex_mm: Floats
-    region: npt.NDArray[np.uint8]
+    cortex_mm: Float32Array
+    region: UInt8Array
 
 
-def draw(rng: np.random.Generator, grid: Grid) -> Anatomy:
-    """Draw a head into a grid; the same generator state and grid give the same head."""
-    warped = grid.warped(rng, 1.5, 45)
-    folded = Grid(np.abs(warped.x), warped.y, warped.z, grid.pixel_mm)
-    bent = folded.warped(rng, 1.8, 14)
-    tissue = np.zeros(grid.x.shape, np.uint8)
+def draw_anatomy(rng: np.random.Generator, at: Coordinates) -> Anatomy:
+    """Draw a head.
+
+    Args:
+        rng: draws its shape; equal states give equal heads.
+        at: the voxels of the scan.
+
+    Returns:
+        The head, one value per voxel.
+    """
+    warped = at.warp(rng, 1.5, 45)
+    folded = Coordinates(np.abs(warped.x), warped.y, warped.z, at.pixel_mm)
+    bent = folded.warp(rng, 1.8, 14)
+    tissue = np.zeros(at.x.shape, np.uint8)
     skull_mm = _shell(rng, tissue, warped)
-    _face(rng, tissue, folded, grid)
+    _face(rng, tissue, folded, at)
     case_mm = _brain_case(folded, skull_mm)
     tissue[case_mm > -3.5] = Tissue.BONE
     tissue[case_mm > 0] = Tissue.DURA
     tissue[case_mm > 0.8] = Tissue.CSF
-    region, cortex_mm = _brain(rng, tissue, case_mm, grid=grid, folded=folded, bent=bent)
+    region, cortex_mm = _brain(rng, tissue, case_mm, at=at, folded=folded, bent=bent)
     _deep(rng, tissue, bent)
     _fluid(rng, tissue, bent)
     brain = np.isin(tissue, (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.CEREBELLAR_GREY, Tissue.STEM))
     furrows = np.where(region == 1, (cortex_mm > 0) & (folded.x > 5), (cortex_mm < 1.2) & (folded.x > 2))
     brain |= (tissue == Tissue.CSF) & furrows & (case_mm > 4.5)
-    _vessels(rng, tissue, folded, grid, case_mm)
+    _vessels(rng, tissue, folded, at, case_mm)
     return Anatomy(tissue, brain, cortex_mm, region)
 
 
-def _shell(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], grid: Grid) -> Floats:
+def _shell(rng: np.random.Generator, tissue: UInt8Array, at: Coordinates) -> Float32Array:
     """Scalp and skull; returns the depth below the skull's inner table."""
-    below = Grid(grid.x, grid.y, np.where(grid.z < 0, grid.z * np.float32(0.45), grid.z), grid.pixel_mm)
+    below = Coordinates(at.x, at.y, np.where(at.z < 0, at.z * np.float32(0.45), at.z), at.pixel_mm)
     depth = ellipsoid(below, (0, 2, 0), (76, 95, 81))
     scalp, skull = rng.uniform(4.5, 7.5), rng.uniform(6.0, 8.0)
-    nose = pipe(grid, (0, -88, -60), (0, -92, -22), 9)
+    nose = capsule(at, (0, -88, -60), (0, -92, -22), 9)
     tissue[(depth > 0) | (nose > 0)] = Tissue.SKIN
     tissue[(depth > 1.6) | (nose > 2)] = Tissue.FAT
-    temple = (np.abs(grid.x) > 45) & (grid.z < 12) & (depth > 0.45 * scalp)
+    temple = (np.abs(at.x) > 45) & (at.z < 12) & (depth > 0.45 * scalp)
     tissue[temple] = Tissue.MUSCLE
     tissue[depth > scalp] = Tissue.BONE
     tissue[(depth > scalp + 0.28 * skull) & (depth < scalp + 0.68 * skull)] = Tissue.MARROW
     return depth - np.float32(scalp + skull)
 
 
-def _face(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid) -> None:
+def _face(rng: np.random.Generator, tissue: UInt8Array, folded: Coordinates, at: Coordinates) -> None:
     """What lies below and before the brain: orbits, sinuses, muscles. `folded` has both sides on one."""
-    bands = grid.noise(rng, 7)
-    low = (tissue >= Tissue.MUSCLE) & (grid.z < np.clip(4 - (grid.y + 20) / 2, -60, -6))
+    bands = at.noise(rng, 7)
+    low = (tissue >= Tissue.MUSCLE) & (at.z < np.clip(4 - (at.y + 20) / 2, -60, -6))
     tissue[low] = np.where(bands[low] > 0.8, Tissue.FAT, Tissue.MUSCLE)
-    cone = pipe(folded, (31, -72, -31), (14, -34, -27), 13) - np.clip((folded.y + 72) * np.float32(0.25), 0, 9)
+    cone = capsule(folded, (31, -72, -31), (14, -34, -27), 13) - np.clip((folded.y + 72) * np.float32(0.25), 0, 9)
     tissue[cone > -2] = Tissue.BONE
     tissue[cone > 0] = Tissue.FAT
     for start, end in (((22, -70, -31), (13, -36, -27)), ((41, -68, -31), (17, -36, -27))):
-        tissue[pipe(folded, start, end, 1.8) > 0] = Tissue.MUSCLE
-    tissue[pipe(folded, (31, -66, -31), (14, -34, -26), 1.8) > 0] = Tissue.STEM
+        tissue[capsule(folded, start, end, 1.8) > 0] = Tissue.MUSCLE
+    tissue[capsule(folded, (31, -66, -31), (14, -34, -26), 1.8) > 0] = Tissue.STEM
     eye = ellipsoid(folded, (31, -74, -31), (12, 12.5, 12))
     tissue[eye > -1] = Tissue.MUSCLE
     tissue[eye > 0] = Tissue.EYE
     tissue[ellipsoid(folded, (31, -84, -31), (4.5, 2.2, 4.5)) > 0] = Tissue.LENS
-    nose = pipe(folded, (0, -78, -48), (0, -30, -30), 13)
+    nose = capsule(folded, (0, -78, -48), (0, -30, -30), 13)
     tissue[nose > -2] = Tissue.BONE
     tissue[nose > 0] = np.where(np.abs(bands[nose > 0]) < 0.3, Tissue.MUCOSA, Tissue.AIR)
     tissue[(nose > 0) & (folded.x < 1)] = Tissue.MUCOSA
@@ -128,59 +134,59 @@ def _face(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid,
     tissue[(mastoid > 0) & (bands > 0.4)] = Tissue.AIR
 
 
-def _brain_case(folded: Grid, skull_mm: Floats) -> Floats:
+def _brain_case(folded: Coordinates, skull_mm: Float32Array) -> Float32Array:
     """Signed distance to the inside of the skull, whose base steps up before the temples and the sella."""
     height, inside = folded.z, skull_mm
     front = np.interp(height, [-46, -36, -24, -12, -6], [-10, -38, -52, -70, -110]).astype(np.float32)
     tips = np.interp(height, [-30, -14], [34, 0]).astype(np.float32)
     inside = np.minimum(inside, folded.y - front - np.float32(0.008) * (folded.x - tips) ** 2)
-    sella = pipe(folded, (0, -70, -44), (0, -22, -40), 16)
-    case: Floats = np.minimum(inside, -sella)
+    sella = capsule(folded, (0, -70, -44), (0, -22, -40), 16)
+    case: Float32Array = np.minimum(inside, -sella)
     return case
 
 
 def _brain(
     rng: np.random.Generator,
-    tissue: npt.NDArray[np.uint8],
-    case_mm: Floats,
+    tissue: UInt8Array,
+    case_mm: Float32Array,
     *,
-    grid: Grid,
-    folded: Grid,
-    bent: Grid,
-) -> tuple[npt.NDArray[np.uint8], Floats]:
+    at: Coordinates,
+    folded: Coordinates,
+    bent: Coordinates,
+) -> tuple[UInt8Array, Float32Array]:
     """Grey and white matter of cerebrum, cerebellum and stem; returns the regions and the cortex's depth."""
     cerebellum = np.minimum(ellipsoid(folded, (0, 47, -42), (52, 36, 30)), case_mm - np.float32(3))
     stem = np.minimum(ellipsoid(folded, (0, 9, -36), (16, 14, 60)), np.float32(-6) - folded.z)
     surface = np.minimum(case_mm - np.float32(rng.uniform(2.0, 3.5)), _fissure(folded))
-    cortex = np.minimum(surface, np.minimum(_furrows(rng, folded, grid, surface), _sylvian(bent)))
+    cortex = np.minimum(surface, np.minimum(_furrows(rng, folded, at, surface), _sylvian(bent)))
     width, grey_mm = rng.uniform(0.35, 0.9), rng.uniform(2.7, 3.3)
     cerebrum = (surface > 0) & (cortex > width)
     tissue[cerebrum] = np.where(cortex[cerebrum] < width + grey_mm, Tissue.GREY, Tissue.WHITE)
     leaf = cerebellum > 0
     tissue[(cerebellum > -1.5) & (case_mm > 1)] = Tissue.CSF
-    tissue[leaf] = _folia(rng, folded, grid, cerebellum)[leaf]
+    tissue[leaf] = _folia(rng, folded, at, cerebellum)[leaf]
     tissue[(stem > -3) & (folded.z < -6) & (case_mm > 1) & ~leaf] = Tissue.CSF
     tissue[stem > 0] = Tissue.STEM
     region = np.where(stem > 0, 2, np.where(leaf, 1, 0)).astype(np.uint8)
     return region, np.where(stem > 0, stem, np.where(leaf, cerebellum, cortex)).astype(np.float32)
 
 
-def _fissure(folded: Grid) -> Floats:
+def _fissure(folded: Coordinates) -> Float32Array:
     """Depth beside the fissure between the hemispheres, which the callosum and what lies below it bridge."""
     bridge = ellipsoid(folded, (0, 2, 4), (60, 38, 20))
-    depth: Floats = folded.x - np.float32(0.9) + np.float32(2) * np.clip(bridge, 0, 16)
+    depth: Float32Array = folded.x - np.float32(0.9) + np.float32(2) * np.clip(bridge, 0, 16)
     return depth
 
 
-def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats) -> Floats:
+def _furrows(rng: np.random.Generator, folded: Coordinates, at: Coordinates, surface: Float32Array) -> Float32Array:
     """Depth beside the furrows: they run in from the surface along the zero lines of smooth noise."""
-    fine, coarse = grid.noise(rng, 6), grid.noise(rng, 14)
+    fine, coarse = at.noise(rng, 6), at.noise(rng, 14)
     pattern = fine - np.float32(0.5) * coarse
     inwards = np.float32(0.35) * np.clip(surface, 0, 40)
-    sides = np.where(grid.x < 0, np.float32(-1), np.float32(1))
+    sides = np.where(at.x < 0, np.float32(-1), np.float32(1))
     radius = np.hypot(folded.x, folded.y) + np.float32(1)
-    flat = np.clip((np.float32(66) - grid.z) / 40, 0, 1)
-    shift = flat * inwards / radius / np.float32(grid.pixel_mm)
+    flat = np.clip((np.float32(66) - at.z) / 40, 0, 1)
+    shift = flat * inwards / radius / np.float32(at.pixel_mm)
     rows, columns = np.indices(pattern.shape[1:], np.float32)
     drawn = np.stack(
         [
@@ -190,25 +196,25 @@ def _furrows(rng: np.random.Generator, folded: Grid, grid: Grid, surface: Floats
             )
         ]
     )
-    slopes = np.gradient(drawn, grid.pixel_mm, axis=(1, 2))
+    slopes = np.gradient(drawn, at.pixel_mm, axis=(1, 2))
     beside = np.abs(drawn) / np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + np.float32(0.01))
     reach = np.float32(13) + np.float32(5) * coarse
     narrowing = np.float32(0.7) * np.clip(surface - reach, 0, None) - np.exp(-surface.clip(0) / 4)
-    depth: Floats = beside + narrowing
+    depth: Float32Array = beside + narrowing
     return depth
 
 
-def _sylvian(folded: Grid) -> Floats:
+def _sylvian(folded: Coordinates) -> Float32Array:
     """Depth beside the Sylvian fissure and the insula."""
-    upright = Grid(folded.x, folded.y, np.clip(np.abs(folded.z - 2) - 9, 0, None), folded.pixel_mm)
-    cleft = pipe(upright, (72, -2, 0), (44, -6, 0), 0.9)
-    insula = pipe(upright, (40, -22, 0), (43, 13, 0), 0.5)
+    upright = Coordinates(folded.x, folded.y, np.clip(np.abs(folded.z - 2) - 9, 0, None), folded.pixel_mm)
+    cleft = capsule(upright, (72, -2, 0), (44, -6, 0), 0.9)
+    insula = capsule(upright, (40, -22, 0), (43, 13, 0), 0.5)
     return -np.maximum(cleft, insula)
 
 
-def _folia(rng: np.random.Generator, folded: Grid, grid: Grid, cerebellum: Floats) -> npt.NDArray[np.uint8]:
+def _folia(rng: np.random.Generator, folded: Coordinates, at: Coordinates, cerebellum: Float32Array) -> UInt8Array:
     """The cerebellum's leaves: fine furrows across it, around a white core on both sides."""
-    ragged = grid.noise(rng, 6)
+    ragged = at.noise(rng, 6)
     wave = np.sin((folded.y + np.float32(0.2) * folded.x + ragged) * np.float32(2 * np.pi / 4.6))
     tissue = np.full(wave.shape, Tissue.CEREBELLAR_GREY, np.uint8)
     tissue[(cerebellum > 10 + 2.5 * ragged) & (folded.x > 6)] = Tissue.WHITE
@@ -216,7 +222,7 @@ def _folia(rng: np.random.Generator, folded: Grid, grid: Grid, cerebellum: Float
     return tissue
 
 
-def _deep(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid) -> None:
+def _deep(rng: np.random.Generator, tissue: UInt8Array, folded: Coordinates) -> None:
     """Thalamus, lentiform and caudate nucleus, and the corpus callosum's white matter."""
     cerebral = np.isin(tissue, (Tissue.GREY, Tissue.WHITE))
     size = rng.uniform(0.92, 1.08)
@@ -232,7 +238,7 @@ def _deep(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid)
         tissue[(ellipsoid(folded, centre, (a, b, c)) > 0) & cerebral] = Tissue.DEEP_GREY
 
 
-def _fluid(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid) -> None:
+def _fluid(rng: np.random.Generator, tissue: UInt8Array, folded: Coordinates) -> None:
     """Ventricles with their choroid plexus, and the cisterns at the brain's base."""
     wide = rng.uniform(0.75, 1.35)
     inside = np.isin(tissue, (Tissue.GREY, Tissue.WHITE, Tissue.DEEP_GREY, Tissue.STEM, Tissue.CEREBELLAR_GREY))
@@ -245,34 +251,34 @@ def _fluid(rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid
         ((0, 22, -24), (0, 29, -42), 3.8),
     )
     for start, end, radius in ventricles:
-        tissue[(pipe(folded, start, end, radius * wide) > 0) & inside] = Tissue.CSF
+        tissue[(capsule(folded, start, end, radius * wide) > 0) & inside] = Tissue.CSF
     tissue[(ellipsoid(folded, (0, 0, 1), (2.2 * wide, 13, 9)) > 0) & inside] = Tissue.CSF
     for start, end, radius in (((0, -16, -18), (16, -12, -16), 5.0), ((0, 26, -4), (14, 26, -10), 3.5)):
-        tissue[(pipe(folded, start, end, radius) > 0) & (tissue > Tissue.MARROW)] = Tissue.CSF
-    tissue[(pipe(folded, (12, 22, 16), (21, 33, 7), 2.2 * wide) > 0) & inside] = Tissue.CHOROID
+        tissue[(capsule(folded, start, end, radius) > 0) & (tissue > Tissue.MARROW)] = Tissue.CSF
+    tissue[(capsule(folded, (12, 22, 16), (21, 33, 7), 2.2 * wide) > 0) & inside] = Tissue.CHOROID
 
 
 def _vessels(
-    rng: np.random.Generator, tissue: npt.NDArray[np.uint8], folded: Grid, grid: Grid, case_mm: Floats
+    rng: np.random.Generator, tissue: UInt8Array, folded: Coordinates, at: Coordinates, case_mm: Float32Array
 ) -> None:
     """The venous sinuses, the arteries at the base, and veins that run through the furrows."""
     sinuses = (
-        pipe(folded, (0, 88, 14), (0, 60, 66), 3.4),
-        pipe(folded, (0, -60, 58), (0, 60, 66), 2.8),
-        pipe(folded, (0, 84, 0), (0, 34, 6), 1.8),
-        pipe(folded, (0, 84, -14), (54, 52, -26), 3.0),
+        capsule(folded, (0, 88, 14), (0, 60, 66), 3.4),
+        capsule(folded, (0, -60, 58), (0, 60, 66), 2.8),
+        capsule(folded, (0, 84, 0), (0, 34, 6), 1.8),
+        capsule(folded, (0, 84, -14), (54, 52, -26), 3.0),
     )
-    sagittal = (folded.x < 3.2) & (case_mm > 0.5) & (case_mm < 5) & (grid.z > 10)
+    sagittal = (folded.x < 3.2) & (case_mm > 0.5) & (case_mm < 5) & (at.z > 10)
     arteries = (
-        pipe(folded, (0, -3, -22), (0, -2, -60), 1.5),
-        pipe(folded, (7, -18, -30), (8, -16, -18), 2.2),
-        pipe(folded, (8, -16, -18), (36, -12, -12), 1.3),
-        pipe(folded, (1.2, -22, -16), (1.2, -50, 8), 1.0),
+        capsule(folded, (0, -3, -22), (0, -2, -60), 1.5),
+        capsule(folded, (7, -18, -30), (8, -16, -18), 2.2),
+        capsule(folded, (8, -16, -18), (36, -12, -12), 1.3),
+        capsule(folded, (1.2, -22, -16), (1.2, -50, 8), 1.0),
     )
     fluid = (tissue == Tissue.CSF) | (tissue == Tissue.DURA)
-    course = np.abs(grid.noise(rng, 9)) < 0.17
-    veins = fluid & course & (case_mm > 0) & (np.abs(grid.noise(rng, 15)) < 0.8)
-    ventricle = (folded.x < 34) & (np.abs(folded.y - 10) < 50) & (grid.z < 26) & (case_mm > 12)
+    course = np.abs(at.noise(rng, 9)) < 0.17
+    veins = fluid & course & (case_mm > 0) & (np.abs(at.noise(rng, 15)) < 0.8)
+    ventricle = (folded.x < 34) & (np.abs(folded.y - 10) < 50) & (at.z < 26) & (case_mm > 12)
     tissue[veins & ~ventricle] = Tissue.VESSEL
     tissue[sagittal] = Tissue.VESSEL
     for vessel in (*sinuses, *arteries):

@@ -1,4 +1,4 @@
-"""Scan: a head, what metastasises in it, and what a scanner makes of both."""
+"""Scan: a head with metastases, imaged as by a scanner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,23 +8,30 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import CHANNELS, Volume
-from metseg.phantom.anatomy import HEIGHT_MM, MIDDLE_MM, Anatomy, Tissue, draw
-from metseg.phantom.shapes import Floats, Grid
+from metseg.imaging import (
+    CHANNELS,
+    CONNECTIVITY_26,
+    Float32Array,
+    Float64Array,
+    Mask,
+    Spacing,
+    UInt8Array,
+    Volume,
+)
+from metseg.phantom.anatomy import HEIGHT_MM, MIDDLE_MM, Anatomy, Tissue, draw_anatomy
+from metseg.phantom.shapes import Coordinates
 
-__all__ = ["SIGNAL", "Phantom", "PlacedLesion", "head"]
+__all__ = ["SIGNAL", "Phantom", "PhantomLesion", "head"]
 
-Mask = npt.NDArray[np.bool_]
 Voxel = tuple[int, int, int]
-Spacing = tuple[float, float, float]
 
-MOST_LESIONS = 20
+MAX_LESIONS = 20
 DIAMETER_MM = (2.0, 30.0)
 FRAME_MM = 230.0
 """The field of view that a head of usual size fills; a smaller one is given a smaller head."""
-RING_FROM_MM = 9.0
-LUMPS = 0.22
-"""How far a lesion's surface swings around a ball's, as a share of its radius."""
+MIN_RING_MM = 9.0
+MAX_LUMPS = 0.22
+"""How far a lesion's surface deviates from a ball's, as a share of its radius."""
 
 # Pre-contrast T1, FLAIR and post-contrast T1, as shares of white matter's T1 before contrast.
 SIGNAL: dict[Tissue, tuple[float, float, float]] = {
@@ -58,7 +65,7 @@ FULL_SCALE = 1.7
 
 
 @dataclass(frozen=True)
-class PlacedLesion:
+class PhantomLesion:
     """A metastasis of a phantom; it and its oedema are one component of the mask.
 
     Attributes:
@@ -86,7 +93,7 @@ class Phantom:
 
     volume: Volume
     mask: Mask
-    lesions: tuple[PlacedLesion, ...]
+    lesions: tuple[PhantomLesion, ...]
 
 
 def head(
@@ -95,9 +102,9 @@ def head(
     slices: int = 24,
     size_px: int = 256,
     lesions: int | None = None,
-    spacing_mm: tuple[float, float, float] = (5.0, 0.9, 0.9),
+    spacing_mm: Spacing = (5.0, 0.9, 0.9),
 ) -> Phantom:
-    """Make a head with metastases.
+    """Draw a head with metastases.
 
     The slices reach from the orbits to the vertex whatever their number, and a field of view narrower than a
     head shows a whole but smaller one, so that small phantoms are heads too.
@@ -106,33 +113,36 @@ def head(
         seed: equal arguments give equal pixels.
         slices: how many.
         size_px: rows and columns.
-        lesions: how many, from 0 to 20; None draws a number as patients have it.
+        lesions: how many, from 0 to 20; None draws a number as in patients.
         spacing_mm: between slices, rows and columns.
+
+    Returns:
+        The scan with its mask and lesions.
 
     Raises:
         ValueError: `lesions` is out of its range, or the brain has no room for so many.
     """
-    if lesions is not None and not 0 <= lesions <= MOST_LESIONS:
-        raise ValueError(f"a phantom has 0 to {MOST_LESIONS} lesions, not {lesions}")
+    if lesions is not None and not 0 <= lesions <= MAX_LESIONS:
+        raise ValueError(f"a phantom has 0 to {MAX_LESIONS} lesions, not {lesions}")
     rng = np.random.default_rng(seed)
-    grid, scale = _pose(rng, slices, size_px, spacing_mm)
-    anatomy = draw(rng, grid)
+    at, scale = _pose(rng, slices, size_px, spacing_mm)
+    anatomy = draw_anatomy(rng, at)
     signal = _contrasts(rng)[anatomy.tissue]
     mask, free = np.zeros(anatomy.brain.shape, bool), anatomy.brain.copy()
-    placed: list[PlacedLesion] = []
+    placed: list[PhantomLesion] = []
     for diameter_mm in _diameters(rng, _count(rng) if lesions is None else lesions, scale):
         placed.append(_place(rng, anatomy, free, others=placed, diameter_mm=diameter_mm, spacing_mm=spacing_mm))
         box, covered = _paint(rng, signal, anatomy, free=free, lesion=placed[-1], spacing_mm=spacing_mm)
         mask[box] |= covered
-        free[box] &= ~ndimage.binary_dilation(covered, np.ones((3, 3, 3)))
+        free[box] &= ~ndimage.binary_dilation(covered, CONNECTIVITY_26)
     names = tuple(f"slice_{index:03d}" for index in range(slices))
     affine = _affine(spacing_mm, (slices, size_px, size_px))
-    volume = Volume(_image(rng, signal, grid), names, spacing_mm, affine, source="phantom")
+    volume = Volume(_image(rng, signal, at), names, spacing_mm, affine, source="phantom")
     return Phantom(volume, mask, tuple(sorted(placed, key=lambda lesion: -lesion.diameter_mm)))
 
 
-def _pose(rng: np.random.Generator, slices: int, size_px: int, spacing_mm: Spacing) -> tuple[Grid, float]:
-    """Where the voxels lie in the head, and the head's size as a share of a usual one."""
+def _pose(rng: np.random.Generator, slices: int, size_px: int, spacing_mm: Spacing) -> tuple[Coordinates, float]:
+    """The positions of the voxels in the head, and the head's size as a share of a usual one."""
     between_mm, *pixel_mm = spacing_mm
     scale = min(1.0, size_px * min(pixel_mm) / FRAME_MM)
     size, turn, tilt = scale * rng.uniform(0.99, 1.08), rng.normal(0, 0.05), rng.normal(0, 0.06)
@@ -144,10 +154,10 @@ def _pose(rng: np.random.Generator, slices: int, size_px: int, spacing_mm: Spaci
     x = column * np.cos(turn) - row[:, None] * np.sin(turn)
     y = column * np.sin(turn) + row[:, None] * np.cos(turn) + tilt * (z - MIDDLE_MM)
     x, y, z = (np.ascontiguousarray(axis, np.float32) for axis in np.broadcast_arrays(x, y, z))
-    return Grid(x, y, z, float(np.mean(pixel_mm)) / size), scale
+    return Coordinates(x, y, z, float(np.mean(pixel_mm)) / size), scale
 
 
-def _affine(spacing_mm: Spacing, shape: Voxel) -> npt.NDArray[np.float64]:
+def _affine(spacing_mm: Spacing, shape: Voxel) -> Float64Array:
     """Columns run to the patient's left, rows to the back, slices to the top; the middle is the origin."""
     affine = np.diag([-spacing_mm[2], -spacing_mm[1], spacing_mm[0], 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
@@ -157,7 +167,7 @@ def _affine(spacing_mm: Spacing, shape: Voxel) -> npt.NDArray[np.float64]:
 def _count(rng: np.random.Generator) -> int:
     """How many lesions a patient has."""
     few = int(rng.choice(5, p=[0.49, 0.21, 0.13, 0.06, 0.11])) + 1
-    return few if few < 5 else min(few + int(rng.exponential(4)), MOST_LESIONS)
+    return few if few < 5 else min(few + int(rng.exponential(4)), MAX_LESIONS)
 
 
 def _diameters(rng: np.random.Generator, count: int, scale: float) -> list[float]:
@@ -172,28 +182,28 @@ def _place(
     anatomy: Anatomy,
     free: Mask,
     *,
-    others: Sequence[PlacedLesion],
+    others: Sequence[PhantomLesion],
     diameter_mm: float,
     spacing_mm: Spacing,
-) -> PlacedLesion:
-    """Find a place at the border of grey and white matter, apart from other lesions; shrinks where it is tight."""
+) -> PhantomLesion:
+    """Place a lesion at the border of grey and white matter, apart from others; it shrinks where there is no room."""
     region = rng.choice(3, p=[0.80, 0.15, 0.05])
     border = free & (anatomy.cortex_mm > 3) & (anatomy.cortex_mm < 8)
     places = [np.argwhere(where) for where in (border & (anatomy.region == region), border, free)]
     if not len(places[-1]):
         raise ValueError("the brain has no room for so many lesions; ask for fewer, or for a larger head")
     oedema_mm = min(1.0 + diameter_mm * rng.uniform(0.25, 0.9), 12.0)
-    lesion = PlacedLesion((0, 0, 0), diameter_mm, oedema_mm, bool(diameter_mm > RING_FROM_MM and rng.random() < 0.7))
+    lesion = PhantomLesion((0, 0, 0), diameter_mm, oedema_mm, bool(diameter_mm > MIN_RING_MM and rng.random() < 0.7))
     while lesion.diameter_mm > DIAMETER_MM[0]:
         for place in places:
             roomy = place
             for other in others:
-                apart = np.linalg.norm((roomy - other.centre) * spacing_mm, axis=1)
-                roomy = roomy[apart > _reach(lesion) + _reach(other)]
+                distance_mm = np.linalg.norm((roomy - other.centre) * spacing_mm, axis=1)
+                roomy = roomy[distance_mm > _reach(lesion) + _reach(other)]
             if len(roomy):
                 return replace(lesion, centre=_one(rng, roomy))
         smaller_mm = max(0.7 * lesion.diameter_mm, DIAMETER_MM[0])
-        lesion = PlacedLesion((0, 0, 0), smaller_mm, 0.7 * lesion.oedema_mm, lesion.ring and smaller_mm > RING_FROM_MM)
+        lesion = PhantomLesion((0, 0, 0), smaller_mm, 0.7 * lesion.oedema_mm, lesion.ring and smaller_mm > MIN_RING_MM)
     return replace(lesion, centre=_one(rng, places[-1]))
 
 
@@ -202,35 +212,35 @@ def _one(rng: np.random.Generator, voxels: npt.NDArray[np.int64]) -> Voxel:
     return slice_, row, column
 
 
-def _reach(lesion: PlacedLesion) -> float:
+def _reach(lesion: PhantomLesion) -> float:
     """How far from its centre a lesion and its oedema may spread, in millimetres."""
-    return lesion.diameter_mm / 2 * (1 + LUMPS) + lesion.oedema_mm
+    return lesion.diameter_mm / 2 * (1 + MAX_LUMPS) + lesion.oedema_mm
 
 
 def _paint(
     rng: np.random.Generator,
-    signal: Floats,
+    signal: Float32Array,
     anatomy: Anatomy,
     *,
     free: Mask,
-    lesion: PlacedLesion,
+    lesion: PhantomLesion,
     spacing_mm: Spacing,
 ) -> tuple[tuple[slice, ...], Mask]:
-    """Draw a lesion with its oedema into `signal`; returns a box and what the lesion covers of it."""
+    """Draw a lesion with its oedema into `signal`; returns a box and the lesion's mask in it."""
     margins = [int(_reach(lesion) / side) + 2 for side in spacing_mm]
     box = tuple(slice(max(0, at - by), at + by + 1) for at, by in zip(lesion.centre, margins, strict=True))
     sides = [np.arange(side.start, min(side.stop, size)) for side, size in zip(box, signal.shape[:3], strict=True)]
     away = [(side - at) * mm for side, at, mm in zip(sides, lesion.centre, spacing_mm, strict=True)]
     offset = np.stack(np.meshgrid(*away, indexing="ij"), axis=-1)
     distance = np.linalg.norm(offset, axis=-1)
-    edge = lesion.diameter_mm / 2 * (1 + LUMPS * _lumps(rng, offset / lesion.diameter_mm))
+    edge = lesion.diameter_mm / 2 * (1 + MAX_LUMPS * _lumps(rng, offset / lesion.diameter_mm))
     brain = free[box] & (anatomy.region[box] == anatomy.region[lesion.centre])
     tumour = brain & (distance < edge)
     spread = lesion.oedema_mm * (0.6 + 0.4 * _lumps(rng, 1.5 * offset / _reach(lesion)))
     spread = np.where(np.isin(anatomy.tissue[box], WET), spread, 0.4 * spread)
     wet = brain & (distance < edge + spread)
     middle = np.unravel_index(distance.argmin(), distance.shape)
-    labels, _ = ndimage.label(tumour | wet, np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(tumour | wet, CONNECTIVITY_26)
     covered = labels == labels[middle]
     local = signal[box]
     share = np.clip(1.05 - 0.3 * (distance - edge) / lesion.oedema_mm, 0.75, 1)[..., None]
@@ -242,14 +252,14 @@ def _paint(
     return box, covered
 
 
-def _lumps(rng: np.random.Generator, offset: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _lumps(rng: np.random.Generator, offset: Float64Array) -> Float64Array:
     """Smooth noise in [-1, 1] over points, (..., 3), that vary with a wavelength of about 1.5."""
     waves, phases = rng.normal(0, 4, (3, 6)), rng.uniform(0, 2 * np.pi, 6)
-    lumps: npt.NDArray[np.float64] = np.clip(np.cos(offset @ waves + phases).sum(axis=-1) / 3, -1, 1)
+    lumps: Float64Array = np.clip(np.cos(offset @ waves + phases).sum(axis=-1) / 3, -1, 1)
     return lumps
 
 
-def _contrasts(rng: np.random.Generator) -> Floats:
+def _contrasts(rng: np.random.Generator) -> Float32Array:
     """Each tissue's signal on this scanner, (tissue, channel); some suppress fat after contrast."""
     signal = np.array([SIGNAL[tissue] for tissue in Tissue], np.float32)
     signal *= rng.normal(1, 0.04, signal.shape).clip(0.9, 1.1).astype(np.float32)
@@ -258,15 +268,15 @@ def _contrasts(rng: np.random.Generator) -> Floats:
     return signal
 
 
-def _image(rng: np.random.Generator, signal: Floats, grid: Grid) -> npt.NDArray[np.uint8]:
-    """What a scanner makes of a head: texture, blur, coil shading, noise, contrast and brightness, in 8 bits."""
-    signal = signal * (1 + np.float32(0.03) * grid.noise(rng, 3)[..., None])
+def _image(rng: np.random.Generator, signal: Float32Array, at: Coordinates) -> UInt8Array:
+    """Image a head: texture, blur, coil shading, noise, contrast and brightness, in 8 bits."""
+    signal = signal * (1 + np.float32(0.03) * at.noise(rng, 3)[..., None])
     blurred = np.stack([cv2.GaussianBlur(one, (0, 0), 0.65) for one in signal])
     pixels = np.empty(blurred.shape, np.uint8)
     for channel in range(len(CHANNELS)):
-        shaded = blurred[..., channel] * np.exp(np.float32(rng.uniform(0.03, 0.12)) * grid.noise(rng, 90))
+        shaded = blurred[..., channel] * np.exp(np.float32(rng.uniform(0.03, 0.12)) * at.noise(rng, 90))
         shaded = shaded.clip(0) ** np.float32(rng.uniform(0.9, 1.2))
         noise = rng.standard_normal((2, *shaded.shape), dtype=np.float32) * np.float32(rng.uniform(0.012, 0.03))
-        seen = np.hypot(shaded + noise[0], noise[1])
-        pixels[..., channel] = np.clip(seen * np.float32(255 / FULL_SCALE * rng.uniform(0.55, 1.05)), 0, 255)
+        magnitude = np.hypot(shaded + noise[0], noise[1])
+        pixels[..., channel] = np.clip(magnitude * np.float32(255 / FULL_SCALE * rng.uniform(0.55, 1.05)), 0, 255)
     return pixels

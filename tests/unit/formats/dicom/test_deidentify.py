@@ -18,7 +18,7 @@ from metseg.errors import InvalidParameter, UnreadableImage, UnsupportedFormat, 
 from metseg.formats import read_volume
 from metseg.formats.dicom import deidentify_uploads
 from metseg.phantom import head
-from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files, study_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, enhanced_file, series_files, study_files
 
 NAME, WORD = "Doe^Jane", "PLANTED"
 
@@ -142,7 +142,7 @@ def test_segmentation_and_report_belong_to_the_new_study(files, phantom):
 
 def test_an_enhanced_and_a_compressed_file_stay_readable(phantom, files):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    enhanced = enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"])
+    enhanced = enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"])
     contents, volume = cleaned({"x": enhanced})
     assert np.array_equal(volume.pixels[..., 1], pixels)
     assert b"PHANTOM-1" not in contents["0001.dcm"]
@@ -190,7 +190,9 @@ def test_pixels_that_are_cut_off_are_refused(files):
 
 
 def test_a_sequence_that_only_its_description_told_to_be_another_stays_another(phantom):
-    told = Scanned(number=7, description="TOF angio", echo_ms=4, repetition_ms=25, scanning=("GR",), study="study")
+    told = SeriesParameters(
+        number=7, description="TOF angio", echo_ms=4, repetition_ms=25, scanning_sequence=("GR",), study="study"
+    )
     angio = series_files(phantom.volume.pixels[..., 0].astype(np.uint16) + 1, phantom.volume.affine, told)
     flair = {name: each for name, each in study_files(phantom).items() if b"FLAIR" in each}
     assert cleaned({**flair, **angio})[1].sequences == volume_of({**flair, **angio}).sequences

@@ -17,7 +17,7 @@ from metseg.errors import BadInput, TooManyFiles, UnreadableImage
 from metseg.formats import inspect_upload
 from metseg.formats.dicom import deidentify_uploads
 from metseg.phantom import head
-from metseg.phantom.dicom import SEQUENCES, enhanced_file, series_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file, series_files
 from metseg.settings import MIB
 
 MOST_S = 20.0
@@ -28,7 +28,7 @@ MOST_MIB = 200
 def slice_file():
     phantom = head(5, slices=2, size_px=64)
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    return next(iter(series_files(pixels, phantom.volume.affine, SEQUENCES["flair"]).values()))
+    return next(iter(series_files(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"]).values()))
 
 
 def rewritten(content, **elements):
@@ -122,7 +122,9 @@ def test_more_frames_than_slices_are_allowed_is_refused_by_the_header(slice_file
 def test_more_frames_than_are_described_is_refused():
     phantom = head(5, slices=4, size_px=64)
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    refused(rewritten(enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"]), NumberOfFrames=5), BadInput)
+    refused(
+        rewritten(enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"]), NumberOfFrames=5), BadInput
+    )
 
 
 @pytest.mark.parametrize(

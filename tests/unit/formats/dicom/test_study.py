@@ -37,7 +37,7 @@ from metseg.errors import (
 from metseg.formats import inspect_upload, read_volume
 from metseg.imaging import from_canonical, to_canonical
 from metseg.imaging.lesions import label_lesions
-from metseg.phantom.dicom import SEQUENCES, Scanned, enhanced_file, series_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, enhanced_file, series_files
 from metseg.settings import Limits
 
 AXIAL = ((0, 1, 2), (True, True, False))
@@ -100,7 +100,7 @@ def test_an_oblique_stack_is_read_and_answered_where_it_lies():
     affine = np.eye(4)
     affine[:3, :3] = turns[0] @ turns[1] @ turns[2] @ np.diag([1, 1.1, 3.5])
     affine[:3, 3] = 40, -60, 12
-    volume = volume_of(series_files(np.ascontiguousarray(ramp.T), affine, SEQUENCES["flair"]))
+    volume = volume_of(series_files(np.ascontiguousarray(ramp.T), affine, SERIES_PARAMETERS["flair"]))
     ours = from_canonical(volume.pixels[..., 1], volume.grid)
     assert np.array_equal(ours, ramp)
     made, _, _ = answered(volume, to_canonical(mask, volume.grid))
@@ -151,7 +151,7 @@ def test_slices_run_as_radiologists_see_them():
 def test_an_enhanced_file_is_read_in_the_order_of_its_positions(phantom):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
     order = list(np.random.default_rng(1).permutation(len(pixels)))
-    volume = volume_of({"x": enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], order)})
+    volume = volume_of({"x": enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], order)})
     assert np.array_equal(volume.pixels[..., 1], pixels)
     assert "flair" in volume.sequences
     made, _, _ = answered(volume, phantom.mask)
@@ -181,8 +181,10 @@ def test_inverted_grey_values_are_turned_back(files):
 
 def test_two_echoes_of_one_series_are_two_sequences(phantom):
     pixels = phantom.volume.pixels.astype(np.uint16)
-    proton = Scanned(number=9, echo_ms=12, repetition_ms=550, description="T1")
-    late = Scanned(number=9, echo_ms=120, repetition_ms=9000, inversion_ms=2500, scanning=("SE", "IR"))
+    proton = SeriesParameters(number=9, echo_ms=12, repetition_ms=550, description="T1")
+    late = SeriesParameters(
+        number=9, echo_ms=120, repetition_ms=9000, inversion_ms=2500, scanning_sequence=("SE", "IR")
+    )
     first = series_files(pixels[..., 0], phantom.volume.affine, proton)
     second = series_files(pixels[..., 1], phantom.volume.affine, late)
 
@@ -196,7 +198,7 @@ def test_two_echoes_of_one_series_are_two_sequences(phantom):
 
 def test_two_echoes_of_an_enhanced_file_are_two_sequences_and_the_segmentation_refers_to_its_own_frames(phantom):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    both = enhanced_file(pixels, phantom.volume.affine, SEQUENCES["flair"], [*range(SLICES), *range(SLICES)])
+    both = enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(SLICES), *range(SLICES)])
 
     def second_echo(found, _):
         stored = found.pixel_array.copy()
@@ -221,7 +223,7 @@ def test_series_of_other_grids_are_brought_onto_the_flair(phantom, files):
     coarse = np.ascontiguousarray(phantom.volume.pixels[:, ::2, ::2, 2]).astype(np.uint16)
     affine = phantom.volume.affine @ np.diag([2, 2, 1, 1])
     flair = {name: content for name, content in files.items() if b"FLAIR" in content}
-    volume = volume_of({**flair, **series_files(coarse, affine, SEQUENCES["post"])}, align="none")
+    volume = volume_of({**flair, **series_files(coarse, affine, SERIES_PARAMETERS["post"])}, align="none")
     assert volume.shape == (SLICES, 64, 64)
     inner = np.s_[2:-2, 2:60, 2:60]
     given, wanted = volume.pixels[..., 2][inner].astype(float), phantom.volume.pixels[..., 2][inner].astype(float)
@@ -229,10 +231,10 @@ def test_series_of_other_grids_are_brought_onto_the_flair(phantom, files):
 
 
 def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
-    blank = {"scanning": (), "echo_ms": 50, "repetition_ms": 2000, "study": "blank"}
+    blank = {"scanning_sequence": (), "echo_ms": 50, "repetition_ms": 2000, "study": "blank"}
     sent = []
     for role, channel in (("pre", 0), ("flair", 1), ("post", 2)):
-        told = Scanned(number=channel + 1, **blank)
+        told = SeriesParameters(number=channel + 1, **blank)
         pixels = phantom.volume.pixels[..., channel].astype(np.uint16)
         sent += uploads(series_files(pixels, phantom.volume.affine, told), role)
     assert np.array_equal(read_volume(sent, Limits(files=200)).pixels, phantom.volume.pixels)
@@ -242,7 +244,7 @@ def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
 
 def test_a_lone_series_of_no_known_role_is_all_channels(phantom):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    told = Scanned(echo_ms=50, repetition_ms=2000)
+    told = SeriesParameters(echo_ms=50, repetition_ms=2000)
     volume = volume_of(series_files(pixels, phantom.volume.affine, told))
     assert warned(volume, "grey")
     assert np.array_equal(volume.pixels[..., 0], pixels)
