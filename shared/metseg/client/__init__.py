@@ -1,7 +1,7 @@
-"""The gateway's client, for the page, the command line, tests and programs of your own.
+"""The client of the REST API, for the page, the command line, tests and other programs.
 
-- `http_client`: every call of the REST API.
-- `local_studies`: which files of a folder are one study.
+- `http_client`: every call of the REST API; `connection`: retries and errors.
+- `local_studies`: which files of a folder are a study.
 """
 
 import lazy_loader

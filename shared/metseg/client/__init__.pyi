@@ -1,5 +1,5 @@
+from .connection import RemoteProblem as RemoteProblem
 from .http_client import Client as Client
-from .http_client import RemoteProblem as RemoteProblem
 from .http_client import VolumeLayer as VolumeLayer
 from .local_studies import Attachment as Attachment
 from .local_studies import LocalStudy as LocalStudy

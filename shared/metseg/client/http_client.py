@@ -1,24 +1,20 @@
 """The client of the REST API, for the page, the command line, tests and other programs."""
 
-import re
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypeVar
+from typing import Any, BinaryIO, Literal, Self
 
 import httpx
-from pydantic import ValidationError
 
 from metseg.atomic_io import atomic_write
+from metseg.client.connection import Connection, RemoteProblem, Response, parse
 from metseg.client.local_studies import Attachment, open_study
 from metseg.contracts import (
     Align,
     Champion,
-    Contract,
     Job,
     JobPage,
     JobStatus,
@@ -26,35 +22,19 @@ from metseg.contracts import (
     ModelCard,
     ModelPage,
     Overview,
-    Problem,
     Resubmission,
     Result,
 )
-from metseg.errors import Cancelled, MetsegError, Unavailable
+from metseg.errors import Cancelled
 from metseg.results.exports import Export, LesionsFormat, MaskFormat, ProbabilityFormat, find_export
 
-__all__ = ["Attachment", "Client", "RemoteProblem", "VolumeLayer"]
+__all__ = ["Client", "VolumeLayer"]
 
 VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
-Response = TypeVar("Response", bound=Contract)
 
 MAX_ATTEMPTS = 4
-MAX_PAUSE_S = 10.0
 POLL_S = 3.0
 CHUNK_BYTES = 2**20
-
-
-class RemoteProblem(MetsegError):
-    """The gateway's error response; type, title and status are those of its problem."""
-
-    def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-        self.type, self.title, self.status = problem.type, problem.title, problem.status
-        self.retry_after_s = retry_after_s
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Problem, float | None]]:
-        return type(self), (self.problem, self.retry_after_s)
 
 
 class Client:
@@ -79,9 +59,10 @@ class Client:
         api_key: str | None = None,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        self._timeout_s, self._max_attempts = timeout_s, max_attempts
+        self._timeout_s = timeout_s
         headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
+        http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
+        self._connection = Connection(http, max_attempts)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +74,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
 
     def segment(
         self,
@@ -236,7 +217,7 @@ class Client:
         Returns:
             The file.
         """
-        return self._send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query).content
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query).content
 
     def save(self, job_id: str, export: Export, target: Path) -> None:
         """Stream such a file to disk; it appears there whole or not at all.
@@ -248,13 +229,13 @@ class Client:
         """
         with atomic_write(target) as file:
 
-            def keep(response: httpx.Response) -> None:
+            def write(response: httpx.Response) -> None:
                 file.seek(0)
                 file.truncate()
                 for chunk in response.iter_bytes(CHUNK_BYTES):
                     file.write(chunk)
 
-            self._send("GET", f"/v1/jobs/{job_id}/{export.kind}", keep=keep, params=export.query)
+            self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", read=write, params=export.query)
 
     def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
         """The mask.
@@ -330,7 +311,7 @@ class Client:
         Returns:
             A PNG.
         """
-        return self._send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
 
     def slice(self, job_id: str, index: int) -> bytes:
         """A slice as uploaded, windowed for display.
@@ -342,11 +323,11 @@ class Client:
         Returns:
             A PNG.
         """
-        return self._send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
 
     def preview(self, job_id: str) -> bytes:
         """The PNG of the latest slice of a running job and those before it, with the lesions found so far."""
-        return self._send("GET", f"/v1/jobs/{job_id}/glimpse").content
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/glimpse").content
 
     def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
         """A volume for viewers, on the grid of the job's slices.
@@ -376,7 +357,7 @@ class Client:
             The ETag and the chunks; no chunks if the caller's copy is current.
         """
         headers = {"If-None-Match": etag} if etag else {}
-        with self._streamed("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
+        with self._connection.stream("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
             yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
 
     def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
@@ -393,11 +374,11 @@ class Client:
             The new job.
         """
         options = Resubmission(model=model, threshold=threshold).model_dump(exclude_none=True)
-        return _parse(Job, self._send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
+        return parse(Job, self._connection.send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it has not ended; delete its inputs and results."""
-        self._send("DELETE", f"/v1/jobs/{job_id}")
+        self._connection.send("DELETE", f"/v1/jobs/{job_id}")
 
     def models(self) -> ModelPage:
         """All model versions and the champion."""
@@ -409,7 +390,7 @@ class Client:
 
     def model_report(self, version: str) -> bytes:
         """The training report of a model version, as a self-contained HTML file."""
-        return self._send("GET", f"/v1/models/{version}/report").content
+        return self._connection.send("GET", f"/v1/models/{version}/report").content
 
     def me(self) -> KeyInfo:
         """The name and scopes of this client's API key."""
@@ -424,78 +405,4 @@ class Client:
         return self._read(Champion, "PUT", "/v1/models/champion", json={"version": version})
 
     def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401
-        return _parse(kind, self._send(method, path, **request))
-
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401
-        for attempt in range(1, self._max_attempts + 1):
-            try:
-                return self._send_once(method, path, **request)
-            except RemoteProblem as problem:
-                if problem.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt == self._max_attempts:
-                    raise
-                pause_s = 2.0 ** (attempt - 1) if problem.retry_after_s is None else problem.retry_after_s
-            time.sleep(min(pause_s, MAX_PAUSE_S))
-        raise AssertionError("the last attempt returns or raises")
-
-    def _send_once(
-        self,
-        method: str,
-        path: str,
-        keep: Callable[[httpx.Response], object] = httpx.Response.read,
-        **request: Any,  # noqa: ANN401
-    ) -> httpx.Response:
-        try:
-            with self._http.stream(method, path, **request) as response:
-                if response.is_success:
-                    keep(response)
-                    return response
-                response.read()
-        except httpx.TransportError as error:
-            raise _no_response(error) from error
-        raise _remote_problem(response)
-
-    @contextmanager
-    def _streamed(self, method: str, path: str, **request: Any) -> Iterator[httpx.Response]:  # noqa: ANN401
-        """A response whose body is streamed; not retried, since a broken stream cannot be resumed."""
-        try:
-            with self._http.stream(method, path, **request) as response:
-                if not (response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED):
-                    response.read()
-                    raise _remote_problem(response)
-                yield response
-        except httpx.TransportError as error:
-            raise _no_response(error) from error
-
-
-def _parse(kind: type[Response], response: httpx.Response) -> Response:
-    try:
-        return kind.model_validate_json(response.content)
-    except ValidationError as error:
-        raise _problem(response.status_code, "The gateway and this client have different versions.") from error
-
-
-def _no_response(error: httpx.TransportError) -> RemoteProblem:
-    detail = f"The gateway does not answer ({type(error).__name__}); try again later."
-    return RemoteProblem(Problem.of(Unavailable(detail)))
-
-
-def _remote_problem(response: httpx.Response) -> RemoteProblem:
-    retry_after_s = _seconds(response.headers)
-    if response.headers.get("Content-Type", "").startswith("application/problem+json"):
-        try:
-            return RemoteProblem(Problem.model_validate_json(response.content), retry_after_s)
-        except ValidationError:  # a newer gateway may add fields
-            pass
-    return _problem(response.status_code, f"The gateway responded with {response.status_code}.", retry_after_s)
-
-
-def _problem(status: int, detail: str, retry_after_s: float | None = None) -> RemoteProblem:
-    known = status in HTTPStatus._value2member_map_
-    title = HTTPStatus(status).phrase if known else "Unexpected response"
-    return RemoteProblem(Problem(type="about:blank", title=title, status=status, detail=detail), retry_after_s)
-
-
-def _seconds(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds; the gateway never sends its other form, a date."""
-    value = headers.get("Retry-After", "")
-    return float(value) if re.fullmatch(r"\d{1,6}", value) else None
+        return parse(kind, self._connection.send(method, path, **request))

@@ -222,7 +222,7 @@ def test_sigint_ends_it_at_once_and_the_next_run_goes_on(server, studies, tmp_pa
 
 
 def test_a_server_that_is_away_has_a_status_of_its_own(studies, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("metseg.client.http_client.MAX_PAUSE_S", 0.01)
+    monkeypatch.setattr("metseg.client.connection.MAX_PAUSE_S", 0.01)
     [port] = free_ports(1)
     assert main(["segment", *map(str, studies), "--out", str(tmp_path), "--server", f"http://127.0.0.1:{port}"]) == 3
     assert "does not answer" in capsys.readouterr().err

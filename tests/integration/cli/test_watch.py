@@ -159,7 +159,7 @@ def test_an_outage_of_the_server_is_waited_for(inbox, out, tmp_path, redis):
 def test_pauses_grow_to_a_bound_and_end_with_the_first_success(monkeypatch, server, inbox, out, capsys):
     monkeypatch.setattr("metseg.cli.watch.MIN_PAUSE_S", 0.01)
     monkeypatch.setattr("metseg.cli.watch.MAX_PAUSE_S", 0.04)
-    monkeypatch.setattr("metseg.client.http_client.MAX_PAUSE_S", 0.01)
+    monkeypatch.setattr("metseg.client.connection.MAX_PAUSE_S", 0.01)
     study(inbox / "patient")
     real, calls = server.gateway.store.put, []
 

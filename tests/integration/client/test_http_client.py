@@ -13,7 +13,7 @@ from tests.gateways import Gateway, png, promote_tiny, running
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import free_ports
 
-from metseg.client import Attachment, Client, RemoteProblem, http_client
+from metseg.client import Attachment, Client, RemoteProblem, connection
 from metseg.contracts import Job, JobStatus, Problem
 from metseg.errors import MetsegError
 from metseg.imaging import rendering
@@ -40,7 +40,7 @@ def remote(gateway) -> Iterator[Client]:
 def pauses(monkeypatch) -> list[float]:
     """The pauses that the client would have made."""
     made: list[float] = []
-    monkeypatch.setattr(http_client.time, "sleep", made.append)
+    monkeypatch.setattr(connection.time, "sleep", made.append)
     return made
 
 
@@ -185,8 +185,13 @@ def test_an_answer_of_someone_else_is_a_problem_too(answer):
     assert "502" in caught.value.detail
 
 
-def test_an_answer_of_another_version_is_a_problem_too():
+def test_a_field_of_a_newer_gateway_is_ignored():
     remote, _ = scripted(httpx.Response(200, json=JOB | {"colour": "red"}))
+    assert remote.job("0123") == Job.model_validate(JOB)
+
+
+def test_a_response_that_is_not_understood_is_a_problem_too():
+    remote, _ = scripted(httpx.Response(200, json=JOB | {"status": "paused"}))
     with pytest.raises(RemoteProblem) as caught:
         remote.job("0123")
     assert "version" in caught.value.detail

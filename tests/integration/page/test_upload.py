@@ -12,7 +12,7 @@ from tests.integration.page.visitor import (
     upload,
 )
 
-from metseg.client import http_client
+from metseg.client import connection
 from metseg.errors import MetsegError, QueueFull, QueueUnavailable, StorageFull, TooManyRequests, UnsupportedFormat
 from metseg.settings import Limits
 
@@ -27,7 +27,7 @@ each_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """The client retries at once, whatever pause the gateway asks for."""
-    monkeypatch.setattr(http_client, "MAX_PAUSE_S", 0.0)
+    monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.0)
 
 
 def test_nothing_can_be_submitted_before_a_file_is_chosen(page):

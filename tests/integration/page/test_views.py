@@ -18,7 +18,7 @@ from tests.integration.page.visitor import (
 )
 from tests.pages import CONFIG
 
-from metseg.client import http_client
+from metseg.client import connection
 from metseg.contracts import DISCLAIMER, KeyInfo
 from metseg.errors import StoreUnavailable
 from metseg.settings import Limits, settings
@@ -28,7 +28,7 @@ from metseg_ui.state import sessions
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """The client retries at once, whatever pause the gateway asks for."""
-    monkeypatch.setattr(http_client, "MAX_PAUSE_S", 0.0)
+    monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.0)
 
 
 def test_a_visitor_sees_the_model_its_training_data_and_the_disclaimer(page):
