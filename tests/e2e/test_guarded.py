@@ -200,7 +200,7 @@ def test_each_access_leaves_a_line_that_tells_who_which_job_and_when(deployment:
 
 
 def test_the_rest_expires_by_the_buckets_own_rule(deployment: Deployment) -> None:
-    assert "Enabled jobs/ 7" in python(deployment, "worker", LIFECYCLE).splitlines()
+    assert "Enabled jobs/ 37" in python(deployment, "worker", LIFECYCLE).splitlines()
 
 
 # To be watched

@@ -111,6 +111,9 @@ def _job_metrics(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield _counter(snapshot, "served", "Jobs that succeeded, by model version", "model")
     recovered = snapshot.counters.get(("recovered", ""), 0.0)
     yield CounterMetricFamily("metseg_jobs_recovered", "Jobs that were lost and queued again", value=recovered)
+    refused = snapshot.counters.get(("expiry_refused", ""), 0.0)
+    words = "Expired jobs that were kept, at each attempt, since the clock is in doubt or they are too many"
+    yield CounterMetricFamily("metseg_jobs_expiry_refused", words, value=refused)
     yield _histogram(snapshot, "wait", "From acceptance to the first attempt")
     yield _histogram(snapshot, "phase", "Of jobs that succeeded, by phase", label="phase")
 

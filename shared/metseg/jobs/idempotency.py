@@ -7,7 +7,7 @@ to Redis and to the gateway. The first submission that creates it has it (`Objec
 import hashlib
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from metseg.contracts import Contract
 from metseg.errors import Conflict, IdempotencyConflict, NotFound, UnreadableRecord
@@ -95,9 +95,9 @@ class IdempotencyKeys:
         if record is not None and record.job_id == job_id:
             self._store.delete(_object_key(key_sha256))
 
-    def expire(self) -> None:
-        """Delete keys that are no longer valid."""
-        oldest = datetime.now(UTC) - timedelta(days=KEY_DAYS)
+    def expire(self, now: datetime) -> None:
+        """Delete keys that are no longer valid at this time of the store."""
+        oldest = now - timedelta(days=KEY_DAYS)
         for info in list(self._store.list("keys/")):
             if info.modified < oldest:
                 self._store.delete(info.key)

@@ -9,6 +9,7 @@ from functools import partial
 from metseg.contracts import JobStatus, Problem
 from metseg.errors import NotFound, QueueUnavailable, StoreUnavailable, UnreadableRecord
 from metseg.jobs.broker import JobQueue
+from metseg.jobs.expiry import StoreClock, Tombstones, max_batch
 from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.jobs.index import JobIndex
 from metseg.jobs.lease import LeaseTable
@@ -45,6 +46,8 @@ class Maintenance:
         self._index = JobIndex(redis)
         self._metrics = JobMetrics(redis)
         self._keys = IdempotencyKeys(objects, redis, self._store.exists)
+        self._clock = StoreClock(objects)
+        self._tombstones = Tombstones(objects)
         self._leases = leases
         self._queue = queue
         self._job_days = job_days
@@ -67,19 +70,36 @@ class Maintenance:
     def expire(self) -> int:
         """Delete jobs older than the settings allow, and uploads of more than a day that never became a job.
 
-        A bucket's lifecycle rule does the same; a folder has none.
+        A job is first marked, and deleted by a later call; see `metseg.jobs.expiry` for when and how many.
 
         Returns:
             How many were deleted.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
         """
-        expired = list(self._store.expired_ids(self._job_days))
-        deleted = sum(self._handled(job_id, self._erase) for job_id in expired)
-        self._keys.expire()
+        clock = self._clock.read()
+        expired, total = self._store.expired_ids(self._job_days, clock.now)
+        if not clock.steady:
+            if clock.jumped:
+                self._tombstones.clear()
+            self._refuse(len(expired))
+            return 0
+        self._refuse(len(expired) - max_batch(total))
+        due = self._tombstones.due(expired, total, clock.now)
+        deleted = sum(self._handled(job_id, self._erase) for job_id in due)
+        self._keys.expire(clock.now)
         return deleted
+
+    def _refuse(self, jobs: int) -> None:
+        if jobs > 0:
+            log.error("expired jobs are kept, since the clock is in doubt or they are too many", extra={"jobs": jobs})
+            self._metrics.record_refused_expiry(jobs)
 
     def _erase(self, job_id: str) -> bool:
         self._store.delete(job_id)
         self._remove_from_index(job_id)
+        self._tombstones.remove(job_id)
         return True
 
     def _recover(self) -> int:

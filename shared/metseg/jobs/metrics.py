@@ -70,6 +70,10 @@ class JobMetrics:
         """Count lost jobs that were queued again."""
         self._add({_field("recovered", ""): float(jobs)})
 
+    def record_refused_expiry(self, jobs: int) -> None:
+        """Count expired jobs that were kept because the clock is in doubt or they are too many."""
+        self._add({_field("expiry_refused", ""): float(jobs)})
+
     def read(self) -> MetricsSnapshot:
         """All metrics; QueueUnavailable."""
         counters: dict[tuple[str, str], float] = {}

@@ -17,8 +17,8 @@ A job whose state cannot be read is shown as failed. Nothing is written for that
 as it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import BinaryIO, TypeVar, cast
 
@@ -118,14 +118,28 @@ class JobStore:
         """The ids of all jobs, oldest first."""
         return [info.key.split("/")[1] for info in self._store.list(_ROOT) if _is_request(info.key)]
 
-    def expired_ids(self, days: int) -> Iterator[str]:
-        """The ids of jobs unchanged for so many days, and of uploads that were never accepted."""
-        now = datetime.now(UTC)
+    def expired_ids(self, days: int, now: datetime) -> tuple[list[str], int]:
+        """Which jobs are unchanged for so long that they have expired.
+
+        Args:
+            days: after which a job expires; an upload that was never accepted expires after one.
+            now: the store's time.
+
+        Returns:
+            Their ids, first the one that was last changed first, and how many jobs and uploads there are.
+        """
+        expired: list[tuple[datetime, str]] = []
+        total = 0
         for job_id, infos in groupby(self._store.list(_ROOT), key=lambda info: info.key.split("/")[1]):
+            if not is_job_id(job_id):
+                continue
             objects = list(infos)
+            total += 1
             ttl = timedelta(days=days) if any(_is_request(info.key) for info in objects) else ABANDONED
-            if max(info.modified for info in objects) < now - ttl:
-                yield job_id
+            changed_at = max(info.modified for info in objects)
+            if changed_at < now - ttl:
+                expired.append((changed_at, job_id))
+        return [job_id for _, job_id in sorted(expired)], total
 
     def _end(self, job_id: str) -> _End | None:
         """How a job ended; None where it has not; UnreadableRecord."""

@@ -104,7 +104,7 @@ class ObjectStore(Protocol):
         """Free space, bytes; None where the store does not report it."""
 
     def prepare(self, job_days: int) -> None:
-        """Create the bucket or folder, and the rules that expire `jobs/` and `keys/`. Idempotent."""
+        """Create the bucket or folder, and the rules that expire `jobs/` (late) and `keys/`. Idempotent."""
 
 
 class SizedStream:

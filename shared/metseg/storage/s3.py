@@ -19,6 +19,9 @@ from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, ObjectInfo, ObjectStore, 
 
 PART_BYTES = 8 * 2**20  # of a multipart upload; some three of them are in memory at a time
 
+BACKSTOP_DAYS = 30
+"""How much later than `Maintenance.expire` the bucket's rule deletes jobs: the rule trusts the server's clock."""
+
 
 class S3Store(ObjectStore):
     """Objects in one bucket of any S3 server."""
@@ -156,7 +159,7 @@ class S3Store(ObjectStore):
     @override
     def prepare(self, job_days: int) -> None:
         """Create the bucket and its lifecycle rules."""
-        rules = [_expire("jobs", job_days), _expire("keys", KEY_DAYS)]
+        rules = [_expire("jobs", job_days + BACKSTOP_DAYS), _expire("keys", KEY_DAYS)]
         with _s3_errors(""):
             if not self._client.bucket_exists(self._bucket):
                 self._make_bucket()

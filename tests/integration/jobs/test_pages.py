@@ -1,14 +1,9 @@
-"""Pages of jobs, and which jobs are no longer on them."""
+"""Pages of jobs."""
 
-import os
 import time
 
 import pytest
-from tests.integration.deployments import deployment, in_a_folder, submit, upload
-
-from metseg.storage import LocalFolderStore
-
-# Listing
+from tests.integration.deployments import in_a_folder, submit, upload
 
 
 def walk(jobs, limit):
@@ -78,45 +73,3 @@ def test_an_upload_that_was_not_submitted_is_on_no_page(here, jobs):
     assert jobs.page(9, None).jobs == []
     with here.redis.down():
         assert jobs.page(9, None).jobs == []
-
-
-# Expiring
-
-
-def age(store, job_id, days):
-    then = time.time() - days * 86400
-    for path in (store._root / "jobs" / job_id).rglob("*"):
-        os.utime(path, (then, then))
-
-
-@pytest.fixture
-def old(tmp_path, redis):
-    store = LocalFolderStore(tmp_path / "expiring")
-    store.prepare(7)
-    with deployment(store, redis) as here:
-        yield here
-
-
-def test_jobs_older_than_the_settings_allow_are_deleted_and_others_stay(old):
-    jobs, maintenance = old.service(), old.maintenance()
-    kept, expired = submit(jobs), submit(jobs)
-    age(old.store, kept.id, 6.9)
-    age(old.store, expired.id, 7.1)
-    assert maintenance.expire() == 1
-    assert [job.id for job in jobs.page(9, None).jobs] == [kept.id]
-    assert old.keys(expired.id) == []
-
-
-def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
-    jobs, maintenance = old.service(), old.maintenance()
-    abandoned, under_way = upload(jobs), upload(jobs)
-    age(old.store, abandoned.id, 1.1)
-    age(old.store, under_way.id, 0.9)
-    assert maintenance.expire() == 1
-    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "job.json"])
-
-
-def test_nothing_young_expires(here, jobs, maintenance):
-    job = submit(jobs)
-    assert maintenance.expire() == 0
-    assert jobs.get(job.id) == job

@@ -1,0 +1,128 @@
+"""Which jobs may be deleted now because they are old, so that a wrong clock does not delete them all.
+
+- The time is that of the store: of an object that is written for this.
+- After that clock has jumped, or while it disagrees with this host's, nothing expires.
+- At most a share of all jobs expires at once.
+- An expired job gets a tombstone, and is erased an hour later if it is still expired. Until then nothing of it changes.
+
+    maintenance/clock.json      written at each pass; its content says when the clock last jumped
+    maintenance/expiring/{id}   the tombstone of a job
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from metseg.contracts import Contract
+from metseg.errors import NotFound, UnreadableRecord
+from metseg.jobs.store import parse_record
+from metseg.storage import ObjectStore
+
+__all__ = ["ClockReading", "StoreClock", "Tombstones", "max_batch"]
+
+CLOCK = "maintenance/clock.json"
+TOMBSTONES = "maintenance/expiring"
+MAX_GAP = timedelta(days=1)
+"""Between two passes. A longer gap is a clock that jumped, or a deployment that was off: these look the same."""
+QUIET = timedelta(days=1)
+"""After a jump nothing expires for so long: time to correct the clock."""
+MAX_SKEW = timedelta(hours=1)
+GRACE = timedelta(hours=1)
+MAX_SHARE = 0.25
+MIN_BATCH = 10
+"""So many jobs may expire at once, whatever share that is."""
+
+log = logging.getLogger(__name__)
+
+
+class ClockReading(NamedTuple):
+    """The time of the store.
+
+    Attributes:
+        now: its time.
+        jumped: whether it has jumped since the pass before.
+        steady: whether it can be relied on.
+    """
+
+    now: datetime
+    jumped: bool
+    steady: bool
+
+
+class _ClockRecord(Contract):
+    jumped_at: datetime
+
+
+class StoreClock:
+    """The clock of a store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def read(self) -> ClockReading:
+        """Read the clock, and compare it with the pass before and with this host's; StoreUnavailable."""
+        before, jumped_at = self._before()
+        now = self._write(jumped_at)
+        jumped = before is None or not before - MAX_SKEW <= now <= before + MAX_GAP
+        if jumped:
+            log.warning("the store's clock has jumped, or maintenance was off for long; nothing expires for a day")
+            self._write(now)
+        skew = abs(now - datetime.now(UTC))
+        if skew > MAX_SKEW:
+            log.error("the clocks of this host and the store differ; nothing expires", extra={"skew_s": skew.seconds})
+        return ClockReading(now, jumped, not jumped and skew <= MAX_SKEW and now - jumped_at >= QUIET)
+
+    def _before(self) -> tuple[datetime | None, datetime]:
+        """The time of the pass before, if there was one, and of the last jump."""
+        try:
+            record = parse_record(_ClockRecord, self._store.get(CLOCK))
+            return self._store.stat(CLOCK).modified, record.jumped_at
+        except (NotFound, UnreadableRecord):
+            return None, datetime.now(UTC)
+
+    def _write(self, jumped_at: datetime) -> datetime:
+        """Write the record; returns the store's time."""
+        self._store.put(CLOCK, _ClockRecord(jumped_at=jumped_at).model_dump_json().encode())
+        return self._store.stat(CLOCK).modified
+
+
+class Tombstones:
+    """The marks of jobs that are about to be erased."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def due(self, expired: Sequence[str], total: int, now: datetime) -> list[str]:
+        """Which jobs are to be erased now; expired ones that have no tombstone get one.
+
+        Args:
+            expired: the ids of all that are old enough, oldest first.
+            total: how many jobs there are in all.
+            now: the store's time.
+
+        Returns:
+            Ids, oldest first; `remove` has to follow for each.
+        """
+        marked = {info.key.rpartition("/")[2]: info.modified for info in self._store.list(f"{TOMBSTONES}/")}
+        batch = expired[: max_batch(total)]
+        for job_id in marked.keys() - set(batch):
+            self.remove(job_id)
+        for job_id in batch:
+            if job_id not in marked:
+                self._store.put(f"{TOMBSTONES}/{job_id}", b"expired")
+        return [job_id for job_id in batch if job_id in marked and now - marked[job_id] >= GRACE]
+
+    def remove(self, job_id: str) -> None:
+        """Remove the tombstone of a job."""
+        self._store.delete(f"{TOMBSTONES}/{job_id}")
+
+    def clear(self) -> None:
+        """Remove all tombstones."""
+        self._store.delete(TOMBSTONES)
+
+
+def max_batch(total: int) -> int:
+    """How many of all jobs may expire at once."""
+    return max(MIN_BATCH, math.ceil(MAX_SHARE * total))
