@@ -142,8 +142,8 @@ def check_geometry(geometry: VolumeGeometry) -> None:
     """
     if geometry.affine is not None and (skew := skew_degrees(geometry.affine)[0]) > MAX_SKEW_DEGREES:
         raise UnusableImage(
-            f"The header tells slices whose rows and columns are {skew:.0f} degrees off a right angle, in which "
-            "nothing can be measured; resample the volume onto a grid of right angles."
+            f"By the header, rows and columns are {skew:.0f} degrees off a right angle, so nothing can be measured; "
+            "resample the volume onto a grid with right angles."
         )
     if geometry.spacing_mm is None:
         return
@@ -154,7 +154,7 @@ def check_geometry(geometry: VolumeGeometry) -> None:
     ):
         sizes = " x ".join(f"{size:.3g}" for size in geometry.spacing_mm)
         raise UnusableImage(
-            f"The header tells voxels of {sizes} mm, which do not add up to a head; correct its spacing."
+            f"The header gives voxels of {sizes} mm, which do not add up to a head; correct its spacing."
         )
 
 
@@ -229,7 +229,7 @@ def _register_sequences(
 def _spatial_image(image: SequenceImage) -> SpatialImage:
     if image.geometry.affine is None:
         raise MixedSizes(
-            "The volumes differ in size and one tells no place in the patient; send volumes of one size, or with "
+            "The volumes differ in size and one has no position in the patient; send volumes of one size, or with "
             "their orientation."
         )
     return SpatialImage(image.pixels, image.geometry.affine)

@@ -177,7 +177,7 @@ def check_single_archive(archives: int, uploads: int) -> None:
     if archives == uploads > 1:
         raise SeveralPatients("Several archives were sent; submit each patient's archive on its own.")
     if uploads > 1:
-        raise BadArchive("An archive was sent beside other files; send the archive alone.")
+        raise BadArchive("An archive was sent with other files; send only the archive.")
 
 
 @contextmanager

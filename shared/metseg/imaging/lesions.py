@@ -74,7 +74,7 @@ def measure(
 
     Args:
         mask: bool, (slice, row, column).
-        spacing_mm: between slices, rows and columns; None gives figures in pixels alone.
+        spacing_mm: between slices, rows and columns; None gives sizes in pixels only.
         probability: float32 in [0, 1], the shape of `mask`.
         affine: from (column, row, slice) to patient millimetres (RAS+), (4, 4); None leaves centroids in voxels.
 

@@ -30,7 +30,7 @@ class Volume:
         sequences: what each channel was made from, described without identifiers; empty for slices.
         alignment: how far each volume was moved onto the reference one.
         grid: how to restore the voxel order of the upload; None where the slices came in this order.
-        origin: what the format needs to write results of its own kind; private to the format.
+        origin: what the format needs to write results in the same format; private to it.
 
     Raises:
         UnusableImage: a side is shorter than 16 pixels, a value is not finite, or all values are equal.

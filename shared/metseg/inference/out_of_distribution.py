@@ -133,7 +133,7 @@ def flip_ratio(features: Floats, reference: OutOfDistributionReference) -> float
 
     Args:
         features: (feature,).
-        reference: as of `mahalanobis_distance`.
+        reference: as in `mahalanobis_distance`.
 
     Returns:
         Below 1 for a head the right way up.

@@ -172,14 +172,14 @@ def _brain(
 
 
 def _fissure(folded: Coordinates) -> Float32Array:
-    """Depth beside the fissure between the hemispheres, which the callosum and what lies below it bridge."""
+    """Distance to the fissure between the hemispheres, bridged by the callosum and what lies below it."""
     bridge = ellipsoid(folded, (0, 2, 4), (60, 38, 20))
     depth: Float32Array = folded.x - np.float32(0.9) + np.float32(2) * np.clip(bridge, 0, 16)
     return depth
 
 
 def _furrows(rng: np.random.Generator, folded: Coordinates, at: Coordinates, surface: Float32Array) -> Float32Array:
-    """Depth beside the furrows: they run in from the surface along the zero lines of smooth noise."""
+    """Distance to the sulci, which run in from the surface along the zero lines of smooth noise."""
     fine, coarse = at.noise(rng, 6), at.noise(rng, 14)
     pattern = fine - np.float32(0.5) * coarse
     inwards = np.float32(0.35) * np.clip(surface, 0, 40)
@@ -197,15 +197,15 @@ def _furrows(rng: np.random.Generator, folded: Coordinates, at: Coordinates, sur
         ]
     )
     slopes = np.gradient(drawn, at.pixel_mm, axis=(1, 2))
-    beside = np.abs(drawn) / np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + np.float32(0.01))
+    distance = np.abs(drawn) / np.sqrt(slopes[0] ** 2 + slopes[1] ** 2 + np.float32(0.01))
     reach = np.float32(13) + np.float32(5) * coarse
     narrowing = np.float32(0.7) * np.clip(surface - reach, 0, None) - np.exp(-surface.clip(0) / 4)
-    depth: Float32Array = beside + narrowing
+    depth: Float32Array = distance + narrowing
     return depth
 
 
 def _sylvian(folded: Coordinates) -> Float32Array:
-    """Depth beside the Sylvian fissure and the insula."""
+    """Distance to the Sylvian fissure and the insula."""
     upright = Coordinates(folded.x, folded.y, np.clip(np.abs(folded.z - 2) - 9, 0, None), folded.pixel_mm)
     cleft = capsule(upright, (72, -2, 0), (44, -6, 0), 0.9)
     insula = capsule(upright, (40, -22, 0), (43, 13, 0), 0.5)

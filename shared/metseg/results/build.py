@@ -13,9 +13,9 @@ from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 __all__ = ["build_artefacts", "build_result", "render_slices"]
 
-NO_SPACING = "The upload tells no pixel spacing, so sizes are given in pixels, not in millimetres."
+NO_SPACING = "The upload has no pixel spacing, so sizes are given in pixels, not in millimetres."
 TARGETS_WITHOUT_SPACING = (
-    "Without spacing nobody can tell which lesions reach RANO-BM's 10 mm; the longest ones are taken for its targets."
+    "Without spacing it is unknown which lesions reach RANO-BM's 10 mm; the longest ones are taken as targets."
 )
 
 

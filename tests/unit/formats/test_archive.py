@@ -69,7 +69,7 @@ def test_masks_beside_their_images_are_left_out_with_a_warning():
     masks = {f"p/p_{number}_mask.png": png(noise(20, 24) > 200) for number in (1, 2)}
     volume = read_volume([upload(zipped(slices(3, "p/") | masks))], LIMITS)
     assert volume.names == ("p_1", "p_2", "p_3")
-    assert "Mask files that lie beside their images were left out: 2." in volume.warnings
+    assert "Masks of uploaded images were left out: 2." in volume.warnings
 
 
 def test_a_mask_without_its_image_is_a_picture_as_any_other():

@@ -190,7 +190,7 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
     missing = int(np.rint(steps[steps > MIN_GAP * distance] / distance - 1).sum())
     if missing:
         warnings.append(
-            f"A series has gaps, told by its positions: {missing} slices seem to be missing. Sizes across a gap, and "
+            f"The positions of a series have gaps: {missing} slices seem to be missing. Sizes across a gap, and "
             "other series beyond it, are not exact; send the whole series."
         )
     elif np.abs(steps - distance).max() > max(MAX_UNEVENNESS * distance, MIN_DISTANCE_MM):

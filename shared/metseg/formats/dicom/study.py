@@ -144,7 +144,7 @@ def _choose(instances: Sequence[Instance]) -> tuple[dict[Role | None, ChosenStac
 def _group(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
     stacks, warnings = group_stacks(instances)
     if not stacks:
-        raise UnusableImage("The DICOM files hold localisers alone; send the series that show the whole head.")
+        raise UnusableImage("The DICOM files hold only localisers; send the series that show the whole head.")
     return stacks, warnings
 
 
@@ -155,7 +155,7 @@ def _select_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
         matching = [stack for stack in stacks if role_of_acquisition(stack.acquisition)[0] == role]
     if len(matching) != 1:
         raise InvalidParameter(
-            f"The field {role} holds several series, of which not just one tells that it is the {SEQUENCE_NAMES[role]} "
+            f"The field {role} holds several series, and not exactly one is marked as the {SEQUENCE_NAMES[role]} "
             "series; send one series in each field."
         )
     return ChosenStack(matching[0], "its field")
@@ -194,7 +194,7 @@ def _read_sequence(choice: ChosenStack) -> SequenceImage:
     geometry = _geometry(choice.stack)
     voxels = decode_stack(choice.stack).transpose(2, 1, 0)
     frames, rows, columns = choice.stack.shape
-    description = f"{frames} slices of {rows} x {columns} pixels, told by {choice.role_source}"
+    description = f"{frames} slices of {rows} x {columns} pixels, identified by {choice.role_source}"
     return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)
 
 

@@ -136,7 +136,7 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
             chosen[role] = (file, "by its name")
     if not chosen:
         raise InvalidParameter(
-            "No name of a volume tells its sequence; call them t1, flair and t1c, or use the fields pre, flair, post."
+            "No file name indicates a sequence; name the files t1, flair and t1c, or use the fields pre, flair, post."
         )
     return chosen, [f"Volumes that the model does not take were left out: {', '.join(left_out)}."] if left_out else []
 
@@ -201,7 +201,7 @@ def _check_sequences(sequences: Mapping[Role | None, _Sequence], limits: Limits)
         sequence.header.has_position for sequence in sequences.values()
     ):
         raise MixedSizes(
-            "The volumes differ in size and one tells no place in the patient; send volumes of one size, or with "
+            "The volumes differ in size and one has no position in the patient; send volumes of one size, or with "
             "their orientation."
         )
 
@@ -209,7 +209,7 @@ def _check_sequences(sequences: Mapping[Role | None, _Sequence], limits: Limits)
 def _header_warnings(sequences: Mapping[Role | None, _Sequence]) -> list[str]:
     warnings = []
     if not all(sequence.header.has_position for sequence in sequences.values()):
-        warnings.append("The header tells no orientation, so the usual one was taken: check that the head is upright.")
+        warnings.append("The header has no orientation, so the usual one was assumed: check that the head is upright.")
     if any(sequence.header.volumes for sequence in sequences.values()):
         warnings.append(f"The three volumes of the file were taken for {', '.join(CHANNELS)}, in this order.")
     return warnings
@@ -224,9 +224,8 @@ def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
     if missing.any() and not missing.all():
         voxels[missing] = np.nanmin(voxels)
         warnings.append("Voxels that are no number (NaN) were taken for the darkest value of their volume.")
-    description = (
-        f"{geometry.shape[0]} slices of {geometry.shape[1]} x {geometry.shape[2]} pixels, told {sequence.role_source}"
-    )
+    slices, rows, columns = geometry.shape
+    description = f"{slices} slices of {rows} x {columns} pixels, identified {sequence.role_source}"
     return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)
 
 

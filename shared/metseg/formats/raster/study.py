@@ -130,7 +130,7 @@ def _study_warnings(study: Mapping[Role | None, RasterSeries]) -> list[str]:
     warnings = []
     masks = sum(series.excluded_masks for series in study.values())
     if masks:
-        warnings.append(f"Mask files that lie beside their images were left out: {masks}.")
+        warnings.append(f"Masks of uploaded images were left out: {masks}.")
     if any(page.orientation != 1 for series in study.values() for page in series.pages):
-        warnings.append("Pictures were turned as their orientation tag tells; the mask fits them as displayed.")
+        warnings.append("Images were rotated by their orientation tag; the mask fits them as displayed.")
     return warnings

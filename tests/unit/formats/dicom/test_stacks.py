@@ -62,7 +62,7 @@ def test_localisers_are_left_out_and_told(files):
     three = edited(dict(list(files.items())[:3]), turn)
     volume = volume_of({**files, **{f"scout-{name}": content for name, content in three.items()}})
     assert warned(volume, "Localisers were left out")
-    with pytest.raises(UnusableImage, match="localisers alone"):
+    with pytest.raises(UnusableImage, match="only localisers"):
         volume_of(three)
 
 
