@@ -1,240 +1,190 @@
-"""The geometry of the report's figures: scales, lines, dots and outlines; report.html.j2 gives them their ink."""
+"""The charts of the reports, drawn by matplotlib as SVG whose colours follow the page's light or dark style."""
 
-import math
+import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from statistics import fmean
+from typing import Any
 
-import numpy as np
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-__all__ = [
-    "Curve",
-    "DotRow",
-    "Dots",
-    "Lines",
-    "Scatter",
-    "Series",
-    "Spot",
-    "Tick",
-    "dots",
-    "lines",
-    "reliability",
-    "scatter",
-]
+__all__ = ["Variant", "dice_by_patient", "frontier", "learning_curve", "reliability_diagram", "style_of"]
 
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 12.0, 10.0, 34.0
+Points = Sequence[tuple[float, float]]
+
+STYLES = 4
+"""Networks that style.css has colours for."""
+_INK, _RULE, _CARD, _GOOD = "#010101", "#010102", "#010103", "#010104"
+_NETWORKS = tuple(f"#01020{index}" for index in range(STYLES))
+_CSS = {
+    _INK: "var(--quiet)",
+    _RULE: "var(--rule)",
+    _CARD: "var(--card)",
+    _GOOD: "var(--good)",
+    **{colour: f"var(--n{index})" for index, colour in enumerate(_NETWORKS)},
+}
+"""Placeholders, which no chart has for a colour, and the variables of style.css that replace them."""
+_RC: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "metseg",  # the same chart has the same bytes
+    "font.size": 8.5,
+    "text.color": _INK,
+    "text.parse_math": False,  # a patient's name may hold a dollar
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _RULE,
+    "grid.linewidth": 0.7,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+}
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark on an axis."""
+class Variant:
+    """A point of the frontier; `style` is of its network."""
 
-    at: float
-    label: str
-
-
-class Series(NamedTuple):
-    """What a line is drawn from: a name, a style and (epoch, value) points."""
-
-    name: str
     style: str
-    dashed: bool
-    points: Sequence[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a chart: a name, the style of its network and the points `x,y x,y`."""
-
-    name: str
-    style: str
-    dashed: bool
-    points: str
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A line chart, ready to draw."""
-
-    title: str
-    width: float
-    height: float
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    curves: tuple[Curve, ...]
-
-
-@dataclass(frozen=True)
-class DotRow:
-    """A patient: the row's height and one (style, x, value) for each network."""
-
-    label: str
-    y: float
-    dots: tuple[tuple[str, float, float], ...]
-
-
-@dataclass(frozen=True)
-class Dots:
-    """A dot plot of Dice by patient, ready to draw."""
-
-    width: float
-    height: float
-    x_ticks: tuple[Tick, ...]
-    rows: tuple[DotRow, ...]
-    means: tuple[tuple[str, float, float], ...]
-
-
-class Spot(NamedTuple):
-    """A point of a scatter plot: where, how it looks and what it is."""
-
-    x: float
-    y: float
-    style: str
-    label: str
+    ms: float
+    dice: float
+    hollow: bool
     on_front: bool
-    chosen: bool
+    selected: bool
 
 
-@dataclass(frozen=True)
-class Scatter:
-    """Points over two axes, the first logarithmic, ready to draw; `front` joins those that none beats in both."""
-
-    width: float
-    height: float
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    spots: tuple[Spot, ...]
-    front: str
-    line_at: float
+def style_of(index: int) -> str:
+    """The class in style.css of the n-th network."""
+    return f"n{index % STYLES}"
 
 
-def lines(title: str, series: Sequence[Series], highest: float | None = None) -> Lines | None:
-    """A chart of values over epochs; None where no series has a finite point.
+def learning_curve(
+    title: str, solid: Mapping[str, Points], dashed: Mapping[str, Points] | None = None, highest: float | None = None
+) -> Markup:
+    """Values over epochs.
 
     Args:
         title: what is drawn.
-        series: a line each.
-        highest: the end of the value axis; None: what the values need.
+        solid: (epoch, value) by style.
+        dashed: (epoch, value) by style, of a second quantity.
+        highest: upper end of the value axis; None fits the values.
+
+    Returns:
+        SVG.
     """
-    finite = [one._replace(points=[point for point in one.points if math.isfinite(point[1])]) for one in series]
-    points = [point for one in finite for point in one.points]
-    if not points:
-        return None
-    width, height = 360.0, 230.0
-    first, last = min(x for x, _ in points), max(x for x, _ in points)
-    y_values = _ticks(0.0, highest or max(y for _, y in points) or 1.0)
-
-    def x_at(x: float) -> float:
-        return LEFT + (width - LEFT - RIGHT) * (x - first) / max(last - first, 1)
-
-    def y_at(y: float) -> float:
-        return height - BOTTOM - (height - TOP - BOTTOM) * y / y_values[-1]
-
-    return Lines(
-        title,
-        width,
-        height,
-        tuple(Tick(x_at(x), f"{x:g}") for x in _ticks(first, last) if x == int(x) and x <= last),
-        tuple(Tick(y_at(y), f"{y:.4g}") for y in y_values),
-        tuple(
-            Curve(one.name, one.style, one.dashed, " ".join(f"{x_at(x):.1f},{y_at(y):.1f}" for x, y in one.points))
-            for one in finite
-            if one.points
-        ),
-    )
+    with mpl.rc_context(_RC):
+        figure, axes = _figure(3.6, 2.3)
+        for lines, dashes in ((dashed or {}, (0, (3, 3))), (solid, "-")):
+            for style, points in lines.items():
+                axes.plot(
+                    *_columns(points), color=_colour(style), linestyle=dashes, marker="." if len(points) < 2 else ""
+                )
+        axes.set_title(title, loc="left", fontsize=_RC["font.size"])
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_ylim(0, highest)
+        return _svg(figure, f"{title}, by epoch")
 
 
-def reliability(points: Mapping[str, Sequence[tuple[float, float, int]]], styles: Mapping[str, str]) -> Lines:
-    """A reliability diagram: what was said against what was true, and the diagonal that both should lie on.
+def reliability_diagram(points: Mapping[str, Points]) -> Markup:
+    """Predicted probability against the share that is lesion, with the diagonal of a calibrated model.
 
     Args:
-        points: by network, (said, true, pixels) of each bin.
-        styles: by network.
+        points: (predicted, true) of each bin, by style.
+
+    Returns:
+        SVG.
     """
-    side = 360.0
-
-    def at(x: float, y: float) -> str:
-        return f"{LEFT + (side - LEFT - RIGHT) * x:.1f},{side - BOTTOM - (side - TOP - BOTTOM) * y:.1f}"
-
-    tenths = [tenth / 10 for tenth in range(0, 11, 2)]
-    diagonal = Curve("as it should be", "ideal", True, f"{at(0, 0)} {at(1, 1)}")
-    drawn = (
-        Curve(name, styles[name], False, " ".join(at(said, true) for said, true, _ in of))
-        for name, of in points.items()
-    )
-    return Lines(
-        "Share that was lesion, by the probability that was said",
-        side,
-        side,
-        tuple(Tick(float(at(x, 0).split(",")[0]), f"{x:g}") for x in tenths),
-        tuple(Tick(float(at(0, y).split(",")[1]), f"{y:g}") for y in tenths),
-        (diagonal, *drawn),
-    )
+    with mpl.rc_context(_RC):
+        figure, axes = _figure(3.6, 3.6)
+        axes.plot((0, 1), (0, 1), color=_INK, linestyle=(0, (3, 3)), linewidth=1)
+        for style, of in points.items():
+            axes.plot(*_columns(of), color=_colour(style), marker=".")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share that is lesion")
+        return _svg(figure, "Share that is lesion, by predicted probability")
 
 
-def scatter(spots: Sequence[Spot], line: float) -> Scatter:
-    """Points over a logarithmic and a linear axis.
+def dice_by_patient(scores: Mapping[str, Mapping[str, float]], order: Sequence[str]) -> Markup:
+    """A row for each patient and a dot for each network; a dashed line is a network's mean.
 
     Args:
-        spots: at least one, in the units of the axes; what is to be drawn has them in pixels.
-        line: a value of the second axis that a line is drawn at.
-    """
-    width, height = 760.0, 420.0
-    y_values = _ticks(min(line, *(spot.y for spot in spots)), max(line, *(spot.y for spot in spots)))
-    low, high = min(spot.x for spot in spots) / 1.2, max(spot.x for spot in spots) * 1.2
-    bottom = min(y_values[0], *(spot.y for spot in spots))
-
-    def x_at(x: float) -> float:
-        return LEFT + (width - LEFT - RIGHT) * math.log(x / low) / math.log(high / low)
-
-    def y_at(y: float) -> float:
-        return height - BOTTOM - (height - TOP - BOTTOM) * (y - bottom) / max(y_values[-1] - bottom, 1e-9)
-
-    drawn = tuple(spot._replace(x=x_at(spot.x), y=y_at(spot.y)) for spot in sorted(spots))
-    powers = [factor * 10.0**power for power in range(-2, 5) for factor in (1, 2, 5)]
-    return Scatter(
-        width,
-        height,
-        tuple(Tick(x_at(x), f"{x:g}") for x in powers if low <= x <= high),
-        tuple(Tick(y_at(y), f"{y:.3g}") for y in y_values),
-        drawn,
-        " ".join(f"{spot.x:.1f},{spot.y:.1f}" for spot in drawn if spot.on_front),
-        y_at(line),
-    )
-
-
-def dots(scores: Mapping[str, Mapping[str, float]], styles: Mapping[str, str], order: Sequence[str]) -> Dots:
-    """A row for each patient and a dot for each network.
-
-    Args:
-        scores: Dice by network and patient's label.
-        styles: by network.
+        scores: Dice by style and patient's label.
         order: the patients' labels from top to bottom.
+
+    Returns:
+        SVG.
     """
-    width, left = 760.0, 190.0
-    step = 20.0 if len(order) <= 60 else 12.0
-
-    def x_at(score: float) -> float:
-        return left + (width - left - RIGHT) * score
-
-    rows = tuple(
-        DotRow(
-            label,
-            TOP + step * (index + 0.5),
-            tuple((styles[name], x_at(by[label]), by[label]) for name, by in scores.items()),
-        )
-        for index, label in enumerate(order)
-    )
-    means = tuple((styles[name], x_at(mean := float(np.mean(list(by.values())))), mean) for name, by in scores.items())
-    ticks = tuple(Tick(x_at(tenth / 10), f"{tenth / 10:.1f}") for tenth in range(0, 11, 2))
-    return Dots(width, TOP + step * len(order) + BOTTOM, ticks, rows, means)
+    rows = range(len(order))
+    with mpl.rc_context({**_RC, "axes.grid.axis": "x"}):
+        figure, axes = _figure(7.6, 0.55 + (0.2 if len(order) <= 60 else 0.13) * len(order))
+        spans = [[by[label] for by in scores.values()] for label in order]
+        axes.hlines(rows, [min(one) for one in spans], [max(one) for one in spans], color=_RULE, linewidth=3)
+        for style, by in scores.items():
+            axes.axvline(fmean(by.values()), color=_colour(style), linestyle=(0, (4, 3)), linewidth=1)
+            axes.scatter([by[label] for label in order], rows, color=_colour(style), s=22, zorder=3)
+        axes.set_yticks(rows, order)
+        axes.set(xlim=(-0.01, 1.01), ylim=(len(order) - 0.5, -0.5), xlabel="Dice")
+        return _svg(figure, "Dice of each test patient with each network")
 
 
-def _ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round values from `low` to at least `high`, 1, 2 or 5 times a power of ten apart."""
-    raw = (high - low) / (most - 1) or 1.0
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
-    begin = math.ceil(low / step - 1e-9)
-    end = math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(begin, end + 1)]
+def frontier(variants: Sequence[Variant], margin_line: float) -> Markup:
+    """Dice against milliseconds per slice, those joined that no other variant beats in both.
+
+    Args:
+        variants: at least one.
+        margin_line: the Dice that a level line is drawn at.
+
+    Returns:
+        SVG.
+    """
+    with mpl.rc_context(_RC):
+        figure, axes = _figure(7.6, 4.2)
+        axes.axhline(margin_line, color=_INK, linestyle=(0, (4, 3)), linewidth=1)
+        front = sorted((one.ms, one.dice) for one in variants if one.on_front)
+        axes.plot(*_columns(front), color=_INK, linestyle=(0, (4, 3)), linewidth=1)
+        for one in variants:
+            colour = _colour(one.style)
+            axes.scatter(one.ms, one.dice, s=24, color=_CARD if one.hollow else colour, edgecolors=colour, zorder=3)
+            if one.selected:
+                axes.scatter(one.ms, one.dice, s=110, facecolors="none", edgecolors=_GOOD, linewidths=2, zorder=4)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel="ms a slice", ylabel="mean patient Dice")
+        return _svg(figure, "Dice of each variant against its time")
+
+
+def _figure(width_inch: float, height_inch: float) -> tuple[Figure, Axes]:
+    figure = Figure((width_inch, height_inch), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _columns(points: Points) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _colour(style: str) -> str:
+    return _NETWORKS[int(style.removeprefix("n"))]
+
+
+def _svg(figure: Figure, label: str) -> Markup:
+    """The figure as an element of a page, which scales with it."""
+    buffer = io.StringIO()
+    empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for placeholder, css in _CSS.items():
+        svg = svg.replace(placeholder, css)
+    attributes = Markup('<svg role="img" aria-label="{}" ').format(label)
+    return Markup(re.sub(r"^<svg ", lambda _: attributes, svg))  # noqa: S704  # matplotlib escapes every text

@@ -20,15 +20,16 @@ def write_frontier_page(folder: Path, record: Mapping[str, Any]) -> None:
         record: the content of frontier.json.
     """
     rows = record["variants"]
-    styles = {title: f"n{index}" for index, title in enumerate(dict.fromkeys(row["title"] for row in rows))}
-    spots = [
-        charts.Spot(
-            row["ms_a_slice"],
-            row["validation"]["mean"],
-            f"{styles[row['title']]} {row['precision']}",
-            f"{row['run']}/{row['key']}: {row['ms_a_slice']:.1f} ms, Dice {row['validation']['mean']:.4f}",
-            row["on_front"],
-            row["chosen"],
+    titles = list(dict.fromkeys(row["title"] for row in rows))
+    styles = {title: charts.style_of(index) for index, title in enumerate(titles)}
+    variants = [
+        charts.Variant(
+            style=styles[row["title"]],
+            ms=row["ms_a_slice"],
+            dice=row["validation"]["mean"],
+            hollow=row["precision"] != "fp32",
+            on_front=row["on_front"],
+            selected=row["chosen"],
         )
         for row in rows
     ]
@@ -36,7 +37,7 @@ def write_frontier_page(folder: Path, record: Mapping[str, Any]) -> None:
     page = render(
         "frontier.html.j2",
         record=record,
-        chart=charts.scatter(spots, best - record["margin"]),
-        networks=[(style, title) for title, style in styles.items()],
+        chart=charts.frontier(variants, best - record["margin"]),
+        styles=styles,
     )
     (folder / PAGE).write_text(page, encoding="utf-8")

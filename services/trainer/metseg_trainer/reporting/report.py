@@ -1,10 +1,13 @@
 """The report of a run: one HTML file that needs nothing else."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from metseg.contracts import DISCLAIMER, ModelCard
 from metseg.imaging import CHANNELS
@@ -82,12 +85,14 @@ def write_report(
         ValueError: the networks were not tested on the same patients, or the record lacks one.
     """
     results, winner = evaluation.results, evaluation.winner
-    styles = {name: f"n{index}" for index, name in enumerate(results)}
+    styles = {name: charts.style_of(index) for index, name in enumerate(results)}
     rows = network_rows(run, evaluation)
     titles = {row["network"]: row["title"] for row in rows}
     order = _order(results, winner)
     labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
-    scores = {name: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()}
+    scores = {
+        styles[name]: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()
+    }
     page = render(
         "report.html.j2",
         run=run,
@@ -99,13 +104,18 @@ def write_report(
         styles=styles,
         winner=winner,
         verdict=verdict,
-        dots=charts.dots(scores, styles, [labels[patient] for patient in order]),
-        charts=_learning_curves(curves, styles),
+        by_patient=charts.dice_by_patient(scores, [labels[patient] for patient in order]),
+        learning_curves=_learning_curves(curves, styles),
         comparison=evaluation.comparison,
         titles=titles,
         tested={name: result.card() for name, result in results.items()},
         drawn={name: result.card() for name, result in evaluation.implanted.items()},
-        reliability=charts.reliability({name: result.reliability.points for name, result in results.items()}, styles),
+        reliability=charts.reliability_diagram(
+            {
+                styles[name]: [(predicted, true) for predicted, true, _ in result.reliability.points]
+                for name, result in results.items()
+            }
+        ),
         convention=EMPTY_CONVENTION,
         examples=[] if anonymous else [example_panels(example, titles, results, styles) for example in examples],
         channel=CHANNELS[SHOWN_CHANNEL],
@@ -130,22 +140,25 @@ def _sites(split: Split) -> list[tuple[str, dict[str, int]]]:
     return [(name, {side: count[name] for side, count in counts.items()}) for name in names]
 
 
-def _learning_curves(curves: Curves, styles: Mapping[str, str]) -> list[charts.Lines]:
-    def series(key: str, dashed: bool = False) -> list[charts.Series]:
-        return [
-            charts.Series(
-                name, styles[name], dashed, [_point(point, key) for point in points if point.get(key) is not None]
-            )
-            for name, points in curves.items()
-        ]
+def _learning_curves(curves: Curves, styles: Mapping[str, str]) -> list[Markup]:
+    """Three charts; none where no epoch has ended."""
 
-    drawn = [
-        charts.lines("Loss: validation solid, training dashed", series("train_loss", dashed=True) + series("val_loss")),
-        charts.lines("Validation Dice, mean of patients", series("val_dice"), highest=1.0),
-        charts.lines("Learning rate", series("lr")),
+    def points(key: str) -> dict[str, list[tuple[float, float]]]:
+        """Without what was not measured or is not finite."""
+        values = {
+            styles[name]: [
+                (float(row["epoch"] or 0), value)
+                for row in rows
+                if (value := row.get(key)) is not None and math.isfinite(value)
+            ]
+            for name, rows in curves.items()
+        }
+        return {style: some for style, some in values.items() if some}
+
+    if not any(curves.values()):
+        return []
+    return [
+        charts.learning_curve("Loss: validation solid, training dashed", points("val_loss"), points("train_loss")),
+        charts.learning_curve("Validation Dice, mean of patients", points("val_dice"), highest=1.0),
+        charts.learning_curve("Learning rate", points("lr")),
     ]
-    return [chart for chart in drawn if chart]
-
-
-def _point(point: Mapping[str, float | None], key: str) -> tuple[float, float]:
-    return float(point["epoch"] or 0), float(point[key] or 0)

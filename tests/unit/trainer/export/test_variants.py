@@ -1,6 +1,7 @@
 """Smaller models: quantised, pruned, and the choice between them."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -133,8 +134,8 @@ def test_the_page_shows_every_variant_and_marks_the_one_that_serves(tmp_path):
     listed = [variant(0.9, 40), variant(0.899, 20), variant(0.6, 5)]
     write_frontier_page(tmp_path, frontier_record(listed, threads=2))
     shown = (tmp_path / "frontier.html").read_text()
-    assert shown.count('class="spot ') == 3
-    assert shown.count('class="pick"') == shown.count("serves</span>") == 1
+    assert shown.count("var(--good); stroke-width: 2") == shown.count("serves</span>") == 1
+    assert len(re.findall(r'id="PathCollection_\d+"', shown)) == 3 + 1
     assert frontier_record(listed, threads=2)["words"] in shown
 
 
