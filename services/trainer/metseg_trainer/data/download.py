@@ -1,4 +1,4 @@
-"""Fetch the public data set: resumed where it broke off, checked, and in place only when it is whole."""
+"""Download the public data set: resumed where it was interrupted, checked, and in place only when complete."""
 
 import shutil
 import stat
@@ -16,7 +16,7 @@ __all__ = ["DATA_URL", "download_dataset", "extract", "fetch"]
 
 DATA_URL = "https://dicom5c.blob.core.windows.net/public/Data.zip"
 INSTEAD = (
-    "Where this machine has no way out, fetch the archive elsewhere, unpack it and mount the folder: "
+    "If this machine has no access to it, download the archive elsewhere, unpack it and mount the folder: "
     "DATA_DIR=/path/to/folder docker compose run trainer, or metseg-trainer --data /path/to/folder."
 )
 ATTEMPTS = 5
@@ -27,15 +27,15 @@ FINAL_STATUS = range(400, 500)
 HTTP_PARTIAL, HTTP_RANGE_WRONG = 206, 416
 
 
-class _BrokenOff(Exception):
-    """The body ended before the length that the server had told."""
+class _Interrupted(Exception):
+    """The body ended before the length that the server announced."""
 
 
 def download_dataset(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0) -> Path:
-    """Fetch the archive at `url` and unpack it into `folder`.
+    """Download the archive at `url` and unpack it into `folder`.
 
     Args:
-        folder: made where absent; what broke off before lies in it and is resumed.
+        folder: created where absent; an interrupted download in it is resumed.
         url: of a ZIP archive.
         pause_s: before the second attempt; doubled for each further one.
 
@@ -43,7 +43,7 @@ def download_dataset(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0)
         The folder with the data, named as the archive.
 
     Raises:
-        DatasetError: the archive cannot be had, is damaged or unsafe, or the folder cannot be written.
+        DatasetError: the archive cannot be downloaded, is damaged or unsafe, or the folder cannot be written.
     """
     name = PurePosixPath(httpx.URL(url).path).name or "Data.zip"
     target = folder / Path(name).stem
@@ -58,13 +58,21 @@ def download_dataset(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0)
 
 
 def fetch(url: str, path: Path, *, pause_s: float = 2.0) -> Path:
-    """Download `url` to `path`, which exists only when it is whole.
+    """Download `url` to `path`, which exists only when it is complete.
 
-    What has come lies in `<name>.part` beside it, and the server's mark of that version in `<name>.etag`: a later call
-    goes on from there if the server can and still has that version, and starts again if not.
+    What was received is in `<name>.part` in the same folder, and the server's ETag of that version in `<name>.etag`: a
+    later call continues from there if the server can and still has that version, and starts again if not.
+
+    Args:
+        url: of any file.
+        path: of the file.
+        pause_s: before the second attempt; doubled for each further one.
+
+    Returns:
+        `path`.
 
     Raises:
-        DatasetError: after some attempts there still is no whole file, or the server refuses.
+        DatasetError: some attempts did not complete the file, or the server refuses.
     """
     timeout = httpx.Timeout(30.0, connect=10.0)
     reason = ""
@@ -80,16 +88,20 @@ def fetch(url: str, path: Path, *, pause_s: float = 2.0) -> Path:
                     break
             except httpx.TransportError as error:
                 reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            except _BrokenOff:
-                reason = "the connection broke off"
+            except _Interrupted:
+                reason = "the connection was lost"
             else:
                 return path
-    kept = " What has come is kept: run this again to go on." if _part(path).exists() else ""
+    kept = " What was received is kept: run this again to continue." if _part(path).exists() else ""
     raise DatasetError(f"{url} could not be downloaded ({reason}).{kept} {INSTEAD}")
 
 
 def extract(archive: Path, target: Path) -> None:
-    """Unpack `archive` so that `target` appears whole or not at all; every member's checksum is verified.
+    """Unpack an archive and verify every member's checksum.
+
+    Args:
+        archive: a ZIP file.
+        target: folder, which appears complete or not at all.
 
     Raises:
         DatasetError: the archive is damaged (it is removed then), or a member of it is unsafe, or `target` exists.
@@ -113,29 +125,29 @@ def extract(archive: Path, target: Path) -> None:
 
 
 def _attempt(client: httpx.Client, url: str, path: Path) -> None:
-    """One request: the whole file, or what is missing of it."""
+    """One request: the whole file, or the rest of it."""
     part, mark = _part(path), path.with_name(path.name + ".etag")
     have = part.stat().st_size if part.exists() and mark.exists() else 0
-    # Without the server's mark of the version, two versions might be joined into one file.
+    # Without the ETag, parts of two versions might be joined into one file.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": mark.read_text()}
     with client.stream("GET", url, headers=headers) as response:
         if response.status_code == HTTP_RANGE_WRONG:
             part.unlink()
-            raise _BrokenOff
+            raise _Interrupted
         response.raise_for_status()
-        goes_on = response.status_code == HTTP_PARTIAL and _starts_at(response) == have
-        if response.status_code == HTTP_PARTIAL and not goes_on:
+        resumed = response.status_code == HTTP_PARTIAL and _starts_at(response) == have
+        if response.status_code == HTTP_PARTIAL and not resumed:
             part.unlink()
-            raise _BrokenOff
-        have = have if goes_on else 0
+            raise _Interrupted
+        have = have if resumed else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         _remember(response, mark)
         _save(response, part, have, total)
     if total is not None and part.stat().st_size != total:
-        raise _BrokenOff
+        raise _Interrupted
     part.replace(path)
     mark.unlink(missing_ok=True)
 
@@ -153,13 +165,13 @@ def _save(response: httpx.Response, part: Path, have: int, total: int | None) ->
 
 
 def _starts_at(response: httpx.Response) -> int | None:
-    """Where a partial answer begins, of `Content-Range: bytes 100-199/200`."""
+    """The offset of a partial response, from `Content-Range: bytes 100-199/200`."""
     first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
     return int(first) if first.isdigit() else None
 
 
 def _remember(response: httpx.Response, mark: Path) -> None:
-    """Keep what names this version of the file; a weak tag does not promise equal bytes (RFC 9110, 13.1.5)."""
+    """Store the ETag of this version of the file; a weak one does not promise equal bytes (RFC 9110, 13.1.5)."""
     etag = response.headers.get("ETag", "")
     version = response.headers.get("Last-Modified", "") if etag.startswith("W/") or not etag else etag
     mark.unlink(missing_ok=True)
@@ -168,7 +180,7 @@ def _remember(response: httpx.Response, mark: Path) -> None:
 
 
 def _safe_members(packed: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The files of an archive, none of which leaves the folder or is more than plain data."""
+    """The files of an archive, all of them plain files inside the folder."""
     members = packed.infolist()
     if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_BYTES:
         raise DatasetError(f"The archive would expand beyond {MAX_MEMBERS} files or {MAX_BYTES // 2**30} GiB.")

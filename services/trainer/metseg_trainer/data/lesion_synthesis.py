@@ -1,10 +1,10 @@
-"""Metastases, drawn into real heads: lesions whose truth is known, where a data set has none of them.
+"""Metastases drawn into real heads, so that their truth is known, for data sets that have none.
 
 Sizes follow what is seen in series of patients: most lesions are small, many patients have several (BraTS-METS 2023,
 Moawad et al.; Delattre et al., Archives of Neurology 1988;45:741-4). Most lie at the border of grey and white matter,
-few deep (Hwang et al., Cancer 1996;77:1551-5). After contrast small ones light up whole, larger ones as a ring around
-what has died; before contrast they are dark or like the brain around them; on FLAIR oedema spreads in the white
-matter. Every brightness is taken from the patient's own brain, since it differs wildly between patients.
+few deep (Hwang et al., Cancer 1996;77:1551-5). After contrast small ones enhance whole, larger ones as a ring around a
+necrotic centre; before contrast they are dark or like the brain around them; on FLAIR oedema spreads in the white
+matter. Every brightness is relative to the patient's own brain, since it differs widely between patients.
 """
 
 from dataclasses import dataclass, replace
@@ -25,22 +25,22 @@ DIAMETERS_MM = (2.0, 30.0)
 MEDIAN_MM, SPREAD = 8.0, 0.7
 MANY = 20
 HOLLOW_MM, ALL_HOLLOW_MM = 6.0, 25.0
-"""The sizes from which the middle of a lesion may have died, and from which it always has."""
+"""The diameters from which the centre of a lesion may be necrotic, and from which it always is."""
 BORDER_MM = (5.0, 16.0)
 """Depth below the brain's surface at which grey meets white matter."""
 AT_BORDER = 0.8
 BRAIN_SHARE = 0.6
-"""A slice with less brain than this share of the fullest one is left out: there the scalp is near."""
-TRIES = 40
-DRY = 0.25
-"""How many lesions have no oedema."""
-GLOWS = 0.35
+"""A slice with less brain than this share of the fullest one is left out, since the scalp is near."""
+MAX_TRIES = 40
+NO_OEDEMA_P = 0.25
+"""Share of lesions without oedema."""
+MIN_ENHANCEMENT = 0.35
 """What gains more than this share of the brain's brightness after contrast enhances."""
-FLUID = 0.7
-"""What is darker on FLAIR than this share of the brain's middle is fluid."""
+MAX_FLUID = 0.7
+"""What is darker on FLAIR than this share of the brain's median is fluid."""
 CORTEX_MM = 3.0
-FAINT = 0.25
-"""Oedema that would change less than this share of the way is not drawn, so that a mask has an edge."""
+MIN_OEDEMA = 0.25
+"""Oedema weaker than this, from 0 to 1, is not drawn, so that a mask has an edge."""
 PRE, FLAIR, POST = 0, 1, 2
 
 Floats = npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ class ImplantedStudy:
 
 @dataclass(frozen=True)
 class _Levels:
-    """A patient's own brightness, channel by channel: of the brain, how much it varies, and of what is brightest."""
+    """A patient's own brightness by channel: of the brain, its spread, and of the brightest pixels."""
 
     middle: Floats
     spread: Floats
@@ -81,6 +81,9 @@ def implant_lesions(volume: Volume, truth: Mask, seed: int, count: int | None = 
         seed: of every draw; the same seed draws the same lesions.
         count: how many are tried, 1 to 20; None draws 1 to 20, few more often than many. Fewer are drawn
             where there is no room.
+
+    Returns:
+        The study with the lesions.
     """
     random = np.random.default_rng(seed)
     canvas = _Canvas.of(volume, truth)
@@ -91,18 +94,21 @@ def implant_lesions(volume: Volume, truth: Mask, seed: int, count: int | None = 
 
 
 def enhancing_mask(volume: Volume, brain: Mask) -> Mask:
-    """Vessels, choroid plexus and all else in and around the brain that lights up after contrast.
+    """Vessels, choroid plexus and all else in and around the brain that enhances after contrast.
 
     Args:
-        volume: the study as it was before any lesion was drawn into it.
-        brain: of the study.
+        volume: the study, before any lesion was drawn into it.
+        brain: bool, (slice, row, column).
+
+    Returns:
+        bool, (slice, row, column).
     """
     pre, post = (volume.pixels[..., channel].astype(np.float32) for channel in (PRE, POST))
     if not brain.any():
         return np.zeros(volume.shape, np.bool_)
     gain = post / max(float(np.median(post[brain])), 1) - pre / max(float(np.median(pre[brain])), 1)
     around = ndimage.binary_dilation(brain, np.ones((1, 9, 9), bool))
-    return np.asarray(around & (gain > GLOWS), np.bool_)
+    return np.asarray(around & (gain > MIN_ENHANCEMENT), np.bool_)
 
 
 def lesion_free_run(truth: Mask) -> slice:
@@ -121,7 +127,7 @@ def _near(truth: Mask) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class _Canvas:
-    """A study that is drawn into: its pixels and labels change, the rest is known of it before."""
+    """A study that is drawn into: pixels and labels change, the rest stays."""
 
     original: Volume
     pixels: Floats
@@ -134,7 +140,7 @@ class _Canvas:
 
     @classmethod
     def of(cls, volume: Volume, truth: Mask) -> "_Canvas":
-        """A study without any drawing yet."""
+        """A study without any drawn lesion."""
         spacing = spacing_or_assumed_mm(volume)
         brain = brain_mask(volume)
         areas = brain.sum(axis=(1, 2))
@@ -154,10 +160,10 @@ class _Canvas:
         )
 
     def draw(self, diameter_mm: float, random: Random) -> bool:
-        """Draw a lesion where there is room for it; False where none was found."""
-        oedema_mm = 0.0 if random.random() < DRY else float(random.uniform(1, 4 + 0.6 * diameter_mm))
+        """Draw a lesion where there is room for it; False where no room was found."""
+        oedema_mm = 0.0 if random.random() < NO_OEDEMA_P else float(random.uniform(1, 4 + 0.6 * diameter_mm))
         style = _Style.drawn(diameter_mm, self.levels, random)
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             centre = self._place(random)
             if centre is None:
                 return False
@@ -172,7 +178,7 @@ class _Canvas:
         return False
 
     def volume(self) -> Volume:
-        """The study as drawn; a sequence that was a copy of FLAIR stays one."""
+        """The study with its lesions; a sequence that was a copy of FLAIR stays one."""
         old, new = self.original.pixels, self.pixels
         for channel in (PRE, POST):
             if np.array_equal(old[..., channel], old[..., FLAIR]):
@@ -182,7 +188,7 @@ class _Canvas:
         return replace(self.original, pixels=np.where((self.labels > 0)[..., None], new.astype(old.dtype), old))
 
     def _touches(self, here: Mask, box: tuple[slice, slice, slice]) -> bool:
-        """Whether a lesion in a box would touch another one, which may lie beside the box."""
+        """Whether a lesion in a box would touch another one, which may lie outside the box."""
         around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
         inner = tuple(slice(one.start - big.start, one.stop - big.start) for one, big in zip(box, around, strict=True))
         near = ndimage.binary_dilation(self.labels[around] > 0, np.ones((3, 3, 3), bool))[inner]
@@ -210,7 +216,7 @@ class _Canvas:
     def _shape(
         self, box: tuple[slice, ...], centre: tuple[int, ...], diameter_mm: float, oedema_mm: float, random: Random
     ) -> tuple[Floats, Floats]:
-        """How much of each voxel of a box is core, and how much it swells, both from 0 to 1."""
+        """The core and the oedema of each voxel of a box, both from 0 to 1."""
         ratio = np.exp(random.uniform(-0.15, 0.15, 3)) * self.spacing_mm
         offsets = [(axis - at) * step for axis, at, step in zip(np.ogrid[box], centre, ratio, strict=True)]
         distance = np.sqrt(sum(offset**2 for offset in offsets)).astype(np.float32)
@@ -221,13 +227,13 @@ class _Canvas:
         fingers = _noise(distance.shape, self.spacing_mm, 4.0, random) * 0.35
         swelling = _falls(distance - diameter_mm / 2 - oedema_mm * (1 + fingers), 1.5) * self._white(box)
         swelling *= 1 - 0.25 * np.abs(_noise(distance.shape, self.spacing_mm, 6.0, random)).clip(0, 2)
-        swelling[swelling < FAINT] = 0
+        swelling[swelling < MIN_OEDEMA] = 0
         return core, swelling
 
     def _white(self, box: tuple[slice, ...]) -> Floats:
-        """Where oedema spreads: below the cortex, and not into what is dark on FLAIR, which is fluid."""
+        """Where oedema spreads: below the cortex, and not into fluid, which is dark on FLAIR."""
         middle, spread = self.levels.middle[FLAIR], self.levels.spread[FLAIR]
-        solid = _falls((FLUID * middle - self.pixels[box][..., FLAIR]) / spread, 0.3)
+        solid = _falls((MAX_FLUID * middle - self.pixels[box][..., FLAIR]) / spread, 0.3)
         return solid * _falls(CORTEX_MM - self.depth_mm[box], 0.7)
 
 
@@ -267,7 +273,7 @@ class _Style:
 
     @classmethod
     def drawn(cls, diameter_mm: float, levels: _Levels, random: Random) -> "_Style":
-        """A style that fits the size: small lesions are solid, larger ones may have died inside."""
+        """A style that fits the size: small lesions are solid, larger ones may have a necrotic centre."""
         middle, spread, bright = levels.middle, levels.spread, levels.bright
         glow = max(float(bright[POST] - middle[POST]), 3 * float(spread[POST]))
         rim = (

@@ -1,4 +1,4 @@
-"""A data set of head phantoms in the layout of the public one: everything runs with it, and it shows no person."""
+"""A data set of head phantoms in the layout of the public one, for tests and trials; it shows no person."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from metseg.errors import DatasetError
 
 __all__ = ["SITES", "write_phantoms"]
 
-# Three clinics that scan with other slice distances and pixels, as the clinics of the public data do; in mm, of
-# heads of the usual 24 slices of 256 x 256.
+# Three sites with different slice distances and pixels, as in the public data; in mm, for heads of the usual 24 slices
+# of 256 x 256.
 SITES: dict[str, tuple[float, float, float]] = {
     "P1": (5.0, 0.9, 0.9),
     "P2": (4.0, 0.8, 0.8),
@@ -29,14 +29,14 @@ def write_phantoms(folder: Path, patients: int = 12, seed: int = 0, slices: int 
         folder: absent or empty.
         patients: how many heads.
         seed: the same seed writes the same bytes.
-        slices: of each head; fewer lie farther apart.
+        slices: of each head; fewer are farther apart.
         size_px: rows and columns; fewer are larger.
 
     Returns:
         The ids of the patients.
 
     Raises:
-        DatasetError: the folder holds something, or cannot be written.
+        DatasetError: the folder is not empty, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Brain: where in a head the brain lies, without a network, and the study with all else taken away.
+"""Skull stripping without a network.
 
-Fat and scalp are bright, bone is dark and the brain lies between: a ring of bone parts what an erosion has
-loosened. It is the idea of the Brain Extraction Tool's forerunners (Smith, Human Brain Mapping 2002, reviews them);
-good enough to place lesions and to make what a network sees look like a research set that comes stripped.
+Fat and scalp are bright, bone is dark and the brain lies between: after an erosion the ring of bone separates them.
+This is the idea of the forerunners of the Brain Extraction Tool (Smith, Human Brain Mapping 2002, reviews them); it is
+good enough to place lesions and to imitate research data that come stripped.
 """
 
 from dataclasses import replace
@@ -22,14 +22,14 @@ Floats = npt.NDArray[np.float32]
 
 PRE, FLAIR = 0, 1
 BASE_PX = 256
-"""The lengths below hold for slices whose longer side has as many pixels, and scale with it."""
+"""The lengths below are for slices whose longer side has so many pixels, and scale with it."""
 SKULL_PX, NECK_PX, GAP_PX = 7, 4, 6
 HEAD = 0.12
-"""What is brighter than this share of the brightest is head, the rest air."""
+"""Pixels brighter than this share of the brightest are head, the rest is air."""
 FACE_SHARE = 0.3
-"""How much of a head's height, from below, face and neck take."""
+"""Share of a head's height, from below, that face and neck take."""
 MIN_AREA_SHARE = 0.08
-"""A slice whose part is smaller than this share of the largest one holds eyes or sinuses, not the brain."""
+"""A slice whose part is smaller than this share of the largest one shows eyes or sinuses, not the brain."""
 
 
 def brain_mask(volume: Volume) -> Mask:
@@ -79,7 +79,14 @@ def cerebral_slices(volume: Volume) -> npt.NDArray[np.bool_]:
 
 
 def strip_skull(volume: Volume, brain: Mask) -> Volume:
-    """The study as stripped research sets come: 0 wherever the brain is not.
+    """The study with 0 outside the brain, as in stripped research data.
+
+    Args:
+        volume: the study.
+        brain: bool, (slice, row, column).
+
+    Returns:
+        A copy.
 
     Raises:
         ValueError: `brain` is not shaped as the study (a bug of the caller).
@@ -99,9 +106,9 @@ def _grey(volume: Volume) -> Floats:
 
 
 def _fat(volume: Volume, inside: npt.NDArray[Any]) -> Mask:
-    """What is far brighter than the middle of the head before contrast: no lesion is, and fat always.
+    """What is far brighter than the middle of the head before contrast, as fat is and no lesion.
 
-    Where that sequence is missing and FLAIR stands in for it, nothing can be told.
+    Nothing where FLAIR replaces that sequence.
     """
     pre, flair = volume.pixels[..., PRE], volume.pixels[..., FLAIR]
     if np.array_equal(pre, flair):
@@ -128,9 +135,9 @@ def _largest(one: npt.NDArray[Any]) -> Mask:
 
 
 def _connected(parts: Mask) -> Mask:
-    """From the slice with most brain outwards: what overlaps its neighbour and does not outgrow it.
+    """From the slice with most brain outwards: what overlaps its neighbour and is not much larger.
 
-    Begun in the middle half of the head, since a face can look like a larger brain.
+    Starts in the middle half of the head, since a face can look like a larger brain.
     """
     areas = parts.sum(axis=(1, 2))
     quarter = len(parts) // 4
