@@ -42,7 +42,7 @@ def test_operations_of_a_convolution_are_counted_as_by_hand():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_bench_judges_all_on_the_same_patients_and_goes_on_where_it_stopped(registered, tmp_path, capsys):
     folder, shown = tmp_path / "bench", tmp_path / "shown"
     words = ["--preset", "smoke", "--epochs", "1", "--folder", str(folder), "--table", str(shown), "--threads", "1"]

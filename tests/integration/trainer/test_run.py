@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from metseg.inference import OnnxPredictor, segment
 from metseg.registry import Registry
@@ -24,14 +25,17 @@ def configured(tmp_path, monkeypatch):
     """A store in a folder, and a folder for runs."""
     monkeypatch.setenv("METSEG_STORE_DIRECTORY", str(tmp_path / "store"))
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    threads, set_num_threads = torch.get_num_threads(), torch.set_num_threads
+    set_num_threads(1)  # several threads wait for one another where the machine is busy
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     settings.cache_clear()
     yield tmp_path
+    set_num_threads(threads)
     settings.cache_clear()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, capsys):
     assert main(["run", "--preset", "smoke", "--name", "first"]) == 0
     run = configured / "runs" / "first"
@@ -88,7 +92,7 @@ def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, cap
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_cross_validation_tests_every_patient_once_and_exports_nothing(configured, capsys):
     words = ["run", "--preset", "smoke", "--epochs", "1", "--networks", "attention-unet", "--name", "crossed"]
     assert main([*words, "--folds", "2"]) == 0
@@ -120,7 +124,7 @@ def test_cross_validation_tests_every_patient_once_and_exports_nothing(configure
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_each_network_can_have_a_process_of_its_own_and_a_split_by_slice_says_that_it_leaks(configured):
     words = ["run", "--preset", "smoke", "--epochs", "1", "--name", "leak", "--split", "slice"]
     command = [sys.executable, "-m", "metseg_trainer", *words, "--threads", "1", "--train-only", "--networks"]

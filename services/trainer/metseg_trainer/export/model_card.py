@@ -1,4 +1,4 @@
-"""The model card: what a version learned from, how well it does and what it must not be used for."""
+"""The model card: the data a version was trained on, how well it does and what it must not be used for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class CardFigures:
 
 
 def describe_data(plan: Plan) -> DataCard:
-    """What the networks of a run learned from, without naming a patient."""
+    """What the networks of a run were trained on, without naming a patient."""
     slices = {patient.id: len(patient.slices) for patient in plan.patients}
     sides = {"train": plan.split.train, "validation": plan.split.validation, "test": plan.split.test}
     name, licence, citations = _source(plan.patients)

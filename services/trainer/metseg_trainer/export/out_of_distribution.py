@@ -73,7 +73,7 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
 
     Args:
         folder: with `card.json`, of a run or of a starter model; `model-card.md` is rewritten.
-        patients: the data that the version learned from.
+        patients: the data that the version was trained on.
         seed: that their split was drawn with.
 
     Returns:
@@ -89,7 +89,7 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
     split = split_patients(patients, seed)
     if (fingerprint(patients), split_sha256(split)) != (card.data.sha256, card.data.split_sha256):
         raise DatasetError(
-            f"Version {card.version} learned from other data or by another split; name those it was trained with."
+            f"Version {card.version} was trained on other data or by another split; name those it was trained with."
         )
     sides = [[one for one in patients if one.id in ids] for ids in (split.train, split.validation)]
     reference = reference_from_patients(sides[0], sides[1], card.preprocessing)

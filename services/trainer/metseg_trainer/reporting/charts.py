@@ -11,7 +11,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 __all__ = ["Variant", "dice_by_patient", "frontier", "learning_curve", "reliability_diagram", "style_of"]
 
@@ -158,6 +158,7 @@ def frontier(variants: Sequence[Variant], margin_line: float) -> Markup:
             if one.selected:
                 axes.scatter(one.ms, one.dice, s=110, facecolors="none", edgecolors=_GOOD, linewidths=2, zorder=4)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="ms a slice", ylabel="mean patient Dice")

@@ -86,7 +86,7 @@ def results_markdown(path: Path) -> str:
     note = (
         f"{content['data']}, preset `{content['preset']}`, {networks[0]['patients']} test patients. Dice by patient: "
         "all slices of a test patient are one volume, through the pipeline that serves; none of these patients was "
-        "learned from. In brackets 95% intervals of resampled patients."
+        "used in training. In brackets 95% intervals of resampled patients."
     )
     words = [content["comparison"]["words"]] if content["comparison"] else []
     return "\n\n".join([*tables, *words, note]) + "\n"

@@ -24,7 +24,7 @@ def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
         content: tensors and plain values.
         path: of the file.
     """
-    buffer = io.BytesIO()  # torch wraps what a file raises in errors of its own
+    buffer = io.BytesIO()  # torch hides what a file raises in a RuntimeError
     torch.save(dict(content), buffer)
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())

@@ -133,6 +133,8 @@ def test_patients_are_grouped_by_thirds_of_lesion_volume(patients, tiny):
     assert len({one.groups["lesion volume"] for one in result.patients.values()}) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_export_is_verified_and_a_wrong_one_refused(patients):
     network, other = create_network("attention-unet", 2).eval(), create_network("attention-unet", 2).eval()
     model = to_onnx(network)
