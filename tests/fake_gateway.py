@@ -101,7 +101,7 @@ class FakeStudy:
 def card() -> ModelCard:
     """The card of an untrained Nested U-Net."""
     tiny = tiny_card(b"model")
-    return tiny.model_copy(update={"network": "nested-unet", "figures": {"nested-unet": tiny.figures["tiny"]}})
+    return tiny.model_copy(update={"network": "Nested U-Net", "figures": {"Nested U-Net": tiny.figures["tiny"]}})
 
 
 @dataclass

@@ -20,7 +20,7 @@ def result(mask: np.ndarray, spacing: tuple[float, float, float] | None = SPACIN
     return Result(
         job_id="j",
         model_version="v",
-        network="nested-unet",
+        network="Nested U-Net (U-Net++)",
         threshold=0.5,
         shape=mask.shape,
         spacing_mm=spacing,
@@ -97,7 +97,10 @@ def test_the_network_in_service_is_listed_before_a_better_one():
     dice = DiceSummary(patients=22, mean=0.8, median=0.85, std=0.1, lowest=0.4, highest=0.95)
     better = dice.model_copy(update={"mean": 0.9, "mean_single_slices": 0.7})
     card = tiny_card(b"m").model_copy(
-        update={"network": "nested-unet", "figures": {"attention-unet": better, "nested-unet": dice}}
+        update={
+            "network": "Nested U-Net (U-Net++)",
+            "figures": {"Attention U-Net": better, "Nested U-Net (U-Net++)": dice},
+        }
     )
     first, second = summaries.model_rows(card)
     assert (first["Network"], first["Mean"], first["Single slices"]) == ("Nested U-Net (U-Net++)", "0.800", "–")

@@ -11,7 +11,7 @@ from metseg.client import Client
 from metseg.contracts import Job, JobStatus, Lesion, ModelPage, Result
 from metseg.formats import read_mask
 from metseg_ui.state import gateway, sessions
-from metseg_ui.text import messages, summaries
+from metseg_ui.text import messages
 
 Mask = npt.NDArray[np.bool_]
 
@@ -118,8 +118,8 @@ def _show_difference(job_id: str, result: Result, other_id: str) -> None:
     first.metric("Dice", f"{found.dice:.3f}")
     second.metric("Lesions", f"{len(result.lesions)} : {len(other.lesions)}")
     st.markdown(
-        f"- This model (orange): `{result.model_version}`, {summaries.network_title(result.network)}\n"
-        f"- Other model (teal): `{other.model_version}`, {summaries.network_title(other.network)}\n"
+        f"- This model (orange): `{result.model_version}`, {result.network}\n"
+        f"- Other model (teal): `{other.model_version}`, {other.network}\n"
         f"- Marked only by this model: {_describe(result, found.only_first)}\n"
         f"- Marked only by the other model: {_describe(other, found.only_second)}"
     )

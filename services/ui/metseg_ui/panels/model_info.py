@@ -18,7 +18,7 @@ def render_summary(card: ModelCard | None) -> None:
     if card is None:
         st.warning("No model is in service yet. Train or register one first.", icon=":material/info:")
         return
-    title = summaries.model_caption(card, f"**{summaries.network_title(card.network)}**")
+    title = summaries.model_caption(card, f"**{card.network}**")
     st.caption(
         f"{title}  \n"
         f"Trained on {messages.escape_markdown(card.data.name)}  \n"
@@ -32,7 +32,7 @@ def render_summary(card: ModelCard | None) -> None:
 def show_card(card: ModelCard) -> None:
     """The card of a model version, in words."""
     escape = messages.escape_markdown
-    st.markdown(f"**{summaries.network_title(card.network)}**, version `{card.version}`")
+    st.markdown(f"**{card.network}**, version `{card.version}`")
     st.markdown(escape(card.intended_use))
     st.markdown("**Dice per patient, on test patients that were not used in training**")
     st.table(summaries.model_rows(card), border="horizontal", hide_index=True, alt="Test Dice of each network.")
@@ -48,7 +48,7 @@ def show_card(card: ModelCard) -> None:
     with model_column:
         st.markdown("**Model**")
         st.markdown(
-            f"{summaries.network_title(card.network)}\n"
+            f"{card.network}\n"
             f"- Parameters: {card.parameters / 1e6:.1f} million\n"
             f"- Threshold: {card.threshold:.2f}\n"
             f"- Licence: {escape(card.licence)}"

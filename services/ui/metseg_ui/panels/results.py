@@ -66,7 +66,7 @@ def _details(result: Result) -> None:
     with st.expander("Processing details"):
         st.markdown(
             f"- Scan: {summaries.scan_size(result)}\n"
-            f"- Model: `{result.model_version}`, {summaries.network_title(result.network)}\n"
+            f"- Model: `{result.model_version}`, {result.network}\n"
             f"- Threshold: {result.threshold:.2f}\n"
             f"- Processing time: {sum(result.durations_s.values()):.1f} s"
         )

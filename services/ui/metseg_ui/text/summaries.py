@@ -9,7 +9,6 @@ from metseg_ui.text.messages import counted, plural
 
 Row = dict[str, str | int | float | None]
 
-NETWORK_TITLES = {"nested-unet": "Nested U-Net (U-Net++)", "attention-unet": "Attention U-Net"}
 MIN_ROUNDED_LENGTH = 9.95
 """Longer lengths, in mm or px, are shown without decimals."""
 
@@ -112,11 +111,6 @@ def scan_size(result: Result) -> str:
     return f"{size}, {row_mm:.2g} × {column_mm:.2g} mm, {between_slices:.2g} mm apart"
 
 
-def network_title(name: str) -> str:
-    """A network's name as papers write it."""
-    return NETWORK_TITLES.get(name, name)
-
-
 def model_caption(card: ModelCard, prefix: str) -> str:
     """Something about a model, followed by its mean Dice on test patients if the card has it.
 
@@ -136,7 +130,7 @@ def model_rows(card: ModelCard) -> list[dict[str, str]]:
     ranked = sorted(card.figures.items(), key=lambda entry: (entry[0] != card.network, -entry[1].mean))
     return [
         {
-            "Network": network_title(name),
+            "Network": name,
             "Test patients": str(dice.patients),
             "Mean": f"{dice.mean:.3f}",
             "Median": f"{dice.median:.3f}",

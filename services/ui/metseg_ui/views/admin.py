@@ -57,7 +57,7 @@ def _model(card: ModelCard, models: ModelPage) -> None:
     badge = " :green-badge[in service]" if in_service else ""
     created = summaries.model_caption(card, f"{card.created_at:%d %b %Y}")
     with st.container(border=True, key=f"model-{card.version}"):
-        st.markdown(f"**{summaries.network_title(card.network)}** `{card.version}`{badge}  \n:small[{created}]")
+        st.markdown(f"**{card.network}** `{card.version}`{badge}  \n:small[{created}]")
         with st.container(horizontal=True):
             if st.button("Card", key=f"card-{card.version}", icon=":material/info:"):
                 model_info.show_card(card)
