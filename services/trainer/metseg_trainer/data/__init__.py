@@ -1,7 +1,7 @@
 """From a training folder to samples.
 
 - `layouts`, `dataset`, `audit`: which file is which, which patients can be used, and why the rest cannot.
-- `split`: patients on sides and in folds.
+- `split`, `split_file`, `leakage`: patients on sides and in folds, written down, and no one on two sides.
 - `skull_stripping`, `lesion_synthesis`, `spacing`: what is made of a patient's scans.
 - `prepared`, `samples`, `augment`, `config`: sources in memory-mapped files, and the samples drawn from them.
 - `download`, `phantoms`: a public data set, and one of drawn heads.
@@ -13,23 +13,15 @@ from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Sourc
 from metseg_trainer.data.dataset import Patient, SlicePair, fingerprint, load_patient, read_mask, scan_folder
 from metseg_trainer.data.download import download_dataset
 from metseg_trainer.data.layouts import site_of
+from metseg_trainer.data.leakage import check_split
 from metseg_trainer.data.lesion_synthesis import ImplantedStudy, enhancing_mask, implant_lesions, lesion_free_run
 from metseg_trainer.data.phantoms import write_phantoms
 from metseg_trainer.data.prepared import prepare_sources
 from metseg_trainer.data.samples import PreparedStudy, SampleDataset, StepBatchSampler, prepare_study
 from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
-from metseg_trainer.data.split import (
-    Split,
-    check_split,
-    k_fold_splits,
-    leave_site_out_split,
-    read_split,
-    split_by_slice,
-    split_patients,
-    split_sha256,
-    write_split,
-)
+from metseg_trainer.data.split import k_fold_splits, leave_site_out_split, split_by_slice, split_patients
+from metseg_trainer.data.split_file import Split, read_split, split_sha256, write_split
 
 __all__ = [
     "LESION_LEVEL",

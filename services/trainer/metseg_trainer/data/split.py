@@ -6,45 +6,22 @@ could not be drawn again from a seed years later. Model cards name the sha256 of
 """
 
 import hashlib
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
-from PIL import Image
-
-from metseg.atomic_io import atomic_write
 from metseg.errors import DatasetError
 from metseg_trainer.data.dataset import Patient
 from metseg_trainer.data.layouts import person_of
+from metseg_trainer.data.leakage import check_split
+from metseg_trainer.data.split_file import Split
 
-__all__ = [
-    "Split",
-    "check_split",
-    "k_fold_splits",
-    "leave_site_out_split",
-    "read_split",
-    "split_by_slice",
-    "split_patients",
-    "split_sha256",
-    "write_split",
-]
+__all__ = ["k_fold_splits", "leave_site_out_split", "split_by_slice", "split_patients"]
 
 MIN_SITE_PERSONS = 6
 """Smaller sites are pooled."""
 LOADS = 3
 """Classes of lesion load within a site."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Patient ids by side, each side sorted."""
-
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -183,68 +160,6 @@ def _around(test: Sequence[_Unit], units: Sequence[_Unit], lot: str, validation_
     return Split(_ids(unit for unit in rest if unit not in validation), _ids(validation), _ids(test))
 
 
-def check_split(split: Split, patients: Sequence[Patient]) -> None:
-    """Refuse a split that would evaluate on training data.
-
-    Args:
-        split: to check.
-        patients: all that it must cover.
-
-    Raises:
-        DatasetError: a patient is on two sides, missing, twice or unknown; a person's studies or byte-identical
-            images under two names lie on different sides; a patient of the folder test/ is not in the test side.
-    """
-    sides: dict[str, str] = {}
-    for side, ids in asdict(split).items():
-        for id in ids:
-            if id in sides:
-                raise DatasetError(f"The split has patient {id} twice (in {sides[id]} and {side}); split again.")
-            sides[id] = side
-    known = {patient.id: patient for patient in patients}
-    for id in sorted(sides.keys() ^ known.keys()):
-        fault = "lacks" if id in known else "names the unknown"
-        raise DatasetError(f"The split {fault} patient {id}; the data have changed, so split again.")
-    for patient in patients:
-        if patient.subset == "test" and sides[patient.id] != "test":
-            raise DatasetError(f"Patient {patient.id} lies in test/, but the split has it in {sides[patient.id]}.")
-    _one_side(((person_of(patient.id), patient.id) for patient in patients), sides, "are of the same person")
-    _one_side(_contents(patients), sides, "hold the same image")
-
-
-def write_split(split: Split, path: Path) -> None:
-    """Write split.json.
-
-    Args:
-        split: to write.
-        path: of the file, which is replaced atomically.
-    """
-    with atomic_write(path) as file:
-        file.write(_bytes(split))
-
-
-def read_split(path: Path) -> Split:
-    """Read split.json.
-
-    Raises:
-        DatasetError: the file is not a split.
-    """
-    try:
-        content: Mapping[str, list[str]] = json.loads(path.read_bytes())
-        sides = {side: tuple(map(str, content[side])) for side in ("train", "validation", "test")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is not a split that metseg has written; remove it to split again.") from error
-    return Split(**sides)
-
-
-def split_sha256(split: Split) -> str:
-    """The sha256 of split.json."""
-    return hashlib.sha256(_bytes(split)).hexdigest()
-
-
-def _bytes(split: Split) -> bytes:
-    return (json.dumps(asdict(split), indent=2) + "\n").encode()
-
-
 def _ids(units: Iterable[_Unit]) -> tuple[str, ...]:
     return tuple(sorted(id for unit in units for id in unit.ids))
 
@@ -294,33 +209,3 @@ def _draw(units: Sequence[_Unit], count: int, lot: str) -> list[_Unit]:
 def _drawn(lot: str, *name: object) -> bytes:
     """A sort key as good as random, the same on every machine and with every version of a library."""
     return hashlib.sha256(repr((lot, *name)).encode()).digest()
-
-
-def _one_side(members: Iterable[tuple[str, str]], sides: Mapping[str, str], reason: str) -> None:
-    """Refuse patients of one key on different sides."""
-    first: dict[str, str] = {}
-    for key, id in members:
-        other = first.setdefault(key, id)
-        if sides[other] != sides[id]:
-            raise DatasetError(
-                f"Patients {other} (in {sides[other]}) and {id} (in {sides[id]}) {reason}; keep one of them, or put "
-                "both in one folder."
-            )
-
-
-def _contents(patients: Sequence[Patient]) -> Iterable[tuple[str, str]]:
-    """The hash of each image that occurs more than once, and its patient; blank slices may well be equal."""
-    holders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
-    for patient in patients:
-        for pair in patient.slices:
-            digest = hashlib.blake2b(pair.image.read_bytes(), digest_size=16).hexdigest()
-            holders[digest].append((patient.id, pair.image))
-    for digest, found in holders.items():
-        if len({id for id, _ in found}) > 1 and not _blank(found[0][1]):
-            yield from ((digest, id) for id, _ in found)
-
-
-def _blank(path: Path) -> bool:
-    with Image.open(path) as image:
-        levels = np.asarray(image)
-    return bool(levels.min() == levels.max())

@@ -1,0 +1,75 @@
+"""Leakage: a split must not put a person, or an image, on two sides."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from metseg.errors import DatasetError
+from metseg_trainer.data.dataset import Patient
+from metseg_trainer.data.layouts import person_of
+from metseg_trainer.data.split_file import Split
+
+__all__ = ["check_split"]
+
+
+def check_split(split: Split, patients: Sequence[Patient]) -> None:
+    """Refuse a split that would evaluate on training data.
+
+    Args:
+        split: to check.
+        patients: all that it must cover.
+
+    Raises:
+        DatasetError: a patient is on two sides, missing, twice or unknown; a person's studies or byte-identical
+            images under two names lie on different sides; a patient of the folder test/ is not in the test side.
+    """
+    sides: dict[str, str] = {}
+    for side, ids in asdict(split).items():
+        for id in ids:
+            if id in sides:
+                raise DatasetError(f"The split has patient {id} twice (in {sides[id]} and {side}); split again.")
+            sides[id] = side
+    known = {patient.id: patient for patient in patients}
+    for id in sorted(sides.keys() ^ known.keys()):
+        fault = "lacks" if id in known else "names the unknown"
+        raise DatasetError(f"The split {fault} patient {id}; the data have changed, so split again.")
+    for patient in patients:
+        if patient.subset == "test" and sides[patient.id] != "test":
+            raise DatasetError(f"Patient {patient.id} lies in test/, but the split has it in {sides[patient.id]}.")
+    _one_side(((person_of(patient.id), patient.id) for patient in patients), sides, "are of the same person")
+    _one_side(_contents(patients), sides, "hold the same image")
+
+
+def _one_side(members: Iterable[tuple[str, str]], sides: Mapping[str, str], reason: str) -> None:
+    """Refuse patients of one key on different sides."""
+    first: dict[str, str] = {}
+    for key, id in members:
+        other = first.setdefault(key, id)
+        if sides[other] != sides[id]:
+            raise DatasetError(
+                f"Patients {other} (in {sides[other]}) and {id} (in {sides[id]}) {reason}; keep one of them, or put "
+                "both in one folder."
+            )
+
+
+def _contents(patients: Sequence[Patient]) -> Iterable[tuple[str, str]]:
+    """The hash of each image that occurs more than once, and its patient; blank slices may well be equal."""
+    holders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    for patient in patients:
+        for pair in patient.slices:
+            digest = hashlib.blake2b(pair.image.read_bytes(), digest_size=16).hexdigest()
+            holders[digest].append((patient.id, pair.image))
+    for digest, found in holders.items():
+        if len({id for id, _ in found}) > 1 and not _blank(found[0][1]):
+            yield from ((digest, id) for id, _ in found)
+
+
+def _blank(path: Path) -> bool:
+    with Image.open(path) as image:
+        levels = np.asarray(image)
+    return bool(levels.min() == levels.max())
