@@ -19,7 +19,17 @@ import numpy as np
 import numpy.typing as npt
 
 from metseg.contracts import OutOfDistribution, OutOfDistributionCard, OutOfDistributionReference
-from metseg.imaging import FLAIR, HEAD_PX, Float32Array, Mask, ModelInput, bounding_box, foreground_mask
+from metseg.imaging import (
+    FLAIR,
+    HEAD_PX,
+    Array,
+    Float32Array,
+    Float64Array,
+    Mask,
+    ModelInput,
+    bounding_box,
+    foreground_mask,
+)
 
 __all__ = [
     "FEATURES",
@@ -110,7 +120,7 @@ def extract_features(model_input: ModelInput, pixel_scale: float) -> Floats:
         _slice_features(_crop(flair, head), pixel_scale)
         for flair, head in zip(standardised, foreground_mask(levels), strict=True)
     ]
-    means: npt.NDArray[np.float64] = np.mean(features, axis=0)
+    means: Float64Array = np.mean(features, axis=0)
     return means
 
 
@@ -188,7 +198,7 @@ def _correlation(one: Floats, other: Floats) -> float:
 
 def _texture(one: _Slice, pixel_scale: float) -> list[float]:
     """The logarithm of the deviation inside the head, in the band between each scale and the next coarser one."""
-    finer: npt.NDArray[Any] = one.flair
+    finer: Array = one.flair
     texture = []
     for scale in SCALES_PX:
         coarser = cv2.GaussianBlur(finer, (0, 0), 2 * scale * pixel_scale)

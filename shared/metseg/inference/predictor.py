@@ -4,7 +4,6 @@ import os
 import tempfile
 
 import numpy as np
-import numpy.typing as npt
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its wheels report what they run to their maker
 
@@ -12,6 +11,7 @@ import onnxruntime
 
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import ModelRejected
+from metseg.imaging import Float32Array
 
 INPUT, OUTPUT = "slices", "probability"
 """An exported model maps float32 `slices` (batch, 3, row, column) to `probability` (batch, 1, row, column)."""
@@ -89,7 +89,7 @@ class OnnxPredictor:
         """As chosen when the model was trained."""
         return self.card.smallest_lesion_px
 
-    def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, tensor: Float32Array) -> Float32Array:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
         slices = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))
         if self._device is not None:
@@ -125,7 +125,7 @@ class _BoundBatch:
         self._binding.bind_ortvalue_input(INPUT, self._input)
         self._binding.bind_ortvalue_output(OUTPUT, self._output)
 
-    def __call__(self, slices: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, slices: Float32Array) -> Float32Array:
         """Lesion probability, (slice, row, column), of (slice, channel, row, column); a batch at most."""
         self._whole[: len(slices)] = slices
         self._whole[len(slices) :] = 0
