@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import Volume
+from metseg.imaging import CONNECTIVITY_26, Volume
 from metseg_trainer.data.skull_stripping import brain_mask, cerebral_slices
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 
@@ -191,7 +191,7 @@ class _Canvas:
         """Whether a lesion in a box would touch another one, which may lie outside the box."""
         around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
         inner = tuple(slice(one.start - big.start, one.stop - big.start) for one, big in zip(box, around, strict=True))
-        near = ndimage.binary_dilation(self.labels[around] > 0, np.ones((3, 3, 3), bool))[inner]
+        near = ndimage.binary_dilation(self.labels[around] > 0, CONNECTIVITY_26)[inner]
         return bool((here & near).any())
 
     def _place(self, random: Random) -> tuple[int, int, int] | None:
@@ -257,7 +257,7 @@ def _falls(distance: npt.NDArray[Any], width: float) -> Floats:
 
 def _part_with(mask: Mask, centre: tuple[int, int, int]) -> Mask:
     """The 26-connected part of a mask that a voxel is in; empty where the voxel is not in the mask."""
-    labels, _ = ndimage.label(mask, np.ones((3, 3, 3), bool))
+    labels, _ = ndimage.label(mask, CONNECTIVITY_26)
     at = labels[centre]
     return np.asarray((labels == at) & (at > 0), np.bool_)
 
