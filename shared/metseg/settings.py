@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
 
 MIB = 2**20
 IN_FILES: Final = ("s3_access_key", "s3_secret_key", "api_key")
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
         return (self.s3_endpoint or "").removeprefix("https://").removeprefix("http://").rstrip("/")
 
     @classmethod
+    @override
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
