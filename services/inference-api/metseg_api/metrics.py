@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
@@ -13,7 +13,7 @@ from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFam
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from metseg.errors import ModelRejected, PoisonedInput, ProcessingFailed, Unavailable
+from metseg.errors import MetsegError, ModelRejected, PoisonedInput, ProcessingFailed, Unavailable
 from metseg.jobs import BUCKETS_S, JobService, MetricsSnapshot
 from metseg.registry import Registry
 from metseg.storage import ObjectStore
@@ -87,6 +87,17 @@ def exposition(gateway: Gateway) -> bytes:
         MultiProcessCollector(live)  # type: ignore[no-untyped-call]
         return generate_latest(live)
     return generate_latest(REGISTRY) + generate_latest(live)
+
+
+@contextmanager
+def count_submission() -> Iterator[None]:
+    """Count the submission that the block makes: accepted, or the problem that it raises."""
+    try:
+        yield
+    except MetsegError as error:
+        SUBMISSIONS.labels(error.type).inc()
+        raise
+    SUBMISSIONS.labels("accepted").inc()
 
 
 def _seconds(check: Callable[[], None]) -> float | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -16,6 +17,7 @@ from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, U
 from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
 from metseg.settings import Limits
+from metseg_api.admission import admit
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.multipart import MultipartForm, Part
@@ -37,8 +39,32 @@ class Options(NamedTuple):
     uncertainty: bool
 
 
+def is_replay(gateway: Gateway, caller: Caller, idempotency_key: str | None) -> bool:
+    """Whether a submission with this key was accepted before, so that it needs no admission: it makes no new job.
+
+    Args:
+        gateway: the gateway.
+        caller: who submits.
+        idempotency_key: None: the submission is always a new job.
+
+    Returns:
+        False also where the key is not in use.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    key = _hash_key(caller, idempotency_key)
+    return key is not None and gateway.jobs.key_holder(key) is not None
+
+
 def submit(
-    gateway: Gateway, form: MultipartForm, caller: Caller, idempotency_key: str | None, request_id: str | None = None
+    gateway: Gateway,
+    form: MultipartForm,
+    caller: Caller,
+    idempotency_key: str | None,
+    request_id: str | None = None,
+    *,
+    admitted: bool = True,
 ) -> Job:
     """Submit a study: when this returns, its files are in the store and its job is queued.
 
@@ -50,6 +76,7 @@ def submit(
         caller: who submits.
         idempotency_key: None: the submission is always a new job.
         request_id: of the HTTP request, for logs.
+        admitted: False: admission was left out for a replay, and is made up for if this is a new job after all.
 
     Returns:
         The new job, or the earlier one with this idempotency key of this caller.
@@ -60,22 +87,30 @@ def submit(
         Unavailable: the store or the queue is down, or there is no champion; nothing was stored.
     """
     uploads, options = _parse(form)
+    key, uploaded = _hash_key(caller, idempotency_key), [_fingerprint(upload) for upload in uploads]
+    digest = _digest(options, uploaded)
+    if key is not None and (holder := gateway.jobs.key_holder(key, digest)):
+        return gateway.jobs.get(holder)
+    if not admitted:
+        admit(gateway, caller, 0)
     formats.inspect_upload(uploads, gateway.settings.limits)
     job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
         check = stack.enter_context(in_background(lambda _: check_model_exists(gateway, options.model)))
-        uploaded = None
+        stored = uploaded
         if options.deidentify:
-            uploaded = [_fingerprint(upload) for upload in uploads]
             uploads = stack.enter_context(_deidentified(uploads, gateway.settings.limits))
-        inputs = [_describe(gateway.jobs.input_key(job_id, index), upload) for index, upload in enumerate(uploads)]
-        key = None if idempotency_key is None else hash_key(f"{caller.tag} {idempotency_key}")
+            stored = [_fingerprint(upload) for upload in uploads]
+        inputs = [
+            _describe(gateway.jobs.input_key(job_id, index), upload, fingerprint)
+            for index, (upload, fingerprint) in enumerate(zip(uploads, stored, strict=True))
+        ]
         stack.enter_context(discard_on_failure(gateway, job_id, key))
         now = datetime.now(UTC)
         request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         check()
-        return _enqueue(gateway, request.model_copy(update={"key_sha256": key}), uploaded or _fingerprints(request))
+        return _enqueue(gateway, request.model_copy(update={"key_sha256": key}), digest)
 
 
 def _deidentified(uploads: list[formats.Upload], limits: Limits) -> AbstractContextManager[list[formats.Upload]]:
@@ -85,10 +120,15 @@ def _deidentified(uploads: list[formats.Upload], limits: Limits) -> AbstractCont
     return dicom.deidentify_uploads(uploads, limits)
 
 
-def _enqueue(gateway: Gateway, request: Request, uploaded: list[Fingerprint]) -> Job:
+def _hash_key(caller: Caller, idempotency_key: str | None) -> str | None:
+    """The name of a caller's idempotency key in the store."""
+    return None if idempotency_key is None else hash_key(f"{caller.tag} {idempotency_key}")
+
+
+def _enqueue(gateway: Gateway, request: Request, digest: str) -> Job:
     if request.key_sha256 is None:
         return gateway.jobs.submit(request)
-    holder = gateway.jobs.acquire_key(request.key_sha256, _digest(request, uploaded), request.id)
+    holder = gateway.jobs.acquire_key(request.key_sha256, digest, request.id)
     if holder == request.id:
         return gateway.jobs.submit(request)
     gateway.jobs.discard(request.id)
@@ -210,9 +250,9 @@ def check_model_exists(gateway: Gateway, version: str | None) -> None:
             raise InvalidParameter("`model` must be a version that /v1/models lists.") from error
 
 
-def _describe(key: str, upload: formats.Upload) -> InputFile:
-    role, name, sha256 = _fingerprint(upload)
-    return InputFile(key=key, name=name, size_bytes=upload.stream.tell(), sha256=sha256, role=role)
+def _describe(key: str, upload: formats.Upload, fingerprint: Fingerprint) -> InputFile:
+    role, name, sha256 = fingerprint
+    return InputFile(key=key, name=name, size_bytes=upload.stream.seek(0, os.SEEK_END), sha256=sha256, role=role)
 
 
 def _fingerprint(upload: formats.Upload) -> Fingerprint:
@@ -221,11 +261,6 @@ def _fingerprint(upload: formats.Upload) -> Fingerprint:
     return upload.role, upload.name, sha256
 
 
-def _fingerprints(request: Request) -> list[Fingerprint]:
-    return [(file.role, file.name, file.sha256) for file in request.inputs]
-
-
-def _digest(request: Request, uploaded: list[Fingerprint]) -> str:
+def _digest(options: Options, uploaded: list[Fingerprint]) -> str:
     """What identifies equal submissions: the files as uploaded and the fields."""
-    fields = [request.threshold, request.model, request.align, request.deidentify, request.uncertainty]
-    return hashlib.sha256(json.dumps([uploaded, *fields]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([uploaded, *options]).encode()).hexdigest()

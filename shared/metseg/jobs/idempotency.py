@@ -73,16 +73,30 @@ class IdempotencyKeys:
                 return job_id
             record = self._read(key_sha256)
             if record is not None:
-                age_s = time.time() - record.since
-                if age_s < DAY_S and self._exists(record.job_id):
-                    if record.body_sha256 != body_sha256:
-                        raise IdempotencyConflict("The Idempotency-Key was used before with another body.")
-                    return record.job_id
-                if age_s > CRASHED_S:
+                if holder := self._accepted(record, body_sha256):
+                    return holder
+                if time.time() - record.since > CRASHED_S:
                     self._remove(key_sha256, record)
             if time.monotonic() > deadline:
                 raise Conflict("The first submission with this Idempotency-Key is still being accepted.")
             time.sleep(POLL_EVERY_S)
+
+    def holder(self, key_sha256: str, body_sha256: str | None = None) -> str | None:
+        """The accepted job that holds a key; None where none does.
+
+        Args:
+            key_sha256: the hashed key.
+            body_sha256: of the submission that came with it; None where it has not been received.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            IdempotencyConflict: that job had another body.
+            StoreUnavailable: the store does not answer.
+        """
+        record = self._read(key_sha256)
+        return None if record is None else self._accepted(record, body_sha256)
 
     def release(self, key_sha256: str, job_id: str) -> None:
         """Delete a key if this job holds it.
@@ -110,6 +124,14 @@ class IdempotencyKeys:
             return None
         except UnreadableRecord:
             return _KeyRecord(body_sha256="", job_id="", since=0)
+
+    def _accepted(self, record: _KeyRecord, body_sha256: str | None) -> str | None:
+        """The job of a record, if it was accepted and the record is valid."""
+        if time.time() - record.since >= DAY_S or not self._exists(record.job_id):
+            return None
+        if body_sha256 not in (None, record.body_sha256):
+            raise IdempotencyConflict("The Idempotency-Key was used before with another body.")
+        return record.job_id
 
     def _remove(self, key_sha256: str, record: _KeyRecord) -> None:
         """Delete a key that has not changed meanwhile; of many processes that try, one does."""

@@ -125,6 +125,22 @@ class JobService:
         """
         return self._keys.acquire(key_sha256, body_sha256, job_id)
 
+    def key_holder(self, key_sha256: str, body_sha256: str | None = None) -> str | None:
+        """The accepted job that holds an Idempotency-Key, without waiting; see `IdempotencyKeys.holder`.
+
+        Args:
+            key_sha256: the hashed key.
+            body_sha256: of the submission that came with it; None where it has not been received.
+
+        Returns:
+            The id of the job; None where no job holds it.
+
+        Raises:
+            IdempotencyConflict: that job had another body.
+            StoreUnavailable: the store does not answer.
+        """
+        return self._keys.holder(key_sha256, body_sha256)
+
     def soft_limit_s(self, request: Request) -> int:
         """Seconds that a job may run; a minute later it is killed."""
         return self._queue.soft_limit_s(request)

@@ -75,6 +75,50 @@ def test_a_caller_has_so_many_open_jobs_and_no_more(gateway):
     gateway.accepted()
 
 
+@pytest.mark.parametrize(
+    "gateway",
+    [{"key_open_jobs": 1}, {"key_jobs_per_minute": 1}, {"queue_limit": 1}],
+    indirect=True,
+    ids=lambda limits: next(iter(limits)),
+)
+def test_a_lost_answer_is_given_again_to_a_caller_that_may_submit_no_more(gateway):
+    key = {"Idempotency-Key": "scan-7"}
+    first = gateway.submit(png(), headers=key)
+    assert first.status_code == 202
+    before = gateway.job_keys()
+    again = gateway.submit(png(), headers=key)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert gateway.job_keys() == before
+    assert gateway.submit(png(1), headers=key).status_code == 409
+    assert gateway.submit(png(), headers={"Idempotency-Key": "scan-8"}).status_code in (429, 503)
+
+
+def test_a_lost_answer_is_given_again_without_redis_a_champion_and_disk_space(gateway, redis, monkeypatch):
+    key = {"Idempotency-Key": "scan-7"}
+    first = gateway.submit(png(), headers=key)
+    gateway.store.delete("models/champion.json")
+    monkeypatch.setattr(type(gateway.store), "free_bytes", lambda self: 0)
+    with redis.down():
+        again = gateway.submit(png(), headers=key)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+@pytest.mark.parametrize("gateway", [{"key_open_jobs": 2}], indirect=True)
+def test_a_replay_whose_job_is_deleted_meanwhile_needs_admission(gateway, monkeypatch):
+    key = {"Idempotency-Key": "scan-7"}
+    ids = [gateway.accepted().id, gateway.submit(png(), headers=key).json()["id"]]
+
+    def replay(_, __, idempotency_key):
+        if idempotency_key is None:
+            return False
+        gateway.jobs.delete(ids.pop())
+        gateway.accepted()
+        return True
+
+    monkeypatch.setattr("metseg_api.submissions.is_replay", replay)
+    refused(gateway.submit(png(), headers=key), 429, "too-many-requests")
+
+
 def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr("metseg.jobs.rate_limit.time.time", lambda: now[0])

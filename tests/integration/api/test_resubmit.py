@@ -1,5 +1,7 @@
 """A study submitted once more, who is asking, the deployment at a glance, and reports of models."""
 
+import re
+
 from tests.gateways import begin, png, problem
 from tests.models import VERSION
 
@@ -17,6 +19,21 @@ def test_a_study_is_looked_at_once_more_by_another_model_and_lives_longer_than_t
     assert (request.model, request.threshold) == (VERSION, 0.3)
     assert [gateway.store.get(file.key) for file in request.inputs] == [png(1), png(2)]
     assert all(again.id in file.key for file in request.inputs)
+
+
+def test_a_repeated_submission_is_counted_as_any_other(gateway):
+    def count(outcome):
+        found = re.search(rf'^metseg_submissions_total{{outcome="{outcome}"}} (\d+)', metrics().text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def metrics():
+        return gateway.http.get("/metrics")
+
+    job = gateway.accepted()
+    before = [count("accepted"), count("/problems/not-found")]
+    assert gateway.http.post(f"/v1/jobs/{job.id}/repeat", json={}).status_code == 202
+    gateway.http.post(f"/v1/jobs/{'0' * 32}/repeat", json={})
+    assert [count("accepted"), count("/problems/not-found")] == [before[0] + 1, before[1] + 1]
 
 
 def test_a_wish_that_cannot_be_met_leaves_nothing_behind(gateway):

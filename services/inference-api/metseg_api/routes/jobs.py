@@ -16,7 +16,6 @@ from metseg.errors import (
     IdempotencyConflict,
     ImageTooLarge,
     InvalidParameter,
-    MetsegError,
     MixedSizes,
     NoChampion,
     NotFound,
@@ -76,18 +75,16 @@ async def submit(
 
     202 means that the files are in the store and the job is queued: only losing the store can lose it.
     """
-    try:
+    with metrics.count_submission():
         check_idempotency_key(idempotency_key)
         header = request.headers.get("Content-Length", "")
-        await to_thread.run_sync(admit, gateway, caller, int(header) if header.isdecimal() else 0)
+        replay = await to_thread.run_sync(submissions.is_replay, gateway, caller, idempotency_key)
+        if not replay:
+            await to_thread.run_sync(admit, gateway, caller, int(header) if header.isdecimal() else 0)
         async with receive_form(request, gateway.settings.limits.files) as form:
             request_id = request.scope["state"]["request_id"]
-            store = partial(submissions.submit, gateway, form, caller, idempotency_key, request_id)
+            store = partial(submissions.submit, gateway, form, caller, idempotency_key, request_id, admitted=not replay)
             job = await to_thread.run_sync(store, limiter=gateway.threads.uploads)
-    except MetsegError as error:
-        metrics.SUBMISSIONS.labels(error.type).inc()
-        raise
-    metrics.SUBMISSIONS.labels("accepted").inc()
     return _accepted(request, response, job)
 
 
@@ -106,9 +103,10 @@ async def repeat(
 ) -> Job:
     """A new job with the same files and another model or threshold; nothing is uploaded again."""
     gateway: Gateway = request.app.state.gateway
-    await to_thread.run_sync(admit, gateway, caller, 0)
-    copy = partial(resubmit, gateway, job_id, options, caller, request.scope["state"]["request_id"])
-    job = await to_thread.run_sync(copy, limiter=gateway.threads.uploads)
+    with metrics.count_submission():
+        await to_thread.run_sync(admit, gateway, caller, 0)
+        copy = partial(resubmit, gateway, job_id, options, caller, request.scope["state"]["request_id"])
+        job = await to_thread.run_sync(copy, limiter=gateway.threads.uploads)
     return _accepted(request, response, job)
 
 
