@@ -51,13 +51,21 @@ THRESHOLD = 0.5
 class FakeStudy:
     """The study of every job: a phantom, with a probability that falls off at the rim of its lesions."""
 
-    def __init__(self, seed: int = 23, slices: int = 12, lesions_placed: int = 4, spacing: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int = 23,
+        slices: int = 12,
+        lesions_placed: int = 4,
+        spacing: bool = True,
+        smallest_lesion_px: float = 0,
+    ) -> None:
         head = phantom.head(seed, slices=slices, lesions=lesions_placed)
         self.pixels = head.volume.pixels.astype(np.uint8)
         self.names = head.volume.names
         self.spacing_mm = head.volume.spacing_mm if spacing else None
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
-        self.mask = self.probability >= THRESHOLD
+        self.smallest_lesion_px = smallest_lesion_px
+        self.mask = lesions.remove_small(self.probability >= THRESHOLD, smallest_lesion_px)
 
     def as_other_model_sees_it(self) -> "FakeStudy":
         """The same scan with the answer of another model: the smallest lesion is missed, the others are larger."""
@@ -89,6 +97,7 @@ class FakeStudy:
             model_version=card.version,
             network=card.network,
             threshold=THRESHOLD,
+            smallest_lesion_px=self.smallest_lesion_px,
             shape=self.mask.shape,
             spacing_mm=self.spacing_mm,
             lesions=found,
@@ -141,7 +150,8 @@ class FakeGateway:
         started = created + timedelta(seconds=self.queued_s)
         finished = started + timedelta(seconds=self.running_s)
         names = next(entry["names"] for entry in self.submissions if entry["id"] == job_id)
-        job = Job(id=job_id, status=JobStatus.QUEUED, created_at=created, files=len(names))
+        label = next(entry.get("label") for entry in self.submissions if entry["id"] == job_id)
+        job = Job(id=job_id, status=JobStatus.QUEUED, created_at=created, files=len(names), label=label)
         now = datetime.now(UTC)
         if now < started:
             return job.model_copy(update={"queue_position": 2})
@@ -216,7 +226,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         async with request.form() as form:
             uploads = [Upload(file.filename, file.file, None) for file in form.getlist("files")]
             inspect_upload(uploads, Limits())
-            options = {name: form.get(name) for name in ("uncertainty", "align")}
+            options = {name: form.get(name) for name in ("uncertainty", "align", "label")}
             return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **options)
 
     @api.get("/v1/jobs")

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from metseg.contracts import DISCLAIMER, MODEL_VERSION_PATTERN, Align, Problem
+from metseg.contracts import DISCLAIMER, MAX_LABEL_CHARACTERS, MODEL_VERSION_PATTERN, Align, Problem
 from metseg.errors import Forbidden, MetsegError, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
@@ -69,6 +69,11 @@ UPLOAD: dict[str, Any] = {
                             "type": "boolean",
                             "default": False,
                             "description": "also predicts mirrored copies of possible lesions and compares them",
+                        },
+                        "label": {
+                            "type": "string",
+                            "maxLength": MAX_LABEL_CHARACTERS,
+                            "description": "what the submitter calls the study; part of the job, deleted with it",
                         },
                     },
                     "additionalProperties": False,

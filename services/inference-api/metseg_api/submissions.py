@@ -12,7 +12,16 @@ from typing import NamedTuple, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from metseg import formats
-from metseg.contracts import Align, InputFile, Job, Probability, Request, Role, is_model_version
+from metseg.contracts import (
+    MAX_LABEL_CHARACTERS,
+    Align,
+    InputFile,
+    Job,
+    Probability,
+    Request,
+    Role,
+    is_model_version,
+)
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
@@ -37,6 +46,7 @@ class Options(NamedTuple):
     align: Align
     deidentify: bool
     uncertainty: bool
+    label: str | None
 
 
 def is_replay(gateway: Gateway, caller: Caller, idempotency_key: str | None) -> bool:
@@ -185,7 +195,8 @@ def _upload(form: MultipartForm, part: Part) -> formats.Upload:
 def _options(parts: list[Part]) -> Options:
     if not {part.name for part in parts} <= set(Options._fields):
         raise InvalidParameter(
-            "The fields are `threshold`, `model`, `align`, `deidentify` and `uncertainty`; every file needs a filename."
+            "The fields are `threshold`, `model`, `align`, `deidentify`, `uncertainty` and `label`; "
+            "every file needs a filename."
         )
     if len({part.name for part in parts}) < len(parts):
         raise InvalidParameter("Send each field once at most.")
@@ -196,6 +207,7 @@ def _options(parts: list[Part]) -> Options:
         _align(fields.get("align")),
         _boolean("deidentify", fields.get("deidentify")),
         _boolean("uncertainty", fields.get("uncertainty")),
+        _label(fields.get("label")),
     )
 
 
@@ -222,6 +234,13 @@ def _align(value: bytes | None) -> Align:
     if chosen is None:
         raise InvalidParameter("`align` must be `rigid` or `none`.")
     return chosen
+
+
+def _label(value: bytes | None) -> str | None:
+    label = (value or b"").decode("utf-8", "replace").strip()
+    if len(label) > MAX_LABEL_CHARACTERS or not label.isprintable():
+        raise InvalidParameter(f"`label` must be at most {MAX_LABEL_CHARACTERS} printable characters in one line.")
+    return label or None
 
 
 def _boolean(name: str, value: bytes | None) -> bool:

@@ -140,6 +140,7 @@ class Client:
         *,
         deidentify: bool = False,
         uncertainty: bool = False,
+        label: str | None = None,
     ) -> Job:
         """Submit one study; its files are streamed, not read into memory.
 
@@ -151,12 +152,13 @@ class Client:
             align: whether volumes on different grids are registered; None: they are.
             deidentify: remove identities from a DICOM study before the gateway stores it.
             uncertainty: also compute an uncertainty map, which takes longer.
+            label: what the study is called in lists of jobs; at most 200 characters.
 
         Returns:
             The queued job.
         """
         flags = {"deidentify": deidentify, "uncertainty": uncertainty}
-        fields = {"threshold": threshold, "model": model, "align": align}
+        fields = {"threshold": threshold, "model": model, "align": align, "label": label}
         fields |= {name: "true" for name, is_set in flags.items() if is_set}
         attachments = [Attachment(*file) for file in files]
         streams = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]

@@ -10,6 +10,7 @@
 
 from metseg.contracts.base import (
     DISCLAIMER,
+    MAX_LABEL_CHARACTERS,
     RESEARCH_ONLY,
     SHORT_DISCLAIMER,
     Align,
@@ -57,6 +58,7 @@ from metseg.contracts.results import (
 
 __all__ = [
     "DISCLAIMER",
+    "MAX_LABEL_CHARACTERS",
     "MODEL_VERSION_PATTERN",
     "RESEARCH_ONLY",
     "SHORT_DISCLAIMER",

@@ -9,6 +9,7 @@ from metseg.errors import MetsegError
 Probability = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
 Align = Literal["rigid", "none"]
+MAX_LABEL_CHARACTERS = 200
 
 RESEARCH_ONLY = "Research use only"
 DISCLAIMER = f"{RESEARCH_ONLY}. Not a medical device; not for diagnosis or treatment."

@@ -45,6 +45,7 @@ class Job(Contract):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     files: int = Field(ge=1, description="uploaded files")
+    label: str | None = Field(default=None, description="what the submitter calls the study; never logged")
     attempts: int = Field(default=0, ge=0, description="how often a worker started it")
     queue_position: int | None = Field(default=None, ge=1, description="1 is next")
     progress: Progress | None = None
@@ -82,6 +83,7 @@ class Request(Contract):
     request_id: str | None = Field(default=None, description="of the HTTP request that submitted it; in every log line")
     align: Align = Field(default="rigid", description="how volumes on different grids are aligned")
     deidentify: bool = Field(default=False, description="identities were removed before anything was stored")
+    label: str | None = Field(default=None, description="what the submitter calls the study; never logged")
 
 
 class KeyInfo(Contract):

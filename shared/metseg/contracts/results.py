@@ -106,6 +106,9 @@ class Result(Contract):
     network: str
     precision: Literal["fp32", "int8"] | None = Field(default=None, description="of the model")
     threshold: Probability
+    smallest_lesion_px: float = Field(
+        default=0, ge=0, description="components of fewer voxels were removed from the mask; 0 if none"
+    )
     shape: tuple[int, int, int] = Field(description="slices, rows, columns as uploaded")
     spacing_mm: tuple[float, float, float] | None
     lesions: list[Lesion]

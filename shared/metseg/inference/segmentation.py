@@ -105,6 +105,7 @@ class Segmentation:
         familiarity: how far the study lies from the training data; None where the model has no reference.
         uncertainty: float32 in [0, 1], the same shape; None where it was not asked for.
         uncertainty_words: the same in a sentence.
+        smallest_lesion_px: the number of voxels below which a component was removed from the mask.
     """
 
     probability: ProbabilityMap
@@ -116,6 +117,7 @@ class Segmentation:
     familiarity: OutOfDistribution | None = None
     uncertainty: Float32Array | None = None
     uncertainty_words: str | None = None
+    smallest_lesion_px: float = 0
 
 
 def segment(
@@ -150,7 +152,8 @@ def segment(
                 on_slice(index, slice_map)
             if progress is not None:
                 progress(index + 1, len(maps))
-    mask = lesions.remove_small(mask, predictor.smallest_lesion_px / model_input.geometry.reference_px)
+    smallest_lesion_px = predictor.smallest_lesion_px / model_input.geometry.reference_px
+    mask = lesions.remove_small(mask, smallest_lesion_px)
     return Segmentation(
         probability,
         mask,
@@ -158,6 +161,7 @@ def segment(
         lesions.measure(mask, volume.spacing_mm, probability, volume.affine),
         volume.warnings,
         model_input,
+        smallest_lesion_px=smallest_lesion_px,
     )
 
 

@@ -328,4 +328,10 @@ class JobService:
 
 
 def _new(request: Request) -> Job:
-    return Job(id=request.id, status=JobStatus.QUEUED, created_at=request.created_at, files=len(request.inputs))
+    return Job(
+        id=request.id,
+        status=JobStatus.QUEUED,
+        created_at=request.created_at,
+        files=len(request.inputs),
+        label=request.label,
+    )

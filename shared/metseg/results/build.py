@@ -45,6 +45,7 @@ def build_result(
         network=card.network,
         precision=card.variant.precision,
         threshold=segmentation.threshold,
+        smallest_lesion_px=segmentation.smallest_lesion_px,
         shape=volume.shape,
         spacing_mm=volume.spacing_mm,
         lesions=segmentation.lesions,

@@ -40,6 +40,21 @@ def test_fields_left_blank_mean_the_defaults(gateway):
     assert (request.threshold, request.model) == (None, None)
 
 
+def test_a_label_is_part_of_the_job_and_of_the_list_and_is_kept_by_a_resubmission(gateway):
+    job = Job.model_validate(gateway.submit(png(), label=" Kopf, 2. Aufnahme ").json())
+    assert job.label == "Kopf, 2. Aufnahme"
+    [listed] = JobPage.model_validate(gateway.http.get("/v1/jobs").json()).jobs
+    assert listed.label == gateway.jobs.get(job.id).label == job.label
+    again = gateway.http.post(f"/v1/jobs/{job.id}/repeat", json={})
+    assert again.json()["label"] == job.label
+    assert Job.model_validate(gateway.submit(png(), label="").json()).label is None
+
+
+@pytest.mark.parametrize("label", ["x" * 201, "two\nlines", "\x1b[31mred"])
+def test_a_label_that_is_no_short_line_is_refused(gateway, label):
+    problem(gateway.submit(png(), label=label), 422, "invalid-parameter")
+
+
 def test_volumes_by_role_keep_their_roles(gateway):
     parts = [
         ("flair", ("a.png", png(1))),
