@@ -173,7 +173,7 @@ def test_the_history_lists_jobs_that_the_url_does_not(page: Page, held: tuple[Fa
     opened(page, url).get_by_role("button", name="No lesion").click()
     finished(page)
     page.goto(f"{url}/?view=history")
-    expect(page.get_by_role("heading", name="Your scans")).to_be_visible()
+    expect(page.get_by_role("heading", name="All scans")).to_be_visible()
     page.get_by_role("button", name=re.compile("open_in_new")).first.click()
     finished(page)
     expect(page).to_have_url(re.compile(r"job=[0-9a-f-]+"))

@@ -51,7 +51,7 @@ def _main_area(key_info: KeyInfo) -> None:
     if view == url_state.ADMIN and admin.is_available(key_info):
         problems.render_safely(admin.render)
     elif view == url_state.HISTORY and history.is_available(key_info):
-        problems.render_safely(history.render)
+        problems.render_safely(partial(history.render, key_info))
     elif job_id is None:
         welcome.render()
     else:
@@ -69,7 +69,7 @@ def _sidebar(card: ModelCard | None, key_info: KeyInfo) -> None:
     if url_state.job_ids():
         with st.expander("Example scans"):
             examples.render_buttons()
-        st.markdown("**Your scans**")
+        st.markdown("**Opened scans**")
         with st.container(key="jobs", gap=None):
             jobs.render_list()
     model_info.render_summary(card)
@@ -80,7 +80,7 @@ def _navigation(key_info: KeyInfo) -> None:
     """Buttons for the views that this reader may open; none if there is only one."""
     labels = {url_state.SCAN: "Scan"}
     if history.is_available(key_info):
-        labels[url_state.HISTORY] = "All scans"
+        labels[url_state.HISTORY] = history.title(key_info)
     if admin.is_available(key_info):
         labels[url_state.ADMIN] = "Admin"
     if len(labels) == 1:

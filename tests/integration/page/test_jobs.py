@@ -2,7 +2,17 @@
 
 from datetime import UTC, datetime
 
-from tests.integration.page.visitor import has_button, listed_jobs, page_text, press, run, submit_jobs, viewer_data
+from tests.integration.page.visitor import (
+    has_button,
+    listed_jobs,
+    page_text,
+    png,
+    press,
+    run,
+    submit_jobs,
+    upload,
+    viewer_data,
+)
 
 from metseg.errors import ProcessingFailed
 
@@ -34,6 +44,18 @@ def test_a_reload_lists_the_same_jobs_and_shows_the_selected_one(page, gateway):
         f"job-{job}" for job in (third, second, first)
     ]
     assert viewer_data(at)["job"] == first
+
+
+def test_a_scan_keeps_its_name_in_another_session(page, gateway):
+    press(upload(page(), ("left_head.png", png())), "Find lesions")
+    [entry] = gateway.submissions
+    later = page_text(page(entry["id"]))
+    assert "left\\_head.png" in later and "Scan of" not in later
+    assert "left\\_head.png" in page_text(page(view="history"))
+
+
+def test_a_scan_without_a_name_is_called_after_its_time(page, gateway):
+    assert "Scan of" in page_text(page(*submit_jobs(gateway)))
 
 
 def test_only_job_ids_in_the_url_are_fetched(page, gateway):

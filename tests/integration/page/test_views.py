@@ -58,6 +58,17 @@ def test_the_history_lists_every_job_with_its_outcome_and_leads_to_it(page, gate
     assert second not in listed_jobs(at)
 
 
+@pytest.mark.parametrize(("scopes", "title"), [(["submit", "read"], "Your scans"), (["read", "admin"], "All scans")])
+def test_only_a_list_of_the_readers_own_scans_is_called_theirs(page, gateway, scopes, title):
+    gateway.keys = {"mine": KeyInfo(name="reader", scopes=scopes)}
+    submit_jobs(gateway)
+    at = page(view="history")
+    at.text_input[0].set_value("mine")
+    at = press(at, "Sign in")
+    assert f"## {title}" in page_text(at) and has_button(at, title)
+    assert ("everyone who uses this deployment" in page_text(at)) == (title == "All scans")
+
+
 def test_a_job_can_be_deleted_from_the_history(page, gateway):
     first, second = submit_jobs(gateway, 2)
     at = page(view="history")

@@ -55,7 +55,7 @@ def _list(job_ids: list[str], pending: bool) -> None:
     states = {job_id: _fetch(job_id) for job_id in job_ids}
     for job_id, state in states.items():
         clicked = st.button(
-            f"{_name(job_id, state)}  \n:small[{_status_text(state)}]",
+            f"{_name(state)}  \n:small[{_status_text(state)}]",
             key=f"job-{job_id}",
             icon=ICONS[state.status] if isinstance(state, Job) else ":material/help:",
             type="secondary" if job_id == selected else "tertiary",
@@ -68,10 +68,10 @@ def _list(job_ids: list[str], pending: bool) -> None:
     _rerun_when_one_finishes(states, pending)
 
 
-def _name(job_id: str, state: Job | RemoteProblem) -> str:
+def _name(state: Job | RemoteProblem) -> str:
     if isinstance(state, Job):
         return messages.display_name(state)
-    return messages.escape_markdown(url_state.name(job_id) or "Scan")
+    return "Scan"
 
 
 def _status_text(state: Job | RemoteProblem) -> str:

@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from metseg.client import Attachment, RemoteProblem
+from metseg.contracts import MAX_LABEL_CHARACTERS
 from metseg.settings import settings
 from metseg_ui.state import gateway, url_state
 from metseg_ui.text import messages
@@ -64,8 +65,11 @@ def submit(
     with st.spinner("Uploading …"):
         for name, attachments in scans:
             try:
-                job = gateway.submit(attachments, threshold, uuid.uuid4().hex, uncertainty=uncertainty, align=align)
-                url_state.add(job.id, name)
+                key = uuid.uuid4().hex
+                job = gateway.submit(
+                    attachments, threshold, key, label=_label(name), uncertainty=uncertainty, align=align
+                )
+                url_state.add(job.id)
             except RemoteProblem as problem:
                 refused.append((name, problem))
     st.session_state["refused"] = refused
@@ -89,6 +93,11 @@ def render_refusals() -> None:
             st.warning(f"{text} {messages.retry_advice(problem)}{scan}", icon=":material/hourglass_empty:")
         else:
             st.error(f"{text}{scan}", icon=":material/error:")
+
+
+def _label(name: str) -> str:
+    """A name in the form that the gateway accepts as a label."""
+    return "".join(sign for sign in name if sign.isprintable())[:MAX_LABEL_CHARACTERS]
 
 
 def _scan_name(attachments: Sequence[Attachment]) -> str:

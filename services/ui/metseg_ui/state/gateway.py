@@ -25,6 +25,7 @@ def submit(
     threshold: float | None,
     idempotency_key: str,
     *,
+    label: str,
     uncertainty: bool = False,
     align: bool = True,
 ) -> Job:
@@ -34,6 +35,7 @@ def submit(
         files: its slices or volumes.
         threshold: in [0, 1]; None: the model's own.
         idempotency_key: the same key never creates a second job.
+        label: what the reader calls the study.
         uncertainty: whether to estimate uncertainty.
         align: whether to register volumes that lie on different grids.
 
@@ -46,6 +48,7 @@ def submit(
         idempotency_key=idempotency_key,
         align="rigid" if align else "none",
         uncertainty=uncertainty,
+        label=label,
     )
 
 

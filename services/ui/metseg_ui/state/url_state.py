@@ -1,6 +1,6 @@
 """The page's URL lists the reader's jobs, so that nothing is lost by a reload and a bookmark works.
 
-It holds job ids only: a file name may identify a patient, so names stay in the session's memory.
+It holds job ids only: a file name may identify a patient, so the label of a scan is read from its job.
 """
 
 import streamlit as st
@@ -30,16 +30,9 @@ def select(job_id: str) -> None:
     st.query_params["show"] = job_id
 
 
-def add(job_id: str, name: str | None) -> None:
-    """Put a job at the top of the list and show it.
-
-    Args:
-        job_id: of the job.
-        name: what the reader calls the scan; None if this session does not know.
-    """
+def add(job_id: str) -> None:
+    """Put a job at the top of the list and show it."""
     st.query_params["job"] = [job_id, *(other for other in job_ids() if other != job_id)][:MAX_JOBS]
-    if name is not None:
-        st.session_state.setdefault("names", {})[job_id] = name
     select(job_id)
 
 
@@ -48,12 +41,6 @@ def remove(job_id: str) -> None:
     st.query_params["job"] = [other for other in job_ids() if other != job_id]
     if st.query_params.get("show") == job_id:
         del st.query_params["show"]
-
-
-def name(job_id: str) -> str | None:
-    """What the reader calls a scan; None outside the session that uploaded it."""
-    names: dict[str, str] = st.session_state.get("names", {})
-    return names.get(job_id)
 
 
 def current_view() -> str:

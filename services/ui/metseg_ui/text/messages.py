@@ -10,7 +10,6 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import Job, JobStatus
 from metseg.errors import MetsegError
-from metseg_ui.state import url_state
 
 TRANSIENT_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Of refusals that have nothing to do with what was sent."""
@@ -85,5 +84,5 @@ def escape_markdown(text: str) -> str:
 
 
 def display_name(job: Job) -> str:
-    """What the reader calls the scan, in Markdown; in another session, when it was submitted."""
-    return escape_markdown(url_state.name(job.id) or f"Scan of {local_time(job.created_at)}")
+    """What its submitter called the scan, in Markdown; without a label, when it was submitted."""
+    return escape_markdown(job.label or f"Scan of {local_time(job.created_at)}")

@@ -1,4 +1,4 @@
-"""All scans of one API key: their state, what was found, and a link to each."""
+"""The scans of one API key, or all for an admin: their state, what was found, and a link to each."""
 
 import streamlit as st
 
@@ -17,9 +17,11 @@ def is_available(key_info: KeyInfo) -> bool:
     return key_info.name is None or sessions.current().signed_in or not settings().api_key.get_secret_value()
 
 
-def render() -> None:
+def render(key_info: KeyInfo) -> None:
     """The list, one page at a time."""
-    st.markdown("## Your scans")
+    st.markdown(f"## {title(key_info)}")
+    if _sees_all(key_info):
+        st.caption("The scans of everyone who uses this deployment, because you may administer it.")
     cursors: list[str | None] = st.session_state.setdefault("history_cursors", [None])
     listed, next_cursor = gateway.history(cursors[-1])
     if not listed:
@@ -36,16 +38,25 @@ def render() -> None:
             st.rerun()
 
 
+def title(key_info: KeyInfo) -> str:
+    """What the list is called: the gateway lists an admin the scans of all keys."""
+    return "All scans" if _sees_all(key_info) else "Your scans"
+
+
+def _sees_all(key_info: KeyInfo) -> bool:
+    return "admin" in key_info.scopes
+
+
 def _row(job: Job) -> None:
     name = messages.display_name(job)
     columns = st.columns(COLUMN_WIDTHS, vertical_alignment="center")
-    submitted = f"  \n:small[{messages.local_time(job.created_at)}]" if url_state.name(job.id) else ""
+    submitted = f"  \n:small[{messages.local_time(job.created_at)}]" if job.label else ""
     columns[0].markdown(f"**{name}**{submitted}")
     columns[1].markdown(f"{jobs.ICONS[job.status]} {messages.status_text(job)}")
     columns[2].markdown(_outcome(job))
     columns[3].markdown(f"`{job.model_version}`" if job.model_version else "–")
     if columns[4].button(":material/open_in_new:", key=f"open-{job.id}", help=f"Open {name}", type="tertiary"):
-        url_state.add(job.id, url_state.name(job.id))
+        url_state.add(job.id)
         st.rerun()
     with columns[5].popover(":material/delete:", help=f"Delete {name}", type="tertiary"):
         jobs.confirm_deletion(job)

@@ -31,7 +31,7 @@ def render(job_id: str) -> None:
 
 
 def _header(job: Job) -> None:
-    submitted = f", submitted {messages.local_time(job.created_at)}" if url_state.name(job.id) else ""
+    submitted = f", submitted {messages.local_time(job.created_at)}" if job.label else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
             f"**{messages.display_name(job)}** &ensp; :small[{messages.counted(job.files, 'file')}{submitted}]",
