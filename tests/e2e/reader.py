@@ -70,7 +70,7 @@ def _until(page: Page, enough: Callable[[bytes, bytes], bool]) -> bytes:
     """The first screenshot, taken every half second, that `enough` accepts given the one before."""
     last = b""
     for _ in range(60):
-        now = page.locator(".viewer canvas").screenshot()
+        now = page.locator(".viewer .stage").screenshot()
         if enough(now, last):
             return now
         last = now

@@ -52,7 +52,6 @@ def test_every_format_can_be_downloaded(page, gateway):
         "Masks, ZIP",
         "Mask, NIfTI",
         "Mask, TIFF",
-        "This slice, PNG",
         "Result, JSON",
         "Lesions, CSV",
         "Report to print, HTML",

@@ -21,7 +21,7 @@ export default async (component) => {
 """
 CHANNEL_LAYERS = get_args(Role)
 GREY_LAYER = "flair"
-NO_JUMP = {"slice": 0, "serial": 0}
+NO_JUMP = {"lesion": 1, "serial": 0}
 
 _viewer = st.components.v2.component(
     "metseg_viewer",
@@ -58,15 +58,16 @@ def current_slice(job_id: str, result: Result) -> int:
     return int(st.session_state.get(_slice_key(job_id), first))
 
 
-def go_to_slice(job_id: str, index: int) -> None:
-    """Show another slice.
+def go_to_lesion(job_id: str, lesion: Lesion) -> None:
+    """Show a lesion in the slice in which it is largest.
 
     Args:
         job_id: of the job that is shown.
-        index: of the slice, from 0.
+        lesion: of its result.
     """
-    st.session_state[_slice_key(job_id)] = index
-    st.session_state["jump"] = {"slice": index, "serial": st.session_state.get("jump", NO_JUMP)["serial"] + 1}
+    st.session_state[_slice_key(job_id)] = lesion.largest_slice
+    serial = st.session_state.get("jump", NO_JUMP)["serial"] + 1
+    st.session_state["jump"] = {"lesion": lesion.number, "serial": serial}
 
 
 def _store_slice(job_id: str, key: str) -> None:
@@ -94,6 +95,8 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
         "compared": compared_job_id and {"job": compared_job_id, "volumes": f"volumes/{token}/{compared_job_id}"},
         "threshold": round(result.threshold, 2),
+        "smallestLesionPx": result.smallest_lesion_px,
+        "disclaimer": result.disclaimer,
         "areasPx": [one.area_px for one in result.slices],
         "lesionsBySlice": [one.lesions for one in result.slices],
         "lesions": [_lesion_data(lesion) for lesion in result.lesions],
@@ -102,5 +105,10 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
 
 
 def _lesion_data(lesion: Lesion) -> dict[str, Any]:
-    top, right = lesion.box.first[1], lesion.box.stop[2]
-    return {"number": lesion.number, "centre": [round(at) for at in lesion.centroid], "corner": [top, right]}
+    return {
+        "number": lesion.number,
+        "slice": lesion.largest_slice,
+        "voxels": lesion.voxels,
+        "first": lesion.box.first,
+        "stop": lesion.box.stop,
+    }

@@ -7,7 +7,6 @@ import streamlit as st
 
 from metseg.contracts import Result
 from metseg.results.exports import EXPORTS
-from metseg_ui.components import viewer
 from metseg_ui.state import gateway
 
 MASKS = ("zip", "nifti", "tiff")
@@ -23,13 +22,10 @@ def render(job_id: str, result: Result) -> None:
         result: of the job.
     """
     masks = MASKS if len(result.slices) > 1 else ("png", *MASKS)
-    index = viewer.current_slice(job_id, result)
-    overlay = partial(gateway.client().overlay, job_id, index)
     result_json = partial(result.model_dump_json, indent=2)
     st.markdown("**Downloads**")
     with st.container(horizontal=True, gap="small"):
         _export_buttons(job_id, *masks, *(DICOM_EXPORTS if result.dicom else ()))
-        _button(job_id, "This slice, PNG", overlay, f"slice-{index + 1:04d}.png", "image/png")
         _button(job_id, "Result, JSON", result_json, "result.json", "application/json")
     with st.popover("More downloads", icon=":material/folder_zip:", type="tertiary"):
         _export_buttons(job_id, *MORE_EXPORTS, *(("uncertainty",) if result.uncertainty_words else ()))

@@ -48,7 +48,7 @@ def _lesion_table(job_id: str, result: Result) -> None:
 
     def show_lesion() -> None:
         for row, _ in st.session_state[key].selection.cells:
-            viewer.go_to_slice(job_id, result.lesions[row].largest_slice)
+            viewer.go_to_lesion(job_id, result.lesions[row])
 
     st.dataframe(
         summaries.lesion_rows(result),

@@ -1,12 +1,15 @@
-// NiiVue as the viewer uses it: one grey volume and, above it, masks and a heat map, all on one grid.
+// NiiVue as the viewer uses it: one grey volume and, above it, filled masks and heat maps, all on one grid.
+import { MASK_COLORS } from "./outlines.js";
 import { slicePlane, toMm, toVoxel } from "./volumes.js";
 
-const MASK_COLORMAPS = [
-  { R: [255, 255, 255], G: [92, 92, 92], B: [56, 56, 56], A: [0, 255, 255], I: [0, 110, 255] },
-  { R: [45, 45, 45], G: [212, 212, 212], B: [191, 191, 191], A: [0, 255, 255], I: [0, 110, 255] },
-];
+const MASK_COLORMAPS = MASK_COLORS.map(([red, green, blue]) => ({
+  R: [red, red, red], G: [green, green, green], B: [blue, blue, blue], A: [0, 255, 255], I: [0, 110, 255],
+}));
 const HEAT_COLORMAP = { R: [0, 40, 250, 255], G: [0, 90, 150, 250], B: [0, 220, 40, 190], A: [0, 70, 160, 215], I: [0, 16, 128, 255] };
 const MULTIPLANAR = 3; // NiiVue's slice type
+const PLANE_GAP_PX = 6;
+const IN_PLANE_AXES = [[0, 1], [0, 2], [1, 2]]; // of axial, coronal and sagittal planes, as NiiVue numbers them
+const AXES = [0, 1, 2];
 const [PAN, CROSSHAIR, WINDOWING] = [3, 8, 9]; // NiiVue's drag modes
 
 export const maskColormap = (index) => `metseg-mask-${index}`;
@@ -39,6 +42,7 @@ export class Canvas {
       isResizeCanvas: true,
       loadingText: "",
       logLevel: "error",
+      multiplanarPadPixels: PLANE_GAP_PX,
       multiplanarShowRender: 0,
       sagittalNoseLeft: true,
       sliceType: this.plane,
@@ -51,13 +55,30 @@ export class Canvas {
     this.base = await this.createImage(volume, "gray", 0, 255, 1);
     nv.addVolume(this.base);
     nv.onLocationChange = ({ mm }) => this.callbacks.onSlice(Math.round(toVoxel(this.affine, mm)[2]));
-    nv.onIntensityChange = ({ cal_min: low, cal_max: high }) => this.callbacks.onWindow(low, high);
-    const drawScene = nv.drawScene.bind(nv);
+    const { dragForPanZoom, drawScene } = nv;
+    nv.dragForPanZoom = (...given) => {
+      dragForPanZoom.apply(nv, given);
+      nv.scene.pan2Dxyzmm = this.withinView(nv.scene.pan2Dxyzmm);
+    };
     nv.drawScene = (...given) => {
-      const returned = drawScene(...given);
+      const returned = drawScene.apply(nv, given);
+      this.reportWindow();
       this.callbacks.onDraw();
       return returned;
     };
+    const corners = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]].map((fraction) => this.voxelAt(fraction));
+    this.voxelAxes = AXES.map((axis) => {
+      const change = AXES.map((each) => Math.abs(corners[axis + 1][each] - corners[0][each]));
+      return change.indexOf(Math.max(...change));
+    });
+  }
+
+  /** Report the window where a drag changed it, for which NiiVue has no event. */
+  reportWindow() {
+    const { cal_min: low, cal_max: high } = this.base;
+    if (low === this.reported?.low && high === this.reported?.high) return;
+    this.reported = { low, high };
+    this.callbacks.onWindow(low, high);
   }
 
   createImage(volume, colormap, low, high, opacity) {
@@ -106,18 +127,74 @@ export class Canvas {
 
   /** Move the crosshair to a voxel (column, row, slice). */
   moveCrosshair(voxel) {
-    this.nv.scene.crosshairPos = this.nv.mm2frac(toMm(this.affine, voxel));
+    this.nv.scene.crosshairPos = this.fractionOf(voxel);
     this.nv.drawScene();
   }
 
   /** The voxel (column, row, slice) under the crosshair. */
   crosshairVoxel() {
-    return toVoxel(this.affine, this.nv.frac2mm(this.nv.scene.crosshairPos)).map(Math.round);
+    return this.voxelAt(this.nv.scene.crosshairPos).map(Math.round);
   }
 
-  setZoom(factor) {
-    const [x, y, z] = factor === 1 ? [0, 0, 0] : this.nv.scene.pan2Dxyzmm;
-    this.nv.setPan2Dxyzmm([x, y, z, factor]);
+  /** A voxel's position as fractions of the volume; `true` makes NiiVue use the affine of an oblique volume. */
+  fractionOf(voxel) {
+    return this.nv.mm2frac(toMm(this.affine, voxel), 0, true);
+  }
+
+  voxelAt(fraction) {
+    return toVoxel(this.affine, this.nv.frac2mm(fraction, 0, true));
+  }
+
+  // NiiVue zooms and pans in millimetres along the volume's axes, below called positions. A position p is drawn where
+  // `zoom * p + pan` would be without zoom.
+
+  get zoom() {
+    return this.nv.scene.pan2Dxyzmm[3];
+  }
+
+  /** The position of a voxel. */
+  positionOf(voxel) {
+    return [...this.nv.frac2mm(this.fractionOf(voxel))].slice(0, 3);
+  }
+
+  /** The position under a point of the page; null if it is not above a plane. */
+  positionAt({ clientX, clientY }) {
+    const { left, top } = this.element.getBoundingClientRect();
+    const position = [...this.nv.screenXY2mm((clientX - left) * this.pixelRatio, (clientY - top) * this.pixelRatio)];
+    return position.some(Number.isNaN) ? null : position.slice(0, 3);
+  }
+
+  /** The position in the middle of the view. */
+  get middle() {
+    const { pan2Dxyzmm } = this.nv.scene;
+    return this.extents.map(([low, high], axis) => ((low + high) / 2 - pan2Dxyzmm[axis]) / this.zoom);
+  }
+
+  get extents() {
+    const { extentsMinOrtho, extentsMaxOrtho } = this.base;
+    return AXES.map((axis) => [extentsMinOrtho[axis], extentsMaxOrtho[axis]]);
+  }
+
+  /** Zoom so that a position stays where it is drawn. */
+  setZoom(zoom, position) {
+    const pan = AXES.map((axis) => this.nv.scene.pan2Dxyzmm[axis] + (this.zoom - zoom) * position[axis]);
+    this.nv.setPan2Dxyzmm(this.withinView(zoom === 1 ? [0, 0, 0, 1] : [...pan, zoom]));
+  }
+
+  /** Move the view so that a position is in its middle. */
+  moveTo(position) {
+    const pan = this.extents.map(([low, high], axis) => (low + high) / 2 - this.zoom * position[axis]);
+    this.nv.setPan2Dxyzmm(this.withinView([...pan, this.zoom]));
+  }
+
+  /** Limit a pan such that the middle of the view stays inside the volume. */
+  withinView([x, y, z, zoom]) {
+    const limited = [x, y, z].map((pan, axis) => {
+      const [low, high] = this.extents[axis];
+      const middle = (low + high) / 2;
+      return Math.min(middle - zoom * low, Math.max(middle - zoom * high, pan));
+    });
+    return [...limited, zoom];
   }
 
   /** Show three planes, or only that of the slices. */
@@ -128,11 +205,48 @@ export class Canvas {
     this.nv.setSliceType(multiplanar ? MULTIPLANAR : this.plane);
   }
 
-  /** Where a voxel is drawn, in CSS pixels of the canvas; null if it is not visible. */
-  toCanvasPoint(voxel) {
-    const point = this.nv.frac2canvasPos(this.nv.mm2frac(toMm(this.affine, voxel)));
-    const scale = this.element.width / this.element.clientWidth || 1;
-    return point && point.map((value) => value / scale);
+  /** The planes that are shown. Of each: the voxel axis (0 column, 1 row, 2 slice) that it lies across and its index on
+   * that axis, its frame (left, top, width, height), and where the voxel at `index` on the axis and 0 on the others is
+   * drawn, with the way from there to the next voxel on the two other axes; all in CSS pixels of the canvas. */
+  planes() {
+    const crosshair = this.crosshairVoxel();
+    return this.nv.screenSlices
+      .filter(({ axCorSag }) => axCorSag < IN_PLANE_AXES.length)
+      .map((tile) => {
+        const axis = this.voxelAxes[2 - tile.axCorSag];
+        const voxel = [0, 0, 0].with(axis, crosshair[axis]);
+        const origin = this.pointIn(tile, voxel);
+        const [across, down] = AXES.filter((each) => each !== axis).map((each) => {
+          const next = this.pointIn(tile, voxel.with(each, 1));
+          return [next[0] - origin[0], next[1] - origin[1]];
+        });
+        const frame = tile.leftTopWidthHeight.map((length) => length / this.pixelRatio);
+        return { axis, index: crosshair[axis], frame, origin, across, down };
+      });
+  }
+
+  /** Where a voxel is drawn in one of NiiVue's tiles. */
+  pointIn({ axCorSag, leftTopMM, fovMM, leftTopWidthHeight: [left, top, width, height] }, voxel) {
+    const position = this.positionOf(voxel);
+    const [x, y] = IN_PLANE_AXES[axCorSag].map((axis, index) => (position[axis] - leftTopMM[index]) / fovMM[index]);
+    return [(left + x * width) / this.pixelRatio, (top + (1 - y) * height) / this.pixelRatio];
+  }
+
+  /** Pixels of the canvas per CSS pixel. */
+  get pixelRatio() {
+    return this.element.width / this.element.clientWidth || 1;
+  }
+
+  /** Draw the picture, what `drawAbove(context)` adds to it in CSS pixels, and return all as a PNG. */
+  async toPng(drawAbove) {
+    const { width, height } = this.element;
+    const copy = new OffscreenCanvas(width, height);
+    const context = copy.getContext("2d");
+    this.nv.drawScene(); // WebGL discards its buffer once the browser has shown it
+    context.drawImage(this.element, 0, 0);
+    context.scale(this.pixelRatio, this.pixelRatio);
+    drawAbove(context);
+    return copy.convertToBlob({ type: "image/png" });
   }
 
   close() {

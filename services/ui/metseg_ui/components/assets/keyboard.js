@@ -1,9 +1,9 @@
-// The viewer's keyboard shortcuts, and the line that lists them.
+// The viewer's keyboard shortcuts, and the lines that list them and what the mouse does.
 import { createElement } from "./controls.js";
 
 const SHORTCUTS = [
   { keys: "↑ ↓", text: "slice", needsSlices: true },
-  { keys: "N P", text: "next, previous lesion", needsSlices: true },
+  { keys: "N P", text: "next, previous lesion", needsLesions: true },
   { keys: "1 2 3", text: "sequence", needsChannels: true },
   { keys: "O", text: "outline, fill, off" },
   { keys: "M", text: "map" },
@@ -13,25 +13,50 @@ const SHORTCUTS = [
   { keys: "0", text: "reset" },
 ];
 const SLICES_PER_PAGE = 10;
+export const ZOOM_STEP = 0.25;
 
-/** The shortcuts that do something for this scan, as a line that is always visible. */
-export function createLegend({ sliceCount, channels }) {
-  const shown = SHORTCUTS.filter(
-    ({ needsSlices, needsChannels }) => (!needsSlices || sliceCount > 1) && (!needsChannels || channels.length > 1),
-  );
-  const line = createElement("div", { class: "keys" }, "Keys: ");
-  shown.forEach(({ keys, text }, index) => {
-    keys.split(" ").forEach((key) => line.append(createElement("kbd", {}, key), " "));
-    line.append(text + (index < shown.length - 1 ? " · " : ""));
+const MOUSE = [
+  { text: "wheel: slice", needsSlices: true },
+  { text: "Ctrl + wheel: zoom" },
+  { text: "drag: move" },
+  { text: "right drag: level, window" },
+  { text: "click in three planes: crosshair", needsSlices: true },
+];
+/** Elements that use keys themselves; a table leaves letters and digits to the viewer. */
+const USES_KEYS = "input, textarea, select, [contenteditable=true], [role=slider], [role=listbox], [role=radio], iframe";
+const TABLE = "[data-testid=stDataFrame], canvas";
+
+/** The shortcuts that do something for this scan, and what the mouse does, as lines that are always visible. */
+export function createLegend({ sliceCount, channels, lesions }) {
+  const applies = ({ needsSlices, needsChannels, needsLesions }) =>
+    (!needsSlices || sliceCount > 1) && (!needsChannels || channels.length > 1) && (!needsLesions || lesions.length > 0);
+  const keys = createElement("div", {}, "Keys: ");
+  SHORTCUTS.filter(applies).forEach((shortcut, index) => {
+    keys.append(index ? " · " : "");
+    shortcut.keys.split(" ").forEach((key) => keys.append(createElement("kbd", {}, key), " "));
+    keys.append(shortcut.text);
   });
-  return line;
+  const mouse = createElement("div", {}, `Mouse: ${MOUSE.filter(applies).map(({ text }) => text).join(" · ")}`);
+  return createElement("div", { class: "keys" }, keys, mouse);
 }
 
-/** Perform what a key stands for on the viewer. */
+/** Perform what a key stands for on the viewer, which has the focus. */
 export function handleKey(viewer, event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const isOnSlider = event.target.tagName === "INPUT";
-  const actions = { ...generalActions(viewer), ...(isOnSlider ? {} : sliceActions(viewer)) };
+  perform({ ...generalActions(viewer), ...(isOnSlider ? {} : { ...arrowActions(viewer), ...pageActions(viewer) }) }, event);
+}
+
+/** The same for a key that is pressed elsewhere on the page, unless something else uses it. */
+export function handlePageKey(viewer, event) {
+  const [target] = event.composedPath();
+  if (event.defaultPrevented || viewer.root.contains(target) || !viewer.root.isConnected) return;
+  if (target.closest?.(USES_KEYS) || document.querySelector("[role=dialog]")) return;
+  const isOnTable = target.closest?.(TABLE);
+  perform({ ...generalActions(viewer), ...(isOnTable ? {} : arrowActions(viewer)) }, event);
+}
+
+function perform(actions, event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const action = actions[event.key.toLowerCase()];
   if (!action) return;
   action();
@@ -46,9 +71,9 @@ function generalActions(viewer) {
     o: () => viewer.cycle("maskStyle"),
     m: () => viewer.cycle("map"),
     v: () => viewer.data.sliceCount > 1 && viewer.cycle("multiplanar"),
-    "+": () => viewer.nudge("zoom", 0.25),
-    "=": () => viewer.nudge("zoom", 0.25),
-    "-": () => viewer.nudge("zoom", -0.25),
+    "+": () => viewer.zoomTo(viewer.settings.zoom + ZOOM_STEP),
+    "=": () => viewer.zoomTo(viewer.settings.zoom + ZOOM_STEP),
+    "-": () => viewer.zoomTo(viewer.settings.zoom - ZOOM_STEP),
     "[": () => viewer.nudge("opacity", -0.1),
     "]": () => viewer.nudge("opacity", 0.1),
     0: () => viewer.resetView(),
@@ -57,15 +82,15 @@ function generalActions(viewer) {
   return actions;
 }
 
-function sliceActions(viewer) {
+function arrowActions(viewer) {
   const move = (by) => () => viewer.showSlice(viewer.slice + by);
+  return { arrowup: move(1), arrowright: move(1), arrowdown: move(-1), arrowleft: move(-1) };
+}
+
+function pageActions(viewer) {
   return {
-    arrowup: move(1),
-    arrowright: move(1),
-    arrowdown: move(-1),
-    arrowleft: move(-1),
-    pageup: move(SLICES_PER_PAGE),
-    pagedown: move(-SLICES_PER_PAGE),
+    pageup: () => viewer.showSlice(viewer.slice + SLICES_PER_PAGE),
+    pagedown: () => viewer.showSlice(viewer.slice - SLICES_PER_PAGE),
     home: () => viewer.showSlice(0),
     end: () => viewer.showSlice(viewer.data.sliceCount - 1),
   };

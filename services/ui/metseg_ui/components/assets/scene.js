@@ -1,18 +1,30 @@
 // What the canvas shows: the grey volume of the chosen sequence, masks at the chosen threshold, and a heat map.
 import { Canvas, HEAT, maskColormap } from "./canvas.js";
-import { countVoxels, fetchVolume, fillMask, outlineMask } from "./volumes.js";
+import { connectedComponents, countVoxels, fillMask, numberComponents } from "./lesions.js";
+import { Outlines } from "./outlines.js";
+import { fetchVolume } from "./volumes.js";
 
 const PROBABILITY_ONE = 65535; // as probability maps are stored
 const PREVIEW_TOLERANCE = 0.004; // less than half a step of the threshold
 
 export class Scene {
-  /** `onLoading(isLoading)`: a map that was not needed before is being fetched; the other callbacks are those of Canvas. */
-  constructor(element, data, { onLoading, ...canvasCallbacks }) {
+  /** `onLoading(isLoading)`: volumes that were not needed before are being fetched; the other callbacks are those of
+   * Canvas. */
+  constructor({ picture, outlines }, data, { onLoading, onDraw, ...canvasCallbacks }) {
     this.data = data;
     this.onLoading = onLoading;
-    this.canvas = new Canvas(element, canvasCallbacks);
+    this.outlines = new Outlines(outlines);
+    const draw = () => {
+      this.outlines.draw(this.canvas.planes());
+      onDraw();
+    };
+    this.canvas = new Canvas(picture, { ...canvasCallbacks, onDraw: draw });
     this.volumes = new Map();
+    this.addedMaps = new Map();
     this.mapLayers = new Map();
+    this.loading = 0;
+    this.components = [];
+    this.numbered = new Map();
     this.abort = new AbortController();
   }
 
@@ -22,7 +34,7 @@ export class Scene {
 
   /** Load what is shown first. */
   async open({ channel }) {
-    const { compared, niivue: script } = this.data;
+    const { compared, lesions, niivue: script } = this.data;
     const [niivue, grey, mask, comparedMask] = await Promise.all([
       import(new URL(script, document.baseURI).href).then(() => globalThis.niivue),
       this.volume(channel),
@@ -32,16 +44,23 @@ export class Scene {
     if (this.isClosed) return;
     await this.canvas.open(niivue, grey);
     this.channel = channel;
-    this.masks = [mask, comparedMask].filter(Boolean);
-    this.drawnMasks = this.masks.map((each) => each.emptyMask());
-    for (const [index, each] of this.drawnMasks.entries()) await this.canvas.addLayer(each, maskColormap(index));
+    this.stored = [mask, comparedMask].filter(Boolean).map((each) => connectedComponents(each, 1));
+    this.numbered = numberComponents(this.stored[0], lesions);
+    this.masks = this.stored.map(() => mask.emptyMask());
+    for (const [index, each] of this.masks.entries()) await this.canvas.addLayer(each, maskColormap(index));
   }
 
-  /** A layer of the job, fetched once. */
+  /** A layer of the job, fetched once; again if that failed. */
   volume(layer, base = this.data.volumes) {
     const { href } = new URL(`${base}/${layer}`, document.baseURI);
-    if (!this.volumes.has(href)) this.volumes.set(href, fetchVolume(href, this.abort.signal));
-    return this.volumes.get(href);
+    return remembered(this.volumes, href, () => fetchVolume(href, this.abort.signal));
+  }
+
+  /** Add a heat map to the canvas, once. */
+  addMap(map) {
+    return remembered(this.addedMaps, map, async () => {
+      this.mapLayers.set(map, await this.canvas.addLayer(await this.volume(map), HEAT));
+    });
   }
 
   /** Whether masks are drawn at another threshold than the stored one. */
@@ -49,53 +68,68 @@ export class Scene {
     return Math.abs(threshold - this.data.threshold) > PREVIEW_TOLERANCE;
   }
 
-  /** What the mask is made of and its threshold: the stored mask, or the probability map for a preview. */
-  async maskSource(settings) {
-    if (!this.isPreview(settings)) return [this.masks[0], 1];
-    return [await this.volume("probability"), Math.ceil(settings.threshold * PROBABILITY_ONE)];
-  }
-
   /** Draw with these settings; nothing if `isCurrent()` is false once the volumes are there. */
   async draw(settings, isCurrent) {
-    const grey = await this.volume(settings.channel);
-    const source = await this.maskSource(settings);
+    const [grey, probability] = await this.whileLoading([
+      this.volume(settings.channel),
+      this.isPreview(settings) ? this.volume("probability") : null,
+      settings.map === "none" ? null : this.addMap(settings.map),
+    ]);
     if (!isCurrent()) return;
     const channelChanged = this.channel !== settings.channel;
     if (channelChanged) this.canvas.setBaseVolume(grey);
     this.channel = settings.channel;
-    this.drawMasks([source, [this.masks[1], 1]], settings);
-    await this.drawMap(settings);
-    this.drawnSource = source;
+    this.components = probability ? this.preview(probability, settings) : this.stored[0];
+    this.drawMasks([this.components, this.stored[1]], settings);
+    this.drawMap(settings);
     this.canvas.refresh(channelChanged);
   }
 
-  drawMasks(sources, { maskStyle, masks, opacity }) {
-    const isShown = [masks !== "second", masks !== "first"];
-    const opacities = { outline: 1, fill: opacity, off: 0 };
-    this.drawnMasks.forEach((mask, index) => {
-      const write = maskStyle === "outline" ? outlineMask : fillMask;
-      write(mask, ...sources[index]);
-      this.canvas.setLayerValues(index, mask.values);
-      this.canvas.setLayerOpacity(index, isShown[index] ? opacities[maskStyle] : 0);
-    });
+  /** The lesions at another threshold, without those that are too small to be in a result. */
+  preview(probability, { threshold }) {
+    return connectedComponents(probability, Math.ceil(threshold * PROBABILITY_ONE), this.data.smallestLesionPx);
   }
 
-  async drawMap({ map, opacity }) {
-    if (map !== "none" && !this.mapLayers.has(map)) {
-      this.onLoading(true);
-      this.mapLayers.set(map, await this.canvas.addLayer(await this.volume(map), HEAT));
-      this.onLoading(false);
+  async whileLoading(promises) {
+    this.onLoading(++this.loading > 0);
+    try {
+      return await Promise.all(promises);
+    } finally {
+      this.onLoading(--this.loading > 0);
     }
+  }
+
+  drawMasks(components, { maskStyle, masks, opacity }) {
+    const isShown = [masks !== "second", masks !== "first"];
+    this.masks.forEach((mask, index) => {
+      fillMask(mask, components[index]);
+      this.canvas.setLayerValues(index, mask.values);
+      this.canvas.setLayerOpacity(index, maskStyle === "fill" && isShown[index] ? opacity : 0);
+    });
+    this.outlines.setMasks(this.masks.map((mask, index) => (maskStyle === "outline" && isShown[index] ? mask : null)));
+  }
+
+  drawMap({ map, opacity }) {
     for (const [name, layer] of this.mapLayers) this.canvas.setLayerOpacity(layer, name === map ? opacity : 0);
   }
 
   /** The number of pixels of a slice that are marked as lesion. */
   markedPixels(slice) {
-    return this.drawnSource ? countVoxels(...this.drawnSource, slice) : this.data.areasPx[slice];
+    return this.masks ? countVoxels(this.components, slice) : this.data.areasPx[slice];
   }
 
   close() {
     this.abort.abort();
     this.canvas.close();
   }
+}
+
+/** The promise that `start` once gave for a key; forgotten if it is rejected, so that the next call starts again. */
+function remembered(promises, key, start) {
+  if (!promises.has(key)) {
+    const promise = start();
+    promises.set(key, promise);
+    promise.catch(() => promises.delete(key));
+  }
+  return promises.get(key);
 }

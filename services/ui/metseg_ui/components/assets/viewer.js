@@ -1,12 +1,12 @@
 // The viewer: the slices of a finished job with its lesions. The page mounts it as a Streamlit component.
 import { SliceNavigator, createElement, plural } from "./controls.js";
-import { createLegend, handleKey } from "./keyboard.js";
+import { ZOOM_STEP, createLegend, handleKey, handlePageKey } from "./keyboard.js";
+import { diagonalVoxels, middleVoxel } from "./lesions.js";
 import { Scene } from "./scene.js";
 import { MASK_STYLES, RANGES, createBar, createButtonGroups, createSliders } from "./toolbar.js";
 
 const REPORT_SLICE_AFTER_MS = 500;
 const FULL_WINDOW = { low: 0, high: 255 };
-const ZOOM_STEP = 0.25;
 
 const viewers = new WeakMap();
 
@@ -30,12 +30,16 @@ class Viewer {
   constructor(parent, { data }) {
     this.data = data;
     this.slice = data.slice;
+    this.lesion = data.lesions.find(({ slice }) => slice === data.slice)?.number;
     const [channel] = data.channels.at(data.channels.length > 1 ? 1 : 0);
     this.settings = {
       channel, maskStyle: "outline", map: "none", multiplanar: false, masks: "both",
       zoom: 1, opacity: 0.5, threshold: data.threshold, ...FULL_WINDOW,
     };
+    this.drawn = this.settings;
     this.build(parent);
+    this.onPageKey = (event) => handlePageKey(this, event);
+    document.addEventListener("keydown", this.onPageKey);
     this.open().catch((error) => this.showError(error));
   }
 
@@ -48,16 +52,17 @@ class Viewer {
     this.sliders = createSliders({
       level: (value) => this.setWindow(value, this.window.width),
       window: (value) => this.setWindow(this.window.level, value),
-      zoom: set("zoom"),
+      zoom: (value) => this.zoomTo(value),
       opacity: set("opacity"),
       threshold: set("threshold"),
     });
-    this.navigator = new SliceNavigator(data.areasPx, (slice) => this.showSlice(slice), (direction) => this.stepToLesion(direction));
+    this.navigator = new SliceNavigator(data.areasPx, (slice) => this.showSlice(slice), (direction) => this.stepToLesionSlice(direction));
     const reset = () => this.update({ threshold: data.threshold });
     this.resetThreshold = createElement("button", { type: "button", class: "framed", hidden: true, onclick: reset }, "Reset threshold");
+    const save = createElement("button", { type: "button", class: "framed", onclick: () => this.savePicture() }, "This slice, PNG");
     const rows = [
       createBar("bar", this.groups), this.buildStage(), this.navigator.root, createBar("sliders", this.sliders),
-      this.resetThreshold, createLegend(data),
+      createElement("div", { class: "bar" }, this.resetThreshold, save), createLegend(data),
     ];
     this.root = createElement("div", { class: "viewer" }, ...rows);
     this.root.addEventListener("keydown", (event) => handleKey(this, event), true);
@@ -67,11 +72,12 @@ class Viewer {
 
   buildStage() {
     this.picture = createElement("canvas");
-    this.scene = new Scene(this.picture, this.data, {
+    const outlines = createElement("canvas", { class: "outlines", "aria-hidden": "true" });
+    this.scene = new Scene({ picture: this.picture, outlines }, this.data, {
       onSlice: (slice) => this.onCanvasSlice(slice),
       onWindow: (low, high) => this.onCanvasWindow(low, high),
       onDraw: () => this.renderLesionNumbers(),
-      onLoading: (isLoading) => (this.status.hidden = !isLoading),
+      onLoading: (isLoading) => this.ready && this.showStatus(isLoading ? "Loading the volume …" : ""),
     });
     this.fallback = createElement("img", { class: "fallback", alt: "" });
     this.note = createElement("span", { class: "note" });
@@ -80,7 +86,7 @@ class Viewer {
     this.status = createElement("div", { class: "status", role: "status" }, "Loading the volume …");
     const caption = createElement("div", { class: "caption" }, this.note, this.position);
     const attributes = { class: "stage", tabindex: 0, role: "group", "aria-label": "Scan; keyboard shortcuts are listed below" };
-    this.stage = createElement("div", attributes, this.picture, this.fallback, caption, this.lesionNumbers, this.status);
+    this.stage = createElement("div", attributes, this.picture, outlines, this.fallback, caption, this.lesionNumbers, this.status);
     this.stage.addEventListener("wheel", (event) => this.onWheel(event), { capture: true, passive: false });
     this.stage.addEventListener("pointerdown", () => this.stage.focus({ preventScroll: true }));
     this.stage.addEventListener("contextmenu", (event) => event.preventDefault());
@@ -95,8 +101,14 @@ class Viewer {
     this.ready = true;
     this.picture.setAttribute("role", "img");
     await this.draw();
-    this.showSlice(this.slice);
+    if (this.lesion === undefined) this.showSlice(this.slice);
+    else this.showLesion(this.lesion);
     this.root.dataset.ready = "true";
+  }
+
+  showStatus(text) {
+    this.status.textContent = text;
+    this.status.hidden = !text;
   }
 
   showError(error) {
@@ -114,17 +126,47 @@ class Viewer {
   /** Take over what the page sends at each run. */
   receive({ data, setStateValue }) {
     this.setStateValue = setStateValue;
-    if (data.jump.serial !== this.lastJump && this.lastJump !== undefined) this.showSlice(data.jump.slice);
+    if (data.jump.serial !== this.lastJump && this.lastJump !== undefined) this.showLesion(data.jump.lesion);
     this.lastJump = data.jump.serial;
   }
 
-  /** Change settings, and draw with them. */
+  /** Change settings, and draw with them. What cannot be loaded is taken back. */
   update(change) {
-    this.settings = { ...this.settings, ...change };
+    const settings = { ...this.settings, ...change };
+    this.settings = settings;
     if (!this.ready) return this.render();
-    if ("zoom" in change) this.scene.canvas.setZoom(this.settings.zoom);
-    if ("multiplanar" in change) this.scene.canvas.setMultiplanar(this.settings.multiplanar);
-    this.draw().catch((error) => this.showError(error));
+    if ("multiplanar" in change) this.showPlanes(settings.multiplanar);
+    this.draw().catch((error) => {
+      if (settings !== this.settings || this.scene.isClosed) return;
+      const { channel, map, threshold } = this.drawn;
+      this.settings = { ...settings, channel, map, threshold };
+      this.showStatus(`${error.message} Choose it again to retry.`);
+      this.render();
+    });
+  }
+
+  /** Show three planes through the selected lesion, or only that of the slices. */
+  showPlanes(multiplanar) {
+    this.scene.canvas.setMultiplanar(multiplanar);
+    if (!multiplanar) return;
+    const lesion = this.isHere(this.lesion) ? this.lesion : this.lesionsHere()[0]?.number;
+    if (lesion !== undefined) this.centreOn(lesion);
+  }
+
+  /** Zoom about a position; without one, about the selected lesion, the crosshair or the middle of the view. */
+  zoomTo(value, position = this.focus()) {
+    const { min, max } = RANGES.zoom;
+    const zoom = Math.min(max, Math.max(min, value));
+    this.settings = { ...this.settings, zoom };
+    if (this.ready) this.scene.canvas.setZoom(zoom, position);
+    this.render();
+  }
+
+  focus() {
+    const { canvas } = this.scene;
+    if (!this.ready) return null;
+    if (this.isHere(this.lesion)) return canvas.positionOf(this.middleOf(this.lesion));
+    return this.settings.multiplanar ? canvas.positionOf(canvas.crosshairVoxel()) : canvas.middle;
   }
 
   /** Go to the next value of a setting that has few of them. */
@@ -141,7 +183,8 @@ class Viewer {
   resetView() {
     const { level, width } = this.windowOf(FULL_WINDOW);
     this.setWindow(level, width);
-    this.update({ zoom: 1, threshold: this.data.threshold });
+    this.zoomTo(RANGES.zoom.min);
+    this.update({ threshold: this.data.threshold });
   }
 
   windowOf({ low, high }) {
@@ -165,12 +208,29 @@ class Viewer {
 
   showSlice(slice) {
     this.slice = Math.min(Math.max(slice, 0), this.data.sliceCount - 1);
-    if (this.ready) {
-      const [lesion] = this.lesionsHere();
-      const centre = lesion && this.settings.multiplanar ? [lesion.centre[2], lesion.centre[1]] : this.scene.canvas.crosshairVoxel().slice(0, 2);
-      this.scene.canvas.moveCrosshair([...centre, this.slice]);
-    }
+    if (this.ready) this.scene.canvas.moveCrosshair(this.scene.canvas.crosshairVoxel().with(2, this.slice));
     this.render();
+  }
+
+  /** Select a lesion, and show it in the slice in which it is largest. */
+  showLesion(number) {
+    this.lesion = number;
+    this.slice = this.data.lesions.find((each) => each.number === number).slice;
+    if (this.ready) this.centreOn(number);
+    this.render();
+  }
+
+  /** Move the crosshair to a lesion, and a view that is zoomed in. */
+  centreOn(number) {
+    const { canvas } = this.scene;
+    const voxel = this.middleOf(number);
+    canvas.moveCrosshair(voxel);
+    if (canvas.zoom > 1) canvas.moveTo(canvas.positionOf(voxel));
+  }
+
+  /** A voxel (column, row, slice) in the middle of a lesion's part in this slice. */
+  middleOf(number) {
+    return middleVoxel(this.scene.numbered.get(number), this.slice);
   }
 
   onCanvasSlice(slice) {
@@ -184,6 +244,11 @@ class Viewer {
     return this.data.lesions.filter((lesion) => numbers.includes(lesion.number));
   }
 
+  /** Whether a lesion is in this slice. */
+  isHere(number) {
+    return this.lesionsHere().some((lesion) => lesion.number === number) && this.scene.numbered.has(number);
+  }
+
   /** The nearest slice with a lesion before (-1) or after (1) this one. */
   nearestLesionSlice(direction) {
     const found = this.data.lesionsBySlice.flatMap((numbers, index) =>
@@ -192,15 +257,25 @@ class Viewer {
     return direction > 0 ? found[0] : found.at(-1);
   }
 
-  stepToLesion(direction) {
+  stepToLesionSlice(direction) {
     const slice = this.nearestLesionSlice(direction);
     if (slice !== undefined) this.showSlice(slice);
+  }
+
+  /** Show the next (1) or the previous (-1) lesion by number; after the last comes the first. */
+  stepToLesion(direction) {
+    const { lesions } = this.data;
+    if (!lesions.length) return;
+    const index = lesions.findIndex(({ number }) => number === this.lesion);
+    const next = index < 0 ? 0 : (index + direction + lesions.length) % lesions.length;
+    this.showLesion(lesions[next].number);
   }
 
   onWheel(event) {
     event.preventDefault();
     event.stopPropagation();
-    if (event.ctrlKey) this.nudge("zoom", -Math.sign(event.deltaY) * ZOOM_STEP);
+    const zoom = this.settings.zoom - Math.sign(event.deltaY) * ZOOM_STEP;
+    if (event.ctrlKey) this.zoomTo(zoom, (this.ready && this.scene.canvas.positionAt(event)) || this.focus());
     else this.showSlice(this.slice - Math.sign(event.deltaY));
   }
 
@@ -208,8 +283,11 @@ class Viewer {
 
   async draw() {
     const { settings } = this;
-    await this.scene.draw(settings, () => settings === this.settings);
-    if (settings === this.settings) this.render();
+    const isCurrent = () => settings === this.settings;
+    await this.scene.draw(settings, isCurrent);
+    if (!isCurrent()) return;
+    this.drawn = settings;
+    this.render();
   }
 
   /** Update every control and text to the current state. */
@@ -230,32 +308,81 @@ class Viewer {
   renderTexts() {
     const { data, settings, slice } = this;
     const [, sequence] = data.channels.find(([value]) => value === settings.channel);
+    const isPreview = this.scene.isPreview(settings);
     const position = `Slice ${slice + 1} of ${data.sliceCount}, ${sequence}`;
-    const preview = `Preview at threshold ${settings.threshold.toFixed(2)} (stored: ${data.threshold.toFixed(2)}). `;
-    const note = this.scene.isPreview(settings) ? preview : "";
+    const selected = !isPreview && this.isHere(this.lesion) ? `, lesion ${this.lesion} of ${data.lesions.length}` : "";
+    const note = isPreview ? this.describePreview() : "";
     const area = this.scene.markedPixels(slice);
-    const numbers = data.lesionsBySlice[slice];
+    const numbers = isPreview ? [] : data.lesionsBySlice[slice];
     const marked = numbers.length ? `${plural("lesion", numbers.length)} ${numbers.join(", ")}` : "an area";
     const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : "No lesion marked."}`;
     this.note.textContent = note;
-    this.position.textContent = position;
+    this.position.textContent = position + selected;
     if (this.ready) this.picture.setAttribute("aria-label", description);
     else Object.assign(this.fallback, { src: new URL(`${data.overlays}/${slice}`, document.baseURI).href, alt: description });
   }
 
-  /** Write each lesion's number next to it, if one plane is shown. */
+  describePreview() {
+    const { data, settings } = this;
+    const stored = `stored: ${data.threshold.toFixed(2)}, ${data.lesions.length}`;
+    const preview = `Preview at threshold ${settings.threshold.toFixed(2)}`;
+    if (this.drawn.threshold !== settings.threshold) return `${preview} (${stored}). `;
+    const count = this.scene.components.length;
+    const smallest = Math.ceil(data.smallestLesionPx);
+    const filter = smallest > 1 ? ` Areas below ${smallest} px are left out, as in a result. ` : " ";
+    return `${preview}: ${count} ${plural("lesion", count)} (${stored}).${filter}`;
+  }
+
+  /** Write each lesion's number next to it, in the plane of the slices. */
   renderLesionNumbers() {
-    const { maskStyle, multiplanar } = this.settings;
-    const lesions = this.ready && !multiplanar && maskStyle !== "off" ? this.lesionsHere() : [];
-    const labels = lesions.flatMap(({ number, corner: [top, right] }) => {
-      const point = this.scene.canvas.toCanvasPoint([right, top, this.slice]);
-      return point ? [createElement("span", { class: "number", style: `left:${point[0]}px;top:${point[1]}px` }, String(number))] : [];
+    const { labels } = this;
+    this.lesionNumbers.replaceChildren(
+      ...labels.map(({ number, left, top }) => {
+        const name = number === this.lesion ? "number selected" : "number";
+        return createElement("span", { class: name, style: `left:${left}px;top:${top}px` }, String(number));
+      }),
+    );
+  }
+
+  /** The numbers of the lesions in this slice, and where: at the upper right corner of each as it is drawn. */
+  get labels() {
+    const { scene, settings } = this;
+    if (!this.ready || settings.maskStyle === "off" || settings.masks === "second" || scene.isPreview(settings)) return [];
+    const plane = scene.canvas.planes().find(({ axis }) => axis === 2);
+    if (!plane) return [];
+    const { frame: [frameLeft, frameTop, width, height], origin, across, down } = plane;
+    return this.lesionsHere().flatMap(({ number }) => {
+      if (!this.isHere(number)) return [];
+      const points = diagonalVoxels(scene.numbered.get(number), this.slice).map(([column, row]) =>
+        [0, 1].map((each) => origin[each] + column * across[each] + row * down[each]),
+      );
+      const [left, top] = points.reduce((best, point) => (point[0] - point[1] > best[0] - best[1] ? point : best));
+      const isVisible = left >= frameLeft && left <= frameLeft + width && top >= frameTop && top <= frameTop + height;
+      return isVisible ? [{ number, left, top }] : [];
     });
-    this.lesionNumbers.replaceChildren(...labels);
+  }
+
+  /** Save what is shown as a PNG. */
+  async savePicture() {
+    const { data, position, note, scene, picture } = this;
+    const blob = this.ready
+      ? await scene.canvas.toPng((context) => {
+          context.drawImage(scene.outlines.element, 0, 0, picture.clientWidth, picture.clientHeight);
+          context.font = "600 14px sans-serif";
+          context.fillStyle = "#fff";
+          for (const { number, left, top } of this.labels) context.fillText(String(number), left + 2, top);
+          context.fillText(`${note.textContent}${position.textContent}`, 10, 20);
+          context.fillText(data.disclaimer, 10, picture.clientHeight - 10);
+        })
+      : await (await fetch(this.fallback.src)).blob();
+    const href = URL.createObjectURL(blob);
+    createElement("a", { href, download: `metseg-${data.job.slice(-6)}-slice-${String(this.slice + 1).padStart(4, "0")}.png` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
   }
 
   close() {
     clearTimeout(this.timer);
+    document.removeEventListener("keydown", this.onPageKey);
     this.scene.close();
     this.root.remove();
   }

@@ -1,4 +1,4 @@
-// NIfTI volumes in the browser: fetching, geometry, and masks from thresholds.
+// NIfTI volumes in the browser: fetching and geometry.
 
 const HEADER_BYTES = 352;
 const UINT8 = 2;
@@ -88,33 +88,4 @@ export function toVoxel(affine, mm) {
     p[0] * (q[1] * r[2] - q[2] * r[1]) - p[1] * (q[0] * r[2] - q[2] * r[0]) + p[2] * (q[0] * r[1] - q[1] * r[0]);
   const whole = determinant(u, v, w);
   return [determinant(offset, v, w) / whole, determinant(u, offset, w) / whole, determinant(u, v, offset) / whole];
-}
-
-/** Set `mask` to 1 where `source` is at least `threshold`. */
-export function fillMask(mask, source, threshold) {
-  const { values } = source;
-  for (let at = 0; at < values.length; at++) mask.values[at] = values[at] >= threshold ? 1 : 0;
-}
-
-/** Set `mask` to 1 around the regions in which `source` is at least `threshold`, in each slice, outside of them. */
-export function outlineMask(mask, source, threshold) {
-  const { columns, rows, values } = source;
-  const outline = mask.values.fill(0);
-  for (let at = 0; at < values.length; at++) {
-    if (values[at] < threshold) continue;
-    const column = at % columns;
-    const row = Math.floor(at / columns) % rows;
-    if (column > 0 && values[at - 1] < threshold) outline[at - 1] = 1;
-    if (column < columns - 1 && values[at + 1] < threshold) outline[at + 1] = 1;
-    if (row > 0 && values[at - columns] < threshold) outline[at - columns] = 1;
-    if (row < rows - 1 && values[at + columns] < threshold) outline[at + columns] = 1;
-  }
-}
-
-/** The number of voxels of a slice that are at least `threshold`. */
-export function countVoxels(source, threshold, slice) {
-  const size = source.columns * source.rows;
-  let count = 0;
-  for (let at = slice * size; at < (slice + 1) * size; at++) count += source.values[at] >= threshold ? 1 : 0;
-  return count;
 }
