@@ -187,7 +187,11 @@ def test_a_number_stands_at_its_lesion(viewer: Page, result: Result) -> None:
 def test_a_map_that_was_switched_off_while_it_loaded_stays_off(viewer: Page) -> None:
     before = look(viewer)
     waiting: list[Route] = []
-    viewer.route("**/probability", lambda route: waiting.append(route))
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    viewer.route("**/probability", hold)
     buttons = {
         name: viewer.get_by_role("button", name=name, exact=True)
         for name in ("Probability", "No map", "Fill", "Outline")
