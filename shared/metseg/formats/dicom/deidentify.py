@@ -23,7 +23,6 @@ from io import BytesIO
 from secrets import token_bytes
 from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, empty_value_for_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -34,7 +33,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from metseg.errors import UnreadableImage, UnusableImage
 from metseg.formats.dicom.instances import read_acquisition
 from metseg.formats.dicom.roles import role_of_acquisition
-from metseg.formats.dicom.safe_read import read_elements, translate_errors
+from metseg.formats.dicom.safe_read import find_pixels, read_elements, translate_errors
 
 __all__ = ["Pseudonyms", "deidentify"]
 
@@ -96,7 +95,7 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
         patient = str(dataset.get("PatientID", ""))
         _clean(dataset, pseudonyms)
         _add_deidentification_attributes(dataset, ROLE_DESCRIPTIONS[role], pseudonyms.patient(patient))
-        header, pixel_offset = _header_bytes(dataset), _pixel_offset(source)
+        header, pixel_offset = _header_bytes(dataset), find_pixels(source)
     target.write(header)
     source.seek(pixel_offset)
     _copy_pixels(source, target, UID(dataset.file_meta.TransferSyntaxUID))
@@ -233,13 +232,6 @@ def _copy_pixels(source: BinaryIO, target: BinaryIO, syntax: UID) -> None:
         if tag != ITEM_TAG:
             raise UnreadableImage(CUT_OFF)
         _copy(source, target, int.from_bytes(item[4:], "little"))
-
-
-def _pixel_offset(source: BinaryIO) -> int:
-    """The offset of the pixel element: where a reader that stops before it ends."""
-    source.seek(0)
-    dcmread(source, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    return source.tell()
 
 
 def _chunks(source: BinaryIO, length: int) -> Iterator[bytes]:

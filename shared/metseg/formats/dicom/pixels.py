@@ -10,7 +10,6 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
@@ -32,7 +31,7 @@ from pydicom.uid import (
 
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.instances import Frame, Instance
-from metseg.formats.dicom.safe_read import translate_errors
+from metseg.formats.dicom.safe_read import read_with_pixels, translate_errors
 from metseg.formats.dicom.stacks import Stack
 from metseg.imaging import Array
 
@@ -94,7 +93,7 @@ def _decode_frames(instance: Instance, frames: list[tuple[int, Frame]]) -> Itera
     if instance.syntax not in SUPPORTED_SYNTAXES:
         raise UnsupportedFormat("A DICOM file is compressed in a way that cannot be read; export it uncompressed.")
     with instance.file.open() as stream, translate_errors(DAMAGED):
-        dataset = dcmread(stream, specific_tags=list(TAGS))
+        dataset = read_with_pixels(stream, TAGS)
         for index, frame in frames:
             plugin = DECODERS.get(instance.syntax, "")
             if plugin:

@@ -24,7 +24,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.settings import MIB
 
-__all__ = ["read_elements", "translate_errors"]
+__all__ = ["find_pixels", "read_elements", "read_with_pixels", "translate_errors"]
 
 MAX_READS = 400_000
 MAX_HEADER_BYTES = 32 * MIB
@@ -86,6 +86,26 @@ def read_elements(stream: BinaryIO, keywords: Sequence[str]) -> FileDataset:
     return dataset
 
 
+def read_with_pixels(stream: BinaryIO, keywords: Sequence[str]) -> FileDataset:
+    """Read a file whose header was accepted; within `translate_errors`.
+
+    Args:
+        stream: the file.
+        keywords: of the elements.
+
+    Returns:
+        The data set, with encoded pixels.
+    """
+    return dcmread(_NamelessStream(stream), specific_tags=list(keywords))
+
+
+def find_pixels(stream: BinaryIO) -> int:
+    """The offset of the pixel element: where a reader that stops before it ends; within `translate_errors`."""
+    stream.seek(0)
+    dcmread(_MeteredStream(stream), stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    return stream.tell()
+
+
 def _refuse_deflated(stream: "_MeteredStream") -> None:
     read_preamble(stream, force=False)  # type: ignore[arg-type]
     meta = read_dataset(stream, False, True, stop_when=_past_meta)  # type: ignore[arg-type]
@@ -97,18 +117,25 @@ def _past_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag.group != 2
 
 
-class _MeteredStream:
-    """A stream that raises after more reads, bytes or items than a header may need."""
+class _NamelessStream:
+    """A stream that pydicom reads without asking for the name of a file, which an upload does not have."""
+
+    name = None
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._reads = self._bytes = self._items = 0
-        self.seek = stream.seek
-        self.tell = stream.tell
-        self.name = None
+        self.seek, self.tell, self.read = stream.seek, stream.tell, stream.read
 
-    def read(self, size: int = -1) -> bytes:
-        """Read as from any stream."""
+
+class _MeteredStream(_NamelessStream):
+    """A stream that raises after more reads, bytes or items than a header may need."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__(stream)
+        self._reads = self._bytes = self._items = 0
+        self.read = self._read
+
+    def _read(self, size: int = -1, /) -> bytes:
         if size < 0 or size > MAX_HEADER_BYTES:
             size = MAX_HEADER_BYTES + 1
         data = self._stream.read(size)

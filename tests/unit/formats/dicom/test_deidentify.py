@@ -15,7 +15,7 @@ from metseg.cli.exit_codes import UsageError
 from metseg.cli.run_state import RunState
 from metseg.cli.segment import parse_options
 from metseg.errors import InvalidParameter, UnreadableImage, UnsupportedFormat, UnusableImage
-from metseg.formats import read_volume
+from metseg.formats import Upload, read_volume
 from metseg.formats.dicom import deidentify_uploads
 from metseg.phantom import head
 from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, enhanced_file, series_files, study_files
@@ -83,6 +83,17 @@ def test_nothing_that_was_planted_is_kept_at_any_depth(files):
     assert WORD.encode() in b"".join(files.values())
     assert not any(word in everything for word in (WORD.encode(), b"Doe", b"Jane", b"20260203", b"19700101"))
     assert list(contents) == [f"{number:04}.dcm" for number in range(1, 19)]
+
+
+@pytest.mark.parametrize("packing", ["loose", "folder", "zip"])
+def test_a_study_is_cleaned_however_it_was_sent(files, packing):
+    sent = {"loose": files, "folder": {f"study/a/{name}": each for name, each in files.items()}}
+    streams = [
+        Upload(name, io.BufferedReader(io.BytesIO(content)))  # as the gateway's: without the name of a file
+        for name, content in sent.get(packing, {"study.zip": zipped(files)}).items()
+    ]
+    with deidentify_uploads(streams, LIMITS) as kept:
+        assert np.array_equal(read_volume(kept, LIMITS).pixels, read_volume(streams, LIMITS).pixels)
 
 
 def test_the_pixels_places_and_roles_stay(files):
