@@ -13,7 +13,7 @@ from metseg.errors import DatasetError, MetsegError
 from metseg.parallel import cpu_quota
 from metseg.settings import settings
 from metseg.storage import ObjectStore, open_store
-from metseg_trainer.data import download_dataset, scan_folder, write_phantoms
+from metseg_trainer.data import PHANTOM_LAYOUTS, download_dataset, scan_folder, write_phantoms
 from metseg_trainer.export import compare_variants, format_frontier, update_card
 from metseg_trainer.networks import NETWORKS
 from metseg_trainer.reporting import write_frontier_page
@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("folder", type=Path)
     add.add_argument("--patients", type=int, default=12)
     add.add_argument("--seed", type=int, default=0)
+    add.add_argument("--layout", choices=PHANTOM_LAYOUTS, default=PHANTOM_LAYOUTS[0], help="default: %(default)s")
     add.set_defaults(command=_phantom)
     return parser
 
@@ -231,5 +232,5 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _phantom(options: argparse.Namespace) -> None:
-    written = write_phantoms(options.folder, options.patients, options.seed)
-    print(f"{len(written)} phantoms in {options.folder}")
+    write_phantoms(options.folder, options.patients, options.seed, layout=options.layout)
+    print(f"{options.patients} phantoms in {options.folder}")

@@ -58,6 +58,7 @@ OEDEMA = (0.70, 1.22, 0.74)
 SOLID = (0.66, 1.05, 1.75)
 RIM = (0.68, 0.98, 1.85)
 CORE = (0.42, 1.12, 0.44)
+DEAD, OEDEMA_LABEL, ENHANCING = 1, 2, 3
 WET = (Tissue.WHITE, Tissue.STEM)
 """Where oedema spreads freely."""
 FULL_SCALE = 1.7
@@ -88,11 +89,13 @@ class Phantom:
     Attributes:
         volume: uint8 pixels.
         mask: bool, (slice, row, column): lesions with their oedema.
+        labels: uint8, (slice, row, column): 1 dead tumour, 2 oedema, 3 enhancing tumour, as in BraTS-METS.
         lesions: largest tumour first.
     """
 
     volume: Volume
     mask: Mask
+    labels: npt.NDArray[np.uint8]
     lesions: tuple[PhantomLesion, ...]
 
 
@@ -128,17 +131,17 @@ def head(
     at, scale = _pose(rng, slices, size_px, spacing_mm)
     anatomy = draw_anatomy(rng, at)
     signal = _contrasts(rng)[anatomy.tissue]
-    mask, free = np.zeros(anatomy.brain.shape, bool), anatomy.brain.copy()
+    labels, free = np.zeros(anatomy.brain.shape, np.uint8), anatomy.brain.copy()
     placed: list[PhantomLesion] = []
     for diameter_mm in _diameters(rng, _count(rng) if lesions is None else lesions, scale):
         placed.append(_place(rng, anatomy, free, others=placed, diameter_mm=diameter_mm, spacing_mm=spacing_mm))
         box, covered = _paint(rng, signal, anatomy, free=free, lesion=placed[-1], spacing_mm=spacing_mm)
-        mask[box] |= covered
-        free[box] &= ~ndimage.binary_dilation(covered, CONNECTIVITY_26)
+        labels[box] = np.where(covered > 0, covered, labels[box])
+        free[box] &= ~ndimage.binary_dilation(covered > 0, CONNECTIVITY_26)
     names = tuple(f"slice_{index:03d}" for index in range(slices))
     affine = _affine(spacing_mm, (slices, size_px, size_px))
     volume = Volume(_image(rng, signal, at), names, spacing_mm, affine, source="phantom")
-    return Phantom(volume, mask, tuple(sorted(placed, key=lambda lesion: -lesion.diameter_mm)))
+    return Phantom(volume, labels > 0, labels, tuple(sorted(placed, key=lambda lesion: -lesion.diameter_mm)))
 
 
 def _pose(rng: np.random.Generator, slices: int, size_px: int, spacing_mm: Spacing) -> tuple[Coordinates, float]:
@@ -225,8 +228,8 @@ def _paint(
     free: Mask,
     lesion: PhantomLesion,
     spacing_mm: Spacing,
-) -> tuple[tuple[slice, ...], Mask]:
-    """Draw a lesion with its oedema into `signal`; returns a box and the lesion's mask in it."""
+) -> tuple[tuple[slice, ...], npt.NDArray[np.uint8]]:
+    """Draw a lesion with its oedema into `signal`; returns a box and the lesion's labels in it."""
     margins = [int(_reach(lesion) / side) + 2 for side in spacing_mm]
     box = tuple(slice(max(0, at - by), at + by + 1) for at, by in zip(lesion.centre, margins, strict=True))
     sides = [np.arange(side.start, min(side.stop, size)) for side, size in zip(box, signal.shape[:3], strict=True)]
@@ -246,10 +249,12 @@ def _paint(
     share = np.clip(1.05 - 0.3 * (distance - edge) / lesion.oedema_mm, 0.75, 1)[..., None]
     near = np.where(covered[..., None], local + share * (np.array(OEDEMA) - local), local)
     near[tumour & covered] = RIM if lesion.ring else SOLID
+    drawn = np.where(tumour & covered, ENHANCING, covered * OEDEMA_LABEL).astype(np.uint8)
     if lesion.ring:
-        near[tumour & covered & (distance < edge * rng.uniform(0.55, 0.75))] = CORE
+        dead = tumour & covered & (distance < edge * rng.uniform(0.55, 0.75))
+        near[dead], drawn[dead] = CORE, DEAD
     signal[box] = near
-    return box, covered
+    return box, drawn
 
 
 def _lumps(rng: np.random.Generator, offset: Float64Array) -> Float64Array:

@@ -1,23 +1,27 @@
 """From a training folder to samples.
 
-- `layouts`, `dataset`, `audit`: which file is which, which patients can be used, and why the rest cannot.
+- `layouts`: which file of a folder is which, in the layouts that researchers have.
+- `scan`, `scan_slices`, `scan_volumes`, `audit`: which patients can be used, and why the rest cannot.
+- `dataset`, `volumes`, `masks`: a patient's images and truth.
 - `split`, `split_file`, `leakage`: patients on sides and in folds, written down, and no one on two sides.
 - `skull_stripping`, `lesion_synthesis`, `spacing`: what is made of a patient's scans.
 - `prepared`, `samples`, `augment`, `config`: sources in memory-mapped files, and the samples drawn from them.
-- `download`, `phantoms`: a public data set, and one of drawn heads.
+- `download`, `phantoms`, `phantom_layouts`: a public data set, and one of drawn heads.
 """
 
 from metseg_trainer.data.audit import Audit
 from metseg_trainer.data.augment import LESION_LEVEL, Augmentation
 from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
-from metseg_trainer.data.dataset import Patient, SlicePair, fingerprint, load_patient, read_mask, scan_folder
+from metseg_trainer.data.dataset import Patient, SlicePair, VolumeSlice, fingerprint, load_patient
 from metseg_trainer.data.download import download_dataset
 from metseg_trainer.data.layouts import site_of
 from metseg_trainer.data.leakage import check_split
 from metseg_trainer.data.lesion_synthesis import ImplantedStudy, enhancing_mask, implant_lesions, lesion_free_run
-from metseg_trainer.data.phantoms import write_phantoms
+from metseg_trainer.data.masks import read_mask
+from metseg_trainer.data.phantoms import PHANTOM_LAYOUTS, write_phantoms
 from metseg_trainer.data.prepared import prepare_sources
 from metseg_trainer.data.samples import PreparedStudy, SampleDataset, StepBatchSampler, prepare_study
+from metseg_trainer.data.scan import scan_folder
 from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 from metseg_trainer.data.split import k_fold_splits, leave_site_out_split, split_by_slice, split_patients
@@ -25,6 +29,7 @@ from metseg_trainer.data.split_file import Split, read_split, split_sha256, writ
 
 __all__ = [
     "LESION_LEVEL",
+    "PHANTOM_LAYOUTS",
     "Audit",
     "Augmentation",
     "AugmentationConfig",
@@ -37,6 +42,7 @@ __all__ = [
     "Source",
     "Split",
     "StepBatchSampler",
+    "VolumeSlice",
     "brain_mask",
     "check_split",
     "download_dataset",

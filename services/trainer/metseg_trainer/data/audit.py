@@ -1,10 +1,13 @@
 """What a training folder holds and what of it was left out, as text and as JSON."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
-__all__ = ["Audit"]
+__all__ = ["CORE_ONLY", "Audit", "structure_counts"]
+
+CORE_ONLY = "only the core is known, and the networks learn the whole"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,15 @@ class Audit:
         unusable_patients: patients left out whole, and why.
         copies: slices of folder trees that occur more than once, counted once.
         notes: sentences that a reader of the results should know.
+        layout: that the folder was recognised as.
+        structures: studies by what is known of them: `core and whole`, `core`, `whole`.
+        core_only: studies left out of training because only their core is known.
+        healthy: studies whose masks are empty.
+        labels: studies by label that occurs in their masks.
+        grids: studies by size and spacing.
+        sequences: studies by sequence that they have.
+        left_out_files: studies by kind of file that is not used.
+        remarks: studies by what had to be done to their grids or sequences.
     """
 
     patients: int
@@ -36,14 +48,30 @@ class Audit:
     unusable_patients: tuple[tuple[str, str], ...]
     copies: int
     notes: tuple[str, ...]
+    layout: str
+    structures: dict[str, int]
+    core_only: tuple[str, ...] = ()
+    healthy: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    grids: dict[str, int] = field(default_factory=dict)
+    sequences: dict[str, int] = field(default_factory=dict)
+    left_out_files: dict[str, int] = field(default_factory=dict)
+    remarks: dict[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
         """The audit for a terminal, at most ten names of each kind."""
         sites = ", ".join(f"{name} {count}" for name, count in self.sites.items())
         lines = [
+            f"Layout: {self.layout}",
             f"{self.patients} patients ({sites})",
             f"{self.slices} slices, {self.lesion_slices} of them with a lesion",
         ]
+        lines += _counted("known structures", self.structures)
+        lines += _counted("labels in the masks", self.labels)
+        lines += _counted("sequences", self.sequences)
+        lines += _counted("grids", self.grids)
+        if self.healthy:
+            lines.append(f"{self.healthy} studies have an empty mask and count as healthy")
         if self.copies:
             lines.append(f"{self.copies} slices lie in the folder more than once and count once")
         lines += _listed("images without a mask, left out", self.images_without_mask)
@@ -51,6 +79,9 @@ class Audit:
         lines += _listed("unreadable files, left out", [f"{name}: {why}" for name, why in self.unreadable])
         lines += _listed("masks of another size, left out", [f"{name}: {why}" for name, why in self.shape_mismatch])
         lines += _listed("patients that cannot be used", [f"{name}: {why}" for name, why in self.unusable_patients])
+        lines += _listed(f"studies left out of training: {CORE_ONLY}", self.core_only)
+        lines += _counted("files and sequences that are not used", self.left_out_files)
+        lines += _counted("remarks", self.remarks)
         return "\n".join([*lines, *(f"Note: {note}." for note in self.notes)])
 
     def left_out(self) -> str:
@@ -61,13 +92,33 @@ class Audit:
             "unreadable files": len(self.unreadable),
             "masks of another size": len(self.shape_mismatch),
             "unusable patients": len(self.unusable_patients),
+            f"studies of which {CORE_ONLY}": len(self.core_only),
         }
         reasons = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        return reasons or "it holds no image with a mask"
+        first = f" (the first: {self.unusable_patients[0][1]})" if self.unusable_patients else ""
+        return f"{reasons}{first}" if reasons else "it holds no image with a mask"
 
     def to_json(self) -> str:
         """The whole audit with every name."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def structure_counts(known: Iterable[tuple[bool, bool]]) -> dict[str, int]:
+    """Studies by what is known of them.
+
+    Args:
+        known: for each study, whether its core and whether its whole is known.
+    """
+    names = {(True, True): "core and whole", (True, False): "core", (False, True): "whole"}
+    return dict(sorted(Counter(names[each] for each in known if any(each)).items()))
+
+
+def _counted(title: str, counts: Mapping[str, int], limit: int = 10) -> list[str]:
+    """Studies by kind, one line each."""
+    if not counts:
+        return []
+    rest = [f"  ... and {len(counts) - limit} more"] if len(counts) > limit else []
+    return [f"{title}:", *(f"  {name}: {count}" for name, count in [*counts.items()][:limit]), *rest]
 
 
 def _listed(title: str, names: Sequence[str], limit: int = 10) -> list[str]:

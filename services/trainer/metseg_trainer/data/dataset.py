@@ -1,7 +1,6 @@
-"""Folder -> audit -> patients: what a training folder holds, what of it can be used, and why the rest cannot."""
+"""Patients: what of a training folder can be used, and how it is read."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -9,25 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from tqdm import tqdm
 
 from metseg import formats
-from metseg.errors import BadInput, DatasetError, UnusableImage
+from metseg.errors import BadInput, DatasetError
 from metseg.imaging import Volume
 from metseg.settings import settings
-from metseg_trainer.data.audit import Audit
-from metseg_trainer.data.layouts import FolderContents, PatientFiles, SliceFiles, Subset, find_slices, site_of
+from metseg_trainer.data.layouts import Subset, VolumeFiles, person_of
+from metseg_trainer.data.masks import read_mask
+from metseg_trainer.data.volumes import read_study
 
-__all__ = ["Patient", "SlicePair", "fingerprint", "load_patient", "read_mask", "scan_folder"]
+__all__ = ["Patient", "SlicePair", "VolumeSlice", "fingerprint", "load_patient", "reason", "uploads"]
 
 Mask = npt.NDArray[np.bool_]
-
-LAYOUTS = (
-    "metseg reads the public layout (a folder TCGA_<site>_<number>_<date> for each patient, in it <name>_1.tif beside "
-    "<name>_1_mask.tif and so on) and the generic one (train/ and test/, in each images/ and masks/ with equal names, "
-    "or x.png beside x_mask.png, with a subfolder for each patient)"
-)
 
 
 @dataclass(frozen=True)
@@ -40,164 +32,48 @@ class SlicePair:
 
 
 @dataclass(frozen=True)
+class VolumeSlice:
+    """A slice of a volume; `name` is unique in its patient."""
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Patient:
     """The usable slices of one patient in natural order.
 
     Attributes:
         id: the name that the folder or the files give.
         site: the clinic, where the name has it as in the public data; otherwise `unknown`.
-        slices: one or more.
-        lesion_pixels: of all masks together.
-        subset: the side on which the generic layout's folders put the patient; None where they leave it open.
+        slices: one or more; pairs of files, or slices of the volumes in `files`.
+        lesion_pixels: of all masks of the whole together.
+        subset: the side on which the folders put the patient; None where they leave it open.
+        files: of a study of volumes; None where each slice is a file.
     """
 
     id: str
     site: str
-    slices: tuple[SlicePair, ...]
+    slices: tuple[SlicePair | VolumeSlice, ...]
     lesion_pixels: int
     subset: Subset | None
+    files: VolumeFiles | None = None
 
+    @property
+    def person(self) -> str:
+        """Whose study it is."""
+        return person_of(self.id) if self.files is None else self.files.person
 
-class _Auditor:
-    """Reads patient after patient and collects what is wrong."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.lesion_slices = 0
-        self.images_without_mask: list[str] = []
-        self.masks_without_image: list[str] = []
-        self.unreadable: list[tuple[str, str]] = []
-        self.shape_mismatch: list[tuple[str, str]] = []
-        self.unusable: list[tuple[str, str]] = []
-
-    def patient(self, study: PatientFiles) -> Patient | None:
-        """The usable part of a study; None where nothing of it is."""
-        read = [self._pair(stem, study.slices[stem]) for stem in sorted(study.slices, key=formats.natural_key)]
-        masks = dict(filter(None, read))
-        if not masks:
-            return None
-        if len({mask.shape for mask in masks.values()}) > 1:
-            sizes = Counter(_size(mask.shape) for mask in masks.values())
-            why = "slices of several sizes: " + ", ".join(f"{count} of {size}" for size, count in sizes.items())
-            self.unusable.append((study.id, why))
-            return None
-        pairs = self._decodable(study, list(masks))
-        if not pairs:
-            return None
-        areas = [int(np.count_nonzero(masks[pair])) for pair in pairs]
-        self.lesion_slices += sum(area > 0 for area in areas)
-        return Patient(study.id, site_of(study.id), tuple(pairs), sum(areas), study.subset)
-
-    def audit(self, patients: Sequence[Patient], found: FolderContents) -> Audit:
-        """The audit of all that was read."""
-        return Audit(
-            patients=len(patients),
-            slices=sum(len(patient.slices) for patient in patients),
-            lesion_slices=self.lesion_slices,
-            sites=dict(sorted(Counter(patient.site for patient in patients).items())),
-            images_without_mask=tuple(self.images_without_mask),
-            masks_without_image=tuple(self.masks_without_image),
-            unreadable=tuple(self.unreadable),
-            shape_mismatch=tuple(self.shape_mismatch),
-            unusable_patients=tuple(self.unusable),
-            copies=found.copies,
-            notes=tuple(found.notes),
-        )
-
-    def _pair(self, stem: str, files: SliceFiles) -> tuple[SlicePair, Mask] | None:
-        """A slice whose header and mask are readable and of one size."""
-        image, mask_file = files
-        if image is None or mask_file is None:
-            if image is not None:
-                self.images_without_mask.append(self._name(image))
-            elif mask_file is not None:
-                self.masks_without_image.append(self._name(mask_file))
-            return None
-        size = self._size_of(image)
-        try:
-            mask = read_mask(mask_file)
-        except DatasetError as error:
-            self.unreadable.append((self._name(mask_file), error.detail))
-            return None
-        if size is None:
-            return None
-        if mask.shape != size:
-            self.shape_mismatch.append((self._name(mask_file), f"{_size(mask.shape)}, the image {_size(size)}"))
-            return None
-        return SlicePair(image, mask_file, image.stem), mask
-
-    def _size_of(self, image: Path) -> tuple[int, int] | None:
-        """Rows and columns by the image's header."""
-        try:
-            seen = formats.inspect_upload(_uploads([image]), settings().limits)
-        except (BadInput, OSError) as error:
-            self.unreadable.append((self._name(image), _why(error)))
-            return None
-        if seen.slices != 1:
-            self.unreadable.append((self._name(image), f"{seen.slices} pages in one file; write one slice a file"))
-            return None
-        return seen.rows, seen.columns
-
-    def _decodable(self, study: PatientFiles, pairs: list[SlicePair]) -> list[SlicePair]:
-        """The pairs whose images decode; none where the rest cannot be used as a study."""
-        if self._try(pairs) is None:
-            return pairs
-        pairs = [pair for pair in pairs if not self._damaged(pair.image)]
-        error = self._try(pairs) if pairs else None
-        if error is None:
-            return pairs
-        self.unusable.append((study.id, _why(error)))
-        return []
-
-    @staticmethod
-    def _try(pairs: Sequence[SlicePair]) -> BadInput | OSError | None:
-        try:
-            formats.read_volume(_uploads([pair.image for pair in pairs]), settings().limits)
-        except (BadInput, OSError) as error:
-            return error
-        return None
-
-    def _damaged(self, image: Path) -> bool:
-        try:
-            formats.read_volume(_uploads([image]), settings().limits)
-        except UnusableImage:
-            return False  # a constant slice is no study by itself, but may be part of one
-        except (BadInput, OSError) as error:
-            self.unreadable.append((self._name(image), _why(error)))
-            return True
-        return False
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
-
-def scan_folder(folder: Path) -> tuple[list[Patient], Audit]:
-    """Read a whole training folder and find out what of it can be used.
-
-    Args:
-        folder: the public data as it is, or the generic layout; stray files and copies of the tree do no harm.
-
-    Returns:
-        Patients ordered by id, and the audit.
-
-    Raises:
-        DatasetError: the folder cannot be listed, one patient lies in train/ and in test/, or nothing can be used.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"There is no folder {folder}; {LAYOUTS}.")
-    found = find_slices(folder)
-    auditor = _Auditor(folder)
-    studies = sorted(found.studies, key=lambda study: formats.natural_key(study.id))
-    read = [auditor.patient(study) for study in tqdm(studies, desc="Reading patients", unit="patient", disable=None)]
-    patients = [patient for patient in read if patient is not None]
-    audit = auditor.audit(patients, found)
-    if not patients:
-        raise DatasetError(f"Nothing in {folder} can be used: {audit.left_out()}; {LAYOUTS}.")
-    return patients, audit
+    def paths(self) -> list[tuple[str, Path]]:
+        """Every file of the patient, each with what it is: `image`, a role or `truth`."""
+        if self.files is not None:
+            return self.files.paths()
+        pairs = [pair for pair in self.slices if isinstance(pair, SlicePair)]
+        return [*(("image", pair.image) for pair in pairs), *(("mask", pair.mask) for pair in pairs)]
 
 
 def load_patient(patient: Patient) -> tuple[Volume, Mask]:
-    """Read a patient as the worker reads an upload, and the truth.
+    """Read a patient as the worker reads an upload, and the truth that the networks learn, the whole.
 
     Returns:
         The volume and its mask, bool, (slice, row, column).
@@ -206,35 +82,34 @@ def load_patient(patient: Patient) -> tuple[Volume, Mask]:
         DatasetError: a file has changed or gone since the scan.
     """
     try:
-        volume = formats.read_volume(_uploads([pair.image for pair in patient.slices]), settings().limits)
+        volume, mask = _load_slices(patient) if patient.files is None else _load_volumes(patient, patient.files)
     except (BadInput, OSError) as error:
-        raise DatasetError(f"Patient {patient.id} cannot be read any more ({_why(error)}); scan again.") from error
-    masks = [read_mask(pair.mask) for pair in patient.slices]
+        raise DatasetError(f"Patient {patient.id} cannot be read any more ({reason(error)}); scan again.") from error
+    return replace(volume, names=tuple(each.name for each in patient.slices)), mask
+
+
+def _load_slices(patient: Patient) -> tuple[Volume, Mask]:
+    pairs = [pair for pair in patient.slices if isinstance(pair, SlicePair)]
+    volume = formats.read_volume(uploads([pair.image for pair in pairs]), settings().limits)
+    masks = [read_mask(pair.mask) for pair in pairs]
     if any(mask.shape != volume.shape[1:] for mask in masks):
         raise DatasetError(f"Patient {patient.id} has changed in size since the scan; scan again.")
-    return replace(volume, names=tuple(pair.name for pair in patient.slices)), np.stack(masks)
+    return volume, np.stack(masks)
 
 
-def read_mask(path: Path) -> Mask:
-    """A mask from an image file: whatever is not zero is lesion; in a JPEG, whatever is brighter than half.
-
-    Raises:
-        DatasetError: the file cannot be decoded or holds several pages.
-    """
+def _load_volumes(patient: Patient, files: VolumeFiles) -> tuple[Volume, Mask]:
     try:
-        with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) != 1:
-                raise DatasetError("several pages in one file; write one mask a file")
-            levels: npt.NDArray[np.generic] = np.asarray(image)
-            lossy = image.format == "JPEG"
-            colours = len(image.getbands()) - ("A" in image.getbands())
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError("not an image that can be decoded") from error
-    lesion: Mask = np.greater(levels, 127 if lossy else 0)
-    if lesion.ndim == 2:
-        return lesion
-    anywhere: Mask = np.any(lesion[..., :colours], axis=-1)
-    return anywhere
+        study = read_study(files)
+    except DatasetError as error:
+        raise DatasetError(f"Patient {patient.id} cannot be read any more ({error.detail}); scan again.") from error
+    indices = [each.index for each in patient.slices if isinstance(each, VolumeSlice)]
+    whole = study.truth.whole
+    if whole is None or max(indices) >= len(whole):
+        raise DatasetError(f"Patient {patient.id} has changed since the scan; scan again.")
+    if len(indices) == len(whole):
+        return study.volume, whole
+    names = tuple(study.volume.names[index] for index in indices)
+    return replace(study.volume, pixels=study.volume.pixels[indices], names=names, grid=None), whole[indices]
 
 
 def fingerprint(patients: Iterable[Patient]) -> str:
@@ -242,13 +117,12 @@ def fingerprint(patients: Iterable[Patient]) -> str:
     files = (
         f"{patient.id}/{kind}/{path.name} {path.stat().st_size}\n"
         for patient in patients
-        for pair in patient.slices
-        for kind, path in (("image", pair.image), ("mask", pair.mask))
+        for kind, path in patient.paths()
     )
     return hashlib.sha256("".join(sorted(files)).encode()).hexdigest()
 
 
-def _uploads(paths: Sequence[Path]) -> list[formats.Upload]:
+def uploads(paths: Sequence[Path]) -> list[formats.Upload]:
     """The files in this order, whatever their names."""
     return [
         formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), None)
@@ -256,9 +130,6 @@ def _uploads(paths: Sequence[Path]) -> list[formats.Upload]:
     ]
 
 
-def _why(error: BadInput | OSError) -> str:
+def reason(error: BadInput | OSError) -> str:
+    """Why a file cannot be read."""
     return error.detail if isinstance(error, BadInput) else error.strerror or type(error).__name__
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(str(side) for side in shape)

@@ -1,20 +1,21 @@
 """Leakage: a split must not put a person, or an image, on two sides."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from metseg.errors import DatasetError
 from metseg_trainer.data.dataset import Patient
-from metseg_trainer.data.layouts import person_of
 from metseg_trainer.data.split_file import Split
 
 __all__ = ["check_split"]
+
+MASKS = frozenset({"mask", "truth"})
 
 
 def check_split(split: Split, patients: Sequence[Patient]) -> None:
@@ -41,7 +42,7 @@ def check_split(split: Split, patients: Sequence[Patient]) -> None:
     for patient in patients:
         if patient.subset == "test" and sides[patient.id] != "test":
             raise DatasetError(f"Patient {patient.id} lies in test/, but the split has it in {sides[patient.id]}.")
-    _one_side(((person_of(patient.id), patient.id) for patient in patients), sides, "are of the same person")
+    _one_side(((patient.person, patient.id) for patient in patients), sides, "are of the same person")
     _one_side(_contents(patients), sides, "hold the same image")
 
 
@@ -59,17 +60,22 @@ def _one_side(members: Iterable[tuple[str, str]], sides: Mapping[str, str], reas
 
 def _contents(patients: Sequence[Patient]) -> Iterable[tuple[str, str]]:
     """The hash of each image that occurs more than once, and its patient; blank slices may well be equal."""
+    images = [(patient.id, path) for patient in patients for kind, path in patient.paths() if kind not in MASKS]
+    sizes = Counter(path.stat().st_size for _, path in images)
     holders: dict[str, list[tuple[str, Path]]] = defaultdict(list)
-    for patient in patients:
-        for pair in patient.slices:
-            digest = hashlib.blake2b(pair.image.read_bytes(), digest_size=16).hexdigest()
-            holders[digest].append((patient.id, pair.image))
+    for id, path in images:
+        if sizes[path.stat().st_size] > 1:
+            holders[hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()].append((id, path))
     for digest, found in holders.items():
         if len({id for id, _ in found}) > 1 and not _blank(found[0][1]):
             yield from ((digest, id) for id, _ in found)
 
 
 def _blank(path: Path) -> bool:
-    with Image.open(path) as image:
-        levels = np.asarray(image)
+    """Whether a slice has one level only. A constant volume is refused when it is read."""
+    try:
+        with Image.open(path) as image:
+            levels = np.asarray(image)
+    except UnidentifiedImageError:
+        return False
     return bool(levels.min() == levels.max())

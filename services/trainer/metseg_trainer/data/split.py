@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from metseg.errors import DatasetError
 from metseg_trainer.data.dataset import Patient
-from metseg_trainer.data.layouts import person_of
 from metseg_trainer.data.leakage import check_split
 from metseg_trainer.data.split_file import Split
 
@@ -167,7 +166,7 @@ def _ids(units: Iterable[_Unit]) -> tuple[str, ...]:
 def _units(patients: Sequence[Patient]) -> list[_Unit]:
     persons: dict[str, list[Patient]] = defaultdict(list)
     for patient in sorted(patients, key=lambda patient: patient.id):
-        persons[person_of(patient.id)].append(patient)
+        persons[patient.person].append(patient)
     return [
         _Unit(name, group[0].site, sum(study.lesion_pixels for study in group), tuple(study.id for study in group))
         for name, group in persons.items()

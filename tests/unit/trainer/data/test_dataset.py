@@ -221,12 +221,12 @@ def test_a_file_of_several_pages_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["nothing", "text", "images only"])
-def test_a_folder_without_a_pair_is_refused_with_both_layouts_named(tmp_path, content):
+def test_a_folder_without_a_pair_is_refused_and_points_to_the_layouts(tmp_path, content):
     if content == "text":
         (tmp_path / "notes.txt").write_text("hello")
     if content == "images only":
         picture(tmp_path / "anna_1.png")
-    with pytest.raises(DatasetError, match=r"TCGA_<site>_<number>_<date>.*train/ and test/"):
+    with pytest.raises(DatasetError, match=r"docs/data\.md lists .*labels\.yaml describes any other"):
         scan_folder(tmp_path)
 
 

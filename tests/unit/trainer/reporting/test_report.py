@@ -35,6 +35,8 @@ AUDIT = Audit(
     unusable_patients=(),
     copies=17,
     notes=("note of carla",),
+    layout="slices",
+    structures={"whole": 5},
 )
 
 

@@ -7,59 +7,24 @@ beside `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/
 
 import filecmp
 import itertools
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from metseg.errors import DatasetError
+from metseg_trainer.data.layouts.files import SUBSETS, list_files
+from metseg_trainer.data.layouts.studies import FolderContents, PatientFiles, SliceFiles, Subset
 
-__all__ = ["FolderContents", "PatientFiles", "SliceFiles", "Subset", "find_slices", "person_of", "site_of"]
-
-Subset = Literal["train", "test"]
+__all__ = ["find_slices", "person_of", "site_of"]
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 IMAGE_FOLDERS = frozenset({"images", "image"})
 MASK_FOLDERS = frozenset({"masks", "mask"})
-# The validation side is always drawn from the training patients, so that both networks stop by the same rule.
-SUBSETS: dict[str, Subset] = {
-    "train": "train",
-    "training": "train",
-    "val": "train",
-    "validation": "train",
-    "test": "test",
-    "testing": "test",
-}
 STUDY = re.compile(r"(?P<study>(?P<person>(?:TCGA|PHANTOM)_(?P<site>[A-Z0-9]{2})_[A-Z0-9]{4})(?:_\d{8})?)(?:_\d+)?")
 BEFORE_LAST_NUMBER = re.compile(r"(?P<patient>.*?)[\s_.()-]*\d+\D*")
-
-
-class SliceFiles(NamedTuple):
-    """Image and mask of a slice; one of both may be missing."""
-
-    image: Path | None
-    mask: Path | None
-
-
-@dataclass(frozen=True)
-class PatientFiles:
-    """The slices of one patient as found, by stem."""
-
-    id: str
-    subset: Subset | None
-    slices: dict[str, SliceFiles]
-
-
-@dataclass
-class FolderContents:
-    """What a folder holds, before any pixel is read."""
-
-    studies: list[PatientFiles] = field(default_factory=list)
-    copies: int = 0
-    notes: list[str] = field(default_factory=list)
 
 
 class FilePath(NamedTuple):
@@ -84,17 +49,19 @@ def person_of(patient_id: str) -> str:
     return match["person"] if match else patient_id
 
 
-def find_slices(folder: Path) -> FolderContents:
-    """Pair the images and masks below `folder` and group them by patient.
+def find_slices(folder: Path) -> FolderContents | None:
+    """Pair the images and masks below `folder` and group them by patient; None where it has no image file.
 
     A tree that lies in the folder twice, as in the public archive, counts once.
 
     Raises:
         DatasetError: the folder cannot be listed, or a patient's name occurs in train/ and in test/.
     """
-    found = FolderContents()
     groups: dict[tuple[str, Subset | None, tuple[str, ...]], dict[str, SliceFiles]] = defaultdict(dict)
     places = _places(folder)
+    if not places:
+        return None
+    found = FolderContents("slices")
     shared = _shared_folders(places)
     nameless = 0
     for place in places:
@@ -116,20 +83,8 @@ def find_slices(folder: Path) -> FolderContents:
 
 
 def _places(folder: Path) -> list[FilePath]:
-    """Every image file below `folder`, in an order that does not depend on the file system."""
-    try:
-        return [_place(folder, path) for path in sorted(_walk(folder)) if path.suffix.lower() in SUFFIXES]
-    except OSError as error:
-        raise DatasetError(f"The folder {folder} cannot be listed ({error.strerror}); mount a readable one.") from error
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    def fail(error: OSError) -> None:
-        raise error
-
-    for top, names, files in os.walk(folder, onerror=fail):
-        names[:] = [name for name in names if not name.startswith((".", "__MACOSX"))]
-        yield from (Path(top, name) for name in files if not name.startswith("."))
+    """Every image file below `folder`."""
+    return [_place(folder, path) for path in list_files(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def _place(folder: Path, path: Path) -> FilePath:
@@ -179,6 +134,7 @@ def _without_copies(
     found: FolderContents,
 ) -> None:
     """Keep each study once; folders of one name and different content stay apart under their whole path."""
+    studies: list[PatientFiles] = []
     by_patient: dict[str, list[tuple[Subset | None, tuple[str, ...]]]] = defaultdict(list)
     for patient, subset, folders in groups:
         by_patient[patient].append((subset, folders))
@@ -199,7 +155,8 @@ def _without_copies(
         if len(kept) > 1:
             found.notes.append(f"{len(kept)} different folders are named {patient}; they count as different patients")
             kept = [(folders, replace(study, id="/".join(_path(folders, patient)))) for folders, study in kept]
-        found.studies += [study for _, study in kept]
+        studies += [study for _, study in kept]
+    found.slices = studies
 
 
 def _path(folders: tuple[str, ...], patient: str) -> tuple[str, ...]:

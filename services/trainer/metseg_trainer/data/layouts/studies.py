@@ -1,0 +1,161 @@
+"""What a layout finds in a folder, before any pixel is read: studies of slices or of volumes, and what is left out."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from metseg.contracts import Role
+from metseg.imaging import Spacing
+
+__all__ = [
+    "SLICE_MASK",
+    "FolderContents",
+    "ImageFiles",
+    "Label",
+    "LabelMap",
+    "Labels",
+    "PatientFiles",
+    "SliceFiles",
+    "Subset",
+    "TruthFiles",
+    "VolumeFiles",
+]
+
+Subset = Literal["train", "test"]
+Label = int | str
+"""A number in a label map, or the name of a segment, a region of interest or a mask."""
+Labels = frozenset[Label] | Literal["any"] | None
+"""The labels of a structure; `any` is every label but 0, None where the structure is unknown."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Which labels make up a structure. An unknown structure is not an empty one.
+
+    Attributes:
+        core: labels of the tumour core.
+        whole: labels of core and FLAIR abnormality.
+        ignored: labels known to be neither.
+        only_with: pairs of a label and another one without which it occurs in no folder of this layout.
+        named_only: labels are names, and those of neither set are ignored, as the other organs of a radiotherapy plan.
+        question: why the labels cannot be mapped without a labels.yaml; None where they can.
+    """
+
+    core: Labels
+    whole: Labels
+    ignored: frozenset[Label] = frozenset()
+    only_with: tuple[tuple[Label, Label], ...] = ()
+    named_only: bool = False
+    question: str | None = None
+
+    def unknown(self, found: Iterable[Label]) -> list[Label]:
+        """The labels found that have no meaning here."""
+        if self.named_only or "any" in (self.core, self.whole):
+            return []
+        known = {*(self.core or ()), *(self.whole or ()), *self.ignored}
+        return sorted((label for label in found if label not in known), key=str)
+
+
+SLICE_MASK = LabelMap(core=None, whole="any")
+"""Masks of the raster layouts outline the whole, as those of the public data do."""
+
+
+class SliceFiles(NamedTuple):
+    """Image and mask of a slice; one of both may be missing."""
+
+    image: Path | None
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class PatientFiles:
+    """The slices of one patient as found, by stem."""
+
+    id: str
+    subset: Subset | None
+    slices: dict[str, SliceFiles]
+    labels: LabelMap = SLICE_MASK
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """One sequence of a study: a volume in one file, or its slices in several.
+
+    Attributes:
+        paths: of the files.
+        channel: which volume of a 4D file; None of a 3D one.
+    """
+
+    paths: tuple[Path, ...]
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class TruthFiles:
+    """Outlines of a study.
+
+    Attributes:
+        paths: of the files.
+        format: a volume of labels, slices, a DICOM segmentation or a DICOM structure set.
+        label: of every voxel that is not 0; None where the values, segments or regions are the labels.
+        reference: the files of the series that a structure set was drawn on.
+    """
+
+    paths: tuple[Path, ...]
+    format: Literal["volume", "slices", "seg", "rtstruct"] = "volume"
+    label: Label | None = None
+    reference: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class VolumeFiles:
+    """A study of volumes as found.
+
+    Attributes:
+        id: unique in the folder.
+        person: whose study it is; all studies of a person stay on one side of a split.
+        subset: the side on which the folders put it; None where they leave it open.
+        images: by role; None for DICOM series, whose headers hold the sequence.
+        truth: all outlines.
+        labels: what they mean.
+        left_out: names of sequences and files of the study that are not used.
+        spacing_mm: of formats that store none.
+    """
+
+    id: str
+    person: str
+    subset: Subset | None
+    images: Mapping[Role | None, ImageFiles]
+    truth: tuple[TruthFiles, ...]
+    labels: LabelMap
+    left_out: tuple[str, ...] = ()
+    spacing_mm: Spacing | None = None
+
+    def paths(self) -> list[tuple[str, Path]]:
+        """Every file that is read, each with what it is."""
+        images = [(role or "series", path) for role, files in self.images.items() for path in files.paths]
+        return [*images, *(("truth", path) for files in self.truth for path in files.paths)]
+
+
+@dataclass
+class FolderContents:
+    """What a folder holds, before any pixel is read.
+
+    Attributes:
+        layout: its title.
+        slices: studies of slices.
+        volumes: studies of volumes; a layout finds either kind.
+        images_without_mask: left out, by name.
+        masks_without_image: left out, by name.
+        copies: slices that lie in the folder more than once and count once.
+        notes: sentences without full stop that a reader of the results should know.
+    """
+
+    layout: str
+    slices: list[PatientFiles] = field(default_factory=list)
+    volumes: list[VolumeFiles] = field(default_factory=list)
+    images_without_mask: list[str] = field(default_factory=list)
+    masks_without_image: list[str] = field(default_factory=list)
+    copies: int = 0
+    notes: list[str] = field(default_factory=list)

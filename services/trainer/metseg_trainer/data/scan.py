@@ -1,0 +1,37 @@
+"""Folder -> audit -> patients: what a training folder holds, what of it can be used, and why the rest cannot."""
+
+from pathlib import Path
+
+from metseg.errors import DatasetError
+from metseg_trainer.data.audit import Audit
+from metseg_trainer.data.dataset import Patient
+from metseg_trainer.data.layouts import LABELS_FILE, find_studies
+from metseg_trainer.data.scan_slices import audit_slices
+from metseg_trainer.data.scan_volumes import audit_volumes
+
+__all__ = ["scan_folder"]
+
+
+def scan_folder(folder: Path) -> tuple[list[Patient], Audit]:
+    """Read a whole training folder and find out what of it can be used.
+
+    Args:
+        folder: in one of the layouts of `metseg_trainer.data.layouts`, or described by a labels.yaml; stray files and
+            copies of the tree do no harm.
+
+    Returns:
+        Patients ordered by id, and the audit.
+
+    Raises:
+        DatasetError: the folder cannot be listed, one patient lies in train/ and in test/, or nothing can be used.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder {folder}; docs/data.md lists the layouts that metseg reads.")
+    found = find_studies(folder)
+    patients, audit = audit_slices(folder, found) if found.slices else audit_volumes(found)
+    if not patients:
+        raise DatasetError(
+            f"Nothing in {folder} can be used: {audit.left_out()}; docs/data.md lists the layouts that metseg reads, "
+            f"and how a {LABELS_FILE} describes any other."
+        )
+    return patients, audit

@@ -1,0 +1,283 @@
+"""Reading a study of volumes: images as serving reads an upload, outlines on their grid, structure by structure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+from nibabel.filebasedimages import ImageFileError
+
+from metseg import formats
+from metseg.contracts import Role
+from metseg.errors import BadInput, DatasetError, UnusableImage
+from metseg.imaging import (
+    Affine,
+    SpatialImage,
+    Volume,
+    canonical_affine,
+    canonical_grid,
+    register,
+    same_grid,
+    to_canonical,
+)
+from metseg.settings import Limits, settings
+from metseg_trainer.data.layouts import ImageFiles, Label, TruthFiles, VolumeFiles
+from metseg_trainer.data.masks import read_mask
+
+__all__ = ["StudyVolume", "Truth", "read_study"]
+
+Mask = npt.NDArray[np.bool_]
+
+MAX_INSTANCES = 100_000
+"""Files of a study on the researcher's own disk; uploads have a lower limit."""
+ROUNDING = 1e-4
+"""How far a label may be from a whole number: scaled headers round."""
+RESAMPLED = "The mask lies on another grid than the images and was resampled onto theirs"
+FULL_LEVEL = 255.0
+HIGH_PERCENTILE = 99.9
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of a study: bool masks, (slice, row, column); None is unknown, not empty."""
+
+    core: Mask | None
+    whole: Mask | None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyVolume:
+    """A study as read.
+
+    Attributes:
+        volume: the images; a missing sequence is a copy, as in serving.
+        truth: on the grid of the volume.
+        labels: that occur in the outlines.
+        remarks: sentences on grids and missing sequences.
+    """
+
+    volume: Volume
+    truth: Truth
+    labels: tuple[Label, ...]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Outlines:
+    """Masks by label on one grid.
+
+    Attributes:
+        masks: bool, in the file's order of axes where there is an affine, else (slice, row, column).
+        affine: from voxels to RAS+ millimetres; None where the file stores no position.
+        shape: of each mask.
+    """
+
+    masks: dict[Label, Mask]
+    affine: Affine | None
+    shape: tuple[int, ...]
+
+
+def read_study(files: VolumeFiles) -> StudyVolume:
+    """Read a study of volumes.
+
+    Args:
+        files: of the study.
+
+    Returns:
+        The volume on the FLAIR's grid, or the post-contrast one's, and the truth on it. Intensities of each channel
+        are scaled to 0 to 255, the range in which metastases are drawn; preparation does not depend on the scale.
+
+    Raises:
+        DatasetError: a file cannot be read, is no volume, has labels without meaning, or the grids do not fit.
+    """
+    try:
+        volume = formats.read_volume(_uploads(files), _limits(), align="none")
+    except (BadInput, OSError) as error:
+        raise DatasetError(error.detail if isinstance(error, BadInput) else str(error.strerror)) from error
+    if volume.spacing_mm is None and files.spacing_mm is not None:
+        volume = replace(volume, spacing_mm=files.spacing_mm)
+    outlines = [_read_outlines(one) for one in files.truth]
+    found = tuple(sorted({label for one in outlines for label in one.masks}, key=str))
+    if files.labels.question is not None:
+        raise DatasetError(files.labels.question)
+    if unknown := files.labels.unknown(found):
+        raise DatasetError(
+            f"its mask has the label {', '.join(map(str, unknown))}, which has no meaning in this layout; give it one "
+            "in a labels.yaml"
+        )
+    core = _structure(volume, outlines, files.labels.core)
+    whole = _structure(volume, outlines, files.labels.whole)
+    if core is not None and whole is not None:
+        whole |= core
+    moved = any(not _on_grid(volume, one) for one in outlines)
+    remarks = (*volume.warnings, *((RESAMPLED,) if moved else ()))
+    return StudyVolume(_scaled(volume), Truth(core, whole), found, remarks)
+
+
+def _limits() -> Limits:
+    return settings().limits.model_copy(update={"files": MAX_INSTANCES})
+
+
+def _uploads(files: VolumeFiles) -> list[formats.Upload]:
+    return [upload for role, images in files.images.items() for upload in _uploads_of(role, images)]
+
+
+def _uploads_of(role: Role | None, images: ImageFiles) -> list[formats.Upload]:
+    [first, *more] = images.paths
+    if more or not first.name.lower().endswith((".nii", ".nii.gz", ".mha")):
+        return [
+            formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), role)
+            for index, path in enumerate(images.paths)
+        ]
+    return [formats.Upload(f"{role}.nii", _nifti(first, images.channel), role)]
+
+
+def _nifti(path: Path, channel: int | None) -> BytesIO:
+    """A volume as one NIfTI file of three dimensions."""
+    image, sides = _open(path)
+    if channel is None and len(sides) == 3 and not path.name.endswith(".mha"):
+        return BytesIO(path.read_bytes())
+    if channel is not None:
+        if len(sides) != 4 or channel >= sides[3]:
+            raise DatasetError(f"{path.name} is {_size(sides)}, but volume {channel} of a 4D file is wanted")
+        image = image.slicer[..., channel]
+    elif len(sides) > 3:
+        raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one is wanted")
+    return BytesIO(image.to_bytes())
+
+
+def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
+    """An image, its voxels not yet read, and its sides without trailing ones; at least three.
+
+    Raises:
+        DatasetError: the file is damaged, or a single slice.
+    """
+    try:
+        image: Any = _open_mha(path) if path.name.endswith(".mha") else nibabel.load(path)
+    except (ImageFileError, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise DatasetError(f"{path.name} is damaged, or no volume") from error
+    sides = tuple(int(side) for side in image.shape)
+    while len(sides) > 3 and sides[-1] == 1:
+        sides = sides[:-1]
+    if len(sides) < 3 or min(sides[:3]) == 1:
+        raise DatasetError(f"{path.name} is {_size(sides)}: a single slice, where a volume is wanted")
+    return image, sides
+
+
+def _open_mha(path: Path) -> Any:  # noqa: ANN401 (nibabel's images have no useful type)
+    """A MetaImage, the format of BraTS until 2016, as nibabel has NIfTI."""
+    import SimpleITK
+
+    image: Any = SimpleITK.ReadImage(str(path))
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = direction * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    voxels = SimpleITK.GetArrayFromImage(image).T
+    kept = voxels if voxels.dtype.itemsize < 8 else voxels.astype(np.float32)
+    return nibabel.Nifti1Image(kept, np.diag([-1, -1, 1, 1]) @ affine)  # type: ignore[no-untyped-call]
+
+
+def _read_outlines(files: TruthFiles) -> _Outlines:
+    if files.format == "slices":
+        mask = np.stack([read_mask(path) for path in files.paths])
+        return _Outlines({files.label or 1: mask} if mask.any() else {}, None, mask.shape)
+    [path] = files.paths
+    image, sides = _open(path)
+    if len(sides) > 3:
+        raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one mask is wanted")
+    values = _whole_numbers(np.asanyarray(image.dataobj).reshape(sides), path.name)
+    if files.label is not None:
+        masks: dict[Label, Mask] = {files.label: values != 0} if values.any() else {}
+    else:
+        masks = {int(label): values == label for label in np.unique(values) if label}
+    placed = image.get_sform(coded=True)[1] > 0 or image.get_qform(coded=True)[1] > 0
+    return _Outlines(masks, np.asarray(image.affine, np.float64) if placed else None, sides)
+
+
+def _whole_numbers(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Labels as integers.
+
+    Raises:
+        DatasetError: a value is no whole number.
+    """
+    if values.dtype.kind in "iub":
+        return values
+    rounded = np.rint(values)
+    wrong = ~(np.abs(values - rounded) <= ROUNDING)
+    if wrong.any():
+        example = float(values[wrong].flat[0])
+        raise DatasetError(
+            f"{name} has the value {example:.4g}, but labels are whole numbers; threshold a probability map first"
+        )
+    return np.asarray(rounded, np.int32)
+
+
+def _structure(volume: Volume, outlines: Sequence[_Outlines], labels: Iterable[Label] | None) -> Mask | None:
+    """The union of a structure's labels on the volume's grid; None where it is unknown.
+
+    Raises:
+        DatasetError: a mask does not fit the images, or is lost on their grid.
+    """
+    if labels is None:
+        return None
+    structure = np.zeros(volume.shape, np.bool_)
+    for one in outlines:
+        wanted = [mask for label, mask in one.masks.items() if labels == "any" or label in labels]
+        if not wanted:
+            continue
+        on_grid = _onto(volume, one, np.logical_or.reduce(wanted))
+        if not on_grid.any():
+            raise DatasetError("its outlines fall between the slices of the images, whose grid is too coarse for them")
+        structure |= on_grid
+    return structure
+
+
+def _on_grid(volume: Volume, outlines: _Outlines) -> bool:
+    """Whether the outlines have the voxels of the volume, as far as is known."""
+    if volume.grid is None:
+        return outlines.shape == volume.shape
+    if outlines.shape != volume.grid.shape:
+        return False
+    if outlines.affine is None or volume.grid.affine is None:
+        return True
+    columns, rows, slices = volume.grid.shape
+    return same_grid(outlines.affine, np.array(volume.grid.affine), (slices, rows, columns))
+
+
+def _onto(volume: Volume, outlines: _Outlines, mask: Mask) -> Mask:
+    """A mask on the volume's grid, resampled linearly where it lies on another one."""
+    if _on_grid(volume, outlines):
+        return mask if volume.grid is None else np.ascontiguousarray(to_canonical(mask, volume.grid))
+    if outlines.affine is None or volume.affine is None:
+        ours = volume.shape if volume.grid is None else volume.grid.shape
+        raise DatasetError(
+            f"its mask is {_size(outlines.shape)}, its images are {_size(ours)}, and one of them stores no position"
+        )
+    first, second, third = outlines.shape
+    grid = canonical_grid((first, second, third), outlines.affine)
+    moving = SpatialImage(to_canonical(mask, grid).astype(np.float32), canonical_affine(grid, outlines.affine))
+    try:
+        resampled = register(SpatialImage(volume.pixels[..., 0], volume.affine), moving, "none", threads=1)
+    except UnusableImage as error:
+        raise DatasetError("its mask and its images do not overlap") from error
+    return np.asarray(resampled.pixels >= 0.5, np.bool_)
+
+
+def _scaled(volume: Volume) -> Volume:
+    """The volume with each channel from 0 to 255; 8-bit images stay as they are."""
+    if volume.pixels.dtype == np.uint8:
+        return volume
+    flat = volume.pixels.reshape(-1, volume.pixels.shape[-1])
+    low = flat.min(axis=0).astype(np.float32)
+    high = np.maximum(np.percentile(flat, HIGH_PERCENTILE, axis=0).astype(np.float32), low + 1e-6)
+    scaled = (volume.pixels - low) * (FULL_LEVEL / (high - low))
+    return replace(volume, pixels=scaled.astype(np.float32))
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in shape)
