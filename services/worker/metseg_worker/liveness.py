@@ -1,8 +1,9 @@
 """The liveness probe of a worker: a task that is sent to it again and again, and that its child has to run.
 
 A process can be alive and yet consume nothing: after a connection was reset, Celery sometimes runs on without a
-consumer. So a worker is healthy if its probe was acknowledged, and one that is idle and has acknowledged none for too
-long exits, to be started again.
+consumer. So a worker is healthy if its probe was acknowledged, and one that is idle and leaves several in a row without
+an acknowledgement exits, to be started again. Probes are counted, not seconds: a process that was suspended is not
+unresponsive.
 """
 
 import logging
@@ -21,8 +22,10 @@ from metseg.jobs import PROBE_TASK, WorkerRegistry
 
 __all__ = ["LivenessProbe", "probe_queue"]
 
-PROBE_EVERY_S = 10.0
-UNRESPONSIVE_S = 90.0
+PROBE_EVERY_S = 4.0
+MAX_UNANSWERED = 5
+MAX_UNANSWERED_AT_START = 25
+"""Until the first acknowledgement: on a busy machine a child takes long to start."""
 EXIT = 75  # EX_TEMPFAIL
 
 log = logging.getLogger(__name__)
@@ -45,7 +48,8 @@ class LivenessProbe(threading.Thread):
         busy: whether the child works on a job, which has a time limit; a probe would have to wait for it.
         leave: ends the process.
         every_s: seconds between two probes.
-        unresponsive_s: seconds without an acknowledgement, while the queue is available and the child idle.
+        max_unanswered: probes in a row that may stay without an acknowledgement, while the queue is available and the
+            child idle.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class LivenessProbe(threading.Thread):
         *,
         leave: Callable[[int], None] = os._exit,
         every_s: float = PROBE_EVERY_S,
-        unresponsive_s: float = UNRESPONSIVE_S,
+        max_unanswered: int = MAX_UNANSWERED,
     ) -> None:
         super().__init__(name="liveness", daemon=True)
         self._node, self._celery, self._workers, self._busy, self._leave = node, celery, workers, busy, leave
-        self._every_s, self._unresponsive_s = every_s, unresponsive_s
-        self._acknowledged_at = time.monotonic()
+        self._every_s, self._max_unanswered = every_s, max_unanswered
+        self._max_before_first = max(max_unanswered, MAX_UNANSWERED_AT_START)
+        self._ever_answered, self._unanswered = False, 0
+        self._sent_at = time.monotonic()
 
     def run(self) -> None:
         """Probe until the process ends."""
@@ -70,21 +76,29 @@ class LivenessProbe(threading.Thread):
             time.sleep(self._every_s)
 
     def probe(self) -> bool:
-        """Send one probe and look for the last one's acknowledgement; False once the worker no longer responds."""
+        """Look for the last probe's acknowledgement and send one more; False once the worker no longer responds."""
         try:
-            if self._busy():
-                self._workers.acknowledge_probe(self._node)
-            else:
-                routing_key = probe_queue(self._node).name
-                self._celery.send_task(
-                    PROBE_TASK, [self._node], exchange="", routing_key=routing_key, expires=self._every_s
-                )
-            if self._workers.probe_acknowledged(self._node):
-                self._acknowledged_at = time.monotonic()
+            self._count()
+            self._sent_at = time.monotonic()
+            self._send()
         except (Unavailable, OperationalError, RedisError):
-            self._acknowledged_at = time.monotonic()  # without traffic, silence is not a failure
-        if time.monotonic() - self._acknowledged_at < self._unresponsive_s:
+            self._unanswered = 0  # without traffic, silence is not a failure
+        if self._unanswered < (self._max_unanswered if self._ever_answered else self._max_before_first):
             return True
         log.error("the worker no longer responds and exits, to be started again")
         self._leave(EXIT)
         return False
+
+    def _count(self) -> None:
+        """Count the probes without an acknowledgement."""
+        if self._workers.probe_age_s(self._node) <= time.monotonic() - self._sent_at:
+            self._ever_answered, self._unanswered = True, 0
+        else:
+            self._unanswered += 1
+
+    def _send(self) -> None:
+        if self._busy():
+            self._workers.acknowledge_probe(self._node)
+            return
+        routing_key = probe_queue(self._node).name
+        self._celery.send_task(PROBE_TASK, [self._node], exchange="", routing_key=routing_key, expires=self._every_s)

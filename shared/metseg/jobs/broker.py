@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from metseg.contracts import Request
 from metseg.errors import QueueUnavailable
+from metseg.jobs import transport
 from metseg.settings import Settings
 
 __all__ = ["PROBE_TASK", "QUEUE", "SEGMENT_TASK", "JobQueue", "celery_app", "max_attempt_s", "soft_limit_s"]
@@ -74,6 +75,7 @@ def celery_app(settings: Settings) -> Celery:
     """A Celery application on the settings' Redis; it connects when it is first used."""
     hard_limit_s = settings.job_time_limit_s + FAILURE_GRACE_S
     visibility_s = hard_limit_s + ACKNOWLEDGEMENT_GRACE_S  # set wherever Celery or kombu may look for it
+    transport.register()
     app = Celery("metseg", broker=settings.redis_url, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,

@@ -1,5 +1,6 @@
 """Which workers are alive: heartbeats of their main processes, and replies of their children to liveness probes."""
 
+import math
 import time
 from typing import Final
 
@@ -34,6 +35,12 @@ class WorkerRegistry:
         """Record that a worker's child ran its liveness probe."""
         with self._redis.errors():
             self._redis.client.set(_probe_key(worker), "1", ex=PROBE_TTL_S)
+
+    def probe_age_s(self, worker: str) -> float:
+        """Seconds since a worker's child last ran a liveness probe; infinite where that is more than 45 seconds."""
+        with self._redis.errors():
+            left_ms = self._redis.client.pttl(_probe_key(worker))
+        return PROBE_TTL_S - left_ms / 1000 if left_ms >= 0 else math.inf
 
     def probe_acknowledged(self, worker: str) -> bool:
         """Whether a worker's child ran a liveness probe within the last 45 seconds."""

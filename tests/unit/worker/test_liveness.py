@@ -1,5 +1,7 @@
 """A worker that acknowledges its liveness probes goes on; one that no longer responds exits."""
 
+import math
+
 import pytest
 
 from metseg.errors import QueueUnavailable
@@ -14,10 +16,10 @@ class Workers:
     def acknowledge_probe(self, node):
         self.acknowledged = node
 
-    def probe_acknowledged(self, node):
+    def probe_age_s(self, node):
         if self.away:
             raise QueueUnavailable("The queue does not answer.")
-        return not self.unresponsive
+        return math.inf if self.unresponsive else 1.0
 
 
 class Celery:
@@ -34,9 +36,9 @@ def worker(monkeypatch):
     now, left = [0.0], []
     monkeypatch.setattr("metseg_worker.liveness.time.monotonic", lambda: now[0])
     workers, celery, busy = Workers(), Celery(), [False]
-    probe = LivenessProbe("celery@here", celery, workers, lambda: busy[0], leave=left.append, unresponsive_s=90)
+    probe = LivenessProbe("celery@here", celery, workers, lambda: busy[0], leave=left.append, max_unanswered=3)
 
-    def goes_on(seconds):
+    def goes_on(seconds=4):
         now[0] += seconds
         return probe.probe()
 
@@ -52,11 +54,43 @@ def test_a_worker_that_responds_goes_on(worker):
 
 def test_an_unresponsive_worker_exits(worker):
     goes_on, workers, _, _, left = worker
-    assert goes_on(10)
+    assert goes_on()
     workers.unresponsive = True
-    assert goes_on(80)
-    assert not goes_on(20)
+    assert goes_on()
+    assert goes_on()
+    assert not goes_on()
     assert left == [75]
+
+
+def test_a_worker_that_was_suspended_is_not_unresponsive(worker):
+    goes_on, workers, _, _, left = worker
+    assert goes_on()
+    workers.unresponsive = True
+    assert goes_on(600)
+    workers.unresponsive = False
+    assert all(goes_on() for _ in range(5))
+    assert left == []
+
+
+def test_a_worker_has_longer_to_start(worker):
+    goes_on, workers, _, _, left = worker
+    workers.unresponsive = True
+    assert all(goes_on() for _ in range(20))
+    assert not all(goes_on() for _ in range(10))
+    assert left[0] == 75
+
+
+def test_what_was_not_answered_before_an_outage_does_not_count(worker):
+    goes_on, workers, _, _, left = worker
+    assert goes_on()
+    for _ in range(3):
+        workers.unresponsive = True
+        assert goes_on()
+        assert goes_on()
+        workers.away = True
+        assert goes_on()
+        workers.away = False
+    assert left == []
 
 
 def test_a_worker_that_is_busy_is_not_unresponsive(worker):
