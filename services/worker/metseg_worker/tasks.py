@@ -102,20 +102,32 @@ def _finish(context: WorkerContext, job_id: str, result: Result, artefacts: Mapp
 
 @contextmanager
 def _handle_errors(context: WorkerContext, job_id: str) -> Iterator[None]:
-    """Turn whatever fails within the block into the job's end, or into giving it back."""
+    """Turn whatever fails within the block into the job's end, or into giving it back; nothing leaves the block."""
     try:
         yield
+    except Exception as error:  # noqa: BLE001 (no study may end the worker)
+        try:
+            _handle(context, job_id, error)
+        except Exception as failure:  # noqa: BLE001 (nor may what fails then reach the next job)
+            log.error("a job's end could not be recorded", extra={"job": job_id, "error": type(failure).__name__})
+            context.runner.release(job_id)
+
+
+def _handle(context: WorkerContext, job_id: str, error: Exception) -> None:
+    """Record why a job failed, or give it back."""
+    try:
+        raise error
     except Cancelled:
         log.info("job cancelled", extra={"job": job_id})
-    except (StoreUnavailable, QueueUnavailable) as error:
-        log.warning("job given back", extra={"job": job_id, "reason": error.detail})
+    except (StoreUnavailable, QueueUnavailable) as unavailable:
+        log.warning("job given back", extra={"job": job_id, "reason": unavailable.detail})
         context.runner.give_back(job_id)
-    except MetsegError as error:
-        _fail(context, job_id, error)
+    except MetsegError as problem:
+        _fail(context, job_id, problem)
     except SoftTimeLimitExceeded:
         detail = "The job took longer than a study of its size may; submit fewer slices."
         _fail(context, job_id, ProcessingFailed(detail))
-    except Exception as error:  # noqa: BLE001 (no study may end the worker)
+    except Exception:  # noqa: BLE001 (a bug)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             log.error("job given back, the disk for temporary files is full", extra={"job": job_id})
             context.runner.give_back(job_id)

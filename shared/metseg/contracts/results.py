@@ -120,7 +120,7 @@ class Result(Contract):
     uncertainty_words: str | None = Field(default=None, description="None if not requested")
     slices: list[SliceMeasurements]
     warnings: list[str]
-    durations_s: dict[str, float] = Field(description="by phase: read, predict, report")
+    durations_s: dict[str, float] = Field(description="by phase: load, read, predict, know, report")
     sequences: dict[Role, str] = Field(default={}, description="the source of each channel, without identifiers")
     alignment: list[Alignment] = Field(default=[], description="of the volumes that were registered")
     grid: Grid | None = Field(default=None, description="None if slices were uploaded, which have no other order")

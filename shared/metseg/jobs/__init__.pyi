@@ -1,6 +1,7 @@
 from .broker import PROBE_TASK as PROBE_TASK
 from .broker import QUEUE as QUEUE
 from .broker import SEGMENT_TASK as SEGMENT_TASK
+from .broker import WRITE_WAIT_S as WRITE_WAIT_S
 from .broker import celery_app as celery_app
 from .factory import JobFactory as JobFactory
 from .idempotency import hash_key as hash_key

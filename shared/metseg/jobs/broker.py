@@ -13,13 +13,26 @@ from metseg.errors import QueueUnavailable
 from metseg.jobs import transport
 from metseg.settings import Settings
 
-__all__ = ["PROBE_TASK", "QUEUE", "SEGMENT_TASK", "JobQueue", "celery_app", "max_attempt_s", "soft_limit_s"]
+__all__ = [
+    "PROBE_TASK",
+    "QUEUE",
+    "SEGMENT_TASK",
+    "WRITE_WAIT_S",
+    "JobQueue",
+    "celery_app",
+    "max_attempt_s",
+    "soft_limit_s",
+]
 
 SEGMENT_TASK = "metseg.segment"
 PROBE_TASK = "metseg.canary"
 QUEUE = "metseg"
 FAILURE_GRACE_S = 60
-"""Between the soft limit, after which a task can still record why it failed, and the hard limit, which kills it."""
+"""After the soft limit a task can still record why it failed."""
+WRITE_WAIT_S = 600
+"""A job that is computed may wait so long for the end of the one before to be written; its soft limit is over then."""
+KILL_AFTER_S = FAILURE_GRACE_S + WRITE_WAIT_S
+"""After the soft limit a task is killed."""
 ACKNOWLEDGEMENT_GRACE_S = 300
 BASE_LIMIT_S = 300
 LIMIT_S_PER_MIB = 60
@@ -42,7 +55,7 @@ def soft_limit_s(size_bytes: int, max_s: int) -> int:
 
 def max_attempt_s(settings: Settings) -> int:
     """Seconds that are longer than any attempt at a job can take."""
-    return settings.job_time_limit_s + 2 * FAILURE_GRACE_S
+    return settings.job_time_limit_s + KILL_AFTER_S + FAILURE_GRACE_S
 
 
 class JobQueue:
@@ -58,13 +71,13 @@ class JobQueue:
         self._max_limit_s = max_limit_s
 
     def soft_limit_s(self, request: Request) -> int:
-        """Seconds that a job may run; a minute later it is killed."""
+        """Seconds that a job may be worked on."""
         return soft_limit_s(sum(file.size_bytes for file in request.inputs), self._max_limit_s)
 
     def publish(self, request: Request) -> None:
         """Send the message of a job; QueueUnavailable."""
         soft_s = self.soft_limit_s(request)
-        limits = {"soft_time_limit": soft_s, "time_limit": soft_s + FAILURE_GRACE_S}
+        limits = {"soft_time_limit": soft_s, "time_limit": soft_s + KILL_AFTER_S}
         try:
             self._celery.send_task(SEGMENT_TASK, args=[request.id], task_id=request.id, queue=QUEUE, **limits)
         except (OperationalError, RedisError) as error:
@@ -73,7 +86,7 @@ class JobQueue:
 
 def celery_app(settings: Settings) -> Celery:
     """A Celery application on the settings' Redis; it connects when it is first used."""
-    hard_limit_s = settings.job_time_limit_s + FAILURE_GRACE_S
+    hard_limit_s = settings.job_time_limit_s + KILL_AFTER_S
     visibility_s = hard_limit_s + ACKNOWLEDGEMENT_GRACE_S  # set wherever Celery or kombu may look for it
     transport.register()
     app = Celery("metseg", broker=settings.redis_url, set_as_current=False)

@@ -1,4 +1,4 @@
-"""What a job needs before it can be worked on: its inputs and its model, fetched on background threads.
+"""What a job needs before it can be worked on: its inputs, fetched on a background thread, and its model.
 
 with JobInputs.fetch(request, store, models) as inputs:
     volume = formats.read_volume(inputs.files(), limits)
@@ -35,8 +35,8 @@ class JobInputs:
         models: of this process.
         files: waits for the input files and returns them, seekable; StoreUnavailable where they cannot be fetched,
             ProcessingFailed where they are not what was accepted.
-        predictor: waits for the model and returns it with the warnings that the choice of it implies; raises as
-            `ModelCache`.
+        predictor: loads the model, if this process has not, and returns it with the warnings that the choice of it
+            implies; raises as `ModelCache`.
         close_files: closes the input files, which are closed at the latest at the end of the block.
     """
 
@@ -56,12 +56,12 @@ class JobInputs:
             models: of this process.
 
         Yields:
-            The inputs; fetching them continues in the background.
+            The inputs; fetching them continues in the background. The model is loaded when it is asked for, since a
+            model that crashes the process must not be loaded before the attempt is counted.
         """
         with ExitStack() as opened, ExitStack() as fetching:  # which ends before the files are closed
             files = fetching.enter_context(in_background(partial(_fetch_all, store, request.inputs, opened)))
-            predictor = fetching.enter_context(in_background(lambda _: models.get(request.model)))
-            yield cls(models, files, predictor, opened.close)
+            yield cls(models, files, partial(models.get, request.model), opened.close)
 
 
 def _fetch_all(

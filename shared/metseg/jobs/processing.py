@@ -87,7 +87,7 @@ def _dicom_results(
 
 
 class _Clock:
-    """How long each phase took."""
+    """How long each phase took: load (inputs and model), read, predict, know (out-of-distribution check), report."""
 
     def __init__(self) -> None:
         self.laps_s: dict[str, float] = {}

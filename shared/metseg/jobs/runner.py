@@ -61,8 +61,8 @@ class JobRunner:
     def lease(self, job_id: str) -> Request | None:
         """Lease a job. From here on until `finish`, `fail`, `release` or `give_back` it is this worker's.
 
-        What the request names can be fetched now, but must not be read before `start`: an attempt that crashes the
-        worker has to be counted.
+        The inputs can be fetched now, but neither they nor the model may be read before `start`: an attempt that
+        crashes the worker has to be counted.
 
         Returns:
             What is asked for; None where nothing is to be done: the job is final, deleted, or leased by another worker.

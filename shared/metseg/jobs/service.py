@@ -142,7 +142,7 @@ class JobService:
         return self._keys.holder(key_sha256, body_sha256)
 
     def soft_limit_s(self, request: Request) -> int:
-        """Seconds that a job may run; a minute later it is killed."""
+        """Seconds that a job may be worked on."""
         return self._queue.soft_limit_s(request)
 
     # One job

@@ -158,4 +158,4 @@ def test_a_job_may_run_as_long_as_its_size_suggests_and_never_longer_than_the_lo
 def test_a_message_carries_its_jobs_time_limits(gateway, redis):
     gateway.accepted()
     [message] = Redis.from_url(redis.url).lrange("metseg", 0, -1)
-    assert json.loads(message)["headers"]["timelimit"] == [BASE_LIMIT_S + 60, BASE_LIMIT_S]
+    assert json.loads(message)["headers"]["timelimit"] == [BASE_LIMIT_S + 660, BASE_LIMIT_S]

@@ -285,6 +285,48 @@ def test_an_end_that_cannot_be_written_costs_no_job_and_no_attempt(context, jobs
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
+def test_what_fails_while_a_failure_is_recorded_is_not_the_next_jobs(context, jobs, job):
+    class Broken:
+        """A runner that meets a bug where an end is written, and another where that is recorded."""
+
+        def __getattr__(self, name):
+            return getattr(context.runner, name)
+
+        def finish(self, *end):
+            raise KeyError("a bug")
+
+        def fail(self, *end):
+            raise ValueError("another")
+
+    writer = ResultWriter()
+    run_job(replace(context, runner=Broken()), job.id, writer.submit)
+    second = submit(context.store, jobs, phantom_files(1))
+    run_job(context, second.id, writer.submit)
+    assert writer.flush(60)
+    assert jobs.get(second.id).status is JobStatus.SUCCEEDED
+    run_job(context, job.id)  # its lease was released
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_model_that_ends_its_process_is_counted_as_an_attempt(context, jobs, job):
+    class Deadly(ModelCache):
+        def __init__(self):
+            pass
+
+        def champion(self):
+            raise KeyboardInterrupt  # as near to a crash as a test can come
+
+    attempts = []
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            run_job(replace(context, models=Deadly()), job.id)
+        attempts.append(jobs.get(job.id).attempts)
+        context.runner.release(job.id)
+    run_job(context, job.id)
+    assert attempts == [1, 2, 3]
+    assert jobs.get(job.id).problem.type == "/problems/poisoned-input"
+
+
 def test_a_process_that_leaves_waits_for_its_last_end():
     written = []
 

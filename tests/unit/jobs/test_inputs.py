@@ -105,6 +105,20 @@ def test_an_input_that_is_not_the_one_that_was_accepted_is_refused(store, reques
         inputs.files()
 
 
+def test_no_model_is_loaded_before_it_is_asked_for(store, request_of):
+    asked = []
+
+    class Models:
+        def get(self, version):
+            asked.append(version)
+
+    with JobInputs.fetch(request_of(model=VERSION), store, Models()) as inputs:
+        inputs.files()
+        before = list(asked)
+        inputs.predictor()
+    assert (before, asked) == ([], [VERSION])
+
+
 def test_the_model_is_the_one_that_was_asked_for_or_else_the_champion(store, request_of):
     publish(store)
     with JobInputs.fetch(request_of(model=VERSION), store, models(store)) as inputs:

@@ -1,11 +1,14 @@
 """Ends of jobs are written in the background, one at a time, and none is lost."""
 
+import signal
 import threading
 import time
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from metseg import logs
+from metseg.errors import StoreUnavailable
 from metseg_worker.result_writer import ResultWriter
 
 LONG_S = 20
@@ -50,6 +53,46 @@ def test_who_leaves_waits_for_the_last_end_but_not_for_ever(writer):
     assert not writer.flush(0.05)
     released.set()
     assert writer.flush(LONG_S)
+
+
+def test_a_time_limit_that_is_over_while_the_end_before_is_written_costs_no_result():
+    """The wait is on the main thread, where Celery raises its soft limit."""
+    released, written = threading.Event(), []
+
+    def limit(*_):
+        released.set()
+        raise SoftTimeLimitExceeded
+
+    before = signal.signal(signal.SIGALRM, limit)
+    writer = ResultWriter()
+    try:
+        writer.submit(lambda: written.append(released.wait(LONG_S)))
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        writer.submit(lambda: written.append("end"))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert writer.flush(LONG_S)
+    assert written == [True, "end"]
+
+
+def test_an_error_of_an_end_is_not_the_next_jobs(writer):
+    written = []
+
+    def fail():
+        raise ValueError("the job before")
+
+    writer.submit(fail)
+    writer.submit(lambda: written.append("end"))
+    assert writer.flush(LONG_S)
+    assert written == ["end"]
+
+
+def test_a_store_that_writes_for_ever_is_called_unavailable():
+    released, writer = threading.Event(), ResultWriter(max_wait_s=0.05)
+    writer.submit(lambda: released.wait(LONG_S))
+    with pytest.raises(StoreUnavailable):
+        writer.submit(lambda: None)
+    released.set()
 
 
 def test_there_is_nothing_to_wait_for_where_no_job_was_done(writer):
