@@ -30,6 +30,7 @@ class Registry:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._intact: dict[str, str] = {}  # etag of a version's model when it was verified
 
     def publish(self, card: ModelCard, files: Mapping[str, bytes]) -> None:
         """Add a version.
@@ -96,9 +97,33 @@ class Registry:
         card, _ = self.load(version)
         if card.full_precision is not None:
             self.full_precision_model(card)
-        champion = Champion(version=version, sha256=card.sha256, promoted_at=datetime.now(UTC))
+        champion = Champion(
+            version=version, sha256=card.sha256, promoted_at=datetime.now(UTC), previous=self._previous(version)
+        )
         self._store.put(_CHAMPION, champion.model_dump_json(indent=2).encode(), content_type="application/json")
         return champion
+
+    def _previous(self, version: str) -> str | None:
+        """The version that serves until this one is promoted."""
+        try:
+            champion = self.champion()
+        except ModelRejected:
+            return None
+        return None if champion is None else champion.previous if champion.version == version else champion.version
+
+    def is_servable(self, champion: Champion) -> bool:
+        """Whether the champion or the version before it is undamaged; a model is read again only if it changes."""
+        return any(self._is_intact(version) for version in (champion.version, champion.previous) if version)
+
+    def _is_intact(self, version: str) -> bool:
+        try:
+            etag = self._store.stat(_key(version, MODEL)).etag
+            if self._intact.get(version) != etag:
+                self.load(version)
+                self._intact[version] = etag
+        except (NotFound, ModelRejected):
+            return False
+        return True
 
     def load(self, version: str) -> tuple[ModelCard, bytes]:
         """A version's card and its model, after verifying its checksum.

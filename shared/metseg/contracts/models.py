@@ -129,6 +129,7 @@ class Champion(Contract):
     version: str
     sha256: str
     promoted_at: datetime
+    previous: str | None = Field(default=None, description="served if this one is damaged")
 
 
 class ModelPage(Contract):

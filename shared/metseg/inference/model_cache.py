@@ -7,7 +7,7 @@ from collections import OrderedDict
 import numpy as np
 
 from metseg.contracts import Champion, ModelCard
-from metseg.errors import ModelRejected, NoChampion, NotFound
+from metseg.errors import MetsegError, ModelRejected, NoChampion, NotFound
 from metseg.imaging import REFERENCE_PX
 from metseg.inference.predictor import OnnxPredictor
 from metseg.registry import Registry
@@ -50,11 +50,11 @@ class ModelCache:
     def champion(self) -> tuple[OnnxPredictor, tuple[str, ...]]:
         """The current champion, and warnings for the reader of a result.
 
-        A new champion that cannot be trusted is not served: the previous one stays, with a warning.
+        A champion that cannot be trusted is not served: the previous one is, with a warning.
 
         Raises:
             NoChampion: nothing has been promoted.
-            ModelRejected: the champion cannot be trusted and there is no previous one.
+            ModelRejected: neither the champion nor the previous one can be trusted.
         """
         pointer = self._read_pointer()
         if pointer is None:
@@ -71,6 +71,8 @@ class ModelCache:
             NotFound: there is no such version.
             ModelRejected: its bytes or its contract cannot be trusted.
         """
+        if self._champion is not None and self._champion.card.version == version:
+            return self._champion
         if version not in self._versions:
             self._versions[version] = self._load(version)
         self._versions.move_to_end(version)
@@ -103,17 +105,27 @@ class ModelCache:
     def _load_champion(self, pointer: Champion) -> tuple[OnnxPredictor, tuple[str, ...]]:
         """Load the new champion, or say why the previous one stays."""
         try:
-            predictor = self._load(pointer.version)
+            predictor = self._versions.pop(pointer.version, None) or self._load(pointer.version)
             if predictor.card.sha256 != pointer.sha256:
                 raise ModelRejected(f"Model {pointer.version} is not the one that was promoted; promote it again.")
         except (ModelRejected, NotFound) as error:
             log.error("champion rejected", extra={"model": pointer.version, "reason": error.detail})
-            if self._champion is None:
-                raise ModelRejected(f"The champion {pointer.version} cannot be served: {error.detail}") from error
-            previous = self._champion.card.version
-            return self._champion, (f"The champion {pointer.version} was rejected; {previous} segmented instead.",)
+            previous = self._champion or self._load_previous(pointer, error)
+            warning = f"The champion {pointer.version} was rejected; {previous.card.version} segmented instead."
+            return previous, (warning,)
         log.info("champion in service", extra={"model": pointer.version})
         return predictor, ()
+
+    def _load_previous(self, pointer: Champion, error: MetsegError) -> OnnxPredictor:
+        """The champion before a rejected one, for a process that has served neither; ModelRejected."""
+        try:
+            if pointer.previous is not None:
+                return self._load(pointer.previous)
+        except (ModelRejected, NotFound) as other:
+            log.error("the champion before rejected", extra={"model": pointer.previous, "reason": other.detail})
+        raise ModelRejected(
+            f"The champion {pointer.version} cannot be served, promote another: {error.detail}"
+        ) from error
 
     def _load(self, version: str) -> OnnxPredictor:
         card, model = self._registry.load(version)

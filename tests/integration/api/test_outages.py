@@ -126,3 +126,14 @@ def test_without_a_champion_only_a_submission_that_names_its_model_is_accepted(g
     finally:
         gateway.store.put("models/champion.json", kept.model_dump_json().encode())
     assert gateway.http.get("/readyz").json()["status"] == "ready"
+
+
+def test_a_damaged_champion_is_reported_before_a_job_meets_it(gateway):
+    key = f"models/{VERSION}/model.onnx"
+    kept = gateway.store.get(key)
+    gateway.store.put(key, b"damaged")
+    try:
+        assert "damaged" in problem(gateway.http.get("/readyz"), 503, "no-champion")
+    finally:
+        gateway.store.put(key, kept)
+    assert gateway.http.get("/readyz").json()["status"] == "ready"

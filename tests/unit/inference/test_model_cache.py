@@ -135,6 +135,33 @@ def test_a_named_version_is_loaded_once_and_the_least_used_one_forgotten(models,
     assert models.version(OLD) is not old
 
 
+def test_a_version_is_loaded_once_whether_it_is_named_or_the_champion(models, registry, store):
+    registry.promote(OLD)
+    named = models.version(OLD)
+    champion, _ = models.champion()
+    store.reads.clear()
+    assert champion is named
+    assert models.version(OLD) is champion
+    assert store.reads == []
+
+
+def test_a_damaged_champion_leaves_the_one_before_in_service_also_in_a_new_process(models, registry, store):
+    registry.promote(OLD)
+    registry.promote(NEW)
+    damage(store, NEW)
+    predictor, [warning] = models.champion()
+    assert predictor.card.version == OLD
+    assert NEW in warning and OLD in warning
+
+
+def test_a_damaged_champion_without_one_before_is_rejected(models, registry, store):
+    registry.promote(NEW)
+    registry.promote(NEW)
+    damage(store, NEW)
+    with pytest.raises(ModelRejected, match="promote another"):
+        models.champion()
+
+
 def test_an_unknown_version_is_not_found(models):
     with pytest.raises(NotFound):
         models.version("20990101-000000-tiny")

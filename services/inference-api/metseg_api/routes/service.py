@@ -29,15 +29,18 @@ async def alive() -> dict[str, str]:
     },
 )
 def ready(gateway: CurrentGateway) -> dict[str, str]:
-    """Ready if the queue and the store respond and there is a champion; otherwise the problem says what is missing."""
+    """Ready if queue and store respond and the champion can serve; otherwise the problem says what is missing."""
     missing = [error for check in (_queue, _store) if (error := _error(check, gateway))]
     if len(missing) > 1:
         raise Unavailable(" ".join(error.detail for error in missing))
     if missing:
         raise missing[0]
     check_free_disk(gateway)
-    if gateway.registry.champion() is None:
+    champion = gateway.registry.champion()
+    if champion is None:
         raise NoChampion("No model is in service yet; promote one.")
+    if not gateway.registry.is_servable(champion):
+        raise NoChampion("The champion's model is damaged; promote another version.")
     return {"status": "ready"}
 
 
