@@ -64,11 +64,12 @@ train: $(TRAIN)/.ready ## the trainer without Docker, into the store of `make lo
 setup: $(DEV)/.ready ## the environment .venv-dev of the targets below and of the commands in docs/
 
 .PHONY: lint
-lint: $(DEV)/.ready ## format, rules, types, import layers, Dockerfiles
+lint: $(DEV)/.ready ## format, rules, types, import layers, docstrings, Dockerfiles
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python infra/lint/docstrings.py shared/metseg services infra
 	$(DEV)/bin/hadolint services/*/Dockerfile
 
 .PHONY: format
@@ -78,7 +79,7 @@ format: $(DEV)/.ready ## format the code and fix what ruff can
 
 .PHONY: test
 test: $(DEV)/.ready ## unit and integration tests with branch coverage of metseg; needs nothing but pip
-	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile -m "not real_data and not e2e and not dicom_tools" --cov --cov-report=term $(ARGS)
+	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not real_data and not e2e and not dicom_tools" --cov --cov-report=term $(ARGS)
 
 .PHONY: test-real
 test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA, and in METSEG_REAL_NIFTI if that is set

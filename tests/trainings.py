@@ -1,5 +1,7 @@
 """Trainings of a few steps on phantoms, for processes that end badly: what runs in them has to be importable."""
 
+import hashlib
+import io
 import os
 import resource
 import signal
@@ -19,7 +21,7 @@ from metseg.atomic_io import atomic_write
 from metseg.contracts import Preprocessing
 from metseg.errors import MetsegError
 from metseg_trainer.data import PreparedStudy, SampleDataset, Source, StepBatchSampler, prepare_study
-from metseg_trainer.networks import NETWORKS
+from metseg_trainer.networks import NETWORKS, SegmentationNetwork
 from metseg_trainer.training import PRESETS, TrainingConfig, TrainState, checkpoints, distributed, train_network
 
 EPOCHS, STEPS = 2, 3
@@ -146,3 +148,18 @@ def _gradients(file: Path, network: str) -> None:
         found = {name: one.grad for name, one in state.network.named_parameters()}
         torch.save({"gradients": found, "buffers": dict(state.network.named_buffers())}, file)
     torch.set_default_dtype(torch.float32)
+
+
+_exports: dict[tuple[str, bytes], bytes] = {}
+
+
+def export_once(network: SegmentationNetwork) -> bytes:
+    """The ONNX file of a network; of the same weights the one made before, since an export takes half a minute."""
+    from metseg_trainer.export.onnx_export import to_onnx  # not in the processes that this module starts
+
+    weights = io.BytesIO()
+    torch.save(network.state_dict(), weights)
+    key = (type(network).__name__, hashlib.sha256(weights.getvalue()).digest())
+    if key not in _exports:
+        _exports[key] = to_onnx(network)
+    return _exports[key]

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from tests.trainings import export_once
 
 from metseg.inference import OnnxPredictor, segment
 from metseg.registry import Registry
@@ -28,6 +29,7 @@ def configured(tmp_path, monkeypatch):
     threads, set_num_threads = torch.get_num_threads(), torch.set_num_threads
     set_num_threads(1)  # several threads wait for one another where the machine is busy
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    monkeypatch.setattr("metseg_trainer.export.publish.to_onnx", export_once)
     settings.cache_clear()
     yield tmp_path
     set_num_threads(threads)
