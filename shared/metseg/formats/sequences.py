@@ -199,10 +199,17 @@ def assemble_volume(
         affine=reference.geometry.affine,
         source=source,
         warnings=tuple(dict.fromkeys([*warnings, *more_warnings, *_geometry_warnings(reference.geometry)])),
-        sequences={role: images[role if role in images else role_of_reference].description for role in ROLES},
+        sequences={role: _origin(role, images, role_of_reference) for role in ROLES},
         alignment=tuple(alignments),
         grid=reference.geometry.grid,
     )
+
+
+def _origin(role: Role, images: Mapping[Role | None, SequenceImage], role_of_reference: Role | None) -> str:
+    """What a channel was made from."""
+    if role not in images and role_of_reference is not None:
+        return f"missing, replaced by {SEQUENCE_NAMES[role_of_reference]}"
+    return images[role if role in images else None].description
 
 
 def _register_sequences(

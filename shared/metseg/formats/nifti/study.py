@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -127,16 +128,19 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
         named = sequence_from_name(file.name)
         if named in chosen:
             raise InvalidParameter(
-                f"Two volumes are named as {SEQUENCE_NAMES[named]}; send one, or use the fields pre, flair and post."  # type: ignore[index]
+                f"Two volumes are named as {SEQUENCE_NAMES[named]}; send one, or choose the sequence of each file "  # type: ignore[index]
+                "(the fields pre, flair and post)."
             )
         role = next((role for role in ROLES if role == named), None)
         if role is None:
-            left_out.append(UNUSED_SEQUENCES.get(named or "", "unknown"))
+            kind = UNUSED_SEQUENCES.get(named or "", "no sequence in its name")
+            left_out.append(f"{PurePosixPath(file.name).name} ({kind})")
         else:
             chosen[role] = (file, "by its name")
     if not chosen:
         raise InvalidParameter(
-            "No file name indicates a sequence; name the files t1, flair and t1c, or use the fields pre, flair, post."
+            "No file name indicates a sequence; name the files t1, flair and t1c, or choose the sequence of each file "
+            "(the fields pre, flair and post)."
         )
     return chosen, [f"Volumes that the model does not take were left out: {', '.join(left_out)}."] if left_out else []
 

@@ -103,6 +103,13 @@ def test_a_missing_sequence_is_stood_in_for():
     volume = volume_of(*study(flair=nifti(GREY), t1c=nifti(PIXELS[..., 2])))
     assert np.array_equal(volume.pixels[..., 0], volume.pixels[..., 1])
     assert any("No pre-contrast series" in warning for warning in volume.warnings)
+    assert volume.sequences["pre"] == "missing, replaced by FLAIR"
+
+
+def test_a_volume_that_is_left_out_is_named():
+    volume = volume_of(*study(flair=nifti(GREY), scan_7=nifti(GREY), t2w=nifti(GREY)))
+    [warning] = [each for each in volume.warnings if "left out" in each]
+    assert "scan_7.nii.gz (no sequence in its name)" in warning and "t2w.nii.gz (T2" in warning
 
 
 def test_a_file_of_three_volumes_is_a_whole_study():
@@ -134,7 +141,7 @@ def test_two_volumes_of_one_name_are_refused():
 
 
 def test_names_that_tell_nothing_are_refused():
-    assert "pre, flair, post" in refused(InvalidParameter, *study(a=nifti(GREY), b=nifti(GREY)))
+    assert "pre, flair and post" in refused(InvalidParameter, *study(a=nifti(GREY), b=nifti(GREY)))
 
 
 def test_two_volumes_in_one_field_are_refused():
