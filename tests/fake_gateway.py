@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import numpy as np
 import uvicorn
@@ -38,6 +39,7 @@ from metseg.contracts import (
     Progress,
     Resubmission,
     Result,
+    Role,
 )
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
 from metseg.formats import Upload, inspect_upload, write_display_volume, write_mask, write_probability
@@ -136,7 +138,7 @@ class FakeGateway:
     model_versions: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
-    def submit(self, names: list[str], threshold: str | None, **options: str | None) -> Job:
+    def submit(self, names: list[str], threshold: str | None, **options: object) -> Job:
         if self.refusal is not None:
             raise self.refusal
         job_id = f"{len(self.submissions):04d}{secrets.token_hex(14)}"
@@ -224,9 +226,11 @@ def app(gateway: FakeGateway) -> FastAPI:
     @api.post("/v1/jobs", status_code=202)
     async def submit(request: Request) -> Job:
         async with request.form() as form:
-            uploads = [Upload(file.filename, file.file, None) for file in form.getlist("files")]
+            fields = [(name, file) for name, file in form.multi_items() if name in ("files", *get_args(Role))]
+            uploads = [Upload(file.filename, file.file, None if name == "files" else name) for name, file in fields]
             inspect_upload(uploads, Limits())
             options = {name: form.get(name) for name in ("uncertainty", "align", "label")}
+            options["roles"] = [upload.role for upload in uploads]
             return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **options)
 
     @api.get("/v1/jobs")

@@ -7,7 +7,7 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import DISCLAIMER, KeyInfo, ModelCard
 from metseg_ui.components import problems
-from metseg_ui.panels import examples, jobs, model_info, upload
+from metseg_ui.panels import examples, jobs, model_info, submission, upload
 from metseg_ui.state import gateway, url_state
 from metseg_ui.views import admin, history, scan, sign_in, welcome
 
@@ -19,6 +19,9 @@ STYLE = """<style>
 [data-testid="stFileUploaderDropzoneInstructions"] { display: none; }  /* it rounds 512 MB to 1 GB */
 .st-key-jobs button, .st-key-jobs button div { justify-content: flex-start; text-align: left; }
 [data-testid="stPopover"] button[kind="tertiary"] { color: inherit !important; }  /* too dark when open in dark mode */
+.st-key-refusals { position: fixed; top: .6rem; left: 50%; transform: translateX(-50%); z-index: 1000000;
+width: min(44rem, calc(100vw - 1.2rem)); max-height: 60vh; overflow-y: auto; padding: .6rem; border-radius: .5rem;
+background: var(--st-background-color, Canvas); box-shadow: 0 2px 16px rgb(0 0 0 / 35%); }
 .metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
 </style>"""
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
@@ -31,6 +34,7 @@ def main() -> None:
     st.set_page_config("metseg: lesions in brain MRI", ICON, "wide", initial_sidebar_state=270)
     st.html(STYLE)
     st.bottom.html(f'<div class="metseg-notice" role="note">{DISCLAIMER}</div>')
+    submission.render_refusals()
     try:
         card, key_info = model_info.champion(gateway.models()), gateway.key_info()
     except RemoteProblem as problem:

@@ -1,5 +1,10 @@
 """Upload: what is sent to the gateway, and what the page shows if it is refused."""
 
+import gzip
+import io
+
+import nibabel
+import numpy as np
 import pytest
 from tests.integration.page.visitor import (
     listed_jobs,
@@ -14,7 +19,10 @@ from tests.integration.page.visitor import (
 
 from metseg.client import connection
 from metseg.errors import MetsegError, QueueFull, QueueUnavailable, StorageFull, TooManyRequests, UnsupportedFormat
+from metseg.formats import Upload, read_volume
+from metseg.imaging import ROLES
 from metseg.settings import Limits
+from metseg_ui.panels import examples
 
 REFUSALS = [
     QueueFull("50 jobs are waiting already; submit again when some are done."),
@@ -28,6 +36,11 @@ each_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: 
 def no_pause(monkeypatch):
     """The client retries at once, whatever pause the gateway asks for."""
     monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.0)
+
+
+def nifti(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8)
+    return gzip.compress(nibabel.Nifti1Image(pixels, np.eye(4)).to_bytes())
 
 
 def test_nothing_can_be_submitted_before_a_file_is_chosen(page):
@@ -80,6 +93,40 @@ def test_volumes_are_aligned_unless_the_reader_chooses_otherwise(page, gateway):
     assert [entry["align"] for entry in gateway.submissions] == ["rigid", "none"]
 
 
+def test_the_sequence_of_each_file_can_be_chosen(page, gateway):
+    at = upload(page(), *((f"series_{index}.nii.gz", nifti(index)) for index in range(3)))
+    at.toggle(key="choose-0").set_value(True)
+    run(at)
+    for role, index in (("flair", 2), ("post", 0)):
+        at.multiselect(key=f"{role}-0").set_value([index])
+        run(at)
+    assert "Left out: series\\_1.nii.gz" in page_text(at)
+    press(at, "Find lesions")
+    [entry] = gateway.submissions
+    assert entry["names"] == ["series_2.nii.gz", "series_0.nii.gz"] and entry["roles"] == ["flair", "post"]
+
+
+def test_a_visitor_reads_which_sequences_are_wanted(page):
+    assert "pre-contrast T1, FLAIR and post-contrast T1" in page_text(page())
+
+
+def test_an_example_has_a_spacing_and_every_sequence(page):
+    for example in examples.EXAMPLES:
+        volumes = examples.generate(example).volumes
+        uploads = [Upload(f"{role}.nii.gz", io.BytesIO(content), role) for role, content in volumes.items()]
+        volume = read_volume(uploads, Limits())
+        assert volume.spacing_mm is not None and set(volumes) == set(ROLES)
+        assert volume.warnings == ()
+
+
+def test_a_refusal_is_shown_above_the_page_until_it_is_closed(page, gateway):
+    gateway.refusal = UnsupportedFormat("It is no image; upload PNG.")
+    at = press(upload(page(), ("notes.txt", b"text")), "Find lesions")
+    assert "The format is not supported" in at.main.error[0].value
+    at = press(at, "Close")
+    assert not at.error
+
+
 def test_a_manual_threshold_is_submitted(page, gateway):
     at = page()
     at.toggle(key="own_threshold").set_value(True)
@@ -90,7 +137,8 @@ def test_a_manual_threshold_is_submitted(page, gateway):
 
 def test_an_example_scan_is_one_click_away_and_the_gateway_can_read_it(page, gateway):
     at = press(page(), "One large lesion")
-    assert gateway.submissions[0]["names"] == ["example-47.zip"]
+    assert gateway.submissions[0]["names"] == [f"example-47-{role}.nii.gz" for role in ("pre", "flair", "post")]
+    assert gateway.submissions[0]["roles"] == ["pre", "flair", "post"]
     assert "Example\\: one large lesion" in page_text(at)
 
 

@@ -63,7 +63,7 @@ def test_the_headline_gives_the_number_the_total_and_the_longest_diameter(mask):
     ]
     assert summaries.headline(result(mask, None)) == [
         ("Lesions", "2"),
-        ("Total size", "222 px"),
+        ("Total size", "222 voxels"),
         ("Longest diameter", "15 px"),
     ]
 
@@ -75,7 +75,7 @@ def test_a_scan_without_lesions_has_a_headline_without_sizes(mask):
 def test_one_lesion_is_singular(mask):
     assert summaries.one_line(result(mask)) == "2 lesions · 1.1 ml"
     mask[3] = False
-    assert summaries.one_line(result(mask, None)) == "1 lesion · 220 px"
+    assert summaries.one_line(result(mask, None)) == "1 lesion · 220 voxels"
     assert summaries.one_line(result(np.zeros_like(mask))) == "0 lesions"
     assert messages.counted(1, "file") == "1 file" and messages.counted(1024, "slice") == "1,024 slices"
 
@@ -131,10 +131,19 @@ def test_target_lesions_are_summed_and_the_first_warning_is_that_a_study_is_unli
     [note] = summaries.notes(found)
     assert note == "RANO-BM target lesion 1; sum of longest diameters: 15 mm."
     assert summaries.warnings(found) == ["A sequence is missing."]
+    lone = found.model_copy(update={"target_diameter_sum_mm": None})
+    [note] = summaries.notes(lone)
+    assert note == "Longest lesion 1; sum of longest diameters: 15 px. Targets of RANO-BM need a spacing."
     unlike = OutOfDistribution(score=9, limit=4, unlike=True, words="This looks like no head.")
     warnings = summaries.warnings(found.model_copy(update={"familiarity": unlike}))
     assert warnings == ["This looks like no head.", "A sequence is missing."]
     assert summaries.notes(result(np.zeros_like(mask))) == []
+
+
+def test_it_is_said_what_was_used_as_which_sequence(mask):
+    assert summaries.sources(result(mask)) == []
+    used = result(mask).model_copy(update={"sequences": {"pre": "12 slices", "post": "14 slices"}})
+    assert summaries.sources(used) == ["Pre-contrast T1: 12 slices", "Post-contrast T1: 14 slices"]
 
 
 def test_the_table_has_uncertainty_if_it_was_estimated(mask):

@@ -1,9 +1,10 @@
 """Example scans: synthetic heads with lesions, for visitors without data. They contain no patient data."""
 
+import gzip
 import io
-import zipfile
 from typing import NamedTuple
 
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import streamlit as st
@@ -11,6 +12,8 @@ from PIL import Image
 
 from metseg import phantom
 from metseg.client import Attachment
+from metseg.contracts import Role
+from metseg.imaging import ROLES
 from metseg_ui.panels import submission
 
 SLICES = 16
@@ -26,21 +29,21 @@ class Example(NamedTuple):
 
 
 class ExampleScan(NamedTuple):
-    """The files of an example.
+    """The files of an example, and a picture of it.
 
     Attributes:
-        archive: a ZIP of PNG slices whose colour channels are pre-contrast, FLAIR and post-contrast.
+        volumes: gzipped NIfTI by role.
         preview: a PNG of the FLAIR slice with the largest lesion area, or of the middle one.
     """
 
-    archive: bytes
+    volumes: dict[Role, bytes]
     preview: bytes
 
 
 EXAMPLES = (
     Example("One large lesion", "A single mass surrounded by oedema.", seed=47, lesions=1),
     Example("Many small lesions", "Typical of metastases: several, some only a few pixels wide.", seed=60, lesions=9),
-    Example("No lesion", "A healthy head, in which the model should mark nothing.", seed=31, lesions=0),
+    Example("No lesion", "A head without lesions: whatever the model marks here is wrong.", seed=31, lesions=0),
 )
 
 
@@ -65,17 +68,20 @@ def generate(example: Example) -> ExampleScan:
     pixels = np.asarray(head.volume.pixels, np.uint8)
     areas = head.mask.sum(axis=(1, 2))
     best = int(areas.argmax()) if areas.any() else SLICES // 2
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for index, one in enumerate(pixels):
-            archive.writestr(f"example_{index + 1:02d}.png", _png(one))
-    return ExampleScan(buffer.getvalue(), _png(pixels[best, :, :, 1]))
+    volumes = {
+        role: gzip.compress(nibabel.Nifti1Image(pixels[..., channel].T, head.volume.affine).to_bytes(), mtime=0)
+        for channel, role in enumerate(ROLES)
+    }
+    return ExampleScan(volumes, _png(pixels[best, :, :, 1]))
 
 
 def _submit_button(example: Example) -> None:
     if st.button(example.title, key=f"example-{example.seed}", width="stretch"):
-        attachment = Attachment(f"example-{example.seed}.zip", _scan(example).archive)
-        submission.submit([(f"Example: {example.title.lower()}", [attachment])])
+        attachments = [
+            Attachment(f"example-{example.seed}-{role}.nii.gz", content, role)
+            for role, content in _scan(example).volumes.items()
+        ]
+        submission.submit([(f"Example: {example.title.lower()}", attachments)])
 
 
 @st.cache_resource(max_entries=len(EXAMPLES), show_spinner="Generating a synthetic head …")

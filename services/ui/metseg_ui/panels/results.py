@@ -34,6 +34,7 @@ def render(job_id: str, result: Result) -> None:
     _lesion_table(job_id, result)
     for note in summaries.notes(result):
         st.caption(messages.escape_markdown(note))
+    _sources(result)
     for warning in summaries.warnings(result):
         st.warning(messages.escape_markdown(warning), icon=":material/info:")
     downloads.render(job_id, result)
@@ -60,6 +61,14 @@ def _lesion_table(job_id: str, result: Result) -> None:
         alt=f"Table of {messages.counted(len(result.lesions), 'lesion')}, largest first.",
     )
     st.caption("Click a lesion to go to the slice in which it is largest.")
+
+
+def _sources(result: Result) -> None:
+    """What was used as which sequence."""
+    sources = summaries.sources(result)
+    if sources:
+        lines = "".join(f"\n- {messages.escape_markdown(source)}" for source in sources)
+        st.caption(f"Sequences that the model received:\n{lines}")
 
 
 def _details(result: Result) -> None:

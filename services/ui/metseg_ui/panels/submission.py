@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from metseg.client import Attachment, RemoteProblem
-from metseg.contracts import MAX_LABEL_CHARACTERS
+from metseg.contracts import MAX_LABEL_CHARACTERS, Role
 from metseg.settings import settings
 from metseg_ui.state import gateway, url_state
 from metseg_ui.text import messages
@@ -20,12 +20,16 @@ Scan = tuple[str, list[Attachment]]
 """The name that the reader knows a scan by, and its files."""
 
 
-def group_into_scans(files: Sequence[BinaryIO], *, separate: bool) -> Iterator[Scan]:
+def group_into_scans(
+    files: Sequence[BinaryIO], *, separate: bool = False, roles: Mapping[int, Role] | None = None
+) -> Iterator[Scan]:
     """Group uploaded files into scans. More files than a submission may have are packed into a ZIP.
 
     Args:
         files: as the uploader returns them.
         separate: whether each file is a scan.
+        roles: the sequence of each file that is submitted, by its index in `files`; None: all are submitted, and the
+            gateway finds out.
 
     Yields:
         The scans; the files of one are valid until the next is requested.
@@ -35,6 +39,9 @@ def group_into_scans(files: Sequence[BinaryIO], *, separate: bool) -> Iterator[S
         yield from ((attachment.name, [attachment]) for attachment in attachments)
         return
     name = _scan_name(attachments)
+    if roles:
+        yield name, [attachments[index]._replace(role=role) for index, role in roles.items()]
+        return
     if len(attachments) <= settings().limits.files:
         yield name, attachments
         return
@@ -85,8 +92,18 @@ def upload_round() -> int:
 
 
 def render_refusals() -> None:
-    """Why the last submission was refused; shown until the next one."""
+    """Why the last submission was refused, above everything else; shown until the next one or until it is closed."""
     refused: list[tuple[str, RemoteProblem]] = st.session_state.get("refused", [])
+    if not refused:
+        return
+    with st.container(key="refusals", gap="small"):
+        _show_refusals(refused)
+        if st.button("Close", key="close-refusals", type="tertiary"):
+            del st.session_state["refused"]
+            st.rerun()
+
+
+def _show_refusals(refused: Iterable[tuple[str, RemoteProblem]]) -> None:
     for name, problem in refused:
         text, scan = messages.problem_text(problem), f"  \n:small[{messages.escape_markdown(name)}]"
         if problem.status in messages.TRANSIENT_STATUSES:

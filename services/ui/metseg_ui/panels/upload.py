@@ -1,11 +1,20 @@
 """The upload form in the sidebar."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from metseg.contracts import ModelCard
+from metseg.contracts import ModelCard, Role
+from metseg.imaging import ROLES
 from metseg.settings import MIB, settings
 from metseg_ui.panels import submission
+from metseg_ui.text import messages
 
+SEQUENCES = "pre-contrast T1, FLAIR and post-contrast T1"
+SEQUENCES_HELP = (
+    f"The model uses {SEQUENCES}. File names or DICOM headers indicate them; if they do not, or are wrong, "
+    "choose the files of each sequence here."
+)
 FORMATS = "NIfTI, DICOM, PNG, JPEG, TIFF or ZIP"
 ONE_SCAN, SEPARATE_SCANS = "slices of one scan", "separate scans"
 
@@ -26,6 +35,7 @@ def render(card: ModelCard | None) -> None:
     relation = ONE_SCAN
     if len(files) > 1 and not folder:
         relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
+    roles = _roles([file.name for file in files], key) if relation == ONE_SCAN and not folder else {}
     threshold = _threshold(card)
     uncertainty = st.toggle(
         "Estimate uncertainty",
@@ -39,9 +49,29 @@ def render(card: ModelCard | None) -> None:
         help="Corrects head motion between volumes that lie on different grids.",
     )
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
-        scans = submission.group_into_scans(files, separate=relation == SEPARATE_SCANS)
+        scans = submission.group_into_scans(files, separate=relation == SEPARATE_SCANS, roles=roles)
         submission.submit(scans, threshold, files, uncertainty=uncertainty, align=align)
-    submission.render_refusals()
+
+
+def _roles(names: Sequence[str], key: int) -> dict[int, Role]:
+    """The sequence of each file by the file's index, if the reader chooses them; files without one are left out."""
+    if not names or not st.toggle("Choose the sequences", key=f"choose-{key}", help=SEQUENCES_HELP):
+        return {}
+    roles: dict[int, Role] = {}
+    for role in ROLES:
+        free = [index for index in range(len(names)) if index not in roles]
+        chosen = st.multiselect(
+            messages.ROLE_TITLES[role],
+            free,
+            format_func=names.__getitem__,
+            key=f"{role}-{key}",
+            placeholder="Not uploaded",
+        )
+        roles |= dict.fromkeys(chosen, role)
+    left_out = [messages.escape_markdown(name) for index, name in enumerate(names) if index not in roles]
+    if roles and left_out:
+        st.caption(f"Left out: {', '.join(left_out)}")
+    return roles
 
 
 def _max_megabytes() -> int:

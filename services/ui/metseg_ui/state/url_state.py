@@ -26,21 +26,19 @@ def selected() -> str | None:
 
 def select(job_id: str) -> None:
     """Show a job."""
-    open_view(SCAN)
-    st.query_params["show"] = job_id
+    _open(job_ids(), job_id, SCAN)
 
 
 def add(job_id: str) -> None:
     """Put a job at the top of the list and show it."""
-    st.query_params["job"] = [job_id, *(other for other in job_ids() if other != job_id)][:MAX_JOBS]
-    select(job_id)
+    listed = [job_id, *(other for other in job_ids() if other != job_id)][:MAX_JOBS]
+    _open(listed, job_id, SCAN)
 
 
 def remove(job_id: str) -> None:
     """Drop a job from the list."""
-    st.query_params["job"] = [other for other in job_ids() if other != job_id]
-    if st.query_params.get("show") == job_id:
-        del st.query_params["show"]
+    shown = st.query_params.get("show")
+    _open([other for other in job_ids() if other != job_id], None if shown == job_id else shown, current_view())
 
 
 def current_view() -> str:
@@ -51,7 +49,14 @@ def current_view() -> str:
 
 def open_view(view: str) -> None:
     """Open a view."""
-    if view == SCAN:
-        st.query_params.pop("view", None)
-    else:
-        st.query_params["view"] = view
+    _open(job_ids(), st.query_params.get("show"), view)
+
+
+def _open(listed: list[str], shown: str | None, view: str) -> None:
+    """Change the URL once: each change is an entry in the browser's history."""
+    parameters: dict[str, str | list[str]] = {"job": listed}
+    if shown is not None:
+        parameters["show"] = shown
+    if view != SCAN:
+        parameters["view"] = view
+    st.query_params.from_dict(parameters)

@@ -8,11 +8,12 @@ from http import HTTPStatus
 import streamlit as st
 
 from metseg.client import RemoteProblem
-from metseg.contracts import Job, JobStatus
+from metseg.contracts import Job, JobStatus, Role
 from metseg.errors import MetsegError
 
 TRANSIENT_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Of refusals that have nothing to do with what was sent."""
+ROLE_TITLES: dict[Role, str] = {"pre": "Pre-contrast T1", "flair": "FLAIR", "post": "Post-contrast T1"}
 MARKDOWN_SIGNS = r"\`*_{}[]<>()#+!|$:~"
 
 

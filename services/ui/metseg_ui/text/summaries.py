@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from metseg.contracts import Lesion, ModelCard, Result
 from metseg.imaging import CHANNELS
+from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
 Row = dict[str, str | int | float | None]
@@ -24,7 +25,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
     """The three figures that a reader looks for first, each with its label."""
     lesions = result.lesions
     if result.spacing_mm is None:
-        size = f"{sum(lesion.voxels for lesion in lesions):,} px"
+        size = f"{sum(lesion.voxels for lesion in lesions):,} voxels"
         longest = f"{max((lesion.long_diameter_px for lesion in lesions), default=0):.0f} px"
     else:
         size = f"{sum(lesion.volume_mm3 or 0 for lesion in lesions) / 1000:.1f} ml"
@@ -85,11 +86,13 @@ def notes(result: Result) -> list[str]:
     """Sentences that belong below the table of lesions."""
     targets = [str(lesion.number) for lesion in result.lesions if lesion.target]
     found = []
-    if targets and result.target_diameter_sum_px is not None:
-        sum_mm = result.target_diameter_sum_mm
-        total = f"{result.target_diameter_sum_px:.0f} px" if sum_mm is None else f"{sum_mm:.0f} mm"
-        numbers = f"{plural('lesion', len(targets))} {', '.join(targets)}"
+    numbers = f"{plural('lesion', len(targets))} {', '.join(targets)}"
+    if targets and result.target_diameter_sum_mm is not None:
+        total = f"{result.target_diameter_sum_mm:.0f} mm"
         found.append(f"RANO-BM target {numbers}; sum of longest diameters: {total}.")
+    elif targets and result.target_diameter_sum_px is not None:
+        total = f"{result.target_diameter_sum_px:.0f} px"
+        found.append(f"Longest {numbers}; sum of longest diameters: {total}. Targets of RANO-BM need a spacing.")
     if result.uncertainty_words:
         found.append(result.uncertainty_words)
     return found
@@ -99,6 +102,11 @@ def warnings(result: Result) -> list[str]:
     """What a reader must be warned of: first that the study is unlike the training data, then the result's warnings."""
     unlike = [result.familiarity.words] if result.familiarity is not None and result.familiarity.unlike else []
     return list(dict.fromkeys([*unlike, *result.warnings]))
+
+
+def sources(result: Result) -> list[str]:
+    """What each sequence that the model received was made from; empty if slices were uploaded in colour."""
+    return [f"{messages.ROLE_TITLES[role]}: {source}" for role, source in result.sequences.items()]
 
 
 def scan_size(result: Result) -> str:

@@ -12,5 +12,9 @@ def render() -> None:
         f"Upload a scan in the sidebar ({upload.FORMATS}). The model outlines suspected lesions and measures them; "
         "you review every slice and download the masks."
     )
+    st.markdown(
+        f"It uses {upload.SEQUENCES}. The better it knows which file is which, the better the result: name the files "
+        "accordingly, or switch on “Choose the sequences”. A missing sequence is replaced by another, with a warning."
+    )
     st.markdown("**No scan to hand?** Try a synthetic head, which contains no patient data.")
     examples.render_gallery()
