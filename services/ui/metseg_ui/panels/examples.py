@@ -68,10 +68,7 @@ def generate(example: Example) -> ExampleScan:
     pixels = np.asarray(head.volume.pixels, np.uint8)
     areas = head.mask.sum(axis=(1, 2))
     best = int(areas.argmax()) if areas.any() else SLICES // 2
-    volumes = {
-        role: gzip.compress(nibabel.Nifti1Image(pixels[..., channel].T, head.volume.affine).to_bytes(), mtime=0)
-        for channel, role in enumerate(ROLES)
-    }
+    volumes = {role: _nifti(pixels[..., channel], head.volume.affine) for channel, role in enumerate(ROLES)}
     return ExampleScan(volumes, _png(pixels[best, :, :, 1]))
 
 
@@ -87,6 +84,11 @@ def _submit_button(example: Example) -> None:
 @st.cache_resource(max_entries=len(EXAMPLES), show_spinner="Generating a synthetic head …")
 def _scan(example: Example) -> ExampleScan:
     return generate(example)
+
+
+def _nifti(pixels: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64] | None) -> bytes:
+    image = nibabel.Nifti1Image(pixels.T, affine)  # type: ignore[no-untyped-call]
+    return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
