@@ -122,7 +122,7 @@ def test_cross_validation_tests_every_patient_once_and_exports_nothing(configure
     assert (run / "fold-2" / "attention-unet" / "last.ckpt").exists()
     capsys.readouterr()
     assert main([*words, "--folds", "3", "--resume"]) == 1
-    assert "another recipe" in capsys.readouterr().err
+    assert "another configuration" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -169,12 +169,12 @@ def test_a_run_can_go_on_from_another_but_not_from_one_that_saw_its_test_patient
 @pytest.mark.parametrize("way", [["--folds", "2"], ["--leave-site-out", "P1"], ["--split", "slice"]])
 def test_only_a_split_by_patient_goes_on_from_another_run(configured, capsys, way):
     assert main(["run", "--preset", "smoke", "--name", "late", "--start", str(configured), *way]) == 1
-    assert "where the split is one by patient" in capsys.readouterr().err
+    assert "where the split is by patient" in capsys.readouterr().err
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(configured, capsys):
     assert main(["run", "--preset", "smoke", "--name", "three", "--devices", "3"]) == 1
-    assert "cannot be shared by 3 devices" in capsys.readouterr().err
+    assert "cannot be divided equally among 3 devices" in capsys.readouterr().err
 
 
 def test_a_network_that_another_process_trains_is_not_trained_twice(configured, capsys):
@@ -209,7 +209,7 @@ def test_another_recipe_cannot_continue_a_run(configured, capsys):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"preset": "full"}))
     assert main(["run", "--preset", "smoke", "--name", "first", "--resume"]) == 1
-    assert "another recipe" in capsys.readouterr().err
+    assert "another configuration" in capsys.readouterr().err
 
 
 def test_a_folder_without_slices_ends_in_one_line(configured, capsys):
