@@ -1,7 +1,9 @@
 """Head phantoms in the layouts that researchers have, to try a folder's layout without anybody's scans."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -41,10 +43,78 @@ def _brats2013(folder: Path, number: int, head: Phantom) -> None:
     _save(labels, head, case / "OTMultiClass.nii.gz")
 
 
+def _nnunet(folder: Path, number: int, head: Phantom) -> None:
+    """`imagesTr/mets_0001_0000.nii.gz` and so on; regions that include each other."""
+    case = f"mets_{number:04d}"
+    _volumes(head, folder / "imagesTr" / f"{case}_", {"pre": "0000", "post": "0001", "flair": "0002"})
+    _save(head.volume.pixels[..., 0], head, folder / "imagesTr" / f"{case}_0003.nii.gz")
+    _save(head.labels, head, folder / "labelsTr" / f"{case}.nii.gz")
+    _describe(
+        folder,
+        {
+            "channel_names": {"0": "T1", "1": "T1ce", "2": "FLAIR", "3": "T2"},
+            "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [1, 3], "enhancing tumor": [3]},
+            "regions_class_order": [2, 1, 3],
+            "file_ending": ".nii.gz",
+        },
+        number,
+    )
+
+
+def _msd(folder: Path, number: int, head: Phantom) -> None:
+    """`imagesTr/BRATS_001.nii.gz`, four sequences in one file, in the decathlon's numbering of labels."""
+    case = f"BRATS_{number:03d}.nii.gz"
+    pre, flair, post = (head.volume.pixels[..., channel].T for channel in range(3))
+    image = _image(pre.T, head)
+    stacked = nibabel.Nifti1Image(np.stack([flair, pre, post, pre], axis=-1), image.affine)  # type: ignore[no-untyped-call]
+    (folder / "imagesTr").mkdir(parents=True, exist_ok=True)
+    nibabel.save(stacked, folder / "imagesTr" / case)
+    _save(np.array([0, 2, 1, 3], np.uint8)[head.labels], head, folder / "labelsTr" / case)
+    _describe(
+        folder,
+        {
+            "modality": {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+            "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+        },
+        number,
+    )
+
+
+def _describe(folder: Path, content: dict[str, Any], cases: int) -> None:
+    (folder / "dataset.json").write_text(json.dumps({**content, "numTraining": cases}, indent=2))
+
+
+def _bids(folder: Path, number: int, head: Phantom) -> None:
+    """`sub-01/ses-01/anat/sub-01_ses-01_ce-gadolinium_T1w.nii.gz` and so on, a label map in derivatives."""
+    stem = f"sub-{number:02d}_ses-01"
+    below = Path(f"sub-{number:02d}", "ses-01", "anat")
+    names: dict[Role, str] = {"pre": "T1w", "post": "ce-gadolinium_T1w", "flair": "FLAIR"}
+    _volumes(head, folder / below / f"{stem}_", names)
+    _save(head.volume.pixels[..., 0], head, folder / below / f"{stem}_T2w.nii.gz")
+    _save(head.labels, head, folder / "derivatives" / "readers" / below / f"{stem}_space-T1w_dseg.nii.gz")
+    table = "index\tname\n1\tnecrosis\n2\toedema\n3\tenhancing tumour\n"
+    (folder / "derivatives" / "readers" / "dseg.tsv").write_text(table)
+    (folder / "dataset_description.json").write_text(json.dumps({"Name": "phantoms", "BIDSVersion": "1.10.0"}))
+
+
+def _ucsf(folder: Path, number: int, head: Phantom) -> None:
+    """`100001A/100001A_T1post.nii.gz` and so on, with both masks."""
+    case = f"{100000 + number}A"
+    _volumes(head, folder / case / f"{case}_", {"pre": "T1pre", "post": "T1post", "flair": "FLAIR"})
+    for name in ("T2Synth", "subtraction"):
+        _save(head.volume.pixels[..., 0], head, folder / case / f"{case}_{name}.nii.gz")
+    _save((head.labels == 3).astype(np.uint8), head, folder / case / f"{case}_seg.nii.gz")
+    _save(head.labels, head, folder / case / f"{case}_BraTS-seg.nii.gz")
+
+
 LAYOUT_WRITERS: dict[str, Callable[[Path, int, Phantom], None]] = {
     "brats": _brats,
     "brats2021": _brats2021,
     "brats2013": _brats2013,
+    "nnunet": _nnunet,
+    "msd": _msd,
+    "bids": _bids,
+    "ucsf": _ucsf,
 }
 """By name: writes the study of that number below a folder."""
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metseg.errors import DatasetError
+from metseg_trainer.data.layouts.bids import find_bids
 from metseg_trainer.data.layouts.brats import find_brats
 from metseg_trainer.data.layouts.labels_file import LABELS_FILE, find_named_files, read_labels_file
+from metseg_trainer.data.layouts.nnunet import find_nnunet
 from metseg_trainer.data.layouts.raster import find_slices, person_of, site_of
 from metseg_trainer.data.layouts.studies import (
     FolderContents,
@@ -23,6 +25,7 @@ from metseg_trainer.data.layouts.studies import (
     TruthFiles,
     VolumeFiles,
 )
+from metseg_trainer.data.layouts.ucsf import find_ucsf
 
 __all__ = [
     "LABELS_FILE",
@@ -43,6 +46,9 @@ __all__ = [
 
 LAYOUTS: tuple[Callable[[Path], FolderContents | None], ...] = (
     find_named_files,
+    find_nnunet,
+    find_bids,
+    find_ucsf,
     find_brats,
     find_slices,
 )

@@ -1,0 +1,56 @@
+"""What a label means by its name: `edema`, `GTV 1`, `Enhancing tumour`, `whole tumor`."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from metseg_trainer.data.layouts.studies import Label, LabelMap, Labels
+
+__all__ = ["labels_from_names", "structure_from_name"]
+
+Meaning = Literal["whole", "surrounding", "core", "neither"]
+
+# In order of precedence: `non-enhancing FLAIR hyperintensity` surrounds the core, `non-enhancing tumour` is part of it.
+PATTERNS: tuple[tuple[Meaning, str], ...] = (
+    ("neither", r"background|unlabell?ed|resection|cavity|\brc\b|brain ?stem|brain ?mask|\bbrain\b$|normal|organ"),
+    ("whole", r"whole|\bwt\b|tumou?r and (?:o?edema)|flair abnormality"),
+    ("surrounding", r"o?edema|\bed\b|\bsnfh\b|flair|peritumou?r|infiltrat"),
+    ("core", r"\bcore\b|\btc\b|\bgtv|metasta|\bmets?\d*\b|\bbm\d*\b|enhanc|\bet\b|necro|\bncr\b|\bnetc?\b|\bcyst"),
+)
+
+
+def structure_from_name(name: str) -> Meaning | None:
+    """What a name of a label means; None where it leaves that open, as `tumour` and `lesion` do.
+
+    `core` is part of the tumour core, `surrounding` the FLAIR abnormality around it, `whole` both.
+    """
+    words = " ".join(re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()))
+    return next((meaning for meaning, pattern in PATTERNS if re.search(pattern, words)), None)
+
+
+def labels_from_names(names: Mapping[str, frozenset[Label]], *, named_only: bool = False) -> LabelMap:
+    """Which labels make up each structure, by the names of the labels.
+
+    Args:
+        names: the labels that each name stands for; regions that include each other have several.
+        named_only: labels with any other name are not of the tumour, as in a radiotherapy plan.
+
+    Returns:
+        The meaning of the labels, or a question where a name leaves it open.
+    """
+    meanings = {name: structure_from_name(name) for name in names}
+    open_names = [name for name, meaning in meanings.items() if meaning is None]
+    by_meaning = {
+        wanted: frozenset[Label]().union(*(names[name] for name, meaning in meanings.items() if meaning == wanted))
+        for wanted in ("whole", "surrounding", "core", "neither")
+    }
+    core: Labels = by_meaning["core"] or None
+    whole: Labels = None
+    if by_meaning["whole"] or (by_meaning["surrounding"] and core is not None):
+        whole = by_meaning["whole"] | by_meaning["surrounding"] | by_meaning["core"]
+    question = None
+    if (open_names and not named_only) or (core is None and whole is None):
+        told = ", ".join(sorted(open_names or names)) or "none"
+        question = f"what its labels mean is open ({told}): say in a labels.yaml which are core and whole"
+    ignored = by_meaning["neither"] | ({0} if not named_only else frozenset())
+    return LabelMap(core, whole, ignored, named_only=named_only, question=question)
