@@ -26,6 +26,7 @@ COPIED = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 SEXES = ("M", "F", "O")
+UTF8 = "ISO_IR 192"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +82,7 @@ def _complete(dataset: Dataset) -> Dataset | None:
     """The header with everything that a result copies; values that break the standard are emptied."""
     if not all(str(dataset.get(keyword) or "") for keyword in REQUIRED):
         return None
+    _convert_to_utf8(dataset)
     for keyword in EMPTY_IF_MISSING:
         if dataset.get(keyword) is None:
             setattr(dataset, keyword, "")
@@ -92,3 +94,11 @@ def _complete(dataset: Dataset) -> Dataset | None:
         except ValueError:
             setattr(dataset, keyword, "")
     return dataset
+
+
+def _convert_to_utf8(dataset: Dataset) -> None:
+    """Results are in UTF-8: highdicom accepts only some of the character sets that the standard allows."""
+    dataset.decode()
+    for keyword in ("PatientName", "ReferringPhysicianName"):
+        setattr(dataset, keyword, str(dataset.get(keyword) or ""))  # a PersonName would keep its encoding
+    dataset.SpecificCharacterSet = UTF8
