@@ -22,6 +22,9 @@ MAGIC: dict[bytes, Kind] = {
 }
 HEAD_BYTES = 4096
 NIFTI_HEAD_BYTES = 348
+MIN_ELEMENTS = 3
+LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR")
+SHORT_VRS = (b"UI", b"UL", b"US", b"CS", b"DA", b"TM", b"DT", b"SH", b"LO", b"AE", b"PN", b"IS", b"DS", b"ST", b"LT")
 SUPPORTED = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI volumes and a ZIP of them"
 
 
@@ -49,7 +52,28 @@ def detect_kind(head: bytes) -> Kind | None:
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             return kind
-    return "nifti" if _is_nifti(head) else None
+    if _is_nifti(head):
+        return "nifti"
+    return "dicom" if _is_dataset(head) else None
+
+
+def _is_dataset(head: bytes) -> bool:
+    """Whether this is DICOM without a preamble: several elements in a row, from a group that comes first."""
+    offset, last = 0, (0, 0)
+    for _ in range(MIN_ELEMENTS):
+        if len(head) < offset + 12:
+            return False
+        group, element, vr, short = struct.unpack_from("<HH2sH", head, offset)
+        if not (group, element) > last or group not in (2, 8):
+            return False
+        if vr in LONG_VRS:
+            length, start = struct.unpack_from("<I", head, offset + 8)[0], 12
+        elif vr in SHORT_VRS:
+            length, start = short, 8
+        else:
+            length, start = struct.unpack_from("<I", head, offset + 4)[0], 8
+        offset, last = offset + start + length, (group, element)
+    return True
 
 
 def _is_nifti(head: bytes) -> bool:

@@ -79,7 +79,6 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
 
     Raises:
         UnreadableImage: the file is damaged.
-        UnsupportedFormat: its data set is deflated.
         UnusableImage: it declares burned-in words.
     """
     with translate_errors():

@@ -1,4 +1,8 @@
-"""Values of a DICOM header as Python types, checked as hostile input; to be called within `translate_errors`."""
+"""Values of a DICOM header as Python types, checked as hostile input.
+
+What an image needs is parsed leniently, but has to be there; what it does not need counts as missing where it is not
+what the standard asks for.
+"""
 
 import math
 from typing import Any
@@ -22,6 +26,14 @@ __all__ = [
 ]
 
 MAX_POSITION_MM = 1e5
+MIN_PIXEL_MM = 1e-4
+NEEDED = frozenset(
+    [
+        *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "RescaleSlope", "RescaleIntercept"),
+        *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
+    ]
+)
+"""Without these elements, or with others, the pixels or their positions are wrong."""
 Vector = tuple[float, float, float]
 DirectionCosines = tuple[float, float, float, float, float, float]
 
@@ -44,6 +56,8 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
     value = dataset.get(keyword)
     if value is None or value == "":
         return []
+    if isinstance(value, str) and "\\" in value:
+        return value.split("\\")  # a type of long text, in which the standard allows no list
     return list(value) if not isinstance(value, str) and hasattr(value, "__iter__") else [value]
 
 
@@ -85,12 +99,22 @@ def get_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> lis
         None where the element is missing or has another number of values.
 
     Raises:
-        UnreadableImage: a value is infinite or not a number.
+        UnreadableImage: an element that an image needs is infinite or not a number; it is named.
     """
-    values = [float(value) for value in _values(dataset, keyword)]
-    if not all(map(math.isfinite, values)):
-        raise UnreadableImage("A DICOM header holds a number that is infinite or none; export the file again.")
+    try:
+        values = [_as_number(value) for value in _values(dataset, keyword)]
+    except (ValueError, TypeError, OverflowError) as error:
+        if keyword in NEEDED:
+            raise UnreadableImage(f"{keyword} of a DICOM file is not a number; correct it.") from error
+        return None
     return None if not values or (count is not None and len(values) != count) else values
+
+
+def _as_number(value: Any) -> float:  # noqa: ANN401
+    number = float(value.replace(",", ".") if isinstance(value, str) else value)
+    if not math.isfinite(number):
+        raise ValueError("infinite or no number")
+    return number
 
 
 def get_number(dataset: Dataset, keyword: str) -> float | None:
@@ -111,6 +135,8 @@ def as_spacing(pair: list[float] | None) -> tuple[float, float] | None:
     if pair is None or min(pair) <= 0:
         return None
     check_plausible_mm(pair)
+    if min(pair) < MIN_PIXEL_MM:
+        raise UnreadableImage("A DICOM header has pixels smaller than any scanner's; export the file again.")
     return pair[0], pair[1]
 
 

@@ -1,10 +1,12 @@
 """The header of one DICOM file: the kind of image, its acquisition, its frames and their positions."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import BinaryIO, NamedTuple
 
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from metseg.errors import TooManyFiles, UnreadableImage, UnsupportedFormat
@@ -21,7 +23,7 @@ from metseg.formats.dicom.header_values import (
     get_string,
     get_strings,
 )
-from metseg.formats.dicom.safe_read import read_elements, translate_errors
+from metseg.formats.dicom.safe_read import is_deflated, open_inflated, read_class, read_elements
 from metseg.formats.limits import check_slice_pixels
 from metseg.formats.study import StudyFile
 from metseg.settings import Limits
@@ -151,11 +153,13 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
         ImageTooLarge: a frame has more pixels than allowed.
         TooManyFiles: there are more frames than slices allowed.
     """
-    with file.open() as stream, translate_errors():
-        dataset = read_elements(stream, TAGS)
-        kind = _other_kind(dataset)
+    with file.open() as stream:
+        kind = _other_kind(read_class(stream))
         if kind is not None:
             return kind
+        if is_deflated(stream):
+            return read_instance(file._replace(open=partial(_open_inflated, file)), limits)
+        dataset = read_elements(stream, TAGS)
         rows, columns, frames = _layout(dataset, limits)
         return Instance(
             file=file,
@@ -176,10 +180,15 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
         )
 
 
-def _other_kind(dataset: FileDataset) -> str | None:
+@contextmanager
+def _open_inflated(file: StudyFile) -> Iterator[BinaryIO]:
+    with file.open() as stream, open_inflated(stream) as inflated:
+        yield inflated
+
+
+def _other_kind(class_uid: str) -> str | None:
     """The name of the kind of a file that is not an MR image."""
-    meta = Dataset() if dataset.get("SOPClassUID") else dataset.file_meta  # a DICOMDIR has its class only there
-    sop_class = UID(get_string(dataset, "SOPClassUID") or get_string(meta, "MediaStorageSOPClassUID"))
+    sop_class = UID(class_uid)
     if sop_class in MR_CLASSES:
         return None
     known = sop_class.name if sop_class.is_valid and sop_class.name != str(sop_class) else ""
@@ -191,7 +200,7 @@ def _layout(dataset: Dataset, limits: Limits) -> tuple[int, int, int]:
     rows, columns = int(get_number(dataset, "Rows") or 0), int(get_number(dataset, "Columns") or 0)
     frames = int(get_number(dataset, "NumberOfFrames") or 1)
     if rows < 1 or columns < 1 or frames < 1:
-        raise UnreadableImage("A DICOM file has no image size; export it again.")
+        raise UnreadableImage("A DICOM file has no image size (Rows, Columns); export it again.")
     check_slice_pixels(rows, columns, limits)
     if frames > limits.slices:
         raise TooManyFiles(f"A file has {frames} frames, {limits.slices} are allowed; submit one series at a time.")
@@ -243,7 +252,7 @@ def _frame(index: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
 
 
 def read_acquisition(dataset: Dataset) -> Acquisition:
-    """How the header says the sequence was acquired; to be called within `translate_errors`."""
+    """How the header says the sequence was acquired."""
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     first = (dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()])[0]
 

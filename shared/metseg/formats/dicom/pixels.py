@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from metseg.errors import UnreadableImage, UnsupportedFormat
+from metseg.formats.dicom.header_values import get_number
 from metseg.formats.dicom.instances import Frame, Instance
 from metseg.formats.dicom.safe_read import read_with_pixels, translate_errors
 from metseg.formats.dicom.stacks import Stack
@@ -92,13 +93,15 @@ def _group_by_file(stack: Stack) -> dict[Instance, list[tuple[int, Frame]]]:
 def _decode_frames(instance: Instance, frames: list[tuple[int, Frame]]) -> Iterator[tuple[int, Frame, Array]]:
     if instance.syntax not in SUPPORTED_SYNTAXES:
         raise UnsupportedFormat("A DICOM file is compressed in a way that cannot be read; export it uncompressed.")
-    with instance.file.open() as stream, translate_errors(DAMAGED):
-        dataset = read_with_pixels(stream, TAGS)
+    with instance.file.open() as stream:
+        with translate_errors(DAMAGED):
+            dataset = read_with_pixels(stream, TAGS)
         for index, frame in frames:
             plugin = DECODERS.get(instance.syntax, "")
             if plugin:
                 _check_code_stream(dataset, instance, frame)
-            stored = pixel_array(dataset, index=frame.number, decoding_plugin=plugin)
+            with translate_errors(DAMAGED):
+                stored = pixel_array(dataset, index=frame.number, decoding_plugin=plugin)
             if stored.shape != (instance.rows, instance.columns):
                 raise UnreadableImage(DAMAGED)
             yield index, frame, stored
@@ -123,11 +126,12 @@ def _check_code_stream(dataset: Dataset, instance: Instance, frame: Frame) -> No
     if instance.syntax == RLELossless:
         return
     count = len(instance.frames)
-    code_stream = get_frame(dataset.PixelData, frame.number, number_of_frames=count)
+    with translate_errors(DAMAGED):
+        code_stream = get_frame(dataset.PixelData, frame.number, number_of_frames=count)
     size = _code_stream_size(code_stream)
     if size != (instance.rows, instance.columns):
         raise UnreadableImage(DAMAGED)
-    if instance.syntax == JPEGExtended12Bit and int(dataset.get("BitsStored") or 0) != 8:
+    if instance.syntax == JPEGExtended12Bit and get_number(dataset, "BitsStored") != 8:
         raise UnsupportedFormat("A DICOM file is compressed as JPEG of 12 bits, which cannot be read; decompress it.")
 
 

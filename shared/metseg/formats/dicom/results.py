@@ -23,8 +23,9 @@ NO_REFERENCE = (
     "The study's headers lack identifiers or places that a DICOM segmentation has to refer to, so its result has none; "
     "the mask is there in other formats."
 )
-BREAKS_THE_STANDARD = (
-    "The study's headers break the DICOM standard, so its result has no DICOM segmentation and no structured report."
+NOT_WRITTEN = (
+    "From this study's headers no DICOM segmentation and no structured report could be made; the mask is there in "
+    "other formats."
 )
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,13 @@ def write_results(
         return {}, (NO_REFERENCE,)
     source_labels = from_canonical(labels, grid).transpose(2, 1, 0)
     try:
-        with translate_errors(BREAKS_THE_STANDARD):
+        with translate_errors(NOT_WRITTEN):
             segmentation = build_segmentation(origin, source_labels, lesions, algorithm)
             report = build_report(origin, segmentation, lesions, algorithm)
             return {SEGMENTATION_FILE: _to_bytes(segmentation), REPORT_FILE: _to_bytes(report)}, ()
     except UnreadableImage as error:
         log.warning("no DICOM results", extra={"job": algorithm.job, "error": type(error.__cause__).__name__})
-        return {}, (BREAKS_THE_STANDARD,)
+        return {}, (NOT_WRITTEN,)
 
 
 def _to_bytes(dataset: Dataset) -> bytes:

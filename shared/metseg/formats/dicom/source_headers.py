@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.valuerep import DA, TM
 
-from metseg.formats.dicom.safe_read import read_elements, translate_errors
+from metseg.formats.dicom.safe_read import read_elements
 from metseg.formats.dicom.stacks import Stack
 
 __all__ = ["SourceImages", "read_source_images"]
@@ -55,7 +55,7 @@ def read_source_images(stack: Stack) -> SourceImages | None:
         return None  # several enhanced files make up the stack: there is no single series of frames to refer to
     headers = []
     for instance in files:
-        with instance.file.open() as stream, translate_errors():
+        with instance.file.open() as stream:
             dataset = _complete(read_elements(stream, (*REQUIRED, *EMPTY_IF_MISSING, *COPIED)))
             if dataset is None:
                 return None
@@ -70,9 +70,11 @@ def read_source_images(stack: Stack) -> SourceImages | None:
 def _keep_frames(dataset: Dataset, frames: Sequence[int]) -> None:
     """Reduce an enhanced header to some of its frames, which then share their plane."""
     groups = [dataset.PerFrameFunctionalGroupsSequence[frame] for frame in frames]
+    if not dataset.get("SharedFunctionalGroupsSequence"):
+        dataset.SharedFunctionalGroupsSequence = Items([Dataset()])
     shared = dataset.SharedFunctionalGroupsSequence[0]
     for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-        if keyword not in shared:
+        if keyword not in shared and keyword in groups[0]:
             setattr(shared, keyword, groups[0][keyword].value)
     dataset.PerFrameFunctionalGroupsSequence = Items(groups)
     dataset.NumberOfFrames = len(groups)

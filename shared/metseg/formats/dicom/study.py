@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metseg.contracts import Align, Grid, Role
-from metseg.errors import BadArchive, InvalidParameter, SeveralPatients, UnsupportedFormat, UnusableImage
+from metseg.errors import (
+    BadArchive,
+    InvalidParameter,
+    SeveralPatients,
+    UnreadableImage,
+    UnsupportedFormat,
+    UnusableImage,
+)
 from metseg.formats.dicom.instances import Instance, read_instance
 from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack
 from metseg.formats.dicom.roles import ChosenStack, choose_stacks, role_of_acquisition
@@ -101,11 +108,14 @@ def _instances(files: Sequence[StudyFile], limits: Limits) -> tuple[list[Instanc
     images: list[Instance] = []
     others: Counter[str] = Counter()
     foreign = 0
-    for file in files:
+    for number, file in enumerate(files, 1):
         if file.kind != "dicom":
             foreign += 1
             continue
-        found = read_instance(file, limits)
+        try:
+            found = read_instance(file, limits)
+        except UnreadableImage as error:  # the name may be a patient's
+            raise UnreadableImage(f"File {number} of {len(files)}: {error.detail}") from error
         if isinstance(found, Instance):
             images.append(found)
         else:

@@ -57,12 +57,13 @@ def _write_archive(files: Sequence[StudyFile], target: BinaryIO, limits: Limits,
     count = 0
     with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as archive:
         for file in files:
-            if not isinstance(read_instance(file, limits), Instance):
+            instance = read_instance(file, limits)
+            if not isinstance(instance, Instance):
                 continue
             count += 1
             entry = ZipInfo(f"{count:04}.dcm", ZIP_EPOCH)
             entry.compress_type = ZIP_DEFLATED
-            with file.open() as source, archive.open(entry, "w", force_zip64=True) as output:
+            with instance.file.open() as source, archive.open(entry, "w", force_zip64=True) as output:
                 deidentify(source, cast(BinaryIO, output), pseudonyms)
     return count
 
