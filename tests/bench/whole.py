@@ -33,6 +33,7 @@ class Whole:
 
     def __init__(self, folder: Path) -> None:
         self._store = LocalFolderStore(folder)
+        self._store.prepare(job_days=1)
         self._models = ModelCache(registry(STARTER), cpu_quota())
         self._models.champion()  # loaded
 

@@ -1,6 +1,7 @@
 """Stores of a test's own, what is put into them, and every call that they answer."""
 
 from metseg.storage import S3Store
+from metseg.storage.base import MARKER
 
 
 def s3_store(s3, bucket="objects", **changes):
@@ -9,7 +10,7 @@ def s3_store(s3, bucket="objects", **changes):
 
 
 def keys(store, prefix=""):
-    return [info.key for info in store.list(prefix)]
+    return [info.key for info in store.list(prefix) if info.key != MARKER]
 
 
 def calls(store):

@@ -158,3 +158,6 @@ class _SingleModelStore(LocalFolderStore):
         if not key.startswith(self._prefix):
             raise NotFound(f"There is no object {key}.")
         return super().get(key.removeprefix(self._prefix))
+
+    def check(self) -> None:
+        """Nothing: the folder is no store that was prepared, and is only read."""

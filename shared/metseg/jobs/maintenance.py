@@ -78,6 +78,7 @@ class Maintenance:
         Raises:
             StoreUnavailable: the store does not answer.
         """
+        self._objects.check()
         clock = self._clock.read()
         expired, total = self._store.expired_ids(self._job_days, clock.now)
         if not clock.steady:
@@ -105,6 +106,7 @@ class Maintenance:
     def _recover(self) -> int:
         open_ids = self._index.open_ids()
         if open_ids is None:
+            self._objects.check()
             ids = self._store.ids()
             self._index.rebuild(ids)
         else:

@@ -233,10 +233,11 @@ class JobService:
         return f"{self.results_prefix(job_id)}{name}"
 
     def delete(self, job_id: str) -> None:
-        """Cancel a job if it waits or runs, and delete all of it; NotFound."""
+        """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable."""
         key_sha256 = None
         with suppress(UnreadableRecord):
             key_sha256 = self._store.request(job_id).key_sha256
+        self._store.withdraw(job_id)  # first: where the store refuses that, the job continues
         with suppress(QueueUnavailable):  # a worker will then notice when it ends the job
             self._leases.cancel(job_id)
         self.discard(job_id, key_sha256)

@@ -111,6 +111,7 @@ class JobStore:
         try:
             self._store.stat(self.key(job_id, "request.json"))
         except NotFound:
+            self._store.check()
             return False
         return True
 
@@ -169,6 +170,8 @@ class JobStore:
         try:
             return self._store.get(self.key(job_id, name))
         except NotFound as error:
+            if name in {"request.json", "job.json"}:
+                self._store.check()  # an empty store in the place of this one knows no job either
             raise NotFound(f"There is no job {job_id}, or not any more.") from error
 
     # Writing
@@ -252,9 +255,13 @@ class JobStore:
         if self._still_exists(job_id) and unwanted is not None:
             self._store.delete(self.key(job_id, unwanted))
 
+    def withdraw(self, job_id: str) -> None:
+        """Let a job no longer exist; `delete` has to follow."""
+        self._store.delete(self.key(job_id, "request.json"))
+
     def delete(self, job_id: str) -> None:
         """Delete all of a job, its request first."""
-        self._store.delete(self.key(job_id, "request.json"))
+        self.withdraw(job_id)
         self._store.delete(f"{_ROOT}{job_id}")
 
     def _still_exists(self, job_id: str) -> bool:

@@ -12,6 +12,8 @@ from metseg.errors import UploadInterrupted
 CHUNK_BYTES = 2**20
 KEY_DAYS = 2
 """After which `keys/` expires; readers check the age of a key to the second."""
+MARKER = "store.json"
+"""Written by `prepare`: without it, an empty folder or bucket that is in the store's place is not the store."""
 _KEY = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 
 
@@ -98,13 +100,13 @@ class ObjectStore(Protocol):
         """Delete the object `prefix` and all objects below `prefix/`, if there are any."""
 
     def check(self) -> None:
-        """Check quickly that the store can be used; StoreUnavailable."""
+        """Check quickly that this is a store that was prepared and can be used; StoreUnavailable."""
 
     def free_bytes(self) -> int | None:
         """Free space, bytes; None where the store does not report it."""
 
     def prepare(self, job_days: int) -> None:
-        """Create the bucket or folder, and the rules that expire `jobs/` (late) and `keys/`. Idempotent."""
+        """Create the bucket or folder, the rules that expire `jobs/` (late) and `keys/`, and the marker. Idempotent."""
 
 
 class SizedStream:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from typing_extensions import override
 
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.storage.base import CHUNK_BYTES, ObjectInfo, ObjectStore, SizedStream, check_key, check_prefix
+from metseg.storage.base import CHUNK_BYTES, MARKER, ObjectInfo, ObjectStore, SizedStream, check_key, check_prefix
 
 DAY_S = 86400
 
@@ -173,7 +173,9 @@ class LocalFolderStore(ObjectStore):
 
     @override
     def check(self) -> None:
-        """Check that the folder can be written."""
+        """Check that the folder was prepared and can be written."""
+        if not (self._root / MARKER).is_file():
+            raise StoreUnavailable("The store's folder is missing or another; is its disk mounted, has the set-up run?")
         if not os.access(self._root, os.R_OK | os.W_OK | os.X_OK):
             raise StoreUnavailable("The store's folder cannot be written; has the set-up run?")
 
@@ -191,6 +193,7 @@ class LocalFolderStore(ObjectStore):
             for scratch in self._root.rglob("~*"):
                 if scratch.stat().st_mtime < time.time() - DAY_S:
                     scratch.unlink(missing_ok=True)
+            (self._root / MARKER).touch()
 
     def _path(self, key: str) -> Path:
         check_key(key)

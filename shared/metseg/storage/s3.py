@@ -15,7 +15,16 @@ from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 from typing_extensions import override
 
 from metseg.errors import NotFound, StoreUnavailable
-from metseg.storage.base import CHUNK_BYTES, KEY_DAYS, ObjectInfo, ObjectStore, SizedStream, check_key, check_prefix
+from metseg.storage.base import (
+    CHUNK_BYTES,
+    KEY_DAYS,
+    MARKER,
+    ObjectInfo,
+    ObjectStore,
+    SizedStream,
+    check_key,
+    check_prefix,
+)
 
 PART_BYTES = 8 * 2**20  # of a multipart upload; some three of them are in memory at a time
 
@@ -146,11 +155,12 @@ class S3Store(ObjectStore):
 
     @override
     def check(self) -> None:
-        """Check that the bucket can be reached, without retries."""
-        with _s3_errors(""):
-            exists = self._client_without_retries.bucket_exists(self._bucket)
-        if not exists:
-            raise StoreUnavailable("The bucket does not exist; has the set-up run?")
+        """Check that the bucket can be reached and was prepared, without retries."""
+        try:
+            with _s3_errors(MARKER):
+                self._client_without_retries.stat_object(self._bucket, MARKER)
+        except NotFound as error:
+            raise StoreUnavailable("The bucket does not exist or is another; has the set-up run?") from error
 
     @override
     def free_bytes(self) -> None:
@@ -164,6 +174,7 @@ class S3Store(ObjectStore):
             if not self._client.bucket_exists(self._bucket):
                 self._make_bucket()
             self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig(rules))
+        self.put(MARKER, b"{}", content_type="application/json")
 
     def _make_bucket(self) -> None:
         try:

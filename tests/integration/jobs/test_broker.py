@@ -25,6 +25,7 @@ def app(redis):
 @pytest.fixture
 def here(tmp_path, redis):
     store = LocalFolderStore(tmp_path)
+    store.prepare(job_days=1)
     with deployment(store, redis) as here:
         yield here
 

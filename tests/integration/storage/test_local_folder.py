@@ -9,6 +9,7 @@ from tests.integration.stores import CALLS, calls, keys
 
 from metseg.errors import StoreUnavailable
 from metseg.storage import LocalFolderStore
+from metseg.storage.base import MARKER
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def folder(tmp_path):
 def test_a_delete_leaves_no_empty_folder(folder, tmp_path):
     folder.put("jobs/1/input/0000", b"1")
     folder.delete("jobs/1")
-    assert list((tmp_path / "store").iterdir()) == []
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [MARKER]
 
 
 def test_a_write_in_progress_is_never_listed_and_its_remains_are_removed(folder, tmp_path):
