@@ -6,8 +6,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from tests.e2e.reader import (
     SHOTS,
     changed,
@@ -195,6 +196,54 @@ def test_a_reader_signs_in_with_a_key_that_appears_in_no_url(page: Page) -> None
         expect(page.get_by_role("button", name="Admin")).to_have_count(0)
         assert not [one for one in requested if "key-of-the-ward" in one]
         assert not [one for one in requested if not one.startswith((url, "data:", "blob:"))]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 700), (400, 800)])
+def test_a_refusal_is_in_sight_on_every_screen(
+    browser: Browser, held: tuple[FakeGateway, str], width: int, height: int
+) -> None:
+    gateway, url = held
+    context = browser.new_context(viewport={"width": width, "height": height})
+    page = context.new_page()
+    page.goto(f"{url}/?job={gateway.submit(['a.png'], None).id}")
+    finished(page)
+    if width < 500:
+        page.get_by_test_id("stExpandSidebarButton").click()
+    files = [{"name": f"slice_{index}.png", "mimeType": "image/png", "buffer": b"no image"} for index in range(5)]
+    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(files)
+    expect(page.get_by_role("button", name="Find lesions")).to_be_enabled()
+    page.get_by_role("button", name="Find lesions").click()
+    refusal = page.get_by_role("alert").filter(has_text="format is not supported")
+    expect(refusal).to_be_in_viewport(ratio=1)
+    page.screenshot(path=SHOTS / f"refusal-{width}.png")
+    covered = refusal.evaluate(
+        """element => {
+            const { left, top, width, height } = element.getBoundingClientRect();
+            return !element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+        }"""
+    )
+    assert not covered
+    page.get_by_role("button", name="Close").click()
+    expect(refusal).to_have_count(0)
+    context.close()
+
+
+def test_back_and_forward_lead_through_the_scans(page: Page, held: tuple[FakeGateway, str]) -> None:
+    _, url = held
+    main = page.get_by_test_id("stMain")
+    opened(page, url).get_by_role("button", name="One large lesion").click()
+    expect(main.get_by_text("Example: one large lesion")).to_be_visible()
+    finished(page)
+    page.get_by_role("button", name="Admin").click()
+    expect(page.get_by_text("Models and service")).to_be_visible()
+    page.go_back()
+    expect(main.get_by_text("Example: one large lesion")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text("Find lesions in a brain MRI")).to_be_visible()
+    page.go_forward()
+    expect(main.get_by_text("Example: one large lesion")).to_be_visible()
+    page.go_forward()
+    expect(page.get_by_text("Models and service")).to_be_visible()
 
 
 def test_a_failed_job_shows_its_reason(page: Page, held: tuple[FakeGateway, str]) -> None:

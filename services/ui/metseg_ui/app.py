@@ -22,6 +22,7 @@ STYLE = """<style>
 .st-key-refusals { position: fixed; top: .6rem; left: 50%; transform: translateX(-50%); z-index: 1000000;
 width: min(44rem, calc(100vw - 1.2rem)); max-height: 60vh; overflow-y: auto; padding: .6rem; border-radius: .5rem;
 background: var(--st-background-color, Canvas); box-shadow: 0 2px 16px rgb(0 0 0 / 35%); }
+[data-testid="stMetricLabel"] * { white-space: normal; overflow: visible; }  /* not "Longest dia…" */
 .metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
 </style>"""
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">

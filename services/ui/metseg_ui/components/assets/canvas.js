@@ -107,14 +107,15 @@ export class Canvas {
   }
 
   /** Upload the visible layers to the graphics card. The grey volume, whose gradients NiiVue computes each time, is
-   * only uploaded if it has changed. */
+   * only uploaded if it has changed, or if the last layer above it was hidden, which NiiVue would still draw. */
   refresh(baseChanged) {
     const { nv } = this;
     const visible = this.layers.filter((layer) => layer.opacity > 0);
     nv.volumes = [this.base, ...visible];
     nv.overlays = visible;
     nv.refreshColormaps();
-    if (baseChanged) nv.refreshLayers(this.base, 0);
+    if (baseChanged || (this.hasVisibleLayers && !visible.length)) nv.refreshLayers(this.base, 0);
+    this.hasVisibleLayers = visible.length > 0;
     visible.forEach((layer, index) => nv.refreshLayers(layer, index + 1));
     nv.drawScene();
   }

@@ -61,8 +61,8 @@ class Viewer {
     this.resetThreshold = createElement("button", { type: "button", class: "framed", hidden: true, onclick: reset }, "Reset threshold");
     const save = createElement("button", { type: "button", class: "framed", onclick: () => this.savePicture() }, "This slice, PNG");
     const rows = [
-      createBar("bar", this.groups), this.buildStage(), this.navigator.root, createBar("sliders", this.sliders),
-      createElement("div", { class: "bar" }, this.resetThreshold, save), createLegend(data),
+      createBar("bar", { ...this.groups, save: { root: save } }), this.buildStage(), this.navigator.root,
+      createBar("sliders", this.sliders), this.resetThreshold, createLegend(data),
     ];
     this.root = createElement("div", { class: "viewer" }, ...rows);
     this.root.addEventListener("keydown", (event) => handleKey(this, event), true);
