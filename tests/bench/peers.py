@@ -23,7 +23,7 @@ class Peer(SegmentationNetwork):
     description = "another library's network, nearest to ours in what can be chosen"
     multiple = 16
 
-    def branches(self, slices: Tensor) -> list[Tensor]:
+    def supervised_outputs(self, slices: Tensor) -> list[Tensor]:
         """The logits of every output that the library supervises."""
         rows, columns = slices.shape[-2:]
         border = (0, -columns % self.multiple, 0, -rows % self.multiple)
@@ -36,7 +36,7 @@ class Peer(SegmentationNetwork):
 
 
 class SmpUnet(Peer):
-    """segmentation_models.pytorch's Unet on a ResNet-34 that begins with random weights; it knows no base width."""
+    """segmentation_models.pytorch's Unet on a ResNet-34 that starts with random weights; it knows no base width."""
 
     name = "smp-unet-resnet34"
     title = "segmentation_models.pytorch Unet (resnet34)"
