@@ -169,6 +169,10 @@ class Keeper:
         """Put a model into service."""
         self._http.put("/v1/models/champion", json={"version": version}).raise_for_status()
 
+    def delete(self, job_id: str) -> None:
+        """Delete a job."""
+        self._http.delete(f"/v1/jobs/{job_id}").raise_for_status()
+
     def _get(self, path: str) -> httpx.Response | None:
         try:
             return self._http.get(path)

@@ -15,7 +15,7 @@ __all__ = ["SCENARIOS", "SHORT", "Scenario"]
 OTHER = "20260101-000000-chaos"
 PUBLISH = f"""
 from metseg.errors import Conflict
-from metseg.objects import open_store
+from metseg.storage import open_store
 from metseg.registry import Registry
 from metseg.settings import settings
 from metseg_worker.setup import STARTER, FILES
@@ -28,15 +28,24 @@ except Conflict:
     print("published before")
 """
 CORRUPT = f"""
-from metseg.objects import open_store
+from metseg.storage import open_store
 from metseg.settings import settings
 store = open_store(settings())
 store.put("models/{OTHER}/model.onnx", b"not a model")
 """
+DAMAGE = """
+from metseg.settings import settings
+from metseg.storage import open_store
+store = open_store(settings())
+for name in ("job.json", "request.json"):
+    store.put(f"jobs/{id}/{{name}}", b"damaged")
+"""
 HANG_S = 30.0
+HANGS_S = (7.0, 20.0, 60.0)
 CUT_S = 12.0
 WITHOUT_S = 10.0
 HOUR_S = 3600
+DAY_S = 86400
 WRONG_S = 25.0
 
 
@@ -64,8 +73,8 @@ def _stopped(service: str) -> Scenario:
     return Scenario(f"SIGTERM of {service}, then started again", lambda site, _: site.stop(service))
 
 
-def _paused(service: str) -> Scenario:
-    return Scenario(f"{service} hangs for {HANG_S:g} s", lambda site, _: site.pause(service, HANG_S))
+def _paused(service: str, hang_s: float = HANG_S) -> Scenario:
+    return Scenario(f"{service} hangs for {hang_s:g} s", lambda site, _: site.pause(service, hang_s))
 
 
 def _cut(service: str, network: str, other: str) -> Scenario:
@@ -81,7 +90,8 @@ def _off(service: str, off_s: int) -> Scenario:
         with site.clock(service, off_s):
             time.sleep(WRONG_S)
 
-    title = f"the clock of {service} is an hour {'ahead' if off_s > 0 else 'behind'}"
+    by = "an hour" if abs(off_s) == HOUR_S else f"{abs(off_s) // DAY_S} days"
+    title = f"the clock of {service} is {by} {'ahead' if off_s > 0 else 'behind'}"
     return Scenario(title, breaks, lacks=lambda _: "" if CLOCK else "libfaketime")
 
 
@@ -106,6 +116,19 @@ def _full(site: Site, _: Keeper) -> None:
 def _read_only(site: Site, _: Keeper) -> None:
     with site.read_only_disk():
         time.sleep(WITHOUT_S)
+
+
+def _unreadable(site: Site, keeper: Keeper) -> None:
+    """Damage the records of a job of its own; the others have to end, and it has to be shown and deleted."""
+    job_id = keeper.submit(keeper.first)
+    assert job_id is not None
+    _ended(keeper, job_id, time.monotonic() + 60)
+    keeper.kept.remove((job_id, keeper.first))
+    site.in_setup(DAMAGE.format(id=job_id) + f'store.delete("jobs/{job_id}/end.json")')
+    site.wipe_redis()  # so that maintenance reads every record
+    assert keeper.get(f"/v1/jobs/{job_id}").json()["problem"]["type"] == "/problems/unreadable-record"
+    assert job_id in {job["id"] for job in keeper.get("/v1/jobs?limit=100").json()["jobs"]}
+    keeper.delete(job_id)
 
 
 def _promoted(site: Site, keeper: Keeper) -> None:
@@ -169,11 +192,14 @@ SCENARIOS = [
     *(_killed("api"), _killed("redis")),
     Scenario("Redis lost with its volume", _lost_volume),
     *(_stopped(service) for service in ("worker", "api", "redis", "store")),
-    *(_paused(service) for service in ("worker", "api", "redis", "store")),
+    *(_paused(service) for service in ("worker", "api", "store")),
+    *(_paused("redis", hang_s) for hang_s in HANGS_S),
     *(_cut("worker", "queue", "Redis"), _cut("api", "queue", "Redis")),
     *(_cut("worker", "objects", "store"), _cut("api", "objects", "store")),
     _cut("api", "front", "the page, and all clients,"),
     *(_off(service, hours * HOUR_S) for service in ("api", "worker") for hours in (1, -1)),
+    _off("worker", 8 * DAY_S),
+    Scenario("the records of one job are damaged, and Redis forgets everything", _unreadable),
     Scenario("the store's disk is full", _full, "the store is started again", _disk),
     Scenario("the store's disk is read-only", _read_only, "the store is started again", _disk),
     Scenario("a promotion, and one back, in the middle of load", _promoted),
