@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import httpx
 import nibabel
@@ -66,6 +67,27 @@ def test_a_token_is_worthless_once_its_session_is_gone(gateway):
     assert sessions.client_for(token) is not None
     del session
     assert sessions.client_for(token) is None
+
+
+def test_a_token_opens_nothing_while_its_page_is_closed(browser, gateway, monkeypatch):
+    """Streamlit keeps the session of a closed page for minutes, for a browser that reconnects."""
+    connected = {"page"}
+
+    class Runtime:
+        def is_active_session(self, session_id):
+            return session_id in connected
+
+    monkeypatch.setattr(sessions, "get_script_run_ctx", lambda **_: SimpleNamespace(session_id="page"))
+    monkeypatch.setattr(sessions.runtime, "exists", lambda: True)
+    monkeypatch.setattr(sessions.runtime, "get_instance", Runtime)
+    session = sessions.Session(gateway.url, "", signed_in=False)
+    path = f"/volumes/{session.token}/{gateway.submit(['a.png'], None).id}/mask"
+    statuses = [browser.get(path).status_code]
+    connected.clear()
+    statuses.append(browser.get(path).status_code)
+    connected.add("page")
+    statuses.append(browser.get(path).status_code)
+    assert statuses == [200, 404, 200]
 
 
 def test_a_report_can_run_no_script_and_load_nothing(browser, session):

@@ -1,7 +1,8 @@
 """A session of the page: the API key that it reads with, and the token by which the browser fetches volumes.
 
 A key is kept in the session's memory only. When a browser fetches a file, Streamlit cannot tell its session, and a key
-must never be part of a URL. Hence each session has a random token, which is worthless once the session has ended.
+must never be part of a URL. Hence each session has a random token, which opens nothing once its page is closed:
+Streamlit keeps a closed session for minutes, in case the browser reconnects, and it opens files again if that happens.
 """
 
 import hashlib
@@ -9,6 +10,8 @@ import secrets
 from weakref import WeakValueDictionary, finalize
 
 import streamlit as st
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from metseg.client import Client
 from metseg.settings import settings
@@ -32,6 +35,8 @@ class Session:
 
     def __init__(self, url: str, key: str, signed_in: bool) -> None:
         self.token = secrets.token_urlsafe(24)
+        context = get_script_run_ctx(suppress_warning=True)
+        self._streamlit_id = None if context is None else context.session_id
         self.url, self.signed_in = url, signed_in
         self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, max_attempts=READ_ATTEMPTS)
         self.upload_client = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
@@ -39,6 +44,12 @@ class Session:
         """Keeps cached answers of one API key from readers with another."""
         _sessions[self.token] = self
         finalize(self, _close, self.client, self.upload_client)
+
+    def is_connected(self) -> bool:
+        """Whether the page is open in a browser; True where Streamlit does not run."""
+        if self._streamlit_id is None or not runtime.exists():
+            return True
+        return runtime.get_instance().is_active_session(self._streamlit_id)
 
 
 def _close(*clients: Client) -> None:
@@ -68,6 +79,6 @@ def sign_out() -> None:
 
 
 def client_for(token: str) -> Client | None:
-    """The gateway client of the session with that token; None if there is no such session."""
+    """The gateway client of the session with that token; None if there is no such session, or its page is closed."""
     session = _sessions.get(token)
-    return None if session is None else session.client
+    return session.client if session is not None and session.is_connected() else None
