@@ -8,6 +8,8 @@ MetsegError
 │   ├── UnusableImage          readable, but nothing to segment: constant, not finite, too small
 │   ├── ImageTooLarge          more pixels than allowed, judging by the header
 │   ├── MixedSizes             slices of one study with different sizes
+│   ├── AmbiguousSeries        which series is which sequence is not clear
+│   ├── IncompleteSeries       too many slices of a series cannot be used
 │   ├── SeveralPatients        an archive with folders of several patients
 │   ├── UploadTooLarge         more bytes than allowed
 │   ├── TooManyFiles           more files or slices than allowed
@@ -103,6 +105,18 @@ class MixedSizes(BadInput):
     """The slices of one study differ in size, or its series in length."""
 
     type, title = "/problems/mixed-sizes", "The slices do not fit together"
+
+
+class AmbiguousSeries(BadInput):
+    """Several series could be one sequence, and nothing says which; `detail` lists them."""
+
+    type, title = "/problems/ambiguous-series", "It is not clear which series is which"
+
+
+class IncompleteSeries(BadInput):
+    """So many slices of a series would be left out that its result would mislead."""
+
+    type, title = "/problems/incomplete-series", "A series cannot be read as a whole"
 
 
 class SeveralPatients(BadInput):

@@ -31,8 +31,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from metseg.errors import UnreadableImage, UnusableImage
-from metseg.formats.dicom.instances import read_acquisition
-from metseg.formats.dicom.roles import role_of_acquisition
+from metseg.formats.dicom.acquisition import component_of, read_acquisition
+from metseg.formats.dicom.evidence import weigh
 from metseg.formats.dicom.safe_read import find_pixels, read_elements, translate_errors
 
 __all__ = ["Pseudonyms", "deidentify"]
@@ -42,7 +42,8 @@ CHUNK_BYTES = 2**20
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DELIMITER_TAG, ITEM_TAG = 0xFFFEE0DD, 0xFFFEE000
 CUT_OFF = "The pixels of a DICOM file are damaged or cut off; export it again."
-ROLE_DESCRIPTIONS = {"flair": "FLAIR", "pre": "T1", "post": "T1 post contrast", None: "OTHER"}
+T1_DESCRIPTIONS = {True: "T1 post contrast", False: "T1 pre contrast", None: "T1"}
+DESCRIPTIONS = {"flair": "FLAIR", "other": "OTHER", None: "UNKNOWN"}
 DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000", "AS": "000Y", "UR": "urn:removed"}
 TEXT_VRS = ("AE", "CS", "LO", "LT", "SH", "ST", "UC", "UT", "PN")
 METHODS = (
@@ -88,12 +89,17 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
                 "An image has words burned into its pixels, so it cannot be de-identified; send it without them."
             )
         acquisition = read_acquisition(dataset)
-        role = role_of_acquisition(acquisition)[0]
-        if not acquisition.contrast:  # a dummy would name an agent
+        evidence = weigh(acquisition)
+        weighting = evidence.weighting
+        description = T1_DESCRIPTIONS[evidence.contrast] if weighting == "t1" else DESCRIPTIONS[weighting]
+        if not acquisition.agent:  # a dummy would name an agent
             dataset.pop("ContrastBolusAgent", None)
         patient = str(dataset.get("PatientID", ""))
+        component = component_of(dataset)
         _clean(dataset, pseudonyms)
-        _add_deidentification_attributes(dataset, ROLE_DESCRIPTIONS[role], pseudonyms.patient(patient))
+        if component:  # a private element that is removed may have been the only one to say so
+            dataset.ComplexImageComponent = component
+        _add_deidentification_attributes(dataset, description, pseudonyms.patient(patient))
         header, pixel_offset = _header_bytes(dataset), find_pixels(source)
     target.write(header)
     source.seek(pixel_offset)

@@ -10,6 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from metseg.errors import TooManyFiles, UnreadableImage, UnsupportedFormat
+from metseg.formats.dicom.acquisition import PRIVATE_TAGS, Acquisition, read_acquisition, read_image_type
+from metseg.formats.dicom.acquisition import TAGS as ACQUISITION_TAGS
 from metseg.formats.dicom.header_values import (
     DirectionCosines,
     Vector,
@@ -21,29 +23,27 @@ from metseg.formats.dicom.header_values import (
     get_number,
     get_numbers,
     get_string,
-    get_strings,
 )
 from metseg.formats.dicom.safe_read import is_deflated, open_inflated, read_class, read_elements
 from metseg.formats.limits import check_slice_pixels
 from metseg.formats.study import StudyFile
 from metseg.settings import Limits
 
-__all__ = ["Acquisition", "Frame", "Instance", "read_acquisition", "read_instance"]
+__all__ = ["Frame", "Instance", "read_instance"]
 
 MR_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.4",  # MR Image Storage
     "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR Image Storage
     "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
 }
-TAGS = (
+TAGS: tuple[str | int, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"),
-    *("Modality", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "ImageType"),
-    *("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName", "ScanningSequence"),
-    *("RepetitionTime", "EchoTime", "InversionTime", "ContrastBolusAgent", "ContrastBolusAgentSequence"),
+    *("Modality", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
     *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient"),
     *("RescaleSlope", "RescaleIntercept", "BurnedInAnnotation"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "InversionRecovery"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(*ACQUISITION_TAGS, *PRIVATE_TAGS),
 )
 BITS_ALLOCATED = (8, 16, 32)
 
@@ -60,7 +60,9 @@ class Frame(NamedTuple):
         slope: of stored values.
         intercept: added to them after `slope`.
         echo_ms: echo time; None where missing.
-        repetition: echo, acquisition, time and stack, which distinguish frames of a series at the same position.
+        image_type: what kind of image it is, as in `Acquisition`.
+        b_value: of diffusion, in s/mm2; None where missing.
+        repetition: echo, diffusion, acquisition, time and stack, by which frames at the same position differ.
     """
 
     number: int
@@ -71,31 +73,9 @@ class Frame(NamedTuple):
     slope: float
     intercept: float
     echo_ms: float | None
-    repetition: tuple[str, ...]
-
-
-class Acquisition(NamedTuple):
-    """How a sequence was acquired, which indicates its role.
-
-    Attributes:
-        scanning_sequence: ScanningSequence, or its equivalent in enhanced MR: `SE`, `IR`, `GR`, `EP`.
-        sequence_name: by the vendor, lower case.
-        repetition_ms: repetition time, or None.
-        echo_ms: echo time, or None.
-        inversion_ms: inversion time, or None.
-        contrast: whether a contrast agent is named.
-        image_type: the values, upper case.
-        description: series description and protocol name, lower case; may hold anything, so it appears in no message.
-    """
-
-    scanning_sequence: frozenset[str]
-    sequence_name: str
-    repetition_ms: float | None
-    echo_ms: float | None
-    inversion_ms: float | None
-    contrast: bool
     image_type: frozenset[str]
-    description: str
+    b_value: float | None
+    repetition: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +211,7 @@ def _frame(index: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
     distances = (get_number(measures, "SpacingBetweenSlices"), get_number(measures, "SliceThickness"))
     slope = get_number(values, "RescaleSlope")
     echo_ms = get_number(of("MREchoSequence"), "EffectiveEchoTime") or get_number(groups[2], "EchoTime")
+    b_value = get_number(of("MRDiffusionSequence"), "DiffusionBValue")
     thickness = next((abs(each) for each in distances if each), None)
     check_plausible_mm([thickness or 0.0])
     return Frame(
@@ -242,37 +223,13 @@ def _frame(index: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
         slope=1.0 if slope is None else slope,
         intercept=get_number(values, "RescaleIntercept") or 0.0,
         echo_ms=echo_ms,
+        image_type=read_image_type(groups[2], of("MRImageFrameTypeSequence")),
+        b_value=b_value,
         repetition=(
             str(echo_ms),
+            str(b_value),
             get_string(groups[2], "AcquisitionNumber"),
             get_string(content, "TemporalPositionIndex") or get_string(groups[2], "TemporalPositionIdentifier"),
             get_string(content, "StackID"),
         ),
-    )
-
-
-def read_acquisition(dataset: Dataset) -> Acquisition:
-    """How the header says the sequence was acquired."""
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    first = (dataset.get("PerFrameFunctionalGroupsSequence") or [Dataset()])[0]
-
-    def of(macro: str) -> Dataset:
-        return first_item(first, macro) or first_item(shared, macro) or Dataset()
-
-    timing, echo, modifier = of("MRTimingAndRelatedParametersSequence"), of("MREchoSequence"), of("MRModifierSequence")
-    inversion = next(iter(get_numbers(modifier, "InversionTimes") or []), None)
-    scanning_sequence = {each.upper() for each in get_strings(dataset, "ScanningSequence")}
-    if get_string(modifier, "InversionRecovery").upper() == "YES":
-        scanning_sequence.add("IR")
-    agents = dataset.get("ContrastBolusAgentSequence") or []
-    descriptions = (get_string(dataset, "SeriesDescription"), get_string(dataset, "ProtocolName"))
-    return Acquisition(
-        scanning_sequence=frozenset(scanning_sequence),
-        sequence_name=(get_string(dataset, "SequenceName") or get_string(dataset, "PulseSequenceName")).lower(),
-        repetition_ms=get_number(timing, "RepetitionTime") or get_number(dataset, "RepetitionTime"),
-        echo_ms=get_number(echo, "EffectiveEchoTime") or get_number(dataset, "EchoTime"),
-        inversion_ms=inversion or get_number(dataset, "InversionTime") or None,
-        contrast=bool(agents) or get_string(dataset, "ContrastBolusAgent").upper() not in ("", "NONE", "NO"),
-        image_type=frozenset(each.upper() for each in get_strings(dataset, "ImageType")),
-        description=" ".join(descriptions).lower(),
     )

@@ -1,42 +1,23 @@
-"""Which sequence a series is: by the standard's attributes where present, else by its description.
+"""Which series becomes which sequence: one for each role, or a question where the headers leave a doubt."""
 
-The standard's attributes say how an image was acquired (repetition, echo and inversion time, a contrast agent), which
-determines the weighting. A description is free text, different in each hospital, and decides only where they do not.
-"""
-
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from metseg.contracts import Role
-from metseg.errors import InvalidParameter
-from metseg.formats.dicom.instances import Acquisition
+from metseg.errors import AmbiguousSeries, UnusableImage
+from metseg.formats.dicom.acquisition import Acquisition
+from metseg.formats.dicom.evidence import IN_PHASE, WATER, Evidence, weigh
 from metseg.formats.dicom.stacks import Stack
+from metseg.imaging import ROLES, SEQUENCE_NAMES, slice_plane
 
-__all__ = ["ChosenStack", "choose_stacks", "role_of_acquisition"]
+__all__ = ["Candidate", "ChosenStack", "choose_for_field", "choose_stacks", "role_of_acquisition"]
 
-MIN_FLAIR_INVERSION_MS = 1500.0  # suppresses water at every field strength in use
-MIN_T2_ECHO_MS = 60.0
-MAX_T1_ECHO_MS = 40.0
-MAX_T1_REPETITION_MS = 1500.0
-MAX_INVERTED_T1_REPETITION_MS = 3500.0
-MAX_T1_INVERSION_MS = 1300.0
-TIMES = "its times of repetition, echo and inversion"
-OTHER = re.compile(
-    r"(?<![a-z])(dwi|dti|diff\w*|adc|trace\w*|swi|t2\*|perf\w*|dsc|dce|asl|bold|fmri|tof|angio\w*|mra|mrv|spectro\w*|"
-    r"mip|phase|field.?map|scout|survey|loc\w*|b0|b1000|other)(?![a-z])"
-)
-FLAIR = re.compile(r"flair|dark.?fluid|tirm")
-T1 = re.compile(r"(?<![a-z])t1(?![0-9])|mp.?rage|bravo|spgr|fspgr|tfl|vibe")
-T2 = re.compile(r"(?<![a-z])t2(?![0-9])")
-CONTRAST = re.compile(
-    r"(?<![a-z])(gd|gado\w*|post|contrast|ce|t1c|t1ce|t1.?gd|km|kontrast|c\+|enhanced|postcontrast|dotarem|magnevist)"
-    r"(?![a-z])|\+ ?[cg](?![a-z])"
-)
-NO_CONTRAST = re.compile(
-    r"(?<![a-z])(pre|native?|without|ohne|no|non|w/o)(?![a-z])(.{0,3}(contrast|gd|km|c|ce)(?![a-z]))?"
-)
-DERIVED = {"ADC", "FA", "TRACEW", "MIP", "PROJECTION IMAGE", "SUBTRACT", "PHASE", "P", "T2 MAP", "T1 MAP"}
+MAX_NAMED = 12
+"""Series that a question lists; more would not be read."""
+HOW_TO_NAME = "Send each in its field: pre, flair or post."
+PARTIAL = ("REFORMATTED", "MPR", "RESAMPLED", "DERIVED")
+AGENT = "its contrast agent"
 
 
 class ChosenStack(NamedTuple):
@@ -46,57 +27,37 @@ class ChosenStack(NamedTuple):
     role_source: str
 
 
+class Candidate(NamedTuple):
+    """A stack and what is known of it."""
+
+    stack: Stack
+    evidence: Evidence
+
+    @property
+    def name(self) -> str:
+        """By number, kind, plane, size and times: nothing that was typed."""
+        frames, rows, columns = self.stack.shape
+        acquisition = self.stack.acquisition
+        plane = "" if self.stack.affine is None else f" {slice_plane(self.stack.affine)},"
+        times = (("TR", acquisition.repetition_ms), ("TE", acquisition.echo_ms), ("TI", acquisition.inversion_ms))
+        timing = "".join(f", {name} {value:g} ms" for name, value in times if value)
+        size = f"{frames} slices of {rows} x {columns}"
+        return f"series {self.stack.first.series_number} ({self._kind},{plane} {size}{timing})"
+
+    @property
+    def _kind(self) -> str:
+        names = {"t1": "T1", "flair": "FLAIR", "other": self.evidence.kind or "another sequence"}
+        return names[self.evidence.weighting] if self.evidence.weighting else "unknown sequence"
+
+
 def role_of_acquisition(acquisition: Acquisition) -> tuple[Role | None, str]:
-    """The role of a sequence and how it was found; None where it is another sequence, or unknown."""
-    if (
-        acquisition.image_type & DERIVED
-        or OTHER.search(acquisition.description)
-        or "EP" in acquisition.scanning_sequence
-    ):
+    """The role of a series on its own and how it was found; None where it is another sequence, or unknown."""
+    evidence = weigh(acquisition)
+    if evidence.weighting == "flair":
+        return "flair", evidence.source
+    if evidence.weighting != "t1":
         return None, ""
-    by_times = _weighting_by_times(acquisition)
-    weighting = by_times or _weighting_by_description(acquisition)
-    role_source = TIMES if by_times else "its description"
-    if weighting == "flair":
-        return "flair", role_source
-    if weighting != "t1":
-        return None, ""
-    if acquisition.contrast:
-        return "post", f"{role_source} and its contrast agent"
-    named = f"{acquisition.description} {acquisition.sequence_name}"
-    if CONTRAST.search(named) and not NO_CONTRAST.search(named):
-        return "post", f"{role_source} and a contrast agent in its description"
-    return "pre", role_source
-
-
-def _weighting_by_times(acquisition: Acquisition) -> str | None:
-    """`flair`, `t1` or `other` by the times in milliseconds; None where they do not determine it."""
-    echo, repetition, inversion = acquisition.echo_ms, acquisition.repetition_ms, acquisition.inversion_ms
-    if echo is None:
-        return None
-    if echo >= MIN_T2_ECHO_MS:
-        if inversion is not None and inversion >= MIN_FLAIR_INVERSION_MS:
-            return "flair"
-        plain = (
-            inversion is None
-            and "IR" not in acquisition.scanning_sequence
-            and not FLAIR.search(acquisition.description)
-        )
-        return "other" if plain and repetition is not None else None
-    if echo >= MAX_T1_ECHO_MS or repetition is None:
-        return None
-    longest = MAX_T1_REPETITION_MS if inversion is None else MAX_INVERTED_T1_REPETITION_MS
-    fits = repetition <= longest and (inversion is None or inversion <= MAX_T1_INVERSION_MS)
-    return "t1" if fits else None
-
-
-def _weighting_by_description(acquisition: Acquisition) -> str | None:
-    names = f"{acquisition.description} {acquisition.sequence_name}"
-    if FLAIR.search(names) and not T1.search(names):
-        return "flair"
-    if T1.search(names):
-        return "t1"
-    return "other" if T2.search(names) else None
+    return ("post", f"{evidence.source} and {AGENT}") if evidence.contrast else ("pre", evidence.source)
 
 
 def choose_stacks(stacks: Sequence[Stack]) -> tuple[dict[Role | None, ChosenStack], list[str]]:
@@ -106,31 +67,164 @@ def choose_stacks(stacks: Sequence[Stack]) -> tuple[dict[Role | None, ChosenStac
         The stacks by role, a single one of unknown role by None; and warnings of the others.
 
     Raises:
-        InvalidParameter: there are several series, all of unknown role.
+        AmbiguousSeries: several series could be one sequence, or none is recognised.
+        UnusableImage: all series are recognised as sequences that the model does not take.
     """
-    candidates: dict[Role, list[ChosenStack]] = {}
+    candidates = _weigh_all(stacks)
+    usable = [each for each in candidates if each.evidence.weighting != "other"]
+    if not usable:
+        raise _refuse_all(candidates)
+    recognised = [each for each in usable if each.evidence.weighting is not None]
+    unknown = [each for each in usable if each.evidence.weighting is None]
+    if not recognised:
+        if len(unknown) > 1:
+            raise AmbiguousSeries(f"No series is recognised as FLAIR or T1: {_names(unknown)}. {HOW_TO_NAME}")
+        return {None: ChosenStack(unknown[0].stack, "itself, as the only series")}, list(_left_out(candidates, unknown))
+    by_role, warnings = _assign(recognised)
+    _refuse_doubtful(by_role, unknown)
+    chosen = {role: _preferred(role, by_role[role], warnings) for role in ROLES if by_role.get(role)}
+    warnings += _left_out(candidates, [each for role in ROLES for each in by_role[role]])
+    return {role: ChosenStack(each.stack, _role_source(role, each)) for role, each in chosen.items()}, warnings
+
+
+def choose_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
+    """The one stack of a field, or the one of several that has the field's role.
+
+    Args:
+        role: of the field.
+        stacks: of its files.
+
+    Returns:
+        The stack.
+
+    Raises:
+        AmbiguousSeries: none or several of them have the role.
+    """
+    candidates = _weigh_all(stacks)
+    matching = candidates
+    if len(stacks) > 1:
+        matching = [each for each in candidates if role_of_acquisition(each.stack.acquisition)[0] == role]
+    if len(matching) != 1:
+        raise AmbiguousSeries(
+            f"The field {role} holds several series, and not exactly one is recognised as {SEQUENCE_NAMES[role]}: "
+            f"{_names(candidates)}. Send one series in each field."
+        )
+    return ChosenStack(matching[0].stack, "its field")
+
+
+def _weigh_all(stacks: Sequence[Stack]) -> list[Candidate]:
+    """The stacks with their evidence; a protocol that several series share names the examination, and is ignored."""
+    series = {(stack.acquisition.protocol, stack.first.series_number, stack.first.series) for stack in stacks}
+    uses = Counter(protocol for protocol, _, _ in series)
+    found = []
     for stack in stacks:
-        role, role_source = role_of_acquisition(stack.acquisition)
-        if role is not None:
-            candidates.setdefault(role, []).append(ChosenStack(stack, role_source))
-    if not candidates:
-        if len(stacks) > 1:
-            raise InvalidParameter(
-                "None of the series is marked as a FLAIR or a T1 before or after contrast; send each in its field "
-                "flair, pre or post."
+        acquisition = stack.acquisition
+        if uses[acquisition.protocol] > 1:
+            acquisition = acquisition._replace(protocol="")
+        found.append(Candidate(stack, weigh(acquisition)))
+    return found
+
+
+def _assign(candidates: Sequence[Candidate]) -> tuple[dict[Role, list[Candidate]], list[str]]:
+    """The candidates of each role, and warnings of what was assumed.
+
+    Raises:
+        AmbiguousSeries: some T1 do not say whether contrast was given, and no other is known to be with contrast.
+    """
+    t1 = [each for each in candidates if each.evidence.weighting == "t1"]
+    known: dict[bool | None, list[Candidate]] = {
+        contrast: [each for each in t1 if each.evidence.contrast is contrast] for contrast in (True, False, None)
+    }
+    roles: dict[Role, list[Candidate]] = {
+        "pre": known[False],
+        "flair": [each for each in candidates if each.evidence.weighting == "flair"],
+        "post": known[True],
+    }
+    silent, warnings = known[None], []
+    if silent and not known[True]:
+        if len(_acquisitions([*silent, *known[False]])) > 1 or any(each.evidence.is_contradictory for each in silent):
+            raise AmbiguousSeries(
+                "It is not clear which T1 series is before and which after contrast: "
+                f"{_names([*known[False], *silent])}. {HOW_TO_NAME}"
             )
-        return {None: ChosenStack(stacks[0], "itself, as the only series")}, []
-    chosen: dict[Role | None, ChosenStack] = {role: max(of, key=_preference) for role, of in candidates.items()}
-    others = len(stacks) - len(chosen)
-    if not others:
-        return chosen, []
-    return chosen, [
-        f"Series that are of no use here, or that a better one of their kind stands for, were left out: {others}."
-    ]
+        warnings.append(
+            f"The T1 series {silent[0].stack.first.series_number} does not say whether a contrast agent was given, and "
+            "was taken as pre-contrast. If it is after contrast, send it in the field post."
+        )
+    if not known[False]:
+        roles["pre"] = silent
+    return roles, warnings
 
 
-def _preference(choice: ChosenStack) -> tuple[bool, bool, int, int]:
-    """Original images before derived ones, then a role found by times, the most voxels, and the latest series."""
-    frames, rows, columns = choice.stack.shape
-    original = "DERIVED" not in choice.stack.acquisition.image_type
-    return original, choice.role_source.startswith(TIMES), frames * rows * columns, choice.stack.first.series_number
+def _acquisitions(candidates: Sequence[Candidate]) -> set[tuple[int, str]]:
+    """The series that were scanned; reformats and members of one family do not count again."""
+    scanned = [each for each in candidates if "DERIVED" not in each.stack.acquisition.image_type] or candidates
+    return {(each.stack.first.series_number, each.stack.first.series) for each in scanned}
+
+
+def _refuse_doubtful(by_role: Mapping[Role, Sequence[Candidate]], unknown: Sequence[Candidate]) -> None:
+    """Ask where a series that nothing identifies could be a sequence that no other is.
+
+    Raises:
+        AmbiguousSeries: one could.
+    """
+    missing = {"flair"} if not by_role["flair"] else set()
+    missing |= {"t1"} if not by_role["pre"] and not by_role["post"] else set()
+    doubtful = [each for each in unknown if missing.intersection(each.evidence.possible)]
+    if doubtful:
+        known = [each for role in ROLES for each in by_role[role]]
+        raise AmbiguousSeries(
+            f"It is not clear which sequence each series is: {_names([*doubtful, *known])}. {HOW_TO_NAME}"
+        )
+
+
+def _preferred(role: Role, candidates: Sequence[Candidate], warnings: list[str]) -> Candidate:
+    """The best of the candidates of one role; that others were left out is said."""
+    best = max(candidates, key=_preference)
+    others = sorted({each.stack.first.series_number for each in candidates if each is not best})
+    if others:
+        warnings.append(
+            f"Several series are {SEQUENCE_NAMES[role]}: series {best.stack.first.series_number} was used and not "
+            f"{', '.join(map(str, others))}. To use another, send it in the field {role}."
+        )
+    return best
+
+
+def _preference(candidate: Candidate) -> tuple[bool, bool, int, int, int]:
+    """Images as scanned before reformats, tissue in phase before water, certain, with most voxels, and latest."""
+    stack = candidate.stack
+    image_type = stack.acquisition.image_type
+    frames, rows, columns = stack.shape
+    clear = candidate.evidence.scores[candidate.evidence.weighting or "other"] > 4
+    return (
+        not image_type.intersection(PARTIAL) or bool(image_type & IN_PHASE),
+        not image_type & WATER,
+        clear,
+        frames * rows * columns,
+        stack.first.series_number,
+    )
+
+
+def _role_source(role: Role, candidate: Candidate) -> str:
+    agent = f" and {AGENT}" if role == "post" else ""
+    return f"{candidate.evidence.source}{agent}"
+
+
+def _refuse_all(candidates: Sequence[Candidate]) -> UnusableImage:
+    return UnusableImage(
+        f"No series is a FLAIR or a T1 of the head: {_names(candidates)}. If one is, send it in its field: "
+        "pre, flair or post."
+    )
+
+
+def _left_out(candidates: Sequence[Candidate], considered: Sequence[Candidate]) -> Iterator[str]:
+    """One sentence on the series that have no role."""
+    others = [each for each in candidates if each not in considered]
+    if others:
+        yield f"Series that the model does not take were left out: {_names(others)}."
+
+
+def _names(candidates: Sequence[Candidate]) -> str:
+    names = list(dict.fromkeys(each.name for each in candidates))
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return "; ".join(names[:MAX_NAMED]) + more

@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_partial, read_preamble
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -131,13 +131,13 @@ def open_inflated(stream: BinaryIO) -> Iterator[BinaryIO]:
         yield target
 
 
-def read_elements(stream: BinaryIO, keywords: Sequence[str]) -> FileDataset:
+def read_elements(stream: BinaryIO, keywords: Sequence[str | int]) -> FileDataset:
     """Read elements before the pixels.
 
     Args:
         stream: the file; not deflated.
-        keywords: of the elements, whose values are parsed: as text where they do not follow the standard. Empty for
-            all, which are left as they are.
+        keywords: of the elements, or tags of private ones, whose values are parsed: as text where they do not follow
+            the standard. Empty for all, which are left as they are.
 
     Returns:
         The data set with the meta information of the file.
@@ -147,8 +147,9 @@ def read_elements(stream: BinaryIO, keywords: Sequence[str]) -> FileDataset:
     """
     with translate_errors():
         stream.seek(0)
+        tags = [Tag(each) for each in keywords]
         dataset = _complete_meta(
-            dcmread(_MeteredStream(stream), stop_before_pixels=True, force=True, specific_tags=list(keywords) or None)
+            dcmread(_MeteredStream(stream), stop_before_pixels=True, force=True, specific_tags=tags or None)
         )
         for tag in list(dataset.keys()):
             value = getattr(dataset.get_item(tag), "value", None)

@@ -13,7 +13,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from metseg.errors import MixedSizes
-from metseg.formats.dicom.instances import Acquisition, Frame, Instance
+from metseg.formats.dicom.acquisition import Acquisition
+from metseg.formats.dicom.duplicates import without_duplicates
+from metseg.formats.dicom.evidence import IMAGE_KINDS
+from metseg.formats.dicom.instances import Frame, Instance
 from metseg.imaging import Affine, Float64Array, Shape, Spacing
 
 __all__ = ["Stack", "StackFrame", "group_stacks"]
@@ -27,6 +30,8 @@ MIN_DISTANCE_MM = 0.01
 MAX_UNEVENNESS = 0.05
 MIN_GAP = 1.5
 """A share of the median distance between slices, and a multiple of it."""
+MAX_SHARED = 0.5
+"""A share of the positions of the smaller group; with more, one group repeats the other."""
 MAX_SHIFT_MM = 1.0
 MIN_SLICES_PER_PLANE = 10
 """A series in several planes, all with fewer slices, is a localiser."""
@@ -46,12 +51,14 @@ class Stack:
 
     Attributes:
         members: along the normal of their plane.
+        left_out: frames of the same positions that nothing in the headers distinguishes.
         affine: from (column, row, frame) to RAS+ millimetres; None where a single image has no position.
         spacing_mm: between frames, rows and columns; None where unknown.
         warnings: sentences on what is wrong with it.
     """
 
     members: tuple[StackFrame, ...]
+    left_out: int
     affine: Affine | None
     spacing_mm: Spacing | None
     warnings: tuple[str, ...]
@@ -63,8 +70,10 @@ class Stack:
 
     @property
     def acquisition(self) -> Acquisition:
-        """Of the sequence; an enhanced file may hold several echoes."""
-        return self.first.acquisition._replace(echo_ms=self.members[0].frame.echo_ms)
+        """Of the sequence; an enhanced file may hold several echoes and kinds of image."""
+        frame = self.members[0].frame
+        own = self.first.acquisition
+        return own._replace(echo_ms=frame.echo_ms, image_type=frame.image_type, b_value=frame.b_value)
 
     @property
     def shape(self) -> Shape:
@@ -81,10 +90,11 @@ def group_stacks(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]
     Raises:
         MixedSizes: a series of several images has no positions, or its images are not aligned.
     """
-    unique, warnings = _without_duplicates(instances)
+    unique, warnings = without_duplicates(instances)
     stacks: list[Stack] = []
     localisers = 0
-    for series in _group_by(unique, lambda instance: (instance.series, instance.rows, instance.columns)).values():
+    series_of_files = _group_by(unique, lambda instance: (instance.series, instance.rows, instance.columns)).values()
+    for series in _join_scattered(list(series_of_files), warnings):
         members = [StackFrame(instance, frame) for instance in series for frame in instance.frames]
         planes = list(_planes(members))
         if _is_localiser(planes):
@@ -92,19 +102,56 @@ def group_stacks(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]
             continue
         if len(planes) > 1:
             warnings.append("A series mixes orientations; the slices of each were taken as a sequence of their own.")
-        stacks += [stack for plane in planes for stack in _split_repetitions(plane)]
+        for plane in planes:
+            kinds = list(_group_by(plane, lambda member: member.frame.image_type & IMAGE_KINDS).values())
+            if len(kinds) > 1:
+                warnings.append(
+                    "A series mixes kinds of image, such as magnitude and phase; each was taken as a separate sequence."
+                )
+            stacks += [stack for kind in kinds for stack in _split_repetitions(kind)]
     if localisers:
         warnings.append(f"Localisers were left out, which show single slices in several orientations: {localisers}.")
     return stacks, warnings
 
 
-def _without_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], list[str]]:
-    """Each instance once, however often its file was sent."""
-    kept: dict[Hashable, Instance] = {}
-    for index, instance in enumerate(instances):
-        kept.setdefault(instance.uid or index, instance)
-    duplicates = len(instances) - len(kept)
-    return list(kept.values()), [f"Files that were sent twice were read once: {duplicates}."] if duplicates else []
+def _join_scattered(series: Sequence[list[Instance]], warnings: list[str]) -> list[list[Instance]]:
+    """Join series that are slices of one, as where an exporter gave each slice its own SeriesInstanceUID."""
+    joined = []
+    for group in _group_by(series, _likeness).values():
+        together = [instance for each in group for instance in each]
+        if len(group) > 1 and _is_scattered(together, len(group)):
+            warnings.append(
+                f"{len(group)} series have one number, description, orientation and spacing, and complement each "
+                "other; they were read as one series."
+            )
+            joined.append(together)
+        else:
+            joined += group
+    return joined
+
+
+def _likeness(series: Sequence[Instance]) -> Hashable:
+    """Equal for series that may be parts of one."""
+    first = series[0]
+    frame, acquisition = first.frames[0], first.acquisition
+    directions = None if frame.orientation is None else tuple(round(each, 1) + 0.0 for each in frame.orientation)
+    spacing = None if frame.spacing_mm is None else tuple(round(each, 2) for each in frame.spacing_mm)
+    times = tuple(
+        None if each is None else round(each)
+        for each in (acquisition.repetition_ms, acquisition.echo_ms, acquisition.inversion_ms)
+    )
+    words = (acquisition.description, acquisition.protocol, acquisition.agent, acquisition.scanning_sequence)
+    place = (first.study, first.patient, first.frame_of_reference, first.file.role, first.rows, first.columns)
+    return (*place, first.series_number, directions, spacing, times, words, frame.image_type & IMAGE_KINDS)
+
+
+def _is_scattered(instances: Sequence[Instance], series: int) -> bool:
+    """Whether series complement each other: few of their positions repeat, or each has a single slice."""
+    members = [StackFrame(instance, frame) for instance in instances for frame in instance.frames]
+    if any(member.frame.position is None or member.frame.orientation is None for member in members):
+        return False
+    repeated = int(np.count_nonzero(np.diff(np.sort(_positions_along_normal(members))) < MIN_DISTANCE_MM))
+    return series == len(members) or repeated <= MAX_SHARED * len(members) / series
 
 
 def _group_by(items: Iterable[T], key: Callable[[T], Hashable]) -> Mapping[Hashable, list[T]]:
@@ -142,10 +189,25 @@ def _split_repetitions(plane: Sequence[StackFrame]) -> Iterator[Stack]:
         raise MixedSizes("A DICOM series has no positions of its slices, so they cannot be ordered; export it again.")
     if _has_repetitions(plane):
         repetitions = list(_group_by(plane, lambda member: member.frame.repetition).values())
-        if len(repetitions) > 1 and not any(map(_has_repetitions, repetitions)):
+        if _are_repeated(repetitions) and not any(map(_has_repetitions, repetitions)):
             yield from map(_order_stack, repetitions)
             return
     yield _order_stack(plane)
+
+
+def _are_repeated(groups: Sequence[Sequence[StackFrame]]) -> bool:
+    """Whether groups show the same positions, rather than parts of one stack that share a few."""
+    places = [{round(float(each) / MIN_DISTANCE_MM / 10) for each in _offsets(group, groups[0][0])} for group in groups]
+    return any(
+        len(one & other) > MAX_SHARED * min(len(one), len(other))
+        for index, one in enumerate(places)
+        for other in places[:index]
+    )
+
+
+def _offsets(members: Sequence[StackFrame], origin: StackFrame) -> Float64Array:
+    """The position of each member along the normal of `origin`, in mm."""
+    return _positions(members) @ _normal(origin.frame)
 
 
 def _has_repetitions(members: Sequence[StackFrame]) -> bool:
@@ -154,7 +216,7 @@ def _has_repetitions(members: Sequence[StackFrame]) -> bool:
 
 def _positions_along_normal(members: Sequence[StackFrame]) -> Float64Array:
     """The position of each member along the normal of the first, in mm."""
-    return _positions(members) @ _normal(members[0].frame)
+    return _offsets(members, members[0])
 
 
 def _positions(members: Sequence[StackFrame]) -> Float64Array:
@@ -178,13 +240,12 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
     for index in order[1:]:
         if offsets[index] - offsets[kept[-1]] >= MIN_DISTANCE_MM:
             kept.append(index)
-    if len(kept) < len(members):
-        warnings.append(
-            f"Slices that lie where another of their series does were left out: {len(members) - len(kept)}."
-        )
+    left_out = len(members) - len(kept)
+    if left_out:
+        warnings.append(f"Slices that lie where another of their series does were left out: {left_out}.")
     ordered = tuple(members[index] for index in kept)
     if len(ordered) == 1:
-        return _single_frame(ordered[0], warnings)
+        return _single_frame(ordered[0], left_out, warnings)
     steps = np.diff(offsets[kept])
     distance = median(steps.tolist())
     missing = int(np.rint(steps[steps > MIN_GAP * distance] / distance - 1).sum())
@@ -198,7 +259,7 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
     if not missing:
         distance = float(steps.mean())
     _check_aligned(ordered)
-    return _with_affine(ordered, distance, warnings)
+    return _with_affine(ordered, left_out, distance, warnings)
 
 
 def _check_aligned(members: Sequence[StackFrame]) -> None:
@@ -210,20 +271,20 @@ def _check_aligned(members: Sequence[StackFrame]) -> None:
         raise MixedSizes("The slices of a DICOM series do not lie behind one another; send each stack on its own.")
 
 
-def _single_frame(member: StackFrame, warnings: Iterable[str] = ()) -> Stack:
-    return _with_affine((member,), member.frame.thickness_mm or 0.0, list(warnings))
+def _single_frame(member: StackFrame, left_out: int = 0, warnings: Iterable[str] = ()) -> Stack:
+    return _with_affine((member,), left_out, member.frame.thickness_mm or 0.0, list(warnings))
 
 
-def _with_affine(members: tuple[StackFrame, ...], distance_mm: float, warnings: list[str]) -> Stack:
+def _with_affine(members: tuple[StackFrame, ...], left_out: int, distance_mm: float, warnings: list[str]) -> Stack:
     frame = members[0].frame
     if frame.spacing_mm is None or frame.position is None or frame.orientation is None or distance_mm <= 0:
-        return Stack(members, None, _spacing(frame, distance_mm), tuple(warnings))
+        return Stack(members, left_out, None, _spacing(frame, distance_mm), tuple(warnings))
     affine = np.eye(4)
     affine[:3, 0] = np.array(frame.orientation[:3]) * frame.spacing_mm[1]
     affine[:3, 1] = np.array(frame.orientation[3:]) * frame.spacing_mm[0]
     affine[:3, 2] = _normal(frame) * distance_mm
     affine[:3, 3] = frame.position
-    return Stack(members, LPS_TO_RAS @ affine, _spacing(frame, distance_mm), tuple(warnings))
+    return Stack(members, left_out, LPS_TO_RAS @ affine, _spacing(frame, distance_mm), tuple(warnings))
 
 
 def _spacing(frame: Frame, distance_mm: float) -> Spacing | None:

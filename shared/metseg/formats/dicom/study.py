@@ -9,7 +9,6 @@ import numpy as np
 from metseg.contracts import Align, Grid, Role
 from metseg.errors import (
     BadArchive,
-    InvalidParameter,
     SeveralPatients,
     UnreadableImage,
     UnsupportedFormat,
@@ -17,7 +16,7 @@ from metseg.errors import (
 )
 from metseg.formats.dicom.instances import Instance, read_instance
 from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack
-from metseg.formats.dicom.roles import ChosenStack, choose_stacks, role_of_acquisition
+from metseg.formats.dicom.roles import ChosenStack, choose_for_field, choose_stacks
 from metseg.formats.dicom.source_headers import read_source_images
 from metseg.formats.dicom.stacks import Stack, group_stacks
 from metseg.formats.names import file_stem, page_stems, unique_names
@@ -30,7 +29,7 @@ from metseg.formats.sequences import (
     reference_role,
 )
 from metseg.formats.study import StudyFile
-from metseg.imaging import ROLES, SEQUENCE_NAMES, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
+from metseg.imaging import ROLES, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
 from metseg.settings import Limits
 
 __all__ = ["DicomStudyReader", "open_study"]
@@ -146,7 +145,7 @@ def _choose(instances: Sequence[Instance]) -> tuple[dict[Role | None, ChosenStac
     chosen, warnings = {}, []
     for role in (role for role in ROLES if role in roles):
         stacks, stack_warnings = _group([instance for instance in instances if instance.file.role == role])
-        chosen[role] = _select_for_field(role, stacks)
+        chosen[role] = choose_for_field(role, stacks)
         warnings += stack_warnings
     return chosen, warnings
 
@@ -156,19 +155,6 @@ def _group(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
     if not stacks:
         raise UnusableImage("The DICOM files hold only localisers; send the series that show the whole head.")
     return stacks, warnings
-
-
-def _select_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
-    """The one stack of a field, or the one of several that has the field's role."""
-    matching = list(stacks)
-    if len(stacks) > 1:
-        matching = [stack for stack in stacks if role_of_acquisition(stack.acquisition)[0] == role]
-    if len(matching) != 1:
-        raise InvalidParameter(
-            f"The field {role} holds several series, and not exactly one is marked as the {SEQUENCE_NAMES[role]} "
-            "series; send one series in each field."
-        )
-    return ChosenStack(matching[0], "its field")
 
 
 def _check_chosen(chosen: Mapping[Role | None, ChosenStack], limits: Limits) -> None:

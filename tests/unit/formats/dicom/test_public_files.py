@@ -49,8 +49,8 @@ def test_each_file_is_read_or_refused_in_words_and_in_time(path):
 
 @pytest.mark.parametrize("name", TWINS)
 def test_each_encoding_of_one_slice_is_the_same_slice(name):
-    plain = volume_of({"x": (FOLDER / "MR_small.dcm").read_bytes()})
-    twin = volume_of({"x": (FOLDER / name).read_bytes()})
+    plain = volume_of({"x": (FOLDER / "MR_small.dcm").read_bytes()}, "flair")
+    twin = volume_of({"x": (FOLDER / name).read_bytes()}, "flair")
     assert np.array_equal(twin.pixels, plain.pixels)
     assert np.array_equal(twin.affine, plain.affine)
     stored = pydicom.dcmread(FOLDER / "MR_small.dcm").pixel_array
@@ -68,7 +68,7 @@ def test_what_is_no_mr_is_called_by_its_name(name, words):
 
 def test_a_truncated_file_is_damaged():
     with pytest.raises(UnreadableImage):
-        volume_of({"x": (FOLDER / "MR_truncated.dcm").read_bytes()})
+        volume_of({"x": (FOLDER / "MR_truncated.dcm").read_bytes()}, "flair")
 
 
 def test_a_deflated_file_of_another_kind_is_refused_before_it_is_unpacked():
@@ -81,7 +81,7 @@ def test_a_medium_with_a_dicomdir_scouts_and_projections_is_read_as_the_series_t
     files = {f"{path.parent.name}/{path.name}": path for path in folder.glob("98892003/*/*")}
     [study] = {pydicom.dcmread(path).StudyInstanceUID for name, path in files.items() if name.startswith("MR700")}
     sent = {name: path.read_bytes() for name, path in files.items() if pydicom.dcmread(path).StudyInstanceUID == study}
-    volume = volume_of({"study.zip": zipped({"DICOMDIR": (folder / "DICOMDIR").read_bytes(), **sent})})
+    volume = volume_of({"study.zip": zipped({"DICOMDIR": (folder / "DICOMDIR").read_bytes(), **sent})}, "pre")
     assert volume.shape == (1, 16, 16)
     assert any("left out" in warning and "Directory" in warning for warning in volume.warnings)
     assert any("Localisers were left out" in warning and warning.endswith("2.") for warning in volume.warnings)
@@ -91,11 +91,11 @@ def test_a_medium_with_a_dicomdir_scouts_and_projections_is_read_as_the_series_t
 def test_each_file_without_its_identity_is_the_same_image(path):
     sent = {path.name: path.read_bytes()}
     try:
-        plain = volume_of(sent)
+        plain = volume_of(sent, "flair")
     except BadInput:
         return
     found = pydicom.dcmread(path)
-    with deidentify_uploads(uploads(sent), LIMITS) as kept:
+    with deidentify_uploads(uploads(sent, "flair"), LIMITS) as kept:
         clean = read_volume(kept, LIMITS)
         kept[0].stream.seek(0)
         packed = kept[0].stream.read()

@@ -1,12 +1,11 @@
 import pytest
 
-from metseg.formats.dicom.instances import Acquisition
+from metseg.formats.dicom.acquisition import Acquisition
 from metseg.formats.dicom.roles import role_of_acquisition
 
 
 def acquired(description="", tr=None, te=None, ti=None, **more):
-    given = {"scanning_sequence": frozenset(), "sequence_name": "", "contrast": False, "image_type": frozenset()} | more
-    return Acquisition(repetition_ms=tr, echo_ms=te, inversion_ms=ti, description=description.lower(), **given)
+    return Acquisition(repetition_ms=tr, echo_ms=te, inversion_ms=ti, description=description, **more)
 
 
 FLAIR = {"tr": 9000, "te": 120, "ti": 2500}
@@ -19,9 +18,9 @@ MPRAGE = {"tr": 2300, "te": 3, "ti": 900}
     [
         (acquired(**FLAIR), "flair"),
         (acquired("T1 Gd", **FLAIR), "flair"),
-        (acquired(**FLAIR, contrast=True), "flair"),
+        (acquired(**FLAIR, agent=True), "flair"),
         (acquired(**T1), "pre"),
-        (acquired(**T1, contrast=True), "post"),
+        (acquired(**T1, agent=True), "post"),
         (acquired("ax t1 +c", **T1), "post"),
         (acquired("AX T1 POST GAD", **T1), "post"),
         (acquired("t1 pre contrast", **T1), "pre"),

@@ -43,13 +43,13 @@ def test_files_that_came_twice_count_once(files):
     assert warned(volume, f"sent twice were read once: {len(files)}")
 
 
-def test_slices_at_one_place_are_told_and_left_out(files):
+def test_copies_with_new_identifiers_count_once(files):
     def repeat(found, index):
         found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
 
     some = dict(list(edited(files, repeat).items())[:3])
     volume = volume_of({**files, **{f"again-{name}": content for name, content in some.items()}})
-    assert warned(volume, "left out: 3")
+    assert warned(volume, "sent twice were read once: 3")
     assert volume.shape[0] == SLICES
 
 

@@ -29,9 +29,9 @@ from tests.dicoms import (
 )
 
 from metseg.errors import (
+    AmbiguousSeries,
     BadInput,
     ImageTooLarge,
-    InvalidParameter,
     TooManyFiles,
 )
 from metseg.formats import inspect_upload, read_volume
@@ -238,7 +238,7 @@ def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
         pixels = phantom.volume.pixels[..., channel].astype(np.uint16)
         sent += uploads(series_files(pixels, phantom.volume.affine, told), role)
     assert np.array_equal(read_volume(sent, Limits(files=200)).pixels, phantom.volume.pixels)
-    with pytest.raises(InvalidParameter, match="send each in its field"):
+    with pytest.raises(AmbiguousSeries, match="Send each in its field"):
         read_volume([each._replace(role=None) for each in sent], Limits(files=200))
 
 

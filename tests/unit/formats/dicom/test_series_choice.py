@@ -1,0 +1,159 @@
+"""Which series of a study becomes which sequence, and where the sender is asked."""
+
+import numpy as np
+import pytest
+from tests.dicoms import uploads, volume_of, warned
+
+from metseg.errors import AmbiguousSeries, UnusableImage
+from metseg.formats import dicom, read_volume
+from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, enhanced_file, series_files
+from metseg.settings import Limits
+
+LIMITS = Limits(files=400)
+GRADIENT = ("GR",)
+INTRUDERS = {
+    "SWAN with an agent": SeriesParameters(
+        9, "", 24, 40, None, GRADIENT, "Gadobutrol", extra={"SequenceVariant": ["SP"], "MRAcquisitionType": "3D"}
+    ),
+    "TOF": SeriesParameters(9, "TOF_3D_multi-slab", 3.6, 21, None, GRADIENT, "Gadobutrol"),
+    "TOF by its flag": SeriesParameters(9, "", 3.6, 21, None, GRADIENT, "Gadobutrol", extra={"AngioFlag": "Y"}),
+    "TOF by flow compensation": SeriesParameters(9, "", 3.6, 21, None, GRADIENT, "G", extra={"ScanOptions": "FC"}),
+    "scout": SeriesParameters(9, "AAHead_Scout", 1.4, 3.2, None, GRADIENT, "Gadobutrol"),
+    "scout without a name": SeriesParameters(9, "", 3, 8, None, GRADIENT, "Gadobutrol"),
+    "calibration": SeriesParameters(9, "ASSET Calibration", 2, 150, None, GRADIENT, "Gadobutrol"),
+    "field map": SeriesParameters(9, "gre_field_mapping", 4.9, 400, None, GRADIENT, "Gadobutrol"),
+    "fMRI": SeriesParameters(9, "", 30, 1400, None, ("EP", "GR"), "Gadobutrol"),
+    "steady state": SeriesParameters(9, "", 2, 5, None, GRADIENT, "G", extra={"SequenceVariant": ["SS", "SK"]}),
+    "diffusion": SeriesParameters(9, "", 30, 1400, None, ("SE",), "G", extra={"DiffusionBValue": 1000.0}),
+    "phase": SeriesParameters(9, "", 12, 550, extra={"ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}),
+    "phase by its component": SeriesParameters(9, "", 12, 550, contrast="G", extra={"ComplexImageComponent": "PHASE"}),
+    "opposed phase": SeriesParameters(
+        9, "t1_vibe_dixon", 2.4, 6, contrast="G", extra={"ImageType": ["ORIGINAL", "PRIMARY", "M", "OPP_PHASE"]}
+    ),
+    "projection": SeriesParameters(
+        9, "T1", 12, 550, contrast="G", extra={"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]}
+    ),
+}
+
+
+def series(phantom, channel, parameters, **more):
+    pixels = phantom.volume.pixels[..., channel].astype(np.uint16)
+    return series_files(pixels, phantom.volume.affine, SeriesParameters(**{**vars(parameters), **more}))
+
+
+def fine(phantom, parameters):
+    """The series on a grid of half the voxels' sides, which the most voxels would win."""
+    pixels = np.ascontiguousarray(phantom.volume.pixels[..., 1].repeat(2, 1).repeat(2, 2)[:, ::-1]).astype(np.uint16)
+    return series_files(pixels, phantom.volume.affine @ np.diag([0.5, 0.5, 1, 1]), parameters)
+
+
+def read(*studies):
+    return read_volume(uploads({name: content for files in studies for name, content in files.items()}), LIMITS)
+
+
+@pytest.mark.parametrize("intruder", INTRUDERS.values(), ids=INTRUDERS.keys())
+def test_a_finer_series_of_another_kind_displaces_no_t1(phantom, intruder):
+    pre, post = (series(phantom, channel, SERIES_PARAMETERS[role]) for channel, role in ((0, "pre"), (2, "post")))
+    volume = read(pre, post, fine(phantom, intruder))
+    for channel in (0, 2):
+        assert np.array_equal(volume.pixels[..., channel], phantom.volume.pixels[..., channel])
+    assert warned(volume, "left out: series 9")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"EchoPlanarPulseSequence": "YES"},
+        {"AcquisitionContrast": "DIFFUSION"},
+        {"AcquisitionContrast": "T2_STAR"},
+        {"TimeOfFlightContrast": "YES"},
+        {"PhaseContrast": "YES"},
+        {"ComplexImageComponent": "PHASE"},
+        {"ImageType": ["DERIVED", "PRIMARY", "PERFUSION", "NONE"]},
+    ],
+)
+def test_an_enhanced_file_of_another_kind_displaces_no_t1(phantom, elements):
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    other = SeriesParameters(9, "", 12, 550, contrast="Gadobutrol", extra=elements)
+    post = series(phantom, 2, SERIES_PARAMETERS["post"])
+    volume = read(post, {"enhanced": enhanced_file(pixels, phantom.volume.affine, other)})
+    assert np.array_equal(volume.pixels[..., 2], phantom.volume.pixels[..., 2])
+    assert warned(volume, "left out: series 9")
+
+
+def test_a_protocol_of_the_whole_examination_says_nothing_of_a_series(phantom):
+    for protocol in ("BRAIN W/WO CONTRAST", "BRAIN WITH CONTRAST", "001_8NV_Brain+MRA"):
+        exam = {"extra": {"ProtocolName": protocol}}
+        pre, flair = (
+            series(phantom, index, SERIES_PARAMETERS[role], **exam) for index, role in enumerate(("pre", "flair"))
+        )
+        volume = read(pre, flair)
+        assert np.array_equal(volume.pixels[..., 0], phantom.volume.pixels[..., 0])
+        assert np.array_equal(volume.pixels[..., 1], phantom.volume.pixels[..., 1])
+        assert not warned(volume, "pre-contrast T1 series was")
+
+
+def test_the_protocol_of_ge_is_the_examination_even_of_one_series(phantom):
+    exam = {"ProtocolName": "BRAIN WITH CONTRAST", "Manufacturer": "GE MEDICAL SYSTEMS"}
+    volume = volume_of(series(phantom, 0, SERIES_PARAMETERS["pre"], extra=exam))
+    assert warned(volume, "taken as pre-contrast")
+
+
+@pytest.mark.parametrize("post", ["3D T1 GAD", "T1 CON CONTRASTE", "AX T1 POST NON FS", "PRE-OP STEALTH AX T1 POST GD"])
+def test_contrast_in_a_description_is_understood_without_an_agent_tag(phantom, post):
+    files = [series(phantom, index, SERIES_PARAMETERS[role]) for index, role in enumerate(("pre", "flair"))]
+    volume = read(*files, series(phantom, 2, SERIES_PARAMETERS["post"], contrast="", description=post))
+    assert np.array_equal(volume.pixels, phantom.volume.pixels)
+
+
+def test_two_t1_of_which_neither_speaks_of_contrast_are_asked_about(phantom):
+    one, other = (
+        series(phantom, 0, SERIES_PARAMETERS["pre"], number=number, description="AX T1 Doe") for number in (4, 7)
+    )
+    flair = series(phantom, 1, SERIES_PARAMETERS["flair"])
+    with pytest.raises(AmbiguousSeries) as asked:
+        read(one, other, flair)
+    for word in ("series 4 (T1, axial", "series 7 (T1, axial", "8 slices of 64 x 64", "pre, flair or post"):
+        assert word in asked.value.detail
+    assert "Doe" not in asked.value.detail
+    named = [*uploads(one, "pre"), *uploads(flair, "flair"), *uploads(other, "post")]
+    assert read_volume(named, LIMITS).sequences.keys() == {"pre", "flair", "post"}
+
+
+def test_an_agent_that_is_named_and_denied_is_asked_about(phantom):
+    with pytest.raises(AmbiguousSeries):
+        read(series(phantom, 0, SERIES_PARAMETERS["pre"], description="AX T1 W/O CONTRAST", contrast="Gadovist"))
+
+
+def test_a_series_that_could_be_the_missing_flair_is_asked_about(phantom):
+    unknown = SeriesParameters(8, "AX", 50, 2000)
+    with pytest.raises(AmbiguousSeries, match="series 8"):
+        read(series(phantom, 2, SERIES_PARAMETERS["post"]), series(phantom, 1, unknown))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        SeriesParameters(5, "AX T2 TSE", 100, 4000),
+        SeriesParameters(5, "ADC", 80, 5000, extra={"ImageType": ["DERIVED", "PRIMARY", "ADC"]}),
+        SeriesParameters(5, "ep2d_diff", 80, 5000, None, ("EP",)),
+    ],
+)
+def test_a_lone_series_that_the_model_does_not_take_is_refused_unless_a_field_names_it(phantom, parameters):
+    files = series(phantom, 1, parameters)
+    with pytest.raises(UnusableImage, match="series 5"):
+        volume_of(files)
+    assert volume_of(files, "flair").shape == phantom.mask.shape
+
+
+def test_of_several_series_of_one_sequence_the_finest_is_used_and_the_others_are_named(phantom):
+    post = [series(phantom, 2, SERIES_PARAMETERS["post"], number=number) for number in (6, 8)]
+    assert warned(read(*post), "series 8 was used and not 6")
+
+
+def test_a_deidentified_study_is_chosen_as_the_original(phantom):
+    phase = SeriesParameters(9, "T1 axial", 12, 550, contrast="G", extra={"ImageType": ["ORIGINAL", "PRIMARY", "P"]})
+    files = [series(phantom, index, SERIES_PARAMETERS[role]) for index, role in enumerate(("pre", "flair", "post"))]
+    sent = uploads({name: content for each in (*files, fine(phantom, phase)) for name, content in each.items()})
+    with dicom.deidentify_uploads(sent, LIMITS) as clean:
+        assert np.array_equal(read_volume(clean, LIMITS).pixels, phantom.volume.pixels)
