@@ -1,7 +1,8 @@
 // The viewer: the slices of a finished job with its lesions. The page mounts it as a Streamlit component.
-import { SliceNavigator, createElement, plural } from "./controls.js";
+import { describe, lesionLabels, savePicture } from "./annotations.js";
+import { SliceNavigator, createElement } from "./controls.js";
 import { ZOOM_STEP, createLegend, handleKey, handlePageKey } from "./keyboard.js";
-import { diagonalVoxels, middleVoxel } from "./lesions.js";
+import { middleVoxel } from "./lesions.js";
 import { Scene } from "./scene.js";
 import { MASK_STYLES, RANGES, createBar, createButtonGroups, createSliders } from "./toolbar.js";
 
@@ -59,7 +60,7 @@ class Viewer {
     this.navigator = new SliceNavigator(data.areasPx, (slice) => this.showSlice(slice), (direction) => this.stepToLesionSlice(direction));
     const reset = () => this.update({ threshold: data.threshold });
     this.resetThreshold = createElement("button", { type: "button", class: "framed", hidden: true, onclick: reset }, "Reset threshold");
-    const save = createElement("button", { type: "button", class: "framed", onclick: () => this.savePicture() }, "This slice, PNG");
+    const save = createElement("button", { type: "button", class: "framed", onclick: () => savePicture(this) }, "This slice, PNG");
     const rows = [
       createBar("bar", { ...this.groups, save: { root: save } }), this.buildStage(), this.navigator.root,
       createBar("sliders", this.sliders), this.resetThreshold, createLegend(data),
@@ -306,78 +307,21 @@ class Viewer {
   }
 
   renderTexts() {
-    const { data, settings, slice } = this;
-    const [, sequence] = data.channels.find(([value]) => value === settings.channel);
-    const isPreview = this.scene.isPreview(settings);
-    const position = `Slice ${slice + 1} of ${data.sliceCount}, ${sequence}`;
-    const selected = !isPreview && this.isHere(this.lesion) ? `, lesion ${this.lesion} of ${data.lesions.length}` : "";
-    const note = isPreview ? this.describePreview() : "";
-    const area = this.scene.markedPixels(slice);
-    const numbers = isPreview ? [] : data.lesionsBySlice[slice];
-    const marked = numbers.length ? `${plural("lesion", numbers.length)} ${numbers.join(", ")}` : "an area";
-    const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : "No lesion marked."}`;
+    const { note, position, description } = describe(this);
     this.note.textContent = note;
-    this.position.textContent = position + selected;
+    this.position.textContent = position;
     if (this.ready) this.picture.setAttribute("aria-label", description);
-    else Object.assign(this.fallback, { src: new URL(`${data.overlays}/${slice}`, document.baseURI).href, alt: description });
-  }
-
-  describePreview() {
-    const { data, settings } = this;
-    const stored = `stored: ${data.threshold.toFixed(2)}, ${data.lesions.length}`;
-    const preview = `Preview at threshold ${settings.threshold.toFixed(2)}`;
-    if (this.drawn.threshold !== settings.threshold) return `${preview} (${stored}). `;
-    const count = this.scene.components.length;
-    const smallest = Math.ceil(data.smallestLesionPx);
-    const filter = smallest > 1 ? ` Areas below ${smallest} px are left out, as in a result. ` : " ";
-    return `${preview}: ${count} ${plural("lesion", count)} (${stored}).${filter}`;
+    else Object.assign(this.fallback, { src: new URL(`${this.data.overlays}/${this.slice}`, document.baseURI).href, alt: description });
   }
 
   /** Write each lesion's number next to it, in the plane of the slices. */
   renderLesionNumbers() {
-    const { labels } = this;
     this.lesionNumbers.replaceChildren(
-      ...labels.map(({ number, left, top }) => {
+      ...lesionLabels(this).map(({ number, left, top }) => {
         const name = number === this.lesion ? "number selected" : "number";
         return createElement("span", { class: name, style: `left:${left}px;top:${top}px` }, String(number));
       }),
     );
-  }
-
-  /** The numbers of the lesions in this slice, and where: at the upper right corner of each as it is drawn. */
-  get labels() {
-    const { scene, settings } = this;
-    if (!this.ready || settings.maskStyle === "off" || settings.masks === "second" || scene.isPreview(settings)) return [];
-    const plane = scene.canvas.planes().find(({ axis }) => axis === 2);
-    if (!plane) return [];
-    const { frame: [frameLeft, frameTop, width, height], origin, across, down } = plane;
-    return this.lesionsHere().flatMap(({ number }) => {
-      if (!this.isHere(number)) return [];
-      const points = diagonalVoxels(scene.numbered.get(number), this.slice).map(([column, row]) =>
-        [0, 1].map((each) => origin[each] + column * across[each] + row * down[each]),
-      );
-      const [left, top] = points.reduce((best, point) => (point[0] - point[1] > best[0] - best[1] ? point : best));
-      const isVisible = left >= frameLeft && left <= frameLeft + width && top >= frameTop && top <= frameTop + height;
-      return isVisible ? [{ number, left, top }] : [];
-    });
-  }
-
-  /** Save what is shown as a PNG. */
-  async savePicture() {
-    const { data, position, note, scene, picture } = this;
-    const blob = this.ready
-      ? await scene.canvas.toPng((context) => {
-          context.drawImage(scene.outlines.element, 0, 0, picture.clientWidth, picture.clientHeight);
-          context.font = "600 14px sans-serif";
-          context.fillStyle = "#fff";
-          for (const { number, left, top } of this.labels) context.fillText(String(number), left + 2, top);
-          context.fillText(`${note.textContent}${position.textContent}`, 10, 20);
-          context.fillText(data.disclaimer, 10, picture.clientHeight - 10);
-        })
-      : await (await fetch(this.fallback.src)).blob();
-    const href = URL.createObjectURL(blob);
-    createElement("a", { href, download: `metseg-${data.job.slice(-6)}-slice-${String(this.slice + 1).padStart(4, "0")}.png` }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60_000);
   }
 
   close() {

@@ -1,0 +1,64 @@
+// What is written about and on the picture: its description, the lesions' numbers, and both in the PNG that is saved.
+import { createElement, plural } from "./controls.js";
+import { diagonalVoxels } from "./lesions.js";
+
+/** The texts about what a viewer shows: a note on a preview, the position, and all in words for screen readers. */
+export function describe(viewer) {
+  const { data, scene, settings, slice } = viewer;
+  const [, sequence] = data.channels.find(([value]) => value === settings.channel);
+  const isPreview = scene.isPreview(settings);
+  const position = `Slice ${slice + 1} of ${data.sliceCount}, ${sequence}`;
+  const selected = !isPreview && viewer.isHere(viewer.lesion) ? `, lesion ${viewer.lesion} of ${data.lesions.length}` : "";
+  const note = isPreview ? describePreview(viewer) : "";
+  const area = scene.markedPixels(slice);
+  const numbers = isPreview ? [] : data.lesionsBySlice[slice];
+  const marked = numbers.length ? `${plural("lesion", numbers.length)} ${numbers.join(", ")}` : "an area";
+  const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : "No lesion marked."}`;
+  return { note, position: position + selected, description };
+}
+
+function describePreview({ data, settings, drawn, scene }) {
+  const stored = `stored: ${data.threshold.toFixed(2)}, ${data.lesions.length}`;
+  const preview = `Preview at threshold ${settings.threshold.toFixed(2)}`;
+  if (drawn.threshold !== settings.threshold) return `${preview} (${stored}). `;
+  const count = scene.components.length;
+  const smallest = Math.ceil(data.smallestLesionPx);
+  const filter = smallest > 1 ? ` Areas below ${smallest} px are left out, as in a result. ` : " ";
+  return `${preview}: ${count} ${plural("lesion", count)} (${stored}).${filter}`;
+}
+
+/** The numbers of the lesions in the slice, and where: at the upper right corner of each as it is drawn. */
+export function lesionLabels(viewer) {
+  const { ready, scene, settings, slice } = viewer;
+  if (!ready || settings.maskStyle === "off" || settings.masks === "second" || scene.isPreview(settings)) return [];
+  const plane = scene.canvas.planes().find(({ axis }) => axis === 2);
+  if (!plane) return [];
+  const { frame: [frameLeft, frameTop, width, height], origin, across, down } = plane;
+  return viewer.lesionsHere().filter(({ number }) => scene.numbered.has(number)).flatMap(({ number }) => {
+    const points = diagonalVoxels(scene.numbered.get(number), slice).map(([column, row]) =>
+      [0, 1].map((each) => origin[each] + column * across[each] + row * down[each]),
+    );
+    const [left, top] = points.reduce((best, point) => (point[0] - point[1] > best[0] - best[1] ? point : best));
+    const isVisible = left >= frameLeft && left <= frameLeft + width && top >= frameTop && top <= frameTop + height;
+    return isVisible ? [{ number, left, top }] : [];
+  });
+}
+
+/** Save what a viewer shows as a PNG. */
+export async function savePicture(viewer) {
+  const { data, fallback, picture, ready, scene, slice } = viewer;
+  const drawAbove = (context) => {
+    const { note, position } = describe(viewer);
+    context.drawImage(scene.outlines.element, 0, 0, picture.clientWidth, picture.clientHeight);
+    context.font = "600 14px sans-serif";
+    context.fillStyle = "#fff";
+    for (const { number, left, top } of lesionLabels(viewer)) context.fillText(String(number), left + 2, top);
+    context.fillText(note + position, 10, 20);
+    context.fillText(data.disclaimer, 10, picture.clientHeight - 10);
+  };
+  const blob = await (ready ? scene.canvas.toPng(drawAbove) : fetch(fallback.src).then((response) => response.blob()));
+  const href = URL.createObjectURL(blob);
+  const name = `metseg-${data.job.slice(-6)}-slice-${String(slice + 1).padStart(4, "0")}.png`;
+  createElement("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
