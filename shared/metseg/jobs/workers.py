@@ -1,7 +1,6 @@
 """Which workers are alive: heartbeats of their main processes, and replies of their children to liveness probes."""
 
 import math
-import time
 from typing import Final
 
 from metseg.jobs.redis_connection import PREFIX, RedisConnection
@@ -22,14 +21,19 @@ class WorkerRegistry:
     def heartbeat(self, worker: str) -> None:
         """Record that a worker is alive."""
         with self._redis.errors():
-            self._redis.client.zadd(HEARTBEATS, {worker: time.time()})
+            self._redis.client.zadd(HEARTBEATS, {worker: self._now_s()})
 
     def count(self) -> int:
         """How many workers sent a heartbeat within the last minute; all others are removed."""
-        oldest = time.time() - HEARTBEAT_TTL_S
         with self._redis.errors(), self._redis.client.pipeline() as pipe:
+            oldest = self._now_s() - HEARTBEAT_TTL_S
             _, alive = pipe.zremrangebyscore(HEARTBEATS, "-inf", oldest).zcard(HEARTBEATS).execute()
         return int(alive)
+
+    def _now_s(self) -> float:
+        """The time of Redis, so that a host with a wrong clock neither hides workers nor keeps dead ones."""
+        seconds, microseconds = self._redis.client.time()
+        return float(seconds + microseconds / 1e6)
 
     def acknowledge_probe(self, worker: str) -> None:
         """Record that a worker's child ran its liveness probe."""

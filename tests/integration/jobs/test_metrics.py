@@ -86,6 +86,18 @@ def test_a_silent_worker_is_not_counted(here, jobs):
 
 
 @in_a_folder
+@pytest.mark.parametrize("hours", [-192, 192])
+def test_workers_are_counted_by_the_time_of_redis(here, jobs, monkeypatch, hours):
+    here.workers().heartbeat("alive")
+    here.workers().heartbeat("dead")
+    here.client().zadd("metseg:workers", {"dead": time.time() - 61})
+    later = time.time() + hours * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    here.workers().heartbeat("alive")
+    assert jobs.worker_count() == 1
+
+
+@in_a_folder
 def test_nothing_is_counted_and_nobody_stopped_while_redis_is_away(here, jobs, worker):
     job = submit(jobs)
     begin(worker, job.id)
