@@ -138,7 +138,8 @@ class Maintenance:
             return False
         try:
             request = self._store.request(job_id)
-        except NotFound:  # deleted meanwhile
+        except NotFound:  # deleted, or lost: without its request a job does not exist
+            self._remove_from_index(job_id)
             return False
         except UnreadableRecord as error:
             self._fail(job_id, error)

@@ -52,6 +52,17 @@ def test_a_worker_has_nothing_to_do_for_an_unreadable_job(here, jobs, worker, ot
 
 
 @in_a_folder
+def test_a_job_that_lost_its_request_is_in_no_list(here, jobs, job, maintenance):
+    maintenance.recover()
+    here.store.delete(f"jobs/{job.id}/request.json")
+    here.client().delete("metseg")
+    time.sleep(LEASE_TTL_S)
+    assert maintenance.recover() == 0
+    assert jobs.page(9, None).jobs == []
+    assert jobs.queue_status().waiting == 0
+
+
+@in_a_folder
 def test_an_unreadable_result_is_called_so(here, jobs, worker, job):
     begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), {})
