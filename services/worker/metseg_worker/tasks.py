@@ -8,6 +8,8 @@ between, the lease of the job expires, and maintenance finds it open.
 
 import errno
 import logging
+import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +30,7 @@ from metseg.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from metseg.jobs import PROBE_TASK, SEGMENT_TASK, JobInputs, process
+from metseg.jobs import PROBE_TASK, SEGMENT_TASK, JobInputs, max_work_s, process
 from metseg.settings import settings
 from metseg_worker.app import celery
 from metseg_worker.context import WorkerContext, open_context
@@ -36,6 +38,7 @@ from metseg_worker.result_writer import ResultWriter
 
 __all__ = ["run_job", "segment"]
 
+EXIT = 75  # EX_TEMPFAIL
 PROGRESS_EVERY_S = 0.2
 """Clients see no more than that, and a cancelled job need not stop sooner."""
 
@@ -149,7 +152,23 @@ def _run(context: WorkerContext, job_id: str) -> tuple[Result, Mapping[str, byte
             return None
         logs.bind_request_id(request.request_id)
         log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
-        return _segment(context, request, inputs)
+        with _exit_after(max_work_s(request, context.settings)):
+            return _segment(context, request, inputs)
+
+
+@contextmanager
+def _exit_after(seconds: float) -> Iterator[None]:
+    """End the process if the block takes longer: native code that hangs heeds no exception.
+
+    Celery would do so much later, since its limits include the wait for the end of the job before.
+    """
+    timer = threading.Timer(seconds, os._exit, [EXIT])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _segment(context: WorkerContext, request: Request, inputs: JobInputs) -> tuple[Result, Mapping[str, bytes]]:

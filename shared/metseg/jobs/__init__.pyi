@@ -3,6 +3,7 @@ from .broker import QUEUE as QUEUE
 from .broker import SEGMENT_TASK as SEGMENT_TASK
 from .broker import WRITE_WAIT_S as WRITE_WAIT_S
 from .broker import celery_app as celery_app
+from .broker import max_work_s as max_work_s
 from .factory import JobFactory as JobFactory
 from .idempotency import hash_key as hash_key
 from .ids import ANONYMOUS as ANONYMOUS

@@ -21,6 +21,7 @@ __all__ = [
     "JobQueue",
     "celery_app",
     "max_attempt_s",
+    "max_work_s",
     "soft_limit_s",
 ]
 
@@ -51,6 +52,19 @@ def soft_limit_s(size_bytes: int, max_s: int) -> int:
         Seconds.
     """
     return min(max_s, round(BASE_LIMIT_S + LIMIT_S_PER_MIB * size_bytes / 2**20))
+
+
+def max_work_s(request: Request, settings: Settings) -> float:
+    """Seconds after which a worker that still works on a job hangs: its soft limit, and time to record why it failed.
+
+    Args:
+        request: of the job.
+        settings: of the deployment.
+
+    Returns:
+        Seconds.
+    """
+    return soft_limit_s(sum(file.size_bytes for file in request.inputs), settings.job_time_limit_s) + FAILURE_GRACE_S
 
 
 def max_attempt_s(settings: Settings) -> int:

@@ -327,6 +327,30 @@ def test_a_model_that_ends_its_process_is_counted_as_an_attempt(context, jobs, j
     assert jobs.get(job.id).problem.type == "/problems/poisoned-input"
 
 
+def test_a_study_that_hangs_in_native_code_ends_its_process_and_no_other_does(context, jobs, job, monkeypatch):
+    exits = []
+    monkeypatch.setattr("metseg_worker.tasks.os._exit", exits.append)
+    run_job(context, job.id)
+    assert jobs.get(job.id).status is JobStatus.SUCCEEDED
+    wait_until(lambda: not timers(), 5)  # cancelled
+    monkeypatch.setattr("metseg_worker.tasks.max_work_s", lambda *_: 0.1)
+
+    class Hanging(ModelCache):
+        def __init__(self):
+            pass
+
+        def champion(self):
+            wait_until(lambda: exits, 20)
+            raise SoftTimeLimitExceeded
+
+    run_job(replace(context, models=Hanging()), submit(context.store, jobs, phantom_files(1)).id)
+    assert exits == [75]
+
+
+def timers():
+    return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
 def test_a_process_that_leaves_waits_for_its_last_end():
     written = []
 
