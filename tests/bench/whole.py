@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench.bare import STARTER, on_demand
 
-from metseg.cli.local import registry
+from metseg.cli.local import open_registry
 from metseg.contracts import InputFile, Request
 from metseg.inference import ModelCache
 from metseg.jobs import JobInputs, new_job_id, process
@@ -34,7 +34,7 @@ class Whole:
     def __init__(self, folder: Path) -> None:
         self._store = LocalFolderStore(folder)
         self._store.prepare(job_days=1)
-        self._models = ModelCache(registry(STARTER), cpu_quota())
+        self._models = ModelCache(open_registry(STARTER), cpu_quota())
         self._models.champion()  # loaded
 
     def upload(self, files: Sequence[tuple[str, bytes]]) -> Request:
