@@ -22,6 +22,7 @@ from .lesions import measure as measure
 from .lesions import measure_slices as measure_slices
 from .lesions import remove_small as remove_small
 from .lesions import sum_target_diameters as sum_target_diameters
+from .lookup_tables import mean_and_deviation as mean_and_deviation
 from .orientation import canonical_affine as canonical_affine
 from .orientation import canonical_grid as canonical_grid
 from .orientation import from_canonical as from_canonical
@@ -35,6 +36,12 @@ from .preprocess import REFERENCE_PX as REFERENCE_PX
 from .preprocess import Geometry as Geometry
 from .preprocess import ModelInput as ModelInput
 from .preprocess import Preprocessor as Preprocessor
+from .preprocess import crop_or_pad as crop_or_pad
+from .preprocess import equalise as equalise
+from .preprocess import head_mask as head_mask
+from .preprocess import intensity_bounds as intensity_bounds
+from .preprocess import rescale_intensity as rescale_intensity
+from .preprocess import resize as resize
 from .preprocess import standardise as standardise
 from .registration import SpatialImage as SpatialImage
 from .registration import describe_registration as describe_registration

@@ -12,6 +12,7 @@ A study becomes model input in five steps, each over the whole study, so that ne
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,21 @@ from metseg.imaging.foreground import bounding_box, foreground_mask
 from metseg.imaging.lookup_tables import lookup_function, mean_and_deviation, percentiles
 from metseg.imaging.volume import Volume
 
-__all__ = ["HEAD_PX", "REFERENCE_PIXEL_MM", "REFERENCE_PX", "Geometry", "ModelInput", "Preprocessor", "standardise"]
+__all__ = [
+    "HEAD_PX",
+    "REFERENCE_PIXEL_MM",
+    "REFERENCE_PX",
+    "Geometry",
+    "ModelInput",
+    "Preprocessor",
+    "crop_or_pad",
+    "equalise",
+    "head_mask",
+    "intensity_bounds",
+    "rescale_intensity",
+    "resize",
+    "standardise",
+]
 
 REFERENCE_PX = 256
 REFERENCE_PIXEL_MM = 0.9
@@ -99,12 +114,12 @@ class Preprocessor:
             max(1, round(columns * factors[1] * contract.pixel_scale)),
         )
         scaled = resize(volume.pixels, frame)
-        head = _head_mask(scaled, frame)
+        head = head_mask(scaled, frame)
         origin, box = _crop_box(head, contract.multiple)
         geometry = Geometry(volume.shape, frame, origin, box, factors[0] * factors[1])
         pixels, head = crop_or_pad(scaled, origin, box), crop_or_pad(head, origin, box)
-        rescale = rescale_intensity(pixels, head, (contract.low_percentile, contract.high_percentile))
-        equalised = _equalise(pixels, rescale, contract)
+        rescale = rescale_intensity(pixels.dtype, intensity_bounds(pixels, head, contract))
+        equalised = equalise(pixels, rescale, contract)
         mean, deviation = mean_and_deviation(_masked_pixels(equalised, head))
         return ModelInput(equalised, mean, np.maximum(deviation, 1), np.asarray(head.any(axis=(1, 2))), geometry)
 
@@ -166,7 +181,7 @@ def _scale_factors(volume: Volume) -> tuple[float, float]:
     whole_frame = REFERENCE_PX / max(rows, columns)
     if whole_frame == 1:
         return 1.0, 1.0
-    _, box = _crop_box(_head_mask(volume.pixels, (round(rows * whole_frame), round(columns * whole_frame))), 1)
+    _, box = _crop_box(head_mask(volume.pixels, (round(rows * whole_frame), round(columns * whole_frame))), 1)
     low, high = PLAUSIBLE_SINGLE_SLICE_HEAD if slices == 1 else PLAUSIBLE_HEAD
     relative_size = max(box) / HEAD_PX
     factor = whole_frame if low <= relative_size <= high else whole_frame / relative_size
@@ -202,8 +217,16 @@ def _resized_slices(pixels: Array, size: Size) -> Iterator[Array]:
         yield resized.reshape(*size, pixels.shape[3])
 
 
-def _head_mask(pixels: Array, size: Size) -> Mask:
-    """The foreground of the mean of channels, scaled to `size`; everything where there is no foreground."""
+def head_mask(pixels: Array, size: Size) -> Mask:
+    """Find the head: the foreground of the mean of channels.
+
+    Args:
+        pixels: (slice, row, column, channel).
+        size: rows and columns that the slices are scaled to first.
+
+    Returns:
+        bool, (slice, row, column) of `size`; everything where there is no foreground.
+    """
     channels = pixels.shape[-1]
     bounds = percentiles((one.reshape(-1, channels) for one in _resized_slices(pixels, size)), (0, 99.5))
     low, high = bounds.astype(np.float32)
@@ -267,28 +290,49 @@ def _masked_pixels(pixels: Array, head: Mask) -> list[Array]:
     return [one[inside] for one, inside in zip(pixels, head, strict=True)]
 
 
-def rescale_intensity(pixels: Array, head: Mask, bounds: tuple[float, float]) -> Callable[[Array], UInt8Array]:
-    """What rescales every channel of a slice to 8 bits between two percentiles of the study's head.
+def intensity_bounds(pixels: Array, head: Mask, contract: Preprocessing) -> Float32Array:
+    """The two percentiles of every channel over a study's head.
 
     Args:
         pixels: of the study, (slice, row, column, channel).
         head: bool, (slice, row, column); not empty.
-        bounds: percentiles that become 0 and 255.
+        contract: names the percentiles.
 
     Returns:
-        Takes a slice, (row, column, channel), of the same dtype.
+        float32, (2, channel): low and high.
     """
-    low, high = percentiles(_masked_pixels(pixels, head), bounds).astype(np.float32)
+    bounds = (contract.low_percentile, contract.high_percentile)
+    return percentiles(_masked_pixels(pixels, head), bounds).astype(np.float32)
+
+
+def rescale_intensity(dtype: "np.dtype[Any]", bounds: Float32Array) -> Callable[[Array], UInt8Array]:
+    """What rescales every channel of a slice to 8 bits.
+
+    Args:
+        dtype: of the pixels.
+        bounds: float32, (2, channel): what becomes 0 and 255.
+
+    Returns:
+        Takes a slice, (row, column, channel), of that dtype.
+    """
+    low, high = bounds
     span = np.maximum(high - low, np.finfo(np.float32).eps)
     return lookup_function(
-        pixels.dtype,
-        pixels.shape[-1],
-        lambda values: np.rint(((values - low) / span).clip(0, 1) * 255).astype(np.uint8),
+        dtype, len(low), lambda values: np.rint(((values - low) / span).clip(0, 1) * 255).astype(np.uint8)
     )
 
 
-def _equalise(pixels: Array, rescale: Callable[[Array], UInt8Array], contract: Preprocessing) -> UInt8Array:
-    """CLAHE of every slice and channel after rescaling."""
+def equalise(pixels: Array, rescale: Callable[[Array], UInt8Array], contract: Preprocessing) -> UInt8Array:
+    """CLAHE of every slice and channel after rescaling.
+
+    Args:
+        pixels: (slice, row, column, channel), cropped to the head's box.
+        rescale: from `rescale_intensity`.
+        contract: names the clip limit and the tiles.
+
+    Returns:
+        uint8, shaped as `pixels`.
+    """
     clahe = cv2.createCLAHE(contract.clahe_clip_limit, (contract.clahe_tiles, contract.clahe_tiles))
     out = np.empty(pixels.shape, np.uint8)
     for source, target in zip(pixels, out, strict=True):

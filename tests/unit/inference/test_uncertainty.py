@@ -44,7 +44,7 @@ def study(*spots, slices=5):
 def plain(monkeypatch):
     """Contrast as it is: CLAHE would lift what is dark in the slices without a spot."""
     monkeypatch.setattr(
-        "metseg.imaging.preprocess._equalise", lambda pixels, rescale, contract: np.stack(list(map(rescale, pixels)))
+        "metseg.imaging.preprocess.equalise", lambda pixels, rescale, contract: np.stack(list(map(rescale, pixels)))
     )
 
 
