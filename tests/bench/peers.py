@@ -44,13 +44,13 @@ class SmpUnet(Peer):
     multiple = 32
     decoder, encoder = "unet", "resnet34"
 
-    def __init__(self, base_width: int) -> None:
-        super().__init__(base_width)
+    def __init__(self, base_width: int, outputs: int = 1) -> None:
+        super().__init__(base_width, outputs)
         _make_torchvision_importable()
         from segmentation_models_pytorch import create_model
 
         self.network = create_model(
-            self.decoder, self.encoder, encoder_weights=None, in_channels=len(CHANNELS), classes=1
+            self.decoder, self.encoder, encoder_weights=None, in_channels=len(CHANNELS), classes=outputs
         )
 
     def library_outputs(self, slices: Tensor) -> list[Tensor]:
@@ -100,8 +100,8 @@ class MonaiAttentionUnet(Peer):
     name = "monai-attention-unet"
     title = "MONAI AttentionUnet"
 
-    def __init__(self, base_width: int) -> None:
-        super().__init__(base_width)
+    def __init__(self, base_width: int, outputs: int = 1) -> None:
+        super().__init__(base_width, outputs)
         strides = [2] * (len(self.widths) - 1)
         self.network = AttentionUnet(2, len(CHANNELS), 1, channels=self.widths, strides=strides)
 
@@ -116,8 +116,8 @@ class MonaiNestedUnet(Peer):
     name = "monai-nested-unet"
     title = "MONAI BasicUNetPlusPlus"
 
-    def __init__(self, base_width: int) -> None:
-        super().__init__(base_width)
+    def __init__(self, base_width: int, outputs: int = 1) -> None:
+        super().__init__(base_width, outputs)
         self.network = BasicUNetPlusPlus(
             2, len(CHANNELS), 1, features=(*self.widths, base_width), deep_supervision=True
         )

@@ -1,19 +1,24 @@
 """The networks that the trainer compares, one file each; each class has its name, title and pruning levels.
 
-`registry` lists them, `blocks` has their interface and what they are built of.
+`registry` lists them, `blocks` has their interface and what they are built of, `structures` turns two outputs into core
+and whole.
 """
 
 from metseg_trainer.networks.attention_unet import AttentionUNet
 from metseg_trainer.networks.blocks import SegmentationNetwork, channels_last
 from metseg_trainer.networks.nested_unet import NestedUNet
 from metseg_trainer.networks.registry import NETWORKS, create_network, network_title
+from metseg_trainer.networks.structures import STRUCTURES, log_probabilities, structure_probabilities
 
 __all__ = [
     "NETWORKS",
+    "STRUCTURES",
     "AttentionUNet",
     "NestedUNet",
     "SegmentationNetwork",
     "channels_last",
     "create_network",
+    "log_probabilities",
     "network_title",
+    "structure_probabilities",
 ]

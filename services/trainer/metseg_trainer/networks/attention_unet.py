@@ -48,13 +48,13 @@ class AttentionUNet(SegmentationNetwork):
     title = "Attention U-Net"
     description = "U-Net with an additive attention gate on each skip connection"
 
-    def __init__(self, base_width: int) -> None:
-        super().__init__(base_width)
+    def __init__(self, base_width: int, outputs: int = 1) -> None:
+        super().__init__(base_width, outputs)
         pairs = list(zip(self.widths[:-1], self.widths[1:], strict=True))[::-1]
         self.encoder = Encoder(self.widths)
         self.gates = nn.ModuleList(AttentionGate(skip, gating) for skip, gating in pairs)
         self.decoder = nn.ModuleList(ConvBlock(skip + below, skip) for skip, below in pairs)
-        self.head = nn.Conv2d(base_width, 1, kernel_size=1)
+        self.head = nn.Conv2d(base_width, outputs, kernel_size=1)
 
     def supervised_outputs(self, slices: Tensor) -> list[Tensor]:
         """The one output."""

@@ -19,24 +19,28 @@ LEVELS = 5
 class SegmentationNetwork(nn.Module, ABC):
     """A network from slices to lesion logits.
 
-    Input: float32, (batch, 3, row, column), any size of 16 pixels and more. Output: logits, (batch, 1, row, column).
+    Input: float32, (batch, 3, row, column), any size of 16 pixels and more. Output: logits,
+    (batch, outputs, row, column).
 
     Attributes:
         name: how the command line, folders and versions call it.
         title: how reports and model cards call it.
         description: what distinguishes it, in a phrase.
         widths: feature channels of each level, full resolution first.
+        outputs: logits per pixel.
 
     Args:
         base_width: feature channels at full resolution; each level below doubles them.
+        outputs: logits per pixel: 1 for the lesion, 2 for core and whole (`metseg_trainer.networks.structures`).
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     description: ClassVar[str]
 
-    def __init__(self, base_width: int) -> None:
+    def __init__(self, base_width: int, outputs: int = 1) -> None:
         super().__init__()
+        self.outputs = outputs
         self.widths = [base_width * 2**level for level in range(LEVELS)]
 
     @abstractmethod

@@ -21,6 +21,7 @@ class NestedUNet(SegmentationNetwork):
     Args:
         base_width: feature channels at full resolution.
         depth: the pruning level: 4 is the whole network, 1 keeps the two upper levels only.
+        outputs: logits per pixel.
 
     Raises:
         ValueError: `depth` is not 1 to 4.
@@ -30,8 +31,8 @@ class NestedUNet(SegmentationNetwork):
     title = "Nested U-Net (U-Net++)"
     description = "U-Net with nested dense skip connections and deep supervision; it can be pruned to levels 1 to 4"
 
-    def __init__(self, base_width: int, depth: int = LEVELS - 1) -> None:
-        super().__init__(base_width)
+    def __init__(self, base_width: int, depth: int = LEVELS - 1, outputs: int = 1) -> None:
+        super().__init__(base_width, outputs)
         if not 1 <= depth <= LEVELS - 1:
             raise ValueError(f"depth is 1 to {LEVELS - 1}, not {depth}")
         self.depth = depth
@@ -44,7 +45,7 @@ class NestedUNet(SegmentationNetwork):
                 for level in range(depth + 1 - step)
             }
         )
-        self.heads = nn.ModuleList(nn.Conv2d(base_width, 1, kernel_size=1) for _ in range(depth))
+        self.heads = nn.ModuleList(nn.Conv2d(base_width, outputs, kernel_size=1) for _ in range(depth))
 
     def supervised_outputs(self, slices: Tensor) -> list[Tensor]:
         """Logits of the nodes (0, 1) to (0, depth)."""
@@ -69,7 +70,7 @@ class NestedUNet(SegmentationNetwork):
         """
         if depth > self.depth:
             raise ValueError(f"cannot prune depth {self.depth} to {depth}")
-        smaller = type(self)(self.widths[0], depth)
+        smaller = type(self)(self.widths[0], depth, self.outputs)
         weights = self.state_dict()
         smaller.load_state_dict({name: weights[name] for name in smaller.state_dict()})
         return smaller.train(self.training)

@@ -9,12 +9,13 @@ __all__ = ["NETWORKS", "create_network", "network_title"]
 NETWORKS: dict[str, type[SegmentationNetwork]] = {network.name: network for network in (NestedUNet, AttentionUNet)}
 
 
-def create_network(name: str, base_width: int) -> SegmentationNetwork:
+def create_network(name: str, base_width: int, outputs: int = 1) -> SegmentationNetwork:
     """A network with random weights.
 
     Args:
         name: a key of `NETWORKS`.
         base_width: feature channels at full resolution; each level below doubles them.
+        outputs: logits per pixel.
 
     Returns:
         The network, in training mode.
@@ -22,7 +23,7 @@ def create_network(name: str, base_width: int) -> SegmentationNetwork:
     Raises:
         KeyError: there is no network of that name; the message lists the choices.
     """
-    return _network_class(name)(base_width)
+    return _network_class(name)(base_width, outputs=outputs)
 
 
 def network_title(name: str) -> str:

@@ -40,7 +40,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TrainingFailed(f"The checkpoint {path} cannot be read; remove it to train its network again.") from error
-    if not isinstance(content, dict) or "ema" not in content:
+    if not isinstance(content, dict) or "outputs" not in content:
         raise TrainingFailed(f"The checkpoint {path} is of another release; start a run with another name.")
     return content
 
@@ -52,6 +52,6 @@ def load_network(path: Path) -> SegmentationNetwork:
         TrainingFailed: the file is damaged or of another release.
     """
     content = load_checkpoint(path)
-    network = create_network(content["network"], content["config"]["base_width"])
+    network = create_network(content["network"], content["config"]["base_width"], content["outputs"])
     network.load_state_dict(content["ema"])
     return network.eval()

@@ -8,7 +8,15 @@ from torch.nn import functional
 
 from metseg_trainer.training.config import LossConfig
 
-__all__ = ["deep_supervision_loss", "dice_bce_loss", "dice_score"]
+__all__ = [
+    "MIN_LESION_SHARE",
+    "Sum",
+    "deep_supervision_loss",
+    "dice_bce_loss",
+    "dice_loss",
+    "dice_score",
+    "own_share",
+]
 
 MIN_LESION_SHARE = 0.5
 """The share of a pixel that has to be lesion, so that its slice counts as one with a lesion."""
@@ -16,11 +24,12 @@ MIN_LESION_SHARE = 0.5
 Sum = Callable[[Tensor], Tensor]
 
 
-def _own_share(share: Tensor) -> Tensor:
+def own_share(share: Tensor) -> Tensor:
+    """The sum over one process, which has the whole batch."""
     return share
 
 
-def dice_bce_loss(logits: Tensor, truth: Tensor, config: LossConfig, all_reduce: Sum = _own_share) -> Tensor:
+def dice_bce_loss(logits: Tensor, truth: Tensor, config: LossConfig, all_reduce: Sum = own_share) -> Tensor:
     r"""Soft Dice loss and binary cross-entropy.
 
     Dice is $1 - 2 \sum p t / (\sum p + \sum t)$ (Milletari et al., 3DV 2016), taken twice: over the whole batch, so
@@ -40,15 +49,15 @@ def dice_bce_loss(logits: Tensor, truth: Tensor, config: LossConfig, all_reduce:
     pixels = (1, 2, 3)
     overlap, both = (probability * truth).sum(pixels), probability.sum(pixels) + truth.sum(pixels)
     has_lesion = (truth.amax(pixels) > MIN_LESION_SHARE).to(overlap.dtype)
-    slice_losses = has_lesion * _dice_loss(overlap, both)
+    slice_losses = has_lesion * dice_loss(overlap, both)
     sums = all_reduce(torch.stack([overlap.sum(), both.sum(), slice_losses.sum(), has_lesion.sum()]))
-    batch_dice, slice_dice = _dice_loss(sums[0], sums[1]), sums[2] / sums[3].clamp(min=1)
+    batch_dice, slice_dice = dice_loss(sums[0], sums[1]), sums[2] / sums[3].clamp(min=1)
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth)
     return config.batch_dice * batch_dice + config.slice_dice * slice_dice + config.cross_entropy * cross_entropy
 
 
 def deep_supervision_loss(
-    outputs: list[Tensor], truth: Tensor, config: LossConfig, all_reduce: Sum = _own_share
+    outputs: list[Tensor], truth: Tensor, config: LossConfig, all_reduce: Sum = own_share
 ) -> Tensor:
     """The mean loss of all supervised outputs (deep supervision, Zhou 2020, equation 3, equal weights).
 
@@ -78,5 +87,14 @@ def dice_score(predicted: Tensor, truth: Tensor) -> float:
     return 2 * int((predicted & truth).sum()) / total if total else 1.0
 
 
-def _dice_loss(overlap: Tensor, both: Tensor) -> Tensor:
+def dice_loss(overlap: Tensor, both: Tensor) -> Tensor:
+    """The soft Dice loss from sums over pixels.
+
+    Args:
+        overlap: of prediction times truth, any shape.
+        both: of prediction plus truth, the same shape.
+
+    Returns:
+        1 less Dice, smoothed so that two empty masks cost nothing.
+    """
     return 1 - (2 * overlap + 1) / (both + 1)

@@ -1,7 +1,8 @@
 """TrainState: weights, their average, optimiser, schedule and loss scale, and the step that changes them."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -18,9 +19,9 @@ from metseg_trainer.training.distributed import (
     data_parallel,
     world_size,
 )
-from metseg_trainer.training.losses import deep_supervision_loss
+from metseg_trainer.training.losses import Sum, deep_supervision_loss
 
-__all__ = ["TrainState", "amp_dtype"]
+__all__ = ["LESION", "Objective", "TrainState", "amp_dtype"]
 
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
@@ -31,17 +32,40 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
 
 
+class Loss(Protocol):
+    """A loss of all supervised outputs, as `deep_supervision_loss` is."""
+
+    def __call__(self, outputs: list[Tensor], truth: Tensor, config: LossConfig, all_reduce: Sum, /) -> Tensor:
+        """A scalar, of logits and truth (batch, plane, row, column)."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network learns.
+
+    Attributes:
+        outputs: logits per pixel.
+        loss: of the logits and the truth.
+    """
+
+    outputs: int
+    loss: Loss
+
+
+LESION = Objective(1, deep_supervision_loss)
+
+
 class _NetworkWithLoss(nn.Module):
     """From slices and their truth to the loss: the module that several processes share."""
 
-    def __init__(self, network: SegmentationNetwork, config: LossConfig) -> None:
+    def __init__(self, network: SegmentationNetwork, config: LossConfig, loss: Loss) -> None:
         super().__init__()
-        self.network, self._config = network, config
+        self.network, self._config, self._loss = network, config, loss
 
     def forward(self, slices: Tensor, truth: Tensor) -> Tensor:
         """The loss of all supervised outputs, computed in the dtype of the truth."""
         outputs = [logits.to(truth.dtype) for logits in self.network.supervised_outputs(slices)]
-        return deep_supervision_loss(outputs, truth, self._config, all_reduce_sum)
+        return self._loss(outputs, truth, self._config, all_reduce_sum)
 
 
 class TrainState:
@@ -51,22 +75,23 @@ class TrainState:
         name: a key of `NETWORKS`.
         config: how it is trained.
         total_steps: of the whole training, which the schedule is laid out for.
+        objective: what it learns.
 
     Attributes:
         step: steps so far.
     """
 
-    def __init__(self, name: str, config: TrainingConfig, total_steps: int) -> None:
+    def __init__(self, name: str, config: TrainingConfig, total_steps: int, objective: Objective = LESION) -> None:
         self.name, self.config, self.step = name, config, 0
         self.device = compute_device()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            network = create_network(name, config.base_width)
+            network = create_network(name, config.base_width, objective.outputs)
         self.network = channels_last(network).to(self.device)
         average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
         self._ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         convert_sync_batchnorm(self.network)
-        self._with_loss = data_parallel(_NetworkWithLoss(self.network, config.loss))
+        self._with_loss = data_parallel(_NetworkWithLoss(self.network, config.loss, objective.loss))
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -93,7 +118,7 @@ class TrainState:
 
         Args:
             slices: float32, (batch, 3, row, column).
-            truth: float32 in [0, 1], (batch, 1, row, column).
+            truth: float32 in [0, 1], (batch, plane, row, column), as the objective's loss takes it.
             stop: whether this process was asked to stop.
 
         Returns:
@@ -122,7 +147,7 @@ class TrainState:
 
         Args:
             slices: float32, (batch, 3, row, column).
-            truth: float32 in [0, 1], (batch, 1, row, column).
+            truth: float32 in [0, 1], (batch, plane, row, column), as the objective's loss takes it.
 
         Returns:
             A scalar to call `backward` on.
@@ -141,6 +166,7 @@ class TrainState:
         """All that the following steps depend on."""
         return {
             "network": self.name,
+            "outputs": self.network.outputs,
             "config": self.config.to_dict(),
             "step": self.step,
             "ema": self.ema_network.state_dict(),
@@ -157,7 +183,8 @@ class TrainState:
         Raises:
             TrainingFailed: it is of another network or configuration.
         """
-        if (state["network"], state["config"]) != (self.name, self.config.to_dict()):
+        own = (self.name, self.network.outputs, self.config.to_dict())
+        if (state["network"], state["outputs"], state["config"]) != own:
             raise TrainingFailed(
                 "The checkpoint is of another network or configuration; start a run with another name."
             )

@@ -32,7 +32,7 @@ from metseg_trainer.training.resource_errors import resource_errors_translated
 from metseg_trainer.training.train_state import TrainState
 from metseg_trainer.training.validation import validate
 
-__all__ = ["Trainer", "is_finished", "train_network"]
+__all__ = ["CHECKPOINT_EVERY_S", "MAX_GPU_LOADERS", "Trainer", "is_finished", "train_network", "use_one_thread"]
 
 CHECKPOINT_EVERY_S = 300.0
 """A machine that is switched off loses no more work than this."""
@@ -211,7 +211,7 @@ class Trainer:
             batch_sampler=StepBatchSampler(steps, config.batch_size, rank(), world_size()),
             num_workers=min(MAX_GPU_LOADERS, os.cpu_count() or 1) if on_gpu else 0,
             pin_memory=on_gpu,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=use_one_thread,
         )
 
     def _patients_of_next_step(self) -> list[str]:
@@ -226,6 +226,6 @@ class Trainer:
         )  # fmt: skip
 
 
-def _use_one_thread(_: int) -> None:
+def use_one_thread(_: int) -> None:
     """OpenCV would use all cores in each of several processes that draw samples."""
     cv2.setNumThreads(0)
