@@ -1,4 +1,4 @@
-"""The command line of the trainer: run, runs, frontier, out-of-distribution, audit, download, phantom."""
+"""The command line of the trainer: run, structures, runs, frontier, out-of-distribution, audit, download, phantom."""
 
 import argparse
 import os
@@ -27,8 +27,16 @@ from metseg_trainer.runs import (
     list_runs,
     load_plan,
     make_plan,
+    run_structures,
 )
-from metseg_trainer.training import BY_PATIENT, BY_SLICE, CONFIG, PRESETS, resource_errors_translated
+from metseg_trainer.training import (
+    BY_PATIENT,
+    BY_SLICE,
+    CONFIG,
+    PRESETS,
+    StructureTrainingConfig,
+    resource_errors_translated,
+)
 
 INPUTS_PX = (128, 192, 256)
 """Sides of a whole slice in model pixels to choose from."""
@@ -93,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         help="`slice` puts slices of one patient on several sides to measure the effect of that leak; exports nothing",
     )  # fmt: skip
     add.set_defaults(command=_run)
+    _add_structures(commands)
     add = commands.add_parser("runs", help="list the runs, or compare two of them on their common test patients")
     add.add_argument("--runs", type=Path, default=_runs_folder(), help="folder of all runs (default: %(default)s)")
     add.add_argument("names", nargs="*", metavar="RUN", help="two to compare")
@@ -125,6 +134,27 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--layout", choices=PHANTOM_LAYOUTS, default=PHANTOM_LAYOUTS[0], help="default: %(default)s")
     add.set_defaults(command=_phantom)
     return parser
+
+
+def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser("structures", help="train and evaluate core and whole; the model is not served yet")
+    add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
+    add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
+    add.add_argument("--brats", type=Path, help="BraTS studies, to evaluate both structures on")
+    add.add_argument("--out", type=Path, required=True, help="for stores, checkpoints and figures")
+    add.add_argument("--network", choices=NETWORKS, default="attention-unet", help="default: %(default)s")
+    add.add_argument(
+        "--samples", type=_count, default=StructureTrainingConfig.samples_per_epoch, help="default: %(default)s"
+    )
+    add.add_argument(
+        "--base-width",
+        type=_count,
+        default=StructureTrainingConfig.base_width,
+        help="feature channels at full resolution (default: %(default)s)",
+    )
+    add.add_argument("--resume", action="store_true", help="continue from the network's checkpoint")
+    add.add_argument("--threads", type=int, help="CPU threads (default: all that this container may use)")
+    add.set_defaults(command=_structures)
 
 
 def _count(text: str) -> int:
@@ -170,6 +200,17 @@ def _split_by(options: argparse.Namespace) -> str:
     if options.folds is not None:
         return f"{options.folds} folds"
     return str(options.split) if options.leave_site_out is None else f"site {options.leave_site_out}"
+
+
+def _structures(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads or cpu_quota())
+    config = StructureTrainingConfig(samples_per_epoch=options.samples, base_width=options.base_width)
+    with resource_errors_translated(options.out):
+        table = run_structures(
+            options.network, config, options.out,
+            lgg=options.lgg, brisc=options.brisc, brats=options.brats, resume=options.resume,
+        )  # fmt: skip
+    print(table)
 
 
 def _runs(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@
 - `split`, `split_file`, `leakage`: patients on sides and in folds, written down, and no one on two sides.
 - `skull_stripping`, `lesion_synthesis`, `spacing`: what is made of a patient's scans.
 - `prepared`, `samples`, `augment`, `config`: sources in memory-mapped files, and the samples drawn from them.
+- `structures`: slices with core and whole, of which a data set may know only one; a package that is imported by name.
 - `download`, `phantoms`, `phantom_layouts`: a public data set, and one of drawn heads.
 """
 
@@ -26,6 +27,7 @@ from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 from metseg_trainer.data.split import k_fold_splits, leave_site_out_split, split_by_slice, split_patients
 from metseg_trainer.data.split_file import Split, read_split, split_sha256, write_split
+from metseg_trainer.data.volumes import read_study
 
 __all__ = [
     "LESION_LEVEL",
@@ -57,6 +59,7 @@ __all__ = [
     "prepare_study",
     "read_mask",
     "read_split",
+    "read_study",
     "scan_folder",
     "site_of",
     "spacing_or_assumed_mm",

@@ -73,7 +73,7 @@ class Augmentation:
 
         Args:
             pixels: uint8, (row, column, channel).
-            truth: uint8, (row, column): the share of each pixel that is lesion, 255 for all.
+            truth: uint8, (row, column) or (row, column, plane): the share of each pixel that is lesion, 255 for all.
             seed: of every draw.
 
         Returns:

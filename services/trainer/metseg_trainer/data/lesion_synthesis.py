@@ -5,6 +5,9 @@ Moawad et al.; Delattre et al., Archives of Neurology 1988;45:741-4). Most lie a
 few deep (Hwang et al., Cancer 1996;77:1551-5). After contrast small ones enhance whole, larger ones as a ring around a
 necrotic centre; before contrast they are dark or like the brain around them; on FLAIR oedema spreads in the white
 matter. Every brightness is relative to the patient's own brain, since it differs widely between patients.
+
+`run` uses this model. The training of core and whole has a newer one, `metseg_trainer.data.structures`, which replaces
+this one once its networks are served.
 """
 
 from dataclasses import dataclass, replace

@@ -3,6 +3,7 @@
 - `plan`, `config`: what is trained on what, and how.
 - `trainer`: the loop; `train_state` one step of it, `validation` the end of an epoch, `distributed` several processes.
 - `losses`: what is minimised.
+- `structures`, `structure_losses`: the training of core and whole, on partial truth.
 - `checkpoints`, `learning_curves`, `environment`: what is left in the folder.
 - `resource_errors`: what a machine refuses, as errors that say what to do.
 """
@@ -14,6 +15,7 @@ from metseg_trainer.training.learning_curves import CURVES, read_learning_curves
 from metseg_trainer.training.losses import deep_supervision_loss
 from metseg_trainer.training.plan import BY_PATIENT, BY_SLICE, CONFIG, Plan, preprocessing_of, trained_networks
 from metseg_trainer.training.resource_errors import resource_errors_translated
+from metseg_trainer.training.structures import StructureTrainingConfig, train_structures
 from metseg_trainer.training.train_state import TrainState, amp_dtype
 from metseg_trainer.training.trainer import is_finished, train_network
 
@@ -26,6 +28,7 @@ __all__ = [
     "PRESETS",
     "LossConfig",
     "Plan",
+    "StructureTrainingConfig",
     "TrainState",
     "TrainingConfig",
     "amp_dtype",
@@ -39,5 +42,6 @@ __all__ = [
     "read_learning_curves",
     "resource_errors_translated",
     "train_network",
+    "train_structures",
     "trained_networks",
 ]

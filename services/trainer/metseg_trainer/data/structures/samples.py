@@ -1,0 +1,135 @@
+"""Samples: patches with the truth of both structures, each a function of its number."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from metseg.errors import DatasetError
+from metseg.imaging import Float32Array, UInt8Array, standardise
+from metseg_trainer.data.augment import Augmentation
+from metseg_trainer.data.config import AugmentationConfig
+from metseg_trainer.data.structures import store
+from metseg_trainer.data.structures.config import StructureSamplingConfig
+from metseg_trainer.data.structures.donors import find_donors
+from metseg_trainer.data.structures.lesion_model import POST
+from metseg_trainer.data.structures.prepare import normalise
+from metseg_trainer.data.structures.slices import Palette, sample_slice
+from metseg_trainer.data.structures.store import Present, StoredStudy
+
+__all__ = ["StructureDataset"]
+
+MARGIN_PX = 24
+"""Margin around a patch that rotation and scaling draw on."""
+NEAR_LESION_PX = 60
+MIN_HEAD_PX = 2000
+MAX_UNKNOWN = 0.1
+"""A pixel is known where less than this share of it is unknown."""
+
+Random = np.random.Generator
+Place = tuple[StoredStudy, int]
+
+
+class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented patches with partial truth.
+
+    An item is float32 (3, row, column), standardised, 0 in missing sequences; and float32 (4, row, column) in [0, 1]:
+    core, whole, and where core and where whole are known.
+
+    Args:
+        lgg: studies of glioma patients.
+        brisc: lone slices.
+        sampling: which slices are drawn.
+        augmentation: how they are changed.
+        patch_size: rows and columns of a sample.
+        seed: of all draws.
+
+    Raises:
+        DatasetError: there is no slice that shows enough of a head.
+    """
+
+    def __init__(
+        self,
+        lgg: Sequence[StoredStudy],
+        brisc: Sequence[StoredStudy],
+        sampling: StructureSamplingConfig,
+        *,
+        augmentation: AugmentationConfig,
+        patch_size: tuple[int, int],
+        seed: int,
+    ) -> None:
+        self._sampling, self._seed, self._patch_size = sampling, seed, patch_size
+        places = [(study, index) for study in lgg for index, flags in enumerate(study.flags) if _shows_head(flags)]
+        tumour = [bool((study.flags[index] & store.WHOLE).any()) for study, index in places]
+        self._tumour = [place for place, shown in zip(places, tumour, strict=True) if shown]
+        self._clear = [place for place, shown in zip(places, tumour, strict=True) if not shown]
+        brisc = [study for study in brisc if _shows_head(study.flags[0])]
+        self._axial = [(study, 0) for study in brisc if study.source == "brisc-axial"]
+        self._other = [(study, 0) for study in brisc if study.source != "brisc-axial"]
+        if not places or not brisc:
+            raise DatasetError(f"No slice of {'BRISC' if places else 'LGG'} shows enough of a head to train on.")
+        self._palette = Palette(sampling, find_donors(brisc))
+        self._augment = Augmentation(patch_size, augmentation)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """The sample of that number, however large."""
+        random = np.random.default_rng((self._seed, number))
+        (study, index), drawn = self._draw(random)
+        sample = sample_slice(study, index, self._palette, random, drawn=drawn)
+        equalised, normalisation = normalise(sample.pixels[None], sample.head[None], sample.normalisation)
+        pixels, planes = self._window(equalised[0], sample.planes, random)
+        pixels, planes = self._augment(pixels, planes, int(random.integers(2**31)))
+        mean, deviation = (np.array(one, np.float32) for one in (normalisation.mean, normalisation.deviation))
+        tensor = standardise(pixels, mean, deviation) * np.array(sample.present, np.float32)
+        return (
+            torch.from_numpy(np.ascontiguousarray(tensor.astype(np.float32).transpose(2, 0, 1))),
+            torch.from_numpy(_truth(planes, sample.present)),
+        )
+
+    def _draw(self, random: Random) -> tuple[Place, bool]:
+        """A slice, and whether metastases are drawn into it."""
+        config = self._sampling
+        if random.random() < config.lgg:
+            pool = _first(self._tumour, self._clear, prefer=random.random() < config.tumour)
+            return pool[random.integers(len(pool))], random.random() < config.drawn_lgg
+        pool = _first(self._axial, self._other, prefer=random.random() < config.axial)
+        drawn = pool is self._axial and random.random() < config.drawn_brisc
+        return pool[random.integers(len(pool))], drawn
+
+    def _window(self, pixels: UInt8Array, planes: Float32Array, random: Random) -> tuple[UInt8Array, UInt8Array]:
+        """A window somewhat larger than a patch, often near a lesion; the truth as uint8."""
+        rows, columns = planes.shape[:2]
+        centre = random.uniform(0, rows), random.uniform(0, columns)
+        lesion = np.flatnonzero(planes[..., :2].max(axis=-1) >= 0.5)
+        if len(lesion) and random.random() < self._sampling.centred:
+            row, column = np.unravel_index(int(random.choice(lesion)), (rows, columns))
+            shift = random.uniform(-NEAR_LESION_PX, NEAR_LESION_PX, 2)
+            centre = float(row + shift[0]), float(column + shift[1])
+        window = tuple(
+            _around(at, side + MARGIN_PX, length)
+            for at, side, length in zip(centre, self._patch_size, (rows, columns), strict=True)
+        )
+        return pixels[window], np.rint(planes[window] * 255).astype(np.uint8)
+
+
+def _shows_head(flags: UInt8Array) -> bool:
+    return int(((flags & store.HEAD) > 0).sum()) >= MIN_HEAD_PX
+
+
+def _first(preferred: list[Place], others: list[Place], *, prefer: bool) -> list[Place]:
+    """The preferred pool or the other, never an empty one."""
+    return preferred if preferred and (prefer or not others) else others
+
+
+def _around(centre: float, side: int, length: int) -> slice:
+    start = int(np.clip(centre - side / 2, 0, max(0, length - side)))
+    return slice(start, start + side)
+
+
+def _truth(planes: UInt8Array, present: Present) -> Float32Array:
+    """Core, whole, and where they are known; without post-contrast T1 no core is."""
+    shares = planes.astype(np.float32) / 255
+    core_known = (shares[..., 2] < MAX_UNKNOWN) & present[POST]
+    return np.stack([shares[..., 0], shares[..., 1], core_known, shares[..., 3] < MAX_UNKNOWN]).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Training of a network with two structures, core and whole, on partial truth; it can be resumed after any step."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from metseg.errors import InvalidParameter
+from metseg_trainer.data import StepBatchSampler
+from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig
+from metseg_trainer.networks import STRUCTURES
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
+from metseg_trainer.training.config import TrainingConfig
+from metseg_trainer.training.distributed import StopSignal, launch
+from metseg_trainer.training.resource_errors import resource_errors_translated
+from metseg_trainer.training.structure_losses import structure_loss
+from metseg_trainer.training.train_state import Objective, TrainState
+from metseg_trainer.training.trainer import CHECKPOINT_EVERY_S, MAX_GPU_LOADERS, use_one_thread
+
+__all__ = ["STRUCTURE_OBJECTIVE", "StructureTrainingConfig", "train_structures"]
+
+STRUCTURE_OBJECTIVE = Objective(len(STRUCTURES), structure_loss)
+
+
+@dataclass(frozen=True)
+class StructureTrainingConfig(TrainingConfig):
+    """How a network with two structures is trained; stored in each checkpoint. One epoch holds all samples.
+
+    Attributes:
+        structure_sampling: which slices are drawn; it replaces `sampling`.
+    """
+
+    epochs: int = 1
+    samples_per_epoch: int = 160_000
+    patch_size: tuple[int, int] = (160, 160)
+    learning_rate: float = 2e-3
+    warm_up: float = 0.03
+    ema_decay: float = 0.998
+    structure_sampling: StructureSamplingConfig = field(default_factory=StructureSamplingConfig)
+
+
+def train_structures(
+    network: str,
+    config: StructureTrainingConfig,
+    lgg: Sequence[StoredStudy],
+    brisc: Sequence[StoredStudy],
+    folder: Path,
+    *,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> None:
+    """Train a network, from its last checkpoint in `folder` if there is one.
+
+    Args:
+        network: a key of `NETWORKS`.
+        config: how it is trained.
+        lgg: studies of glioma patients, of the training side.
+        brisc: lone slices, of the training side.
+        folder: for the checkpoint (`last.ckpt`).
+        checkpoint_every_s: seconds between checkpoints, in addition to the one at the end.
+
+    Raises:
+        InvalidParameter: the samples do not fill a batch.
+        DatasetError: there is no slice that shows enough of a head.
+        TrainingFailed: the loss is not finite, the checkpoint is of another configuration, or the machine ran out of
+            something; the last checkpoint is complete.
+        KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
+    """
+    if config.total_steps < 1:
+        raise InvalidParameter(f"{config.samples_per_epoch} samples do not fill a batch of {config.batch_size}.")
+    dataset = StructureDataset(
+        lgg, brisc, config.structure_sampling,
+        augmentation=config.augmentation, patch_size=config.patch_size, seed=config.seed,
+    )  # fmt: skip
+    with resource_errors_translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        state = TrainState(network, config, config.total_steps, STRUCTURE_OBJECTIVE)
+        if (folder / CHECKPOINT).exists():
+            state.load_state_dict(load_checkpoint(folder / CHECKPOINT))
+        launch(partial(_take_steps, state, dataset, folder / CHECKPOINT, checkpoint_every_s), 1)
+
+
+def _take_steps(
+    state: TrainState, dataset: StructureDataset, checkpoint: Path, checkpoint_every_s: float, stop: StopSignal
+) -> None:
+    """Take all steps that are left."""
+    config, on_gpu = state.config, state.device.type == "cuda"
+    steps = range(state.step, config.total_steps)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=StepBatchSampler(steps, config.batch_size),
+        num_workers=min(MAX_GPU_LOADERS, os.cpu_count() or 1) if on_gpu else 0,
+        pin_memory=on_gpu,
+        worker_init_fn=use_one_thread,
+    )
+    saved_s = time.monotonic()
+    with tqdm(total=config.total_steps, initial=state.step, desc=state.name, unit="step", disable=None) as bar:
+        for slices, truth in loader:
+            loss, stopping = state.train_step(slices, truth, stop=stop.is_set())
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            if stopping or state.step == config.total_steps or time.monotonic() - saved_s >= checkpoint_every_s:
+                save_checkpoint(state.state_dict(), checkpoint)
+                saved_s = time.monotonic()
+            if stopping:
+                raise KeyboardInterrupt

@@ -1,0 +1,54 @@
+"""`metseg-trainer structures` from phantom folders to a table."""
+
+import json
+
+import pytest
+from tests.structures import write_brisc
+
+from metseg_trainer.cli import main
+from metseg_trainer.data import write_phantoms
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("structures")
+    write_phantoms(folder / "lgg", patients=3, slices=6, size_px=160)
+    write_brisc(folder / "brisc")
+    write_phantoms(folder / "brats", patients=1, slices=8, size_px=128, layout="brats2013")
+    return folder
+
+
+def command(folders, out, *more):
+    options = ["structures", "--samples", "16", "--base-width", "2", "--threads", "1"]
+    sources = ["--lgg", folders / "lgg", "--brisc", folders / "brisc", "--brats", folders / "brats"]
+    return main([*options, *map(str, sources), "--out", str(out), *more])
+
+
+def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_path, capsys):
+    assert command(folders, tmp_path) == 0
+    table = capsys.readouterr().out
+    figures = json.loads((tmp_path / "attention-unet" / "figures.json").read_text())
+    assert all(name in table for name in figures)
+    known = {name: sorted({"core", "whole"} & one.keys()) for name, one in figures.items()}
+    assert known == {
+        "LGG validation": ["whole"],
+        "BRISC validation, axial": ["core"],
+        "drawn metastases": ["core"],
+        "BraTS": ["core", "whole"],
+    }
+    drawn = figures["drawn metastases"]["drawn"]
+    assert all(0 <= share <= 1 for share in drawn["found"].values())
+    assert "found: 3 to 6 mm" in table
+
+    assert command(folders, tmp_path) == 1
+    assert "add --resume" in capsys.readouterr().err
+    assert command(folders, tmp_path, "--resume") == 0
+    assert json.loads((tmp_path / "attention-unet" / "figures.json").read_text()) == figures
+
+
+def test_nothing_to_resume_and_folders_without_data_are_refused(folders, tmp_path, capsys):
+    assert command(folders, tmp_path, "--resume") == 1
+    assert "has no checkpoint to resume" in capsys.readouterr().err
+    assert command(folders, tmp_path, "--brisc", str(tmp_path)) == 1
+    assert "index.csv cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "attention-unet").exists()

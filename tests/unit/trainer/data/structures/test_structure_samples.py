@@ -1,0 +1,61 @@
+"""Samples with core and whole: partial truth, missing sequences, and one sample for each number."""
+
+import numpy as np
+import pytest
+import torch
+from tests.structures import stored_studies, structure_dataset
+
+from metseg.errors import DatasetError
+from metseg_trainer.data import AugmentationConfig
+from metseg_trainer.data.structures import StructureDataset, StructureSamplingConfig
+
+CONFIG = StructureSamplingConfig()
+AUGMENTATION = AugmentationConfig()
+
+
+def samples(count: int = 40, **changes):
+    dataset = structure_dataset(StructureSamplingConfig(**changes), AUGMENTATION)
+    return [dataset[number] for number in range(count)]
+
+
+def test_a_sample_is_a_function_of_its_number():
+    for ours, theirs in zip(samples(12), samples(12), strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_a_missing_sequence_is_0_and_without_post_contrast_no_core_is_known():
+    drawn = samples(60)
+    shown = {tuple(bool(channel.any()) for channel in patch) for patch, _ in drawn}
+    assert {(False, False, True), (False, True, False), (True, True, True)} <= shown
+    assert all(not known[2].any() for patch, known in drawn if not patch[2].any())
+
+
+def test_drawn_cores_lie_within_drawn_wholes():
+    drawn = [truth for _, truth in samples(lgg=1.0, drawn_lgg=1.0, tumour=0.0)]
+    assert sum(bool(truth[0].max() > 0.5) for truth in drawn) > 10
+    assert all((truth[0] <= truth[1] + 0.05).all() for truth in drawn)
+
+
+def test_the_core_of_a_glioma_and_the_whole_of_brisc_are_unknown():
+    gliomas = [truth for _, truth in samples(lgg=1.0, drawn_lgg=0.0, tumour=1.0, centred=1.0)]
+    assert sum(bool(truth[1].max() > 0.5) for truth in gliomas) > 10
+    assert all(not truth[2][truth[1] > 0.9].any() for truth in gliomas)
+    assert all(truth[3].all() for truth in gliomas)
+    lone = [truth for _, truth in samples(lgg=0.0, drawn_brisc=0.0, stripped=0.0, centred=1.0)]
+    assert sum(bool(truth[0].max() > 0.5) for truth in lone) > 10
+    assert all(not truth[3][truth[0] > 0.5].any() for truth in lone)
+
+
+def test_patches_have_the_size_that_was_asked_for_and_are_finite():
+    for patch, truth in samples(10):
+        assert patch.shape == (3, 96, 96)
+        assert truth.shape == (4, 96, 96)
+        assert np.isfinite(patch.numpy()).all()
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_data_set_without_heads_is_refused(empty):
+    studies = list(stored_studies())
+    studies[empty] = []
+    with pytest.raises(DatasetError, match="No slice of"):
+        StructureDataset(*studies, CONFIG, augmentation=AUGMENTATION, patch_size=(96, 96), seed=0)

@@ -1,0 +1,82 @@
+"""The training of core and whole: unknown truth teaches nothing, and a resumed training ends as one never stopped."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.structures import stored_studies
+
+from metseg.errors import InvalidParameter, TrainingFailed
+from metseg_trainer.training import CHECKPOINT, LossConfig, StructureTrainingConfig, load_network, train_structures
+from metseg_trainer.training.checkpoints import load_checkpoint
+from metseg_trainer.training.structure_losses import masked_dice_bce_loss, structure_loss
+
+CONFIG = StructureTrainingConfig(base_width=2, samples_per_epoch=12, batch_size=4, patch_size=(64, 64))
+
+
+def test_what_is_unknown_gives_no_gradient():
+    logits, truth = torch.randn(3, 2, 16, 16, requires_grad=True), torch.ones(3, 2, 16, 16)
+    known = torch.zeros(3, 2, 16, 16)
+    known[0, 1] = 1  # the whole of the first slice; of the second the upper half, of the third nothing
+    known[1, 0, :8] = 1
+    masked_dice_bce_loss(logits, truth, known, LossConfig()).backward()
+    gradient = logits.grad.abs()
+    assert gradient[0, 0].min() > 0  # the logit of the whole
+    assert gradient[0, 1].max() == 0  # nothing is known of the core within it
+    assert gradient[1, :, :8].min() > 0  # a core teaches both by their product
+    assert gradient[1, :, 8:].max() == 0
+    assert gradient[2].max() == 0
+
+
+def test_a_structure_without_truth_leaves_the_other_loss_as_it_is():
+    logits, truth = torch.randn(2, 2, 16, 16), (torch.rand(2, 2, 16, 16) > 0.5).float()
+    both = torch.ones_like(truth)
+    core_alone, whole_alone = both.clone(), both.clone()
+    core_alone[:, 1] = 0
+    whole_alone[:, 0] = 0
+    parts = [masked_dice_bce_loss(logits, truth, known, LossConfig()) for known in (whole_alone, core_alone)]
+    assert sum(parts).item() == pytest.approx(masked_dice_bce_loss(logits, truth, both, LossConfig()).item())
+
+
+def test_a_perfect_prediction_costs_nothing():
+    truth = (torch.rand(2, 2, 16, 16) > 0.5).float()
+    truth[:, 1] = truth.amax(1)
+    logits = torch.stack([truth[:, 1], truth[:, 0]], 1) * 80 - 40
+    loss = structure_loss([logits, logits], torch.cat([truth, torch.ones_like(truth)], 1), LossConfig())
+    assert loss.item() == pytest.approx(0, abs=1e-3)
+
+
+class StopAtOnce:
+    """A signal that was given before the first step."""
+
+    def is_set(self) -> bool:
+        return True
+
+
+def test_a_resumed_training_ends_with_the_weights_of_one_never_stopped(tmp_path, monkeypatch):
+    network = "attention-unet"
+    train_structures(network, CONFIG, *stored_studies(), tmp_path / "whole")
+    whole = load_checkpoint(tmp_path / "whole" / CHECKPOINT)
+    assert whole["step"] == 3
+    assert load_network(tmp_path / "whole" / CHECKPOINT).outputs == 2
+
+    with monkeypatch.context() as patched:
+        patched.setattr("metseg_trainer.training.structures.launch", lambda work, processes: work(StopAtOnce()))
+        with pytest.raises(KeyboardInterrupt):
+            train_structures(network, CONFIG, *stored_studies(), tmp_path / "stopped")
+    assert load_checkpoint(tmp_path / "stopped" / CHECKPOINT)["step"] == 1
+    train_structures(network, CONFIG, *stored_studies(), tmp_path / "stopped")
+    resumed = load_checkpoint(tmp_path / "stopped" / CHECKPOINT)
+    for kind in ("weights", "ema"):
+        assert all(torch.equal(resumed[kind][name], weight) for name, weight in whole[kind].items())
+
+
+def test_another_configuration_is_not_resumed(tmp_path):
+    train_structures("attention-unet", replace(CONFIG, samples_per_epoch=4), *stored_studies(), tmp_path)
+    with pytest.raises(TrainingFailed, match="another network or configuration"):
+        train_structures("attention-unet", CONFIG, *stored_studies(), tmp_path)
+
+
+def test_samples_that_do_not_fill_a_batch_are_refused(tmp_path):
+    with pytest.raises(InvalidParameter, match="3 samples do not fill a batch of 4"):
+        train_structures("attention-unet", replace(CONFIG, samples_per_epoch=3), *stored_studies(), tmp_path)
