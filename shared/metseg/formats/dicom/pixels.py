@@ -5,7 +5,7 @@ CharLS for JPEG-LS, OpenJPEG for JPEG 2000, pydicom's own for RLE. A decoder all
 this is compared with the header first. Windows are for display and are not applied.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -34,7 +34,7 @@ from metseg.formats.dicom.header_values import get_number
 from metseg.formats.dicom.instances import Frame, Instance
 from metseg.formats.dicom.safe_read import read_with_pixels, translate_errors
 from metseg.formats.dicom.stacks import Stack
-from metseg.imaging import Array
+from metseg.imaging import Array, Mask
 
 __all__ = ["SUPPORTED_SYNTAXES", "decode_stack"]
 
@@ -54,7 +54,7 @@ SUPPORTED_SYNTAXES = frozenset([*NATIVE, *DECODERS])
 TAGS = (
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData"),
-    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
 DAMAGED = "The pixels of a DICOM file are damaged or cut off; export it again."
 JPEG_START, J2K_SIZE = b"\xff\xd8", b"\xff\x4f\xff\x51"
@@ -66,31 +66,52 @@ MAX_MARKERS = 64
 def decode_stack(stack: Stack) -> Array:
     """Decode a stack, (frame, row, column): as stored where nothing rescales the values, else in float32.
 
+    Padding, which the header declares, and the slices of a gap get the lowest value of the others.
+
     Raises:
         UnreadableImage: a file is damaged, or its pixels have another size than its header declares.
         UnsupportedFormat: the transfer syntax is not supported.
     """
     values: Array | None = None
+    padding: dict[int, Mask] = {}
     for instance, frames in _group_by_file(stack).items():
-        for index, frame, stored in _decode_frames(instance, frames):
+        for index, frame, stored, padded in _decode_frames(instance, frames):
             if values is None:
-                values = np.empty(stack.shape, _output_dtype(stack, stored.dtype))
+                values = np.zeros(stack.shape, _output_dtype(stack, stored.dtype))
             with np.errstate(over="ignore", invalid="ignore"):  # overflow is refused later as not finite
                 values[index] = _rescale(stored, frame, instance.inverted, values.dtype)
+            if padded is not None:
+                padding[index] = padded
     if values is None:
         raise UnreadableImage(DAMAGED)
+    _fill(values, padding, stack.indices)
     return values
+
+
+def _fill(values: Array, padding: Mapping[int, Mask], indices: Sequence[int]) -> None:
+    """Set padding, and the slices that are not among `indices`, to the lowest value of all others."""
+    gaps = sorted(set(range(len(values))) - set(indices))
+    if not padding and not gaps:
+        return
+    signal = (values[index][~padding[index]] if index in padding else values[index] for index in indices)
+    lowest = min((each.min() for each in signal if each.size), default=values.dtype.type(0))
+    for index, padded in padding.items():
+        values[index][padded] = lowest
+    values[gaps] = lowest
 
 
 def _group_by_file(stack: Stack) -> dict[Instance, list[tuple[int, Frame]]]:
     """The frames of each file with their indices in the stack, so that each file is opened once."""
     files: dict[Instance, list[tuple[int, Frame]]] = {}
-    for index, member in enumerate(stack.members):
+    for index, member in zip(stack.indices, stack.members, strict=True):
         files.setdefault(member.instance, []).append((index, member.frame))
     return files
 
 
-def _decode_frames(instance: Instance, frames: list[tuple[int, Frame]]) -> Iterator[tuple[int, Frame, Array]]:
+def _decode_frames(
+    instance: Instance, frames: list[tuple[int, Frame]]
+) -> Iterator[tuple[int, Frame, Array, Mask | None]]:
+    """Each frame's index in the stack, header, stored values and, if there is any, padding."""
     if instance.syntax not in SUPPORTED_SYNTAXES:
         raise UnsupportedFormat("A DICOM file is compressed in a way that cannot be read; export it uncompressed.")
     with instance.file.open() as stream:
@@ -104,7 +125,33 @@ def _decode_frames(instance: Instance, frames: list[tuple[int, Frame]]) -> Itera
                 stored = pixel_array(dataset, index=frame.number, decoding_plugin=plugin)
             if stored.shape != (instance.rows, instance.columns):
                 raise UnreadableImage(DAMAGED)
-            yield index, frame, stored
+            yield index, frame, stored, _padding(dataset, stored)
+
+
+def _padding(dataset: Dataset, stored: Array) -> Mask | None:
+    """Where values are the declared padding, or lie in its range (PS3.3 C.7.5.1.1.2); None where nowhere."""
+    first = _as_stored(dataset.get("PixelPaddingValue"), stored.dtype)
+    if first is None or stored.dtype.kind not in "iu":
+        return None
+    last = _as_stored(dataset.get("PixelPaddingRangeLimit"), stored.dtype)
+    low, high = sorted((first, first if last is None else last))
+    padded: Mask = (stored >= low) & (stored <= high)
+    return padded if padded.any() else None
+
+
+def _as_stored(value: object, dtype: np.dtype[Any]) -> int | None:
+    """A declared value as a stored one, whether its type is the signed or the unsigned one."""
+    if isinstance(value, bytes):
+        value = int.from_bytes(value[:2], "little") if value else None
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        number = int(float(value))
+    except (ValueError, OverflowError):
+        return None
+    modulus = 1 << (8 * int(dtype.itemsize))
+    number %= modulus
+    return number - modulus if dtype.kind == "i" and number >= modulus // 2 else number
 
 
 def _output_dtype(stack: Stack, stored: np.dtype[Any]) -> np.dtype[Any]:

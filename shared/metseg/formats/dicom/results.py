@@ -48,7 +48,7 @@ def write_results(
     origin, grid = volume.origin, volume.grid
     if not isinstance(origin, SourceImages) or grid is None:
         return {}, (NO_REFERENCE,)
-    source_labels = from_canonical(labels, grid).transpose(2, 1, 0)
+    source_labels = from_canonical(labels, grid).transpose(2, 1, 0)[list(origin.indices)]
     try:
         with translate_errors(NOT_WRITTEN):
             segmentation = build_segmentation(origin, source_labels, lesions, algorithm)

@@ -36,10 +36,12 @@ class SourceImages:
     Attributes:
         headers: of each file, in the order of slices; of an enhanced file one, reduced to the frames of the stack.
         numbers: the frame of an enhanced file that each slice is, from 1; None where slices are files.
+        indices: of these slices in the volume, which fills gaps between them.
     """
 
     headers: tuple[Dataset, ...]
     numbers: tuple[int, ...] | None
+    indices: tuple[int, ...]
 
 
 def read_source_images(stack: Stack) -> SourceImages | None:
@@ -64,7 +66,7 @@ def read_source_images(stack: Stack) -> SourceImages | None:
         headers.append(dataset)
     enhanced = "PerFrameFunctionalGroupsSequence" in headers[0]
     numbers = tuple(member.frame.number + 1 for member in stack.members) if enhanced else None
-    return SourceImages(tuple(headers), numbers)
+    return SourceImages(tuple(headers), numbers, stack.indices)
 
 
 def _keep_frames(dataset: Dataset, frames: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ file names or instance numbers. DICOM uses LPS+ millimetres; the affines that le
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import NamedTuple, TypeVar
 
@@ -55,6 +55,7 @@ class Stack:
         affine: from (column, row, frame) to RAS+ millimetres; None where a single image has no position.
         spacing_mm: between frames, rows and columns; None where unknown.
         warnings: sentences on what is wrong with it.
+        indices: of each member along the normal; those that no member has are gaps.
     """
 
     members: tuple[StackFrame, ...]
@@ -62,6 +63,7 @@ class Stack:
     affine: Affine | None
     spacing_mm: Spacing | None
     warnings: tuple[str, ...]
+    indices: tuple[int, ...]
 
     @property
     def first(self) -> Instance:
@@ -77,8 +79,8 @@ class Stack:
 
     @property
     def shape(self) -> Shape:
-        """Frames, rows, columns."""
-        return len(self.members), self.first.rows, self.first.columns
+        """Frames and gaps, rows, columns."""
+        return self.indices[-1] + 1, self.first.rows, self.first.columns
 
 
 def group_stacks(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
@@ -249,17 +251,23 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
     steps = np.diff(offsets[kept])
     distance = median(steps.tolist())
     missing = int(np.rint(steps[steps > MIN_GAP * distance] / distance - 1).sum())
+    indices = tuple(range(len(ordered)))
     if missing:
+        counts = np.rint(steps / distance).astype(int)
+        if counts.min() < 1:
+            raise MixedSizes("The slices of a DICOM series lie at uneven distances, with gaps; send the whole series.")
+        indices = (0, *np.cumsum(counts).tolist())
+        distance = float(offsets[kept[-1]] - offsets[kept[0]]) / indices[-1]
         warnings.append(
-            f"The positions of a series have gaps: {missing} slices seem to be missing. Sizes across a gap, and "
-            "other series beyond it, are not exact; send the whole series."
+            f"The positions of a series have gaps: {missing} slices seem to be missing, which are empty in the result. "
+            "Lesions across a gap are not exact; send the whole series."
         )
     elif np.abs(steps - distance).max() > max(MAX_UNEVENNESS * distance, MIN_DISTANCE_MM):
         warnings.append("The slices of a series lie at uneven distances; sizes across them are not exact.")
     if not missing:
         distance = float(steps.mean())
     _check_aligned(ordered)
-    return _with_affine(ordered, left_out, distance, warnings)
+    return replace(_with_affine(ordered, left_out, distance, warnings), indices=indices)
 
 
 def _check_aligned(members: Sequence[StackFrame]) -> None:
@@ -276,15 +284,15 @@ def _single_frame(member: StackFrame, left_out: int = 0, warnings: Iterable[str]
 
 
 def _with_affine(members: tuple[StackFrame, ...], left_out: int, distance_mm: float, warnings: list[str]) -> Stack:
-    frame = members[0].frame
+    frame, indices = members[0].frame, tuple(range(len(members)))
     if frame.spacing_mm is None or frame.position is None or frame.orientation is None or distance_mm <= 0:
-        return Stack(members, left_out, None, _spacing(frame, distance_mm), tuple(warnings))
+        return Stack(members, left_out, None, _spacing(frame, distance_mm), tuple(warnings), indices)
     affine = np.eye(4)
     affine[:3, 0] = np.array(frame.orientation[:3]) * frame.spacing_mm[1]
     affine[:3, 1] = np.array(frame.orientation[3:]) * frame.spacing_mm[0]
     affine[:3, 2] = _normal(frame) * distance_mm
     affine[:3, 3] = frame.position
-    return Stack(members, left_out, LPS_TO_RAS @ affine, _spacing(frame, distance_mm), tuple(warnings))
+    return Stack(members, left_out, LPS_TO_RAS @ affine, _spacing(frame, distance_mm), tuple(warnings), indices)
 
 
 def _spacing(frame: Frame, distance_mm: float) -> Spacing | None:

@@ -195,12 +195,14 @@ def _read_sequence(choice: ChosenStack) -> SequenceImage:
 
 
 def _names(stack: Stack) -> tuple[str, ...]:
-    """The stem of each slice's file; slices that run across the files are numbered."""
+    """The stem of each slice's file, `missing` for a gap; slices that run across the files are numbered."""
     geometry = _geometry(stack)
     files = [member.instance.file.name for member in stack.members]
     grid = geometry.grid
     if grid.axes[0] != FRAME_AXIS:
         return tuple(page_stems("slice", geometry.shape[0]))
     is_enhanced = len({member.instance for member in stack.members}) == 1
-    stems = list(page_stems(files[0], len(files))) if is_enhanced else [file_stem(name) for name in files]
+    named = list(page_stems(files[0], len(files))) if is_enhanced else [file_stem(name) for name in files]
+    by_index = dict(zip(stack.indices, named, strict=True))
+    stems = [by_index.get(index, "missing") for index in range(stack.shape[0])]
     return unique_names(reversed(stems) if grid.flipped[0] else stems)

@@ -21,6 +21,8 @@ from tests.unit.pictures import pillow
 from metseg.errors import (
     UnsupportedFormat,
 )
+from metseg.phantom import head
+from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_files
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
@@ -76,3 +78,24 @@ def test_jpeg_of_12_bits_is_refused_in_words(name):
     found.save_as(target, enforce_file_format=True)
     with pytest.raises(UnsupportedFormat, match="12 bits"):
         volume_of({"x": target.getvalue()})
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16])
+@pytest.mark.parametrize("padding", [{"value": -32768}, {"value": 65535}, {"value": 60000, "limit": 60010}])
+def test_declared_padding_is_no_signal(dtype, padding):
+    phantom = head(5, slices=4, size_px=64)
+    pixels = phantom.volume.pixels[..., 1].astype(dtype) + 7
+    value = padding["value"]
+    with np.errstate(over="ignore"):
+        padded = pixels.copy()
+        padded[:, :10] = np.array(value).astype(dtype)
+        extra = {"PixelPaddingValue": value if value >= 0 or dtype == np.int16 else value + 65536}
+        if "limit" in padding:
+            padded[:, 5:10] = np.array(padding["limit"]).astype(dtype)
+            extra["PixelPaddingRangeLimit"] = padding["limit"]
+    if dtype == np.int16 and value > 32767:
+        extra = {key: value - 65536 for key, value in extra.items()}
+    parameters = SeriesParameters(**{**vars(SERIES_PARAMETERS["flair"]), "extra": extra})
+    read = volume_of(series_files(padded, phantom.volume.affine, parameters)).pixels[..., 1]
+    assert np.array_equal(read[:, 10:], pixels[:, 10:])
+    assert (read[:, :10] == pixels[:, 10:].min()).all()

@@ -2,13 +2,17 @@
 
 import io
 
+import numpy as np
 import pydicom
 import pydicom.data
 import pytest
 from tests.dicoms import (
     LIMITS,
     SLICES,
+    answered,
     edited,
+    points,
+    points_of_segmentation,
     uploads,
     volume_of,
     warned,
@@ -24,17 +28,26 @@ from metseg.errors import (
 from metseg.formats import inspect_upload
 
 
-def test_a_gap_is_told(files):
-    middle = sorted(files)
+@pytest.mark.parametrize("missing", [[4], [2, 3, 4]])
+def test_a_gap_is_told_and_moves_nothing_beyond_it(files, phantom, missing):
+    heights = sorted(
+        {float(pydicom.dcmread(io.BytesIO(content)).ImagePositionPatient[2]) for content in files.values()}
+    )
 
     def drop(found, _):
-        return float(found.ImagePositionPatient[2]) != height
+        return float(found.ImagePositionPatient[2]) not in [heights[index] for index in missing]
 
-    heights = sorted({float(pydicom.dcmread(io.BytesIO(files[name])).ImagePositionPatient[2]) for name in middle})
-    height = heights[4]
-    volume = volume_of(edited(files, drop))
-    assert volume.shape[0] == SLICES - 1
-    assert warned(volume, "1 slices seem to be missing")
+    volume, whole = volume_of(edited(files, drop)), volume_of(files)
+    assert warned(volume, f"{len(missing)} slices seem to be missing")
+    assert np.allclose(volume.affine, whole.affine)
+    rest = [index for index in range(SLICES) if index not in missing]
+    assert np.array_equal(volume.pixels[rest], whole.pixels[rest])
+    assert all(len(np.unique(volume.pixels[missing][..., channel])) == 1 for channel in range(3))
+    mask = phantom.mask.copy()
+    made, _, warnings = answered(volume, mask)
+    mask[missing] = False
+    assert warnings == () and mask.any()
+    assert points_of_segmentation(made["segmentation.dcm"]) == points(mask.transpose(2, 1, 0), whole.affine)
 
 
 def test_files_that_came_twice_count_once(files):
