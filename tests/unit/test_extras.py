@@ -1,0 +1,86 @@
+"""Each extra installs all that its part imports: shown by hiding every other distribution, as if it were not there."""
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+SHARED = Path(__file__).parents[2] / "shared" / "pyproject.toml"
+PROJECT = tomllib.loads(SHARED.read_text())["project"]
+HIDE = """
+import sys
+HIDDEN = set({hidden!r})
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hide())
+"""
+LOCAL = """
+import io
+from dataclasses import replace
+import numpy as np
+import metseg.cli.main, metseg.cli.local, metseg.client
+from metseg.formats import Upload, dicom, read_volume
+from metseg.imaging import lesions
+from metseg.phantom import head
+from metseg.phantom.dicom import SERIES_PARAMETERS, series_files
+from metseg.settings import Limits
+phantom = head(5, slices=8, size_px=64)
+files = {}
+for role, shift in (("flair", 0.0), ("post", 0.5)):
+    affine = phantom.volume.affine.copy()
+    affine[0, 3] += shift
+    files |= series_files(phantom.volume.pixels[..., 1].astype(np.uint16), affine, SERIES_PARAMETERS[role])
+volume = read_volume([Upload(name, io.BytesIO(content)) for name, content in files.items()], Limits())
+mask = phantom.mask
+found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
+made, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, dicom.AlgorithmRun("n", "v", "j"))
+assert len(made) == 2, warnings
+"""
+PARTS = {
+    "client": "import metseg.cli.main, metseg.client",
+    "imaging": "import metseg.imaging, metseg.formats.reader, metseg.results",
+    "onnx,imaging": "import metseg.inference.predictor",
+    "store": "import metseg.storage",
+    "local": LOCAL,
+}
+
+
+def needed(requirements, extras=("",)):
+    """The distributions that requirements install, with all that these require."""
+    found, open_ = set(), [(Requirement(each), extras) for each in requirements]
+    seen = set()
+    while open_:
+        requirement, of = open_.pop()
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in of):
+            continue
+        name = canonicalize_name(requirement.name)
+        more = tuple(sorted(requirement.extras)) or ("",)
+        if (name, more) in seen:
+            continue
+        seen.add((name, more))
+        if name == "metseg":
+            open_ += [(Requirement(each), ("",)) for extra in more for each in PROJECT["optional-dependencies"][extra]]
+            continue
+        found.add(name)
+        open_ += [(Requirement(each), ("", *more)) for each in requires(name) or []]
+    return found
+
+
+@pytest.mark.parametrize("extra", PARTS)
+def test_an_extra_alone_has_all_that_its_part_imports(extra):
+    allowed = needed([*PROJECT["dependencies"], f"metseg[{extra}]"])
+    hidden = {
+        module
+        for module, distributions in packages_distributions().items()
+        if not {canonicalize_name(each) for each in distributions} & allowed and not module.startswith("metseg")
+    }
+    code = HIDE.format(hidden=sorted(hidden)) + PARTS[extra]
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
