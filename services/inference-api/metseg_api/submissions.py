@@ -147,7 +147,7 @@ def _enqueue(gateway: Gateway, request: Request, digest: str) -> Job:
 
 @contextmanager
 def discard_on_failure(gateway: Gateway, job_id: str, key_sha256: str | None) -> Iterator[None]:
-    """Delete a job's inputs if the block fails; if the store is down, its lifecycle rule will delete them.
+    """Delete a job's inputs if the block fails; if the store is down, maintenance deletes them later.
 
     Args:
         gateway: the gateway.

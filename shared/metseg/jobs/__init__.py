@@ -25,6 +25,7 @@ twice, late, or for nothing.
 | succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it, or `Maintenance` |
 | deleted | none; `request.json` goes first | `JobService.delete`, `Maintenance.expire`, the bucket's lifecycle rule |
 
+Below `maintenance/` are the store's clock and the tombstones of jobs that are about to expire (`metseg.jobs.expiry`).
 In Redis: order, queue and open jobs (`JobIndex`), leases with progress and cancellation (`LeaseTable`), heartbeats
 (`WorkerRegistry`), counters (`JobMetrics`), submissions per owner (`RateLimiter`). Idempotency keys are in the store,
 below `keys/`. `JobFactory` opens the gateway's side (`JobService`) or the worker's (`JobRunner`, `Maintenance`).

@@ -98,7 +98,15 @@ def test_the_set_up_makes_the_bucket_and_seeds_a_model(store):
 
 JOB = "jobs/0123456789abcdef0123456789abcdef"
 FORBIDDEN = {
-    "gateway": ["models/a/model.onnx", "models/a/card.json", "runs/a/b", f"{JOB}/end.json", "elsewhere"],
+    "gateway": [
+        "models/a/model.onnx",
+        "models/a/card.json",
+        "runs/a/b",
+        f"{JOB}/end.json",
+        "store.json",
+        "maintenance/a",
+        "elsewhere",
+    ],
     "worker": [
         "keys/a",
         f"{JOB}/input/0000",
@@ -106,8 +114,9 @@ FORBIDDEN = {
         "models/champion.json",
         "models/a/model.onnx",
         "runs/a/b",
+        "store.json",
     ],
-    "trainer": [f"{JOB}/input/0000", f"{JOB}/job.json", "elsewhere"],
+    "trainer": [f"{JOB}/input/0000", f"{JOB}/job.json", "store.json", "elsewhere"],
     "setup": [f"{JOB}/input/0000", "runs/a/b"],
 }
 
