@@ -8,10 +8,12 @@ from typing import Any
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from metseg.contracts import Role
 from metseg.imaging import ROLES
 from metseg.phantom import Phantom
+from metseg_trainer.data.phantom_dicom import write_with_segmentation, write_with_structure_set
 
 __all__ = ["LAYOUT_WRITERS"]
 
@@ -107,6 +109,20 @@ def _ucsf(folder: Path, number: int, head: Phantom) -> None:
     _save(head.labels, head, folder / case / f"{case}_BraTS-seg.nii.gz")
 
 
+def _brainmetshare(folder: Path, number: int, head: Phantom) -> None:
+    """`Mets_001/0/000.png` and so on; the mask is the core alone."""
+    for name, channel in {"0": 2, "1": 0, "2": 2, "3": 1}.items():
+        _slices(head.volume.pixels[..., channel], folder / f"Mets_{number:03d}" / name)
+    core = np.isin(head.labels, CORE_LABELS).astype(np.uint8) * np.uint8(255)
+    _slices(core, folder / f"Mets_{number:03d}" / "seg")
+
+
+def _slices(pixels: Pixels, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for index, one in enumerate(pixels):
+        Image.fromarray(one).save(folder / f"{index:03d}.png")
+
+
 LAYOUT_WRITERS: dict[str, Callable[[Path, int, Phantom], None]] = {
     "brats": _brats,
     "brats2021": _brats2021,
@@ -115,6 +131,9 @@ LAYOUT_WRITERS: dict[str, Callable[[Path, int, Phantom], None]] = {
     "msd": _msd,
     "bids": _bids,
     "ucsf": _ucsf,
+    "brainmetshare": _brainmetshare,
+    "dicom-seg": write_with_segmentation,
+    "dicom-rtstruct": write_with_structure_set,
 }
 """By name: writes the study of that number below a folder."""
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from metseg import formats
 from metseg.errors import DatasetError
-from metseg.imaging import Volume
+from metseg.imaging import ROLES, SEQUENCE_NAMES, Volume
 from metseg.parallel import cpu_quota, parallel_map
 from metseg_trainer.data.audit import Audit, structure_counts
 from metseg_trainer.data.dataset import Patient, VolumeSlice
@@ -57,7 +57,7 @@ class _Auditor:
         for label in read.labels:
             self.with_label[label].append(files.id)
         self.grids[_grid(read.volume)] += 1
-        self.sequences.update(role for role in files.images if role is not None)
+        self.sequences.update(_sequences(files, read))
         self.remarks.update(remark.removesuffix(".") for remark in read.remarks)
 
     def without_doubtful(self, patients: Sequence[Patient], labels: LabelMap) -> list[Patient]:
@@ -123,6 +123,16 @@ def _read(files: VolumeFiles) -> StudyVolume | str:
         return read_study(files)
     except DatasetError as error:
         return error.detail
+
+
+def _sequences(files: VolumeFiles, read: StudyVolume) -> list[str]:
+    """The sequences of a study; those of DICOM series were found by their headers."""
+    if None not in files.images:
+        return [role for role in files.images if role is not None]
+    if any(remark.startswith("The upload is grey") for remark in read.remarks):
+        return ["one of an unknown kind"]
+    missing = [f"No {SEQUENCE_NAMES[role]} series" for role in ROLES]
+    return [role for role, words in zip(ROLES, missing, strict=True) if not " ".join(read.remarks).count(words)]
 
 
 def _grid(volume: Volume) -> str:

@@ -1,6 +1,6 @@
 """Reading a study of volumes: images as serving reads an upload, outlines on their grid, structure by structure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -10,21 +10,20 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
+from scipy import ndimage
 
 from metseg import formats
 from metseg.contracts import Role
-from metseg.errors import BadInput, DatasetError, UnusableImage
+from metseg.errors import BadInput, DatasetError
 from metseg.imaging import (
     Affine,
-    SpatialImage,
+    Shape,
     Volume,
-    canonical_affine,
-    canonical_grid,
-    register,
     same_grid,
     to_canonical,
 )
 from metseg.settings import Limits, settings
+from metseg_trainer.data.dicom_outlines import read_segmentation, read_structure_set
 from metseg_trainer.data.layouts import ImageFiles, Label, TruthFiles, VolumeFiles
 from metseg_trainer.data.masks import read_mask
 
@@ -94,10 +93,7 @@ def read_study(files: VolumeFiles) -> StudyVolume:
     Raises:
         DatasetError: a file cannot be read, is no volume, has labels without meaning, or the grids do not fit.
     """
-    try:
-        volume = formats.read_volume(_uploads(files), _limits(), align="none")
-    except (BadInput, OSError) as error:
-        raise DatasetError(error.detail if isinstance(error, BadInput) else str(error.strerror)) from error
+    volume = _read_images(files.images)
     if volume.spacing_mm is None and files.spacing_mm is not None:
         volume = replace(volume, spacing_mm=files.spacing_mm)
     outlines = [_read_outlines(one) for one in files.truth]
@@ -118,12 +114,21 @@ def read_study(files: VolumeFiles) -> StudyVolume:
     return StudyVolume(_scaled(volume), Truth(core, whole), found, remarks)
 
 
+def _read_images(images: Mapping[Role | None, ImageFiles]) -> Volume:
+    """One volume of the sequences, without registration.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
+    try:
+        uploads = [upload for role, files in images.items() for upload in _uploads_of(role, files)]
+        return formats.read_volume(uploads, _limits(), align="none")
+    except (BadInput, OSError) as error:
+        raise DatasetError(error.detail if isinstance(error, BadInput) else str(error.strerror)) from error
+
+
 def _limits() -> Limits:
     return settings().limits.model_copy(update={"files": MAX_INSTANCES})
-
-
-def _uploads(files: VolumeFiles) -> list[formats.Upload]:
-    return [upload for role, images in files.images.items() for upload in _uploads_of(role, images)]
 
 
 def _uploads_of(role: Role | None, images: ImageFiles) -> list[formats.Upload]:
@@ -187,6 +192,12 @@ def _read_outlines(files: TruthFiles) -> _Outlines:
         mask = np.stack([read_mask(path) for path in files.paths])
         return _Outlines({files.label or 1: mask} if mask.any() else {}, None, mask.shape)
     [path] = files.paths
+    if files.format == "seg":
+        return _named(*read_segmentation(path))
+    if files.format == "rtstruct":
+        if not files.reference:
+            raise DatasetError(f"{path.name} was drawn on a series that is not in the folder")
+        return _named(*read_structure_set(path, _read_images({None: ImageFiles(files.reference)})))
     image, sides = _open(path)
     if len(sides) > 3:
         raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one mask is wanted")
@@ -197,6 +208,12 @@ def _read_outlines(files: TruthFiles) -> _Outlines:
         masks = {int(label): values == label for label in np.unique(values) if label}
     placed = image.get_sform(coded=True)[1] > 0 or image.get_qform(coded=True)[1] > 0
     return _Outlines(masks, np.asarray(image.affine, np.float64) if placed else None, sides)
+
+
+def _named(masks: Mapping[str, Mask], affine: Affine) -> _Outlines:
+    """Outlines of a DICOM file, those that are empty left out."""
+    shape = next((mask.shape for mask in masks.values()), (0, 0, 0))
+    return _Outlines({name: mask for name, mask in masks.items() if mask.any()}, affine, shape)
 
 
 def _whole_numbers(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
@@ -258,14 +275,21 @@ def _onto(volume: Volume, outlines: _Outlines, mask: Mask) -> Mask:
         raise DatasetError(
             f"its mask is {_size(outlines.shape)}, its images are {_size(ours)}, and one of them stores no position"
         )
-    first, second, third = outlines.shape
-    grid = canonical_grid((first, second, third), outlines.affine)
-    moving = SpatialImage(to_canonical(mask, grid).astype(np.float32), canonical_affine(grid, outlines.affine))
-    try:
-        resampled = register(SpatialImage(volume.pixels[..., 0], volume.affine), moving, "none", threads=1)
-    except UnusableImage as error:
-        raise DatasetError("its mask and its images do not overlap") from error
-    return np.asarray(resampled.pixels >= 0.5, np.bool_)
+    # By SciPy, not by `register`: a segmentation may store the one slice that it outlines, and covers next to nothing.
+    columns_first = np.eye(4)[[2, 1, 0, 3]]
+    to_mask = np.linalg.inv(outlines.affine) @ volume.affine @ columns_first
+    resampled = _resampled(mask, to_mask, volume.shape)
+    if not resampled.any() and not _resampled(np.ones_like(mask), to_mask, volume.shape).any():
+        raise DatasetError("its mask and its images do not overlap")
+    return resampled
+
+
+def _resampled(mask: Mask, to_mask: Affine, shape: Shape) -> Mask:
+    """A mask sampled linearly where voxels of that shape, (slice, row, column), lie in it."""
+    values = ndimage.affine_transform(
+        mask.astype(np.float32), to_mask[:3, :3], to_mask[:3, 3], shape, order=1, mode="grid-constant"
+    )
+    return np.asarray(values >= 0.5, np.bool_)
 
 
 def _scaled(volume: Volume) -> Volume:

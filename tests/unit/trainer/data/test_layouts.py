@@ -2,10 +2,14 @@
 
 import io
 import json
+import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+from highdicom.seg import Segmentation, segread
 
 from metseg import formats
 from metseg.contracts import Preprocessing
@@ -83,6 +87,8 @@ LAYOUTS = [
     ("msd", NNUNET, "core and whole", {"1", "2", "3"}, {"pre", "flair", "post"}, {"T2w"}),
     ("bids", "BIDS", "core and whole", {"1", "2", "3"}, {"pre", "flair", "post"}, {"T2w"}),
     ("ucsf", "UCSF-BMSR", "core and whole", {"1", "2", "3"}, {"pre", "flair", "post"}, {"T2Synth", "subtraction"}),
+    ("dicom-seg", "DICOM", "core and whole", {"Necrosis", "Edema", "Enhancing"}, {"pre", "flair", "post"}, set()),
+    ("dicom-rtstruct", "DICOM", "core and whole", {"GTV", "Edema", "Brainstem"}, {"pre", "flair", "post"}, set()),
 ]
 
 
@@ -108,10 +114,35 @@ def test_a_layout_has_the_voxels_that_were_drawn(phantoms, layout):
         expected, outline = load_patient(original)
         volume, mask = load_patient(patient)
         assert np.array_equal(mask, outline)
-        assert np.array_equal(volume.pixels[..., 1:], expected.pixels[..., 1:])
+        assert np.corrcoef(volume.pixels[..., 1].ravel(), expected.pixels[..., 1].ravel())[0, 1] > 0.999
+        assert np.corrcoef(volume.pixels[..., 2].ravel(), expected.pixels[..., 2].ravel())[0, 1] > 0.999
         core = read_study(patient.files).truth.core
         assert 0 < core.sum() < mask.sum()
         assert not (core & ~mask).any()
+
+
+def test_brainmetshare_has_cores_whose_whole_is_unknown(phantoms):
+    found = find_studies(phantoms("brainmetshare"))
+    assert found.layout == "Stanford BrainMetShare"
+    drawn, _ = scan_folder(phantoms("brats"))
+    for original, files in zip(drawn, found.volumes, strict=True):
+        expected = read_study(original.files)
+        read = read_study(files)
+        assert np.array_equal(read.truth.core, expected.truth.core)
+        assert read.truth.whole is None
+        assert np.array_equal(read.volume.pixels, expected.volume.pixels)
+        assert read.volume.spacing_mm == (1.0, 0.94, 0.94)
+        assert files.left_out == ("spin-echo T1 after contrast",)
+    assert "3 studies of which only the core is known" in refused(phantoms("brainmetshare"))
+
+
+def test_slices_may_be_of_the_core_alone(phantoms):
+    folder = phantoms("public")
+    (folder / "labels.yaml").write_text("core: any\nwhole: unknown\n")
+    try:
+        assert "3 studies of which only the core is known" in refused(folder)
+    finally:
+        (folder / "labels.yaml").unlink()
 
 
 def test_every_phantom_layout_can_be_asked_for(tmp_path, capsys):
@@ -474,3 +505,93 @@ def test_a_label_map_of_bids_without_names_is_asked_about(tmp_path):
 def test_a_folder_in_no_layout_points_to_the_page_that_lists_them(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing here")
     assert "docs/data.md lists them, and how a labels.yaml describes any other" in refused(tmp_path)
+
+
+@pytest.fixture
+def dicom(tmp_path):
+    """One study of 8 slices with a structure set, that a test may change."""
+    write_phantoms(tmp_path / "d", 1, seed=5, layout="dicom-rtstruct", slices=8, size_px=64)
+    return tmp_path / "d"
+
+
+def edit(path, change):
+    content = pydicom.dcmread(path)
+    change(content)
+    content.save_as(path, enforce_file_format=True)
+
+
+def test_regions_whose_name_leaves_open_what_they_are_are_asked_about(dicom):
+    def rename(structures):
+        structures.StructureSetROISequence[0].ROIName = "Tumor left"
+
+    edit(dicom / "patient_001" / "structures.dcm", rename)
+    assert "what its labels mean is open (Tumor left)" in refused(dicom)
+    (dicom / "labels.yaml").write_text("core: [Tumor left]\nwhole: [Tumor left, Edema]\n")
+    assert scan_folder(dicom)[1].structures == {"core and whole": 1}
+
+
+def test_a_contour_between_slices_is_refused(dicom):
+    def lift(structures):
+        contour = structures.ROIContourSequence[0].ContourSequence[0]
+        contour.ContourData = [
+            value + (7 if index % 3 == 2 else 0) for index, value in enumerate(map(float, contour.ContourData))
+        ]
+
+    edit(dicom / "patient_001" / "structures.dcm", lift)
+    assert "structures.dcm, GTV: a contour is not on a slice of the series that it was drawn on" in refused(dicom)
+
+
+def test_a_structure_set_without_its_series_is_refused(dicom):
+    def refer_elsewhere(structures):
+        study = structures.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+        study.RTReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+
+    edit(dicom / "patient_001" / "structures.dcm", refer_elsewhere)
+    assert "structures.dcm was drawn on a series that is not in the folder" in refused(dicom)
+
+
+def test_studies_of_dicom_are_named_after_folders_and_never_after_patients(dicom):
+    patients, audit = scan_folder(dicom)
+    assert [patient.id for patient in patients] == ["patient_001"]
+    assert "PHANTOM-1" not in audit.to_json() + patients[0].person
+
+
+def test_a_segmentation_that_stores_one_slice_of_many_is_placed(tmp_path):
+    write_phantoms(tmp_path / "d", 1, seed=5, layout="dicom-seg", slices=24, size_px=64)
+    path = tmp_path / "d" / "patient_001" / "segmentation.dcm"
+    before = study(tmp_path / "d").truth.whole
+    kept = int(before.sum(axis=(1, 2)).argmax())
+    lone = np.zeros(before.shape, np.uint8)
+    lone[kept] = before[kept]
+    described = segread(path).get_segment_description(3)
+    described.SegmentNumber = 1
+    made = Segmentation(
+        source_images=post_contrast(tmp_path / "d"), pixel_array=lone, segmentation_type="BINARY",
+        segment_descriptions=[described], series_instance_uid="1.2.3", series_number=1,
+        sop_instance_uid="1.2.4", instance_number=1, manufacturer="m", manufacturer_model_name="m",
+        software_versions="1", device_serial_number="1",
+    )  # fmt: skip
+    made.save_as(path)
+    truth = study(tmp_path / "d").truth
+    assert np.array_equal(truth.core, lone > 0)
+
+
+def post_contrast(folder):
+    images = [pydicom.dcmread(path) for path in folder.rglob("*.dcm") if path.name != "segmentation.dcm"]
+    return sorted(
+        (each for each in images if each.SeriesNumber == 4), key=lambda each: float(each.ImagePositionPatient[2])
+    )
+
+
+@pytest.mark.real_data
+def test_brats_2013_is_read_as_it_is():
+    folder = os.environ.get("METSEG_REAL_BRATS")
+    if not folder:
+        pytest.skip("METSEG_REAL_BRATS names no folder of BRATS 2013")
+    patients, audit = scan_folder(Path(folder))
+    assert (audit.layout, audit.unusable_patients, {*audit.labels}) == ("BraTS", (), {"1", "2", "3", "4"})
+    assert audit.structures == {"core and whole": len(patients)}
+    for patient in patients:
+        read = read_study(patient.files)
+        assert read.volume.shape == (155, 240, 240)
+        assert not (read.truth.core & ~read.truth.whole).any()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from metseg.errors import DatasetError
 from metseg_trainer.data.layouts.bids import find_bids
+from metseg_trainer.data.layouts.brainmetshare import find_brainmetshare
 from metseg_trainer.data.layouts.brats import find_brats
+from metseg_trainer.data.layouts.dicom import find_dicom
 from metseg_trainer.data.layouts.labels_file import LABELS_FILE, find_named_files, read_labels_file
 from metseg_trainer.data.layouts.nnunet import find_nnunet
 from metseg_trainer.data.layouts.raster import find_slices, person_of, site_of
@@ -50,6 +52,8 @@ LAYOUTS: tuple[Callable[[Path], FolderContents | None], ...] = (
     find_bids,
     find_ucsf,
     find_brats,
+    find_brainmetshare,
+    find_dicom,
     find_slices,
 )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from metseg.contracts import Role
 from metseg.errors import DatasetError
+from metseg.imaging import Spacing
 from metseg_trainer.data.layouts.studies import (
     FolderContents,
     ImageFiles,
@@ -72,6 +73,7 @@ class Case:
     images: dict[Role | None, ImageFiles] = field(default_factory=dict)
     truth: list[TruthFiles] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    spacing_mm: Spacing | None = None
 
     def add_image(self, role: Role, files: ImageFiles, root: Path) -> None:
         """Take a sequence; a second one of a role is left out by name.
@@ -129,9 +131,10 @@ class Cases(defaultdict[str, Case]):
         for id, case in sorted(self.items()):
             if case.images and case.truth:
                 meaning = labels if isinstance(labels, LabelMap) else labels[id]
+                truth, left_out = tuple(case.truth), tuple(case.left_out)
                 found.volumes.append(
                     VolumeFiles(
-                        id, case.person, case.subset, case.images, tuple(case.truth), meaning, tuple(case.left_out)
+                        id, case.person, case.subset, case.images, truth, meaning, left_out, spacing_mm=case.spacing_mm
                     )
                 )
             elif case.images:

@@ -69,7 +69,7 @@ class LabelsFile(pydantic.BaseModel):
             return labels
         core = labels.core if self.core is None else _labels(self.core)
         whole = labels.whole if self.whole is None else _labels(self.whole)
-        return LabelMap(core, whole, labels.ignored | frozenset(self.ignore), named_only=labels.named_only)
+        return LabelMap(core, whole, labels.ignored | frozenset(self.ignore), others_ignored=labels.others_ignored)
 
     def applied_to(self, found: FolderContents) -> FolderContents:
         """The contents of a folder, their labels as this file says."""

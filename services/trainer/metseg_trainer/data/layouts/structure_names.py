@@ -28,12 +28,12 @@ def structure_from_name(name: str) -> Meaning | None:
     return next((meaning for meaning, pattern in PATTERNS if re.search(pattern, words)), None)
 
 
-def labels_from_names(names: Mapping[str, frozenset[Label]], *, named_only: bool = False) -> LabelMap:
+def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: bool = False) -> LabelMap:
     """Which labels make up each structure, by the names of the labels.
 
     Args:
         names: the labels that each name stands for; regions that include each other have several.
-        named_only: labels with any other name are not of the tumour, as in a radiotherapy plan.
+        others_ignored: labels that are not named here are not of the tumour, as the organs of a radiotherapy plan.
 
     Returns:
         The meaning of the labels, or a question where a name leaves it open.
@@ -49,8 +49,7 @@ def labels_from_names(names: Mapping[str, frozenset[Label]], *, named_only: bool
     if by_meaning["whole"] or (by_meaning["surrounding"] and core is not None):
         whole = by_meaning["whole"] | by_meaning["surrounding"] | by_meaning["core"]
     question = None
-    if (open_names and not named_only) or (core is None and whole is None):
+    if open_names or (core is None and whole is None):
         told = ", ".join(sorted(open_names or names)) or "none"
         question = f"what its labels mean is open ({told}): say in a labels.yaml which are core and whole"
-    ignored = by_meaning["neither"] | ({0} if not named_only else frozenset())
-    return LabelMap(core, whole, ignored, named_only=named_only, question=question)
+    return LabelMap(core, whole, by_meaning["neither"], others_ignored=others_ignored, question=question)

@@ -38,7 +38,7 @@ class LabelMap:
         whole: labels of core and FLAIR abnormality.
         ignored: labels known to be neither.
         only_with: pairs of a label and another one without which it occurs in no folder of this layout.
-        named_only: labels are names, and those of neither set are ignored, as the other organs of a radiotherapy plan.
+        others_ignored: labels of neither set are not of the tumour, as the organs of a radiotherapy plan.
         question: why the labels cannot be mapped without a labels.yaml; None where they can.
     """
 
@@ -46,12 +46,12 @@ class LabelMap:
     whole: Labels
     ignored: frozenset[Label] = frozenset()
     only_with: tuple[tuple[Label, Label], ...] = ()
-    named_only: bool = False
+    others_ignored: bool = False
     question: str | None = None
 
     def unknown(self, found: Iterable[Label]) -> list[Label]:
         """The labels found that have no meaning here."""
-        if self.named_only or "any" in (self.core, self.whole):
+        if self.others_ignored or "any" in (self.core, self.whole):
             return []
         known = {*(self.core or ()), *(self.whole or ()), *self.ignored}
         return sorted((label for label in found if label not in known), key=str)
