@@ -19,7 +19,7 @@ from metseg.formats.dicom.evidence import IMAGE_KINDS
 from metseg.formats.dicom.instances import Frame, Instance
 from metseg.imaging import Affine, Float64Array, Shape, Spacing
 
-__all__ = ["Stack", "StackFrame", "group_stacks"]
+__all__ = ["LPS_TO_RAS", "Stack", "StackFrame", "group_stacks"]
 
 T = TypeVar("T")
 

@@ -14,6 +14,7 @@ from metseg.errors import (
     UnsupportedFormat,
     UnusableImage,
 )
+from metseg.formats.dicom.completeness import check_coverage, check_repetitions, check_whole
 from metseg.formats.dicom.instances import Instance, read_instance
 from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack
 from metseg.formats.dicom.roles import ChosenStack, choose_for_field, choose_stacks
@@ -141,13 +142,19 @@ def _choose(instances: Sequence[Instance]) -> tuple[dict[Role | None, ChosenStac
     if roles == {None}:
         stacks, warnings = _group(instances)
         chosen, choice_warnings = choose_stacks(stacks)
-        return chosen, [*warnings, *choice_warnings]
+        whole = [warning for choice in chosen.values() for warning in check_whole(choice.stack, stacks)]
+        return chosen, [*warnings, *choice_warnings, *whole, *_coverage_warnings(chosen, by_field=False)]
     chosen, warnings = {}, []
     for role in (role for role in ROLES if role in roles):
         stacks, stack_warnings = _group([instance for instance in instances if instance.file.role == role])
         chosen[role] = choose_for_field(role, stacks)
-        warnings += stack_warnings
-    return chosen, warnings
+        warnings += [*stack_warnings, *check_whole(chosen[role].stack, stacks)]
+    return chosen, [*warnings, *_coverage_warnings(chosen, by_field=True)]
+
+
+def _coverage_warnings(chosen: Mapping[Role | None, ChosenStack], *, by_field: bool) -> list[str]:
+    stacks = {role: choice.stack for role, choice in chosen.items()}
+    return list(check_coverage(stacks, reference_role(list(stacks)), by_field=by_field))
 
 
 def _group(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
@@ -160,6 +167,7 @@ def _group(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
 def _check_chosen(chosen: Mapping[Role | None, ChosenStack], limits: Limits) -> None:
     """Refuse what is too large or cannot be decoded, before a pixel is decoded."""
     for choice in chosen.values():
+        check_repetitions(choice.stack)
         geometry = _geometry(choice.stack)
         check_volume_size(geometry.shape, limits)
         check_geometry(geometry)

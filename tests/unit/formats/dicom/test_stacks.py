@@ -19,6 +19,7 @@ from tests.dicoms import (
 )
 
 from metseg.errors import (
+    IncompleteSeries,
     MixedSizes,
     SeveralPatients,
     UnreadableImage,
@@ -64,6 +65,99 @@ def test_copies_with_new_identifiers_count_once(files):
     volume = volume_of({**files, **{f"again-{name}": content for name, content in some.items()}})
     assert warned(volume, "sent twice were read once: 3")
     assert volume.shape[0] == SLICES
+
+
+def test_one_identifier_in_all_files_drops_none(files):
+    def share(found, _):
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+
+    volume = volume_of(edited(files, share))
+    assert np.array_equal(volume.pixels, volume_of(files).pixels)
+    assert warned(volume, "share an identifier")
+    assert not warned(volume, "sent twice")
+
+
+def test_series_of_one_slice_each_are_one_stack(files):
+    def scatter(found, index):
+        found.SeriesInstanceUID = f"1.2.3.{index}"
+
+    volume = volume_of(edited(files, scatter))
+    assert np.array_equal(volume.pixels, volume_of(files).pixels)
+    assert warned(volume, f"{SLICES} series have one number")
+
+
+def test_series_that_cannot_be_put_together_are_refused(files):
+    def scatter(found, index):
+        found.SeriesInstanceUID = f"1.2.3.{index}"
+        found.SeriesNumber = int(found.SeriesNumber) * 100 + index
+
+    with pytest.raises(IncompleteSeries, match=f"Only 1 of {SLICES} slices"):
+        volume_of(edited(files, scatter))
+
+
+def test_two_acquisitions_that_share_one_position_are_one_stack(files):
+    """Odd and even slices in two acquisitions, of which both have the slice in the middle."""
+    flair = {name: content for name, content in files.items() if b"FLAIR" in content}
+    heights = sorted(float(pydicom.dcmread(io.BytesIO(each)).ImagePositionPatient[2]) for each in flair.values())
+
+    def number(found, _):
+        found.AcquisitionNumber = heights.index(float(found.ImagePositionPatient[2])) % 2 + 1
+
+    def repeat(found, _):
+        if float(found.ImagePositionPatient[2]) != heights[4]:
+            return False
+        found.AcquisitionNumber, found.InstanceNumber = 2, 99999
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        found.PixelData = (found.pixel_array // 2).tobytes()
+
+    again = {f"again-{name}": content for name, content in edited(flair, repeat).items()}
+    volume = volume_of({**files, **edited(flair, number), **again})
+    assert np.array_equal(volume.pixels, volume_of(files).pixels)
+    assert warned(volume, "left out: 1")
+
+
+def test_phase_images_within_a_series_are_not_segmented_with_it(files):
+    def phase(found, index):
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
+        found.ImageType = ["ORIGINAL", "PRIMARY", "P", "ND"]
+        found.PixelData = (4096 - found.pixel_array).astype("uint16").tobytes()
+
+    post = {name: content for name, content in files.items() if b"T1 axial Gd" in content}
+    both = {**files, **{f"phase-{name}": content for name, content in edited(post, phase).items()}}
+    volume = volume_of(both)
+    assert np.array_equal(volume.pixels, volume_of(files).pixels)
+    assert warned(volume, "mixes kinds of image")
+
+
+def test_a_series_of_which_many_slices_are_phase_images_is_refused(files):
+    def change(found, index):
+        if index % 3:
+            found.ImageType = ["ORIGINAL", "PRIMARY", "P", "ND"]
+
+    with pytest.raises(IncompleteSeries, match="slices that seem to belong to series 4"):
+        volume_of(edited({name: content for name, content in files.items() if b"T1 axial Gd" in content}, change))
+
+
+def test_repetitions_that_nothing_distinguishes_are_refused(files):
+    def again(found, index):
+        found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
+        found.PixelData = (found.pixel_array // 2).tobytes()
+
+    with pytest.raises(IncompleteSeries, match="nothing in the headers distinguishes"):
+        volume_of({**files, **{f"again-{name}": content for name, content in edited(files, again).items()}})
+
+
+def test_a_series_that_lacks_part_of_the_head_is_warned_of_or_refused(files):
+    heights = sorted({float(pydicom.dcmread(io.BytesIO(each)).ImagePositionPatient[2]) for each in files.values()})
+
+    def keep(count):
+        return lambda found, _: (
+            b"FLAIR" not in found.SeriesDescription.encode() or float(found.ImagePositionPatient[2]) in heights[:count]
+        )
+
+    assert warned(volume_of(edited(files, keep(6))), "FLAIR series lacks 25%")
+    with pytest.raises(IncompleteSeries, match="lacks 62%"):
+        volume_of(edited(files, keep(3)))
 
 
 def test_localisers_are_left_out_and_told(files):
