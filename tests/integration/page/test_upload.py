@@ -18,7 +18,15 @@ from tests.integration.page.visitor import (
 )
 
 from metseg.client import connection
-from metseg.errors import MetsegError, QueueFull, QueueUnavailable, StorageFull, TooManyRequests, UnsupportedFormat
+from metseg.errors import (
+    AmbiguousSeries,
+    MetsegError,
+    QueueFull,
+    QueueUnavailable,
+    StorageFull,
+    TooManyRequests,
+    UnsupportedFormat,
+)
 from metseg.formats import Upload, read_volume
 from metseg.imaging import ROLES
 from metseg.settings import Limits
@@ -98,12 +106,35 @@ def test_the_sequence_of_each_file_can_be_chosen(page, gateway):
     at.toggle(key="choose-0").set_value(True)
     run(at)
     for role, index in (("flair", 2), ("post", 0)):
-        at.multiselect(key=f"{role}-0").set_value([index])
+        at.multiselect(key=f"{role}-0").set_value([f"series_{index}.nii.gz"])
         run(at)
     assert "Left out: series\\_1.nii.gz" in page_text(at)
     press(at, "Find lesions")
     [entry] = gateway.submissions
     assert entry["names"] == ["series_2.nii.gz", "series_0.nii.gz"] and entry["roles"] == ["flair", "post"]
+
+
+def test_the_sequence_of_each_folder_can_be_chosen_and_long_series_are_packed(page, gateway):
+    count = Limits().files
+    files = [(f"study/{folder}/IM{index:04}", png()) for folder in ("a", "b") for index in range(count)]
+    at = page()
+    at.toggle(key="folder").set_value(True)
+    at = upload(run(at), *files, ("study/c/IM0001", png()))
+    at.toggle(key="choose-0").set_value(True)
+    run(at)
+    for role, folder in (("flair", "study/b"), ("post", "study/a")):
+        at.multiselect(key=f"{role}-0").set_value([folder])
+        run(at)
+    assert "Left out: study/c" in page_text(at)
+    press(at, "Find lesions")
+    [entry] = gateway.submissions
+    assert entry["roles"] == ["flair", "post"] and all(name.endswith(".zip") for name in entry["names"])
+
+
+def test_a_study_whose_sequences_are_not_clear_leads_to_the_choice(page, gateway):
+    gateway.refusal = AmbiguousSeries("Series 3 and 5 may both be the post-contrast T1; send each in its field.")
+    at = press(upload(page(), ("a.png", png())), "Find lesions")
+    assert "switch on “Choose the sequences”" in at.main.error[0].value
 
 
 def test_a_visitor_reads_which_sequences_are_wanted(page):

@@ -3,6 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -40,15 +41,15 @@ def group_into_scans(
         return
     name = _scan_name(attachments)
     if roles:
-        yield name, [attachments[index]._replace(role=role) for index, role in roles.items()]
-        return
+        attachments = [attachments[index]._replace(role=role) for index, role in roles.items()]
     if len(attachments) <= settings().limits.files:
         yield name, attachments
         return
-    with TemporaryFile() as file:
-        archive = cast(BinaryIO, file)
-        _write_zip(attachments, archive)
-        yield name, [Attachment(f"{attachments[0].name}.zip", archive)]
+    with ExitStack() as stack:
+        series = [
+            [one for one in attachments if one.role == role] for role in dict.fromkeys(one.role for one in attachments)
+        ]
+        yield name, [stack.enter_context(_packed(files)) for files in series]
 
 
 def submit(
@@ -105,7 +106,8 @@ def render_refusals() -> None:
 
 def _show_refusals(refused: Iterable[tuple[str, RemoteProblem]]) -> None:
     for name, problem in refused:
-        text, scan = messages.problem_text(problem), f"  \n:small[{messages.escape_markdown(name)}]"
+        text = messages.problem_text(problem) + messages.sequence_advice(problem)
+        scan = f"  \n:small[{messages.escape_markdown(name)}]"
         if problem.status in messages.TRANSIENT_STATUSES:
             st.warning(f"{text} {messages.retry_advice(problem)}{scan}", icon=":material/hourglass_empty:")
         else:
@@ -124,6 +126,15 @@ def _scan_name(attachments: Sequence[Attachment]) -> str:
         return folder
     more = f" and {len(attachments) - 1} more" if len(attachments) > 1 else ""
     return attachments[0].name + more
+
+
+@contextmanager
+def _packed(attachments: Sequence[Attachment]) -> Iterator[Attachment]:
+    """A ZIP of files of one sequence."""
+    with TemporaryFile() as file:
+        archive = cast(BinaryIO, file)
+        _write_zip(attachments, archive)
+        yield Attachment(f"{attachments[0].name}.zip", archive, attachments[0].role)
 
 
 def _write_zip(attachments: Sequence[Attachment], target: BinaryIO) -> None:

@@ -13,7 +13,7 @@ from metseg_ui.text import messages
 SEQUENCES = "pre-contrast T1, FLAIR and post-contrast T1"
 SEQUENCES_HELP = (
     f"The model uses {SEQUENCES}. File names or DICOM headers indicate them; if they do not, or are wrong, "
-    "choose the files of each sequence here."
+    "choose the files of each sequence here, or in a whole folder the folder of each."
 )
 FORMATS = "NIfTI, DICOM, PNG, JPEG, TIFF or ZIP"
 ONE_SCAN, SEPARATE_SCANS = "slices of one scan", "separate scans"
@@ -35,7 +35,7 @@ def render(card: ModelCard | None) -> None:
     relation = ONE_SCAN
     if len(files) > 1 and not folder:
         relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
-    roles = _roles([file.name for file in files], key) if relation == ONE_SCAN and not folder else {}
+    roles = _roles([file.name for file in files], key) if relation == ONE_SCAN else {}
     threshold = _threshold(card)
     uncertainty = st.toggle(
         "Estimate uncertainty",
@@ -54,24 +54,25 @@ def render(card: ModelCard | None) -> None:
 
 
 def _roles(names: Sequence[str], key: int) -> dict[int, Role]:
-    """The sequence of each file by the file's index, if the reader chooses them; files without one are left out."""
+    """The sequence of each file by the file's index, if the reader chooses them; files without one are left out.
+
+    Files of an uploaded folder are chosen by their folders.
+    """
     if not names or not st.toggle("Choose the sequences", key=f"choose-{key}", help=SEQUENCES_HELP):
         return {}
-    roles: dict[int, Role] = {}
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(name.rpartition("/")[0] or name, []).append(index)
+    roles: dict[str, Role] = {}
     for role in ROLES:
-        free = [index for index in range(len(names)) if index not in roles]
-        chosen = st.multiselect(
-            messages.ROLE_TITLES[role],
-            free,
-            format_func=names.__getitem__,
-            key=f"{role}-{key}",
-            placeholder="Not uploaded",
-        )
+        free = [group for group in groups if group not in roles]
+        title = messages.ROLE_TITLES[role]
+        chosen = st.multiselect(title, free, key=f"{role}-{key}", placeholder="Not uploaded")
         roles |= dict.fromkeys(chosen, role)
-    left_out = [messages.escape_markdown(name) for index, name in enumerate(names) if index not in roles]
+    left_out = [messages.escape_markdown(group) for group in groups if group not in roles]
     if roles and left_out:
         st.caption(f"Left out: {', '.join(left_out)}")
-    return roles
+    return {index: role for group, role in roles.items() for index in groups[group]}
 
 
 def _max_megabytes() -> int:

@@ -1,6 +1,7 @@
 """Short messages about jobs and errors."""
 
 import math
+import re
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from http import HTTPStatus
@@ -8,8 +9,8 @@ from http import HTTPStatus
 import streamlit as st
 
 from metseg.client import RemoteProblem
-from metseg.contracts import Job, JobStatus, Role
-from metseg.errors import MetsegError
+from metseg.contracts import Job, JobStatus, Problem, Role
+from metseg.errors import AmbiguousSeries, MetsegError
 
 TRANSIENT_STATUSES = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Of refusals that have nothing to do with what was sent."""
@@ -77,6 +78,15 @@ def retry_advice(problem: RemoteProblem) -> str:
     wait_s = math.ceil(problem.retry_after_s or 0)
     when = f"in about {wait_s} seconds" if wait_s > 1 else "in a moment"
     return f"Nothing was submitted, and your selection is kept. Try again {when}."
+
+
+def sequence_advice(problem: RemoteProblem | Problem) -> str:
+    """What to do on this page about a study whose sequences are not clear; empty for other problems."""
+    if problem.type != AmbiguousSeries.type and not re.search(r"\bfields?\b", problem.detail):
+        return ""
+    return (
+        " On this page, switch on “Choose the sequences” above “Find lesions”, and choose the files or folder of each."
+    )
 
 
 def escape_markdown(text: str) -> str:

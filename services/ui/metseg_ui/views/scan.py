@@ -59,7 +59,8 @@ def _show_failure(job: Job) -> None:
     if job.problem is None:
         st.info("This job was cancelled. Delete it, or submit the scan again.", icon=":material/cancel:")
         return
-    st.error(f"**{job.problem.title}.** {job.problem.detail}", icon=":material/error:")
+    advice = messages.sequence_advice(job.problem)
+    st.error(f"**{job.problem.title}.** {job.problem.detail}{advice}", icon=":material/error:")
     st.caption("Other scans are not affected. After fixing the cause, delete this scan and submit it again.")
 
 
