@@ -236,3 +236,43 @@ def test_a_bomb_is_refused_fast_and_without_its_memory(gibibyte, size, error):
     tracemalloc.stop()
     assert peak < 64 * MIB
     assert time.process_time() - began < 10
+
+
+def grey(number):
+    return png(noise(20, 24, seed=number))
+
+
+@pytest.mark.parametrize("parent", ["", "patient/"])
+@pytest.mark.parametrize("extra", [{}, {"T2/1.png": grey(8), "T2/2.png": grey(9), "seg/1.png": grey(7)}])
+def test_folders_named_as_sequences_are_read_by_their_roles(parent, extra):
+    folders = {"T1": "pre", "FLAIR": "flair", "T1CE": "post"}
+    files = {
+        f"{folder}/{index}.png": grey(10 * order + index) for order, folder in enumerate(folders) for index in (1, 2)
+    }
+    packed = zipped({f"{parent}{name}": data for name, data in {**files, **extra}.items()})
+    volume = read_volume([upload(packed, "study.zip")], LIMITS)
+    apart = [
+        upload(data, name.partition("/")[2])._replace(role=folders[name.partition("/")[0]])
+        for name, data in files.items()
+    ]
+    assert np.array_equal(volume.pixels, read_volume(apart, LIMITS).pixels)
+    assert volume.names == ("1", "2")
+    assert any("T2 images" in warning for warning in volume.warnings) == bool(extra)
+
+
+def test_a_folder_of_masks_and_a_readme_are_left_out_and_named():
+    images = {f"data/images/{index}.png": grey(index) for index in (1, 2)}
+    others = {"data/masks/1.png": grey(5), "data/masks/2.png": grey(6), "README": b"about", "data/notes.txt": b"more"}
+    volume = read_volume([upload(zipped({**images, **others}), "study.zip")], LIMITS)
+    plain = read_volume([upload(zipped(images), "study.zip")], LIMITS)
+    assert np.array_equal(volume.pixels, plain.pixels) and volume.names == plain.names
+    assert "Masks of uploaded images were left out: 2." in volume.warnings
+    assert "Files of the archive that are no images were left out: 2 (.txt, README)." in volume.warnings
+
+
+def test_folders_of_two_patients_are_no_sequences():
+    files = {"a/T1/1.png": grey(1), "b/FLAIR/1.png": grey(2)}
+    assert "submit each patient's folder" in refused(SeveralPatients, zipped(files))
+    assert "submit each patient's folder" in refused(
+        SeveralPatients, zipped({"x/1.png": grey(1), "FLAIR/1.png": grey(2)})
+    )

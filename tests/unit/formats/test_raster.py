@@ -19,6 +19,7 @@ from tests.unit.pictures import (
     upload,
 )
 
+from metseg.errors import UnsupportedFormat
 from metseg.formats import inspect_upload, read_volume
 
 SIDES = st.integers(16, 40)
@@ -227,3 +228,29 @@ def test_an_animated_png_shows_its_first_frame():
     frames = [Image.fromarray(noise(20, 24, seed=seed)) for seed in range(3)]
     [pixels] = pixels_of(pillow(frames[0], save_all=True, append_images=frames[1:]))
     np.testing.assert_array_equal(pixels[..., 0], np.asarray(frames[0]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((36, 3, 20, 24), "ZCYX"), ((3, 12, 20, 24), "TZYX"), ((2, 20, 24), "CYX"), ((2, 20, 24), "TYX")],
+)
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_a_hyperstack_is_refused_by_its_name(shape, axes, kind):
+    target = io.BytesIO()
+    tifffile.imwrite(target, noise(*shape, dtype="uint16"), **{kind: True}, metadata={"axes": axes})
+    with pytest.raises(UnsupportedFormat, match="hyperstack"):
+        read_volume([upload(target.getvalue(), "x.tif")], LIMITS)
+
+
+def test_a_stack_of_one_directory_is_refused_by_its_name():
+    target = io.BytesIO()
+    tifffile.imwrite(target, noise(20, 24), description="ImageJ=1.54f\nimages=36\nslices=36\n", metadata=None)
+    with pytest.raises(UnsupportedFormat, match="36 images"):
+        read_volume([upload(target.getvalue(), "x.tif")], LIMITS)
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome"])
+def test_a_plain_stack_of_imagej_and_ome_is_read(kind):
+    target, pixels = io.BytesIO(), noise(6, 20, 24, dtype="uint16")
+    tifffile.imwrite(target, pixels, **{kind: True}, metadata={"axes": "ZYX"})
+    assert np.array_equal(read_volume([upload(target.getvalue(), "x.tif")], LIMITS).pixels[..., 0], pixels)

@@ -1,8 +1,9 @@
 """From uploads to series: which files make up a study, in which order, and whether they match."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from metseg.contracts import Role
@@ -10,18 +11,22 @@ from metseg.errors import (
     BadArchive,
     EmptyUpload,
     MixedSizes,
+    UnsupportedFormat,
 )
 from metseg.formats.archive import Archive, check_one_folder
 from metseg.formats.limits import check_stack
 from metseg.formats.names import exclude_masks, natural_key, page_stems, unique_names
 from metseg.formats.raster.decoders import Page, PixelType
 from metseg.formats.raster.pages import decode_pages, read_pages
-from metseg.formats.sniff import Kind, detect_kind_of_stream
+from metseg.formats.roles import NamedSequence, sequence_from_name
+from metseg.formats.sniff import HEAD_BYTES, Kind, detect_kind, detect_kind_of_stream
 from metseg.formats.study import Opener, Upload, check_single_archive, rewind
 from metseg.imaging import Array, Shape
 from metseg.settings import Limits
 
 __all__ = ["RasterSeries", "group_series"]
+
+DOCUMENTS = (".csv", ".html", ".json", ".log", ".md", ".pdf", ".rst", ".tsv", ".txt", ".xml", ".yaml", ".yml")
 
 
 class _RasterFile(NamedTuple):
@@ -41,11 +46,13 @@ class RasterSeries:
         files: one or more; a file of several pages is the only one.
         excluded_masks: how many masks of these images were left out.
         source: `png`, `jpeg`, `tiff`, `zip`, or several of them joined by `+`.
+        warnings: sentences on what was left out.
     """
 
     files: tuple[_RasterFile, ...]
     excluded_masks: int
     source: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def pages(self) -> list[Page]:
@@ -93,33 +100,77 @@ def group_series(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | No
         BadInput: one of its subclasses.
     """
     roles = {upload.role for upload in uploads}
-    study = {role: _series([upload for upload in uploads if upload.role == role], limits) for role in roles}
+    study: dict[Role | None, RasterSeries] = {}
+    for role in roles:
+        study |= _series(role, [upload for upload in uploads if upload.role == role], limits)
+    for series in study.values():
+        _check_series(series, limits)
     if len({series.shape for series in study.values()}) > 1:
         raise MixedSizes("The series of the study differ in their number of slices or in size; send matching ones.")
     return study
 
 
-def _series(uploads: Sequence[Upload], limits: Limits) -> RasterSeries:
+def _series(role: Role | None, uploads: Sequence[Upload], limits: Limits) -> dict[Role | None, RasterSeries]:
+    """The series of one field, or those of an archive with a folder for each."""
     kinds = [detect_kind_of_stream(upload.stream) for upload in uploads]
     if "zip" in kinds:
-        series = _from_archive(uploads, kinds, limits)
-    else:
-        ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
-        slices = [ordered[index] for index in exclude_masks([upload.name for upload in ordered])]
-        files = _files([(upload.name, partial(rewind, upload.stream)) for upload in slices], limits)
-        source = "+".join(sorted({file.kind for file in files}))
-        series = RasterSeries(files, len(uploads) - len(slices), source)
-    _check_series(series, limits)
-    return series
+        check_single_archive(kinds.count("zip"), len(uploads))
+        return _from_archive(role, Archive(uploads[0].stream, limits), limits)
+    ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
+    slices = [ordered[index] for index in exclude_masks([upload.name for upload in ordered])]
+    files = _files([(upload.name, partial(rewind, upload.stream)) for upload in slices], limits)
+    source = "+".join(sorted({file.kind for file in files}))
+    return {role: RasterSeries(files, len(uploads) - len(slices), source)}
 
 
-def _from_archive(uploads: Sequence[Upload], kinds: Sequence[Kind], limits: Limits) -> RasterSeries:
-    check_single_archive(kinds.count("zip"), len(uploads))
-    archive = Archive(uploads[0].stream, limits)
-    kept = exclude_masks(archive.names)
-    check_one_folder([archive.names[index] for index in kept])
-    files = _files([(archive.names[index], partial(archive.open, index)) for index in kept], limits)
-    return RasterSeries(files, len(archive.names) - len(kept), "zip")
+def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[Role | None, RasterSeries]:
+    documents = [index for index, name in enumerate(archive.names) if _is_document(archive, index, name)]
+    images = sorted(set(range(len(archive.names))) - set(documents))
+    if not images:
+        raise UnsupportedFormat("The archive holds no image; zip the slices of one patient.")
+    warnings = []
+    if documents:
+        suffixes = sorted({PurePosixPath(archive.names[index]).suffix.lower() or "README" for index in documents})
+        warnings.append(
+            f"Files of the archive that are no images were left out: {len(documents)} ({', '.join(suffixes)})."
+        )
+    kept = [images[index] for index in exclude_masks([archive.names[index] for index in images])]
+    folders = _folders_by_role([archive.names[index] for index in kept]) if role is None else {}
+    masks = len(images) - len(kept)
+    if not folders:
+        check_one_folder([archive.names[index] for index in kept])
+        folders = {str(PurePosixPath(archive.names[index]).parent): role for index in kept}
+    unused = [name for name in folders.values() if name in ("mask", "t2")]
+    if "t2" in unused:
+        warnings.append("A folder of T2 images was left out, since it is none of the sequences that the model takes.")
+    study: dict[Role | None, RasterSeries] = {}
+    for folder, found in folders.items():
+        members = [index for index in kept if str(PurePosixPath(archive.names[index]).parent) == folder]
+        if found == "mask":
+            masks += len(members)
+        elif found != "t2":
+            files = _files([(archive.names[index], partial(archive.open, index)) for index in members], limits)
+            study[found] = RasterSeries(files, 0, "zip", tuple(warnings))
+    first = next(iter(study))
+    study[first] = replace(study[first], excluded_masks=masks)
+    return study
+
+
+def _folders_by_role(names: Sequence[str]) -> dict[str, NamedSequence | None]:
+    """The sequence of each folder by its name; empty where these are not the folders of one study."""
+    folders = {PurePosixPath(name).parent for name in names}
+    roles = {str(folder): sequence_from_name(folder.name) for folder in folders}
+    used = [role for role in roles.values() if role not in ("mask", "t2")]
+    one_study = len(folders) > 1 and len({folder.parent for folder in folders}) == 1
+    told_apart = used and len(set(used)) == len(used) and (None not in used or len(used) == 1)
+    return dict(sorted(roles.items())) if one_study and told_apart else {}
+
+
+def _is_document(archive: Archive, index: int, name: str) -> bool:
+    """Whether a member is text that stands beside images; anything else that is no image is refused."""
+    path = PurePosixPath(name)
+    named = path.suffix.lower() in DOCUMENTS or path.name.casefold() in ("readme", "license")
+    return named and detect_kind(archive.peek(index, HEAD_BYTES)) is None
 
 
 def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_RasterFile, ...]:

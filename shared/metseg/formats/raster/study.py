@@ -55,7 +55,7 @@ class RasterStudyReader:
             pixels,
             self._reference.names,
             source=self.source,
-            warnings=(*warnings, *_study_warnings(series)),
+            warnings=tuple(dict.fromkeys([*warnings, *_study_warnings(series)])),
         )
 
     @property
@@ -127,7 +127,7 @@ def _to_grey(page: Array) -> tuple[Array, bool]:
 
 def _study_warnings(study: Mapping[Role | None, RasterSeries]) -> list[str]:
     """Warnings for the upload as a whole."""
-    warnings = []
+    warnings = [warning for series in study.values() for warning in series.warnings]
     masks = sum(series.excluded_masks for series in study.values())
     if masks:
         warnings.append(f"Masks of uploaded images were left out: {masks}.")

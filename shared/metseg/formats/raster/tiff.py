@@ -1,5 +1,6 @@
 """TIFF: the pages of a file by their tags, and their pixels."""
 
+import re
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import BinaryIO
@@ -29,6 +30,8 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 ONE_PLANE = 1
 REDUCED_OR_MASK = 0b101  # in the tag SubfileType
 MAX_SAMPLES = 4
+IMAGEJ_SIZE = re.compile(rb"^(images|channels|frames)=([0-9]{1,6})\s*$", re.MULTILINE)
+OME_SIZE = re.compile(rb"\b(SizeC|SizeT)=\"([0-9]{1,6})\"")
 
 
 def read_tiff_pages(stream: BinaryIO, limits: Limits) -> Iterator[Page]:
@@ -47,13 +50,38 @@ def read_tiff_pages(stream: BinaryIO, limits: Limits) -> Iterator[Page]:
         ImageTooLarge: a tile has more pixels than a slice may have.
         TooManyFiles: there are more than twice as many directories as slices allowed.
     """
-    empty = True
-    for number, ifd in enumerate(read_ifds(stream, 2 * limits.slices)):
-        if not ifd.value(Tag.SUBFILE_TYPE, 0) & REDUCED_OR_MASK:
-            empty = False
-            yield _page(number, ifd, limits)
-    if empty:
+    ifds = [
+        (number, ifd)
+        for number, ifd in enumerate(read_ifds(stream, 2 * limits.slices))
+        if not ifd.value(Tag.SUBFILE_TYPE, 0) & REDUCED_OR_MASK
+    ]
+    if not ifds:
         raise UnreadableImage("A TIFF holds no page.")
+    _refuse_hyperstack(ifds[0][1], len(ifds))
+    for number, ifd in ifds:
+        yield _page(number, ifd, limits)
+
+
+def _refuse_hyperstack(first: Ifd, pages: int) -> None:
+    """Refuse pages that are not the slices of one sequence, by what ImageJ or OME says of them."""
+    description = first.description
+    sizes = {
+        key.lower(): int(value) for key, value in [*IMAGEJ_SIZE.findall(description), *OME_SIZE.findall(description)]
+    }
+    samples = max(first.value(Tag.SAMPLES_PER_PIXEL, 1), 1)  # OME counts colours as channels
+    channels = sizes.get(b"channels", sizes.get(b"sizec", 1) // samples)
+    times = sizes.get(b"frames", sizes.get(b"sizet", 1))
+    images = sizes.get(b"images", pages)
+    if times > 1 or (channels > 1 and pages > 1):
+        raise UnsupportedFormat(
+            f"A TIFF is a hyperstack of {channels} channels and {times} times; save each sequence as a stack of its "
+            "own (in ImageJ: Image > Color > Split Channels)."
+        )
+    if images > max(pages, channels):
+        raise UnsupportedFormat(
+            f"A TIFF has {images} images by its description but {pages} by its directories; save it as an image "
+            "sequence or a ZIP of slices (in ImageJ: File > Save As > Image Sequence)."
+        )
 
 
 def decode_tiff(stream: BinaryIO, pages: Sequence[Page]) -> Iterator[Array]:

@@ -14,6 +14,8 @@ __all__ = ["Ifd", "Tag", "read_ifds", "set_first_ifd"]
 
 MAX_ENTRIES = 512
 MAX_VALUES = 16
+MAX_DESCRIPTION_BYTES = 4096
+DESCRIPTION, ASCII = 270, 2
 MAX_OFFSET = 2**40  # beyond it, some file systems refuse to seek
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
@@ -62,10 +64,12 @@ class Ifd(NamedTuple):
     Attributes:
         offset: of its start in the file.
         tags: the values of each `Tag` that is present.
+        description: the first bytes of ImageDescription.
     """
 
     offset: int
     tags: Mapping[Tag, tuple[int, ...]]
+    description: bytes = b""
 
     def value(self, tag: Tag, default: int) -> int:
         """The first value of a tag.
@@ -133,13 +137,24 @@ def _read_ifd(stream: BinaryIO, offset: int, layout: _Layout) -> tuple[Ifd, int]
     entry = struct.Struct(layout.order + layout.entry)
     block = _read_exactly(stream, start, entries * entry.size)
     tags: dict[Tag, tuple[int, ...]] = {}
+    description = b""
     for number, type_, count, field in entry.iter_unpack(block):
+        if number == DESCRIPTION and type_ == ASCII:
+            description = _description(stream, count, field, layout)
         if number not in KNOWN_TAGS:
             continue
         if number in tags:  # decoders disagree on which one counts
             raise UnreadableImage("A TIFF is damaged: a page has a tag twice.")
         tags[Tag(number)] = _values(stream, type_, count, field, layout)
-    return Ifd(offset, tags), _read_number(stream, start + len(block), layout.order + layout.offset)
+    return Ifd(offset, tags, description), _read_number(stream, start + len(block), layout.order + layout.offset)
+
+
+def _description(stream: BinaryIO, count: int, field: bytes, layout: _Layout) -> bytes:
+    if count <= layout.inline_bytes:
+        return field[:count]
+    offset: int = struct.unpack(layout.order + layout.offset, field)[0]
+    stream.seek(min(offset, MAX_OFFSET))
+    return stream.read(min(count, MAX_DESCRIPTION_BYTES))
 
 
 def _values(stream: BinaryIO, type_: int, count: int, field: bytes, layout: _Layout) -> tuple[int, ...]:
