@@ -30,7 +30,7 @@ class Registry:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._intact: dict[str, str] = {}  # etag of a version's model when it was verified
+        self._intact: dict[str, list[str]] = {}  # etags of a version's models when they were verified
 
     def publish(self, card: ModelCard, files: Mapping[str, bytes]) -> None:
         """Add a version.
@@ -94,9 +94,7 @@ class Registry:
             NotFound: there is no such version.
             ModelRejected: a model of it is missing or does not match its checksum.
         """
-        card, _ = self.load(version)
-        if card.full_precision is not None:
-            self.full_precision_model(card)
+        card = self._verify(version)
         champion = Champion(
             version=version, sha256=card.sha256, promoted_at=datetime.now(UTC), previous=self._previous(version)
         )
@@ -117,13 +115,20 @@ class Registry:
 
     def _is_intact(self, version: str) -> bool:
         try:
-            etag = self._store.stat(_key(version, MODEL)).etag
-            if self._intact.get(version) != etag:
-                self.load(version)
-                self._intact[version] = etag
+            etags = [info.etag for info in self._store.list(f"{_ROOT}{version}/") if info.key.endswith(".onnx")]
+            if self._intact.get(version) != etags:
+                self._verify(version)
+                self._intact[version] = etags
         except (NotFound, ModelRejected):
             return False
         return True
+
+    def _verify(self, version: str) -> ModelCard:
+        """The card of a version, after verifying the checksum of each of its models; NotFound, ModelRejected."""
+        card, _ = self.load(version)
+        if card.full_precision is not None:
+            self.full_precision_model(card)
+        return card
 
     def load(self, version: str) -> tuple[ModelCard, bytes]:
         """A version's card and its model, after verifying its checksum.

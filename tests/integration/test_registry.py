@@ -205,3 +205,27 @@ def test_a_version_whose_second_model_is_damaged_is_not_promoted(registry, twofo
     with pytest.raises(ModelRejected, match="does not match"):
         registry.promote(VERSION)
     assert registry.champion() is None
+
+
+def test_the_champion_names_the_version_before_it(published):
+    published.publish(tiny_card(MODEL, OTHER), FILES)
+    befores = [published.promote(version).previous for version in (VERSION, VERSION, OTHER, OTHER, VERSION)]
+    assert befores == [None, None, VERSION, VERSION, OTHER]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model-fp32.onnx"])
+def test_a_champion_that_is_damaged_is_servable_only_with_an_intact_version_before_it(registry, twofold, store, name):
+    registry.publish(twofold, {**FILES, "model-fp32.onnx": b"wide"})
+    alone = registry.promote(VERSION)
+    before = registry.is_servable(alone)
+    store.put(f"models/{VERSION}/{name}", b"damaged")
+    registry.publish(tiny_card(MODEL, OTHER), FILES)
+    assert (before, registry.is_servable(alone)) == (True, False)
+    assert registry.is_servable(alone.model_copy(update={"previous": OTHER}))
+
+
+def test_a_champion_is_read_once_to_see_whether_it_is_intact(published, store, monkeypatch):
+    champion = published.promote(VERSION)
+    assert published.is_servable(champion)
+    monkeypatch.setattr(store, "get", lambda key: pytest.fail(f"{key} was read again"))
+    assert published.is_servable(champion)
