@@ -148,7 +148,7 @@ def _lesionwise(studies: Sequence[dict[float, _Components]], low: float, high: f
         "f1": 2 * detected / max(1, len(hits) + detected + false),
         "false_per_study": false / len(studies),
         "found": {
-            f"{first:g} to {last:g} mm": float(np.mean(stratum))
+            f"{first:g} to {last:g} mm" if np.isfinite(last) else f"from {first:g} mm": float(np.mean(stratum))
             for (first, last), stratum in zip(STRATA_MM, strata, strict=True)
             if stratum
         },
