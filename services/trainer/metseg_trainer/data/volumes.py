@@ -1,6 +1,8 @@
 """Reading a study of volumes: images as serving reads an upload, outlines on their grid, structure by structure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -109,7 +111,7 @@ def read_study(files: VolumeFiles) -> StudyVolume:
     whole = _structure(volume, outlines, files.labels.whole)
     if core is not None and whole is not None:
         whole |= core
-    moved = any(not _on_grid(volume, one) for one in outlines)
+    moved = any(one.masks and not _on_grid(volume, one) for one in outlines)
     remarks = (*volume.warnings, *((RESAMPLED,) if moved else ()))
     return StudyVolume(_scaled(volume), Truth(core, whole), found, remarks)
 
@@ -149,10 +151,10 @@ def _nifti(path: Path, channel: int | None) -> BytesIO:
     if channel is not None:
         if len(sides) != 4 or channel >= sides[3]:
             raise DatasetError(f"{path.name} is {_size(sides)}, but volume {channel} of a 4D file is wanted")
-        image = image.slicer[..., channel]
     elif len(sides) > 3:
         raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one is wanted")
-    return BytesIO(image.to_bytes())
+    with _damage_named(path):
+        return BytesIO((image if channel is None else image.slicer[..., channel]).to_bytes())
 
 
 def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
@@ -161,16 +163,27 @@ def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
     Raises:
         DatasetError: the file is damaged, or a single slice.
     """
-    try:
+    with _damage_named(path):
         image: Any = _open_mha(path) if path.name.endswith(".mha") else nibabel.load(path)
-    except (ImageFileError, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise DatasetError(f"{path.name} is damaged, or no volume") from error
     sides = tuple(int(side) for side in image.shape)
     while len(sides) > 3 and sides[-1] == 1:
         sides = sides[:-1]
     if len(sides) < 3 or min(sides[:3]) == 1:
         raise DatasetError(f"{path.name} is {_size(sides)}: a single slice, where a volume is wanted")
     return image, sides
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Name the file where the block cannot read it.
+
+    Raises:
+        DatasetError: the file is damaged, cut off or of another kind.
+    """
+    try:
+        yield
+    except (ImageFileError, OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
+        raise DatasetError(f"{path.name} is damaged, cut off, or no volume") from error
 
 
 def _open_mha(path: Path) -> Any:  # noqa: ANN401 (nibabel's images have no useful type)
@@ -201,7 +214,9 @@ def _read_outlines(files: TruthFiles) -> _Outlines:
     image, sides = _open(path)
     if len(sides) > 3:
         raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one mask is wanted")
-    values = _whole_numbers(np.asanyarray(image.dataobj).reshape(sides), path.name)
+    with _damage_named(path):
+        stored = np.asanyarray(image.dataobj).reshape(sides)
+    values = _whole_numbers(stored, path.name)
     if files.label is not None:
         masks: dict[Label, Mask] = {files.label: values != 0} if values.any() else {}
     else:

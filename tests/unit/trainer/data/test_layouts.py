@@ -301,6 +301,19 @@ def test_a_damaged_file_leaves_its_study_out_by_name(tmp_path):
     assert [id for id, _ in audit.unusable_patients] == ["BraTS-MET-00002-000"]
 
 
+@pytest.mark.parametrize("layout", ["brats", "msd"])
+@pytest.mark.parametrize("kind", ["seg", "image"])
+def test_a_file_that_was_cut_off_leaves_its_study_out(tmp_path, layout, kind):
+    write_phantoms(tmp_path / "d", 2, layout=layout, slices=6, size_px=64)
+    masks = {"brats": "*-seg.nii.gz", "msd": "labelsTr/*.nii.gz"}
+    images = {"brats": "*-t1c.nii.gz", "msd": "imagesTr/*.nii.gz"}
+    broken = sorted((tmp_path / "d").rglob(masks[layout] if kind == "seg" else images[layout]))[0]
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size * 2 // 3])
+    patients, audit = scan_folder(tmp_path / "d")
+    assert (len(patients), len(audit.unusable_patients)) == (1, 1)
+    assert "damaged" in audit.unusable_patients[0][1]
+
+
 def test_halves_of_studies_are_named(tmp_path):
     case(tmp_path)
     (case(tmp_path, "BraTS-MET-00002-000") / "BraTS-MET-00002-000-seg.nii.gz").unlink()
