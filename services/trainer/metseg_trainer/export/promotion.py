@@ -49,7 +49,7 @@ def decide_promotion(
         StoreUnavailable: the registry cannot be reached.
     """
     if store is None:
-        return PromotionDecision(False, "No store is configured, so nothing was registered.")
+        return PromotionDecision(False, "The training used no registry, so it put no version into service itself.")
     if policy != "better":
         return PromotionDecision(policy == "always", f"Promotion was set to `{policy}`.")
     registry = Registry(store)
