@@ -31,12 +31,12 @@ except OSError as error:
     print(type(error).__name__)
 """
 KEYS = """
-from metseg.objects import open_store
+from metseg.storage import open_store
 from metseg.settings import settings
 print("\\n".join(info.key for info in open_store(settings()).list("")))
 """
 LIFECYCLE = """
-from metseg.objects import open_store
+from metseg.storage import open_store
 from metseg.settings import settings
 for rule in open_store(settings())._client.get_bucket_lifecycle("metseg").rules:
     print(rule.status, rule.rule_filter.prefix, rule.expiration.days)

@@ -49,6 +49,7 @@ class Life(RuleBasedStateMachine):
         self.stack = contextlib.ExitStack()
         folder = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.store = Counting(Path(folder))
+        self.store.prepare(job_days=1)
         self.here = self.stack.enter_context(deployment(self.store, self.server))
         self.gateway = self.here.service(lease_ttl_s=TTL_S)
         self.maintenance = self.here.maintenance(lease_ttl_s=TTL_S)
