@@ -25,6 +25,16 @@ NIFTI_HEAD_BYTES = 348
 MIN_ELEMENTS = 3
 LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR")
 SHORT_VRS = (b"UI", b"UL", b"US", b"CS", b"DA", b"TM", b"DT", b"SH", b"LO", b"AE", b"PN", b"IS", b"DS", b"ST", b"LT")
+FOREIGN = {
+    b"NRRD": "an NRRD volume: save it as NIfTI (.nii.gz), which 3D Slicer writes too",
+    b"ObjectType": "a MetaImage volume (.mha, .mhd): save it as NIfTI (.nii.gz)",
+    b"NDims": "a MetaImage volume (.mha, .mhd): save it as NIfTI (.nii.gz)",
+    b"\x00\x00\x00\x01": "a FreeSurfer volume (.mgz, .mgh): convert it to NIfTI (mri_convert)",
+    b"BZh": "compressed by bzip2: decompress it, or compress it by gzip",
+    b"BM": "a BMP image: save it as PNG",
+    b"7z\xbc\xaf": "a 7z archive: send a ZIP",
+    b"Rar!": "a RAR archive: send a ZIP",
+}
 SUPPORTED = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI volumes and a ZIP of them"
 
 
@@ -40,6 +50,8 @@ def detect_kind_of_stream(stream: BinaryIO) -> Kind:
     kind = detect_kind(head)
     if kind is not None:
         return kind
+    if foreign := _foreign_kind(head):
+        raise UnsupportedFormat(f"A file is {foreign}; {SUPPORTED}.")
     raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {SUPPORTED}.")
 
 
@@ -74,6 +86,22 @@ def _is_dataset(head: bytes) -> bool:
             length, start = struct.unpack_from("<I", head, offset + 4)[0], 8
         offset, last = offset + start + length, (group, element)
     return True
+
+
+def _foreign_kind(head: bytes) -> str | None:
+    """What a file is that metseg does not read, and what to do with it; None where that is unknown."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 512)
+        except zlib.error:
+            return None
+    if head[257:262] == b"ustar":
+        return "a tar archive: send a ZIP"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "a WebP image: save it as PNG"
+    if head[:4] == struct.pack("<i", 348) or head[:4] == struct.pack(">i", 348):
+        return "an Analyze header: save the volume as NIfTI (.nii.gz)"
+    return next((name for magic, name in FOREIGN.items() if head.startswith(magic)), None)
 
 
 def _is_nifti(head: bytes) -> bool:

@@ -1,5 +1,6 @@
 """Each refusal by its own kind, as early as it can be known."""
 
+import bz2
 import gzip
 import io
 import struct
@@ -21,6 +22,7 @@ from tests.unit.pictures import (
     tiff,
     upload,
     uploads,
+    zipped,
 )
 
 from metseg.errors import (
@@ -317,3 +319,24 @@ def test_a_png_that_opencv_refuses_by_its_size_is_unreadable():
 def test_nothing_at_all_is_unreadable_for_opencv():
     with pytest.raises(UnreadableImage):
         decode_with_opencv(np.empty(0, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"NRRD0004\ntype: short\n", "NRRD"),
+        (b"ObjectType = Image\nNDims = 3\n", "MetaImage"),
+        (gzip.compress(b"\0\0\0\x01" + bytes(300), mtime=0), "FreeSurfer"),
+        (b"\x5c\x01\0\0" + bytes(344), "Analyze"),
+        (bz2.compress(bytes(400)), "bzip2"),
+        (gzip.compress(bytes(257) + b"ustar" + bytes(300), mtime=0), "tar"),
+        (b"RIFF\x10\0\0\0WEBPVP8 " + bytes(20), "WebP"),
+        (b"BM" + bytes(60), "BMP"),
+    ],
+    ids=["nrrd", "mha", "mgz", "analyze", "bzip2", "tar", "webp", "bmp"],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_format_that_is_not_read_is_refused_by_its_name(content, named, packed):
+    sent = zipped({"x": content}) if packed else content
+    with pytest.raises(UnsupportedFormat, match=named):
+        inspect_upload([upload(sent)], LIMITS)
