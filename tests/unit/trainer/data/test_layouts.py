@@ -188,6 +188,14 @@ def test_label_4_without_any_3_is_asked_about(tmp_path):
     assert scan_folder(tmp_path)[1].structures == {"core and whole": 1}
 
 
+def test_lesions_outlined_by_1_alone_are_not_taken_for_necrosis(tmp_path):
+    for what, voxels in {"t1ce": image(1), "flair": image(2), "seg": labelled(1)}.items():
+        save(tmp_path / f"anna_{what}.nii.gz", voxels)
+    assert "label 1 occurs but 2 in no study: say in a labels.yaml what 1 means" in refused(tmp_path)
+    (tmp_path / "labels.yaml").write_text("core: unknown\nwhole: [1]\n")
+    assert scan_folder(tmp_path)[1].structures == {"whole": 1}
+
+
 def test_metaimages_of_the_first_challenges_are_read(tmp_path):
     import SimpleITK
 

@@ -20,9 +20,12 @@ from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Labe
 
 __all__ = ["find_brats"]
 
-SINCE_2023 = LabelMap(core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3),))
+SINCE_2023 = LabelMap(
+    core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3), (1, 3))
+)
 PAEDIATRIC = LabelMap(core=frozenset({1, 2, 3}), whole=frozenset({1, 2, 3, 4}))
-BEFORE_2023 = LabelMap(core=frozenset({1, 3, 4}), whole=frozenset({1, 2, 3, 4}))
+# Whoever names files so, but outlines lesions by 1 alone, does not mean necrosis.
+BEFORE_2023 = LabelMap(core=frozenset({1, 3, 4}), whole=frozenset({1, 2, 3, 4}), only_with=((1, 2), (3, 2), (4, 2)))
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("t1n", "t1"), "pre"),
     **dict.fromkeys(("t1c", "t1ce", "t1gd"), "post"),
