@@ -97,14 +97,17 @@ def _take_steps(
         pin_memory=on_gpu,
         worker_init_fn=use_one_thread,
     )
-    saved_s = time.monotonic()
+    saved_s, losses = time.monotonic(), list[float]()
     with tqdm(total=config.total_steps, initial=state.step, desc=state.name, unit="step", disable=None) as bar:
         for slices, truth in loader:
             loss, stopping = state.train_step(slices, truth, stop=stop.is_set())
             bar.update()
-            bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+            losses.append(loss)
             if stopping or state.step == config.total_steps or time.monotonic() - saved_s >= checkpoint_every_s:
                 save_checkpoint(state.state_dict(), checkpoint)
-                saved_s = time.monotonic()
+                tqdm.write(
+                    f"{state.name}: {state.step} of {config.total_steps} steps, loss {sum(losses) / len(losses):.4f}"
+                )
+                saved_s, losses = time.monotonic(), []
             if stopping:
                 raise KeyboardInterrupt
