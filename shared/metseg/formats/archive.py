@@ -6,6 +6,7 @@ each member is decompressed in chunks whose sum is counted, whatever the directo
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import SEEK_END
@@ -19,7 +20,7 @@ from metseg.errors import ArchiveBomb, BadArchive, SeveralPatients, TooManyFiles
 from metseg.formats.names import is_system_file, natural_key
 from metseg.settings import MIB, Limits
 
-__all__ = ["Archive", "check_one_folder"]
+__all__ = ["Archive", "check_one_scan"]
 
 # What zipfile raises for damaged bytes; RuntimeError and NotImplementedError for features that it lacks.
 DAMAGE = (BadZipFile, OSError, EOFError, ValueError, RuntimeError, IndexError, StructError, zlib.error)
@@ -31,6 +32,7 @@ DIRECTORY_BYTES_PER_FILE = 4096
 MIN_READ_BYTES = 2**17  # zipfile seeks the directory's end in the last 64 KiB
 ENCRYPTED = 0x1
 DRIVE = re.compile("[A-Za-z]:")
+NUMBER_AT_END = re.compile(r"[0-9]+\)?$")
 
 
 class Archive:
@@ -168,8 +170,8 @@ def _check_safe(name: str, info: ZipInfo) -> None:
         raise BadArchive("The archive is compressed by a rare method; zip the slices with the usual one, deflate.")
 
 
-def check_one_folder(names: Sequence[str]) -> None:
-    """Refuse slices in several folders.
+def check_one_scan(names: Sequence[str]) -> None:
+    """Refuse slices in several folders, or with several names that are numbered on their own.
 
     Raises:
         SeveralPatients: there are several, as if of several patients.
@@ -177,6 +179,14 @@ def check_one_folder(names: Sequence[str]) -> None:
     folders = {PurePosixPath(name).parent for name in names}
     if len(folders) > 1:
         raise SeveralPatients(
-            f"The archive holds files in {len(folders)} folders, as if of several patients; submit each patient's "
+            f"The upload holds files in {len(folders)} folders, as if of several patients; submit each patient's "
             "folder on its own."
+        )
+    stems = [PurePosixPath(name).stem.casefold() for name in names]
+    numbered = Counter(NUMBER_AT_END.sub("", stem) for stem in stems if NUMBER_AT_END.search(stem))
+    scans = sum(count > 1 for count in numbered.values())
+    if scans > 1:
+        raise SeveralPatients(
+            f"The names of the slices are numbered in {scans} series, as if of several patients; submit each scan on "
+            "its own, or each series of a patient in its field pre, flair or post."
         )

@@ -5,20 +5,51 @@ and of scanners' exports.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
 from metseg.contracts import Role
+from metseg.errors import UnusableImage
 
-__all__ = ["NamedSequence", "sequence_from_name"]
+__all__ = ["UNUSED_SEQUENCES", "NamedSequence", "refuse_unused", "sequence_from_name"]
 
-NamedSequence = Role | Literal["t2", "mask"]
+NamedSequence = Role | Literal["t2", "mask", "other"]
 
+UNUSED_SEQUENCES: dict[str, str] = {"t2": "T2", "mask": "segmentation", "other": "another sequence"}
+"""What a name may indicate and the model does not take, in words."""
 ENTITIES = re.compile(r"(?:^|_)(?:sub|ses|run|acq|rec|dir|echo|task)-[^_]*", re.IGNORECASE)
 WORDS = re.compile(r"[a-z0-9]+")
 KEYWORDS: tuple[tuple[NamedSequence, frozenset[str]], ...] = (
-    ("mask", frozenset({"seg", "mask", "masks", "label", "labels", "segmentation", "consensus", "roi", "probability"})),
+    (
+        "mask",
+        frozenset({"seg", "mask", "masks", "label", "labels", "segmentation", "consensus", "roi", "probability"})
+        | {"segm", "segmentations", "labelmap", "annotation", "annotations", "maske", "masque", "gtv", "ctv", "ptv"},
+    ),
     ("flair", frozenset({"flair", "fla", "flr", "t2f", "t2flair", "tirm"})),
+    (
+        "other",
+        frozenset(
+            {"adc", "eadc", "dwi", "dti", "diff", "diffusion", "trace", "b0", "b1000", "swi", "swan", "bold", "fmri"}
+        )
+        | {
+            "perf",
+            "perfusion",
+            "dsc",
+            "dce",
+            "cbv",
+            "cbf",
+            "asl",
+            "tof",
+            "mra",
+            "mrv",
+            "mip",
+            "phase",
+            "pd",
+            "pdw",
+            "stir",
+        },
+    ),
     ("pre", frozenset({"pre", "t1n", "t1pre", "precontrast", "native", "plain"})),
     (
         "post",
@@ -42,3 +73,18 @@ def sequence_from_name(name: str) -> NamedSequence | None:
     last = PurePosixPath(name.replace("\\", "/")).name
     words = set(WORDS.findall(ENTITIES.sub("_", last).lower()))
     return next((role for role, known in KEYWORDS if words & known), None)
+
+
+def refuse_unused(names: Sequence[str]) -> None:
+    """Refuse files that are the only ones of a study, and all named as what the model does not take.
+
+    Raises:
+        UnusableImage: they are; a field by role overrules their names.
+    """
+    found = {sequence_from_name(name) for name in names}
+    kinds = [kind for sequence, kind in UNUSED_SEQUENCES.items() if sequence in found]
+    if kinds and len(kinds) == len(found):
+        raise UnusableImage(
+            f"The name indicates what the model does not take ({', '.join(kinds)}). If the file is a T1 or FLAIR, send "
+            "it in the field pre, flair or post."
+        )

@@ -113,7 +113,7 @@ def missing_sequence_warning(role: Role, substitute: Role) -> str:
         One sentence.
     """
     name, copied = SEQUENCE_NAMES[role], SEQUENCE_NAMES[substitute]
-    return f"No {name} series was uploaded; a copy of the {copied} series stands in for it."
+    return f"No series is known to be {name}; a copy of the {copied} series stands in for it."
 
 
 def check_volume_size(shape: Shape, limits: Limits) -> None:

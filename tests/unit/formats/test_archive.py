@@ -17,8 +17,9 @@ from metseg.errors import (
     TooManyFiles,
     UnreadableImage,
     UnsupportedFormat,
+    UnusableImage,
 )
-from metseg.formats import Inspection, inspect_upload, read_volume
+from metseg.formats import Inspection, Upload, inspect_upload, read_volume
 from metseg.formats.archive import Archive
 from metseg.settings import MIB, Limits
 
@@ -72,8 +73,8 @@ def test_masks_beside_their_images_are_left_out_with_a_warning():
     assert "Masks of uploaded images were left out: 2." in volume.warnings
 
 
-def test_a_mask_without_its_image_is_a_picture_as_any_other():
-    assert inspect_upload([upload(zipped({"p_1_mask.png": png()}))], LIMITS).slices == 1
+def test_a_mask_without_its_image_is_refused():
+    assert "segmentation" in refused(UnusableImage, zipped({"p_1_mask.png": png()}))
 
 
 def test_an_archive_of_one_tiff_of_several_pages_is_a_volume():
@@ -101,6 +102,22 @@ def test_several_archives_are_several_patients():
 def test_an_archive_beside_pictures_is_refused():
     with pytest.raises(BadArchive):
         inspect_upload([upload(zipped(slices(2))), upload(png())], LIMITS)
+
+
+@pytest.mark.parametrize("prefixes", [("TCGA_CS_4941_19960909_", "TCGA_CS_4942_19970222_"), ("a/p_", "b/p_")])
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_loose_slices_of_several_patients_are_refused_as_in_an_archive(prefixes, is_archive):
+    files = {f"{prefix}{number}.png": png(noise(20, 24)) for prefix in prefixes for number in (1, 2, 3)}
+    sent = {"x.zip": zipped(files)} if is_archive else files
+    with pytest.raises(SeveralPatients):
+        read_volume([Upload(name, io.BytesIO(content)) for name, content in sent.items()], Limits())
+
+
+@pytest.mark.parametrize("name", ["mask.png", "T2_001.png", "adc.png", "seg_12.png", "b1000.png"])
+def test_a_lone_picture_named_as_another_kind_is_refused_unless_a_field_names_it(name):
+    with pytest.raises(UnusableImage, match="does not take"):
+        read_volume([Upload(name, io.BytesIO(png(noise(20, 24))))], Limits())
+    assert read_volume([Upload(name, io.BytesIO(png(noise(20, 24))), "flair")], Limits()).shape == (1, 20, 24)
 
 
 @pytest.mark.parametrize("files", [{}, {"folder/": b""}, {".DS_Store": b"?"}], ids=["nothing", "a folder", "litter"])

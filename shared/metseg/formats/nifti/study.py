@@ -11,7 +11,7 @@ from metseg.contracts import Align, Role
 from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, UnreadableImage, UnsupportedFormat
 from metseg.formats.names import file_stem, page_stems
 from metseg.formats.nifti.header import DAMAGE, NiftiHeader, open_decompressed, read_header
-from metseg.formats.roles import sequence_from_name
+from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, sequence_from_name
 from metseg.formats.sequences import (
     SequenceImage,
     VolumeGeometry,
@@ -37,7 +37,6 @@ from metseg.settings import MIB, Limits
 __all__ = ["NiftiStudyReader", "open_study"]
 
 SUFFIX = ".nii"
-UNUSED_SEQUENCES = {"t2": "T2", "mask": "segmentation"}
 
 
 class _Sequence(NamedTuple):
@@ -120,6 +119,7 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
     if volumes[0].role is not None:
         return _choose_by_field(volumes), []
     if len(volumes) == 1:
+        refuse_unused([volumes[0].name])
         named = sequence_from_name(volumes[0].name)
         return {next((role for role in ROLES if role == named), None): (volumes[0], "by its name")}, []
     chosen: dict[Role | None, tuple[StudyFile, str]] = {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from metseg.contracts import Role
 from metseg.errors import (
@@ -13,12 +13,12 @@ from metseg.errors import (
     MixedSizes,
     UnsupportedFormat,
 )
-from metseg.formats.archive import Archive, check_one_folder
+from metseg.formats.archive import Archive, check_one_scan
 from metseg.formats.limits import check_stack
 from metseg.formats.names import exclude_masks, natural_key, page_stems, unique_names
 from metseg.formats.raster.decoders import Page, PixelType
 from metseg.formats.raster.pages import decode_pages, read_pages
-from metseg.formats.roles import NamedSequence, sequence_from_name
+from metseg.formats.roles import NamedSequence, refuse_unused, sequence_from_name
 from metseg.formats.sniff import HEAD_BYTES, Kind, detect_kind, detect_kind_of_stream
 from metseg.formats.study import Opener, Upload, check_single_archive, rewind
 from metseg.imaging import Array, Shape
@@ -118,6 +118,7 @@ def _series(role: Role | None, uploads: Sequence[Upload], limits: Limits) -> dic
         return _from_archive(role, Archive(uploads[0].stream, limits), limits)
     ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
     slices = [ordered[index] for index in exclude_masks([upload.name for upload in ordered])]
+    _check_names([upload.name for upload in slices], role)
     files = _files([(upload.name, partial(rewind, upload.stream)) for upload in slices], limits)
     source = "+".join(sorted({file.kind for file in files}))
     return {role: RasterSeries(files, len(uploads) - len(slices), source)}
@@ -138,19 +139,19 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
     folders = _folders_by_role([archive.names[index] for index in kept]) if role is None else {}
     masks = len(images) - len(kept)
     if not folders:
-        check_one_folder([archive.names[index] for index in kept])
+        _check_names([archive.names[index] for index in kept], role)
         folders = {str(PurePosixPath(archive.names[index]).parent): role for index in kept}
-    unused = [name for name in folders.values() if name in ("mask", "t2")]
-    if "t2" in unused:
-        warnings.append("A folder of T2 images was left out, since it is none of the sequences that the model takes.")
+    unused = [name for name in folders.values() if name in ("mask", "t2", "other")]
+    if {"t2", "other"}.intersection(unused):
+        warnings.append("A folder of T2 images, or of others that the model does not take, was left out.")
     study: dict[Role | None, RasterSeries] = {}
     for folder, found in folders.items():
         members = [index for index in kept if str(PurePosixPath(archive.names[index]).parent) == folder]
         if found == "mask":
             masks += len(members)
-        elif found != "t2":
+        elif found not in ("t2", "other"):
             files = _files([(archive.names[index], partial(archive.open, index)) for index in members], limits)
-            study[found] = RasterSeries(files, 0, "zip", tuple(warnings))
+            study[cast(Role | None, found)] = RasterSeries(files, 0, "zip", tuple(warnings))
     first = next(iter(study))
     study[first] = replace(study[first], excluded_masks=masks)
     return study
@@ -160,7 +161,7 @@ def _folders_by_role(names: Sequence[str]) -> dict[str, NamedSequence | None]:
     """The sequence of each folder by its name; empty where these are not the folders of one study."""
     folders = {PurePosixPath(name).parent for name in names}
     roles = {str(folder): sequence_from_name(folder.name) for folder in folders}
-    used = [role for role in roles.values() if role not in ("mask", "t2")]
+    used = [role for role in roles.values() if role not in ("mask", "t2", "other")]
     one_study = len(folders) > 1 and len({folder.parent for folder in folders}) == 1
     told_apart = used and len(set(used)) == len(used) and (None not in used or len(used) == 1)
     return dict(sorted(roles.items())) if one_study and told_apart else {}
@@ -171,6 +172,13 @@ def _is_document(archive: Archive, index: int, name: str) -> bool:
     path = PurePosixPath(name)
     named = path.suffix.lower() in DOCUMENTS or path.name.casefold() in ("readme", "license")
     return named and detect_kind(archive.peek(index, HEAD_BYTES)) is None
+
+
+def _check_names(names: Sequence[str], role: Role | None) -> None:
+    """Refuse slices whose names say that they are of several scans, or not an image that the model takes."""
+    check_one_scan([name.replace("\\", "/") for name in names])
+    if role is None:
+        refuse_unused(names)
 
 
 def _files(sources: Sequence[tuple[str, Opener]], limits: Limits) -> tuple[_RasterFile, ...]:

@@ -102,7 +102,7 @@ def test_a_zip_of_volumes_is_a_study_and_what_lies_beside_them_is_left_out_in_wo
 def test_a_missing_sequence_is_stood_in_for():
     volume = volume_of(*study(flair=nifti(GREY), t1c=nifti(PIXELS[..., 2])))
     assert np.array_equal(volume.pixels[..., 0], volume.pixels[..., 1])
-    assert any("No pre-contrast series" in warning for warning in volume.warnings)
+    assert any("known to be pre-contrast" in warning for warning in volume.warnings)
     assert volume.sequences["pre"] == "missing, replaced by FLAIR"
 
 
@@ -142,6 +142,12 @@ def test_two_volumes_of_one_name_are_refused():
 
 def test_names_that_tell_nothing_are_refused():
     assert "pre, flair and post" in refused(InvalidParameter, *study(a=nifti(GREY), b=nifti(GREY)))
+
+
+@pytest.mark.parametrize("name", ["t2w", "seg", "sub-01_adc", "dwi", "T2", "label"])
+def test_a_lone_volume_named_as_another_kind_is_refused_unless_a_field_names_it(name):
+    assert "does not take" in refused(UnusableImage, upload(nifti(GREY), f"{name}.nii"))
+    assert volume_of(upload(nifti(GREY), f"{name}.nii", "flair")).shape == (6, 64, 64)
 
 
 def test_two_volumes_in_one_field_are_refused():

@@ -240,7 +240,7 @@ def test_a_missing_sequence_is_said(tmp_path):
     case(tmp_path, sequences=("t1c", "t2f"))
     _, audit = scan_folder(tmp_path)
     assert audit.sequences == {"flair": 1, "post": 1}
-    assert list(audit.remarks) == ["No pre-contrast series was uploaded; a copy of the FLAIR series stands in for it"]
+    assert list(audit.remarks) == ["No series is known to be pre-contrast; a copy of the FLAIR series stands in for it"]
 
 
 def test_a_mask_on_another_grid_is_resampled(tmp_path):
