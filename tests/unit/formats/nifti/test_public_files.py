@@ -71,7 +71,7 @@ def check(volume, image):
         ("nifti1.hdr", UnsupportedFormat, "without its voxels"),
         ("nifti2.hdr", UnsupportedFormat, "without its voxels"),
         ("standard.nii.gz", UnusableImage, "at least 16 pixels"),
-        ("test.mgz", UnsupportedFormat, "none that can be read"),
+        ("test.mgz", UnsupportedFormat, "convert it to NIfTI"),
     ],
 )
 def test_what_is_refused_is_told_why(name, error, words):
