@@ -1,5 +1,6 @@
 """What the repository promises about itself: its commands, its locks, and what must never lie in it."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -115,3 +116,20 @@ def test_the_licence_is_the_apache_licence() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def imported_modules(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize(("package", "root"), [("metseg", "shared"), ("metseg_trainer", "services/trainer")])
+def test_names_are_imported_from_packages_never_around_their_init(package: str, root: str) -> None:
+    around = []
+    for path in [*ROOT.glob("shared/metseg/**/*.py"), *ROOT.glob("services/*/metseg_*/**/*.py")]:
+        for name in imported_modules(path):
+            top, *rest = name.split(".")
+            inside = top == package and len(rest) > 1 and path.is_relative_to(ROOT / root / top / rest[0])
+            if top == package and len(rest) > 1 and not inside and not (ROOT / root / name.replace(".", "/")).is_dir():
+                around.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not around

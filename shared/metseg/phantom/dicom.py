@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from metseg.contracts import Role
-from metseg.formats.dicom.uids import make_uid
+from metseg.formats.dicom import make_uid
 from metseg.imaging import Affine, Array, Float64Array
 from metseg.phantom.scan import Phantom
 

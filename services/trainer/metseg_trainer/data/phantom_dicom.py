@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from metseg.phantom import Phantom
-from metseg.phantom.dicom import SERIES_PARAMETERS, series_files
+from metseg.phantom import dicom as phantom_dicom
 
 __all__ = ["write_with_segmentation", "write_with_structure_set"]
 
@@ -80,10 +80,12 @@ def _write_series(folder: Path, number: int, head: Phantom) -> list[Dataset]:
     """Write the three series; returns the post-contrast slices from the feet up."""
     folder.mkdir(parents=True)
     source: list[Dataset] = []
-    for channel, (role, parameters) in enumerate(SERIES_PARAMETERS.items()):
+    for channel, (role, parameters) in enumerate(phantom_dicom.SERIES_PARAMETERS.items()):
         own = replace(parameters, patient=("Phantom^Procedural", f"PHANTOM-{number}"), study=f"phantom {number}")
         assert head.volume.affine is not None  # noqa: S101
-        files = series_files(head.volume.pixels[..., channel].astype(np.uint16) * 16, head.volume.affine, own)
+        files = phantom_dicom.series_files(
+            head.volume.pixels[..., channel].astype(np.uint16) * 16, head.volume.affine, own
+        )
         for name, content in files.items():
             (folder / name).write_bytes(content)
         if role == "post":

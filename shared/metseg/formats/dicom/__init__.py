@@ -4,6 +4,7 @@ from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, write_r
 from metseg.formats.dicom.segmentation import AlgorithmRun
 from metseg.formats.dicom.study import DicomStudyReader, open_study
 from metseg.formats.dicom.submission import deidentify_uploads
+from metseg.formats.dicom.uids import make_uid
 
 __all__ = [
     "REPORT_FILE",
@@ -11,6 +12,7 @@ __all__ = [
     "AlgorithmRun",
     "DicomStudyReader",
     "deidentify_uploads",
+    "make_uid",
     "open_study",
     "write_results",
 ]
