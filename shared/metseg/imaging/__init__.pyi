@@ -4,6 +4,7 @@ from .arrays import Affine as Affine
 from .arrays import Array as Array
 from .arrays import Float32Array as Float32Array
 from .arrays import Float64Array as Float64Array
+from .arrays import LabelMap as LabelMap
 from .arrays import Mask as Mask
 from .arrays import Shape as Shape
 from .arrays import Spacing as Spacing

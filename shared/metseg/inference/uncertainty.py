@@ -17,13 +17,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.contracts import Lesion
-from metseg.imaging import CONNECTIVITY_26, Float32Array, Mask, ModelInput, Preprocessor, Volume, lesions
+from metseg.imaging import CONNECTIVITY_26, Float32Array, LabelMap, Mask, ModelInput, Preprocessor, Volume, lesions
 from metseg.inference.segmentation import Predictor, Segmentation
 from metseg.parallel import parallel_map
 
 __all__ = ["estimate_uncertainty"]
 
-Labels = npt.NDArray[np.integer]
 
 MIN_PROBABILITY = 0.1
 """Slices that reach it are predicted again."""
@@ -105,7 +104,7 @@ def _rate_lesions(first: Segmentation, masks: Sequence[Mask]) -> list[Lesion]:
     return [_rate_lesion(lesion, numbers, components) for lesion in first.lesions]
 
 
-def _rate_lesion(lesion: Lesion, numbers: Labels, others: Sequence[Labels]) -> Lesion:
+def _rate_lesion(lesion: Lesion, numbers: LabelMap, others: Sequence[LabelMap]) -> Lesion:
     overlaps = [_overlap(lesion, numbers, labels) for labels in others]
     agreement = float(np.mean(overlaps))
     found_in, views = 1 + sum(overlap > 0 for overlap in overlaps), 1 + len(overlaps)
@@ -118,7 +117,7 @@ def _rate_lesion(lesion: Lesion, numbers: Labels, others: Sequence[Labels]) -> L
     return lesion.model_copy(update={"uncertainty": 1 - agreement, "uncertainty_words": words})
 
 
-def _overlap(lesion: Lesion, numbers: Labels, labels: Labels) -> float:
+def _overlap(lesion: Lesion, numbers: LabelMap, labels: LabelMap) -> float:
     """Intersection over union of a lesion and the components that touch it in another view, less other lesions."""
     box = tuple(slice(*ends) for ends in zip(lesion.box.first, lesion.box.stop, strict=True))
     own = numbers[box] == lesion.number

@@ -95,7 +95,7 @@ class Phantom:
 
     volume: Volume
     mask: Mask
-    labels: npt.NDArray[np.uint8]
+    labels: UInt8Array
     lesions: tuple[PhantomLesion, ...]
 
 
@@ -228,7 +228,7 @@ def _paint(
     free: Mask,
     lesion: PhantomLesion,
     spacing_mm: Spacing,
-) -> tuple[tuple[slice, ...], npt.NDArray[np.uint8]]:
+) -> tuple[tuple[slice, ...], UInt8Array]:
     """Draw a lesion with its oedema into `signal`; returns a box and the lesion's labels in it."""
     margins = [int(_reach(lesion) / side) + 2 for side in spacing_mm]
     box = tuple(slice(max(0, at - by), at + by + 1) for at, by in zip(lesion.centre, margins, strict=True))

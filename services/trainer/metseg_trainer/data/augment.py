@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from metseg.imaging import Float32Array, UInt8Array
 from metseg_trainer.data.config import AugmentationConfig
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import looks for a newer version online
@@ -20,8 +21,6 @@ LESION_LEVEL = 128
 """From this truth on a pixel counts as lesion."""
 MIN_BRAIN_LEVEL = 25
 """FLAIR pixels darker than this, of 255, are no place for a lesion."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 class Augmentation:
@@ -68,7 +67,7 @@ class Augmentation:
             ]
         )
 
-    def __call__(self, pixels: Pixels, truth: Pixels, seed: int) -> tuple[Pixels, Pixels]:
+    def __call__(self, pixels: UInt8Array, truth: UInt8Array, seed: int) -> tuple[UInt8Array, UInt8Array]:
         """Change a sample.
 
         Args:
@@ -77,7 +76,7 @@ class Augmentation:
             seed: of every draw.
 
         Returns:
-            Pixels and truth in the patch size.
+            UInt8Array and truth in the patch size.
         """
         self._transform.set_random_seed(seed)
         changed = self._transform(image=pixels, mask=truth)
@@ -100,14 +99,14 @@ def drop_sequences(values: npt.NDArray[Any], dropped: tuple[int, ...]) -> npt.ND
 
 
 def transplant_lesion(
-    pixels: Pixels,
-    truth: Pixels,
-    donor: npt.NDArray[np.float32],
-    lesion: Pixels,
+    pixels: UInt8Array,
+    truth: UInt8Array,
+    donor: Float32Array,
+    lesion: UInt8Array,
     *,
     config: AugmentationConfig,
     random: np.random.Generator,
-) -> tuple[Pixels, Pixels]:
+) -> tuple[UInt8Array, UInt8Array]:
     """Blend another patient's lesion into a slice that has none (after CarveMix, Zhang et al., MICCAI 2021).
 
     The lesion is flipped, rotated and scaled at random; where it would not lie on brain, the slice stays as it is.
@@ -121,7 +120,7 @@ def transplant_lesion(
         random: draws the movement.
 
     Returns:
-        Pixels and truth with the lesion, or as they were.
+        UInt8Array and truth with the lesion, or as they were.
     """
     rows, columns = lesion.shape
     move = cv2.getRotationMatrix2D(

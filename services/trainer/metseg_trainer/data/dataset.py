@@ -7,19 +7,16 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg import formats
 from metseg.errors import BadInput, DatasetError
-from metseg.imaging import Volume
+from metseg.imaging import Mask, Volume
 from metseg.settings import settings
 from metseg_trainer.data.layouts import Subset, VolumeFiles, person_of
 from metseg_trainer.data.masks import read_mask
 from metseg_trainer.data.volumes import read_study
 
 __all__ = ["Patient", "SlicePair", "VolumeSlice", "fingerprint", "load_patient", "reason", "uploads"]
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pydicom
 
 from metseg.errors import DatasetError
-from metseg.imaging import Affine, Volume
+from metseg.imaging import Affine, Float64Array, Mask, Volume
 
 __all__ = ["read_segmentation", "read_structure_set"]
 
-Mask = npt.NDArray[np.bool_]
 
 RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SUBPIXELS = 8
@@ -68,7 +66,7 @@ def read_structure_set(path: Path, drawn_on: Volume) -> tuple[dict[str, Mask], A
     if drawn_on.affine is None:
         raise DatasetError(f"{path.name} was drawn on a series that stores no position")
     names: dict[int, str] = {}
-    contours: dict[str, list[npt.NDArray[np.float64]]] = defaultdict(list)
+    contours: dict[str, list[Float64Array]] = defaultdict(list)
     try:
         structures: Any = pydicom.dcmread(path)
         for region in structures.StructureSetROISequence:
@@ -86,11 +84,11 @@ def read_structure_set(path: Path, drawn_on: Volume) -> tuple[dict[str, Mask], A
     return {name: mask.T for name, mask in masks.items()}, drawn_on.affine
 
 
-def _filled(contours: list[npt.NDArray[np.float64]], drawn_on: Volume, affine: Affine, name: str) -> Mask:
+def _filled(contours: list[Float64Array], drawn_on: Volume, affine: Affine, name: str) -> Mask:
     """Contours filled slice by slice; one within another is a hole."""
     mask = np.zeros(drawn_on.shape, np.bool_)
     to_voxels = np.linalg.inv(affine) @ RAS_OF_LPS
-    on_slice: dict[int, list[npt.NDArray[np.float64]]] = defaultdict(list)
+    on_slice: dict[int, list[Float64Array]] = defaultdict(list)
     for points in contours:
         voxels = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]
         index = round(float(voxels[:, 2].mean()))
@@ -102,7 +100,7 @@ def _filled(contours: list[npt.NDArray[np.float64]], drawn_on: Volume, affine: A
     return mask
 
 
-def _fill(polygons: list[npt.NDArray[np.float64]], size: tuple[int, int]) -> Mask:
+def _fill(polygons: list[Float64Array], size: tuple[int, int]) -> Mask:
     """Which pixels of a slice have their middle inside; polygons are (column, row) of the pixels' middles."""
     rows, columns = size
     fine = np.zeros((rows * SUBPIXELS, columns * SUBPIXELS), np.uint8)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import CONNECTIVITY_26, Volume
+from metseg.imaging import CONNECTIVITY_26, Float32Array, Mask, Volume
 from metseg_trainer.data.skull_stripping import brain_mask, cerebral_slices
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 
@@ -46,8 +46,6 @@ MIN_OEDEMA = 0.25
 """Oedema weaker than this, from 0 to 1, is not drawn, so that a mask has an edge."""
 PRE, FLAIR, POST = 0, 1, 2
 
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Random = np.random.Generator
 
 
@@ -70,9 +68,9 @@ class ImplantedStudy:
 class _Levels:
     """A patient's own brightness by channel: of the brain, its spread, and of the brightest pixels."""
 
-    middle: Floats
-    spread: Floats
-    bright: Floats
+    middle: Float32Array
+    spread: Float32Array
+    bright: Float32Array
 
 
 def implant_lesions(volume: Volume, truth: Mask, seed: int, count: int | None = None) -> ImplantedStudy:
@@ -133,11 +131,11 @@ class _Canvas:
     """A study that is drawn into: pixels and labels change, the rest stays."""
 
     original: Volume
-    pixels: Floats
+    pixels: Float32Array
     labels: npt.NDArray[np.int32]
     free: Mask
     like_brain: Mask
-    depth_mm: Floats
+    depth_mm: Float32Array
     levels: _Levels
     spacing_mm: tuple[float, float, float]
 
@@ -218,7 +216,7 @@ class _Canvas:
 
     def _shape(
         self, box: tuple[slice, ...], centre: tuple[int, ...], diameter_mm: float, oedema_mm: float, random: Random
-    ) -> tuple[Floats, Floats]:
+    ) -> tuple[Float32Array, Float32Array]:
         """The core and the oedema of each voxel of a box, both from 0 to 1."""
         ratio = np.exp(random.uniform(-0.15, 0.15, 3)) * self.spacing_mm
         offsets = [(axis - at) * step for axis, at, step in zip(np.ogrid[box], centre, ratio, strict=True)]
@@ -233,27 +231,27 @@ class _Canvas:
         swelling[swelling < MIN_OEDEMA] = 0
         return core, swelling
 
-    def _white(self, box: tuple[slice, ...]) -> Floats:
+    def _white(self, box: tuple[slice, ...]) -> Float32Array:
         """Where oedema spreads: below the cortex, and not into fluid, which is dark on FLAIR."""
         middle, spread = self.levels.middle[FLAIR], self.levels.spread[FLAIR]
         solid = _falls((MAX_FLUID * middle - self.pixels[box][..., FLAIR]) / spread, 0.3)
         return solid * _falls(CORTEX_MM - self.depth_mm[box], 0.7)
 
 
-def _levels(pixels: Floats, brain: Mask) -> _Levels:
+def _levels(pixels: Float32Array, brain: Mask) -> _Levels:
     inside = pixels[brain] if brain.any() else pixels.reshape(-1, pixels.shape[-1])
     low, middle, high, bright = np.percentile(inside, (25, 50, 75, 99.5), axis=0).astype(np.float32)
     return _Levels(middle, np.maximum(high - low, 1), bright)
 
 
-def _noise(shape: tuple[int, ...], spacing: tuple[float, ...], scale_mm: float, random: Random) -> Floats:
+def _noise(shape: tuple[int, ...], spacing: tuple[float, ...], scale_mm: float, random: Random) -> Float32Array:
     """Smooth noise of unit deviation."""
     white = random.standard_normal(shape).astype(np.float32)
     smooth = ndimage.gaussian_filter(white, [scale_mm / step for step in spacing], mode="wrap")
     return np.asarray(smooth / max(float(smooth.std()), 1e-6), np.float32)
 
 
-def _falls(distance: npt.NDArray[Any], width: float) -> Floats:
+def _falls(distance: npt.NDArray[Any], width: float) -> Float32Array:
     """1 inside, where the distance is negative, 0 outside, a half at the edge."""
     return np.asarray(1 / (1 + np.exp((distance / width).clip(-30, 30) * 2)), np.float32)
 
@@ -269,9 +267,9 @@ def _part_with(mask: Mask, centre: tuple[int, int, int]) -> Mask:
 class _Style:
     """How one lesion looks: brightness of rim, centre and oedema by channel, and how thick the rim is."""
 
-    rim: Floats
-    centre: Floats
-    oedema: Floats
+    rim: Float32Array
+    centre: Float32Array
+    oedema: Float32Array
     rim_share: float
 
     @classmethod
@@ -302,7 +300,7 @@ class _Style:
             rim_share=float(random.uniform(0.18, 0.5)),
         )
 
-    def paint(self, pixels: Floats, core: Floats, swelling: Floats) -> None:
+    def paint(self, pixels: Float32Array, core: Float32Array, swelling: Float32Array) -> None:
         """Blend the lesion into the pixels of its box, in place, keeping their texture."""
         texture = (pixels - np.stack([cv2.GaussianBlur(one, (0, 0), 2.0) for one in pixels])) * 0.6
         depth = np.stack([cv2.distanceTransform((one >= 0.5).astype(np.uint8), cv2.DIST_L2, 5) for one in core])

@@ -7,10 +7,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from metseg.errors import DatasetError
+from metseg.imaging import Mask
 
 __all__ = ["read_mask"]
-
-Mask = npt.NDArray[np.bool_]
 
 
 def read_mask(path: Path) -> Mask:

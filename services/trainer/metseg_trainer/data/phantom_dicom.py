@@ -8,18 +8,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
+from metseg.imaging import Float64Array, Mask
 from metseg.phantom import Phantom
 from metseg.phantom import dicom as phantom_dicom
 
 __all__ = ["write_with_segmentation", "write_with_structure_set"]
 
-Mask = npt.NDArray[np.bool_]
 
 SUBPIXELS = 8
 """Contours run along the edges of pixels, on a grid this many times as fine."""
@@ -94,7 +93,7 @@ def _write_series(folder: Path, number: int, head: Phantom) -> list[Dataset]:
 
 
 def _structure_set(
-    number: int, source: list[Dataset], regions: Mapping[str, Mask], affine: npt.NDArray[np.float64] | None
+    number: int, source: list[Dataset], regions: Mapping[str, Mask], affine: Float64Array | None
 ) -> Dataset:
     first, made = source[0], Dataset()
     made.file_meta = FileMetaDataset()
@@ -127,7 +126,7 @@ def _structure_set(
     return made
 
 
-def _contours(mask: Mask, affine: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+def _contours(mask: Mask, affine: Float64Array) -> list[Float64Array]:
     """The edges of a mask as closed polygons, (point, xyz) in LPS millimetres."""
     found = []
     for index, one in enumerate(mask):
@@ -139,7 +138,7 @@ def _contours(mask: Mask, affine: npt.NDArray[np.float64]) -> list[npt.NDArray[n
     return found
 
 
-def _flat(points: npt.NDArray[np.float64]) -> list[str]:
+def _flat(points: Float64Array) -> list[str]:
     return [f"{value:.4f}" for value in points.ravel()]
 
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from metseg.contracts import Preprocessing
 from metseg.errors import UnusableImage
-from metseg.imaging import Geometry, ModelInput, Volume
+from metseg.imaging import Geometry, Mask, ModelInput, Volume
 from metseg_trainer.data.config import SamplingConfig, Source
-from metseg_trainer.data.dataset import Mask, Patient, fingerprint, load_patient
+from metseg_trainer.data.dataset import Patient, fingerprint, load_patient
 from metseg_trainer.data.lesion_synthesis import implant_lesions
 from metseg_trainer.data.samples import PreparedStudy, prepare_lone_slices, prepare_study
 from metseg_trainer.data.skull_stripping import brain_mask, strip_skull

@@ -4,23 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from metseg.contracts import Preprocessing
-from metseg.imaging import ModelInput, Preprocessor, Volume, standardise
+from metseg.imaging import Float32Array, Mask, ModelInput, Preprocessor, UInt8Array, Volume, standardise
 from metseg_trainer.data.augment import LESION_LEVEL, Augmentation, drop_sequences, transplant_lesion
 from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
 
 __all__ = ["PreparedStudy", "SampleDataset", "StepBatchSampler", "prepare_lone_slices", "prepare_study"]
 
 PRE, POST = 0, 2
-
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +24,7 @@ class PreparedStudy:
 
     patient: str
     prepared: ModelInput
-    truth: Pixels
+    truth: UInt8Array
 
     def select(self, slices: Mask) -> "PreparedStudy":
         """Some of the slices, as they were prepared among all.
@@ -95,10 +90,10 @@ class _SliceRef:
 class _Sample:
     """A slice on its way into a batch: pixels (row, column, channel), truth (row, column), its study's statistics."""
 
-    pixels: Pixels
-    truth: Pixels
-    mean: Floats
-    deviation: Floats
+    pixels: UInt8Array
+    truth: UInt8Array
+    mean: Float32Array
+    deviation: Float32Array
 
 
 class SampleDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from metseg import formats
 from metseg.errors import BadInput, DatasetError, UnusableImage
+from metseg.imaging import Mask
 from metseg.settings import settings
 from metseg_trainer.data.audit import Audit, structure_counts
 from metseg_trainer.data.dataset import Patient, SlicePair, reason, uploads
@@ -17,8 +17,6 @@ from metseg_trainer.data.layouts import FolderContents, PatientFiles, SliceFiles
 from metseg_trainer.data.masks import read_mask
 
 __all__ = ["audit_slices"]
-
-Mask = npt.NDArray[np.bool_]
 
 
 def audit_slices(folder: Path, found: FolderContents) -> tuple[list[Patient], Audit]:

@@ -13,12 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import Volume
+from metseg.imaging import Float32Array, Mask, UInt8Array, Volume
 
 __all__ = ["brain_mask", "cerebral_slices", "strip_skull"]
 
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 PRE, FLAIR = 0, 1
 BASE_PX = 256
@@ -60,7 +58,7 @@ def brain_mask(volume: Volume) -> Mask:
     return brain
 
 
-def cerebral_slices(volume: Volume) -> npt.NDArray[np.bool_]:
+def cerebral_slices(volume: Volume) -> Mask:
     """Which slices lie above the face and the neck: bool, (slice).
 
     The end of the head where its slices are smaller is the top.
@@ -96,12 +94,14 @@ def strip_skull(volume: Volume, brain: Mask) -> Volume:
     return replace(volume, pixels=volume.pixels * brain[..., None].astype(volume.pixels.dtype))
 
 
-def _grey(volume: Volume) -> Floats:
+def _grey(volume: Volume) -> Float32Array:
     """The mean of the channels, each from 0 at its darkest to 1 at its 99th percentile; (slice, row, column)."""
     pixels = volume.pixels.astype(np.float32)
     low = pixels.min(axis=(0, 1, 2))
     high = np.percentile(pixels[:: max(1, len(pixels) // 16)], 99, axis=(0, 1, 2)).astype(np.float32)
-    scaled: Floats = ((pixels - low) / np.maximum(high - low, np.finfo(np.float32).eps)).clip(0, 1.5).mean(axis=-1)
+    scaled: Float32Array = (
+        ((pixels - low) / np.maximum(high - low, np.finfo(np.float32).eps)).clip(0, 1.5).mean(axis=-1)
+    )
     return np.stack([cv2.GaussianBlur(one, (0, 0), 0.8) for one in scaled])
 
 
@@ -117,7 +117,7 @@ def _fat(volume: Volume, inside: npt.NDArray[Any]) -> Mask:
     return fat
 
 
-def _disc(radius: float) -> npt.NDArray[np.uint8]:
+def _disc(radius: float) -> UInt8Array:
     side = 2 * max(1, round(radius)) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
 

@@ -19,6 +19,7 @@ from metseg.contracts import Role
 from metseg.errors import BadInput, DatasetError
 from metseg.imaging import (
     Affine,
+    Mask,
     Shape,
     Volume,
     same_grid,
@@ -31,7 +32,6 @@ from metseg_trainer.data.masks import read_mask
 
 __all__ = ["StudyVolume", "Truth", "read_study"]
 
-Mask = npt.NDArray[np.bool_]
 
 MAX_INSTANCES = 100_000
 """Files of a study on the researcher's own disk; uploads have a lower limit."""

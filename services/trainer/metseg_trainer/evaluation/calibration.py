@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from metseg.imaging import Float32Array, Float64Array, Mask
+
 __all__ = ["ReliabilityDiagram"]
 
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 BINS = 10
 MIN_COUNTED_PROBABILITY = 0.01
@@ -28,10 +28,10 @@ class ReliabilityDiagram:
     """
 
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
-    predicted: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    predicted: Float64Array = field(default_factory=lambda: np.zeros(BINS))
     true: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
-    def add(self, probability: Floats, truth: Mask) -> None:
+    def add(self, probability: Float32Array, truth: Mask) -> None:
         """Count a study's pixels.
 
         Args:

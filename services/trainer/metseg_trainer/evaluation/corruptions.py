@@ -9,13 +9,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import Volume
+from metseg.imaging import Mask, UInt8Array, Volume
 from metseg_trainer.data import brain_mask, strip_skull
 
 __all__ = ["CORRUPTIONS", "LONE_SLICES", "LONE_SLICES_TITLE", "Corruption"]
 
-Mask = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.uint8]
 VolumeAndTruth = tuple[Volume, Mask]
 
 FLAIR = 1
@@ -32,7 +30,7 @@ class Corruption:
     apply: Callable[[Volume, Mask], VolumeAndTruth]
 
 
-def _eight_bits(volume: Volume) -> Pixels:
+def _eight_bits(volume: Volume) -> UInt8Array:
     """The study in 8 bits, as most exports are: unchanged if it has 8 bits, otherwise rescaled from its range."""
     pixels = volume.pixels
     if pixels.dtype == np.uint8:
@@ -50,7 +48,7 @@ def _jpeg(quality: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
     return replace(volume, pixels=np.stack(slices)), truth
 
 
-def _through_jpeg(one: Pixels, quality: int) -> npt.NDArray[Any]:
+def _through_jpeg(one: UInt8Array, quality: int) -> npt.NDArray[Any]:
     _, encoded = cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 

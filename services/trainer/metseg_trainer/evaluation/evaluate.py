@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
-from metseg.imaging import Volume
+from metseg.imaging import Mask, Volume
 from metseg.inference import Predictor, segment
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, LONE_SLICES, Corruption
 from metseg_trainer.evaluation.lesionwise import label_components, match_lesions
@@ -14,8 +13,6 @@ from metseg_trainer.evaluation.patients import EvaluationPatient
 from metseg_trainer.evaluation.result import EvaluationResult, PatientResult
 
 __all__ = ["evaluate_model"]
-
-Mask = npt.NDArray[np.bool_]
 
 
 def evaluate_model(

@@ -7,12 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import CONNECTIVITY_26, measure
+from metseg.imaging import CONNECTIVITY_26, LabelMap, Mask, measure
 
 __all__ = ["STRATA_MM", "LesionwiseMetrics", "TrueLesion", "diameter_stratum", "label_components", "match_lesions"]
 
-Mask = npt.NDArray[np.bool_]
-Labels = npt.NDArray[np.int32]
 Spacing = tuple[float, float, float]
 
 STRATA_MM = (6.0, 10.0, 20.0)
@@ -55,7 +53,7 @@ class LesionwiseMetrics:
         return sum(lesion.dice for lesion in self.lesions) / count if count else 1.0
 
 
-def label_components(mask: Mask) -> Labels:
+def label_components(mask: Mask) -> LabelMap:
     """The 26-connected components of a mask, numbered from 1; 8-connected where there is one slice."""
     labels, _ = ndimage.label(mask, CONNECTIVITY_26)
     return np.asarray(labels, np.int32)
@@ -63,7 +61,7 @@ def label_components(mask: Mask) -> Labels:
 
 def match_lesions(
     predicted: Mask,
-    truth: Labels,
+    truth: LabelMap,
     spacing_mm: Spacing,
     *,
     diameters_mm: Sequence[float] | None = None,
@@ -114,7 +112,7 @@ def diameter_stratum(diameter_mm: float) -> str:
 
 
 def _lesion(
-    truth: Labels, components: Labels, sizes: npt.NDArray[np.int64], number: int, diameter_mm: float
+    truth: LabelMap, components: LabelMap, sizes: npt.NDArray[np.int64], number: int, diameter_mm: float
 ) -> TrueLesion:
     inside = components[truth == number]
     touching = [one for one in np.unique(inside).tolist() if one]
@@ -122,7 +120,7 @@ def _lesion(
     return TrueLesion(diameter_mm, bool(touching), 2 * both / (found + len(inside)) if touching else 0.0)
 
 
-def _diameters(labels: Labels, spacing_mm: Spacing, numbers: Iterable[int]) -> list[float]:
+def _diameters(labels: LabelMap, spacing_mm: Spacing, numbers: Iterable[int]) -> list[float]:
     """The long diameters of some components."""
     boxes = ndimage.find_objects(labels)
     return [_diameter(labels[boxes[number - 1]] == number, spacing_mm) for number in numbers]

@@ -4,12 +4,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
+
+from metseg.imaging import Mask
 
 __all__ = ["EMPTY_CONVENTION", "MaskMetrics", "compare_masks", "dice"]
 
-Mask = npt.NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 
 TOLERANCE_MM = 1.0

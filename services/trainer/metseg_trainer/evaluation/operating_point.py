@@ -4,14 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from metseg.imaging import Float32Array, Mask
 from metseg_trainer.evaluation.lesionwise import label_components
 
 __all__ = ["OperatingPoint", "choose_operating_point"]
 
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 THRESHOLDS = tuple(round(float(value), 2) for value in np.arange(0.2, 0.81, 0.05))
 SMALLEST_LESIONS_PX = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
@@ -26,7 +24,7 @@ class OperatingPoint:
     smallest_lesion_px: float = 0.0
 
 
-def choose_operating_point(studies: Iterable[tuple[Floats, Mask, float]]) -> OperatingPoint:
+def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) -> OperatingPoint:
     """The operating point with the highest mean patient Dice.
 
     Points within 0.001 of the best tie, since a few validation patients cannot separate them; of these the one

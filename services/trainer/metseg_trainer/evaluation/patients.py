@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from metseg.imaging import CHANNELS, Volume
+from metseg.imaging import CHANNELS, LabelMap, Mask, Volume
 from metseg_trainer.data import (
     Patient,
     brain_mask,
@@ -17,11 +16,9 @@ from metseg_trainer.data import (
     load_patient,
     spacing_or_assumed_mm,
 )
-from metseg_trainer.evaluation.lesionwise import Labels
 
 __all__ = ["EvaluationPatient", "implanted_patients", "load_patients"]
 
-Mask = npt.NDArray[np.bool_]
 
 FLAIR = 1
 MIN_SLICES = 4
@@ -48,7 +45,7 @@ class EvaluationPatient:
     volume: Volume
     truth: Mask
     spacing_mm: tuple[float, float, float]
-    labels: Labels | None = None
+    labels: LabelMap | None = None
     diameters_mm: tuple[float, ...] | None = None
     vessels: Mask | None = None
 

@@ -5,10 +5,10 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from metseg.contracts import Comparison, Interval, MetricSummary
+from metseg.imaging import Float64Array
 
 __all__ = ["compare_networks", "confidence_interval", "highest_mean", "measure"]
 
@@ -18,7 +18,6 @@ CONFIDENCE = 0.95
 SIGNIFICANT_P = 0.05
 
 Statistic = Literal["mean", "median"]
-Values = npt.NDArray[np.float64]
 
 
 def confidence_interval(values: Sequence[float], statistic: Statistic = "mean") -> Interval:
@@ -125,7 +124,7 @@ def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float],
     )
 
 
-def _signed_ranks(differences: Values) -> tuple[float, float]:
+def _signed_ranks(differences: Float64Array) -> tuple[float, float]:
     """Two-sided p and the rank-biserial effect size; pairs without a difference are left out."""
     nonzero = differences[differences != 0]
     if not len(nonzero):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from metseg.errors import DatasetError
-from metseg.imaging import Mask, ModelInput, Preprocessor, Spacing, Volume
+from metseg.imaging import LabelMap, Mask, ModelInput, Preprocessor, Spacing, Volume
 from metseg_trainer.data import Patient, brain_mask, load_patient, read_study, spacing_or_assumed_mm
 from metseg_trainer.data.structures import (
     BRAIN,
@@ -25,7 +25,6 @@ from metseg_trainer.data.structures import (
     read_brisc_slice,
     render_slice,
 )
-from metseg_trainer.evaluation.lesionwise import Labels
 
 __all__ = ["StructureCase", "brats_cases", "brisc_cases", "drawn_cases", "lgg_cases"]
 
@@ -56,7 +55,7 @@ class StructureCase:
     model_input: ModelInput
     present: Present
     spacing_mm: Spacing
-    core: Labels | None
+    core: LabelMap | None
     whole: Mask | None
     unknown: Mask | None = None
     diameters_mm: tuple[float, ...] = ()

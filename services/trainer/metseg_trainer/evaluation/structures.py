@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from metseg.imaging import CONNECTIVITY_26, Float32Array, Mask, Preprocessor
+from metseg.imaging import CONNECTIVITY_26, Float32Array, Float64Array, Mask, Preprocessor
 from metseg_trainer.evaluation.masks import dice
 from metseg_trainer.evaluation.structure_cases import StructureCase
 from metseg_trainer.networks import SegmentationNetwork, channels_last, structure_probabilities
@@ -100,8 +100,8 @@ class _Components:
         diameters_mm: of the true lesions.
     """
 
-    peaks: npt.NDArray[np.float64]
-    volumes_mm3: npt.NDArray[np.float64]
+    peaks: Float64Array
+    volumes_mm3: Float64Array
     excused: Mask
     of_lesion: tuple[npt.NDArray[np.intp], ...]
     diameters_mm: tuple[float, ...]

@@ -1,10 +1,10 @@
 """TorchPredictor: a network as it was trained, before it is exported, behind the interface that serving uses."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from metseg.contracts import Preprocessing
+from metseg.imaging import Float32Array
 from metseg_trainer.evaluation.operating_point import OperatingPoint
 from metseg_trainer.networks import SegmentationNetwork, channels_last
 
@@ -40,10 +40,10 @@ class TorchPredictor:
         """Of the operating point."""
         return self.point.smallest_lesion_px
 
-    def __call__(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(self, tensor: Float32Array) -> Float32Array:
         """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
         slices = torch.from_numpy(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)))
         with torch.inference_mode():
             logits = self.network(slices.to(self._device, memory_format=torch.channels_last))
-            probability: npt.NDArray[np.float32] = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
+            probability: Float32Array = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
         return probability

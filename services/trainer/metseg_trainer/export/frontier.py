@@ -14,12 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from metseg.contracts import FullPrecision, ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Preprocessor, Volume, lesions
+from metseg.imaging import Float32Array, Mask, Preprocessor, Volume, lesions
 from metseg.inference import OnnxPredictor, predict
 from metseg.registry import FULL_PRECISION_MODEL, MODEL
 from metseg_trainer.data import Patient, load_patient, read_split
@@ -49,9 +46,6 @@ __all__ = ["compare_variants"]
 
 ROUNDS = 11
 FOLDER, RESULTS = "frontier", "frontier.json"
-
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +89,7 @@ def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[s
 
 def _variants(plan: Plan, others: Sequence[Path]) -> Iterator[ExportedVariant]:
     """The variants of the run and of further ones, each calibrated on the patients that all have learned from."""
-    inputs: dict[Preprocessing, list[Floats]] = {}
+    inputs: dict[Preprocessing, list[Float32Array]] = {}
     for folder in (plan.folder, *others):
         preprocessing = preprocessing_of(json.loads((folder / CONFIG).read_text()))
         if preprocessing not in inputs:
@@ -123,13 +117,13 @@ def _evaluate(
     return EvaluatedVariant(exported, _card(plan, exported, point), scores, test_scores)
 
 
-def _dice(case: _Case, probability: Floats, point: OperatingPoint) -> float:
+def _dice(case: _Case, probability: Float32Array, point: OperatingPoint) -> float:
     """Of the mask as `metseg.inference.segment` makes it."""
     smallest = point.smallest_lesion_px / case.reference_px
     return dice(lesions.remove_small(probability >= point.threshold, smallest), case.truth)
 
 
-def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Floats]:
+def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Float32Array]:
     """Of each patient the slice halfway up, as a model input."""
     prepared = [Preprocessor(preprocessing).prepare(case.volume) for case in cases]
     return [one.tensor(slice(len(one.pixels) // 2, len(one.pixels) // 2 + 1)) for one in prepared]

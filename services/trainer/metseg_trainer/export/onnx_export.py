@@ -5,12 +5,12 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
 
 from metseg.errors import ModelRejected
+from metseg.imaging import Float32Array
 from metseg.inference import INPUT, OUTPUT, Predictor
 from metseg_trainer.networks import SegmentationNetwork
 
@@ -66,7 +66,7 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def verify_export(exported: Predictor, trained: Predictor, tensors: Sequence[npt.NDArray[np.float32]]) -> float:
+def verify_export(exported: Predictor, trained: Predictor, tensors: Sequence[Float32Array]) -> float:
     """Check an export against the network that it was made from, on real slices.
 
     Args:

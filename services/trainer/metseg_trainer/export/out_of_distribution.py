@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from metseg.contracts import ModelCard, OutOfDistributionCard, OutOfDistributionReference, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Preprocessor, Volume
+from metseg.imaging import Float64Array, Preprocessor, Volume
 from metseg.inference import FEATURES, FEATURES_REVISION, extract_features, flip_ratio, mahalanobis_distance
 from metseg_trainer.data import Patient, fingerprint, load_patient, split_patients, split_sha256
 from metseg_trainer.evaluation import CORRUPTIONS
@@ -38,7 +38,6 @@ MIN_VALIDATION_PATIENTS = 3
 SUFFIX = f"-f{FEATURES_REVISION}"
 """Of a version whose card was updated."""
 
-Floats = npt.NDArray[np.float64]
 Volumes = Iterable[Volume]
 
 
@@ -46,8 +45,8 @@ Volumes = Iterable[Volume]
 class _Features:
     """The features of one patient: (variant, feature) as a study, (slice, feature) of lone slices."""
 
-    studies: Floats
-    lone: Floats
+    studies: Float64Array
+    lone: Float64Array
 
 
 def reference_from_patients(
@@ -121,7 +120,7 @@ def build_reference(train: Volumes, validation: Volumes, preprocessing: Preproce
     )
 
 
-def oas_covariance(rows: Floats) -> Floats:
+def oas_covariance(rows: Float64Array) -> Float64Array:
     """The covariance of (sample, feature), shrunk towards a sphere by the oracle approximating estimator.
 
     Chen, Wiesel, Eldar, Hero: Shrinkage Algorithms for MMSE Covariance Estimation, IEEE Trans. Signal Processing
@@ -161,7 +160,7 @@ def _variants(volume: Volume) -> Iterator[Volume]:
         yield CORRUPTIONS[key].apply(volume, no_lesion)[0]
 
 
-def _reference(train: Sequence[Floats], validation: Sequence[Floats]) -> OutOfDistributionReference:
+def _reference(train: Sequence[Float64Array], validation: Sequence[Float64Array]) -> OutOfDistributionReference:
     """Means and covariance of the training patients' (sample, feature), limits of the validation patients'."""
     rows, judged = np.vstack([one for one in train if len(one)]), np.vstack([one for one in validation if len(one)])
     mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)

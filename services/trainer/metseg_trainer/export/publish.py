@@ -6,12 +6,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from metseg.contracts import ModelCard
-from metseg.imaging import Preprocessor
+from metseg.imaging import Float32Array, Preprocessor
 from metseg.inference import OnnxPredictor
 from metseg.registry import MODEL, Registry
 from metseg.storage import ObjectStore
@@ -94,7 +92,7 @@ def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[
         registry.promote(exported.card.version)
 
 
-def _verification_inputs(plan: Plan) -> list[npt.NDArray[np.float32]]:
+def _verification_inputs(plan: Plan) -> list[Float32Array]:
     """The middle slices of some test patients."""
     inputs = []
     for patient in islice(plan.test_patients, VERIFIED_SLICES):

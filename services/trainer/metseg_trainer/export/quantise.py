@@ -5,16 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from metseg.imaging import Float32Array
 from metseg.inference import INPUT
 
 __all__ = ["to_int8"]
 
-Floats = npt.NDArray[np.float32]
 
-
-def to_int8(model: bytes, tensors: Iterable[Floats]) -> bytes:
+def to_int8(model: bytes, tensors: Iterable[Float32Array]) -> bytes:
     """The same model with integer weights and activations.
 
     Static quantisation (Jacob et al., CVPR 2018) with a scale for each output channel of a convolution; the ranges of
@@ -35,7 +33,7 @@ def to_int8(model: bytes, tensors: Iterable[Floats]) -> bytes:
         def __init__(self) -> None:
             self._inputs = ({INPUT: np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))} for tensor in tensors)
 
-        def get_next(self) -> dict[str, Floats] | None:
+        def get_next(self) -> dict[str, Float32Array] | None:
             return next(self._inputs, None)
 
     with tempfile.TemporaryDirectory() as name:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg.contracts import Preprocessing, Variant
-from metseg.imaging import REFERENCE_PX, Preprocessor
+from metseg.imaging import REFERENCE_PX, Float32Array, Preprocessor
 from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.export.quantise import to_int8
@@ -16,8 +15,6 @@ from metseg_trainer.networks import SegmentationNetwork
 from metseg_trainer.training import CHECKPOINT, load_network
 
 __all__ = ["ExportedVariant", "calibration_inputs", "export_variants"]
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +58,7 @@ class ExportedVariant:
 
 
 def export_variants(
-    folder: Path, names: Sequence[str], preprocessing: Preprocessing, tensors: Sequence[Floats]
+    folder: Path, names: Sequence[str], preprocessing: Preprocessing, tensors: Sequence[Float32Array]
 ) -> Iterator[ExportedVariant]:
     """All variants of a run's networks, one after the other.
 
@@ -82,7 +79,7 @@ def export_variants(
             yield ExportedVariant(folder.name, network, int8, preprocessing, to_int8(exact, tensors))
 
 
-def calibration_inputs(patients: Sequence[Patient], preprocessing: Preprocessing) -> list[Floats]:
+def calibration_inputs(patients: Sequence[Patient], preprocessing: Preprocessing) -> list[Float32Array]:
     """Of each patient the slice with the largest lesion and the one halfway up the head.
 
     Args:

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from metseg.imaging import rendering
+from metseg.imaging import Mask, UInt8Array, rendering
 from metseg.inference import segment
 from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.evaluation import EvaluationResult, RunEvaluation
@@ -17,7 +16,6 @@ from metseg_trainer.training import Plan
 
 __all__ = ["SHOWN_CHANNEL", "Example", "example_panels", "pick_examples"]
 
-Mask = npt.NDArray[np.bool_]
 Label = Literal["best", "median", "worst"]
 
 SHOWN_CHANNEL = 1
@@ -39,7 +37,7 @@ class Example:
 
     patient: str
     label: Label
-    picture: npt.NDArray[np.uint8]
+    picture: UInt8Array
     truth: Mask
     predictions: Mapping[str, Mask]
 
@@ -117,7 +115,7 @@ def _outline_path(mask: Mask) -> str:
     return " ".join("M" + "L".join(f"{x:.3g} {y:.3g}" for x, y in loop) + "Z" for loop in loops)
 
 
-def _view_box(picture: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def _view_box(picture: UInt8Array) -> tuple[int, int, int, int]:
     """The square around what is not background, as an SVG view box: left, top, width, height."""
     lit = np.argwhere(picture > picture.max() // 10)
     top, left = lit.min(axis=0).tolist()
@@ -126,7 +124,7 @@ def _view_box(picture: npt.NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return (left + right - side) // 2, (top + bottom - side) // 2, side, side
 
 
-def _png_uri(picture: npt.NDArray[np.uint8]) -> str:
+def _png_uri(picture: UInt8Array) -> str:
     """A grey picture (row, column) as a data URI, so that the page needs no other file."""
     _, encoded = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     return "data:image/png;base64," + b64encode(encoded.tobytes()).decode()

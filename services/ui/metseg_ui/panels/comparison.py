@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
 
 from metseg.client import Client
 from metseg.contracts import Job, JobStatus, Lesion, ModelPage, Result
 from metseg.formats import read_mask
+from metseg.imaging import Mask
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import messages
-
-Mask = npt.NDArray[np.bool_]
 
 POLL_S = 1.0
 

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import nibabel
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
 from PIL import Image
 
 from metseg import phantom
 from metseg.client import Attachment
 from metseg.contracts import Role
-from metseg.imaging import ROLES
+from metseg.imaging import ROLES, Float64Array, UInt8Array
 from metseg_ui.panels import submission
 
 SLICES = 16
@@ -86,12 +85,12 @@ def _scan(example: Example) -> ExampleScan:
     return generate(example)
 
 
-def _nifti(pixels: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64] | None) -> bytes:
+def _nifti(pixels: UInt8Array, affine: Float64Array | None) -> bytes:
     image = nibabel.Nifti1Image(pixels.T, affine)  # type: ignore[no-untyped-call]
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+def _png(pixels: UInt8Array) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()

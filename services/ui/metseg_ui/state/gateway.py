@@ -3,13 +3,13 @@
 import io
 
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
 from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result
 from metseg.errors import NotFound, Unauthorised
+from metseg.imaging import UInt8Array
 from metseg_ui.state import sessions
 
 HISTORY_PAGE_SIZE = 50
@@ -85,7 +85,7 @@ def _result(cache_key: str, job_id: str, _client: Client) -> Result:
     return _client.result(job_id)
 
 
-def slice_pixels(job_id: str, index: int) -> npt.NDArray[np.uint8]:
+def slice_pixels(job_id: str, index: int) -> UInt8Array:
     """A slice for display.
 
     Args:

@@ -1,10 +1,9 @@
 """Table rows, figures and sentences about results and models."""
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg.contracts import Lesion, ModelCard, Result
-from metseg.imaging import CHANNELS
+from metseg.imaging import CHANNELS, UInt8Array
 from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
@@ -14,7 +13,7 @@ MIN_ROUNDED_LENGTH = 9.95
 """Longer lengths, in mm or px, are shown without decimals."""
 
 
-def sequences(pixels: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+def sequences(pixels: UInt8Array) -> tuple[str, ...]:
     """The sequences that a slice (row, column, channel) contains: one if a grey image was copied to all channels."""
     if all(np.array_equal(pixels[:, :, 0], pixels[:, :, other]) for other in (1, 2)):
         return ("Image",)

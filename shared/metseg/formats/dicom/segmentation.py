@@ -11,20 +11,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.uids import make_uid
+from metseg.imaging import LabelMap
 
-__all__ = ["MANUFACTURER", "AlgorithmRun", "Labels", "build_segmentation", "tracking_identifier"]
+__all__ = ["MANUFACTURER", "AlgorithmRun", "LabelMap", "build_segmentation", "tracking_identifier"]
 
 MANUFACTURER = "metseg"
 SERIES_NUMBER = 9001
 COLOURS = ((230, 60, 60), (60, 160, 230), (240, 190, 40), (90, 200, 110), (190, 110, 220), (240, 130, 50))
-Labels = npt.NDArray[np.integer[Any]]
 
 
 class AlgorithmRun(NamedTuple):
@@ -42,7 +41,7 @@ class AlgorithmRun(NamedTuple):
 
 
 def build_segmentation(
-    origin: SourceImages, labels: Labels, lesions: Sequence[Lesion], algorithm: AlgorithmRun
+    origin: SourceImages, labels: LabelMap, lesions: Sequence[Lesion], algorithm: AlgorithmRun
 ) -> Dataset:
     """Build the segmentation of a result.
 

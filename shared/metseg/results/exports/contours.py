@@ -2,18 +2,14 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from metseg.imaging import decode_flair, overlay
+from metseg.imaging import Mask, UInt8Array, decode_flair, overlay
 from metseg.results.exports.finished_job import FinishedJob
-
-Pixels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
 
 LINE_PX = 2
 
 
-def render_contours(job: FinishedJob, index: int, mask: Mask, side_px: int) -> Pixels:
+def render_contours(job: FinishedJob, index: int, mask: Mask, side_px: int) -> UInt8Array:
     """A slice of a job in grey with the contours of its lesions; see `outline_slice`.
 
     Args:
@@ -31,8 +27,8 @@ def render_contours(job: FinishedJob, index: int, mask: Mask, side_px: int) -> P
 
 
 def outline_slice(
-    flair: Pixels, mask: Mask, spacing_mm: tuple[float, float, float] | None, side_px: int, line_px: int
-) -> Pixels:
+    flair: UInt8Array, mask: Mask, spacing_mm: tuple[float, float, float] | None, side_px: int, line_px: int
+) -> UInt8Array:
     """A slice in grey, scaled to square pixels, with the contours of its lesions.
 
     Contours are drawn after scaling, so that all lines are equally wide and a lesion of a single pixel has one too.

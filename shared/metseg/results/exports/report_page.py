@@ -6,12 +6,12 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from metseg.contracts import ModelCard, Result
 from metseg.formats import read_mask
+from metseg.imaging import Mask
 from metseg.results.exports.contours import render_contours
 from metseg.results.exports.finished_job import FinishedJob
 
@@ -104,7 +104,7 @@ def _pictures(job: FinishedJob, result: Result) -> list[Picture]:
     return [_picture(job, result, index, mask[index]) for index in indices]
 
 
-def _picture(job: FinishedJob, result: Result, index: int, mask: npt.NDArray[np.bool_]) -> Picture:
+def _picture(job: FinishedJob, result: Result, index: int, mask: Mask) -> Picture:
     target = BytesIO()
     Image.fromarray(np.ascontiguousarray(render_contours(job, index, mask, SIDE_PX))).save(
         target, "WEBP", quality=QUALITY

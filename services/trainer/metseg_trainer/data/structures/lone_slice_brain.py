@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import Mask, Volume
+from metseg.imaging import Mask, UInt8Array, Volume
 from metseg_trainer.data.skull_stripping import brain_mask
 
 __all__ = ["lone_slice_brain"]
@@ -45,5 +45,5 @@ def _tightened(post: npt.NDArray[np.generic], brain: Mask) -> Mask:
     return np.asarray(ndimage.binary_fill_holes(closed), np.bool_)
 
 
-def _disc(radius: int) -> npt.NDArray[np.uint8]:
+def _disc(radius: int) -> UInt8Array:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from metseg.imaging import UInt8Array
 
@@ -75,7 +74,7 @@ class StoredStudy:
     normalisation: Normalisation | None
     stripped_normalisation: Normalisation | None
     pixels: UInt8Array
-    flags: npt.NDArray[np.uint8]
+    flags: UInt8Array
 
 
 def write_store(studies: Iterable[StoredStudy], folder: Path) -> None:
