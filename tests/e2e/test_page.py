@@ -102,7 +102,7 @@ def test_the_page_contacts_no_other_host_and_always_shows_the_disclaimer(
     page.get_by_role("button", name="Many small lesions").click()
     finished(page)
     page.mouse.wheel(0, 5000)
-    expect(page.get_by_text(DISCLAIMER)).to_be_in_viewport()
+    expect(page.get_by_role("note").filter(has_text=DISCLAIMER)).to_be_in_viewport()
     page.get_by_role("button", name="About the model").click()
     expect(page.get_by_role("dialog").get_by_text("Training data")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
