@@ -7,6 +7,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from typing_extensions import override
+
 from metseg.cli.run_state import RunState
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import Job, JobStatus, Result
@@ -34,11 +36,13 @@ class Segmented(NamedTuple):
 
 
 class Backend(Protocol):
-    """Segments studies."""
+    """Segments studies.
 
-    @property
-    def max_concurrency(self) -> int:
-        """How many studies it segments at a time."""
+    Attributes:
+        max_concurrency: how many studies it segments at a time.
+    """
+
+    max_concurrency: int
 
     def segment(
         self,
@@ -63,7 +67,7 @@ class Backend(Protocol):
         """
 
 
-class ServerBackend:
+class ServerBackend(Backend):
     """Segments studies as jobs of a server.
 
     Args:
@@ -77,6 +81,7 @@ class ServerBackend:
         self._stop = stop
         self.max_concurrency = max_concurrency
 
+    @override
     def segment(
         self,
         attachments: Sequence[Attachment],
@@ -84,21 +89,7 @@ class ServerBackend:
         save_state: Callable[[], None],
         on_progress: OnProgress,
     ) -> Segmented:
-        """Segment one study; see Backend.
-
-        Args:
-            attachments: its files.
-            state: of its run; updated.
-            save_state: writes the state.
-            on_progress: called with the share that is done.
-
-        Returns:
-            The result.
-
-        Raises:
-            RemoteProblem: the study was refused, or its job failed.
-            Cancelled: its job was cancelled.
-        """
+        """Segment one study; see Backend. RemoteProblem or Cancelled where its job did not succeed."""
         job = self._earlier_job(state) or self._submit(attachments, state, save_state)
 
         def on_poll(job: Job) -> None:

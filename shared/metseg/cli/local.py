@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from typing_extensions import override
+
 from metseg.atomic_io import atomic_write
-from metseg.cli.backend import OnProgress, Segmented
+from metseg.cli.backend import Backend, OnProgress, Segmented
 from metseg.cli.exit_codes import UsageError
 from metseg.cli.run_state import RunState
 from metseg.client import Attachment
@@ -27,7 +29,7 @@ from metseg.storage import LocalFolderStore
 __all__ = ["LocalBackend", "open_registry"]
 
 
-class LocalBackend:
+class LocalBackend(Backend):
     """Segments in this process, one study after the other, each on all available processors.
 
     Args:
@@ -40,6 +42,7 @@ class LocalBackend:
         self._registry = open_registry(folder)
         self._models = ModelCache(self._registry, cpu_quota())
 
+    @override
     def segment(
         self,
         attachments: Sequence[Attachment],
@@ -47,17 +50,7 @@ class LocalBackend:
         save_state: Callable[[], None],
         on_progress: OnProgress,
     ) -> Segmented:
-        """Segment one study; see Backend.
-
-        Args:
-            attachments: its files.
-            state: of its run.
-            save_state: not called, since nothing is left to resume.
-            on_progress: called with the share that is done.
-
-        Returns:
-            The result.
-        """
+        """Segment one study; see Backend. `save_state` is not called, since nothing is left to resume."""
         with TemporaryDirectory(prefix="metseg-") as scratch:
             request = _request(attachments, state, Path(scratch))
             with JobInputs.fetch(request, LocalFolderStore(Path(scratch)), self._models) as inputs:

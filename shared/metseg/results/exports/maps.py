@@ -1,6 +1,7 @@
 """Masks, probability and uncertainty maps in the format that is asked for."""
 
 from metseg.formats import (
+    PROBABILITY_SUFFIX,
     UNCERTAINTY_SUFFIX,
     ArtefactFormat,
     read_mask,
@@ -40,10 +41,7 @@ def export_probability(job: FinishedJob, format: ArtefactFormat) -> bytes:
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
-    if format == "nifti":
-        return _nifti(job, "probability.nii.gz")
-    probability = read_probability(job.artefact("probability.nii.gz"))
-    return write_probability(probability, format, names=_slice_names(job, format))
+    return _export_map(job, "probability.nii.gz", format, PROBABILITY_SUFFIX)
 
 
 def export_uncertainty(job: FinishedJob, format: ArtefactFormat) -> bytes:
@@ -59,10 +57,15 @@ def export_uncertainty(job: FinishedJob, format: ArtefactFormat) -> bytes:
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
+    return _export_map(job, "uncertainty.nii.gz", format, UNCERTAINTY_SUFFIX)
+
+
+def _export_map(job: FinishedJob, name: str, format: ArtefactFormat, suffix: str) -> bytes:
+    """A map of float32 in [0, 1] that is stored as a NIfTI artefact; `suffix` ends the names in a ZIP."""
     if format == "nifti":
-        return _nifti(job, "uncertainty.nii.gz")
-    uncertainty = read_probability(job.artefact("uncertainty.nii.gz"))
-    return write_probability(uncertainty, format, names=_slice_names(job, format), suffix=UNCERTAINTY_SUFFIX)
+        return _nifti(job, name)
+    values = read_probability(job.artefact(name))
+    return write_probability(values, format, names=_slice_names(job, format), suffix=suffix)
 
 
 def _nifti(job: FinishedJob, name: str) -> bytes:
