@@ -1,6 +1,6 @@
 """The client of the REST API, for the page, the command line, tests and other programs.
 
-- `http_client`: every call of the REST API; `connection`: retries and errors.
+- `http_client`: the calls of the REST API, of which `result_reader` reads results; `connection`: retries and errors.
 - `local_studies`: which files of a folder are a study.
 """
 

@@ -1,6 +1,5 @@
 from .connection import RemoteProblem as RemoteProblem
 from .http_client import Client as Client
-from .http_client import VolumeLayer as VolumeLayer
 from .local_studies import Attachment as Attachment
 from .local_studies import LocalStudy as LocalStudy
 from .local_studies import find_studies as find_studies
@@ -8,3 +7,4 @@ from .local_studies import is_ignored as is_ignored
 from .local_studies import open_study as open_study
 from .local_studies import study_digest as study_digest
 from .local_studies import study_name as study_name
+from .result_reader import VolumeLayer as VolumeLayer

@@ -1,17 +1,16 @@
 """The client of the REST API, for the page, the command line, tests and other programs."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import BinaryIO, Self
 
 import httpx
 
-from metseg.atomic_io import atomic_write
-from metseg.client.connection import Connection, RemoteProblem, Response, parse
+from metseg.client.connection import Connection, RemoteProblem, parse
 from metseg.client.local_studies import Attachment, open_study
+from metseg.client.result_reader import ResultReader
 from metseg.contracts import (
     Align,
     Champion,
@@ -26,18 +25,14 @@ from metseg.contracts import (
     Result,
 )
 from metseg.errors import Cancelled
-from metseg.results.exports import Export, LesionsFormat, MaskFormat, ProbabilityFormat, find_export
 
-__all__ = ["Client", "VolumeLayer"]
-
-VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
+__all__ = ["Client"]
 
 MAX_ATTEMPTS = 4
 POLL_S = 3.0
-CHUNK_BYTES = 2**20
 
 
-class Client:
+class Client(ResultReader):
     """A client of one gateway. Thread-safe; closed by `close` or a `with` statement.
 
     A call is retried if the gateway responds with 503, after the pause that the response asks for, or does not respond
@@ -62,7 +57,7 @@ class Client:
         self._timeout_s = timeout_s
         headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
-        self._connection = Connection(http, max_attempts)
+        super().__init__(Connection(http, max_attempts))
 
     def __enter__(self) -> Self:
         return self
@@ -205,163 +200,6 @@ class Client:
         query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
         return self._read(JobPage, "GET", "/v1/jobs", params=query)
 
-    def result(self, job_id: str) -> Result:
-        """The result of a job that succeeded."""
-        return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
-
-    def export(self, job_id: str, export: Export) -> bytes:
-        """One of the files that people download.
-
-        Args:
-            job_id: of a job that succeeded.
-            export: which; `metseg.results.exports.EXPORTS` lists them all by name.
-
-        Returns:
-            The file.
-        """
-        return self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query).content
-
-    def save(self, job_id: str, export: Export, target: Path) -> None:
-        """Stream such a file to disk; it appears there whole or not at all.
-
-        Args:
-            job_id: of a job that succeeded.
-            export: which.
-            target: the file to write; its folder exists.
-        """
-        with atomic_write(target) as file:
-
-            def write(response: httpx.Response) -> None:
-                file.seek(0)
-                file.truncate()
-                for chunk in response.iter_bytes(CHUNK_BYTES):
-                    file.write(chunk)
-
-            self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", read=write, params=export.query)
-
-    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
-        """The mask.
-
-        Args:
-            job_id: of a job that succeeded.
-            format: of the file.
-
-        Returns:
-            The file.
-        """
-        return self.export(job_id, find_export("mask", format))
-
-    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The probability map.
-
-        Args:
-            job_id: of a job that succeeded.
-            format: of the file.
-
-        Returns:
-            The file.
-        """
-        return self.export(job_id, find_export("probability", format))
-
-    def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The uncertainty map.
-
-        Args:
-            job_id: of a job that was submitted with `uncertainty` and succeeded.
-            format: of the file.
-
-        Returns:
-            The file.
-        """
-        return self.export(job_id, find_export("uncertainty", format))
-
-    def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
-        """The lesions as a table.
-
-        Args:
-            job_id: of a job that succeeded.
-            format: of the file.
-
-        Returns:
-            The file.
-        """
-        return self.export(job_id, find_export("lesions", format))
-
-    def report(self, job_id: str) -> bytes:
-        """One page for people to read or print, as a self-contained HTML file."""
-        return self.export(job_id, find_export("report"))
-
-    def structured_report(self, job_id: str) -> bytes:
-        """The measurements as a DICOM structured report, of a study that was uploaded as DICOM."""
-        return self.export(job_id, find_export("structured-report"))
-
-    def overlays(self, job_id: str) -> bytes:
-        """The PNGs of all slices with the contours of their lesions, as a ZIP."""
-        return self.export(job_id, find_export("overlays"))
-
-    def animation(self, job_id: str) -> bytes:
-        """The study as an animated WebP, lesions outlined."""
-        return self.export(job_id, find_export("animation"))
-
-    def overlay(self, job_id: str, index: int) -> bytes:
-        """A slice with the contours of its lesions.
-
-        Args:
-            job_id: of a job that succeeded.
-            index: of the slice; the first is 0.
-
-        Returns:
-            A PNG.
-        """
-        return self._connection.send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
-
-    def slice(self, job_id: str, index: int) -> bytes:
-        """A slice as uploaded, windowed for display.
-
-        Args:
-            job_id: of a job that succeeded.
-            index: of the slice; the first is 0.
-
-        Returns:
-            A PNG.
-        """
-        return self._connection.send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
-
-    def preview(self, job_id: str) -> bytes:
-        """The PNG of the latest slice of a running job and those before it, with the lesions found so far."""
-        return self._connection.send("GET", f"/v1/jobs/{job_id}/glimpse").content
-
-    def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
-        """A volume for viewers, on the grid of the job's slices.
-
-        Args:
-            job_id: of a job that succeeded.
-            layer: a channel, windowed to 8 bits, or the mask or a map.
-
-        Returns:
-            A `.nii.gz` file.
-        """
-        with self.volume_chunks(job_id, layer) as (_, chunks):
-            return b"".join(chunks)
-
-    @contextmanager
-    def volume_chunks(
-        self, job_id: str, layer: VolumeLayer, etag: str | None = None
-    ) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """The same in chunks.
-
-        Args:
-            job_id: of a job that succeeded.
-            layer: which volume.
-            etag: of the caller's copy.
-
-        Yields:
-            The ETag and the chunks; no chunks if the caller's copy is current.
-        """
-        headers = {"If-None-Match": etag} if etag else {}
-        with self._connection.stream("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
-            yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
-
     def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
         """Submit the study of a job again without uploading it.
 
@@ -405,6 +243,3 @@ class Client:
     def promote(self, version: str) -> Champion:
         """Put a version into service."""
         return self._read(Champion, "PUT", "/v1/models/champion", json={"version": version})
-
-    def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401
-        return parse(kind, self._connection.send(method, path, **request))

@@ -1,0 +1,190 @@
+"""The part of the client that reads the results of a job."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from metseg.atomic_io import atomic_write
+from metseg.client.connection import Connection, Response, parse
+from metseg.contracts import Result
+from metseg.results.exports import Export, LesionsFormat, MaskFormat, ProbabilityFormat, find_export
+
+__all__ = ["ResultReader", "VolumeLayer"]
+
+VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
+
+CHUNK_BYTES = 2**20
+
+
+class ResultReader:
+    """Reads the results of a gateway's jobs.
+
+    Args:
+        connection: to the gateway.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def result(self, job_id: str) -> Result:
+        """The result of a job that succeeded."""
+        return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
+
+    def export(self, job_id: str, export: Export) -> bytes:
+        """One of the files that people download.
+
+        Args:
+            job_id: of a job that succeeded.
+            export: which; `metseg.results.exports.EXPORTS` lists them all by name.
+
+        Returns:
+            The file.
+        """
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query).content
+
+    def save(self, job_id: str, export: Export, target: Path) -> None:
+        """Stream such a file to disk; it appears there whole or not at all.
+
+        Args:
+            job_id: of a job that succeeded.
+            export: which.
+            target: the file to write; its folder exists.
+        """
+        with atomic_write(target) as file:
+
+            def write(response: httpx.Response) -> None:
+                file.seek(0)
+                file.truncate()
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    file.write(chunk)
+
+            self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", read=write, params=export.query)
+
+    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
+        """The mask.
+
+        Args:
+            job_id: of a job that succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
+        return self.export(job_id, find_export("mask", format))
+
+    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The probability map.
+
+        Args:
+            job_id: of a job that succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
+        return self.export(job_id, find_export("probability", format))
+
+    def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
+        """The uncertainty map.
+
+        Args:
+            job_id: of a job that was submitted with `uncertainty` and succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
+        return self.export(job_id, find_export("uncertainty", format))
+
+    def lesions(self, job_id: str, format: LesionsFormat = "csv") -> bytes:
+        """The lesions as a table.
+
+        Args:
+            job_id: of a job that succeeded.
+            format: of the file.
+
+        Returns:
+            The file.
+        """
+        return self.export(job_id, find_export("lesions", format))
+
+    def report(self, job_id: str) -> bytes:
+        """One page for people to read or print, as a self-contained HTML file."""
+        return self.export(job_id, find_export("report"))
+
+    def structured_report(self, job_id: str) -> bytes:
+        """The measurements as a DICOM structured report, of a study that was uploaded as DICOM."""
+        return self.export(job_id, find_export("structured-report"))
+
+    def overlays(self, job_id: str) -> bytes:
+        """The PNGs of all slices with the contours of their lesions, as a ZIP."""
+        return self.export(job_id, find_export("overlays"))
+
+    def animation(self, job_id: str) -> bytes:
+        """The study as an animated WebP, lesions outlined."""
+        return self.export(job_id, find_export("animation"))
+
+    def overlay(self, job_id: str, index: int) -> bytes:
+        """A slice with the contours of its lesions.
+
+        Args:
+            job_id: of a job that succeeded.
+            index: of the slice; the first is 0.
+
+        Returns:
+            A PNG.
+        """
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/overlay/{index}").content
+
+    def slice(self, job_id: str, index: int) -> bytes:
+        """A slice as uploaded, windowed for display.
+
+        Args:
+            job_id: of a job that succeeded.
+            index: of the slice; the first is 0.
+
+        Returns:
+            A PNG.
+        """
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/slice/{index}").content
+
+    def preview(self, job_id: str) -> bytes:
+        """The PNG of the latest slice of a running job and those before it, with the lesions found so far."""
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/glimpse").content
+
+    def volume(self, job_id: str, layer: VolumeLayer) -> bytes:
+        """A volume for viewers, on the grid of the job's slices.
+
+        Args:
+            job_id: of a job that succeeded.
+            layer: a channel, windowed to 8 bits, or the mask or a map.
+
+        Returns:
+            A `.nii.gz` file.
+        """
+        with self.volume_chunks(job_id, layer) as (_, chunks):
+            return b"".join(chunks)
+
+    @contextmanager
+    def volume_chunks(
+        self, job_id: str, layer: VolumeLayer, etag: str | None = None
+    ) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The same in chunks.
+
+        Args:
+            job_id: of a job that succeeded.
+            layer: which volume.
+            etag: of the caller's copy.
+
+        Yields:
+            The ETag and the chunks; no chunks if the caller's copy is current.
+        """
+        headers = {"If-None-Match": etag} if etag else {}
+        with self._connection.stream("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
+            yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
+
+    def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401
+        return parse(kind, self._connection.send(method, path, **request))
