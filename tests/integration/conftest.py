@@ -13,6 +13,7 @@ from metseg.contracts import Job
 from metseg.jobs import JobRunner, JobService, Maintenance
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store
+from metseg.storage.base import MARKER
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStor
     store = open_store(Settings(**changes))
     store.prepare(job_days=7)
     yield store
-    for top in ("jobs", "keys", "models", "x"):
+    for top in {info.key.split("/")[0] for info in store.list("")} - {MARKER}:
         store.delete(top)
 
 
