@@ -23,15 +23,15 @@ def stored_head(source: str, present: Present, slices: int = 1) -> StoredStudy:
 
 
 def stored_studies() -> tuple[list[StoredStudy], list[StoredStudy]]:
-    """A glioma patient whose core is unknown, and two lone slices whose whole is."""
+    """A glioma patient whose core is unknown, and two single slices whose whole is."""
     glioma = stored_head("lgg", (True, True, True), slices=3)
     glioma.flags[1, 80:100, 80:100] |= store.WHOLE | store.CORE_UNKNOWN
-    lone = [stored_head(f"brisc-{plane}", (False, False, True)) for plane in ("axial", "coronal")]
-    for study in lone:
+    single = [stored_head(f"brisc-{plane}", (False, False, True)) for plane in ("axial", "coronal")]
+    for study in single:
         study.flags[...] |= store.WHOLE_UNKNOWN
         study.flags[0, 90:110, 60:80] |= store.CORE
         study.pixels[0, 90:110, 60:80, 2] = 180
-    return [glioma], lone
+    return [glioma], single
 
 
 def structure_dataset(sampling: StructureSamplingConfig, augmentation, patch_px: int = 96) -> StructureDataset:

@@ -2,7 +2,7 @@
 
     python -m tests.bench.bare STUDY
 
-reads a number of studies a line from standard input and answers with the seconds that they took, on the wall and of
+reads a number of studies per line from standard input and answers with the seconds that they took, on the wall and of
 CPU. Servers of other makers call the same `Loop`.
 """
 

@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     height, width = slices.shape[1:3]
     head = [
         "engine",
-        "ms a slice",
-        "CPU ms a slice",
+        "ms per slice",
+        "CPU ms per slice",
         "times as fast as onnxruntime",
         "ms to load",
         "probability off by",

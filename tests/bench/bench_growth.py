@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _slices(rounds: int) -> dict[int, list[float]]:
-    """CPU milliseconds a slice."""
+    """CPU milliseconds per slice."""
     took: dict[int, list[float]] = {count: [] for count in SLICES}
     with tempfile.TemporaryDirectory() as folder:
         whole = Whole(Path(folder))

@@ -155,7 +155,7 @@ def markdown(told: dict[str, Any]) -> str:
     """The table for people."""
     height, width = told["input"]
     head = (
-        "network", "parameters", f"GFLOP at {height}x{width}", "minutes of training", "ms a slice", "mean Dice (95%)",
+        "network", "parameters", f"GFLOP at {height}x{width}", "minutes of training", "ms per slice", "mean Dice (95%)",
         "median", "lowest", "sensitivity", "drawn metastases from 6 mm", "false positives",
     )  # fmt: skip
     cells = []
@@ -181,7 +181,7 @@ def markdown(told: dict[str, Any]) -> str:
     note = (
         f"{told['steps']} steps each on {patients['train']} patients, operating points from {patients['validation']}, "
         f"judged on {patients['test']}; {told['threads']} threads. The last two columns, sensitivity and "
-        "false positives a patient, are of metastases drawn into the test patients."
+        "false positives per patient, are of metastases drawn into the test patients."
     )
     lines = [*tables.rows(head, cells), "", note, "", *(f"- {one['words']}" for one in told["comparisons"])]
     return "\n".join(lines) + "\n"

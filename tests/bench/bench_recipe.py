@@ -71,7 +71,7 @@ def _constant(optimizer: Optimizer, highest: float, steps: int, pct_start: float
 TRIALS = {
     BASE: Trial("the recipe"),
     "no-implanted": Trial("without drawn metastases", without="implanted"),
-    "no-lone": Trial("without lone slices", without="lone"),
+    "no-lone": Trial("without single slices", without="lone"),
     "no-stripped": Trial("without stripped heads", without="stripped"),
     "no-transplant": Trial("without transplanted lesions", sampling={"transplant_p": 0.0}),
     "no-balance": Trial("slices with a lesion as rare as they are", sampling={"lesion_share": 0.34}),
@@ -200,7 +200,7 @@ def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
 def markdown(told: dict[str, Any]) -> str:
     """The table for people."""
     head = (
-        "trial", "mean Dice", "recipe less this (95%)", "median", "lowest", "lone slices", "FLAIR alone",
+        "trial", "mean Dice", "recipe less this (95%)", "median", "lowest", "single slices", "FLAIR alone",
         "drawn metastases from 6 mm", "false positives",
     )  # fmt: skip
     cells = []

@@ -1,4 +1,4 @@
-"""`docker compose up --scale worker=N` for real: jobs a second with one worker and with two.
+"""`docker compose up --scale worker=N` for real: jobs per second with one worker and with two.
 
     python -m tests.bench.bench_scale
 
@@ -61,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     notes = [
         f"`docker compose up --scale worker=N` on one machine of {on['cpus']} CPUs, on which gateway, Redis, store and "
-        f"the {AT_ONCE} clients run too: {JOBS} jobs of {SLICES} slices a round, {options.rounds} rounds of each."
+        f"the {AT_ONCE} clients run too: {JOBS} jobs of {SLICES} slices per round, {options.rounds} rounds of each."
     ]
-    head = ["workers", "CPUs of each", "jobs a second", "times one worker of one CPU"]
+    head = ["workers", "CPUs of each", "jobs per second", "times one worker of one CPU"]
     page.keep("scale", on, {"head": head, "cells": cells, "notes": notes}, {str(key): of for key, of in speeds.items()})
 
 
 def _speeds(here: Scaled, workers: int, cpus: int, rounds: int) -> list[float]:
-    """Jobs a second of each round; before them each worker loads its model."""
+    """Jobs per second of each round; before them each worker loads its model."""
     here.scale(workers, cpus)
     study = study_file(SLICES, 5)
     with Client(here.api_url) as client:

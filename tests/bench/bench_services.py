@@ -1,4 +1,4 @@
-"""What the services around the model cost: jobs a second, waiting, and memory.
+"""What the services around the model cost: jobs per second, waiting, and memory.
 
     make bench ARGS="--only system latency"
 

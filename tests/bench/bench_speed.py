@@ -33,7 +33,7 @@ from metseg_trainer.networks import NETWORKS, create_network
 PARTS = ("model", "volume")
 WIDTH, SIDE = 16, 256
 PHASES = {"read": "read", "predict": "prepare and predict", "know": "out-of-distribution score", "report": "the rest"}
-SERVED = "ours as served: a patient end to end, a slice"
+SERVED = "ours as served: a patient end to end, per slice"
 
 Call = Callable[[], object]
 
@@ -86,7 +86,7 @@ def taken(calls: dict[str, Call], rounds: int) -> dict[str, list[tuple[float, fl
 
 
 def model(data: Path | None, rounds: int) -> None:
-    """ms a slice of all networks, and how many times as long as ours as served."""
+    """ms per slice of all networks, and how many times as long as ours as served."""
     on = page.machine()
     files, predictor = patient(data), served()
     count = len(files)
@@ -109,7 +109,7 @@ def model(data: Path | None, rounds: int) -> None:
         ratios = [one / 1000 / mine for one, mine in zip(wall, ours, strict=True)]
         figures[name] = {"wall_ms": wall, "cpu_ms": cpu, "ratios": ratios, "mib": mib[name]}
         cells.append([name, page.spread(wall), f"{median(cpu):.1f}", page.spread(ratios), f"{mib[name]:.1f}"])
-    head = ["network", "ms a slice", "CPU ms a slice", "times ours as served", "MiB"]
+    head = ["network", "ms per slice", "CPU ms per slice", "times ours as served", "MiB"]
     notes = [
         f"Medians (least to most) of {rounds} rounds in turn, {cpu_quota()} threads. Ours as served reads {count} "
         "slices of 256x256, prepares them, predicts at 128x128 and brings mask, measures and probabilities back; the "
@@ -182,7 +182,7 @@ def volume(data: Path | None, rounds: int) -> None:
                 *(f"{1000 * share / count:.1f}" for share in shares.values()),
             ]
         )
-    head = ["study", "seconds", "ms a slice", *(f"{phase}, ms a slice" for phase in PHASES.values())]
+    head = ["study", "seconds", "ms per slice", *(f"{phase}, ms per slice" for phase in PHASES.values())]
     notes = [
         "From the uploaded bytes to the artefacts that are stored, in one process without services. Pictures are drawn "
         "and probabilities packed while the network computes."

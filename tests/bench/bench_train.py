@@ -34,7 +34,7 @@ PLAIN, PLAIN_CACHED, OURS, OURS_CACHED = "plain", "plain, cached", "ours", "ours
 STEPS = {PLAIN: plain_step, OURS: our_step}
 
 Speeds = Mapping[tuple[str, str], list[float]]
-"""Images a second in each round, by title of a network and by how it learnt."""
+"""Images per second in each round, by title of a network and by how it learnt."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -58,7 +58,7 @@ def latency(here: Site, client: Client, options: argparse.Namespace, folder: Pat
     notes = [
         "Idle: submit, `?wait`, fetch the result, one after the other; the model's time is `predict` of the result. "
         f"Loads: Locust sends studies at random (Poisson) for {options.seconds:.0f} s, whether or not earlier ones are "
-        f"done; capacity was {capacity:.2f} jobs a second. Open studies are counted when a study arrives; mean of "
+        f"done; capacity was {capacity:.2f} jobs per second. Open studies are counted when a study arrives; mean of "
         "each third of the load."
     ]
     besides = {"before_s": [one.before_s for one in alone], "after_s": [one.after_s for one in alone]}

@@ -43,7 +43,7 @@ class Loop:
 
 
 def speeds(compared: Sequence[Loop], rounds: int, steps: int, batch: int) -> dict[tuple[str, str], list[float]]:
-    """Images a second of each loop in each round; all take turns, and the first step of each does not count."""
+    """Images per second of each loop in each round; all take turns, and the first step of each does not count."""
     for loop in compared:
         loop.images_a_second(1, batch)
     found: dict[tuple[str, str], list[float]] = {(loop.title, loop.how): [] for loop in compared}

@@ -100,7 +100,7 @@ def tables(figures: dict[str, Any]) -> str:
         f"capacity, and takes {before_s + after_s:.2f} s more, as measured without load; there are as many workers as "
         f"keep them at most {BUSY:.0%} busy:",
         "",
-        *rows(["studies an hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
+        *rows(["studies per hour", "workers of 2 cores", "median, s", "p95, s", "busy"], reckoned),
     ]
     return "\n".join(lines) + "\n"
 
@@ -122,9 +122,9 @@ def costs(figures: dict[str, Any]) -> str:
         ],
     ]
     lines = [
-        *rows(["part", "CPU of a study, ms (measured)", "one core carries, studies an hour (estimated)"], cells),
+        *rows(["part", "CPU of a study, ms (measured)", "one core carries, studies per hour (estimated)"], cells),
         "",
-        *rows(["node", "studies an hour", ""], nodes),
+        *rows(["node", "studies per hour", ""], nodes),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Jobs a second through everything, beside the bare loop and beside other makers' servers of the same model."""
+"""Jobs per second through everything, beside the bare loop and beside other makers' servers of the same model."""
 
 import argparse
 import subprocess
@@ -43,7 +43,7 @@ class Contestant:
             self.cpu_ms.append({part: 1000 * (now - before[part]) / JOBS for part, now in self.cpu_s().items()})
 
     def a_second(self) -> list[float]:
-        """Jobs a second in each turn."""
+        """Jobs per second in each turn."""
         return [JOBS / took for took in self.took_s]
 
     def cpu(self, part: str | None = None) -> list[float]:
@@ -131,9 +131,9 @@ def _table(by_name: dict[str, Contestant], rounds: int) -> page.Table:
         )
         if name == OURS:
             cells += [[f"of it: {part}", "", "", "", page.spread(each.cpu(part), 0)] for part in each.cpu_ms[0]]
-    head = ["", "jobs a second", "of the bare loop's", "ours, of its", "CPU ms a job"]
+    head = ["", "jobs per second", "of the bare loop's", "ours, of its", "CPU ms per job"]
     notes = [
-        f"A job is {SLICES} slices of 256x256 in a ZIP; {AT_ONCE} clients at once, {JOBS} jobs a round, {rounds} "
+        f"A job is {SLICES} slices of 256x256 in a ZIP; {AT_ONCE} clients at once, {JOBS} jobs per round, {rounds} "
         "rounds in turn. The bare loop reads, prepares, predicts and measures with the served model. The second one "
         "produces all that a worker does, with pictures, maps and out-of-distribution score, and stores nothing. "
         "LitServe and BentoML do what the bare loop does, one upload per job, in one process with as many threads as "

@@ -32,7 +32,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def found(lesions: LesionMetrics) -> dict[str, float]:
-    """Of drawn metastases of 6 mm and more: how many there are, which share is found, false positives a patient."""
+    """Of drawn metastases of 6 mm and more: how many there are, which share is found, false positives per patient."""
     strata = [figures for name, figures in lesions.by_diameter.items() if name != FINDABLE_BELOW]
     count = sum(figures.lesions for figures in strata)
     return {

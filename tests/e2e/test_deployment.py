@@ -56,7 +56,7 @@ def whole(slices: dict[str, bytes]) -> list[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def lone(study: phantom.Phantom) -> list[tuple[str, bytes]]:
+def single(study: phantom.Phantom) -> list[tuple[str, bytes]]:
     largest = int(study.mask.sum(axis=(1, 2)).argmax())
     return [("slice.png", png(study.volume.pixels[largest]))]
 
@@ -92,10 +92,10 @@ def test_it_is_ready_within_a_minute_and_segments_at_once(deployment: Deployment
     assert champion.version == starter().version
 
 
-def test_a_lone_slice_is_answered_within_two_seconds(client: Client, lone: list[tuple[str, bytes]]) -> None:
-    finished(client, lone)
-    best = min(seconds(lambda: finished(client, lone)) for _ in range(3))
-    log.info("a lone slice: %.2f s", best)
+def test_a_single_slice_is_answered_within_two_seconds(client: Client, single: list[tuple[str, bytes]]) -> None:
+    finished(client, single)
+    best = min(seconds(lambda: finished(client, single)) for _ in range(3))
+    log.info("a single slice: %.2f s", best)
     assert best < 2
 
 
@@ -190,13 +190,13 @@ def refusal(client: Client, files: list[tuple[str, bytes]]) -> str:
 def test_the_worker_outlives_all_bad_input(
     deployment: Deployment,
     client: Client,
-    lone: list[tuple[str, bytes]],
+    single: list[tuple[str, bytes]],
     bad: dict[str, list[tuple[str, bytes]]],
 ) -> None:
     before = deployment.restarts("worker")
     for files in bad.values():
         refusal(client, files)
-    assert seconds(lambda: finished(client, lone)) < 10
+    assert seconds(lambda: finished(client, single)) < 10
     assert deployment.restarts("worker") == before
 
 
@@ -218,8 +218,8 @@ def test_the_trainer_puts_a_new_model_into_service_without_a_restart(
     assert deployment.restarts("worker") == worker
 
 
-def test_a_deleted_job_is_gone(client: Client, lone: list[tuple[str, bytes]]) -> None:
-    job = finished(client, lone)
+def test_a_deleted_job_is_gone(client: Client, single: list[tuple[str, bytes]]) -> None:
+    job = finished(client, single)
     client.delete(job.id)
     with pytest.raises(RemoteProblem) as gone:
         client.result(job.id)

@@ -72,7 +72,7 @@ def prepare(folder: Path) -> None:
 
 
 def capacity(http: httpx.Client, folder: Path) -> float:
-    """Jobs a second of the mix, from the first submission to the last end."""
+    """Jobs per second of the mix, from the first submission to the last end."""
     names = (["slice.png"] * SHORT_A_ROUND + ["patient.zip"]) * ROUNDS
     ended(http, submit(http, folder, "slice.png"))  # the model is loaded
     began = time.monotonic()
@@ -123,7 +123,7 @@ def resident_mib(pid: int) -> float:
 
 
 def slopes(samples: list[Sample]) -> dict[str, float]:
-    """MiB a minute of each service in the second half, by least squares."""
+    """MiB per minute of each service in the second half, by least squares."""
     half = [each for each in samples if each.at_s >= samples[-1].at_s / 2]
     minutes = np.array([each.at_s / 60 for each in half])
     return {
@@ -175,7 +175,7 @@ def broken(load: Load) -> list[str]:
     growing = {
         name: round(slope, 1) for name, slope in load.slopes.items() if name in OURS and slope > FLAT_MIB_A_MINUTE
     }
-    return found + ([f"memory grows, MiB a minute: {growing}"] if growing and load.minutes >= 5 else [])
+    return found + ([f"memory grows, MiB per minute: {growing}"] if growing and load.minutes >= 5 else [])
 
 
 def table(load: Load) -> str:
@@ -190,7 +190,7 @@ def table(load: Load) -> str:
         "lost": str(load.lost),
         "until the queue was empty": f"{load.drained_s:.0f} s",
         "memory in the second half": ", ".join(f"{name} {slope:+.1f}" for name, slope in load.slopes.items())
-        + " MiB a minute",
+        + " MiB per minute",
     }
     lines = ["| | |", "| --- | --- |", *(f"| {name} | {figure} |" for name, figure in rows.items())]
     load_average = os.getloadavg()[2]

@@ -27,7 +27,7 @@ class Visitor(FastHttpUser):
     @tag("short")
     @task(7)
     def short(self) -> None:
-        """A lone slice."""
+        """A single slice."""
         self._submit("slice.png", "short slices")
 
     @tag("whole")

@@ -75,7 +75,7 @@ def test_dicom_seg_of_a_study_that_was_no_dicom_is_told_to_be_impossible(gateway
 
 
 @pytest.mark.parametrize("format", ["png", "tiff"])
-def test_the_probability_of_a_lone_slice_has_16_bits_in_pictures(gateway, format):
+def test_the_probability_of_a_single_slice_has_16_bits_in_pictures(gateway, format):
     job = gateway.accepted()
     gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
     response = gateway.http.get(f"/v1/jobs/{job.id}/probability", params={"format": format})

@@ -208,7 +208,7 @@ def test_without_spacing_the_longest_are_targets_and_add_up_in_pixels():
     assert sum_target_diameters([]) == (None, None)
 
 
-def test_a_lone_slice_is_judged_by_itself():
+def test_a_single_slice_is_judged_by_itself():
     mask = bars((1, 6, 10))[:1]
     assert measure(mask, (5, 1, 1), sure(mask))[0].target
 

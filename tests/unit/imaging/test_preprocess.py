@@ -102,7 +102,7 @@ def test_a_small_head_in_a_wide_field_is_brought_to_the_size_of_training(head):
     assert abs(max(box) - HEAD_PX * CONTRACT.pixel_scale) <= 16
 
 
-def test_a_lone_slice_near_the_vertex_is_not_blown_up():
+def test_a_single_slice_near_the_vertex_is_not_blown_up():
     disc = np.zeros((1, 512, 512, 3), np.uint8)
     cv2.circle(disc[0], (256, 256), 100, (90, 120, 100), thickness=-1)
     geometry = PREPROCESSOR.prepare(Volume(disc, ("a",))).geometry

@@ -81,7 +81,7 @@ def test_studies_of_other_things_are_flagged(card, name):
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != HEAD_CT])
-def test_lone_slices_of_other_things_are_flagged(card, name):
+def test_single_slices_of_other_things_are_flagged(card, name):
     assert asked(public(name)[None], card).unlike, PUBLIC[name]
 
 

@@ -95,17 +95,17 @@ def test_what_progress_raises_ends_the_work(head):
 
 
 def test_each_slice_can_be_submitted_alone(head):
-    for index, lone in enumerate(head.volume.single_slices()):
-        assert lone is not None
-        assert lone.names == (head.volume.names[index],)
-        assert segment(lone, Bright()).mask.shape == (1, *head.volume.shape[1:])
+    for index, single in enumerate(head.volume.single_slices()):
+        assert single is not None
+        assert single.names == (head.volume.names[index],)
+        assert segment(single, Bright()).mask.shape == (1, *head.volume.shape[1:])
 
 
 def test_a_constant_slice_is_no_study_alone(head):
     pixels = head.volume.pixels.copy()
     pixels[1] = 0
-    lone = list(replace(head.volume, pixels=pixels).single_slices())
-    assert [one is None for one in lone] == [False, True, False, False]
+    single = list(replace(head.volume, pixels=pixels).single_slices())
+    assert [one is None for one in single] == [False, True, False, False]
 
 
 def test_warnings_of_the_volume_reach_the_result(head):

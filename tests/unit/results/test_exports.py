@@ -218,7 +218,7 @@ def test_the_frames_of_an_animation_have_the_shape_of_the_head():
     assert film.size == (256, 512)
 
 
-def test_an_animation_of_a_lone_slice_is_a_picture():
+def test_an_animation_of_a_single_slice_is_a_picture():
     assert getattr(opened(exports.render_animation(finished_job(slices=1, found=1))), "n_frames", 1) == 1
 
 

@@ -19,7 +19,7 @@ from metseg.imaging import Geometry, Mask, ModelInput, Volume
 from metseg_trainer.data.config import SamplingConfig, Source
 from metseg_trainer.data.dataset import Patient, fingerprint, load_patient
 from metseg_trainer.data.lesion_synthesis import implant_lesions
-from metseg_trainer.data.samples import PreparedStudy, prepare_lone_slices, prepare_study
+from metseg_trainer.data.samples import PreparedStudy, prepare_single_slices, prepare_study
 from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 
 __all__ = ["prepare_sources"]
@@ -80,7 +80,7 @@ def _whole(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Ite
 
 
 def _lone(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Iterator[PreparedStudy]:
-    yield from prepare_lone_slices(patient, volume, mask, settings.preprocessing)
+    yield from prepare_single_slices(patient, volume, mask, settings.preprocessing)
 
 
 def _implanted(patient: str, volume: Volume, mask: Mask, settings: _Settings) -> Iterator[PreparedStudy]:

@@ -13,7 +13,7 @@ from metseg.imaging import Float32Array, Mask, ModelInput, Preprocessor, UInt8Ar
 from metseg_trainer.data.augment import LESION_LEVEL, Augmentation, drop_sequences, transplant_lesion
 from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
 
-__all__ = ["PreparedStudy", "SampleDataset", "StepBatchSampler", "prepare_lone_slices", "prepare_study"]
+__all__ = ["PreparedStudy", "SampleDataset", "StepBatchSampler", "prepare_single_slices", "prepare_study"]
 
 PRE, POST = 0, 2
 
@@ -59,7 +59,9 @@ def prepare_study(patient: str, volume: Volume, mask: Mask, preprocessing: Prepr
     return PreparedStudy(patient, prepared, np.rint(share * 255).astype(np.uint8))
 
 
-def prepare_lone_slices(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> list[PreparedStudy]:
+def prepare_single_slices(
+    patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing
+) -> list[PreparedStudy]:
     """Prepare each slice of a patient as if it had been uploaded alone.
 
     Args:
@@ -72,9 +74,9 @@ def prepare_lone_slices(patient: str, volume: Volume, mask: Mask, preprocessing:
         A study for each slice that is not constant.
     """
     return [
-        prepare_study(patient, lone, mask[index : index + 1], preprocessing)
-        for index, lone in enumerate(volume.single_slices())
-        if lone is not None
+        prepare_study(patient, single, mask[index : index + 1], preprocessing)
+        for index, single in enumerate(volume.single_slices())
+        if single is not None
     ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from metseg.imaging import Mask, Volume
 from metseg.inference import Predictor, segment
-from metseg_trainer.evaluation.corruptions import CORRUPTIONS, LONE_SLICES, Corruption
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, Corruption
 from metseg_trainer.evaluation.lesionwise import label_components, match_lesions
 from metseg_trainer.evaluation.masks import compare_masks, dice
 from metseg_trainer.evaluation.patients import EvaluationPatient
@@ -28,7 +28,7 @@ def evaluate_model(
         predictor: the model.
         patients: whom the model has not seen.
         corruptions: what each patient's scans are evaluated after as well, in addition to each slice alone; where
-            there are none, lone slices are skipped too.
+            there are none, single slices are skipped too.
 
     Returns:
         Metrics by patient.
@@ -41,8 +41,8 @@ def evaluate_model(
         result.patients[patient.id] = _patient_result(patient, predicted.mask)
         lesion_voxels[patient.id] = int(patient.truth.sum())
         if corruptions:
-            lone = dice(_segment_lone_slices(patient.volume, predictor), patient.truth)
-            result.corrupted.setdefault(LONE_SLICES, {})[patient.id] = lone
+            single = dice(_segment_single_slices(patient.volume, predictor), patient.truth)
+            result.corrupted.setdefault(SINGLE_SLICES, {})[patient.id] = single
         for key, corruption in corruptions.items():
             volume, truth = corruption.apply(patient.volume, patient.truth)
             result.corrupted.setdefault(key, {})[patient.id] = dice(segment(volume, predictor).mask, truth)
@@ -68,10 +68,10 @@ def _group_by_volume(result: EvaluationResult, lesion_voxels: Mapping[str, int])
         result.patients[id] = PatientResult(old.mask, old.lesions, {**old.groups, "lesion volume": third})
 
 
-def _segment_lone_slices(volume: Volume, predictor: Predictor) -> Mask:
+def _segment_single_slices(volume: Volume, predictor: Predictor) -> Mask:
     """The mask of a study whose slices were each submitted alone; a constant slice is refused there, so empty."""
     mask = np.zeros(volume.shape, np.bool_)
-    for index, lone in enumerate(volume.single_slices()):
-        if lone is not None:
-            mask[index] = segment(lone, predictor).mask[0]
+    for index, single in enumerate(volume.single_slices()):
+        if single is not None:
+            mask[index] = segment(single, predictor).mask[0]
     return mask

@@ -51,7 +51,7 @@ class RunEvaluation:
         if self.comparison.winner is not None:
             return self.comparison.words
         why = "which has the higher mean" if self.comparison.difference else "the first of two equal ones"
-        return f"{self.comparison.words} {network_title(self.winner)}, {why}, was taken."
+        return f"{self.comparison.words} {network_title(self.winner)}, {why}, was chosen."
 
 
 def evaluate_networks(plan: Plan, *, corrupted: bool = True) -> RunEvaluation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from metseg.contracts import CalibrationPoint, Detection, DiceSummary, Evaluation, LesionMetrics, MetricSummary
 from metseg_trainer.evaluation.calibration import ReliabilityDiagram
-from metseg_trainer.evaluation.corruptions import CORRUPTIONS, LONE_SLICES, LONE_SLICES_TITLE
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, SINGLE_SLICES_TITLE
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, diameter_stratum
 from metseg_trainer.evaluation.masks import MaskMetrics
 from metseg_trainer.evaluation.statistics import measure
@@ -49,7 +49,7 @@ class EvaluationResult:
     def summary(self) -> DiceSummary:
         """Mean, median and spread of patient Dice."""
         scores = list(self.dice.values())
-        lone = self.corrupted.get(LONE_SLICES)
+        single = self.corrupted.get(SINGLE_SLICES)
         return DiceSummary(
             patients=len(scores),
             mean=plain.fmean(scores),
@@ -57,14 +57,14 @@ class EvaluationResult:
             std=plain.stdev(scores) if len(scores) > 1 else 0.0,
             lowest=min(scores),
             highest=max(scores),
-            mean_single_slices=plain.fmean(lone.values()) if lone else None,
+            mean_single_slices=plain.fmean(single.values()) if single else None,
         )
 
     def card(self) -> Evaluation:
         """All figures, without a patient's name."""
         masks = [result.mask for result in self.patients.values()]
         named = {name: measure([getattr(mask, name) for mask in masks]) for name in MaskMetrics.__annotations__}
-        titles = {LONE_SLICES: LONE_SLICES_TITLE} | {key: one.title for key, one in CORRUPTIONS.items()}
+        titles = {SINGLE_SLICES: SINGLE_SLICES_TITLE} | {key: one.title for key, one in CORRUPTIONS.items()}
         robustness = {titles[key]: measure(list(scores.values())) for key, scores in self.corrupted.items()}
         return Evaluation(
             measures=_known(named),

@@ -31,7 +31,7 @@ __all__ = ["StructureCase", "brats_cases", "brisc_cases", "drawn_cases", "lgg_ca
 LESIONS, MIN_DIAMETER_MM = 8, 3.0
 """Metastases that are drawn into a study."""
 POST_ALONE = (False, False, True)
-LONE_SLICE_MM: Spacing = (6.0, 0.9, 0.9)
+SINGLE_SLICE_MM: Spacing = (6.0, 0.9, 0.9)
 
 Random = np.random.Generator
 
@@ -71,7 +71,7 @@ def brisc_cases(folder: Path) -> Iterator[StructureCase]:
         if row.plane == "axial":
             volume, mask = read_brisc_slice(folder, row.name)
             model_input = _prepared(volume, POST_ALONE)
-            yield StructureCase(row.name, model_input, POST_ALONE, LONE_SLICE_MM, mask.astype(np.int32), None)
+            yield StructureCase(row.name, model_input, POST_ALONE, SINGLE_SLICE_MM, mask.astype(np.int32), None)
 
 
 def lgg_cases(patients: Iterable[Patient]) -> Iterator[StructureCase]:

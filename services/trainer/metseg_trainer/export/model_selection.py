@@ -151,7 +151,7 @@ def format_frontier(record: Mapping[str, Any]) -> str:
 
 def _summary(best: EvaluatedVariant, selected: EvaluatedVariant) -> str:
     served = (
-        f"{selected.exported.run}/{selected.exported.key} takes {selected.ms_per_slice:.1f} ms a slice and reaches a "
+        f"{selected.exported.run}/{selected.exported.key} takes {selected.ms_per_slice:.1f} ms per slice and reaches a "
         f"mean patient Dice of {selected.mean:.3f} on the validation patients, "
         f"{fmean(selected.test.values()):.3f} on the test patients"
     )

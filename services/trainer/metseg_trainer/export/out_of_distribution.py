@@ -29,7 +29,7 @@ PARTS = 3
 TOLERATED = ("flair-only", "rotated-15", "gamma-0.7", "gamma-1.4", "noise", "stripped")
 """Keys of `CORRUPTIONS` that must not count as out of distribution."""
 INNER = (1 / 8, 7 / 8)
-"""The slices of a study, as shares of its height, that a lone slice is compared with."""
+"""The slices of a study, as shares of its height, that a single slice is compared with."""
 COVERAGE = 0.99
 """The share of the validation patients' studies or slices within a limit."""
 MIN_VALIDATION_PATIENTS = 3
@@ -43,10 +43,10 @@ Volumes = Iterable[Volume]
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """The features of one patient: (variant, feature) as a study, (slice, feature) of lone slices."""
+    """The features of one patient: (variant, feature) as a study, (slice, feature) of single slices."""
 
     studies: Float64Array
-    lone: Float64Array
+    single: Float64Array
 
 
 def reference_from_patients(
@@ -102,7 +102,7 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
 
 
 def build_reference(train: Volumes, validation: Volumes, preprocessing: Preprocessing) -> OutOfDistributionCard:
-    """The reference of studies and of lone slices.
+    """The reference of studies and of single slices.
 
     Args:
         train: the training patients.
@@ -116,7 +116,7 @@ def build_reference(train: Volumes, validation: Volumes, preprocessing: Preproce
     return OutOfDistributionCard(
         revision=FEATURES_REVISION,
         studies=_reference([one.studies for one in learned], [one.studies for one in judged]),
-        lone_slices=_reference([one.lone for one in learned], [one.lone for one in judged]),
+        lone_slices=_reference([one.single for one in learned], [one.single for one in judged]),
     )
 
 
@@ -145,8 +145,8 @@ def _features(volume: Volume, preprocessing: Preprocessing) -> _Features:
         return extract_features(Preprocessor(preprocessing).prepare(one), preprocessing.pixel_scale)
 
     first, stop = (round(end * len(volume.names)) for end in INNER)
-    lone = [features(one) for one in islice(volume.single_slices(), first, max(stop, first + 1)) if one is not None]
-    return _Features(np.array([features(one) for one in _variants(volume)]), np.array(lone))
+    single = [features(one) for one in islice(volume.single_slices(), first, max(stop, first + 1)) if one is not None]
+    return _Features(np.array([features(one) for one in _variants(volume)]), np.array(single))
 
 
 def _variants(volume: Volume) -> Iterator[Volume]:

@@ -161,7 +161,7 @@ def frontier(variants: Sequence[Variant], margin_line: float) -> Markup:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set(xlabel="ms a slice", ylabel="mean patient Dice")
+        axes.set(xlabel="ms per slice", ylabel="mean patient Dice")
         return _svg(figure, "Dice of each variant against its time")
 
 

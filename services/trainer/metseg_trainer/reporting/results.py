@@ -123,7 +123,7 @@ def _lesion_rows(networks: Sequence[Mapping[str, Any]], which: str) -> dict[str,
     false = [one["false_positives"] for one in found]
     return {
         **strata,
-        "false positives a patient": [_with_interval(one["mean"], one["mean_interval"], ".1f") for one in false],
+        "false positives per patient": [_with_interval(one["mean"], one["mean_interval"], ".1f") for one in false],
         "lesion-wise Dice": [
             _with_interval(one["lesionwise_dice"]["mean"], one["lesionwise_dice"]["mean_interval"]) for one in found
         ],

@@ -59,7 +59,7 @@ def train_structures(
         network: a key of `NETWORKS`.
         config: how it is trained.
         lgg: studies of glioma patients, of the training side.
-        brisc: lone slices, of the training side.
+        brisc: single slices, of the training side.
         folder: for the checkpoint (`last.ckpt`).
         checkpoint_every_s: seconds between checkpoints, in addition to the one at the end.
 

@@ -209,5 +209,5 @@ def _check_series(series: RasterSeries, limits: Limits) -> None:
     if len({(page.rows, page.columns) for page in series.pages}) > 1:
         raise MixedSizes("The slices differ in size; send the slices of one series.")
     if len({page.dtype for page in series.pages}) > 1:
-        raise MixedSizes("The slices differ in bits a sample; export all of them in the same way.")
+        raise MixedSizes("The slices differ in bits per sample; export all of them in the same way.")
     check_stack(series.shape, limits)

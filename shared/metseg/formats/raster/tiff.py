@@ -124,7 +124,7 @@ def _pixel_type(ifd: Ifd) -> PixelType:
     bits = set(ifd.tags.get(Tag.BITS_PER_SAMPLE, (1,)))
     dtype = PIXEL_TYPES.get((kinds.pop(), bits.pop()))
     if dtype is None or kinds or bits:
-        raise UnsupportedFormat("A TIFF has samples that are not read; save it with 8, 16 or 32 bits a sample.")
+        raise UnsupportedFormat("A TIFF has samples that are not read; save it with 8, 16 or 32 bits per sample.")
     return dtype
 
 

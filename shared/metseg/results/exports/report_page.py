@@ -129,5 +129,5 @@ def _tested(card: ModelCard, network: str) -> Sequence[tuple[str, Any]]:
     return [
         ("Dice by patient", f"{dice.mean:.3f} (95% interval {interval}; {dice.patients} test patients)"),
         ("Found", "; ".join(found)),
-        ("False lesions a patient", f"{evaluation.lesions.false_positives.mean:.1f}"),
+        ("False lesions per patient", f"{evaluation.lesions.false_positives.mean:.1f}"),
     ]

@@ -259,7 +259,7 @@ def test_limits_hold_by_the_header_alone(files):
         inspect_upload(uploads(files), Limits(volume_pixels=SLICES * 64 * 63))
 
 
-def test_a_lone_slice_is_a_study():
+def test_a_single_slice_is_a_study():
     [(name, content), *_] = figure_files(*AXIAL).items()
     assert volume_of({name: content}).shape == (1, 20, 18)
 

@@ -81,7 +81,7 @@ def test_a_patient_without_a_clear_slice_gives_no_drawing():
     assert not list(prepared._implanted("P", head.volume, np.ones_like(head.mask), SETTINGS))
 
 
-def test_lone_slices_are_studies_of_their_own(built):
+def test_single_slices_are_studies_of_their_own(built):
     assert {len(one.truth) for one in built["lone"]} == {1}
     assert {len(one.truth) for one in built["whole"]} == {6}
 

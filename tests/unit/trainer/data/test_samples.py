@@ -11,7 +11,7 @@ from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg_trainer.data import Augmentation, AugmentationConfig, StepBatchSampler, prepare_study
 from metseg_trainer.data.augment import drop_sequences
-from metseg_trainer.data.samples import prepare_lone_slices
+from metseg_trainer.data.samples import prepare_single_slices
 from metseg_trainer.training import PRESETS
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
@@ -28,7 +28,7 @@ def studies():
 @pytest.fixture(scope="module")
 def sources(studies):
     head = phantom.head(1, slices=4, size_px=64, lesions=1)
-    return {"whole": studies, "lone": prepare_lone_slices("0", head.volume, head.mask, Preprocessing())}
+    return {"whole": studies, "lone": prepare_single_slices("0", head.volume, head.mask, Preprocessing())}
 
 
 def test_a_sample_is_a_function_of_its_number(sources):

@@ -21,7 +21,7 @@ from metseg_trainer.evaluation import (
     dice,
     evaluate_model,
 )
-from metseg_trainer.evaluation.corruptions import LONE_SLICES
+from metseg_trainer.evaluation.corruptions import SINGLE_SLICES
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
 from metseg_trainer.evaluation.masks import MaskMetrics
 from metseg_trainer.evaluation.result import PatientResult
@@ -53,13 +53,13 @@ def test_figures_are_those_of_the_masks_that_serving_returns(patients, tiny):
     result = evaluate_model("tiny", tiny, patients)
     for patient in patients:
         assert result.dice[patient.id] == dice(segment(patient.volume, tiny).mask, patient.truth)
-        lone = np.concatenate([segment(one, tiny).mask for one in patient.volume.single_slices()])
-        assert result.corrupted[LONE_SLICES][patient.id] == dice(lone, patient.truth)
+        single = np.concatenate([segment(one, tiny).mask for one in patient.volume.single_slices()])
+        assert result.corrupted[SINGLE_SLICES][patient.id] == dice(single, patient.truth)
 
 
 def test_every_change_of_the_scans_is_judged_for_every_patient(patients, tiny):
     result = evaluate_model("tiny", tiny, patients)
-    assert result.corrupted.keys() == {LONE_SLICES, *CORRUPTIONS}
+    assert result.corrupted.keys() == {SINGLE_SLICES, *CORRUPTIONS}
     assert all(by.keys() == {"P0", "P1"} for by in result.corrupted.values())
     volume, truth = CORRUPTIONS["gamma-1.4"].apply(patients[0].volume, patients[0].truth)
     assert result.corrupted["gamma-1.4"]["P0"] == dice(segment(volume, tiny).mask, truth)
@@ -73,10 +73,10 @@ def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients, tiny):
     pixels = patients[0].volume.pixels.copy()
     pixels[0] = 0
     patient = EvaluationPatient.from_volume("P0", "ward", replace(patients[0].volume, pixels=pixels), patients[0].truth)
-    lone = evaluate_model("tiny", tiny, [patient]).corrupted[LONE_SLICES]["P0"]
+    single = evaluate_model("tiny", tiny, [patient]).corrupted[SINGLE_SLICES]["P0"]
     rest = [one for one in patient.volume.single_slices() if one is not None]
     found = np.concatenate([np.zeros((1, 96, 96), bool), *(segment(one, tiny).mask for one in rest)])
-    assert lone == dice(found, patient.truth)
+    assert single == dice(found, patient.truth)
 
 
 def test_a_sequence_that_flair_stands_in_for_is_missing(patients):
@@ -101,7 +101,7 @@ def _patient(score: float) -> PatientResult:
 
 def test_the_summary_is_over_patients():
     result = scored(0, a=0.5, b=0.7, c=0.9)
-    result.corrupted[LONE_SLICES] = {"a": 0.4, "b": 0.6, "c": 0.8}
+    result.corrupted[SINGLE_SLICES] = {"a": 0.4, "b": 0.6, "c": 0.8}
     summary = result.summary
     assert (summary.patients, summary.lowest, summary.highest) == (3, 0.5, 0.9)
     assert (summary.mean, summary.median) == pytest.approx((0.7, 0.7))

@@ -58,10 +58,10 @@ def test_noise_and_sagittal_slices_are_flagged(card):
         assert "unlike what the model learned from" in told.words
 
 
-def test_lone_slices_have_a_reference_of_their_own(card):
+def test_single_slices_have_a_reference_of_their_own(card):
     volume = head(41)
-    lone = list(volume.single_slices())[SLICES // 4 : -SLICES // 4]
-    assert sum(asked(one, card).unlike for one in lone) <= 1
+    single = list(volume.single_slices())[SLICES // 4 : -SLICES // 4]
+    assert sum(asked(one, card).unlike for one in single) <= 1
     assert card.lone_slices.learned > card.studies.learned / 10
     noise = np.random.default_rng(0).normal(100, 20, (1, 96, 96, 3)).astype(np.float32)
     assert asked(Volume(noise, ("a",)), card).unlike

@@ -1,6 +1,6 @@
 """Slices with two structures, core and whole, of which a data set may know only one.
 
-- `prepare`, `brisc`, `lone_slice_brain`, `store`: LGG and BRISC at model resolution, in memory-mapped files.
+- `prepare`, `brisc`, `single_slice_brain`, `store`: LGG and BRISC at model resolution, in memory-mapped files.
 - `lesion_model`, `rendering`, `drawing`, `donors`: metastases with both structures, drawn into real heads.
 - `slices`, `samples`, `config`: augmented patches with the truth that is known.
 """

@@ -1,4 +1,4 @@
-"""BRISC: lone slices of post-contrast T1 with masks of tumours; `images/`, `masks/` and an `index.csv`."""
+"""BRISC: single slices of post-contrast T1 with masks of tumours; `images/`, `masks/` and an `index.csv`."""
 
 import csv
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ class Donor:
 
 
 def find_donors(slices: Sequence[StoredStudy]) -> list[Donor]:
-    """The tumours of lone slices, in any plane, that enhance and are large enough."""
+    """The tumours of single slices, in any plane, that enhance and are large enough."""
     found = (
         _donor(np.asarray(study.pixels[0][..., POST], np.float32), (np.asarray(study.flags[0]) & store.CORE) > 0)
         for study in slices

@@ -32,7 +32,7 @@ from metseg_trainer.data.skull_stripping import brain_mask
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.brisc import BriscSlice, read_brisc_index, read_brisc_slice
-from metseg_trainer.data.structures.lone_slice_brain import lone_slice_brain
+from metseg_trainer.data.structures.single_slice_brain import single_slice_brain
 from metseg_trainer.data.structures.store import Normalisation, Present, StoredStudy, read_store, write_store
 
 __all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg", "present_sequences"]
@@ -41,8 +41,8 @@ PREPROCESSING = Preprocessing(pixel_scale=1.0)
 """A model pixel is 0.9 mm, so a slice of the public data is not resampled."""
 REVISION = 1
 """Changes with what is stored, so that stores of an earlier release are not used."""
-LONE_SLICE_MM = 6.0
-"""Assumed thickness of a lone slice."""
+SINGLE_SLICE_MM = 6.0
+"""Assumed thickness of a single slice."""
 
 
 def present_sequences(pixels: Array) -> Present:
@@ -116,7 +116,7 @@ def _brisc_studies(folder: Path, rows: Iterable[BriscSlice]) -> Iterator[StoredS
     for row in rows:
         volume, mask = read_brisc_slice(folder, row.name)
         above_face = row.plane == "axial" and row.tumour != "pituitary"
-        brain = lone_slice_brain(volume) if above_face else np.zeros(volume.shape, np.bool_)
+        brain = single_slice_brain(volume) if above_face else np.zeros(volume.shape, np.bool_)
         if brain.any():
             brain |= mask
         flags = mask * np.uint8(store.CORE) + brain * np.uint8(store.BRAIN) + np.uint8(store.WHOLE_UNKNOWN)
@@ -137,15 +137,15 @@ def _stored(patient: str, source: str, volume: Volume, present: Present, flags: 
     flags = crop_or_pad(flags | head * np.uint8(store.HEAD), origin, box)
     pixels = crop_or_pad(scaled * np.array(present, np.uint8), origin, box)
     brain = (flags & store.BRAIN) > 0
-    lone = len(pixels) == 1
-    between_mm = LONE_SLICE_MM if lone else spacing_or_assumed_mm(volume)[0]
+    single = len(pixels) == 1
+    between_mm = SINGLE_SLICE_MM if single else spacing_or_assumed_mm(volume)[0]
     return StoredStudy(
         patient,
         source,
         present,
         (between_mm, REFERENCE_PIXEL_MM / PREPROCESSING.pixel_scale, REFERENCE_PIXEL_MM / PREPROCESSING.pixel_scale),
-        None if lone else normalise(pixels, (flags & store.HEAD) > 0)[1],
-        None if lone or not brain.any() else normalise(pixels * brain[..., None], brain)[1],
+        None if single else normalise(pixels, (flags & store.HEAD) > 0)[1],
+        None if single or not brain.any() else normalise(pixels * brain[..., None], brain)[1],
         pixels,
         flags,
     )

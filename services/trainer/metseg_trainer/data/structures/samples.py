@@ -40,7 +40,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         lgg: studies of glioma patients.
-        brisc: lone slices.
+        brisc: single slices.
         sampling: which slices are drawn.
         augmentation: how they are changed.
         patch_size: rows and columns of a sample.

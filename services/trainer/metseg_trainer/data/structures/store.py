@@ -54,15 +54,15 @@ class Normalisation:
 
 @dataclass(frozen=True, eq=False)
 class StoredStudy:
-    """A study, or a lone slice, as stored.
+    """A study, or a single slice, as stored.
 
     Attributes:
         patient: its id.
         source: `lgg`, `brisc-axial`, `brisc-coronal` or `brisc-sagittal`.
         present: which of pre, FLAIR and post it has; the pixels of a missing one are 0.
         spacing_mm: between slices, rows and columns.
-        normalisation: with skull; None for a lone slice.
-        stripped_normalisation: without skull; None for a lone slice or where no brain was found.
+        normalisation: with skull; None for a single slice.
+        stripped_normalisation: without skull; None for a single slice or where no brain was found.
         pixels: uint8, (slice, row, column, channel).
         flags: uint8, (slice, row, column): what each pixel is, in bits.
     """

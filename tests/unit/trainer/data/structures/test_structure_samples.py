@@ -41,9 +41,9 @@ def test_the_core_of_a_glioma_and_the_whole_of_brisc_are_unknown():
     assert sum(bool(truth[1].max() > 0.5) for truth in gliomas) > 10
     assert all(not truth[2][truth[1] > 0.9].any() for truth in gliomas)
     assert all(truth[3].all() for truth in gliomas)
-    lone = [truth for _, truth in samples(lgg=0.0, drawn_brisc=0.0, stripped=0.0, centred=1.0)]
-    assert sum(bool(truth[0].max() > 0.5) for truth in lone) > 10
-    assert all(not truth[3][truth[0] > 0.5].any() for truth in lone)
+    single = [truth for _, truth in samples(lgg=0.0, drawn_brisc=0.0, stripped=0.0, centred=1.0)]
+    assert sum(bool(truth[0].max() > 0.5) for truth in single) > 10
+    assert all(not truth[3][truth[0] > 0.5].any() for truth in single)
 
 
 def test_patches_have_the_size_that_was_asked_for_and_are_finite():

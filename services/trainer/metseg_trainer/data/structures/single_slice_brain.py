@@ -1,4 +1,4 @@
-"""The brain of a lone axial slice, stricter than `brain_mask`, so that nothing is drawn into an orbit or the scalp."""
+"""The brain of a single axial slice, stricter than `brain_mask`: nothing may be drawn into an orbit or the scalp."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from scipy import ndimage
 from metseg.imaging import Mask, UInt8Array, Volume
 from metseg_trainer.data.skull_stripping import brain_mask
 
-__all__ = ["lone_slice_brain"]
+__all__ = ["single_slice_brain"]
 
 MIN_SOLIDITY, MAX_AREA_PX = 0.93, 24_000
 """A mask that fills less of its convex hull, or is larger in pixels of 0.9 mm, includes eyes and sinuses."""
@@ -16,7 +16,7 @@ SKULL_PX = 9
 POST = 2
 
 
-def lone_slice_brain(volume: Volume) -> Mask:
+def single_slice_brain(volume: Volume) -> Mask:
     """Where the brain is: bool, (1, row, column); empty where the mask is more likely face and brain together."""
     brain = brain_mask(volume)
     hull = cv2.convexHull(cv2.findNonZero(brain[0].astype(np.uint8))) if brain.any() else None
