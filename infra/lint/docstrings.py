@@ -52,14 +52,14 @@ def missing(function: Function) -> list[str]:
         return []
     text = ast.get_docstring(function) or ""
     lacks = [name for name in names if not re.search(rf"^\s+\*{{0,2}}{name}\b.*:", text, re.MULTILINE)]
-    told = [f"Args for {', '.join(lacks)}"] if lacks or "Args:" not in text else []
+    absent = [f"Args for {', '.join(lacks)}"] if lacks or "Args:" not in text else []
     returns = function.returns is not None and ast.unparse(function.returns) not in {"None", "NoReturn"}
     if returns and not re.search(r"^(Returns|Yields):", text, re.MULTILINE):
-        told.append("Returns")
+        absent.append("Returns")
     raises = any(isinstance(node, ast.Raise) and node.exc is not None for node in own_nodes(function))
     if raises and not re.search(r"^Raises:", text, re.MULTILINE):
-        told.append("Raises")
-    return told
+        absent.append("Raises")
+    return absent
 
 
 def main(folders: list[str]) -> int:

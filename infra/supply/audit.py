@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["findings", "images", "scanner", "tell"]
+__all__ = ["audit", "findings", "images", "scanner"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SCANNERS = {
@@ -52,17 +52,17 @@ def audited(pip_audit: Sequence[str], lock: Path) -> dict[str, Any]:
     ]
     done = subprocess.run([*pip_audit, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
     try:
-        told: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
     except json.JSONDecodeError:
         return {"dependencies": []}
-    return told
+    return report
 
 
-def findings(told: dict[str, Any], locked: int) -> tuple[list[str], int]:
+def findings(report: dict[str, Any], locked: int) -> tuple[list[str], int]:
     """Summarise the report of one lock file.
 
     Args:
-        told: pip-audit's report.
+        report: pip-audit's.
         locked: number of libraries in the lock file.
 
     Returns:
@@ -70,10 +70,10 @@ def findings(told: dict[str, Any], locked: int) -> tuple[list[str], int]:
     """
     found = [
         f"{each['name']} {each['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
-        for each in told["dependencies"]
+        for each in report["dependencies"]
         for flaw in each.get("vulns", ())
     ]
-    looked_up = sum("skip_reason" not in each for each in told["dependencies"])
+    looked_up = sum("skip_reason" not in each for each in report["dependencies"])
     return found, max(locked - looked_up, 0)
 
 
@@ -102,7 +102,7 @@ def scanner() -> list[str] | None:
     return None
 
 
-def tell(pip_audit: Sequence[str]) -> Sequence[str]:
+def audit(pip_audit: Sequence[str]) -> Sequence[str]:
     """Audit everything with the command `pip_audit` and print the outcome; the reasons why it failed."""
     reasons = []
     for lock in locks():
@@ -129,4 +129,4 @@ def tell(pip_audit: Sequence[str]) -> Sequence[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pip-audit", nargs="+", default=[str(Path(sys.executable).with_name("uvx")), "pip-audit"])
-    sys.exit("\n".join(tell(parser.parse_args().pip_audit)) or 0)
+    sys.exit("\n".join(audit(parser.parse_args().pip_audit)) or 0)

@@ -84,13 +84,13 @@ def licence(name: str) -> str:
         if fnmatch(name, pattern):
             return words
     try:
-        told: Any = metadata.metadata(name)  # an email.message.Message, typed for less
+        meta: Any = metadata.metadata(name)  # an email.message.Message, typed for less
     except metadata.PackageNotFoundError as error:
         raise LookupError(f"{name} is not installed here, so its licence cannot be read") from error
-    if expression := told.get("License-Expression"):
+    if expression := meta.get("License-Expression"):
         return str(expression)
-    classified = [each.split(" :: ")[-1] for each in told.get_all("Classifier") or () if each.startswith("License ::")]
-    named = [each for each in classified if each != "OSI Approved"] or (told.get("License") or "").splitlines()[:1]
+    classified = [each.split(" :: ")[-1] for each in meta.get_all("Classifier") or () if each.startswith("License ::")]
+    named = [each for each in classified if each != "OSI Approved"] or (meta.get("License") or "").splitlines()[:1]
     words = " OR ".join(SAME.get(each, each) for each in named)
     if not words:
         raise LookupError(f"{name} does not say under which licence it is")

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.kept_tables import rows
+from tests.markdown_tables import rows
 
 from metseg.parallel import cpu_quota
 

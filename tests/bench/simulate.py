@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any, NamedTuple
 
-from tests.kept_tables import replace_block, rows
+from tests.markdown_tables import replace_block, rows
 
 __all__ = ["Study", "Waited", "arrivals", "blocks", "play"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.kept_tables import rows
+from tests.markdown_tables import rows
 
 from metseg.contracts import LesionMetrics
 from metseg.parallel import cpu_quota

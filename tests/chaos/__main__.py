@@ -18,7 +18,7 @@ import httpx
 from tests.chaos.keeper import Keeper, Verdict, studies
 from tests.chaos.scenarios import SCENARIOS, SHORT, Scenario
 from tests.chaos.site import Site, site
-from tests.kept_tables import replace_block
+from tests.markdown_tables import replace_block
 
 JOBS = 8
 EVERY_S = 0.7

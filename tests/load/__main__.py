@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 import psutil
 from tests.chaos.site import Site, site
-from tests.kept_tables import replace_block
+from tests.markdown_tables import replace_block
 from tests.overlay import python_with
 
 from metseg import phantom

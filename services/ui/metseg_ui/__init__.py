@@ -8,5 +8,5 @@
 - `text`: words and table rows, as functions without side effects.
 - `state`: the session with its API key, the URL's parameters, cached calls to the gateway.
 
-Each imports only those below it. Streamlit gives a folder called `pages` a meaning of its own, hence `views`.
+Each imports only those below it. Streamlit gives a folder called `pages` a special meaning, hence `views`.
 """

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if not arguments.folder.is_dir():
         raise UsageError(f"There is no folder {arguments.folder} to watch.")
     if arguments.out.absolute().is_relative_to(arguments.folder.absolute()):
-        raise UsageError("OUT is inside IN, so results would be taken for studies; choose another folder.")
+        raise UsageError("OUT is inside IN, so results would be mistaken for studies; choose another folder.")
     stop = threading.Event()
     with _stop_on_signals(stop), folder_lock(arguments.out), open_backend(arguments, stop) as backend:
         folder = WatchFolder(arguments.folder, arguments.quiet, arguments.marker)

@@ -84,7 +84,7 @@ class StudyReader(Protocol):
 
     @property
     def source(self) -> str:
-        """As of `Volume`."""
+        """See `Volume`."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Head phantoms in the layouts that researchers have, to try a folder's layout without anybody's scans."""
+"""Head phantoms in the layouts that researchers have, to try a layout without a person's scans."""
 
 import json
 from collections.abc import Callable

@@ -38,7 +38,7 @@ def write_phantoms(
 
     Args:
         folder: absent or empty.
-        layout: `public`, which is `PHANTOM_<site>_<number>/PHANTOM_<site>_<number>_<n>.tif` beside `..._<n>_mask.tif`,
+        layout: `public`, which is `PHANTOM_<site>_<number>/PHANTOM_<site>_<number>_<n>.tif` and `..._<n>_mask.tif`,
             or one of `LAYOUT_WRITERS`.
         patients: how many heads.
         seed: the same seed writes the same bytes.

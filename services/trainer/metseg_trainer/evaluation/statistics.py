@@ -69,7 +69,7 @@ def _bootstrap(
 
 
 def measure(values: Sequence[float | None]) -> MetricSummary | None:
-    """A metric over patients, without those who have no value; None where nobody has one."""
+    """A metric over patients, without those that have no value; None if none has one."""
     known = [value for value in values if value is not None]
     if not known:
         return None

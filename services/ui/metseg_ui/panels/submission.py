@@ -138,7 +138,7 @@ def _packed(attachments: Sequence[Attachment]) -> Iterator[Attachment]:
 
 
 def _write_zip(attachments: Sequence[Attachment], target: BinaryIO) -> None:
-    """Pack files, as of a DICOM series; they are numbered if two from different folders have the same name."""
+    """Pack files, such as a DICOM series; they are numbered if two from different folders have the same name."""
     ambiguous = len({attachment.name for attachment in attachments}) < len(attachments)
     with ZipFile(target, "w", ZIP_STORED) as archive:
         for index, (name, content, _) in enumerate(attachments):

@@ -16,7 +16,7 @@ MAX_LEFT_OUT = 0.1
 MAX_MISSING = 0.5
 """With more missing, a series is refused."""
 MAX_MISSING_ACROSS = 0.75
-"""The same beside a series in another plane, whose field of view reaches from the neck to beyond the vertex."""
+"""The same where another series is in another plane, whose field of view reaches from the neck to beyond the vertex."""
 SAME_POSITION = 0.6
 """A share of the distance between slices."""
 PARALLEL = 0.9

@@ -103,12 +103,12 @@ def group_stacks(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]
             localisers += 1
             continue
         if len(planes) > 1:
-            warnings.append("A series mixes orientations; the slices of each were taken as a sequence of their own.")
+            warnings.append("A series mixes orientations; the slices of each were read as a separate sequence.")
         for plane in planes:
             kinds = list(_group_by(plane, lambda member: member.frame.image_type & IMAGE_KINDS).values())
             if len(kinds) > 1:
                 warnings.append(
-                    "A series mixes kinds of image, such as magnitude and phase; each was taken as a separate sequence."
+                    "A series mixes kinds of image, such as magnitude and phase; each was read as a separate sequence."
                 )
             stacks += [stack for kind in kinds for stack in _split_repetitions(kind)]
     if localisers:

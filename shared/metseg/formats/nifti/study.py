@@ -215,7 +215,7 @@ def _header_warnings(sequences: Mapping[Role | None, _Sequence]) -> list[str]:
     if not all(sequence.header.has_position for sequence in sequences.values()):
         warnings.append("The header has no orientation, so the usual one was assumed: check that the head is upright.")
     if any(sequence.header.volumes for sequence in sequences.values()):
-        warnings.append(f"The three volumes of the file were taken for {', '.join(CHANNELS)}, in this order.")
+        warnings.append(f"The three volumes of the file were read as {', '.join(CHANNELS)}, in this order.")
     return warnings
 
 
@@ -227,7 +227,7 @@ def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
     missing = np.isnan(voxels) if voxels.dtype.kind == "f" else np.zeros(1, bool)
     if missing.any() and not missing.all():
         voxels[missing] = np.nanmin(voxels)
-        warnings.append("Voxels that are no number (NaN) were taken for the darkest value of their volume.")
+        warnings.append("Voxels that are no number (NaN) were set to the darkest value of their volume.")
     slices, rows, columns = geometry.shape
     description = f"{slices} slices of {rows} x {columns} pixels, identified {sequence.role_source}"
     return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)

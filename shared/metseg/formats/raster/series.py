@@ -168,7 +168,7 @@ def _folders_by_role(names: Sequence[str]) -> dict[str, NamedSequence | None]:
 
 
 def _is_document(archive: Archive, index: int, name: str) -> bool:
-    """Whether a member is text that stands beside images; anything else that is no image is refused."""
+    """Whether a member is text that accompanies images; anything else that is no image is refused."""
     path = PurePosixPath(name)
     named = path.suffix.lower() in DOCUMENTS or path.name.casefold() in ("readme", "license")
     return named and detect_kind(archive.peek(index, HEAD_BYTES)) is None

@@ -1,7 +1,7 @@
 """Layouts: how researchers keep images and outlines, each a plain function from a folder to its studies or None.
 
 `LAYOUTS` is the registry: the first layout that recognises a folder reads all of it. To add one, write a function in a
-file of its own, name it in the registry before the layouts whose files it could be taken for, and add its phantom to
+new file, name it in the registry before the layouts whose files it could be mistaken for, and add its phantom to
 `phantom_layouts`. A labels.yaml in the folder overrides what labels mean.
 """
 

@@ -1,6 +1,6 @@
 """BIDS: `sub-01/ses-01/anat/sub-01_ses-01_ce-gadolinium_T1w.nii.gz`, outlines below `derivatives/`.
 
-Outlines are `_dseg` with a table of label names (`_dseg.tsv` beside it or `dseg.tsv` above it), or `_mask` with the
+Outlines are `_dseg` with a table of label names (`_dseg.tsv` next to it or `dseg.tsv` above it), or `_mask` with the
 structure as its entity `label-` or `desc-`. Those of the brain are not used.
 """
 
@@ -68,10 +68,10 @@ def _truth(folder: Path, label_map: Path | None, masks: Mapping[str, Path]) -> t
 
 
 def _tables(path: Path, folder: Path) -> list[Path]:
-    """Where the names of labels may be: beside the file, or in any folder above it."""
-    beside = path.with_name(re.sub(r"\.nii(\.gz)?$", ".tsv", path.name))
+    """Where the names of labels may be: next to the file, or in any folder above it."""
+    adjacent = path.with_name(re.sub(r"\.nii(\.gz)?$", ".tsv", path.name))
     above = [parent / "dseg.tsv" for parent in path.parents if parent == folder or folder in parent.parents]
-    return [beside, *above]
+    return [adjacent, *above]
 
 
 def _labels(table: Path) -> LabelMap:

@@ -30,7 +30,7 @@ ENHANCING = LabelMap(core="any", whole=None)
 
 
 def find_brainmetshare(folder: Path) -> FolderContents | None:
-    """The studies of BrainMetShare; None where no folder of slices has a folder `seg` and a sequence beside it."""
+    """The studies of BrainMetShare; None where no folder of slices has a folder `seg` and a sequence next to it."""
     series: dict[Path, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for path in list_files(folder):
         if path.suffix.lower() == ".png" and path.parent.name in {*SEQUENCES, MASKS} and path.parent != folder:

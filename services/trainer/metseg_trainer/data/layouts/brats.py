@@ -24,7 +24,7 @@ SINCE_2023 = LabelMap(
     core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3), (1, 3))
 )
 PAEDIATRIC = LabelMap(core=frozenset({1, 2, 3}), whole=frozenset({1, 2, 3, 4}))
-# Whoever names files so, but outlines lesions by 1 alone, does not mean necrosis.
+# Where files have these names but only label 1 is used, it does not mean necrosis.
 BEFORE_2023 = LabelMap(core=frozenset({1, 3, 4}), whole=frozenset({1, 2, 3, 4}), only_with=((1, 2), (3, 2), (4, 2)))
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("t1n", "t1"), "pre"),

@@ -71,7 +71,7 @@ class _Dataset:
 
 
 def find_nnunet(folder: Path) -> FolderContents | None:
-    """The cases of every dataset.json below a folder; None where there is none with images beside it."""
+    """The cases of every dataset.json below a folder; None where there is none with images next to it."""
     files = list_files(folder)
     cases, labels = Cases(), dict[str, LabelMap]()
     for path in (path for path in files if path.name == DESCRIPTION):

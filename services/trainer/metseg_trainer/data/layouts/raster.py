@@ -1,8 +1,8 @@
 """Which file of a training folder is which: images and masks paired by name, each pair's patient, site and subset.
 
 Two layouts are read, both by the same rule. The public one: `TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif`
-beside `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/` and `masks/` with equal names, or
-`x.png` beside `x_mask.png`; a subfolder is a patient, and where there is none, the name before its last number is.
+and `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/` and `masks/` with equal names, or
+`x.png` and `x_mask.png`; a subfolder is a patient, and where there is none, the name before its last number is.
 """
 
 import filecmp

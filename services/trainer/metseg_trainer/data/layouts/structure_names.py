@@ -50,6 +50,6 @@ def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: 
         whole = by_meaning["whole"] | by_meaning["surrounding"] | by_meaning["core"]
     question = None
     if open_names or (core is None and whole is None):
-        told = ", ".join(sorted(open_names or names)) or "none"
-        question = f"what its labels mean is open ({told}): say in a labels.yaml which are core and whole"
+        unclear = ", ".join(sorted(open_names or names)) or "none"
+        question = f"what its labels mean is open ({unclear}): say in a labels.yaml which are core and whole"
     return LabelMap(core, whole, by_meaning["neither"], others_ignored=others_ignored, question=question)
