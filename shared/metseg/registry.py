@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -15,12 +16,13 @@ from metseg.contracts import Champion, ModelCard, is_model_version
 from metseg.errors import Conflict, ModelRejected, NotFound
 from metseg.storage import ObjectStore
 
-__all__ = ["CARD", "FULL_PRECISION_MODEL", "MODEL", "Registry"]
+__all__ = ["CARD", "CHAMPION", "FULL_PRECISION_MODEL", "MODEL", "MODELS", "Registry", "read_card"]
 
 MODEL, FULL_PRECISION_MODEL = "model.onnx", "model-fp32.onnx"
 CARD = "card.json"
-_ROOT = "models/"
-_CHAMPION = f"{_ROOT}champion.json"
+MODELS = "models/"
+"""What the keys of all models begin with."""
+CHAMPION = f"{MODELS}champion.json"
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Registry:
     def versions(self) -> list[ModelCard]:
         """The cards of all versions, newest first; cards that this release cannot read are logged and left out."""
         cards = []
-        for info in self._store.list(_ROOT):
+        for info in self._store.list(MODELS):
             if info.key.endswith(f"/{CARD}"):
                 try:
                     cards.append(self.card(info.key.split("/")[1]))
@@ -81,7 +83,7 @@ class Registry:
     def champion(self) -> Champion | None:
         """The pointer to the version that serves; None before the first promotion."""
         try:
-            return Champion.model_validate_json(self._store.get(_CHAMPION))
+            return Champion.model_validate_json(self._store.get(CHAMPION))
         except NotFound:
             return None
         except ValidationError as error:
@@ -98,7 +100,7 @@ class Registry:
         champion = Champion(
             version=version, sha256=card.sha256, promoted_at=datetime.now(UTC), previous=self._previous(version)
         )
-        self._store.put(_CHAMPION, champion.model_dump_json(indent=2).encode(), content_type="application/json")
+        self._store.put(CHAMPION, champion.model_dump_json(indent=2).encode(), content_type="application/json")
         return champion
 
     def _previous(self, version: str) -> str | None:
@@ -115,7 +117,7 @@ class Registry:
 
     def _is_intact(self, version: str) -> bool:
         try:
-            etags = [info.etag for info in self._store.list(f"{_ROOT}{version}/") if info.key.endswith(".onnx")]
+            etags = [info.etag for info in self._store.list(f"{MODELS}{version}/") if info.key.endswith(".onnx")]
             if self._intact.get(version) != etags:
                 self._verify(version)
                 self._intact[version] = etags
@@ -183,6 +185,21 @@ class Registry:
         return True
 
 
+def read_card(folder: Path) -> ModelCard:
+    """The card of the model in a folder.
+
+    Raises:
+        NotFound: the folder holds no card.
+        ModelRejected: this release cannot read it.
+    """
+    try:
+        return ModelCard.model_validate_json((folder / CARD).read_bytes())
+    except OSError as error:
+        raise NotFound(f"{folder} holds no {CARD}.") from error
+    except ValidationError as error:
+        raise ModelRejected(f"The {CARD} in {folder} cannot be read by this release.") from error
+
+
 def _models(card: ModelCard) -> dict[str, str]:
     """The checksum of each of a version's models."""
     return {MODEL: card.sha256} | ({FULL_PRECISION_MODEL: card.full_precision.sha256} if card.full_precision else {})
@@ -192,4 +209,4 @@ def _key(version: str, name: str) -> str:
     """The key of a version's file; ValueError where the version has not the form of one."""
     if not is_model_version(version):
         raise ValueError(f"not a version: {version!r}")
-    return f"{_ROOT}{version}/{name}"
+    return f"{MODELS}{version}/{name}"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from metseg import logs
 from metseg.contracts import ModelCard
-from metseg.errors import Conflict, MetsegError, StoreUnavailable
-from metseg.registry import Registry
+from metseg.errors import Conflict, MetsegError, NotFound, StoreUnavailable
+from metseg.registry import FULL_PRECISION_MODEL, MODEL, Registry, read_card
 from metseg.settings import settings
 from metseg.storage import open_store
 from metseg_worker.store_users import write_keys
@@ -19,7 +19,7 @@ __all__ = ["main", "retry_until_available", "seed"]
 
 STARTER = Path("infra/starter-model")
 """Relative to the code, in the repository as in the image."""
-FILES = ("model.onnx", "model-fp32.onnx", "report.html")
+FILES = (MODEL, FULL_PRECISION_MODEL, "report.html")
 PAUSE_S = 0.5
 
 log = logging.getLogger("metseg_worker.setup")
@@ -79,12 +79,13 @@ def seed(registry: Registry, folder: Path) -> None:
         folder: with the model and its card.
 
     Raises:
-        ModelRejected: the folder's model is not the one that its card describes.
+        ModelRejected: the card cannot be read, or the folder's model is not the one that it describes.
     """
-    if not (folder / "card.json").is_file():
+    try:
+        card = read_card(folder)
+    except NotFound:
         log.warning("no starter model: no version serves until one is trained or promoted")
         return
-    card = ModelCard.model_validate_json((folder / "card.json").read_bytes())
     files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
     try:
         registry.publish(card, files)

@@ -16,11 +16,11 @@ from metseg.cli.exit_codes import UsageError
 from metseg.cli.run_state import RunState
 from metseg.client import Attachment
 from metseg.contracts import Champion, InputFile, ModelCard, Request, Result
-from metseg.errors import NotFound
+from metseg.errors import ModelRejected, NotFound
 from metseg.inference import ModelCache
 from metseg.jobs import JobInputs, new_job_id, process
 from metseg.parallel import cpu_quota
-from metseg.registry import CARD, Registry
+from metseg.registry import CARD, CHAMPION, MODELS, Registry, read_card
 from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import Export, FinishedJob
 from metseg.settings import Limits
@@ -126,11 +126,14 @@ def open_registry(folder: Path) -> Registry:
     """The models in a folder: one model with its card, or the store of a deployment or a training.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or this release cannot read the card.
     """
     if (folder / CARD).is_file():
-        return Registry(_SingleModelStore(folder))
-    if (folder / "models").is_dir():
+        try:
+            return Registry(_SingleModelStore(folder))
+        except ModelRejected as error:
+            raise UsageError(error.detail) from error
+    if (folder / MODELS).is_dir():
         return Registry(LocalFolderStore(folder))
     raise UsageError(f"{folder} holds no model: --model-dir takes a folder with model.onnx and card.json, or a store.")
 
@@ -140,13 +143,13 @@ class _SingleModelStore(LocalFolderStore):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        card = ModelCard.model_validate_json(super().get(CARD))
-        self._prefix = f"models/{card.version}/"
+        card = read_card(folder)
+        self._prefix = f"{MODELS}{card.version}/"
         self._champion = Champion(version=card.version, sha256=card.sha256, promoted_at=card.created_at)
 
     def get(self, key: str) -> bytes:
         """The whole object; NotFound."""
-        if key == "models/champion.json":
+        if key == CHAMPION:
             return self._champion.model_dump_json().encode()
         if not key.startswith(self._prefix):
             raise NotFound(f"There is no object {key}.")

@@ -18,7 +18,7 @@ from metseg.contracts import FullPrecision, ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Float32Array, Mask, Preprocessor, Volume, lesions
 from metseg.inference import OnnxPredictor, predict
-from metseg.registry import FULL_PRECISION_MODEL, MODEL
+from metseg.registry import CARD, FULL_PRECISION_MODEL, MODEL
 from metseg_trainer.data import Patient, load_patient, read_split
 from metseg_trainer.evaluation import (
     OperatingPoint,
@@ -29,7 +29,7 @@ from metseg_trainer.evaluation import (
     implanted_patients,
     load_patients,
 )
-from metseg_trainer.export.model_card import CardFigures, describe_data, write_card
+from metseg_trainer.export.model_card import CardFigures, describe_data, make_card
 from metseg_trainer.export.model_selection import (
     EvaluatedVariant,
     best_variant,
@@ -148,7 +148,7 @@ def _card(
     plan: Plan, exported: ExportedVariant, point: OperatingPoint, figures: CardFigures | None = None
 ) -> ModelCard:
     created_at = datetime.now(UTC)
-    card = write_card(
+    card = make_card(
         version=f"{created_at:%Y%m%d-%H%M%S}-{exported.key}",
         created_at=created_at,
         network=exported.network,
@@ -191,4 +191,4 @@ def _write_selected(plan: Plan, evaluated: Sequence[EvaluatedVariant], threads: 
         )
     card = _card(plan, exported, point, figures).model_copy(update=changes)
     (folder / MODEL).write_bytes(exported.model)
-    (folder / "card.json").write_text(card.model_dump_json(indent=2))
+    (folder / CARD).write_text(card.model_dump_json(indent=2))

@@ -18,12 +18,13 @@ from metseg.contracts import (
     OutOfDistributionCard,
     Preprocessing,
 )
+from metseg.registry import CARD
 from metseg_trainer.data import Patient, fingerprint, split_sha256
 from metseg_trainer.evaluation import EMPTY_CONVENTION, OperatingPoint
 from metseg_trainer.networks import SegmentationNetwork
 from metseg_trainer.training import Plan, git_revision, packages
 
-__all__ = ["MARKDOWN", "CardFigures", "describe_data", "render_markdown", "write_card"]
+__all__ = ["MARKDOWN", "CardFigures", "describe_data", "make_card", "save_card"]
 
 MARKDOWN = "model-card.md"
 LGG_CITATIONS = [
@@ -67,7 +68,7 @@ def describe_data(plan: Plan) -> DataCard:
     )
 
 
-def write_card(
+def make_card(
     *,
     version: str,
     created_at: datetime,
@@ -118,7 +119,13 @@ def write_card(
     )
 
 
-def render_markdown(card: ModelCard) -> str:
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write the card into a folder, for programs and for people."""
+    (folder / CARD).write_text(card.model_dump_json(indent=2))
+    (folder / MARKDOWN).write_text(_markdown(card))
+
+
+def _markdown(card: ModelCard) -> str:
     """The card for people, under the headings of Mitchell et al., Model Cards for Model Reporting, FAT* 2019."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True,

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
-from metseg.contracts import ModelCard, OutOfDistributionCard, OutOfDistributionReference, Preprocessing
-from metseg.errors import DatasetError
+from metseg.contracts import OutOfDistributionCard, OutOfDistributionReference, Preprocessing
+from metseg.errors import DatasetError, ModelRejected, NotFound
 from metseg.imaging import Float64Array, Preprocessor, Volume
 from metseg.inference import FEATURES, FEATURES_REVISION, extract_features, flip_ratio, mahalanobis_distance
+from metseg.registry import read_card
 from metseg_trainer.data import Patient, fingerprint, load_patient, split_patients, split_sha256
 from metseg_trainer.evaluation import CORRUPTIONS
-from metseg_trainer.export.model_card import MARKDOWN, render_markdown
+from metseg_trainer.export.model_card import save_card
 
 __all__ = ["build_reference", "oas_covariance", "reference_from_patients", "update_card"]
 
@@ -82,8 +82,8 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
         DatasetError: there is no card, the data or their split are not those of the card, or too few patients validate.
     """
     try:
-        card = ModelCard.model_validate_json((folder / "card.json").read_bytes())
-    except (OSError, ValidationError) as error:
+        card = read_card(folder)
+    except (NotFound, ModelRejected) as error:
         raise DatasetError(f"{folder} holds no card that this release can read.") from error
     split = split_patients(patients, seed)
     if (fingerprint(patients), split_sha256(split)) != (card.data.sha256, card.data.split_sha256):
@@ -96,8 +96,7 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
         raise DatasetError(f"A limit needs {MIN_VALIDATION_PATIENTS} validation patients; there are {len(sides[1])}.")
     version = f"{card.version.removesuffix(SUFFIX)}{SUFFIX}"
     card = card.model_copy(update={"version": version, "familiarity": reference})
-    (folder / "card.json").write_text(card.model_dump_json(indent=2))
-    (folder / MARKDOWN).write_text(render_markdown(card))
+    save_card(folder, card)
     return f"Version {version} detects input unlike its training data."
 
 

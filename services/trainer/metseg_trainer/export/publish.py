@@ -15,7 +15,7 @@ from metseg.registry import MODEL, Registry
 from metseg.storage import ObjectStore
 from metseg_trainer.data import load_patient
 from metseg_trainer.evaluation import RunEvaluation
-from metseg_trainer.export.model_card import MARKDOWN, CardFigures, describe_data, render_markdown, write_card
+from metseg_trainer.export.model_card import CardFigures, describe_data, make_card, save_card
 from metseg_trainer.export.onnx_export import to_onnx, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
 from metseg_trainer.networks import network_title
@@ -50,7 +50,7 @@ def export_winner(plan: Plan, evaluation: RunEvaluation) -> ExportedModel:
     created_at, winner = datetime.now(UTC), evaluation.winner
     predictor = evaluation.predictors[winner]
     model = to_onnx(predictor.network)
-    card = write_card(
+    card = make_card(
         version=f"{created_at:%Y%m%d-%H%M%S}-{winner}",
         created_at=created_at,
         network=predictor.network,
@@ -68,8 +68,7 @@ def export_winner(plan: Plan, evaluation: RunEvaluation) -> ExportedModel:
     )
     verify_export(OnnxPredictor(card, model, torch.get_num_threads()), predictor, _verification_inputs(plan))
     (plan.folder / MODEL).write_bytes(model)
-    (plan.folder / "card.json").write_text(card.model_dump_json(indent=2))
-    (plan.folder / MARKDOWN).write_text(render_markdown(card))
+    save_card(plan.folder, card)
     return ExportedModel(model, card)
 
 
