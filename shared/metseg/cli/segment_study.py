@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from metseg.atomic_io import SCRATCH, atomic_write
 from metseg.cli.backend import Backend, OnProgress, Segmented
 from metseg.cli.exit_codes import ExitCode
@@ -73,8 +75,8 @@ def segment_study(
         if earlier is not None and earlier.is_same_request(state):
             state = earlier
         files = [*(export.file_name for export in options.exports), RESULT]
-        if state.is_complete(folder, files):
-            return StudyOutcome(Result.model_validate_json((folder / RESULT).read_bytes()), done_before=True)
+        if state.is_complete(folder, files) and (finished := _read_result(folder)) is not None:
+            return StudyOutcome(finished, done_before=True)
         try:
             segmented = backend.segment(attachments, state, lambda: state.write(folder), on_progress)
             _write(folder, options.exports, segmented)
@@ -86,6 +88,14 @@ def segment_study(
     state.state, state.files, state.problem = "done", files, None
     state.write(folder)
     return StudyOutcome(segmented.result, done_before=False)
+
+
+def _read_result(folder: Path) -> Result | None:
+    """The result that an earlier run wrote; None if this release cannot read it."""
+    try:
+        return Result.model_validate_json((folder / RESULT).read_bytes())
+    except ValidationError:
+        return None
 
 
 def _write(folder: Path, exports: Sequence[Export], segmented: Segmented) -> None:

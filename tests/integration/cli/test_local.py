@@ -109,6 +109,22 @@ def test_a_model_that_is_not_the_one_of_its_card_is_not_used(tmp_path, model, ca
     assert "does not match its checksum" in capsys.readouterr().err
 
 
+def test_a_card_that_cannot_be_read_is_a_wrong_command_line(tmp_path, model, capsys):
+    (model / "card.json").write_text("{}")
+    assert local(model, tmp_path / "out", study(tmp_path / "patient")) == 2
+    assert "card.json" in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_read_is_made_again(tmp_path, model):
+    path = study(tmp_path / "patient")
+    assert local(model, tmp_path / "out", path) == 0
+    written = tmp_path / "out/patient/result.json"
+    before = Result.model_validate_json(written.read_bytes())
+    written.write_text("{}")
+    assert local(model, tmp_path / "out", path) == 0
+    assert Result.model_validate_json(written.read_bytes()).lesions == before.lesions
+
+
 def test_the_starter_model_is_one_that_can_be_named():
     models = open_registry(STARTER)
     champion = models.champion()
