@@ -44,6 +44,15 @@ class PhantomJob(FinishedJob):
         return SliceArchive(io.BytesIO(self.artefacts[SLICE_ARCHIVE])).read_slice(index)
 
 
+def job_that_found(volume: Volume, mask: np.ndarray) -> PhantomJob:
+    """A finished job on a volume, with this mask."""
+    probability = np.where(mask, np.float32(0.75), np.float32(0.25))
+    found = Segmentation(probability, mask, 0.5, [], ())
+    result = build.build_result("0" * 32, volume, found, tiny_card(b"model"), {})
+    result = Result.model_validate_json(result.model_dump_json())
+    return PhantomJob(volume, mask, result, build.build_artefacts(volume, found))
+
+
 def finished_job(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> PhantomJob:
     """A job on a head with `found` lesions; `changes` are of its volume."""
     head = phantom.head(seed, slices=slices, size_px=size_px, lesions=found)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 
 import nibabel
 import numpy as np
@@ -68,7 +69,28 @@ def _niftis(brain: npt.NDArray[np.uint8]) -> dict[str, bytes]:
         "nifti-2": nibabel.Nifti2Image(volume, affine).to_bytes(),
         "nifti-of-four-dimensions": colours.to_bytes(),
     }
+    files |= _itk_files(volume)
     return files | {"zip-of-nifti": zipped({"a/t1.nii": plain.to_bytes(), "a/flair.nii.gz": files["nifti-packed"]})}
+
+
+def _itk_files(volume: npt.NDArray[np.uint8]) -> dict[str, bytes]:
+    """NRRD and MetaImage, raw and compressed."""
+    sizes = " ".join(map(str, volume.shape))
+    nrrd = (
+        f"NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: {sizes}\n"
+        "space directions: (0.9,0,0) (0,0.9,0) (0,0,5.5)\nkinds: domain domain domain\nspace origin: (0,0,0)\n"
+    )
+    mha = (
+        f"ObjectType = Image\nNDims = 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 0 0 0\n"
+        f"ElementSpacing = 0.9 0.9 5.5\nDimSize = {sizes}\nElementType = MET_UCHAR\n"
+    )
+    voxels = volume.tobytes(order="F")
+    return {
+        "nrrd": f"{nrrd}encoding: raw\n\n".encode() + voxels,
+        "nrrd-packed": f"{nrrd}encoding: gzip\n\n".encode() + gzip.compress(voxels, mtime=0),
+        "mha": f"{mha}ElementDataFile = LOCAL\n".encode() + voxels,
+        "mha-packed": f"{mha}CompressedData = True\nElementDataFile = LOCAL\n".encode() + zlib.compress(voxels),
+    }
 
 
 def _dicoms(brain: npt.NDArray[np.uint8]) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""A study of NIfTI volumes on several grids, through the gateway and the worker's own work."""
+"""Studies of volumes in files, on several grids, through the gateway and the worker's own work."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from tests.gateways import problem
-from tests.unit.volumes import loaded, nifti
+from tests.unit.volumes import loaded, nifti, opened_by_itk, saved_by_itk
 
 from metseg.client import Client
 from metseg.contracts import JobStatus
@@ -78,3 +78,19 @@ def test_volumes_by_field_need_no_names(gateway, volumes):
 def test_another_word_for_it_is_refused(gateway, volumes):
     answer = gateway.http.post("/v1/jobs", files=[("files", item) for item in volumes.items()], data={"align": "warp"})
     assert "`rigid` or `none`" in problem(answer, 422, "invalid-parameter")
+
+
+def test_nrrd_and_metaimage_are_one_study_and_the_mask_lies_on_their_grid(gateway):
+    volume = head(5, slices=40, size_px=96, spacing_mm=(3.5, 2.2, 2.2)).volume
+    pre, flair, post = (volume.pixels[..., channel].transpose(2, 1, 0) for channel in range(3))
+    turned = volume.affine @ np.array([[-1, 0, 0, 95], [0, -1, 0, 95], [0, 0, 1, 0], [0, 0, 0, 1]])
+    files = saved_by_itk(flair[::-1, ::-1], turned, ".nrrd", compress=True, name="p_flair")
+    files |= saved_by_itk(pre, volume.affine, ".mha", name="p_t1")
+    files |= saved_by_itk(post, volume.affine, ".mhd", name="p_t1c")
+    result, mask, _ = done(gateway, files)
+    assert len(files) == 4 and not any("left out" in warning for warning in result.warnings)
+    assert result.alignment == [] or max(one.moved_mm for one in result.alignment) < 0.5
+    found, place = opened_by_itk("mask.nii.gz", mask)
+    sent, expected = opened_by_itk("p_flair.nrrd", files["p_flair.nrrd"])
+    assert found.shape == sent.shape and found.any()
+    assert np.allclose(place, expected, atol=1e-4)

@@ -2,9 +2,13 @@
 
 import gzip
 import io
+import itertools
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel
 import numpy as np
+import SimpleITK
 from scipy.spatial.transform import Rotation
 from tests.unit.pictures import upload
 
@@ -17,6 +21,11 @@ TITLED = np.eye(4)
 TITLED[:3, :3] = Rotation.from_euler("xyz", [-15, 4, 2], degrees=True).as_matrix() * (-0.9, -0.85, 5.0)
 TITLED[:3, 3] = 88.0, 91.0, -40.0
 """A tilted axial scan, rows from the front to the back, columns from the right to the left."""
+
+ORDERS = [
+    (axes, senses) for axes in itertools.permutations(range(3)) for senses in itertools.product((1, -1), repeat=3)
+]
+"""The axis in space of each axis of a file, and whether it runs along it or against it."""
 
 
 def nifti(voxels, affine=TITLED, *, pack=True, version=1, order="<", qform=1, sform=1, slope=None, units="mm"):
@@ -59,3 +68,27 @@ def loaded(data: bytes) -> nibabel.Nifti1Image:
     plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     kind = nibabel.Nifti2Image if plain[4:7] == b"n+2" else nibabel.Nifti1Image
     return kind.from_stream(io.BytesIO(plain))
+
+
+def saved_by_itk(voxels, affine, suffix, *, compress=False, name="scan"):
+    """The files, by name, that SimpleITK writes: `voxels` as they are stored, `affine` to RAS+."""
+    placed = np.diag([-1, -1, 1, 1]) @ affine
+    sizes = np.linalg.norm(placed[:3, :3], axis=0)
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels.T))
+    image.SetOrigin(placed[:3, 3].tolist())
+    image.SetSpacing(sizes.tolist())
+    image.SetDirection((placed[:3, :3] / sizes).ravel().tolist())
+    with TemporaryDirectory() as folder:
+        SimpleITK.WriteImage(image, f"{folder}/{name}{suffix}", useCompression=compress)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def opened_by_itk(name, content):
+    """A file as SimpleITK reads it: voxels as they are stored, and the affine to RAS+."""
+    with TemporaryDirectory() as folder:
+        Path(folder, name).write_bytes(content)
+        image = SimpleITK.ReadImage(f"{folder}/{name}")
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return SimpleITK.GetArrayFromImage(image).T, np.diag([-1, -1, 1, 1]) @ affine

@@ -1,7 +1,8 @@
 """Studies in the file system: which files belong to one, how it is named, and how it is sent.
 
-A study is a file, a ZIP, or a folder. Of a folder all files are sent except hidden ones, those of operating
-systems and DICOMDIR; folders or files named `pre`, `flair` and `post` contain the sequences of these names.
+A study is a file (with its voxels, if it is the header of a MetaImage), a ZIP, or a folder. Of a folder all files are
+sent except hidden ones, those of operating systems and DICOMDIR; folders or files named `pre`, `flair` and `post`
+contain the sequences of these names.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from metseg.contracts import Role
 from metseg.errors import EmptyUpload, InvalidParameter, NotFound, UnreadableImage
-from metseg.formats import base_name, is_system_file, natural_key
+from metseg.formats import base_name, is_system_file, metaimage_voxel_file, natural_key
 from metseg.settings import Limits
 
 __all__ = ["Attachment", "LocalStudy", "find_studies", "is_ignored", "open_study", "study_digest", "study_name"]
@@ -24,6 +25,9 @@ __all__ = ["Attachment", "LocalStudy", "find_studies", "is_ignored", "open_study
 CHUNK_BYTES = 2**20
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 DICOM_INDEX = "dicomdir"
+METAIMAGE_HEADER, METAIMAGE_HEADER_BYTES = ".mhd", 2**16
+METAIMAGE_VOXELS = (".raw", ".zraw")
+"""Suffixes of the files that a header may name: it may come from anybody, and what it names is sent."""
 SUFFIXES = re.compile(r"(\.nii\.gz|\.[a-z0-9]{1,5})$", re.IGNORECASE)
 ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
 
@@ -97,7 +101,7 @@ def open_study(path: Path, ignored_name: str | None = None) -> Iterator[list[Att
     """
     try:
         if not path.is_dir():
-            yield [Attachment(base_name(path.name), path)]
+            yield [Attachment(base_name(file.name), file) for file in _with_voxels(path)]
             return
         files = [file for file in _list_files(path) if file.name != ignored_name]
         if not files:
@@ -148,6 +152,17 @@ def _list_files(folder: Path) -> list[Path]:
 def is_ignored(name: str) -> bool:
     """Whether a file or folder never belongs to a study: system files, and the index of a DICOM medium."""
     return is_system_file(name) or name.casefold() == DICOM_INDEX
+
+
+def _with_voxels(path: Path) -> list[Path]:
+    """A file, and the one next to it that has its voxels, if it is the header of a MetaImage."""
+    if path.suffix.lower() != METAIMAGE_HEADER:
+        return [path]
+    with path.open("rb") as file:
+        name, _ = metaimage_voxel_file(file.read(METAIMAGE_HEADER_BYTES)) or ("", 0)
+    voxels = path.parent / name
+    is_next_to_it = name == Path(name).name and voxels.is_file()
+    return [path, voxels] if is_next_to_it and voxels.suffix.lower() in METAIMAGE_VOXELS else [path]
 
 
 def _by_role(folder: Path, files: Sequence[Path]) -> list[Attachment]:

@@ -1,6 +1,7 @@
 from . import dicom as dicom
 from .names import base_name as base_name
 from .names import is_system_file as is_system_file
+from .names import metaimage_voxel_file as metaimage_voxel_file
 from .names import natural_key as natural_key
 from .nifti.display import write_display_volume as write_display_volume
 from .reader import Inspection as Inspection

@@ -14,6 +14,7 @@ __all__ = [
     "exclude_masks",
     "file_stem",
     "is_system_file",
+    "metaimage_voxel_file",
     "natural_key",
     "page_stems",
     "unique_names",
@@ -23,6 +24,7 @@ MASK_SUFFIX = "_mask"
 MAX_STEM_LENGTH = MAX_NAME_LENGTH = 200
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 DIGITS = re.compile("([0-9]+)")
+VOXEL_FILE = re.compile(rb"^ElementDataFile[ \t]*=([^\n]*)\n?", re.MULTILINE)
 
 
 def natural_key(name: str) -> tuple[tuple[str | tuple[int, str], ...], str]:
@@ -80,6 +82,15 @@ def unique_names(stems: Iterable[str]) -> tuple[str, ...]:
         candidates = chain([name], (f"{name}_{number}" for number in count(2)))
         taken[next(candidate for candidate in candidates if candidate not in taken)] = None
     return tuple(taken)
+
+
+def metaimage_voxel_file(head: bytes) -> tuple[str, int] | None:
+    """The file with the voxels of a MetaImage header, and the size of the header; None where it names none.
+
+    The name is `LOCAL` where the voxels follow the header.
+    """
+    field = VOXEL_FILE.search(head)
+    return None if field is None else (field[1].decode("utf-8", "replace").strip(), field.end())
 
 
 def exclude_masks(names: Sequence[str]) -> list[int]:

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from metseg.contracts import Align
 from metseg.errors import MixedSizes
-from metseg.formats.nifti import study as nifti_study
 from metseg.formats.raster import study as raster_study
+from metseg.formats.roles import sequence_from_name
 from metseg.formats.sniff import Kind
 from metseg.formats.study import StudyFile, StudyReader, Upload, check_upload, list_files
+from metseg.formats.volumes import study as volume_study
 from metseg.imaging import Volume
 from metseg.settings import Limits
 
@@ -24,7 +25,7 @@ def _open_dicom(files: Sequence[StudyFile], limits: Limits) -> StudyReader:
 
 VOLUME_READERS: dict[Kind, Callable[[Sequence[StudyFile], Limits], StudyReader]] = {
     "dicom": _open_dicom,
-    "nifti": nifti_study.open_study,
+    **dict.fromkeys(volume_study.HEADER_READERS, volume_study.open_study),
 }
 """What opens a study with files of a kind; any other study consists of slices."""
 
@@ -71,7 +72,8 @@ def read_volume(uploads: Sequence[Upload], limits: Limits, *, align: Align = "ri
     numbers in their names. A grey study is copied to the three channels. Uploads with roles are one series per channel;
     a missing one is filled with a copy of the FLAIR series, or of the post-contrast one.
 
-    Volumes (NIfTI, DICOM) are one sequence each; those on different grids are resampled onto that of the FLAIR.
+    Volumes (NIfTI, NRRD, MetaImage, DICOM) are one sequence each; those on different grids are resampled onto that of
+    the FLAIR.
 
     Args:
         uploads: of the study.
@@ -91,10 +93,11 @@ def read_volume(uploads: Sequence[Upload], limits: Limits, *, align: Align = "ri
 def _open_study(uploads: Sequence[Upload], limits: Limits) -> StudyReader:
     check_upload(uploads, limits)
     files = list_files(uploads, limits)
-    kinds = {file.kind for file in files if file.kind is not None} & VOLUME_READERS.keys()
-    if not kinds:
+    volumes = [file for file in files if file.kind in VOLUME_READERS]
+    if not volumes:
         return raster_study.open_study(uploads, limits)
-    if len(kinds) > 1:
-        raise MixedSizes("The upload mixes formats of volumes; send one study in one format.")
-    [kind] = kinds
-    return VOLUME_READERS[kind](files, limits)
+    images = [file for file in volumes if file.role is not None or sequence_from_name(file.name) != "mask"]
+    readers = {VOLUME_READERS[file.kind] for file in images or volumes if file.kind is not None}
+    if len(readers) > 1:
+        raise MixedSizes("The upload mixes DICOM with volumes in files; send one study in one format.")
+    return readers.pop()(files, limits)

@@ -1,5 +1,6 @@
 """The kind of a file by its first bytes, whatever its name says."""
 
+import re
 import struct
 import zlib
 from typing import BinaryIO, Literal
@@ -8,7 +9,7 @@ from metseg.errors import UnsupportedFormat
 
 __all__ = ["HEAD_BYTES", "Kind", "detect_kind", "detect_kind_of_stream"]
 
-Kind = Literal["png", "jpeg", "tiff", "zip", "nifti", "dicom"]
+Kind = Literal["png", "jpeg", "tiff", "zip", "nifti", "nrrd", "metaimage", "dicom"]
 
 MAGIC: dict[bytes, Kind] = {
     b"\x89PNG\r\n\x1a\n": "png",
@@ -19,23 +20,23 @@ MAGIC: dict[bytes, Kind] = {
     b"MM\x00+": "tiff",
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
+    b"NRRD000": "nrrd",
 }
+METAIMAGE = re.compile(rb"(?:[A-Za-z]\w*[ \t]*=[^\n]*\n)*?NDims[ \t]*=")
+"""A MetaImage header has no magic number: lines of `Name = value`, the number of axes among the first."""
 HEAD_BYTES = 4096
 NIFTI_HEAD_BYTES = 348
 MIN_ELEMENTS = 3
 LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR")
 SHORT_VRS = (b"UI", b"UL", b"US", b"CS", b"DA", b"TM", b"DT", b"SH", b"LO", b"AE", b"PN", b"IS", b"DS", b"ST", b"LT")
 FOREIGN = {
-    b"NRRD": "an NRRD volume: save it as NIfTI (.nii.gz), which 3D Slicer writes too",
-    b"ObjectType": "a MetaImage volume (.mha, .mhd): save it as NIfTI (.nii.gz)",
-    b"NDims": "a MetaImage volume (.mha, .mhd): save it as NIfTI (.nii.gz)",
     b"\x00\x00\x00\x01": "a FreeSurfer volume (.mgz, .mgh): convert it to NIfTI (mri_convert)",
     b"BZh": "compressed by bzip2: decompress it, or compress it by gzip",
     b"BM": "a BMP image: save it as PNG",
     b"7z\xbc\xaf": "a 7z archive: send a ZIP",
     b"Rar!": "a RAR archive: send a ZIP",
 }
-SUPPORTED = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI volumes and a ZIP of them"
+SUPPORTED = "metseg reads PNG, JPEG and TIFF slices, DICOM series, NIfTI, NRRD and MetaImage volumes and a ZIP of them"
 
 
 def detect_kind_of_stream(stream: BinaryIO) -> Kind:
@@ -66,6 +67,8 @@ def detect_kind(head: bytes) -> Kind | None:
             return kind
     if _is_nifti(head):
         return "nifti"
+    if METAIMAGE.match(head):
+        return "metaimage"
     return "dicom" if _is_dataset(head) else None
 
 

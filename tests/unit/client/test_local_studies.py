@@ -120,3 +120,15 @@ def test_a_stream_is_left_open_and_at_its_begin():
     stream.seek(2)
     study_digest([Attachment("a", stream)])
     assert stream.read() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("named", "complete"),
+    [("scan.raw", True), ("scan.zraw", True), ("LOCAL", False), ("../scan.raw", False), ("secrets.txt", False)],
+)
+def test_the_header_of_a_metaimage_is_sent_with_its_voxels_and_with_nothing_else(tmp_path, named, complete):
+    filled(tmp_path, "scan.raw", "scan.zraw", "secrets.txt", "LOCAL")
+    (tmp_path / "scan.mhd").write_text(f"NDims = 3\nElementDataFile = {named}\n")
+    assert sent(tmp_path / "scan.mhd") == [("scan.mhd", None), *([(named, None)] if complete else [])]
+    (tmp_path / "damaged.mhd").write_bytes(b"\xff")
+    assert sent(tmp_path / "damaged.mhd") == [("damaged.mhd", None)]

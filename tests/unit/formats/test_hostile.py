@@ -19,6 +19,7 @@ LIMITS = Limits(
 )
 FRAMES = [Image.fromarray(noise(20, 24, seed=seed)) for seed in range(3)]
 CORPUS = corpus()
+FROM_CORPUS = ("nifti", "nifti-packed", "nifti-2", "zip-of-nifti", "nrrd", "mha-packed", "dicom", "zip-of-dicom")
 VALID = {
     "png": png(),
     "palette": pillow(FRAMES[0].convert("RGB").quantize(9), transparency=b"\x00\x80"),
@@ -32,7 +33,7 @@ VALID = {
     "fax tiff": pillow(noise(20, 24) > 99, "TIFF", compression="group4"),
     "jpeg tiff": pillow(noise(20, 24, 3), "TIFF", compression="jpeg"),
     "zip": zipped({"p/1.png": png(), "p/2.tif": tiff(noise(20, 24)), "p/1_mask.png": png()}),
-    **{name: CORPUS[name] for name in ("nifti", "nifti-packed", "nifti-2", "zip-of-nifti", "dicom", "zip-of-dicom")},
+    **{name: CORPUS[name] for name in FROM_CORPUS},
     "gzip": b"\x1f\x8b\x08" + bytes(400),
 }
 HEADS = [

@@ -324,8 +324,6 @@ def test_nothing_at_all_is_unreadable_for_opencv():
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (b"NRRD0004\ntype: short\n", "NRRD"),
-        (b"ObjectType = Image\nNDims = 3\n", "MetaImage"),
         (gzip.compress(b"\0\0\0\x01" + bytes(300), mtime=0), "FreeSurfer"),
         (b"\x5c\x01\0\0" + bytes(344), "Analyze"),
         (bz2.compress(bytes(400)), "bzip2"),
@@ -333,7 +331,7 @@ def test_nothing_at_all_is_unreadable_for_opencv():
         (b"RIFF\x10\0\0\0WEBPVP8 " + bytes(20), "WebP"),
         (b"BM" + bytes(60), "BMP"),
     ],
-    ids=["nrrd", "mha", "mgz", "analyze", "bzip2", "tar", "webp", "bmp"],
+    ids=["mgz", "analyze", "bzip2", "tar", "webp", "bmp"],
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_format_that_is_not_read_is_refused_by_its_name(content, named, packed):

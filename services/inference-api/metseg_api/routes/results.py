@@ -38,8 +38,8 @@ def result(gateway: CurrentGateway, job_id: JobId) -> Result:
 async def mask(request: Request, gateway: CurrentGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
     """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
-    For a NIfTI upload, `nifti` has its grid and header, voxel for voxel; all other formats are in slice order. `png`
-    and `tiff` have a page per slice; `zip` has a PNG `<name>_mask.png` per uploaded slice; `dicom-seg` exists for
+    For an uploaded volume, `nifti` has its grid and position, voxel for voxel; all other formats are in slice order.
+    `png` and `tiff` have a page per slice; `zip` has a PNG `<name>_mask.png` per uploaded slice; `dicom-seg` exists for
     studies that were uploaded as DICOM.
     """
     export = find_export("mask", format)

@@ -15,7 +15,7 @@ SEQUENCES_HELP = (
     f"The model uses {SEQUENCES}. File names or DICOM headers indicate them; if they do not, or are wrong, "
     "choose the files of each sequence here, or in a whole folder the folder of each."
 )
-FORMATS = "NIfTI, DICOM, PNG, JPEG, TIFF or ZIP"
+FORMATS = "NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or ZIP"
 ONE_SCAN, SEPARATE_SCANS = "slices of one scan", "separate scans"
 
 

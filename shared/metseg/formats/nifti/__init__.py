@@ -1,1 +1,1 @@
-"""NIfTI: volumes in, masks and probability maps out."""
+"""NIfTI: headers of volumes in, masks and probability maps out."""

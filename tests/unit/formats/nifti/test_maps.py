@@ -1,6 +1,5 @@
 """Masks and maps go back onto the file that was uploaded: shape, place and order, voxel for voxel."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -8,37 +7,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.finished_jobs import PhantomJob
-from tests.models import tiny_card
+from tests.finished_jobs import job_that_found
 from tests.unit.pictures import png, upload
-from tests.unit.volumes import TITLED, loaded, nifti, skull, study, volume_of
+from tests.unit.volumes import ORDERS, TITLED, loaded, nifti, skull, study, volume_of
 
-from metseg.contracts import Result
 from metseg.errors import NotAvailable, UnusableImage
 from metseg.formats import restore_uploaded_grid, write_mask
-from metseg.inference import Segmentation
-from metseg.results import build, exports
+from metseg.results import exports
 
-ORDERS = [
-    (axes, senses) for axes in itertools.permutations(range(3)) for senses in itertools.product((1, -1), repeat=3)
-]
 GREY = skull()[..., 1]
 TYPES = ["uint8", "int16", "uint16", "int32", "float32", "float64"]
-
-
-def finished(volume, mask):
-    """A finished job that found this mask."""
-    probability = np.where(mask, np.float32(0.75), np.float32(0.25))
-    found = Segmentation(probability, mask, 0.5, [], ())
-    result = build.build_result("0" * 32, volume, found, tiny_card(b"model"), {})
-    result = Result.model_validate_json(result.model_dump_json())
-    return PhantomJob(volume, mask, result, build.build_artefacts(volume, found))
 
 
 def marked(sent):
     """A job whose mask is where the uploaded voxels are bright, in whatever order the pipeline sees them."""
     volume = volume_of(upload(sent))
-    return finished(volume, volume.pixels[..., 0] > 100)
+    return job_that_found(volume, volume.pixels[..., 0] > 100)
 
 
 @pytest.mark.parametrize(("axes", "senses"), ORDERS)
@@ -129,7 +113,7 @@ def test_slices_that_are_shifted_against_each_other_are_read_and_measured_exactl
     leans = np.degrees(np.arctan(np.hypot(*tilt)))
     assert told or leans < 1.01
     assert not told or leans > 0.99
-    job = finished(volume, volume.pixels[..., 0] > 100)
+    job = job_that_found(volume, volume.pixels[..., 0] > 100)
     back = loaded(exports.export_mask(job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     where = tuple(np.argwhere(job.mask)[0])
@@ -164,7 +148,7 @@ def test_the_base_of_a_study_is_what_the_mask_goes_back_to():
     mirrored = TITLED @ np.array([[-1.0, 0, 0, 63], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     flair = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")[::-1], mirrored)
     volume = volume_of(*study(flair=flair, t1=nifti(GREY)), align="none")
-    job = finished(volume, volume.pixels[..., 1] > 100)
+    job = job_that_found(volume, volume.pixels[..., 1] > 100)
     back = loaded(exports.export_mask(job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), np.asarray(loaded(flair).dataobj) > 100)
     assert np.array_equal(back.affine, loaded(flair).affine)
@@ -179,7 +163,7 @@ def test_pictures_keep_the_order_of_the_slices():
 
 def test_slices_go_back_as_they_are_kept():
     volume = volume_of(upload(png()))
-    job = finished(volume, volume.pixels[..., 0] > 100)
+    job = job_that_found(volume, volume.pixels[..., 0] > 100)
     assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
 
 

@@ -1,16 +1,17 @@
-"""A study of NIfTI volumes: one sequence per file, or three in one file; inside a ZIP or not."""
+"""A study of volumes in files: one sequence per file, or three in one file; inside a ZIP or not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from metseg.contracts import Align, Role
-from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, UnreadableImage, UnsupportedFormat
-from metseg.formats.names import file_stem, page_stems
-from metseg.formats.nifti.header import DAMAGE, NiftiHeader, open_decompressed, read_header
+from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, UnsupportedFormat
+from metseg.formats.names import base_name, file_stem, page_stems
+from metseg.formats.nifti import header as nifti
 from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, sequence_from_name
 from metseg.formats.sequences import (
     SequenceImage,
@@ -20,12 +21,15 @@ from metseg.formats.sequences import (
     check_volume_size,
     reference_role,
 )
+from metseg.formats.sniff import Kind
 from metseg.formats.study import StudyFile
+from metseg.formats.volumes import metaimage, nrrd
+from metseg.formats.volumes.header import VolumeHeader
+from metseg.formats.volumes.voxels import read_voxels
 from metseg.imaging import (
     CHANNELS,
     ROLES,
     SEQUENCE_NAMES,
-    Array,
     Volume,
     canonical_affine,
     canonical_grid,
@@ -34,23 +38,42 @@ from metseg.imaging import (
 )
 from metseg.settings import MIB, Limits
 
-__all__ = ["NiftiStudyReader", "open_study"]
+__all__ = ["HEADER_READERS", "VolumeStudyReader", "open_study"]
 
 SUFFIX = ".nii"
+HEADER_READERS: dict[Kind, Callable[[BinaryIO], VolumeHeader]] = {
+    "nifti": nifti.read_header,
+    "nrrd": nrrd.read_header,
+    "metaimage": metaimage.read_header,
+}
+"""What reads the header of a file, by its kind; every kind here is opened by `open_study`."""
+
+
+class _OpenedFile(NamedTuple):
+    """A file, the one with its voxels (mostly itself), and how its role was found."""
+
+    file: StudyFile
+    voxels: StudyFile
+    header: VolumeHeader
+    role_source: str
 
 
 class _Sequence(NamedTuple):
     """A volume of a file, its geometry, and how its role was found."""
 
-    file: StudyFile
-    header: NiftiHeader
+    opened: _OpenedFile
     geometry: VolumeGeometry
     volume: int
     role_source: str
 
+    @property
+    def header(self) -> VolumeHeader:
+        """Of the file."""
+        return self.opened.header
+
 
 @dataclass(frozen=True)
-class NiftiStudyReader:
+class VolumeStudyReader:
     """Reads volumes by role, or a single one by None."""
 
     sequences: Mapping[Role | None, _Sequence]
@@ -80,11 +103,11 @@ class NiftiStudyReader:
         warnings = list(self.warnings)
         images = {role: _read_sequence(sequence, warnings) for role, sequence in self.sequences.items()}
         reference = self.sequences[reference_role(list(self.sequences))]
-        names = tuple(page_stems(f"{file_stem(reference.file.name).removesuffix(SUFFIX)}.x", self.shape[0]))
+        names = tuple(page_stems(f"{file_stem(reference.opened.file.name).removesuffix(SUFFIX)}.x", self.shape[0]))
         return assemble_volume(images, names, self.source, warnings=warnings, align=align, threads=threads)
 
 
-def open_study(files: Sequence[StudyFile], limits: Limits) -> NiftiStudyReader:
+def open_study(files: Sequence[StudyFile], limits: Limits) -> VolumeStudyReader:
     """Open a study by its headers.
 
     Args:
@@ -97,21 +120,47 @@ def open_study(files: Sequence[StudyFile], limits: Limits) -> NiftiStudyReader:
     Raises:
         BadInput: one of its subclasses.
     """
-    volumes = [file for file in files if file.kind == "nifti"]
+    volumes = [file for file in files if file.kind in HEADER_READERS]
     if any(file.kind == "zip" for file in files):
         raise BadArchive("An archive within an archive is not opened; zip the volumes themselves.")
-    warnings = []
-    if len(volumes) < len(files):
-        warnings.append(f"Files that are no volumes were left out: {len(files) - len(volumes)}.")
     chosen, choice_warnings = _choose(volumes)
-    sequences = _sequences({role: (file, role_source, _header(file)) for role, (file, role_source) in chosen.items()})
+    opened = {role: _open_file(file, role_source, files) for role, (file, role_source) in chosen.items()}
+    others = len(files) - len(volumes) - sum(one.voxels is not one.file for one in opened.values())
+    warnings = [f"Files that are no volumes were left out: {others}."] if others else []
+    sequences = _sequences(opened)
     _check_sequences(sequences, limits)
-    return NiftiStudyReader(sequences, (*warnings, *choice_warnings, *_header_warnings(sequences)), "nifti")
+    source = "+".join(sorted({one.file.kind for one in opened.values() if one.file.kind is not None}))
+    return VolumeStudyReader(sequences, (*warnings, *choice_warnings, *_header_warnings(sequences)), source)
 
 
-def _header(file: StudyFile) -> NiftiHeader:
+def _open_file(file: StudyFile, role_source: str, files: Sequence[StudyFile]) -> _OpenedFile:
+    """A chosen file and its header, with the file that has its voxels.
+
+    Raises:
+        UnsupportedFormat: the header names a file that was not uploaded with it.
+    """
     with file.open() as stream:
-        return read_header(stream)
+        header = HEADER_READERS[file.kind](stream)  # type: ignore[index]
+        file_bytes = stream.seek(0, SEEK_END)
+    voxels = file
+    if header.voxel_file is not None:
+        voxels = _voxel_file(file, header.voxel_file, files)
+        with voxels.open() as stream:
+            file_bytes = stream.seek(0, SEEK_END)
+    header.check_length(file_bytes)
+    return _OpenedFile(file, voxels, header, role_source)
+
+
+def _voxel_file(file: StudyFile, name: str, files: Sequence[StudyFile]) -> StudyFile:
+    """The uploaded file of that name next to a header."""
+    place = PurePosixPath(file.name).parent / base_name(name)
+    for other in files:
+        if other is not file and other.role == file.role and PurePosixPath(other.name) == place:
+            return other
+    raise UnsupportedFormat(
+        "A header (.mhd) was sent without the file of its voxels that it names; send both together, or save the volume "
+        "as one .mha file."
+    )
 
 
 def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[StudyFile, str]], list[str]]:
@@ -154,29 +203,26 @@ def _choose_by_field(volumes: Sequence[StudyFile]) -> dict[Role | None, tuple[St
     return chosen
 
 
-def _sequences(chosen: Mapping[Role | None, tuple[StudyFile, str, NiftiHeader]]) -> dict[Role | None, _Sequence]:
+def _sequences(opened: Mapping[Role | None, _OpenedFile]) -> dict[Role | None, _Sequence]:
     """The volumes by role; a single file of three volumes has all of them."""
-    files = list(chosen.values())
-    guide = next((header for _, _, header in files if header.has_position), None)
-    if len(files) == 1 and files[0][2].volumes == len(ROLES) and files[0][0].role is None:
-        file, _, header = files[0]
+    files = list(opened.values())
+    guide = next((one.header for one in files if one.header.has_position), None)
+    first = files[0]
+    if len(files) == 1 and first.header.volumes == len(ROLES) and first.file.role is None:
         return {
-            role: _Sequence(file, header, _geometry(header, guide), volume, "by its place in the file")
+            role: _Sequence(first, _geometry(first.header, guide), volume, "by its place in the file")
             for volume, role in enumerate(ROLES)
         }
-    for _, _, header in files:
-        if header.volumes is not None:
+    for one in files:
+        if one.header.volumes is not None:
             raise UnsupportedFormat(
-                f"A NIfTI file holds {header.volumes} volumes; send one volume per file, or one file of three: "
-                "pre-contrast, FLAIR, post-contrast."
+                f"A {one.header.format} file holds {one.header.volumes} volumes; send one volume per file, or one file "
+                "of three: pre-contrast, FLAIR, post-contrast."
             )
-    return {
-        role: _Sequence(file, header, _geometry(header, guide), 0, role_source)
-        for role, (file, role_source, header) in chosen.items()
-    }
+    return {role: _Sequence(one, _geometry(one.header, guide), 0, one.role_source) for role, one in opened.items()}
 
 
-def _geometry(header: NiftiHeader, guide: NiftiHeader | None) -> VolumeGeometry:
+def _geometry(header: VolumeHeader, guide: VolumeHeader | None) -> VolumeGeometry:
     """The geometry of a volume; without a position it has the orientation of the `guide`, if there is one."""
     oriented = header if header.has_position or guide is None else guide
     grid = canonical_grid(header.shape, oriented.affine, has_position=header.has_position).model_copy(
@@ -222,8 +268,8 @@ def _header_warnings(sequences: Mapping[Role | None, _Sequence]) -> list[str]:
 def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
     """Read one volume; adds a warning where its values had to be changed."""
     geometry = sequence.geometry
-    with sequence.file.open() as stream, open_decompressed(stream, sequence.header.is_gzipped) as content:
-        voxels = _read_voxels(content, sequence.header, sequence.volume)
+    with sequence.opened.voxels.open() as stream:
+        voxels = read_voxels(stream, sequence.header, sequence.volume)
     missing = np.isnan(voxels) if voxels.dtype.kind == "f" else np.zeros(1, bool)
     if missing.any() and not missing.all():
         voxels[missing] = np.nanmin(voxels)
@@ -231,42 +277,3 @@ def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
     slices, rows, columns = geometry.shape
     description = f"{slices} slices of {rows} x {columns} pixels, identified {sequence.role_source}"
     return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)
-
-
-def _read_voxels(content: BinaryIO, header: NiftiHeader, volume: int) -> Array:
-    """Read one volume in the file's order, scaled; plane by plane, so that no more is decompressed than needed.
-
-    Returns:
-        uint8 or uint16 where the file stores these unscaled, else float32.
-    """
-    dtype = header.dtype
-    scaled = (header.slope, header.intercept) != (1.0, 0.0)
-    native = dtype.newbyteorder("=")
-    output = np.dtype(np.float32) if scaled or native not in (np.uint8, np.uint16) else native
-    columns, rows, planes = header.shape
-    voxels: Array = np.empty(header.shape, output, order="F")
-    plane_bytes = columns * rows * dtype.itemsize
-    try:
-        _skip(content, header.offset + volume * header.volume_bytes)
-        for index in range(planes):
-            stored: Any = np.frombuffer(_read_exactly(content, plane_bytes), dtype).reshape((columns, rows), order="F")
-            with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume
-                voxels[..., index] = stored * header.slope + header.intercept if scaled else stored
-        if header.is_gzipped:
-            content.read(1)  # at its end, gzip compares its checksum
-    except DAMAGE as error:
-        raise UnreadableImage("A NIfTI file is damaged or cut off; export it again.") from error
-    return voxels
-
-
-def _skip(content: BinaryIO, count: int) -> None:
-    """Skip bytes of a stream that may not be seekable."""
-    while count:
-        count -= len(_read_exactly(content, min(count, MIB)))
-
-
-def _read_exactly(content: BinaryIO, count: int) -> bytes:
-    data = content.read(count)
-    if len(data) < count:
-        raise EOFError("fewer bytes than the header declares")
-    return data
