@@ -116,7 +116,7 @@ def test_the_mask_is_to_the_pixel_what_the_pipeline_computes(client: Client, who
     assert client.result(job.id).lesions == expected.lesions
 
 
-def test_every_artefact_tells_the_same_story(client: Client, whole: list[tuple[str, bytes]]) -> None:
+def test_every_artefact_agrees_with_the_result(client: Client, whole: list[tuple[str, bytes]]) -> None:
     job = finished(client, whole, threshold=0.3)
     result, mask = client.result(job.id), mask_of(client, job)
     assert result.shape == mask.shape == (30, 256, 256)
@@ -165,7 +165,9 @@ def bad() -> dict[str, list[tuple[str, bytes]]]:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_bad_input_is_told_apart(client: Client, bad: dict[str, list[tuple[str, bytes]]], problem: str) -> None:
+def test_each_kind_of_bad_input_has_its_own_problem(
+    client: Client, bad: dict[str, list[tuple[str, bytes]]], problem: str
+) -> None:
     assert refusal(client, bad[problem]) == f"/problems/{problem}"
 
 
@@ -187,7 +189,7 @@ def refusal(client: Client, files: list[tuple[str, bytes]]) -> str:
     return job.problem.type
 
 
-def test_the_worker_outlives_all_bad_input(
+def test_the_worker_survives_all_bad_input(
     deployment: Deployment,
     client: Client,
     single: list[tuple[str, bytes]],
@@ -200,7 +202,7 @@ def test_the_worker_outlives_all_bad_input(
     assert deployment.restarts("worker") == before
 
 
-def test_the_trainer_puts_a_new_model_into_service_without_a_restart(
+def test_the_trainer_promotes_a_new_model_without_a_restart(
     deployment: Deployment, client: Client, whole: list[tuple[str, bytes]]
 ) -> None:
     before = client.models()

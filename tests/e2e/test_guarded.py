@@ -71,9 +71,7 @@ def watched(deployment: Deployment) -> str:
 # Containers and networks
 
 
-def test_no_container_runs_as_root_or_may_become_it_or_write_where_it_should_not(
-    deployment: Deployment, watched: str
-) -> None:
+def test_no_container_runs_as_root_or_can_become_root_or_write_elsewhere(deployment: Deployment, watched: str) -> None:
     containers = inspected(deployment)
     assert {"api", "worker", "ui", "redis", "store", "prometheus"} <= set(containers)
     for service, each in containers.items():
@@ -112,7 +110,9 @@ def test_the_page_reaches_neither_queue_nor_store(deployment: Deployment, host: 
     ("service", "host", "port"),
     [("ui", "api", "8000"), ("worker", "redis", "6379"), ("worker", "store", "9000"), ("api", "store", "9000")],
 )
-def test_who_works_together_reaches_each_other(deployment: Deployment, service: str, host: str, port: str) -> None:
+def test_services_that_work_together_reach_each_other(
+    deployment: Deployment, service: str, host: str, port: str
+) -> None:
     assert python(deployment, service, REACH, host, port) == "reached"
 
 
@@ -142,7 +142,7 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_name_and_a_number_are_in_no_log_no_object_name_and_no_figure_and_a_deleted_job_leaves_nothing(
+def test_patient_data_reach_no_log_object_name_or_metric_and_a_deleted_job_leaves_nothing(
     deployment: Deployment, client: Client
 ) -> None:
     name = f"{PLANTED[0]}_{PLANTED[1]}"
@@ -179,7 +179,7 @@ def lines(deployment: Deployment, service: str) -> list[dict[str, Any]]:
     return [json.loads(line[line.index("{") :]) for line in text.splitlines() if "{" in line]
 
 
-def test_one_id_leads_from_the_request_through_the_worker(deployment: Deployment, client: Client) -> None:
+def test_one_request_id_is_in_the_logs_of_gateway_and_worker(deployment: Deployment, client: Client) -> None:
     pixels = phantom.head(5, slices=1, lesions=1).volume.pixels[0]
     sent = httpx.post(f"{deployment.api_url}/v1/jobs", files={"files": ("1.png", png(pixels))})
     request_id, job_id = sent.headers["X-Request-ID"], sent.json()["id"]
@@ -190,7 +190,7 @@ def test_one_id_leads_from_the_request_through_the_worker(deployment: Deployment
     assert {"job begun", "job ended"} <= set(worked)
 
 
-def test_each_access_leaves_a_line_that_tells_who_which_job_and_when(deployment: Deployment, client: Client) -> None:
+def test_each_access_is_logged_with_caller_job_and_time(deployment: Deployment, client: Client) -> None:
     job = client.submit([("1.png", png(np.full((64, 64), 9, np.uint8)))])
     client.job(job.id, wait_s=60)
     client.delete(job.id)
@@ -199,7 +199,7 @@ def test_each_access_leaves_a_line_that_tells_who_which_job_and_when(deployment:
     assert all({"time", "key", "route", "status"} <= set(line) for line in mine)
 
 
-def test_the_rest_expires_by_the_buckets_own_rule(deployment: Deployment) -> None:
+def test_the_buckets_lifecycle_rule_expires_jobs(deployment: Deployment) -> None:
     assert "Enabled jobs/ 37" in python(deployment, "worker", LIFECYCLE).splitlines()
 
 
@@ -238,6 +238,6 @@ def pages(rule: dict[str, Any]) -> bool:
     return rule["labels"]["severity"] == "page"
 
 
-def test_the_alerts_keep_what_their_tests_say(deployment: Deployment, watched: str) -> None:
+def test_the_alerts_pass_promtools_tests(deployment: Deployment, watched: str) -> None:
     told = deployment.compose("exec", "-T", "prometheus", "promtool", "test", "rules", "/etc/prometheus/rules_test.yml")
     assert "SUCCESS" in told

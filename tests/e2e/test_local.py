@@ -87,7 +87,7 @@ def slice_png() -> bytes:
     return buffer.getvalue()
 
 
-def test_from_nothing_to_a_mask_and_no_process_is_left(ports: dict[str, str], slice_png: bytes) -> None:
+def test_a_fresh_start_segments_a_slice_and_leaves_no_process(ports: dict[str, str], slice_png: bytes) -> None:
     url = f"http://127.0.0.1:{ports['METSEG_API_PORT']}"
     with make_local(ports) as process:
         log.info("ready after %.1f s", until_ready(process, url, 300))
@@ -108,7 +108,9 @@ def test_from_nothing_to_a_mask_and_no_process_is_left(ports: dict[str, str], sl
         assert family(ports) == []
 
 
-def test_a_killed_worker_is_back_and_one_that_keeps_crashing_ends_all(ports: dict[str, str], slice_png: bytes) -> None:
+def test_a_killed_worker_is_restarted_and_one_that_keeps_crashing_stops_everything(
+    ports: dict[str, str], slice_png: bytes
+) -> None:
     url = f"http://127.0.0.1:{ports['METSEG_API_PORT']}"
     with make_local(ports) as process:
         until_ready(process, url, 300)
@@ -132,7 +134,7 @@ def test_a_killed_worker_is_back_and_one_that_keeps_crashing_ends_all(ports: dic
 
 
 @pytest.mark.parametrize("variable", ["METSEG_API_PORT", "METSEG_UI_PORT"])
-def test_a_taken_port_is_refused_in_words(ports: dict[str, str], variable: str) -> None:
+def test_a_port_in_use_is_refused_with_its_number(ports: dict[str, str], variable: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(ports[variable])))
         taken.listen()

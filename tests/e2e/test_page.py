@@ -60,7 +60,7 @@ def test_masks_are_downloaded_one_per_slice_and_of_the_same_size(page: Page, url
     assert saved(page, "Mask, NIfTI")[:2] == b"\x1f\x8b"
 
 
-def test_a_file_that_is_no_image_is_refused_with_its_reason(page: Page, url: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_refused_with_its_reason(page: Page, url: str, tmp_path: Path) -> None:
     text = tmp_path / "scan.png"
     text.write_text("This is no image.")
     send(opened(page, url), text)

@@ -199,7 +199,7 @@ def test_a_reader_signs_in_with_a_key_that_appears_in_no_url(page: Page) -> None
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 700), (400, 800)])
-def test_a_refusal_is_in_sight_on_every_screen(
+def test_a_refusal_is_visible_on_every_screen(
     browser: Browser, held: tuple[FakeGateway, str], width: int, height: int
 ) -> None:
     gateway, url = held
@@ -228,7 +228,7 @@ def test_a_refusal_is_in_sight_on_every_screen(
     context.close()
 
 
-def test_back_and_forward_lead_through_the_scans(page: Page, held: tuple[FakeGateway, str]) -> None:
+def test_back_and_forward_go_through_the_scans(page: Page, held: tuple[FakeGateway, str]) -> None:
     _, url = held
     main = page.get_by_test_id("stMain")
     opened(page, url).get_by_role("button", name="One large lesion").click()

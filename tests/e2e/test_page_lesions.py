@@ -254,7 +254,7 @@ def test_level_and_window_follow_a_right_drag(viewer: Page) -> None:
     expect(slider).not_to_have_value(before)
 
 
-def test_keys_work_without_focus_and_lead_from_lesion_to_lesion(viewer: Page, result: Result) -> None:
+def test_keys_work_without_focus_and_go_from_lesion_to_lesion(viewer: Page, result: Result) -> None:
     for expected in (2, 3, 2, 1, len(result.lesions)):
         current = int(re.search(r"lesion (\d+)", caption(viewer)).group(1))
         viewer.keyboard.press("n" if expected == current + 1 else "p")
@@ -268,7 +268,7 @@ def test_keys_work_without_focus_and_lead_from_lesion_to_lesion(viewer: Page, re
 
 
 @pytest.mark.parametrize("style", ["Fill", "Probability"])
-def test_nothing_stays_on_the_picture_once_it_is_switched_off(viewer: Page, style: str) -> None:
+def test_a_layer_that_is_switched_off_leaves_no_trace(viewer: Page, style: str) -> None:
     before = look(viewer)
     viewer.get_by_role("button", name=style, exact=True).click()
     viewer.wait_for_timeout(1500)
@@ -278,7 +278,7 @@ def test_nothing_stays_on_the_picture_once_it_is_switched_off(viewer: Page, styl
     assert look(viewer) == before
 
 
-def test_keys_typed_into_a_field_stay_there(viewer: Page) -> None:
+def test_keys_typed_into_a_field_do_not_reach_the_viewer(viewer: Page) -> None:
     before = picture(viewer).get_attribute("aria-label")
     viewer.get_by_text("Set the threshold manually").click()
     viewer.get_by_role("slider", name="Threshold for this upload").press("ArrowRight")
@@ -286,7 +286,7 @@ def test_keys_typed_into_a_field_stay_there(viewer: Page) -> None:
     assert picture(viewer).get_attribute("aria-label") == before
 
 
-def test_what_the_mouse_does_is_listed(viewer: Page) -> None:
+def test_mouse_actions_are_listed(viewer: Page) -> None:
     for words in ("wheel: slice", "Ctrl + wheel: zoom", "drag: move", "right drag: level, window"):
         expect(viewer.locator(".viewer .keys")).to_contain_text(words)
 

@@ -54,7 +54,7 @@ def models_once_ready(client: Client) -> ModelPage:
             assert time.monotonic() < deadline, "the gateway did not come back"
 
 
-def test_what_was_backed_up_is_all_there_again_after_every_volume_was_lost(
+def test_a_backup_restores_everything_after_every_volume_was_lost(
     deployment: Deployment, client: Client, commands: list[str], tmp_path: Path
 ) -> None:
     done = [ended(client, submitted(client, seed, f"restored-{seed}")) for seed in (3, 7)]

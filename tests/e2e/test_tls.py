@@ -70,7 +70,9 @@ def https(secured: Secured) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_the_gateway_answers_over_tls_to_who_trusts_its_authority(secured: Secured, https: httpx.Client) -> None:
+def test_the_gateway_answers_over_tls_to_clients_that_trust_its_authority(
+    secured: Secured, https: httpx.Client
+) -> None:
     answer = https.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
@@ -91,18 +93,18 @@ def test_old_versions_of_tls_are_refused(secured: Secured) -> None:
         httpx.get(f"{secured.url}/healthz", verify=context)
 
 
-def test_a_plain_request_is_sent_to_tls(secured: Secured) -> None:
+def test_a_plain_request_is_redirected_to_tls(secured: Secured) -> None:
     answer = httpx.get(f"http://localhost:{secured.plain_port}/v1/models", headers={"Host": "localhost"})
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://localhost/v1/models")
 
 
-def test_the_gateway_asks_for_a_key_and_figures_are_not_shown(secured: Secured, https: httpx.Client) -> None:
+def test_the_gateway_requires_a_key_and_hides_its_metrics(secured: Secured, https: httpx.Client) -> None:
     assert https.get("/v1/jobs").status_code == 401
     assert https.get("/v1/jobs", headers={"Authorization": f"Bearer {secured.key}"}).json() == {"jobs": []}
     assert https.get("/metrics").status_code == 404
 
 
-def test_the_page_is_shown_to_who_knows_its_password(https: httpx.Client) -> None:
+def test_the_page_requires_its_password(https: httpx.Client) -> None:
     assert https.get("/").status_code == 401
     assert https.get("/", auth=("ward", "guess")).status_code == 401
     page = https.get("/", auth=("ward", PASSWORD))
@@ -112,7 +114,7 @@ def test_the_page_is_shown_to_who_knows_its_password(https: httpx.Client) -> Non
     assert https.get("/_stcore/health", auth=("ward", PASSWORD)).text == "ok"
 
 
-def test_the_page_is_kept_up_to_date_over_tls(secured: Secured, https: httpx.Client) -> None:
+def test_the_page_updates_itself_over_tls(secured: Secured, https: httpx.Client) -> None:
     sign_in = base64.b64encode(f"ward:{PASSWORD}".encode()).decode()
     asked = {
         "Host": f"localhost:{secured.port}",
@@ -130,7 +132,7 @@ def test_the_page_is_kept_up_to_date_over_tls(secured: Secured, https: httpx.Cli
         assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
-def test_nothing_is_published_but_caddy(secured: Secured) -> None:
+def test_only_caddy_is_published(secured: Secured) -> None:
     listed = [json.loads(line) for line in secured.deployment.compose("ps", "--format", "json").splitlines()]
     published = {each["Service"] for each in listed if any(port["PublishedPort"] for port in each["Publishers"] or [])}
     assert published == {"caddy"}

@@ -48,7 +48,7 @@ def done(gateway, files, **fields):
     return job.id
 
 
-def test_a_study_is_answered_in_dicom_on_its_own_frames(gateway, phantom, files):
+def test_a_dicom_study_gets_dicom_results_on_its_own_frames(gateway, phantom, files):
     job = done(gateway, files)
     with Client(gateway.url) as client:
         segmentation, report = client.mask(job, "dicom-seg"), client.structured_report(job)
@@ -87,7 +87,7 @@ def sizes(report):
     return groups
 
 
-def test_a_name_reaches_no_log_and_no_key(gateway, files, caplog):
+def test_a_patient_name_reaches_no_log_and_no_key(gateway, files, caplog):
     with caplog.at_level(logging.DEBUG):
         job = done(gateway, files)
         done(gateway, {"x": files[next(iter(files))][:-400]} | files, deidentify=False)
@@ -113,7 +113,7 @@ def test_a_deidentified_study_is_stored_without_its_identity(gateway, files):
     assert str(segmentation.PatientID).startswith("ANON-")
 
 
-def test_a_deidentified_study_sent_again_under_its_key_is_the_same_job(gateway, files):
+def test_a_deidentified_study_resent_under_its_key_is_the_same_job(gateway, files):
     with Client(gateway.url) as client:
         sent = [("study.zip", zipped(files))]
         key = uuid.uuid4().hex
@@ -121,12 +121,12 @@ def test_a_deidentified_study_sent_again_under_its_key_is_the_same_job(gateway, 
         assert client.submit(sent, idempotency_key=key, deidentify=True).id == first.id
 
 
-def test_what_is_no_dicom_is_not_deidentified(gateway):
+def test_a_study_without_dicom_is_not_deidentified(gateway):
     problem(gateway.submit(png(1), deidentify="true"), 422, "invalid-parameter")
     problem(gateway.submit(png(1), deidentify="maybe"), 422, "invalid-parameter")
 
 
-def test_a_study_that_was_no_dicom_has_no_report(gateway):
+def test_a_study_without_dicom_has_no_structured_report(gateway):
     job = gateway.accepted()
     gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
     assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/structured-report"), 406, "not-available")

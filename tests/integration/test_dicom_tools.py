@@ -129,7 +129,7 @@ def wado(client, study, series, instance):
     return part.get_payload(decode=True)
 
 
-def test_a_pacs_takes_the_study_with_its_results_in_and_serves_them_back_equal(orthanc, files, results):
+def test_a_pacs_stores_study_and_results_and_returns_them_unchanged(orthanc, files, results):
     contents = [*files.values(), *results["lesions"].values()]
     response = stow(orthanc, contents)
     assert response.status_code == 200, response.text
@@ -145,7 +145,7 @@ def test_a_pacs_takes_the_study_with_its_results_in_and_serves_them_back_equal(o
             assert points_of_segmentation(back) == points_of_segmentation(content)
 
 
-def test_the_pacs_lists_the_results_in_the_patients_own_study(orthanc, files, results):
+def test_the_pacs_lists_the_results_in_the_original_study(orthanc, files, results):
     stow(orthanc, [*files.values(), *results["lesions"].values()])
     studies = orthanc.get("/dicom-web/studies", headers={"Accept": "application/dicom+json"}).json()
     assert len(studies) == 1

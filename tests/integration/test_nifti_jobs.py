@@ -42,7 +42,7 @@ def done(gateway, volumes, **fields):
         return client.result(job.id), client.mask(job.id, "nifti"), client.report(job.id).decode()
 
 
-def test_a_head_that_moved_is_brought_back_and_the_result_tells_how_far(gateway, volumes):
+def test_a_head_that_moved_is_registered_and_the_result_reports_how_far(gateway, volumes):
     result, mask, report = done(gateway, volumes)
     [told] = result.alignment
     assert told.role == "post"
@@ -58,7 +58,7 @@ def test_a_head_that_moved_is_brought_back_and_the_result_tells_how_far(gateway,
     assert np.asarray(back.dataobj).any()
 
 
-def test_registration_is_left_out_where_it_is_not_wanted(gateway, volumes):
+def test_registration_can_be_turned_off(gateway, volumes):
     result, _, report = done(gateway, volumes, align="none")
     assert result.alignment == []
     assert any("without registration, as asked for" in warning for warning in result.warnings)
@@ -75,7 +75,7 @@ def test_volumes_by_field_need_no_names(gateway, volumes):
     assert request["align"] == "none"
 
 
-def test_another_word_for_it_is_refused(gateway, volumes):
+def test_an_unknown_alignment_is_refused(gateway, volumes):
     answer = gateway.http.post("/v1/jobs", files=[("files", item) for item in volumes.items()], data={"align": "warp"})
     assert "`rigid` or `none`" in problem(answer, 422, "invalid-parameter")
 

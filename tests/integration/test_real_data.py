@@ -43,14 +43,14 @@ def starter():
     return OnnxPredictor(card, (STARTER / "model.onnx").read_bytes(), threads=2)
 
 
-def test_the_public_data_set_is_read_whole(patients):
+def test_the_public_data_set_is_read_completely(patients):
     _, audit = patients
     assert audit.slices > 0
     assert (audit.images_without_mask, audit.masks_without_image) == ((), ())
     assert (audit.unreadable, audit.shape_mismatch, audit.unusable_patients) == ((), (), ())
 
 
-def test_the_starter_model_holds_the_figures_of_its_card(patients, starter):
+def test_the_starter_model_reaches_the_metrics_of_its_card(patients, starter):
     everyone, _ = patients
     if len(everyone) != PUBLIC_PATIENTS:
         pytest.skip(f"the starter model's split needs the {PUBLIC_PATIENTS} patients it was drawn from")
@@ -75,7 +75,7 @@ def test_the_starter_model_holds_the_figures_of_its_card(patients, starter):
     )
 
 
-def test_test_patients_are_like_the_training_until_they_are_turned(patients, starter):
+def test_test_patients_are_in_distribution_until_they_are_rotated(patients, starter):
     everyone, _ = patients
     if len(everyone) != PUBLIC_PATIENTS:
         pytest.skip(f"the starter model's split needs the {PUBLIC_PATIENTS} patients it was drawn from")

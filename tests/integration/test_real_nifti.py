@@ -86,7 +86,7 @@ def test_the_atlas_study_agrees_with_the_consensus(deployment, patient):
     assert sum(lesion.voxels for lesion in told.lesions) == found.sum()
 
 
-def test_the_native_study_is_brought_onto_one_grid_and_agrees_with_the_consensus(deployment, patient):
+def test_the_native_study_is_registered_and_agrees_with_the_consensus(deployment, patient):
     told, mask = segmented(deployment, patient / "native")
     found = on_the_grid_of(mask, patient / "native/fla.nii.gz")
     agreed = dice(found, consensus_on_native(patient))

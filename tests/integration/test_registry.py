@@ -28,7 +28,7 @@ def published(registry):
     return registry
 
 
-def test_what_was_published_is_loaded(published):
+def test_a_published_version_is_loaded(published):
     assert published.load(VERSION) == (tiny_card(MODEL), MODEL)
     assert published.card(VERSION) == tiny_card(MODEL)
     assert published.file(VERSION, "report.html") == b"<html>"
@@ -60,7 +60,7 @@ def test_a_promotion_can_be_rolled_back(published):
         assert published.champion().version == version
 
 
-def test_the_champion_is_no_version(published):
+def test_the_champion_pointer_is_not_listed_as_a_version(published):
     published.promote(VERSION)
     assert [card.version for card in published.versions()] == [VERSION]
 
@@ -95,7 +95,7 @@ class Dying:
 
 
 @pytest.mark.parametrize("puts", range(3))
-def test_a_version_published_by_half_does_not_exist_and_can_be_published_again(store, puts):
+def test_a_partly_published_version_does_not_exist_and_can_be_published_again(store, puts):
     with pytest.raises(StoreUnavailable):
         Registry(Dying(store, puts)).publish(tiny_card(MODEL), FILES)
     registry = Registry(store)
@@ -106,7 +106,7 @@ def test_a_version_published_by_half_does_not_exist_and_can_be_published_again(s
     assert registry.load(VERSION)[1] == MODEL
 
 
-def test_a_card_given_among_the_files_is_not_believed(registry):
+def test_a_card_among_the_files_is_ignored(registry):
     registry.publish(tiny_card(MODEL), {**FILES, "card.json": b"{}"})
     assert registry.card(VERSION) == tiny_card(MODEL)
 
@@ -125,7 +125,7 @@ def test_a_damaged_model_is_neither_loaded_nor_promoted_and_the_champion_stays(s
     assert published.champion().version == OTHER
 
 
-def test_a_card_that_cannot_be_read_is_left_out_and_logged(store, published, caplog):
+def test_an_unreadable_card_is_skipped_and_logged(store, published, caplog):
     store.put(f"models/{OTHER}/card.json", b'{"from": "the future"}')
     with caplog.at_level(logging.WARNING):
         assert [card.version for card in published.versions()] == [VERSION]
@@ -134,7 +134,7 @@ def test_a_card_that_cannot_be_read_is_left_out_and_logged(store, published, cap
         published.card(OTHER)
 
 
-def test_a_pointer_that_cannot_be_read_is_rejected(store, registry):
+def test_an_unreadable_champion_pointer_is_rejected(store, registry):
     store.put("models/champion.json", b"{}")
     with pytest.raises(ModelRejected):
         registry.champion()
@@ -154,12 +154,12 @@ def test_an_unknown_file_is_not_found(published, name):
 
 
 @pytest.mark.parametrize("version", ["../x", "a/b", "Upper", "", "20260101_000000"])
-def test_a_name_that_is_no_version_cannot_be_published(registry, version):
+def test_an_invalid_version_name_cannot_be_published(registry, version):
     with pytest.raises(ValueError, match="not a version"):
         registry.publish(tiny_card(MODEL, version), FILES)
 
 
-def test_readers_see_one_champion_or_the_other_while_they_change(published):
+def test_readers_see_the_old_or_the_new_champion(published):
     published.publish(tiny_card(MODEL, OTHER), FILES)
     published.promote(VERSION)
     stop = threading.Event()
@@ -214,7 +214,7 @@ def test_the_champion_names_the_version_before_it(published):
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model-fp32.onnx"])
-def test_a_champion_that_is_damaged_is_servable_only_with_an_intact_version_before_it(registry, twofold, store, name):
+def test_a_damaged_champion_is_servable_only_with_an_intact_predecessor(registry, twofold, store, name):
     registry.publish(twofold, {**FILES, "model-fp32.onnx": b"wide"})
     alone = registry.promote(VERSION)
     before = registry.is_servable(alone)
@@ -224,7 +224,7 @@ def test_a_champion_that_is_damaged_is_servable_only_with_an_intact_version_befo
     assert registry.is_servable(alone.model_copy(update={"previous": OTHER}))
 
 
-def test_a_champion_is_read_once_to_see_whether_it_is_intact(published, store, monkeypatch):
+def test_an_intact_champion_is_checked_with_one_read(published, store, monkeypatch):
     champion = published.promote(VERSION)
     assert published.is_servable(champion)
     monkeypatch.setattr(store, "get", lambda key: pytest.fail(f"{key} was read again"))

@@ -10,7 +10,7 @@ def test_redis_keeps_its_data_across_a_kill(redis):
     assert b"kept" in talk(redis.port, b"GET servers-test\r\n")
 
 
-def test_s3_that_is_paused_answers_nothing_and_then_again(s3):
+def test_a_paused_s3_answers_again_afterwards(s3):
     with s3.paused():
         assert not s3.ready()
     assert s3.ready()

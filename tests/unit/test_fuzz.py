@@ -12,7 +12,7 @@ MOST_BYTES = 512 * 2**20
 
 
 @pytest.mark.slow
-def test_broken_files_come_to_a_volume_or_to_a_refusal_and_names_to_no_path():
+def test_broken_files_become_a_volume_or_a_refusal_and_no_path():
     findings = run.fuzz(first=1_000_000, count=COUNT)
     assert findings.failures == []
     assert findings.files == COUNT
@@ -22,7 +22,7 @@ def test_broken_files_come_to_a_volume_or_to_a_refusal_and_names_to_no_path():
     assert findings.largest_bytes < MOST_BYTES
 
 
-def test_a_seed_makes_the_same_file_again():
+def test_a_seed_reproduces_its_file():
     files = sorted(corpus().items())
     assert mutant(files, 7) == mutant(files, 7)
     assert len({mutant(files, seed)[1] for seed in range(50)}) > 45
@@ -44,7 +44,7 @@ ESCAPE = (
     ids=["memory", "time", "a path and a log"],
 )
 @pytest.mark.slow
-def test_a_reader_that_fails_is_found_and_the_rest_is_still_read(monkeypatch, code, told, read):
+def test_a_failing_reader_is_reported_and_the_other_files_are_read(monkeypatch, code, told, read):
     start = subprocess.run
     preface = (
         "import sys; from tests.fuzz import child\n"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/how-to-debug-a-shifted-mask.md"
 
 
-def test_a_block_comes_back_through_preprocessing_to_its_place(tmp_path, monkeypatch, capsys):
+def test_a_block_survives_preprocessing_in_place(tmp_path, monkeypatch, capsys):
     (tmp_path / "infra").symlink_to(ROOT / "infra")
     monkeypatch.chdir(tmp_path)
     flair = phantom.head(3, slices=6, lesions=1).volume.pixels[..., 1]

@@ -33,13 +33,13 @@ def test_every_service_is_confined(name):
     assert not [volume for volume in service.get("volumes", []) if "docker.sock" in str(volume)]
 
 
-def test_a_deploy_gives_the_worker_longer_than_its_soft_shutdown_takes():
+def test_the_stop_grace_period_exceeds_the_workers_soft_shutdown():
     assert "\nSTOPSIGNAL SIGQUIT\n" in (ROOT / "services/worker/Dockerfile").read_text()
     grace_s = int(COMPOSE["services"]["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace_s >= 2 * celery_app(Settings()).conf.worker_soft_shutdown_timeout > 0
 
 
-def test_a_workers_child_is_replaced_well_below_the_containers_limit_of_memory():
+def test_a_workers_child_is_replaced_below_the_containers_memory_limit():
     default_gib = int(
         COMPOSE["services"]["worker"]["mem_limit"].removeprefix("${METSEG_WORKER_MEMORY:-").removesuffix("g}")
     )
@@ -48,7 +48,7 @@ def test_a_workers_child_is_replaced_well_below_the_containers_limit_of_memory()
     assert 0 < conf.worker_max_memory_per_child * 2**10 <= default_gib * 2**30 / 2
 
 
-def test_page_and_queue_and_store_share_no_network():
+def test_page_queue_and_store_share_no_network():
     on = {name: set(service.get("networks", [])) for name, service in COMPOSE["services"].items()}
     for hidden in ("redis", "store"):
         assert not on["ui"] & on[hidden]
@@ -56,20 +56,20 @@ def test_page_and_queue_and_store_share_no_network():
         assert all((COMPOSE["networks"][network] or {}).get("internal") for network in on[hidden])
 
 
-def test_what_is_published_is_published_on_loopback_unless_somebody_says_otherwise():
+def test_ports_are_published_on_loopback_by_default():
     for name, service in COMPOSE["services"].items():
         for port in service.get("ports", []):
             assert port.startswith(("127.0.0.1:", "${METSEG_API_ADDRESS:-127.0.0.1}:")), name
 
 
-def test_no_secret_is_in_the_environment_of_a_service_that_serves():
+def test_no_service_has_a_secret_in_its_environment():
     for name in ("api", "worker", "trainer"):
         told = COMPOSE["services"][name]["environment"]
         assert not {"METSEG_S3_ACCESS_KEY", "METSEG_S3_SECRET_KEY"} & set(told), name
         assert told["METSEG_S3_SECRET_KEY_FILE"] == "/credentials/secret-key"
 
 
-def test_behind_tls_only_caddy_is_published_and_the_gateway_asks_for_keys():
+def test_with_tls_only_caddy_is_published_and_the_gateway_requires_keys():
     assert TLS.count("ports: !reset []") == 2
     assert "METSEG_API_ADDRESS: ${METSEG_API_ADDRESS:-0.0.0.0}" in TLS
     assert "${METSEG_PAGE_HASH:?" in TLS, "no password by default"

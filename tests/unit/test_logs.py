@@ -21,7 +21,7 @@ def lines(monkeypatch):
     logging.root.setLevel(level)
 
 
-def test_the_lines_of_a_job_carry_the_id_of_its_request_and_no_others_do(lines):
+def test_only_a_jobs_lines_carry_its_request_id(lines):
     log = logging.getLogger("metseg.test")
     log.info("before")
     with logs.job_context():
@@ -43,7 +43,7 @@ def test_the_lines_of_a_job_carry_the_id_of_its_request_and_no_others_do(lines):
     }
 
 
-def test_a_job_that_ends_badly_is_followed_no_longer(lines):
+def test_a_failed_jobs_request_id_is_cleared(lines):
     def fail():
         with logs.job_context():
             logs.bind_request_id("request-1")

@@ -13,7 +13,7 @@ from metseg.parallel import cpu_quota, in_background, parallel_map
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3])
-def test_answers_come_in_the_order_of_the_questions(max_concurrency):
+def test_results_are_in_the_order_of_the_inputs(max_concurrency):
     def slow_at_first(number: int) -> int:
         time.sleep(0.02 if number == 0 else 0)
         return number * number
@@ -21,12 +21,12 @@ def test_answers_come_in_the_order_of_the_questions(max_concurrency):
     assert list(parallel_map(slow_at_first, range(6), max_concurrency)) == [0, 1, 4, 9, 16, 25]
 
 
-def test_as_many_as_there_are_max_concurrency_are_at_work_together():
+def test_max_concurrency_calls_run_together():
     meeting = threading.Barrier(3, timeout=10)
     assert len(list(parallel_map(lambda _: meeting.wait(), range(6), 3))) == 6
 
 
-def test_a_failure_is_the_callers_and_what_has_not_begun_never_begins():
+def test_a_failure_is_raised_and_pending_calls_never_start():
     begun = []
 
     def fail_at_once(number: int) -> None:
@@ -40,7 +40,7 @@ def test_a_failure_is_the_callers_and_what_has_not_begun_never_begins():
     assert len(begun) < 10
 
 
-def test_closed_early_it_waits_for_what_has_begun_and_begins_no_more():
+def test_closing_early_waits_for_running_calls_and_starts_no_more():
     begun, ended = [], []
 
     def work(number: int) -> None:
@@ -54,7 +54,7 @@ def test_closed_early_it_waits_for_what_has_begun_and_begins_no_more():
     assert len(begun) < 10
 
 
-def test_beside_a_block_a_function_is_called_and_its_answer_waited_for():
+def test_a_background_call_returns_its_result_at_the_end_of_the_block():
     meeting = threading.Barrier(2, timeout=30)
 
     def meet(ended: object) -> str:
@@ -66,7 +66,7 @@ def test_beside_a_block_a_function_is_called_and_its_answer_waited_for():
         assert answer() == "met"
 
 
-def test_what_fails_beside_a_block_fails_where_it_is_asked_for():
+def test_a_background_failure_is_raised_where_the_result_is_requested():
     def fail(ended: object) -> None:
         raise OSError("full")
 
@@ -74,7 +74,7 @@ def test_what_fails_beside_a_block_fails_where_it_is_asked_for():
         answer()
 
 
-def test_a_block_that_ends_early_tells_what_is_beside_it_and_waits():
+def test_a_block_that_ends_early_signals_the_background_call_and_waits():
     seen = []
 
     def work(ended: Callable[[], bool]) -> None:
@@ -97,18 +97,18 @@ def cgroup(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("granted", "cpus"), [("200000 100000", 2), ("150000 100000", 2), ("50000 100000", 1), ("max 100000", 8)]
 )
-def test_threads_follow_the_containers_quota(cgroup, granted, cpus):
+def test_threads_follow_the_cgroup_v2_quota(cgroup, granted, cpus):
     (cgroup / "cpu.max").write_text(granted)
     assert cpu_quota() == cpus
 
 
 @pytest.mark.parametrize(("granted", "cpus"), [("300000", 3), ("-1", 8), ("9900000", 8)])
-def test_threads_follow_an_older_hosts_quota(cgroup, granted, cpus):
+def test_threads_follow_the_cgroup_v1_quota(cgroup, granted, cpus):
     (cgroup / "cpu").mkdir()
     (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(granted)
     (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000")
     assert cpu_quota() == cpus
 
 
-def test_without_a_quota_threads_are_the_cpus_that_may_be_used(cgroup):
+def test_without_a_quota_threads_follow_the_cpu_affinity(cgroup):
     assert cpu_quota() == 8

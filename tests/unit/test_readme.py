@@ -81,7 +81,7 @@ def shown(default: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def test_the_readme_tests_by_what_ci_runs():
+def test_the_readmes_checks_are_what_ci_runs():
     assert "make test" in shell_lines(README)
     assert re.search(r"^section test \d+ make test$", text(ROOT / ".ci/run"), re.MULTILINE)
 
@@ -95,7 +95,7 @@ def test_the_readme_tests_by_what_ci_runs():
         (EVALUATION, "sites", ROOT / "docs/results/sites.json"),
     ],
 )
-def test_results_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
+def test_result_tables_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
     [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(page), re.DOTALL)
     assert block == results_markdown(results)
 
@@ -112,7 +112,7 @@ def test_the_readme_quotes_the_starter_models_figures():
     assert row_of(README, "false positives per patient")[1].startswith(f"{false:.1f} ")
 
 
-def test_what_a_leak_is_worth_is_what_the_runs_wrote():
+def test_the_leak_of_a_split_by_slice_is_what_the_runs_wrote():
     def told(way: str) -> dict[str, dict[str, Any]]:
         rows = json.loads((ROOT / f"docs/results/leak-by-{way}.json").read_text())["networks"]
         return {row["title"]: row["evaluation"]["measures"]["dice"] for row in rows}
@@ -126,14 +126,14 @@ def test_what_a_leak_is_worth_is_what_the_runs_wrote():
 
 
 @pytest.mark.parametrize("name", ["frontier", "frontier-nested"])
-def test_a_frontier_is_what_the_command_wrote(name: str):
+def test_frontier_tables_are_those_that_the_command_wrote(name: str):
     content = json.loads((ROOT / f"docs/results/{name}.json").read_text())
     page = {"frontier": "training", "frontier-nested": "appendix-training"}[name]
     assert format_frontier(content) in text(ROOT / f"docs/{page}.md")
 
 
 @pytest.mark.parametrize(("name", "bench"), [("recipe", bench_recipe), ("peers", bench_peers)])
-def test_tables_of_benches_are_those_that_they_wrote(name: str, bench: ModuleType):
+def test_bench_tables_are_those_that_the_benches_wrote(name: str, bench: ModuleType):
     told = json.loads((ROOT / f"docs/results/{name}.json").read_text())
     page = text(ROOT / "docs/appendix-training.md")
     [block] = re.findall(rf"<!-- {name}:[^>]*-->\n(.*?)<!-- /{name} -->", page, re.DOTALL)
@@ -146,7 +146,7 @@ def test_the_readme_stays_short_and_its_pictures_small():
 
 
 @each_page
-def test_every_link_and_picture_leads_somewhere(page: Path):
+def test_every_link_and_picture_exists(page: Path):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if urlsplit(target).scheme:
             continue
@@ -197,7 +197,7 @@ def test_the_readme_names_every_service():
 
 
 @each_page
-def test_every_variable_is_one_that_something_reads(page: Path):
+def test_every_documented_variable_is_read_somewhere(page: Path):
     sources = [ROOT / name for name in ("docker-compose.yml", ".env.example", "Makefile", "infra/local/run.py")]
     sources += [path for folder in ("shared", "services") for path in ROOT.glob(f"{folder}/**/*.py")]
     read = {word for path in sources for word in re.findall(r"\b[A-Z][A-Z0-9_]+\b", text(path))}
@@ -219,7 +219,7 @@ def routes() -> dict[str, dict[str, dict]]:
 
 
 @each_page
-def test_every_curl_call_is_one_that_the_gateway_knows(page: Path):
+def test_every_curl_call_matches_a_route(page: Path):
     known = routes()
     calls = [line for line in shell_lines(page) if "curl " in line]
     for line in calls:
@@ -235,20 +235,20 @@ def test_every_curl_call_is_one_that_the_gateway_knows(page: Path):
     assert calls or page not in (README, ROOT / "docs/rest.md")
 
 
-def test_the_rest_page_lists_every_call_and_no_other():
+def test_docs_rest_lists_exactly_the_routes():
     listed = set(re.findall(r"^\| `([A-Z]+) ([^`]+)` \|", text(ROOT / "docs/rest.md"), re.MULTILINE))
     known = {(method.upper(), path) for path, methods in routes().items() for method in methods}
     assert {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in listed} == known
 
 
-def test_the_rest_page_lists_every_problem():
+def test_docs_rest_lists_every_problem():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__]
     wanted = {(str(kind.status), kind.type, kind.title) for kind in kinds if kind is not errors.MetsegError}
     listed = re.findall(r"^\| (\d{3}) \| `([^`]+)` \| (.+) \|$", text(ROOT / "docs/rest.md"), re.MULTILINE)
     assert set(listed) == wanted
 
 
-def test_the_presets_are_listed_as_they_are():
+def test_the_documented_presets_match_the_code():
     for name, recipe in PRESETS.items():
         wanted = (recipe.base_width, recipe.epochs, recipe.samples_per_epoch, recipe.batch_size)
         assert row_of(ROOT / "docs/training.md", f"`{name}`")[1:5] == [str(number) for number in wanted]
@@ -258,7 +258,7 @@ def parameters(network: object) -> str:
     return f"{sum(weight.numel() for weight in network.parameters()):,}"
 
 
-def test_the_networks_are_as_large_as_told():
+def test_the_documented_network_sizes_match_the_code():
     counts = {name: {width: parameters(create_network(name, width)) for width in (4, 8, 16)} for name in NETWORKS}
     for width in (4, 8, 16):
         row = row_of(ROOT / "docs/networks.md", str(width))

@@ -32,7 +32,7 @@ def targets() -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run"])
-def test_every_make_command_that_people_read_of_exists(name: str) -> None:
+def test_every_documented_make_command_exists(name: str) -> None:
     said = re.findall(r"`?\bmake ((?:[a-z][a-z0-9-]*)(?: [a-z][a-z0-9-]*)*)(?=[`\s\"]|$)", commands(ROOT / name))
     wanted = {target for line in said for target in line.split()}
     assert wanted, f"{name} names no make target"
@@ -47,7 +47,7 @@ def commands(path: Path) -> str:
     return "\n".join(line for line in text.splitlines() if re.match(r"\s*section ", line))
 
 
-def test_make_help_lists_every_target_with_words() -> None:
+def test_make_help_describes_every_target() -> None:
     done = subprocess.run(["make", "help"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     plain = re.sub(r"\x1b\[\d*m", "", done.stdout)
     for target in targets():
@@ -83,12 +83,12 @@ def pinned(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9.-]+)(?:\[[a-z,-]+\])?==(\S+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def test_the_packages_need_the_same_python() -> None:
+def test_all_packages_require_the_same_python() -> None:
     wanted = {tomllib.loads(path.read_text(encoding="utf-8"))["project"]["requires-python"] for path in PACKAGES}
     assert wanted == {">=3.11,<3.12"}
 
 
-def test_every_package_can_be_built_and_its_wheel_holds_each_of_its_files(tmp_path: Path) -> None:
+def test_every_package_builds_a_complete_wheel(tmp_path: Path) -> None:
     sources = []
     for package in PACKAGES:  # built from copies: a build writes beside its sources
         source = tmp_path / package.parent.name
@@ -103,7 +103,7 @@ def test_every_package_can_be_built_and_its_wheel_holds_each_of_its_files(tmp_pa
         assert wanted - packed == set(), source.name
 
 
-def test_no_patient_image_and_no_path_of_a_machine_lies_in_the_repository() -> None:
+def test_the_repository_contains_no_patient_image_and_no_local_path() -> None:
     scans = {".tif", ".tiff", ".dcm", ".nii", ".jxl", ".gz", ".npy", ".npz", ".whl"}
     machine = re.compile(r"(?<![\w.$}-])/(?:work|opt)/[a-z]")
     for path in tracked():
@@ -124,7 +124,7 @@ def imported_modules(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("package", "root"), [("metseg", "shared"), ("metseg_trainer", "services/trainer")])
-def test_names_are_imported_from_packages_never_around_their_init(package: str, root: str) -> None:
+def test_names_are_imported_from_packages_not_their_modules(package: str, root: str) -> None:
     around = []
     for path in [*ROOT.glob("shared/metseg/**/*.py"), *ROOT.glob("services/*/metseg_*/**/*.py")]:
         for name in imported_modules(path):

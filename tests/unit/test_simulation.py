@@ -6,21 +6,21 @@ import pytest
 from tests.bench.simulate import Study, arrivals, play
 
 
-def test_studies_that_come_one_by_one_do_not_wait():
+def test_studies_that_arrive_one_by_one_do_not_wait():
     assert play([Study(came, 0.25, 2, 0.5) for came in (0, 10, 20, 30)], workers=1).median_s == 2.75
 
 
-def test_what_comes_at_once_waits_its_turn():
+def test_studies_that_arrive_together_wait_their_turn():
     three = [Study(0, 0, 1, 0)] * 3
     assert play(three, workers=1).median_s == 2
     assert play(three, workers=3).median_s == 1
 
 
-def test_what_is_waited_for_before_the_queue_and_after_the_worker_keeps_no_worker():
+def test_time_before_and_after_a_worker_occupies_no_worker():
     assert play([Study(0, 1, 2, 10), Study(0, 1, 2, 10), Study(0, 1, 2, 10)], workers=1).median_s == 1 + 2 + 2 + 10
 
 
-def test_the_mean_wait_is_that_of_pollaczek_and_khinchine():
+def test_the_mean_wait_follows_pollaczek_and_khinchine():
     """Fixed service and Poisson arrivals at 80%: a wait of 2 service times in the mean, 1.7 or so in the median."""
     times = arrivals(0.8, 200_000, random.Random(1))
     found = play([Study(came, 0, 1, 0) for came in times], workers=1)

@@ -89,7 +89,7 @@ STUBBORN = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); p
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_no_process_behind_not_even_a_deaf_one(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_leaves_no_process_even_if_one_ignores_it(tmp_path: Path, number: signal.Signals) -> None:
     deaf = f'{sys.executable} -c "{STUBBORN}"'
     with supervised(tmp_path, parent='sh -c "sleep 300 & echo up; wait"', deaf=deaf) as (supervisor, said):
         wait_until(lambda: {"up", "deaf"} <= set(said().splitlines()), LONG_S)
@@ -100,7 +100,7 @@ def test_a_signal_leaves_no_process_behind_not_even_a_deaf_one(tmp_path: Path, n
         assert left(family) == []
 
 
-def test_a_killed_process_is_started_again_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_killed_process_is_restarted_and_the_others_keep_running(tmp_path: Path) -> None:
     with supervised(tmp_path, first="sleep 300", second="sleep 301") as (supervisor, _):
         wait_until(lambda: running(supervisor, "sleep", "300") and running(supervisor, "sleep", "301"), LONG_S)
         [victim], [other] = running(supervisor, "sleep", "300"), running(supervisor, "sleep", "301")
@@ -110,7 +110,7 @@ def test_a_killed_process_is_started_again_and_the_others_go_on(tmp_path: Path) 
         assert running(supervisor, "sleep", "301") == [other]
 
 
-def test_a_process_that_keeps_crashing_ends_all_with_its_name(tmp_path: Path) -> None:
+def test_a_crash_loop_stops_everything_and_is_named(tmp_path: Path) -> None:
     with supervised(tmp_path, stays="sleep 300", fails='sh -c "echo trying; exit 7"') as (supervisor, said):
         wait_until(lambda: "trying" in said(), LONG_S)
         family = tree(supervisor)
@@ -120,7 +120,7 @@ def test_a_process_that_keeps_crashing_ends_all_with_its_name(tmp_path: Path) ->
         assert "make local: fails keeps crashing" in said()
 
 
-def test_processes_stop_in_the_opposite_order(tmp_path: Path) -> None:
+def test_processes_stop_in_reverse_order(tmp_path: Path) -> None:
     polite = "sh -c \"trap 'echo bye {0}; exit 0' TERM; echo up {0}; while :; do sleep 0.05; done\""
     with supervised(tmp_path, first=polite.format(1), second=polite.format(2)) as (supervisor, said):
         wait_until(lambda: {"up 1", "up 2"} <= set(said().splitlines()), LONG_S)
@@ -131,7 +131,7 @@ def test_processes_stop_in_the_opposite_order(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a process whose parent died")
 @pytest.mark.parametrize("generation", [0, 1], ids=["run.py", "supervisord"])
-def test_even_a_killed_supervisor_takes_its_processes_along(tmp_path: Path, generation: int) -> None:
+def test_a_killed_supervisor_leaves_no_process(tmp_path: Path, generation: int) -> None:
     with supervised(tmp_path, one="sleep 300", two="sleep 300") as (supervisor, _):
         wait_until(lambda: len(running(supervisor, "sleep", "300")) == 2, LONG_S)
         family = tree(supervisor)

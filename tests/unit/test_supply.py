@@ -20,27 +20,27 @@ def tool(name):
 licences, audit = tool("licences"), tool("audit")
 
 
-def test_the_page_of_licences_is_what_the_locks_and_the_libraries_say():
+def test_docs_licences_matches_the_locks_and_libraries():
     assert licences.page() == licences.PAGE.read_text(), "run infra/supply/licences.py"
 
 
-def test_no_library_binds_what_is_built_with_it():
+def test_no_library_has_a_copyleft_licence_that_binds_us():
     assert licences.binding({name: licences.licence(name) for name in licences.libraries()}) == []
     assert all(reason.endswith(".") for reason in licences.REASONS.values())
 
 
 @pytest.mark.parametrize("words", ["GPL-3.0-only", "AGPL-3.0", "GNU Lesser General Public License", "MIT AND LGPL-2.1"])
-def test_a_licence_that_binds_is_noticed(words):
+def test_a_binding_licence_is_detected(words):
     assert licences.binding({"a": words, "b": "MIT", "c": "MPL-2.0 AND MIT"}) == ["a"]
 
 
-def test_what_was_not_looked_up_is_not_called_clean():
+def test_a_package_that_was_not_looked_up_is_not_called_clean():
     skipped = {"dependencies": [{"name": "a", "skip_reason": "not found"}, {"name": "b", "version": "1", "vulns": []}]}
     assert audit.findings(skipped, 2) == ([], 1)
     assert audit.findings({"dependencies": []}, 9) == ([], 9)
 
 
-def test_a_vulnerability_is_reported_with_its_number_and_the_release_that_fixes_it():
+def test_a_vulnerability_is_reported_with_its_id_and_fixed_release():
     flaws = [{"id": "PYSEC-1", "fix_versions": ["1.1"]}, {"id": "PYSEC-2", "fix_versions": []}]
     found, missed = audit.findings({"dependencies": [{"name": "a", "version": "1.0", "vulns": flaws}]}, 1)
     assert missed == 0
@@ -50,7 +50,7 @@ def test_a_vulnerability_is_reported_with_its_number_and_the_release_that_fixes_
 @pytest.mark.parametrize(
     ("answer", "status", "told"), [("clean", 0, "0 not looked up"), ("deaf", 1, "were not looked up")]
 )
-def test_the_audit_fails_where_it_could_not_ask(tmp_path, answer, status, told):
+def test_the_audit_fails_if_a_lookup_was_impossible(tmp_path, answer, status, told):
     script = tmp_path / "pip-audit"
     clean = "json.dumps({'dependencies': [{'name': n, 'version': v, 'vulns': []} for n, v in pins]})"
     script.write_text(
@@ -66,7 +66,7 @@ def test_the_audit_fails_where_it_could_not_ask(tmp_path, answer, status, told):
     assert "images: not scanned, since neither trivy nor grype is installed" in done.stdout
 
 
-def test_where_a_scanner_is_it_is_used(tmp_path, monkeypatch):
+def test_an_installed_scanner_is_used(tmp_path, monkeypatch):
     assert audit.SCANNERS.keys() == {"trivy", "grype"}
     (tmp_path / "grype").write_text("#!/bin/sh\n")
     (tmp_path / "grype").chmod(0o755)
@@ -74,6 +74,6 @@ def test_where_a_scanner_is_it_is_used(tmp_path, monkeypatch):
     assert audit.scanner()[0] == str(tmp_path / "grype")
 
 
-def test_every_lock_of_a_service_is_on_the_page_of_licences():
+def test_docs_licences_covers_every_services_lock():
     served = {str(path.relative_to(ROOT)) for path in ROOT.glob("services/*/requirements*.lock")}
     assert served <= set(licences.LOCKS.values())

@@ -49,7 +49,7 @@ def test_a_full_queue_refuses_before_the_upload_is_read(gateway):
     assert gateway.job_keys() == before
 
 
-def test_a_queue_that_has_room_again_takes_jobs_again(gateway):
+def test_a_queue_with_room_again_accepts_jobs_again(gateway):
     ids = [gateway.accepted().id for _ in range(3)]
     refused(gateway.submit(png()), 503, "queue-full")
     gateway.jobs.delete(ids[0])
@@ -57,7 +57,7 @@ def test_a_queue_that_has_room_again_takes_jobs_again(gateway):
 
 
 @pytest.mark.parametrize("gateway", [{"key_jobs_per_minute": 2}], indirect=True)
-def test_a_caller_that_submits_too_often_is_told_when_to_come_back(gateway):
+def test_a_caller_that_submits_too_often_gets_a_retry_after(gateway):
     for _ in range(2):
         gateway.jobs.delete(gateway.accepted().id)
     response = gateway.submit(png())
@@ -66,7 +66,7 @@ def test_a_caller_that_submits_too_often_is_told_when_to_come_back(gateway):
 
 
 @pytest.mark.parametrize("gateway", [{"key_open_jobs": 2}], indirect=True)
-def test_a_caller_has_so_many_open_jobs_and_no_more(gateway):
+def test_a_callers_open_jobs_are_limited(gateway):
     first = gateway.accepted()
     gateway.accepted()
     refused(gateway.submit(png()), 429, "too-many-requests")
@@ -81,7 +81,7 @@ def test_a_caller_has_so_many_open_jobs_and_no_more(gateway):
     indirect=True,
     ids=lambda limits: next(iter(limits)),
 )
-def test_a_lost_answer_is_given_again_to_a_caller_that_may_submit_no_more(gateway):
+def test_a_replay_is_answered_at_the_callers_limit(gateway):
     key = {"Idempotency-Key": "scan-7"}
     first = gateway.submit(png(), headers=key)
     assert first.status_code == 202
@@ -93,7 +93,7 @@ def test_a_lost_answer_is_given_again_to_a_caller_that_may_submit_no_more(gatewa
     assert gateway.submit(png(), headers={"Idempotency-Key": "scan-8"}).status_code in (429, 503)
 
 
-def test_a_lost_answer_is_given_again_without_redis_a_champion_and_disk_space(gateway, redis, monkeypatch):
+def test_a_replay_is_answered_without_redis_champion_or_disk_space(gateway, redis, monkeypatch):
     key = {"Idempotency-Key": "scan-7"}
     first = gateway.submit(png(), headers=key)
     gateway.store.delete("models/champion.json")
@@ -104,7 +104,7 @@ def test_a_lost_answer_is_given_again_without_redis_a_champion_and_disk_space(ga
 
 
 @pytest.mark.parametrize("gateway", [{"key_open_jobs": 2}], indirect=True)
-def test_a_replay_whose_job_is_deleted_meanwhile_needs_admission(gateway, monkeypatch):
+def test_a_replay_of_a_job_deleted_meanwhile_needs_admission(gateway, monkeypatch):
     key = {"Idempotency-Key": "scan-7"}
     ids = [gateway.accepted().id, gateway.submit(png(), headers=key).json()["id"]]
 
@@ -119,7 +119,7 @@ def test_a_replay_whose_job_is_deleted_meanwhile_needs_admission(gateway, monkey
     refused(gateway.submit(png(), headers=key), 429, "too-many-requests")
 
 
-def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypatch):
+def test_a_sliding_window_admits_its_limit_in_any_interval(gateway, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr("metseg.jobs.rate_limit.time.time", lambda: now[0])
 
@@ -130,7 +130,7 @@ def test_a_window_lets_in_so_many_in_any_stretch_of_its_length(gateway, monkeypa
     assert [waits(at) for at in (1000, 1030, 1050, 1061, 1062)] == [0, 0, 10, 0, 28]
 
 
-def test_counts_come_back_when_redis_forgot_them(gateway, redis):
+def test_counts_are_rebuilt_after_redis_lost_them(gateway, redis):
     job = gateway.accepted()
     redis.flush()
     assert gateway.jobs.queue_load("0" * 8).open == 0
@@ -141,14 +141,14 @@ def test_counts_come_back_when_redis_forgot_them(gateway, redis):
 
 
 @pytest.mark.parametrize("gateway", [{"disk_reserve_bytes": 2**60}], indirect=True)
-def test_a_disk_that_is_nearly_full_is_noticed_before_it_is(gateway):
+def test_a_nearly_full_disk_refuses_submissions(gateway):
     assert "disk space" in refused(gateway.submit(png()), 503, "storage-full")
     refused(gateway.http.get("/readyz"), 503, "storage-full")
     assert gateway.job_keys() == []
     assert StorageFull.status == 503
 
 
-def test_a_job_may_run_as_long_as_its_size_suggests_and_never_longer_than_the_longest():
+def test_a_jobs_time_limit_grows_with_its_size_up_to_a_maximum():
     assert soft_limit_s(0, 1800) == BASE_LIMIT_S
     assert soft_limit_s(3 * MIB, 1800) == BASE_LIMIT_S + 180
     assert soft_limit_s(512 * MIB, 1800) == 1800

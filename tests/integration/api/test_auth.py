@@ -95,7 +95,7 @@ def test_every_route_of_the_interface_is_among_the_calls(gateway):
 
 @pytest.mark.parametrize(("method", "path", "_"), CALLS)
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic a2V5"}])
-def test_nobody_gets_in_without_a_key(gateway, job, method, path, _, headers):
+def test_every_call_requires_a_key(gateway, job, method, path, _, headers):
     response = gateway.http.request(method, path.format(id=job.id), headers=headers)
     assert problem(response, 401, "unauthorised")
     assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -103,7 +103,7 @@ def test_nobody_gets_in_without_a_key(gateway, job, method, path, _, headers):
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), CALLS)
-def test_a_key_is_for_its_scopes_alone(gateway, job, method, path, scope):
+def test_a_key_is_limited_to_its_scopes(gateway, job, method, path, scope):
     path = path.format(id=job.id)
     refused = [name for name, scopes in KEYS.items() if scope != "any" and {scope, "admin"}.isdisjoint(scopes)]
     for name in refused:
@@ -114,21 +114,21 @@ def test_a_key_is_for_its_scopes_alone(gateway, job, method, path, scope):
         assert gateway.http.put(path, headers=of("head"), json={"version": VERSION}).status_code == 200
 
 
-def test_a_key_that_submits_may_not_read_even_its_own_job_and_may_delete_it(gateway):
+def test_a_submit_key_cannot_read_its_job_but_can_delete_it(gateway):
     job = Job.model_validate(gateway.submit(png(), headers=of("scanner")).json())
     for path in ("/v1/jobs", f"/v1/jobs/{job.id}", f"/v1/jobs/{job.id}/result", f"/v1/jobs/{job.id}/mask"):
         assert problem(gateway.http.get(path, headers=of("scanner")), 403, "forbidden")
     assert gateway.http.delete(f"/v1/jobs/{job.id}", headers=of("scanner")).status_code == 204
 
 
-def test_a_key_that_reads_may_not_submit(gateway):
+def test_a_read_key_cannot_submit(gateway):
     before = gateway.job_keys()
     assert problem(gateway.submit(png(), headers=of("viewer")), 403, "forbidden")
     assert gateway.job_keys() == before
 
 
 @pytest.mark.parametrize(("method", "path"), [call[:2] for call in CALLS if "{id}" in call[1]])
-def test_a_job_of_another_key_is_not_there(gateway, job, method, path):
+def test_a_job_of_another_key_is_not_found(gateway, job, method, path):
     response = gateway.http.request(method, path.format(id=job.id), headers=of("lab"))
     assert problem(response, 404, "not-found")
     assert gateway.http.get(f"/v1/jobs/{job.id}", headers=of("ward")).status_code == 200
@@ -144,7 +144,7 @@ def listed(gateway, name, **query) -> JobPage:
     return JobPage.model_validate(gateway.http.get("/v1/jobs", params=query, headers=of(name)).json())
 
 
-def test_a_list_holds_the_callers_jobs_alone_page_by_page(gateway):
+def test_a_list_holds_only_the_callers_jobs_on_every_page(gateway):
     before = {job.id for job in listed(gateway, "lab", limit=100).jobs}
     made = [Job.model_validate(gateway.submit(png(), headers=of(name)).json()).id for name in ("lab", "ward") * 3]
     mine = made[::2][::-1]
@@ -155,14 +155,14 @@ def test_a_list_holds_the_callers_jobs_alone_page_by_page(gateway):
     assert set(made) <= {job.id for job in listed(gateway, "head", limit=100).jobs}
 
 
-def test_a_list_is_the_same_when_redis_has_forgotten_it(gateway, redis, job):
+def test_a_list_is_the_same_after_redis_lost_it(gateway, redis, job):
     before = [one.id for one in listed(gateway, "ward", limit=100).jobs]
     redis.flush()
     assert [one.id for one in listed(gateway, "ward", limit=100).jobs] == before
     assert job.id in before
 
 
-def test_an_idempotency_key_is_its_senders_own(gateway):
+def test_an_idempotency_key_belongs_to_its_sender(gateway):
     def submitted(name: str) -> str:
         response = gateway.submit(png(), headers=of(name) | {"Idempotency-Key": key})
         return Job.model_validate(response.json()).id
@@ -171,12 +171,12 @@ def test_an_idempotency_key_is_its_senders_own(gateway):
     assert submitted("ward") == submitted("ward") != submitted("lab") == submitted("lab")
 
 
-def test_what_watches_the_service_needs_no_key(gateway):
+def test_health_and_metrics_need_no_key(gateway):
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json"):
         assert gateway.http.get(path).status_code == 200
 
 
-def test_the_log_tells_who_did_what_with_which_job_and_no_key(gateway, job, caplog):
+def test_the_log_names_caller_action_and_job_but_no_key(gateway, job, caplog):
     def seen() -> list[tuple[str, str, int]]:
         return [(line.key, line.job, line.status) for line in caplog.records if getattr(line, "method", "") == "GET"]
 

@@ -66,7 +66,7 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_figures_are_of_all_processes_together(process, port):
+def test_metrics_cover_all_processes(process, port):
     for _ in range(40):
         assert HTTP.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
     wait_until(lambda: counted(port) == 40, 5)  # counted once an answer has gone out
@@ -92,7 +92,7 @@ def test_the_log_is_json_without_a_file_name(process, port, folder):
     assert "DOE" not in (folder / "log").read_text()
 
 
-def test_malformed_http_is_refused_and_harms_nobody(process, port):
+def test_malformed_http_is_refused_and_harms_no_other_client(process, port):
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
@@ -107,7 +107,7 @@ def test_a_process_that_dies_is_replaced(process, port, folder):
     assert answers(port)
 
 
-def test_a_stop_is_quick_and_leaves_nothing(process, port, folder):
+def test_a_stop_is_quick_and_leaves_no_process(process, port, folder):
     job = HTTP.post(f"http://127.0.0.1:{port}/v1/jobs", files={"files": ("1.png", png())}).json()["id"]
     with socket.create_connection(("127.0.0.1", port), timeout=5) as waiting:
         waiting.sendall(f"GET /v1/jobs/{job}?wait=60 HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
@@ -116,7 +116,7 @@ def test_a_stop_is_quick_and_leaves_nothing(process, port, folder):
     assert list((folder / "tmp").iterdir()) == []
 
 
-def test_a_gateway_without_keys_refuses_to_be_reached_by_others(folder, redis):
+def test_a_gateway_without_keys_refuses_a_public_address(folder, redis):
     environment = os.environ | redis.environment() | {"METSEG_STORE_DIRECTORY": str(folder / "store")}
     environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(
@@ -129,7 +129,7 @@ def test_a_gateway_without_keys_refuses_to_be_reached_by_others(folder, redis):
 @pytest.mark.parametrize(
     "content", [None, "{}", '[{"name": "ward"}]', "nonsense"], ids=["missing", "no list", "half", "text"]
 )
-def test_keys_that_cannot_be_read_end_the_gateway_with_one_sentence(folder, redis, tmp_path, content):
+def test_an_unreadable_key_file_stops_the_gateway_with_one_sentence(folder, redis, tmp_path, content):
     keys = tmp_path / "keys.json"
     if content is not None:
         keys.write_text(content)

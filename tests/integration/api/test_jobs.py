@@ -19,7 +19,7 @@ from metseg.errors import UnreadableImage
 from metseg_api.routes import jobs
 
 
-def test_an_accepted_submission_lies_in_the_store_and_waits_in_line(gateway):
+def test_an_accepted_submission_is_stored_and_queued(gateway):
     files = [png(1), png(2)]
     response = gateway.submit(*files, threshold="0.25", model=VERSION)
     job = Job.model_validate(response.json())
@@ -40,7 +40,7 @@ def test_fields_left_blank_mean_the_defaults(gateway):
     assert (request.threshold, request.model) == (None, None)
 
 
-def test_a_label_is_part_of_the_job_and_of_the_list_and_is_kept_by_a_resubmission(gateway):
+def test_a_label_is_shown_and_survives_a_resubmission(gateway):
     job = Job.model_validate(gateway.submit(png(), label=" Kopf, 2. Aufnahme ").json())
     assert job.label == "Kopf, 2. Aufnahme"
     page = JobPage.model_validate(gateway.http.get("/v1/jobs").json())
@@ -52,7 +52,7 @@ def test_a_label_is_part_of_the_job_and_of_the_list_and_is_kept_by_a_resubmissio
 
 
 @pytest.mark.parametrize("label", ["x" * 201, "two\nlines", "\x1b[31mred"])
-def test_a_label_that_is_no_short_line_is_refused(gateway, label):
+def test_a_label_that_is_not_one_short_line_is_refused(gateway, label):
     problem(gateway.submit(png(), label=label), 422, "invalid-parameter")
 
 
@@ -84,7 +84,7 @@ def test_a_truncated_png_is_accepted_by_its_header_and_refused_by_the_reader(gat
         )
 
 
-def test_the_name_of_an_upload_is_no_part_of_a_key(gateway):
+def test_the_name_of_an_upload_is_in_no_object_key(gateway):
     response = gateway.http.post("/v1/jobs", files={"files": ("/scans/DOE^JANE.png", png())})
     job_id = response.json()["id"]
     assert gateway.jobs.request(job_id).inputs[0].name == "DOE^JANE.png"
@@ -92,7 +92,7 @@ def test_the_name_of_an_upload_is_no_part_of_a_key(gateway):
     assert "DOE" not in response.text
 
 
-def test_a_job_is_followed_from_the_line_to_its_result(gateway):
+def test_a_job_is_followed_from_the_queue_to_its_result(gateway):
     job = gateway.accepted()
     path = f"/v1/jobs/{job.id}"
     waiting = gateway.http.get(path)
@@ -137,7 +137,7 @@ def test_a_long_poll_costs_the_store_nothing_while_the_job_is_open(gateway, monk
     assert (meanwhile, f"jobs/{job.id}/end.json" in read) == ([], True)
 
 
-def test_a_long_poll_ends_with_its_time(gateway):
+def test_a_long_poll_ends_after_its_wait(gateway):
     job = gateway.accepted()
     began = time.monotonic()
     assert gateway.http.get(f"/v1/jobs/{job.id}?wait=0.5").json()["status"] == "queued"
@@ -159,7 +159,7 @@ def test_a_wrong_wait_is_refused(gateway, wait):
     problem(gateway.http.get(f"/v1/jobs/{job.id}", params={"wait": wait}), 422, "invalid-parameter")
 
 
-def test_two_hundred_waiting_clients_starve_nobody(gateway, monkeypatch):
+def test_two_hundred_waiting_clients_do_not_delay_others(gateway, monkeypatch):
     """More clients than there are threads: others are answered at once, and all of them hear of the end."""
     monkeypatch.setattr(jobs, "WAIT_STEP_S", 60.0)  # no thread comes free by itself
     waits = gateway.threads.waits
@@ -202,7 +202,7 @@ def test_a_wrong_page_is_refused(gateway, query):
     problem(gateway.http.get(f"/v1/jobs?{query}"), 422, "invalid-parameter")
 
 
-def test_a_deleted_job_and_all_of_it_are_gone(gateway):
+def test_a_deleted_job_leaves_nothing(gateway):
     job = gateway.accepted()
     response = gateway.http.delete(f"/v1/jobs/{job.id}")
     assert (response.status_code, response.content) == (204, b"")

@@ -43,7 +43,7 @@ def ready_again(gateway: Gateway) -> None:
     wait_until(lambda: gateway.submit(png()).status_code == 202, 30)
 
 
-def test_with_the_store_down_nothing_is_accepted_and_all_is_there_afterwards(gateway, objects):
+def test_a_store_outage_accepts_nothing_and_loses_nothing(gateway, objects):
     job = gateway.accepted()
     with objects.down():
         refused = gateway.submit(png())
@@ -58,7 +58,7 @@ def test_with_the_store_down_nothing_is_accepted_and_all_is_there_afterwards(gat
 
 
 @pytest.mark.parametrize("outage", [RedisServer.down, RedisServer.paused])
-def test_with_the_queue_away_nothing_is_accepted_and_all_is_there_afterwards(gateway, queue, outage: Callable):
+def test_a_queue_outage_accepts_nothing_and_loses_nothing(gateway, queue, outage: Callable):
     job = gateway.accepted()
     before = gateway.job_keys()
     with outage(queue):
@@ -85,7 +85,7 @@ def test_a_key_whose_submission_failed_can_be_used_again(gateway, queue):
     assert first.json()["id"] == second.json()["id"]
 
 
-def test_results_are_served_while_the_queue_is_away(gateway, queue):
+def test_results_are_served_while_the_queue_is_unavailable(gateway, queue):
     job = gateway.accepted()
     gateway.succeed(job.id, np.ones((1, 32, 32), bool), ("slice_0",))
     with queue.down():
@@ -94,7 +94,7 @@ def test_results_are_served_while_the_queue_is_away(gateway, queue):
     ready_again(gateway)
 
 
-def test_submissions_through_an_outage_are_accepted_whole_or_not_at_all(gateway, queue):
+def test_submissions_during_an_outage_are_accepted_whole_or_not_at_all(gateway, queue):
     before = {key.split("/")[1] for key in gateway.job_keys()}
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         sending = [threads.submit(gateway.submit, png(seed)) for seed in range(60)]
@@ -108,7 +108,7 @@ def test_submissions_through_an_outage_are_accepted_whole_or_not_at_all(gateway,
     assert {key.split("/")[1] for key in kept} - before == accepted
 
 
-def test_with_both_away_readiness_names_both(gateway, queue, objects):
+def test_readiness_names_store_and_queue_if_both_are_unavailable(gateway, queue, objects):
     with queue.down(), objects.down():
         detail = problem(gateway.http.get("/readyz"), 503, "unavailable")
         assert "queue" in detail

@@ -9,7 +9,7 @@ from metseg.client import Client
 from metseg.contracts import JobStatus
 
 
-def test_a_study_is_looked_at_once_more_by_another_model_and_lives_longer_than_the_first(gateway):
+def test_a_resubmission_to_another_model_outlives_the_first_job(gateway):
     first = gateway.accepted(png(1), png(2))
     with Client(gateway.url) as client:
         again = client.repeat(first.id, VERSION, 0.3)
@@ -21,7 +21,7 @@ def test_a_study_is_looked_at_once_more_by_another_model_and_lives_longer_than_t
     assert all(again.id in file.key for file in request.inputs)
 
 
-def test_a_repeated_submission_is_counted_as_any_other(gateway):
+def test_a_resubmission_is_counted_like_any_other(gateway):
     def count(outcome):
         found = re.search(rf'^metseg_submissions_total{{outcome="{outcome}"}} (\d+)', metrics().text, re.MULTILINE)
         return int(found[1]) if found else 0
@@ -36,7 +36,7 @@ def test_a_repeated_submission_is_counted_as_any_other(gateway):
     assert [count("accepted"), count("/problems/not-found")] == [before[0] + 1, before[1] + 1]
 
 
-def test_a_wish_that_cannot_be_met_leaves_nothing_behind(gateway):
+def test_a_refused_resubmission_leaves_nothing(gateway):
     job = gateway.accepted(png(3))
     kept = gateway.job_keys()
     path = f"/v1/jobs/{job.id}/repeat"
@@ -48,7 +48,7 @@ def test_a_wish_that_cannot_be_met_leaves_nothing_behind(gateway):
     assert gateway.job_keys() == kept
 
 
-def test_an_open_gateway_lets_everyone_do_all_and_tells_how_it_does(gateway):
+def test_an_open_gateway_grants_all_scopes_and_shows_its_overview(gateway):
     with Client(gateway.url) as client:
         assert client.me().model_dump() == {"name": None, "scopes": ["submit", "read", "admin"]}
         before = client.overview()
@@ -58,7 +58,7 @@ def test_an_open_gateway_lets_everyone_do_all_and_tells_how_it_does(gateway):
     assert after.champion is not None and after.champion.version == VERSION
 
 
-def test_the_report_of_a_model_comes_without_rights(gateway):
+def test_a_models_report_may_run_no_script(gateway):
     gateway.store.put(f"models/{VERSION}/report.html", b"<h1>Report</h1>")
     response = gateway.http.get(f"/v1/models/{VERSION}/report")
     assert response.content == b"<h1>Report</h1>"
@@ -66,7 +66,7 @@ def test_the_report_of_a_model_comes_without_rights(gateway):
     problem(gateway.http.get("/v1/models/other/report"), 404, "not-found")
 
 
-def test_a_job_that_runs_can_be_looked_at_and_no_other(gateway):
+def test_only_a_running_job_has_a_preview(gateway):
     job = gateway.accepted(png(5))
     path = f"/v1/jobs/{job.id}/glimpse"
     assert "queued" in problem(gateway.http.get(path), 404, "not-found")

@@ -36,7 +36,7 @@ def done(gateway) -> Done:
     return Done(f"/v1/jobs/{job.id}", mask)
 
 
-def test_the_figures_are_those_that_the_worker_wrote(gateway, done):
+def test_the_result_is_what_the_worker_wrote(gateway, done):
     figures = Result.model_validate(gateway.http.get(f"{done.path}/result").json())
     assert figures.shape == (3, 32, 40)
     assert [each.area_px for each in figures.slices] == done.mask.sum((1, 2)).tolist()
@@ -53,14 +53,14 @@ def test_the_nifti_mask_is_the_object_in_the_store(gateway, done):
 
 
 @pytest.mark.parametrize(("format", "media_type"), [("png", "image/png"), ("tiff", "image/tiff")])
-def test_a_picture_of_the_mask_has_a_page_for_each_slice(gateway, done, format, media_type):
+def test_an_image_of_the_mask_has_a_page_per_slice(gateway, done, format, media_type):
     response = gateway.http.get(f"{done.path}/mask", params={"format": format})
     assert response.headers["Content-Type"] == media_type
     pages = [np.asarray(page.convert("L")) for page in ImageSequence.Iterator(Image.open(io.BytesIO(response.content)))]
     np.testing.assert_array_equal(np.stack(pages), done.mask * np.uint8(255))
 
 
-def test_the_zip_holds_a_mask_for_each_uploaded_slice(gateway, done):
+def test_the_zip_holds_one_mask_per_uploaded_slice(gateway, done):
     response = gateway.http.get(f"{done.path}/mask?format=zip")
     assert response.headers["Content-Type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
@@ -69,13 +69,13 @@ def test_the_zip_holds_a_mask_for_each_uploaded_slice(gateway, done):
     np.testing.assert_array_equal(np.stack(masks), done.mask * np.uint8(255))
 
 
-def test_dicom_seg_of_a_study_that_was_no_dicom_is_told_to_be_impossible(gateway, done):
+def test_dicom_seg_needs_a_dicom_study(gateway, done):
     detail = problem(gateway.http.get(f"{done.path}/mask?format=dicom-seg"), 406, "not-available")
     assert "DICOM" in detail
 
 
 @pytest.mark.parametrize("format", ["png", "tiff"])
-def test_the_probability_of_a_single_slice_has_16_bits_in_pictures(gateway, format):
+def test_the_probability_of_a_single_slice_is_a_16_bit_image(gateway, format):
     job = gateway.accepted()
     gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
     response = gateway.http.get(f"/v1/jobs/{job.id}/probability", params={"format": format})
@@ -83,7 +83,7 @@ def test_the_probability_of_a_single_slice_has_16_bits_in_pictures(gateway, form
     np.testing.assert_allclose(pixels / 65535, np.where(np.eye(32), 0.75, 0.25), atol=1e-4)
 
 
-def test_the_probability_of_a_study_is_no_single_png(gateway, done):
+def test_the_probability_of_a_study_is_not_available_as_png(gateway, done):
     assert "tiff" in problem(gateway.http.get(f"{done.path}/probability?format=png"), 406, "not-available")
 
 
@@ -100,7 +100,7 @@ def test_the_probability_of_a_study_is_a_zip_of_pngs(gateway, done):
         assert archive.namelist() == [f"{name}_probability.png" for name in NAMES]
 
 
-def test_the_uncertainty_is_there_where_it_was_asked_for(gateway, done):
+def test_uncertainty_is_returned_if_requested(gateway, done):
     assert "uncertainty=true" in problem(gateway.http.get(f"{done.path}/uncertainty"), 406, "not-available")
     problem(gateway.http.get(f"/v1/jobs/{uuid.uuid4().hex}/uncertainty"), 404, "not-found")
     job_id = gateway.accepted(png(1), png(2), png(3)).id
@@ -129,13 +129,13 @@ def test_the_uncertainty_is_there_where_it_was_asked_for(gateway, done):
         ("overlays", "application/zip", b"PK"),
     ],
 )
-def test_a_job_is_told_to_people_and_to_their_tables(gateway, done, path, media_type, begin):
+def test_a_job_has_a_report_and_tables(gateway, done, path, media_type, begin):
     response = gateway.http.get(f"{done.path}/{path}")
     assert (response.status_code, response.headers["Content-Type"]) == (200, media_type)
     assert response.content.startswith(begin)
 
 
-def test_a_report_in_a_browser_may_run_nothing_and_fetch_nothing(gateway, done):
+def test_a_report_in_a_browser_can_run_and_fetch_nothing(gateway, done):
     policy = gateway.http.get(f"{done.path}/report").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "sandbox" in policy
@@ -151,7 +151,7 @@ def test_a_report_outlives_its_model(gateway):
 
 
 @pytest.mark.parametrize("kind", ["overlay", "slice"])
-def test_each_slice_has_its_pictures(gateway, done, kind):
+def test_each_slice_has_its_images(gateway, done, kind):
     kept = png(2, 32, 40)
     response = gateway.http.get(f"{done.path}/{kind}/2")
     assert response.headers["Content-Type"] == "image/png"
@@ -161,17 +161,17 @@ def test_each_slice_has_its_pictures(gateway, done, kind):
 
 @pytest.mark.parametrize("kind", ["overlay", "slice"])
 @pytest.mark.parametrize("index", ["3", "9999"])
-def test_a_slice_that_is_not_there_is_404(gateway, done, kind, index):
+def test_a_missing_slice_is_404(gateway, done, kind, index):
     problem(gateway.http.get(f"{done.path}/{kind}/{index}"), 404, "not-found")
 
 
 @pytest.mark.parametrize("index", ["-1", "10000", "first"])
-def test_a_slice_that_cannot_be_is_refused(gateway, done, index):
+def test_an_impossible_slice_is_refused(gateway, done, index):
     problem(gateway.http.get(f"{done.path}/overlay/{index}"), 422, "invalid-parameter")
 
 
 @pytest.mark.parametrize("path", ["mask?format=gif", "mask?format=", "probability?format=gif"])
-def test_an_unknown_format_is_refused_with_those_there_are(gateway, done, path):
+def test_an_unknown_format_is_refused_with_a_list_of_formats(gateway, done, path):
     assert "'png'" in problem(gateway.http.get(f"{done.path}/{path}"), 422, "invalid-parameter")
 
 
@@ -200,7 +200,7 @@ def test_a_client_that_has_an_artefact_gets_304(gateway, done, artefact):
     assert "no-cache" in first.headers["Cache-Control"]
 
 
-def test_each_format_has_an_etag_of_its_own(gateway, done):
+def test_each_format_has_its_own_etag(gateway, done):
     etags = {
         gateway.http.get(f"{done.path}/mask?format={each}").headers["ETag"] for each in ("png", "tiff", "nifti", "zip")
     }
@@ -212,12 +212,12 @@ ARTEFACTS += ["lesions", "lesions?format=json", "report", "animation", "overlays
 
 
 @pytest.mark.parametrize("artefact", ARTEFACTS)
-def test_a_job_that_waits_has_no_results_yet(gateway, artefact):
+def test_a_queued_job_has_no_results(gateway, artefact):
     job = gateway.accepted()
     assert "queued" in problem(gateway.http.get(f"/v1/jobs/{job.id}/{artefact}"), 409, "not-finished")
 
 
-def test_a_job_that_failed_has_no_results(gateway):
+def test_a_failed_job_has_no_results(gateway):
     job = gateway.accepted()
     begin(gateway.runner, job.id)
     gateway.runner.fail(job.id, Problem(type="/problems/unusable-image", title="T", status=422, detail="D."))
@@ -229,7 +229,7 @@ def test_an_unknown_job_has_no_results(gateway, artefact):
     problem(gateway.http.get(f"/v1/jobs/{'0' * 32}/{artefact}"), 404, "not-found")
 
 
-def test_a_download_given_up_in_the_middle_frees_its_connection(gateway):
+def test_an_aborted_download_frees_its_connection(gateway):
     job = gateway.accepted()
     large = np.random.default_rng(0).bytes(16 * 2**20)  # more than the buffers on the way hold
     begin(gateway.runner, job.id)
@@ -241,7 +241,7 @@ def test_a_download_given_up_in_the_middle_frees_its_connection(gateway):
 
 
 @pytest.mark.parametrize("layer", ["pre", "flair", "post"])
-def test_a_channel_comes_as_a_volume_on_the_grid_of_the_mask(gateway, done, layer):
+def test_a_channel_is_a_volume_on_the_grid_of_the_mask(gateway, done, layer):
     response = gateway.http.get(f"{done.path}/volume/{layer}")
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
     kept = [np.asarray(Image.open(io.BytesIO(png(index, 32, 40)))) for index in range(3)]
@@ -250,7 +250,7 @@ def test_a_channel_comes_as_a_volume_on_the_grid_of_the_mask(gateway, done, laye
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_the_channels_of_a_colour_study_are_told_apart():
+def test_the_channels_of_a_colour_study_are_distinct():
     rng = np.random.default_rng(5)
     study = rng.integers(0, 255, (4, 16, 24, 3), dtype=np.uint8)
     affine = np.array([[0, 0, 3.0, -40], [-1.5, 0, 0, 12], [0, -1.25, 0, 7], [0, 0, 0, 1]])
@@ -279,7 +279,7 @@ def test_a_damaged_study_gives_no_volume(harm):
         list(write_display_volume(mask, kept, 1))
 
 
-def test_the_mask_is_a_layer_and_a_map_that_is_not_there_is_404(gateway, done):
+def test_the_mask_is_a_layer_and_a_missing_map_is_404(gateway, done):
     assert gateway.http.get(f"{done.path}/volume/mask").content == gateway.http.get(f"{done.path}/mask").content
     problem(gateway.http.get(f"{done.path}/volume/uncertainty"), 404, "not-found")
     problem(gateway.http.get(f"{done.path}/volume/result"), 422, "invalid-parameter")

@@ -49,7 +49,7 @@ def gateway(settings) -> Iterator[Gateway]:
 
 
 @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
-def test_every_error_of_ours_is_its_own_problem(gateway, monkeypatch, kind):
+def test_every_metseg_error_has_its_own_problem_type(gateway, monkeypatch, kind):
     def refuse(*_: object) -> None:
         raise kind("This is why.")
 
@@ -67,12 +67,12 @@ def test_every_error_of_ours_is_its_own_problem(gateway, monkeypatch, kind):
     assert ("Retry-After" in response.headers) == (issubclass(kind, Unavailable) or response.status_code == 429)
 
 
-def test_the_types_of_problems_are_distinct():
+def test_problem_types_are_distinct():
     types = [kind.type for kind in kinds()]
     assert len(types) == len(set(types))
 
 
-def test_an_error_that_nobody_foresaw_tells_nothing_and_logs_no_content(gateway, monkeypatch, caplog):
+def test_an_unexpected_error_reveals_and_logs_no_content(gateway, monkeypatch, caplog):
     def fail(*_: object) -> None:
         raise RuntimeError("DOE^JANE is in /scans/DOE^JANE.png")
 
@@ -109,11 +109,11 @@ def test_an_answer_that_fails_halfway_is_cut_not_completed(gateway, monkeypatch)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v2/jobs", "/v1/jobs/x/y/z"])
-def test_an_unknown_address_is_a_problem(gateway, path):
+def test_an_unknown_path_is_a_problem(gateway, path):
     problem(gateway.http.get(path), 404, "not-found")
 
 
-def test_a_method_that_is_not_there_is_a_problem_that_tells_which_are(gateway):
+def test_an_unsupported_method_is_a_problem_with_an_allow_header(gateway):
     response = gateway.http.put("/v1/jobs")
     assert response.headers["Allow"] in problem(response, 405, "method-not-allowed")
 
@@ -127,12 +127,12 @@ def test_json_of_the_wrong_shape_names_the_field(gateway):
     assert "`version`" in problem(gateway.http.put("/v1/models/champion", json={}), 422, "invalid-parameter")
 
 
-def test_a_value_that_was_refused_is_not_quoted(gateway):
+def test_a_refused_value_is_not_quoted(gateway):
     response = gateway.http.get("/v1/jobs?limit=DOE^JANE")
     assert "DOE" not in problem(response, 422, "invalid-parameter")
 
 
-def test_a_request_keeps_the_id_that_it_brings(gateway):
+def test_a_request_keeps_its_id(gateway):
     assert (
         gateway.http.get("/healthz", headers={"X-Request-ID": "trace-1.a_B"}).headers["X-Request-ID"] == "trace-1.a_B"
     )
@@ -145,7 +145,7 @@ def test_a_request_without_a_usable_id_gets_one(gateway, given):
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/nothing", "/docs", "/metrics"])
-def test_every_answer_is_guarded(gateway, path):
+def test_every_answer_has_security_headers(gateway, path):
     headers = gateway.http.get(path, headers={"Origin": "https://elsewhere.example"}).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
@@ -168,7 +168,7 @@ def test_the_access_log_names_the_route_and_the_job_and_no_file(gateway, caplog)
     assert {(line.job, line.key) for line in (submitted, followed)} == {(job_id, None)}
 
 
-def test_what_stands_in_the_place_of_a_jobs_id_is_not_logged(gateway, caplog):
+def test_a_malformed_job_id_is_not_logged(gateway, caplog):
     with caplog.at_level("INFO", "metseg.access"):
         for path in ("DOE-JOHN", "mrn-5550199/result", "A" * 32, "0" * 31):
             gateway.http.get(f"/v1/jobs/{path}", headers={"X-Request-ID": "planted"})
@@ -178,14 +178,14 @@ def test_what_stands_in_the_place_of_a_jobs_id_is_not_logged(gateway, caplog):
     assert not [word for word in ("DOE", "5550199", "A" * 32, "0" * 31 + '"') if word in logged]
 
 
-def test_no_other_sites_page_may_call_the_gateway(gateway):
+def test_other_origins_cannot_call_the_gateway(gateway):
     asks = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
     for answer in (gateway.http.options("/v1/jobs", headers=asks), gateway.http.get("/v1/models", headers=asks)):
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
     assert gateway.http.options("/v1/jobs", headers=asks).status_code == 405
 
 
-def test_alive_and_ready(gateway):
+def test_a_healthy_gateway_is_alive_and_ready(gateway):
     assert gateway.http.get("/healthz").json() == {"status": "alive"}
     assert gateway.http.get("/readyz").json() == {"status": "ready"}
 
@@ -197,7 +197,7 @@ def test_a_store_that_was_never_prepared_is_not_ready(tmp_path, redis):
         problem(bare.http.get("/readyz"), 503, "store-unavailable")
 
 
-def test_figures_count_by_route_and_outcome_and_tell_the_queue(gateway):
+def test_metrics_count_by_route_and_outcome_and_include_the_queue(gateway):
     gateway.accepted()
     gateway.submit(b"text")
     gateway.http.request("BREW", "/v1/jobs")
@@ -240,7 +240,7 @@ def test_an_unknown_model_is_not_promoted(gateway):
     problem(gateway.http.put("/v1/models/champion", json={"version": "20990101-000000-none"}), 404, "not-found")
 
 
-def test_the_documentation_needs_nothing_from_elsewhere(gateway):
+def test_the_documentation_loads_nothing_from_other_hosts(gateway):
     page = gateway.http.get("/docs").text
     links = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(links) >= 3
@@ -281,14 +281,14 @@ def test_openapi_documents_every_route_with_its_problems(settings):
     assert "multipart/form-data" in operations["post", "/v1/jobs"]["requestBody"]["content"]
 
 
-def test_every_reference_of_openapi_leads_somewhere(settings):
+def test_every_openapi_reference_resolves(settings):
     schema = create_app(settings).openapi()
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(schema)))
     assert "Problem" in references
     assert references <= set(schema["components"]["schemas"])
 
 
-def test_a_connection_that_says_nothing_does_not_stop_others(gateway):
+def test_an_idle_connection_does_not_block_others(gateway):
     silent = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(50)]
     began = time.monotonic()
     assert gateway.http.get("/readyz").status_code == 200

@@ -45,7 +45,7 @@ def failed(gateway):
     return job.id
 
 
-def test_jobs_are_listed_newest_first_over_as_many_pages_as_it_takes(gateway, told, monkeypatch):
+def test_jobs_are_listed_newest_first_from_all_pages(gateway, told, monkeypatch):
     monkeypatch.setattr("metseg.cli.jobs.MAX_PAGE", 2)
     ids = [gateway.accepted().id for _ in range(5)]
     head, *lines = told("jobs", "list", "--limit", "4").splitlines()
@@ -63,7 +63,7 @@ def test_a_job_is_shown_with_its_problem(gateway, told):
     assert Job.model_validate_json(told("jobs", "show", job_id, "--json")).problem.status == 422
 
 
-def test_waiting_for_a_job_tells_by_its_status_how_it_ended(gateway, told):
+def test_waiting_for_a_job_exits_with_its_outcome(gateway, told):
     told("jobs", "wait", failed(gateway), status=1)
 
 
@@ -75,7 +75,7 @@ def test_jobs_are_deleted(gateway, told):
     told("jobs", "show", ids[0], status=1)
 
 
-def test_models_are_listed_with_a_star_at_the_one_that_serves(told):
+def test_the_champion_is_marked_with_a_star(told):
     lines = told("models", "list").splitlines()[1:]
     assert [line.split()[0] for line in lines if line.startswith("*")] == ["*"]
     assert next(line for line in lines if line.startswith("*")).split()[1] == VERSION
@@ -90,7 +90,7 @@ def test_a_models_card_is_shown(told):
     told("models", "show", "20200101-000000-none", status=1)
 
 
-def test_promoting_wants_a_word(gateway, told, monkeypatch):
+def test_promoting_requires_confirmation(gateway, told, monkeypatch):
     told("models", "promote", OTHER, status=2)
     monkeypatch.setattr("sys.stdin", Terminal("no\n"))
     assert "nothing was changed" in told("models", "promote", OTHER, status=1)
@@ -107,7 +107,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(gateway):
+def test_a_closed_pipe_is_not_an_error(gateway):
     gateway.accepted(png())
     process = started("jobs", "list", "--server", gateway.url)
     process.stdout.close()

@@ -50,7 +50,7 @@ def local(model, out, *studies, formats="nifti", wishes=()):
     return main(["segment", *map(str, [*studies, *options])])
 
 
-def test_a_study_without_a_server_gives_what_the_server_gives(tmp_path, redis, model):
+def test_local_results_equal_the_servers(tmp_path, redis, model):
     path = study(tmp_path / "in/patient", slices=4)
     with hospital(tmp_path / "server", redis.url.removesuffix("/0") + "/3") as server:
         remote = ["--server", server.url, "--out", str(tmp_path / "remote"), "--formats", ",".join(ALIKE), *WISHES]
@@ -66,7 +66,7 @@ def test_a_study_without_a_server_gives_what_the_server_gives(tmp_path, redis, m
     assert results[0].model_dump(exclude=of_a_job) == results[1].model_dump(exclude=of_a_job)
 
 
-def test_many_slices_go_as_an_archive_here_too(tmp_path, model, capsys):
+def test_many_slices_are_sent_as_one_archive(tmp_path, model, capsys):
     path = study(tmp_path / "in/patient", slices=Limits().files + 1)
     assert local(model, tmp_path / "out", path) == 0
     assert (
@@ -74,7 +74,7 @@ def test_many_slices_go_as_an_archive_here_too(tmp_path, model, capsys):
     )
 
 
-def test_a_stores_champion_segments_and_a_version_by_its_name(tmp_path, model):
+def test_the_stores_champion_or_a_named_version_segments(tmp_path, model):
     store = LocalFolderStore(tmp_path / "store")
     store.prepare(1)
     for version in (VERSION, "20260202-000000-tiny"):
@@ -98,24 +98,24 @@ def test_a_study_that_cannot_be_read_fails_with_a_sentence(tmp_path, model, caps
     assert (tmp_path / "out/good/result.json").is_file()
 
 
-def test_a_folder_without_a_model_is_a_wrong_command_line(tmp_path, capsys):
+def test_a_folder_without_a_model_is_a_usage_error(tmp_path, capsys):
     assert local(tmp_path, tmp_path / "out", study(tmp_path / "patient")) == 2
     assert "holds no model" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_the_one_of_its_card_is_not_used(tmp_path, model, capsys):
+def test_a_model_that_does_not_match_its_card_is_not_used(tmp_path, model, capsys):
     (model / "model.onnx").write_bytes(tiny_model(brighter_than=0.1))
     assert local(model, tmp_path / "out", study(tmp_path / "patient")) == 1
     assert "does not match its checksum" in capsys.readouterr().err
 
 
-def test_a_card_that_cannot_be_read_is_a_wrong_command_line(tmp_path, model, capsys):
+def test_an_unreadable_card_is_a_usage_error(tmp_path, model, capsys):
     (model / "card.json").write_text("{}")
     assert local(model, tmp_path / "out", study(tmp_path / "patient")) == 2
     assert "card.json" in capsys.readouterr().err
 
 
-def test_a_result_that_cannot_be_read_is_made_again(tmp_path, model):
+def test_an_unreadable_result_is_replaced(tmp_path, model):
     path = study(tmp_path / "patient")
     assert local(model, tmp_path / "out", path) == 0
     written = tmp_path / "out/patient/result.json"
@@ -125,7 +125,7 @@ def test_a_result_that_cannot_be_read_is_made_again(tmp_path, model):
     assert Result.model_validate_json(written.read_bytes()).lesions == before.lesions
 
 
-def test_the_starter_model_is_one_that_can_be_named():
+def test_the_starter_model_can_be_named():
     models = open_registry(STARTER)
     champion = models.champion()
     card, _ = models.load(champion.version)
@@ -134,7 +134,7 @@ def test_the_starter_model_is_one_that_can_be_named():
         models.load("20200101-000000-other")
 
 
-def test_without_the_libraries_of_the_pipeline_it_says_how_to_install_them(tmp_path, model):
+def test_missing_pipeline_libraries_are_named_with_the_install_command(tmp_path, model):
     arguments = ["segment", str(study(tmp_path / "patient")), "--out", str(tmp_path / "out")]
     arguments += ["--local", "--model-dir", str(model)]
     blocked = "import sys; sys.modules['onnxruntime'] = None; from metseg.cli.main import main; "

@@ -44,7 +44,7 @@ def run(server, *arguments):
     return main(["segment", *map(str, arguments), "--server", server.url])
 
 
-def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp_path, capsys):
+def test_each_study_has_its_own_results_folder(server, studies, tmp_path, capsys):
     assert run(server, *studies, "--out", tmp_path / "out", "--formats", ",".join(FORMATS), "--uncertainty") == 0
     for path in studies:
         folder = tmp_path / "out" / path.name
@@ -59,7 +59,7 @@ def test_each_study_gets_its_results_in_a_folder_of_its_own(server, studies, tmp
     assert sorted(line.split(":")[0] for line in lines) == [path.name for path in studies]
 
 
-def test_what_is_wished_of_a_study_reaches_the_server(server, studies, tmp_path):
+def test_options_reach_the_server(server, studies, tmp_path):
     assert run(server, studies[0], "--out", tmp_path / "plain", "--formats", "csv") == 0
     wishes = ["--align", "none", "--uncertainty"]
     assert run(server, studies[0], "--out", tmp_path / "wished", "--formats", "csv,uncertainty", *wishes) == 0
@@ -74,7 +74,7 @@ def test_what_is_wished_of_a_study_reaches_the_server(server, studies, tmp_path)
     assert result.uncertainty_words
 
 
-def test_other_wishes_are_another_submission_and_the_same_ones_the_same(server, studies, tmp_path, capsys):
+def test_changed_options_are_a_new_submission(server, studies, tmp_path, capsys):
     assert run(server, studies[0], "--out", tmp_path / "out") == 0
     assert run(server, studies[0], "--out", tmp_path / "out", "--align", "none") == 0
     assert run(server, studies[0], "--out", tmp_path / "out", "--align", "none") == 0
@@ -82,7 +82,7 @@ def test_other_wishes_are_another_submission_and_the_same_ones_the_same(server, 
     assert len(server.jobs()) == 2
 
 
-def test_a_map_that_is_not_made_is_not_promised(server, studies, tmp_path, capsys):
+def test_a_map_that_is_not_made_cannot_be_requested(server, studies, tmp_path, capsys):
     assert run(server, studies[0], "--out", tmp_path / "out", "--formats", "uncertainty") == 2
     assert "--uncertainty" in capsys.readouterr().err
 
@@ -93,7 +93,7 @@ def test_each_option_changes_the_idempotency_key():
     assert len({state.model_copy(update=change).idempotency_key for change in changes}) == len(changes)
 
 
-def test_a_second_run_submits_nothing_and_fetches_only_what_is_new(server, studies, tmp_path, capsys):
+def test_a_second_run_submits_nothing_and_fetches_only_new_formats(server, studies, tmp_path, capsys):
     assert run(server, *studies, "--out", tmp_path / "out", "--formats", "nifti") == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/mask.nii.gz")}
     assert run(server, *studies, "--out", tmp_path / "out", "--formats", "nifti") == 0
@@ -112,7 +112,7 @@ def test_a_study_that_changed_is_segmented_again(server, studies, tmp_path):
     assert len(server.jobs()) == 2
 
 
-def test_one_bad_study_fails_alone_with_the_servers_own_words(server, studies, tmp_path, capsys):
+def test_a_bad_study_fails_alone_with_the_servers_message(server, studies, tmp_path, capsys):
     (studies[1] / "DOE-JOHN_0.png").write_bytes(b"this is no picture")
     assert run(server, *studies, "--out", tmp_path / "out") == 1
     [line] = capsys.readouterr().err.splitlines()
@@ -122,7 +122,7 @@ def test_one_bad_study_fails_alone_with_the_servers_own_words(server, studies, t
     assert len(list((tmp_path / "out").glob("*/result.json"))) == 2
 
 
-def test_a_failed_job_is_tried_again_by_the_next_run(server, studies, tmp_path, capsys):
+def test_the_next_run_retries_a_failed_job(server, studies, tmp_path, capsys):
     server.hold.set()
     process = started("segment", studies[0], "--out", tmp_path / "out", "--server", server.url)
     wait_until(lambda: len(server.jobs()) == 1, END_S)
@@ -140,7 +140,7 @@ def problem_of(kind):
     return Problem(type=f"/problems/{kind}", title="T", status=422, detail="All is black.")
 
 
-def test_a_failed_job_that_is_forgotten_here_is_not_taken_for_the_answer(server, studies, tmp_path):
+def test_a_failed_job_missing_from_the_run_state_is_submitted_again(server, studies, tmp_path):
     server.hold.set()
     with Client(server.url) as client, open_study(studies[0]) as files:
         record = RunState(study_sha256=study_digest(files), server=server.url)
@@ -151,7 +151,7 @@ def test_a_failed_job_that_is_forgotten_here_is_not_taken_for_the_answer(server,
     assert run(server, studies[0], "--out", tmp_path / "out") == 0
 
 
-def test_killed_at_any_moment_and_started_again_it_submits_each_study_once(server, studies, tmp_path):
+def test_a_run_killed_at_any_moment_submits_each_study_once(server, studies, tmp_path):
     """The moments are whenever another file of any kind has come to be."""
     out = tmp_path / "out"
     arguments = ("segment", *studies, "--out", out, "--server", server.url, "--parallel", "2")
@@ -180,7 +180,7 @@ def test_killed_at_any_moment_and_started_again_it_submits_each_study_once(serve
     assert not list(out.rglob(".~*"))
 
 
-def test_an_answer_that_is_lost_leads_to_no_second_job(server, studies):
+def test_a_lost_answer_creates_no_second_job(server, studies):
     """The run dies after the server accepted and before it could write down the job's id."""
     with Client(server.url) as client, open_study(studies[0]) as files:
         kept = []
@@ -199,7 +199,7 @@ def test_an_answer_that_is_lost_leads_to_no_second_job(server, studies):
     assert len(server.jobs()) == 1
 
 
-def test_a_job_that_was_deleted_is_submitted_anew(server, studies, tmp_path):
+def test_a_deleted_job_is_submitted_again(server, studies, tmp_path):
     out = tmp_path / "out"
     assert run(server, studies[0], "--out", out, "--formats", "nifti") == 0
     server.gateway.jobs.delete(server.jobs()[0].id)
@@ -208,7 +208,7 @@ def test_a_job_that_was_deleted_is_submitted_anew(server, studies, tmp_path):
     assert (out / "patient-0/lesions.csv").is_file()
 
 
-def test_sigint_ends_it_at_once_and_the_next_run_goes_on(server, studies, tmp_path):
+def test_sigint_ends_a_run_at_once_and_the_next_run_resumes(server, studies, tmp_path):
     server.hold.set()
     arguments = ("segment", *studies, "--out", tmp_path / "out", "--server", server.url)
     process = started(*arguments)
@@ -221,7 +221,7 @@ def test_sigint_ends_it_at_once_and_the_next_run_goes_on(server, studies, tmp_pa
     assert len(server.jobs()) == 3
 
 
-def test_a_server_that_is_away_has_a_status_of_its_own(studies, tmp_path, capsys, monkeypatch):
+def test_an_unavailable_server_has_its_own_exit_status(studies, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("metseg.client.connection.MAX_PAUSE_S", 0.01)
     [port] = free_ports(1)
     assert main(["segment", *map(str, studies), "--out", str(tmp_path), "--server", f"http://127.0.0.1:{port}"]) == 3
@@ -241,12 +241,12 @@ def test_a_server_that_is_away_has_a_status_of_its_own(studies, tmp_path, capsys
         (["--key-file", "nowhere"], "nowhere"),
     ],
 )
-def test_a_command_line_that_cannot_be_is_told(studies, tmp_path, capsys, arguments, words):
+def test_an_impossible_command_line_is_explained(studies, tmp_path, capsys, arguments, words):
     assert main(["segment", str(studies[0]), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_a_study_that_is_not_there_is_a_wrong_command_line(tmp_path, capsys):
+def test_a_missing_study_is_a_usage_error(tmp_path, capsys):
     assert main(["segment", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
     assert "no file or folder" in capsys.readouterr().err
 
@@ -272,5 +272,5 @@ def test_the_library_segments_a_path(server, studies):
     assert seen[-1].status is JobStatus.SUCCEEDED
 
 
-def test_what_is_asked_of_a_server_and_the_defaults_exist():
+def test_the_default_formats_exist():
     assert set(DEFAULT.split(",")) <= set(EXPORTS)

@@ -60,7 +60,7 @@ def results(out):
     return sorted(path.parent.name for path in out.glob("*/result.json"))
 
 
-def test_what_arrives_is_segmented_and_moved(server, inbox, out):
+def test_an_arriving_study_is_segmented_and_moved(server, inbox, out):
     with watching(inbox, out, server.url):
         study(inbox / "patient-1")
         (inbox / "lone.png").write_bytes(next(iter(phantom_files(1).values())))
@@ -69,7 +69,7 @@ def test_what_arrives_is_segmented_and_moved(server, inbox, out):
     assert sorted(path.name for path in (inbox / "done/patient-1").iterdir()) == ["DOE-JOHN_0.png", "DOE-JOHN_1.png"]
 
 
-def test_its_lines_tell_no_name(server, inbox, out, capsys):
+def test_its_output_contains_no_name(server, inbox, out, capsys):
     study(inbox / "DOE-JOHN")
     (inbox / "ROE-JANE.png").write_bytes(b"this is no picture")
     assert once(inbox, out, server) == 1
@@ -79,7 +79,7 @@ def test_its_lines_tell_no_name(server, inbox, out, capsys):
     assert server.jobs()[0].id in told
 
 
-def test_what_fails_is_put_aside_with_its_reason(server, inbox, out):
+def test_a_failed_study_is_set_aside_with_its_reason(server, inbox, out):
     (inbox / "bad.png").write_bytes(b"this is no picture")
     study(inbox / "good")
     assert once(inbox, out, server) == 1
@@ -90,7 +90,7 @@ def test_what_fails_is_put_aside_with_its_reason(server, inbox, out):
     assert once(inbox, out, server) == 0, "nothing is left to do"
 
 
-def test_a_job_that_fails_at_the_server_has_its_reason_too(server, inbox, out):
+def test_a_job_that_fails_on_the_server_has_its_reason(server, inbox, out):
     study(inbox / "patient")
     server.hold.set()
     with watching(inbox, out, server.url):
@@ -103,7 +103,7 @@ def test_a_job_that_fails_at_the_server_has_its_reason_too(server, inbox, out):
     assert (inbox / "failed/patient.reason.txt").read_text() == "All is black.\n"
 
 
-def test_a_new_study_of_an_old_name_has_a_folder_of_its_own(server, inbox, out):
+def test_a_new_study_with_an_old_name_gets_its_own_folder(server, inbox, out):
     study(inbox / "patient", seed=1)
     assert once(inbox, out, server) == 0
     study(inbox / "patient", seed=2)
@@ -112,7 +112,7 @@ def test_a_new_study_of_an_old_name_has_a_folder_of_its_own(server, inbox, out):
     assert sorted(path.name for path in (inbox / "done").iterdir()) == ["patient", "patient-2"]
 
 
-def test_the_same_study_that_comes_again_is_not_submitted_again(server, inbox, out):
+def test_a_study_that_arrives_twice_is_submitted_once(server, inbox, out):
     for _ in range(2):
         study(inbox / "patient")
         assert once(inbox, out, server) == 0
@@ -120,7 +120,7 @@ def test_the_same_study_that_comes_again_is_not_submitted_again(server, inbox, o
     assert len(server.jobs()) == 1
 
 
-def test_killed_and_started_again_it_loses_and_repeats_nothing(server, inbox, out):
+def test_a_killed_watch_loses_and_repeats_nothing(server, inbox, out):
     for number in range(3):
         study(inbox / f"patient-{number}", seed=number)
     server.hold.set()
@@ -134,7 +134,7 @@ def test_killed_and_started_again_it_loses_and_repeats_nothing(server, inbox, ou
     assert len(server.jobs()) == 3
 
 
-def test_killed_between_the_results_and_the_move_it_only_moves(server, inbox, out):
+def test_a_watch_killed_before_the_move_only_moves(server, inbox, out):
     study(inbox / "patient")
     assert once(inbox, out, server, "--keep") == 0
     assert (inbox / "patient").is_dir()
@@ -143,7 +143,7 @@ def test_killed_between_the_results_and_the_move_it_only_moves(server, inbox, ou
     assert len(server.jobs()) == 1
 
 
-def test_an_outage_of_the_server_is_waited_for(inbox, out, tmp_path, redis):
+def test_an_unavailable_server_is_waited_for(inbox, out, tmp_path, redis):
     [port] = free_ports(1)
     study(inbox / "patient")
     with watching(inbox, out, f"http://127.0.0.1:{port}") as process:
@@ -174,7 +174,7 @@ def test_pauses_grow_to_a_bound_and_end_with_the_first_success(monkeypatch, serv
     assert capsys.readouterr().out.count("waiting") >= 4
 
 
-def test_a_key_that_is_refused_ends_it_with_a_status_of_its_own(tmp_path, redis, inbox, out, capsys):
+def test_a_refused_key_ends_the_watch_with_its_own_status(tmp_path, redis, inbox, out, capsys):
     keys = tmp_path / "keys.json"
     keys.write_text('[{"name": "ward", "sha256": "%s", "scopes": ["read"]}]' % ("0" * 64))
     study(inbox / "patient")
@@ -184,7 +184,7 @@ def test_a_key_that_is_refused_ends_it_with_a_status_of_its_own(tmp_path, redis,
     assert (inbox / "patient").is_dir()
 
 
-def test_what_comes_while_a_study_is_segmented_is_taken_too(server, inbox, out):
+def test_a_study_that_arrives_during_segmentation_is_processed(server, inbox, out):
     study(inbox / "patient", slices=1)
     server.hold.set()
     with watching(inbox, out, server.url):
@@ -196,7 +196,7 @@ def test_what_comes_while_a_study_is_segmented_is_taken_too(server, inbox, out):
     assert shapes == [1, 2]
 
 
-def test_with_a_marker_it_takes_what_is_marked_and_leaves_the_marker_out(server, inbox, out):
+def test_only_marked_studies_are_processed_and_the_marker_is_not_sent(server, inbox, out):
     study(inbox / "patient")
     options = ("--marker", "READY")
     process = started("watch", inbox, out, *HASTE, "--server", server.url, *options)
@@ -211,7 +211,7 @@ def test_with_a_marker_it_takes_what_is_marked_and_leaves_the_marker_out(server,
     assert server.jobs()[0].files == 2
 
 
-def test_sigterm_ends_it_while_a_job_waits_and_the_next_watch_takes_the_job_up(server, inbox, out):
+def test_sigterm_ends_a_waiting_watch_and_the_next_one_resumes_its_job(server, inbox, out):
     study(inbox / "patient")
     server.hold.set()
     with watching(inbox, out, server.url):
@@ -222,7 +222,7 @@ def test_sigterm_ends_it_while_a_job_waits_and_the_next_watch_takes_the_job_up(s
     assert len(server.jobs()) == 1
 
 
-def test_it_needs_no_server(inbox, out, tmp_path):
+def test_a_local_watch_needs_no_server(inbox, out, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/model.onnx").write_bytes(tiny_model())
     (tmp_path / "model/card.json").write_text(tiny_card(tiny_model()).model_dump_json())
@@ -233,6 +233,6 @@ def test_it_needs_no_server(inbox, out, tmp_path):
 
 
 @pytest.mark.parametrize(("folder", "results_in"), [("nothing", "out"), ("in", "in/out"), ("in", "in")])
-def test_folders_that_cannot_be_are_told(tmp_path, inbox, capsys, folder, results_in):
+def test_impossible_folders_are_explained(tmp_path, inbox, capsys, folder, results_in):
     assert main(["watch", str(tmp_path / folder), str(tmp_path / results_in)]) == 2
     assert "folder" in capsys.readouterr().err

@@ -67,7 +67,7 @@ def refusal(status: int, **headers: str) -> httpx.Response:
     )
 
 
-def test_a_study_goes_from_submission_to_its_pictures(gateway, remote, tmp_path):
+def test_a_study_goes_from_submission_to_its_images(gateway, remote, tmp_path):
     (tmp_path / "c.png").write_bytes(png(3))
     files = [("a.png", png(1)), ("b.png", io.BytesIO(png(2))), Attachment("c.png", tmp_path / "c.png")]
     job = remote.submit(files, threshold=0.25, model=VERSION)
@@ -108,7 +108,7 @@ def test_models_are_listed_read_and_promoted(gateway, remote):
     assert remote.model(VERSION).network == "tiny"
 
 
-def test_a_refusal_is_raised_with_the_gateways_own_words(remote):
+def test_a_refusal_is_raised_with_the_gateways_message(remote):
     with pytest.raises(RemoteProblem) as caught:
         remote.submit([("a.png", b"this is no picture")])
     problem = caught.value
@@ -123,13 +123,13 @@ def test_a_remote_problem_pickles():
     assert (again.problem, again.type, again.retry_after_s) == (problem.problem, "/problems/x", 3)
 
 
-def test_a_503_is_tried_again_after_the_time_it_asks_for(pauses):
+def test_a_503_is_retried_after_its_retry_after(pauses):
     remote, seen = scripted(refusal(503, Retry_After="3"), refusal(503, Retry_After="5"), httpx.Response(200, json=JOB))
     assert remote.job("0123") == Job.model_validate(JOB)
     assert (pauses, len(seen)) == ([3, 5], 3)
 
 
-def test_a_submission_that_is_sent_again_keeps_its_key_and_its_files(pauses):
+def test_a_retried_submission_keeps_its_key_and_files(pauses):
     remote, seen = scripted(refusal(503), httpx.ConnectError("refused"), httpx.Response(202, json=JOB))
     stream = io.BytesIO(b"content of a file")
     remote.submit([("a.png", stream)])
@@ -138,7 +138,7 @@ def test_a_submission_that_is_sent_again_keeps_its_key_and_its_files(pauses):
     assert not stream.closed
 
 
-def test_each_submission_has_a_key_of_its_own_unless_one_is_given():
+def test_each_submission_has_a_new_key_unless_one_is_given():
     remote, seen = scripted(*[httpx.Response(202, json=JOB)] * 3)
     for key in (None, None, "mine"):
         remote.submit([("a.png", b"x")], idempotency_key=key)
@@ -147,7 +147,7 @@ def test_each_submission_has_a_key_of_its_own_unless_one_is_given():
     assert third == "mine"
 
 
-def test_patience_ends(pauses):
+def test_retries_are_bounded(pauses):
     remote, seen = scripted(*[refusal(503, Retry_After="99999")] * 10)
     with pytest.raises(RemoteProblem) as caught:
         remote.result("0123")
@@ -155,7 +155,7 @@ def test_patience_ends(pauses):
     assert (len(seen), pauses) == (4, [10, 10, 10])
 
 
-def test_patience_is_as_long_as_one_wishes(pauses):
+def test_the_retry_bound_can_be_set(pauses):
     remote, seen = scripted(*[refusal(503)] * 10, max_attempts=2)
     with pytest.raises(RemoteProblem):
         remote.models()
@@ -163,7 +163,7 @@ def test_patience_is_as_long_as_one_wishes(pauses):
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 415, 422, 500, 502])
-def test_no_other_refusal_is_tried_again(status, pauses):
+def test_no_other_refusal_is_retried(status, pauses):
     remote, seen = scripted(refusal(status))
     with pytest.raises(RemoteProblem):
         remote.models()
@@ -177,7 +177,7 @@ def test_no_other_refusal_is_tried_again(status, pauses):
         httpx.Response(502, content=b"{", headers={"Content-Type": "application/problem+json"}),
     ],
 )
-def test_an_answer_of_someone_else_is_a_problem_too(answer):
+def test_an_answer_of_another_server_is_a_problem(answer):
     remote, _ = scripted(answer)
     with pytest.raises(RemoteProblem) as caught:
         remote.job("0123")
@@ -190,7 +190,7 @@ def test_a_field_of_a_newer_gateway_is_ignored():
     assert remote.job("0123") == Job.model_validate(JOB)
 
 
-def test_a_response_that_is_not_understood_is_a_problem_too():
+def test_a_malformed_response_is_a_problem():
     remote, _ = scripted(httpx.Response(200, json=JOB | {"status": "paused"}))
     with pytest.raises(RemoteProblem) as caught:
         remote.job("0123")
@@ -198,7 +198,7 @@ def test_a_response_that_is_not_understood_is_a_problem_too():
 
 
 @pytest.mark.parametrize("call", [lambda remote: remote.jobs(), lambda remote: remote.submit([("a.png", b"x")])])
-def test_a_gateway_that_is_not_there_is_unavailable(pauses, call: Callable):
+def test_a_missing_gateway_is_unavailable(pauses, call: Callable):
     with Client(f"http://127.0.0.1:{free_ports(1)[0]}") as remote, pytest.raises(RemoteProblem) as caught:
         call(remote)
     assert (caught.value.type, caught.value.status) == ("/problems/unavailable", 503)

@@ -30,7 +30,7 @@ def here(tmp_path, redis):
         yield here
 
 
-def test_every_setting_is_one_that_celery_knows(app):
+def test_every_setting_exists_in_celery(app):
     assert set(app.conf.changes) - {"deprecated_settings", "visibility_timeout"} <= set(DEFAULTS)
     assert not app.conf.deprecated_settings
     understood_by_connections = {"connect_retries_timeout", "max_retries"} | {
@@ -39,7 +39,7 @@ def test_every_setting_is_one_that_celery_knows(app):
     assert set(app.conf.broker_transport_options) <= set(Channel.from_transport_options) | understood_by_connections
 
 
-def test_a_job_is_killed_after_it_was_asked_to_stop_and_redelivered_only_after_both(app):
+def test_the_soft_limit_precedes_the_hard_limit_and_both_precede_redelivery(app):
     assert app.conf.task_soft_time_limit == 100
     assert 100 < app.conf.task_time_limit < app.conf.broker_transport_options["visibility_timeout"]
     timeout_s = app.conf.broker_transport_options["visibility_timeout"]
@@ -47,21 +47,21 @@ def test_a_job_is_killed_after_it_was_asked_to_stop_and_redelivered_only_after_b
     assert app.conf.visibility_timeout == timeout_s
 
 
-def test_no_connection_to_the_queue_waits_for_ever(app):
+def test_every_connection_to_the_queue_has_a_timeout(app):
     bounded = ("socket_timeout", "socket_connect_timeout", "connect_retries_timeout")
     assert [app.conf.broker_transport_options[name] for name in bounded] == [1, 1, 1]
     assert app.conf.broker_connection_timeout == 1
     assert app.conf.task_publish_retry_policy["max_retries"] == 1
 
 
-def test_a_message_is_acknowledged_after_the_work_and_nobody_hoards(app):
+def test_a_message_is_acknowledged_late_and_none_is_prefetched(app):
     assert app.conf.task_acks_late
     assert app.conf.task_reject_on_worker_lost
     assert app.conf.worker_prefetch_multiplier == 1
     assert not app.conf.worker_cancel_long_running_tasks_on_connection_loss
 
 
-def test_only_json_is_believed_and_no_result_is_kept(app):
+def test_only_json_is_accepted_and_no_result_is_kept(app):
     assert list(app.conf.accept_content) == ["json"]
     assert app.conf.task_serializer == "json"
     assert app.conf.task_ignore_result
@@ -108,7 +108,7 @@ def test_a_worker_receives_each_submitted_job(here, worker):
     assert here.client().llen(QUEUE) == 0
 
 
-def test_a_worker_consumes_again_after_redis_was_down(here, worker):
+def test_a_worker_consumes_again_after_a_redis_outage(here, worker):
     jobs = here.service()
     with pytest.warns(CPendingDeprecationWarning, match="worker_cancel_long"):  # noqa: PT031 (what celery_app() decides)
         with here.redis.down():

@@ -49,7 +49,7 @@ def refused(here):
     return here.service().metrics().counters.get(("expiry_refused", ""), 0)
 
 
-def test_a_job_older_than_the_settings_allow_is_marked_and_deleted_an_hour_later(old):
+def test_an_expired_job_is_marked_and_deleted_an_hour_later(old):
     jobs, maintenance = old.service(), old.maintenance()
     kept, expired = submit(jobs), submit(jobs)
     age(old, kept.id, 6.9)
@@ -64,7 +64,7 @@ def test_a_job_older_than_the_settings_allow_is_marked_and_deleted_an_hour_later
     assert refused(old) == 0
 
 
-def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
+def test_an_abandoned_upload_is_deleted_after_a_day(old):
     jobs, maintenance = old.service(), old.maintenance()
     abandoned, under_way = upload(jobs), upload(jobs)
     age(old, abandoned.id, 1.1)
@@ -75,7 +75,7 @@ def test_an_upload_that_never_became_a_job_is_deleted_after_a_day(old):
     assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "job.json"])
 
 
-def test_nothing_young_expires(old):
+def test_no_recent_job_expires(old):
     job = submit(old.service())
     for _ in range(3):
         assert old.maintenance().expire() == 0
@@ -93,7 +93,7 @@ def test_a_clock_eight_days_ahead_deletes_nothing_for_a_day_and_is_reported(old)
     assert refused(old) == 18
 
 
-def test_tombstones_of_a_clock_that_was_wrong_do_not_count(old):
+def test_tombstones_set_by_a_wrong_clock_do_not_count(old):
     job = submit(old.service())
     age(old, job.id, 7.1)
     old.maintenance().expire()
@@ -103,7 +103,7 @@ def test_tombstones_of_a_clock_that_was_wrong_do_not_count(old):
     assert all_ids(old) == {job.id}
 
 
-def test_a_job_that_is_no_longer_expired_loses_its_tombstone(old):
+def test_an_unexpired_job_loses_its_tombstone(old):
     job = submit(old.service())
     age(old, job.id, 7.1)
     old.maintenance().expire()
@@ -113,7 +113,7 @@ def test_a_job_that_is_no_longer_expired_loses_its_tombstone(old):
     assert [info.key for info in old.store.list("maintenance/")] == [CLOCK]
 
 
-def test_no_more_than_a_share_expires_at_once(old):
+def test_only_a_share_of_jobs_expires_at_once(old):
     jobs = old.service()
     ids = []
     for number in range(2 * MIN_BATCH):
@@ -127,7 +127,7 @@ def test_no_more_than_a_share_expires_at_once(old):
 
 
 @pytest.mark.parametrize("hours", [-192, 192])
-def test_the_clock_of_a_worker_expires_nothing(old, monkeypatch, hours):
+def test_a_workers_wrong_clock_expires_nothing(old, monkeypatch, hours):
     class Wrong(datetime):
         @classmethod
         def now(cls, tz=None):

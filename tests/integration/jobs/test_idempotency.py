@@ -15,7 +15,7 @@ from metseg.jobs.idempotency import CRASHED_S, DAY_S, hash_key
 
 
 @in_a_folder
-def test_a_new_key_is_held_by_the_job_that_brings_it(here, jobs):
+def test_a_new_key_belongs_to_its_job(here, jobs):
     request = upload(jobs)
     assert jobs.acquire_key("key", "body", request.id) == request.id
 
@@ -39,7 +39,7 @@ def test_the_same_key_with_another_body_is_a_conflict(here, jobs):
 
 
 @in_a_folder
-def test_a_key_outlives_a_restart_of_redis(here, jobs):
+def test_a_key_survives_a_redis_restart(here, jobs):
     first = upload(jobs)
     jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
@@ -61,7 +61,7 @@ def test_a_second_submission_waits_until_the_first_is_accepted(here, jobs):
 
 @in_a_folder
 @pytest.mark.parametrize("end", ["discard", "delete"])
-def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
+def test_a_key_is_free_once_its_job_is_gone(here, jobs, end):
     first = upload(jobs, holds="key")
     jobs.acquire_key("key", "body", first.id)
     if end == "delete":
@@ -74,7 +74,7 @@ def test_a_key_is_free_again_once_its_job_is_gone(here, jobs, end):
 
 
 @in_a_folder
-def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch):
+def test_a_key_left_by_a_crashed_gateway_is_taken_over(here, jobs, monkeypatch):
     crashed, second = new_job_id(), new_job_id()
     jobs.acquire_key("key", "body", crashed)
     later = time.time() + CRASHED_S + 1
@@ -83,7 +83,7 @@ def test_a_key_that_a_crashed_gateway_left_is_taken_over(here, jobs, monkeypatch
 
 
 @in_a_folder
-def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
+def test_only_one_submission_takes_over_a_key(here, jobs, monkeypatch):
     monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.2)
     jobs.acquire_key("key", "body", new_job_id())
     later = time.time() + CRASHED_S + 1
@@ -92,7 +92,7 @@ def test_of_many_that_take_over_a_key_one_does(here, jobs, monkeypatch):
 
 
 @in_a_folder
-def test_a_key_whose_submission_hangs_is_a_conflict_in_the_end(here, jobs, monkeypatch):
+def test_a_key_whose_submission_hangs_becomes_a_conflict(here, jobs, monkeypatch):
     monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.2)
     jobs.acquire_key("key", "body", new_job_id())
     with pytest.raises(Conflict):
@@ -121,13 +121,13 @@ def race_for_a_key(here):
 
 
 @in_a_folder
-def test_of_many_at_once_one_holds_the_key(here, monkeypatch):
+def test_only_one_of_many_submissions_holds_a_key(here, monkeypatch):
     monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.2)
     assert sorted(race_for_a_key(here)) == [False] * 7 + [True]
 
 
 @in_a_folder
-def test_a_key_outlives_that_redis_forgets_everything(here, jobs):
+def test_a_key_survives_a_redis_flush(here, jobs):
     first = upload(jobs)
     jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
@@ -138,7 +138,7 @@ def test_a_key_outlives_that_redis_forgets_everything(here, jobs):
 
 
 @in_a_folder
-def test_a_key_holds_for_a_day_and_no_longer(here, jobs, monkeypatch):
+def test_a_key_holds_for_one_day(here, jobs, monkeypatch):
     first, now = upload(jobs), time.time()
     jobs.acquire_key("key", "body", first.id)
     jobs.submit(first)
@@ -150,7 +150,7 @@ def test_a_key_holds_for_a_day_and_no_longer(here, jobs, monkeypatch):
 
 
 @in_a_folder
-def test_old_keys_are_cleared_away(here, jobs, maintenance):
+def test_old_keys_are_deleted(here, jobs, maintenance):
     jobs.acquire_key("old", "body", new_job_id())
     jobs.acquire_key("young", "body", new_job_id())
     [old] = [path for path in here.store._root.glob("keys/*") if path.name == "old"]
@@ -162,12 +162,12 @@ def test_old_keys_are_cleared_away(here, jobs, maintenance):
     assert [info.key for info in here.store.list("keys/")] == ["keys/young"]
 
 
-def test_a_key_is_not_kept_as_the_client_wrote_it():
+def test_a_key_is_stored_as_a_hash():
     assert "DOE" not in hash_key("DOE-JOHN-1970").upper()
 
 
 @in_a_folder
-def test_a_key_that_cannot_be_removed_is_a_conflict_after_few_requests(here, jobs, monkeypatch):
+def test_an_undeletable_key_is_a_conflict_after_few_requests(here, jobs, monkeypatch):
     monkeypatch.setattr("metseg.jobs.idempotency.MAX_WAIT_S", 0.5)
     jobs.acquire_key("key", "body", new_job_id())
     later = time.time() + CRASHED_S + 1

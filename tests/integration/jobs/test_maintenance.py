@@ -31,7 +31,7 @@ def forget_messages(here):
 
 
 @pytest.mark.parametrize("name", ["end.json", *RESULTS])
-def test_a_finish_that_the_store_interrupts_is_done_again_whole(here, jobs, other, job, name, maintenance):
+def test_a_finish_interrupted_by_the_store_is_repeated_whole(here, jobs, other, job, name, maintenance):
     broken = []
 
     def away():
@@ -53,7 +53,7 @@ def test_a_finish_that_the_store_interrupts_is_done_again_whole(here, jobs, othe
     assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
 
 
-def test_results_whose_worker_died_before_saying_so_do_not_count(here, jobs, other, job):
+def test_results_of_a_worker_that_died_before_the_commit_do_not_count(here, jobs, other, job):
     def die():
         raise KeyboardInterrupt
 
@@ -68,7 +68,7 @@ def test_results_whose_worker_died_before_saying_so_do_not_count(here, jobs, oth
     assert here.store.get(jobs.artefact_key(job.id, "mask.nii.gz")) == b"mask"
 
 
-def test_a_lease_that_the_store_interrupts_is_free_again(here, jobs, other, job):
+def test_a_lease_interrupted_by_the_store_is_released(here, jobs, other, job):
     def away():
         raise StoreUnavailable("away")
 
@@ -86,7 +86,7 @@ def test_a_lease_needs_redis(here, worker, job):
 
 
 @in_a_folder
-def test_a_running_job_outlives_redis(here, jobs, worker, job, maintenance):
+def test_a_running_job_survives_a_redis_outage(here, jobs, worker, job, maintenance):
     begin(worker, job.id)
     with here.redis.down():
         worker.report_progress(job.id, 1, 2)
@@ -97,7 +97,7 @@ def test_a_running_job_outlives_redis(here, jobs, worker, job, maintenance):
 
 
 @in_a_folder
-def test_a_running_job_outlives_that_redis_forgets_everything(here, jobs, worker, other, job, maintenance):
+def test_a_running_job_survives_a_redis_flush(here, jobs, worker, other, job, maintenance):
     begin(worker, job.id)
     here.redis.flush()
     worker.report_progress(job.id, 1, 2)
@@ -108,7 +108,7 @@ def test_a_running_job_outlives_that_redis_forgets_everything(here, jobs, worker
 
 
 @in_a_folder
-def test_a_lease_is_renewed_soon_after_redis_forgot_it(here, worker, other, job):
+def test_a_lease_is_renewed_soon_after_redis_lost_it(here, worker, other, job):
     begin(worker, job.id)
     here.redis.flush()
     wait_until(lambda: b"$-1" not in talk(here.redis.port, f"GET metseg:{job.id}:lease\r\n".encode()), LEASE_TTL_S)
@@ -116,7 +116,7 @@ def test_a_lease_is_renewed_soon_after_redis_forgot_it(here, worker, other, job)
 
 
 @in_a_folder
-def test_a_lease_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
+def test_a_lease_ends_after_the_longest_attempt(here, jobs, other, job):
     worker = here.runner()
     worker._max_attempt_s = 0
     begin(worker, job.id)
@@ -126,7 +126,7 @@ def test_a_lease_ends_when_no_attempt_may_last_longer(here, jobs, other, job):
 # Recovering
 
 
-def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_order(here, jobs, worker, maintenance):
+def test_after_a_redis_flush_each_job_is_queued_once_and_in_order(here, jobs, worker, maintenance):
     ids = []
     for _ in range(4):
         ids.append(submit(jobs).id)
@@ -147,7 +147,7 @@ def test_after_redis_forgot_everything_each_job_is_queued_again_once_and_in_orde
 
 
 @in_a_folder
-def test_a_job_that_ran_while_redis_forgot_it_is_watched_over_again(here, jobs, worker, job, maintenance):
+def test_a_running_job_that_redis_lost_is_monitored_again(here, jobs, worker, job, maintenance):
     begin(worker, job.id)
     here.redis.flush()
     worker.report_progress(job.id, 1, 2)
@@ -158,7 +158,7 @@ def test_a_job_that_ran_while_redis_forgot_it_is_watched_over_again(here, jobs, 
 
 
 @in_a_folder
-def test_a_job_that_lost_its_message_alone_is_queued_again(here, jobs, worker, job, maintenance):
+def test_a_job_that_lost_only_its_message_is_queued_again(here, jobs, worker, job, maintenance):
     forget_messages(here)
     assert maintenance.recover() == 0  # it may be on its way to a worker
     time.sleep(LEASE_TTL_S)
@@ -182,7 +182,7 @@ def test_a_lost_job_is_found_by_a_worker_whose_clock_is_wrong(here, jobs, job, h
 
 
 @in_a_folder
-def test_a_dead_workers_job_waits_again_as_anyone_can_see(here, jobs, worker, job, maintenance):
+def test_a_dead_workers_job_is_shown_as_queued_again(here, jobs, worker, job, maintenance):
     begin(worker, job.id)
     forget_messages(here)
     kill(worker)
@@ -201,7 +201,7 @@ def test_a_job_in_the_queue_is_not_queued_twice(here, jobs, job, maintenance):
 
 
 @in_a_folder
-def test_of_many_that_recover_at_once_one_does(here, job):
+def test_only_one_of_many_recoveries_requeues_a_job(here, job):
     forget_messages(here)
     time.sleep(LEASE_TTL_S)
     counts = []
@@ -216,7 +216,7 @@ def test_of_many_that_recover_at_once_one_does(here, job):
 
 
 @in_a_folder
-def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here, jobs, maintenance):
+def test_a_stored_job_that_was_never_queued_is_recovered(here, jobs, maintenance):
     def die():
         raise KeyboardInterrupt
 
@@ -231,7 +231,7 @@ def test_a_job_accepted_by_a_gateway_that_died_before_it_queued_it_is_found(here
 
 
 @in_a_folder
-def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, worker, maintenance):
+def test_recovery_between_scans_reads_only_open_jobs(here, jobs, worker, maintenance):
     done, waiting = submit(jobs), submit(jobs)
     begin(worker, done.id)
     worker.finish(done.id, result_of(done.id), {})
@@ -254,7 +254,7 @@ def test_recovering_between_scans_asks_the_store_for_open_jobs_only(here, jobs, 
 
 
 @in_a_folder
-def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs, worker, maintenance):
+def test_recovery_forgets_expired_jobs_and_closes_ended_ones(here, jobs, worker, maintenance):
     expired, ended = submit(jobs), submit(jobs)
     maintenance.recover()
     here.store.delete(f"jobs/{expired.id}")
@@ -268,6 +268,6 @@ def test_recovering_forgets_what_expired_and_closes_what_ended_unseen(here, jobs
 
 
 @in_a_folder
-def test_recovering_needs_redis(here, jobs, job, maintenance):
+def test_recovery_needs_redis(here, jobs, job, maintenance):
     with here.redis.down(), pytest.raises(QueueUnavailable):
         maintenance.recover()

@@ -21,7 +21,7 @@ def finish(worker, job_id, model="a", **durations_s):
 
 
 @in_a_folder
-def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker, other):
+def test_ends_are_counted_by_outcome_over_all_workers(here, jobs, worker, other):
     finish(worker, submit(jobs).id)
     finish(other, submit(jobs).id, model="b")
     failed = submit(jobs)
@@ -34,7 +34,7 @@ def test_ends_are_counted_by_outcome_whichever_worker_it_was(here, jobs, worker,
 
 
 @in_a_folder
-def test_durations_fall_into_classes_and_are_summed_up(here, jobs, worker):
+def test_durations_are_counted_in_buckets_and_summed(here, jobs, worker):
     finish(worker, submit(jobs).id, predict=0.3, read=5000.0)
     finish(worker, submit(jobs).id, predict=0.5)
     histograms = jobs.metrics().histograms
@@ -46,7 +46,7 @@ def test_durations_fall_into_classes_and_are_summed_up(here, jobs, worker):
 
 
 @in_a_folder
-def test_an_input_that_ends_its_workers_is_counted_as_poisoned_and_each_recovery_as_one(here, jobs, maintenance):
+def test_a_poisoned_input_and_each_recovery_are_counted_once(here, jobs, maintenance):
     job = submit(jobs)
     for _ in range(MAX_ATTEMPTS):
         victim = here.runner()
@@ -98,7 +98,7 @@ def test_workers_are_counted_by_the_time_of_redis(here, jobs, monkeypatch, hours
 
 
 @in_a_folder
-def test_nothing_is_counted_and_nobody_stopped_while_redis_is_away(here, jobs, worker):
+def test_a_redis_outage_counts_nothing_and_stops_nothing(here, jobs, worker):
     job = submit(jobs)
     begin(worker, job.id)
     with here.redis.down():
@@ -151,13 +151,13 @@ def test_prometheus_reads_the_jobs_of_all_workers(gateway):
     assert 0 < read["metseg_store_seconds",] < 5
 
 
-def test_the_first_poisoned_input_is_an_increase(gateway):
+def test_the_first_poisoned_input_increases_its_counter(gateway):
     read = exposed(gateway)
     assert read["metseg_jobs_ended_total", PoisonedInput.type] == 0
     assert read["metseg_jobs_recovered_total",] == 0
 
 
-def test_what_is_unavailable_is_reported_as_down_and_nothing_else(gateway, redis):
+def test_only_an_unavailable_service_is_reported_as_down(gateway, redis):
     with redis.down():
         read = exposed(gateway)
     assert read["metseg_redis_up",] == 0
@@ -165,7 +165,7 @@ def test_what_is_unavailable_is_reported_as_down_and_nothing_else(gateway, redis
     assert not [name for name, *_ in read if name.startswith(("metseg_queue", "metseg_jobs", "metseg_redis_seconds"))]
 
 
-def test_no_figure_names_a_file_or_a_job(gateway):
+def test_no_metric_names_a_file_or_a_job(gateway):
     job = gateway.http.post("/v1/jobs", files={"files": ("DOE^JANE.png", png())}).json()
     finish(gateway.runner, job["id"], predict=0.1)
     text = gateway.http.get("/metrics").text

@@ -32,14 +32,14 @@ def test_pages_hold_every_job_once_newest_first(jobs, five):
 
 
 @in_a_folder
-def test_a_page_goes_on_where_its_job_was_deleted(here, jobs, five):
+def test_a_page_continues_where_its_job_was_deleted(here, jobs, five):
     first = jobs.page(2, None)
     jobs.delete(five[1])
     assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
 
 
 @in_a_folder
-def test_new_jobs_do_not_shift_the_pages_after(here, jobs, five):
+def test_new_jobs_do_not_shift_later_pages(here, jobs, five):
     first = jobs.page(2, None)
     submit(jobs)
     assert [job.id for job in jobs.page(2, first.next).jobs] == five[2:4]
@@ -54,7 +54,7 @@ def test_expired_jobs_are_left_out_without_shortening_the_page(here, jobs, five)
     assert here.client().zcard("metseg:index") == 3
 
 
-def test_a_page_is_whole_again_after_redis_lost_everything(here, jobs, five):
+def test_a_page_is_complete_after_a_redis_flush(here, jobs, five):
     assert walk(jobs, 9) == [five]
     here.redis.flush()
     newest = submit(jobs).id
@@ -68,7 +68,7 @@ def test_pages_come_from_the_store_with_redis_down(here, jobs, five):
 
 
 @in_a_folder
-def test_an_upload_that_was_not_submitted_is_on_no_page(here, jobs):
+def test_an_unsubmitted_upload_is_on_no_page(here, jobs):
     upload(jobs)
     assert jobs.page(9, None).jobs == []
     with here.redis.down():

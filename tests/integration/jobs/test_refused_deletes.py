@@ -25,7 +25,7 @@ class ReadOnly:
 
 @in_a_folder
 @pytest.mark.parametrize("running", [False, True], ids=["queued", "running"])
-def test_a_delete_that_the_store_refuses_does_not_cancel_the_job(here, jobs, worker, job, running):
+def test_a_refused_delete_does_not_cancel_the_job(here, jobs, worker, job, running):
     if running:
         begin(worker, job.id)
     with pytest.raises(StoreUnavailable):
@@ -38,7 +38,7 @@ def test_a_delete_that_the_store_refuses_does_not_cancel_the_job(here, jobs, wor
 
 
 @in_a_folder
-def test_an_empty_folder_in_the_place_of_the_store_is_not_believed(here, jobs, job, maintenance):
+def test_an_empty_folder_is_not_mistaken_for_the_store(here, jobs, job, maintenance):
     root = here.store._root
     away = root.with_name("away")
     root.rename(away)
@@ -62,7 +62,7 @@ def test_an_empty_folder_in_the_place_of_the_store_is_not_believed(here, jobs, j
     assert here.client().zcard("metseg:index") == 1
 
 
-def test_an_empty_bucket_in_the_place_of_the_store_is_not_believed(here, jobs, job, maintenance):
+def test_an_empty_bucket_is_not_mistaken_for_the_store(here, jobs, job, maintenance):
     kept = {info.key: here.store.get(info.key) for info in here.store.list("")}
     for key in sorted(kept):  # as a new volume under the same name
         with suppress(StoreUnavailable):  # the folder's answer once its marker has gone

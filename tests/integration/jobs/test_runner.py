@@ -35,7 +35,7 @@ def test_a_leased_job_runs_and_reports_progress(jobs, worker, job):
     assert jobs.get(job.id).progress == Progress(done=3, total=7)
 
 
-def test_what_is_to_be_done_is_known_before_it_is_written_down_that_it_begins(here, jobs, job):
+def test_a_lease_returns_the_request_before_the_start_is_recorded(here, jobs, job):
     worker = here.runner()
     request = worker.lease(job.id)
     assert request == jobs.request(job.id)
@@ -46,7 +46,7 @@ def test_what_is_to_be_done_is_known_before_it_is_written_down_that_it_begins(he
     assert here.runner().lease(job.id) is None, "of a job that has ended nothing is to be fetched"
 
 
-def test_a_finished_job_has_its_result_and_artefacts(here, jobs, worker, job):
+def test_a_succeeded_job_has_its_result_and_artefacts(here, jobs, worker, job):
     begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
     seen = jobs.get(job.id)
@@ -57,7 +57,7 @@ def test_a_finished_job_has_its_result_and_artefacts(here, jobs, worker, job):
 
 
 @pytest.mark.parametrize("name", ["mask.nii.gz", "probability.nii.gz", "result.json"])
-def test_a_job_succeeds_only_after_all_it_has_is_written(here, jobs, job, name):
+def test_a_job_succeeds_only_after_all_its_objects_are_written(here, jobs, job, name):
     seen = []
 
     def look():
@@ -70,7 +70,7 @@ def test_a_job_succeeds_only_after_all_it_has_is_written(here, jobs, job, name):
 
 
 @pytest.mark.parametrize("end", ["finish", "fail"])
-def test_a_message_that_comes_again_for_a_final_job_does_nothing(jobs, worker, other, job, end, maintenance):
+def test_a_redelivered_message_of_a_final_job_does_nothing(jobs, worker, other, job, end, maintenance):
     begin(worker, job.id)
     if end == "finish":
         worker.finish(job.id, result_of(job.id), {})
@@ -93,7 +93,7 @@ def test_an_end_is_written_once(jobs, worker, job):
     assert jobs.result(job.id).model_version == "20260101-000000-tiny"
 
 
-def test_who_did_not_lease_cannot_end_a_job(jobs, other, job):
+def test_only_the_holder_of_the_lease_can_end_a_job(jobs, other, job):
     other.finish(job.id, result_of(job.id), {})
     other.fail(job.id, PROBLEM)
     with pytest.raises(Cancelled):
@@ -103,14 +103,14 @@ def test_who_did_not_lease_cannot_end_a_job(jobs, other, job):
 
 @in_a_folder
 @pytest.mark.parametrize("job_id", ["0" * 32, "../models", ""])
-def test_leasing_what_was_never_submitted_is_nothing(worker, job_id):
+def test_an_unknown_job_cannot_be_leased(worker, job_id):
     assert begin(worker, job_id) is None
 
 
 # Two workers
 
 
-def test_a_living_worker_keeps_its_job(here, jobs, worker, other, job):
+def test_a_live_worker_keeps_its_job(here, jobs, worker, other, job):
     begin(worker, job.id)
     begun = time.monotonic()
     assert begin(other, job.id) is None
@@ -119,7 +119,7 @@ def test_a_living_worker_keeps_its_job(here, jobs, worker, other, job):
 
 
 @in_a_folder
-def test_a_long_silence_between_slices_is_no_death(jobs, worker, other, job):
+def test_a_slow_slice_does_not_lose_the_lease(jobs, worker, other, job):
     begin(worker, job.id)
     time.sleep(3 * LEASE_TTL_S)
     assert begin(other, job.id) is None
@@ -127,7 +127,7 @@ def test_a_long_silence_between_slices_is_no_death(jobs, worker, other, job):
 
 
 @in_a_folder
-def test_of_many_workers_one_gets_the_job(here, jobs, job):
+def test_only_one_of_many_workers_gets_a_job(here, jobs, job):
     workers = [here.runner() for _ in range(8)]
     requests = []
     barrier = threading.Barrier(len(workers))
@@ -169,7 +169,7 @@ def test_a_dead_workers_job_is_taken_over_by_the_very_next_message(jobs, worker,
 
 
 @in_a_folder
-def test_a_worker_that_was_only_paused_gives_way_and_writes_nothing(jobs, worker, other, job):
+def test_a_paused_worker_that_lost_its_lease_writes_nothing(jobs, worker, other, job):
     begin(worker, job.id)
     worker._attempts[job.id].lease._stop.set()  # as SIGSTOP does to its thread
     assert begin(other, job.id) is not None
@@ -180,7 +180,7 @@ def test_a_worker_that_was_only_paused_gives_way_and_writes_nothing(jobs, worker
 
 
 @in_a_folder
-def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, worker, other, job):
+def test_a_worker_that_resumes_after_another_finished_changes_nothing(here, jobs, worker, other, job):
     begin(worker, job.id)
     worker._attempts[job.id].lease._stop.set()
     here.redis.flush()
@@ -192,7 +192,7 @@ def test_a_worker_that_wakes_after_another_finished_changes_nothing(here, jobs, 
     assert jobs.result(job.id).model_version == "20260101-000000-tiny"
 
 
-def test_of_two_workers_that_come_to_an_end_the_first_has_ended_the_job(here, jobs, other, job):
+def test_the_first_of_two_ends_counts(here, jobs, other, job):
     def overtaken():
         here.redis.flush()
         assert begin(other, job.id) is not None
@@ -207,7 +207,7 @@ def test_of_two_workers_that_come_to_an_end_the_first_has_ended_the_job(here, jo
     assert here.keys(job.id) == WHOLE
 
 
-def test_a_failure_that_comes_after_the_result_changes_nothing(here, jobs, other, job):
+def test_a_failure_after_the_result_changes_nothing(here, jobs, other, job):
     def overtaken():
         here.redis.flush()
         begin(other, job.id)
@@ -222,7 +222,7 @@ def test_a_failure_that_comes_after_the_result_changes_nothing(here, jobs, other
 
 
 @in_a_folder
-def test_giving_back_what_was_leased_but_not_started_takes_no_attempt_away(jobs, worker, other, job):
+def test_a_lease_released_before_the_start_costs_no_attempt(jobs, worker, other, job):
     begin(worker, job.id)
     worker.release(job.id)
     assert other.lease(job.id) is not None
@@ -231,7 +231,7 @@ def test_giving_back_what_was_leased_but_not_started_takes_no_attempt_away(jobs,
 
 
 @in_a_folder
-def test_an_attempt_that_is_given_back_does_not_count(here, jobs, job):
+def test_a_released_attempt_does_not_count(here, jobs, job):
     for _ in range(MAX_ATTEMPTS + 1):
         worker = here.runner()
         assert begin(worker, job.id) is not None
@@ -240,7 +240,7 @@ def test_an_attempt_that_is_given_back_does_not_count(here, jobs, job):
 
 
 @in_a_folder
-def test_giving_back_waits_for_the_store_and_not_for_ever(here, jobs, job, monkeypatch):
+def test_a_release_waits_for_the_store_but_not_for_ever(here, jobs, job, monkeypatch):
     tries = []
 
     def away():
@@ -261,7 +261,7 @@ def test_giving_back_waits_for_the_store_and_not_for_ever(here, jobs, job, monke
 
 
 @in_a_folder
-def test_giving_back_what_was_deleted_leaves_nothing(here, jobs, worker, job):
+def test_releasing_a_deleted_job_leaves_nothing(here, jobs, worker, job):
     begin(worker, job.id)
     with here.redis.down():
         jobs.delete(job.id)
@@ -270,7 +270,7 @@ def test_giving_back_what_was_deleted_leaves_nothing(here, jobs, worker, job):
 
 
 @in_a_folder
-def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, jobs, worker, job):
+def test_a_job_starts_although_redis_misses_it(here, jobs, worker, job):
     with contextlib.ExitStack() as outage:
         isolated = here.runner(
             Interfering(here.store, "job.json", after=lambda: outage.enter_context(here.redis.down()))
@@ -284,7 +284,7 @@ def test_a_job_whose_start_redis_did_not_hear_of_is_begun_nevertheless(here, job
 
 
 @in_a_folder
-def test_a_worker_whose_job_was_taken_over_has_to_stop(worker, other, job):
+def test_a_worker_whose_job_was_taken_over_must_stop(worker, other, job):
     begin(worker, job.id)
     worker._attempts[job.id].lease._stop.set()
     begin(other, job.id)
@@ -294,7 +294,7 @@ def test_a_worker_whose_job_was_taken_over_has_to_stop(worker, other, job):
 
 
 @in_a_folder
-def test_a_job_that_ends_every_worker_fails_and_harms_no_more(jobs, here, job):
+def test_a_poisoned_input_fails_and_is_not_retried(jobs, here, job):
     for attempt in range(1, MAX_ATTEMPTS + 1):
         victim = here.runner()
         assert begin(victim, job.id) is not None
@@ -306,7 +306,7 @@ def test_a_job_that_ends_every_worker_fails_and_harms_no_more(jobs, here, job):
     assert seen.attempts == MAX_ATTEMPTS
 
 
-def test_a_job_given_back_is_queued_again(jobs, worker, other, job, maintenance):
+def test_a_released_job_is_queued_again(jobs, worker, other, job, maintenance):
     forgotten = begin(worker, job.id)
     worker.release(job.id)
     worker.release(job.id)
@@ -320,7 +320,7 @@ def test_a_job_given_back_is_queued_again(jobs, worker, other, job, maintenance)
 # Deleting while it runs
 
 
-def test_a_running_job_that_is_deleted_stops_and_leaves_nothing(here, jobs, worker, job):
+def test_a_running_job_that_is_deleted_leaves_nothing(here, jobs, worker, job):
     begin(worker, job.id)
     worker.report_progress(job.id, 1, 9)
     jobs.delete(job.id)
@@ -357,14 +357,14 @@ def test_a_delete_at_any_moment_of_the_finish_leaves_nothing(here, jobs, job, na
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_delete_while_a_worker_begins_leaves_nothing(here, jobs, job, moment):
+def test_a_delete_during_the_start_leaves_nothing(here, jobs, job, moment):
     worker = here.runner(Interfering(here.store, "job.json", **{moment: lambda: jobs.delete(job.id)}))
     assert begin(worker, job.id) is None
     assert here.keys(job.id) == []
 
 
 @in_a_folder
-def test_a_finish_in_the_middle_of_a_delete_leaves_nothing(here, worker, job):
+def test_a_finish_during_a_delete_leaves_nothing(here, worker, job):
     class Slow:
         """Deletes a folder as S3 does: first it lists, then it removes what it listed."""
 
@@ -385,7 +385,7 @@ def test_a_finish_in_the_middle_of_a_delete_leaves_nothing(here, worker, job):
 
 
 @in_a_folder
-def test_a_job_deleted_while_redis_was_away_does_not_come_back(here, jobs, worker, job):
+def test_a_job_deleted_during_a_redis_outage_stays_deleted(here, jobs, worker, job):
     begin(worker, job.id)
     with here.redis.down():
         jobs.delete(job.id)

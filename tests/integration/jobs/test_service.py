@@ -33,7 +33,7 @@ def done_soon(function):
 # Submitting
 
 
-def test_a_submitted_job_waits_and_lies_in_the_store(here, jobs):
+def test_a_submitted_job_is_queued_and_stored(here, jobs):
     request = upload(jobs)
     job = jobs.submit(request)
     assert (job.id, job.status, job.files, job.queue_position) == (request.id, JobStatus.QUEUED, 1, 1)
@@ -50,7 +50,7 @@ def test_the_message_names_the_job_and_nothing_of_the_patient(here, jobs):
     assert "DOE" not in message
 
 
-def test_positions_count_those_before(here, jobs, worker):
+def test_queue_positions_count_the_jobs_before(here, jobs, worker):
     ids = [submit(jobs).id for _ in range(3)]
     assert [jobs.get(job_id).queue_position for job_id in ids] == [1, 2, 3]
     assert jobs.queue_status().waiting == 3
@@ -68,7 +68,7 @@ def test_an_unknown_job_is_not_found_by_any_call(jobs, job_id):
             call(job_id)
 
 
-def test_no_key_is_made_for_what_is_no_id(jobs):
+def test_an_invalid_id_makes_no_key(jobs):
     with pytest.raises(NotFound):
         jobs.artefact_key("../models", "champion.json")
     with pytest.raises(NotFound):
@@ -76,7 +76,7 @@ def test_no_key_is_made_for_what_is_no_id(jobs):
 
 
 @in_a_folder
-def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs, maintenance):
+def test_a_submission_with_redis_down_fails_fast_and_leaves_nothing(here, jobs, maintenance):
     with here.redis.down():
         request = upload(jobs)
         begun = time.monotonic()
@@ -93,7 +93,7 @@ def test_with_redis_down_a_submission_is_refused_quickly_and_nothing_is_left(her
 
 
 @in_a_folder
-def test_with_redis_hanging_a_submission_is_refused_quickly_and_nothing_is_left(here, jobs):
+def test_a_submission_with_redis_hung_fails_fast_and_leaves_nothing(here, jobs):
     with here.redis.paused():
         request = upload(jobs)
         begun = time.monotonic()
@@ -104,7 +104,7 @@ def test_with_redis_hanging_a_submission_is_refused_quickly_and_nothing_is_left(
 
 
 @in_a_folder
-def test_after_a_hang_the_next_calls_fail_at_once_and_soon_work_again(here, jobs):
+def test_calls_after_a_hang_fail_at_once_and_soon_work_again(here, jobs):
     with here.redis.paused():
         with pytest.raises(QueueUnavailable):
             jobs.check()
@@ -116,7 +116,7 @@ def test_after_a_hang_the_next_calls_fail_at_once_and_soon_work_again(here, jobs
     jobs.check()
 
 
-def test_a_publish_that_fails_leaves_nothing(here):
+def test_a_failed_publish_leaves_nothing(here):
     jobs = here.service(broker_url=f"redis://127.0.0.1:{free_ports(1)[0]}/0")
     with pytest.raises(QueueUnavailable):
         submit(jobs)
@@ -130,7 +130,7 @@ def away() -> None:
 
 
 @pytest.mark.parametrize("name", ["input/0000", "job.json"])
-def test_a_deposit_is_whole_or_fails_and_makes_no_job(here, name, maintenance):
+def test_an_incomplete_upload_makes_no_job(here, name, maintenance):
     jobs = here.service(Interfering(here.store, name, before=away))
     with pytest.raises(StoreUnavailable):
         upload(jobs)
@@ -139,7 +139,7 @@ def test_a_deposit_is_whole_or_fails_and_makes_no_job(here, name, maintenance):
     assert jobs.page(9, None).jobs == []
 
 
-def test_with_the_store_down_a_submission_is_refused_and_never_queued(here):
+def test_a_submission_with_the_store_down_is_never_queued(here):
     jobs = here.service(Interfering(here.store, "request.json", before=away))
     with pytest.raises(StoreUnavailable):
         submit(jobs)
@@ -148,7 +148,7 @@ def test_with_the_store_down_a_submission_is_refused_and_never_queued(here):
     assert jobs.queue_status().waiting == 0
 
 
-def test_discarding_an_upload_leaves_nothing(here, jobs):
+def test_a_discarded_upload_leaves_nothing(here, jobs):
     request = upload(jobs)
     jobs.discard(request.id)
     jobs.discard(request.id)
@@ -166,7 +166,7 @@ def test_a_job_can_be_looked_up_with_redis_down(here, jobs):
     assert jobs.get(job.id) == job
 
 
-def test_a_result_is_given_only_once_the_job_succeeded(here, jobs, worker):
+def test_a_result_exists_only_after_success(here, jobs, worker):
     job = submit(jobs)
     with pytest.raises(NotFinished, match="queued"):
         jobs.result(job.id)
@@ -204,7 +204,7 @@ def test_a_wait_ends_as_soon_as_the_job_does(here, jobs, worker):
 
 
 @in_a_folder
-def test_a_wait_asks_the_store_a_few_times_only(here, monkeypatch):
+def test_a_wait_reads_the_store_only_a_few_times(here, monkeypatch):
     gets = []
 
     class Counting:
@@ -233,7 +233,7 @@ def test_a_wait_for_a_final_job_returns_at_once(here, jobs, worker):
 
 
 @in_a_folder
-def test_waiting_no_time_is_a_look(here, jobs):
+def test_a_wait_of_zero_returns_the_current_state(here, jobs):
     job = submit(jobs)
     begun = time.monotonic()
     assert jobs.wait(job.id, 0) == job
@@ -241,7 +241,7 @@ def test_waiting_no_time_is_a_look(here, jobs):
 
 
 @in_a_folder
-def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_as_not_found(here, jobs):
+def test_a_wait_for_a_job_deleted_meanwhile_ends_as_not_found(here, jobs):
     job = submit(jobs)
     deleter = threading.Timer(0.3, here.service().delete, [job.id])
     deleter.start()
@@ -253,7 +253,7 @@ def test_a_wait_for_a_job_that_is_deleted_meanwhile_ends_as_not_found(here, jobs
 
 
 @in_a_folder
-def test_a_wait_survives_that_redis_goes_away_and_still_sees_the_end(here, jobs, worker):
+def test_a_wait_survives_a_redis_outage_and_sees_the_end(here, jobs, worker):
     job = submit(jobs)
     begin(worker, job.id)
     seen = []
@@ -266,7 +266,7 @@ def test_a_wait_survives_that_redis_goes_away_and_still_sees_the_end(here, jobs,
 
 
 @in_a_folder
-def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
+def test_a_wait_with_redis_down_ends_in_time(here, jobs):
     job = submit(jobs)
     with here.redis.down():
         begun = time.monotonic()
@@ -277,7 +277,7 @@ def test_with_redis_down_a_wait_still_ends_in_time(here, jobs):
 # Deleting
 
 
-def test_a_waiting_job_that_is_deleted_is_gone_and_never_begun(here, jobs, worker):
+def test_a_deleted_queued_job_never_starts(here, jobs, worker):
     job = submit(jobs)
     jobs.delete(job.id)
     assert (here.keys(job.id), jobs.queue_status().waiting, jobs.page(9, None).jobs) == ([], 0, [])
@@ -288,7 +288,7 @@ def test_a_waiting_job_that_is_deleted_is_gone_and_never_begun(here, jobs, worke
     assert here.keys(job.id) == []
 
 
-def test_a_finished_job_is_deleted_with_its_results_and_its_neighbour_stays(here, jobs, worker):
+def test_a_delete_removes_results_and_no_other_job(here, jobs, worker):
     job, other = submit(jobs), submit(jobs)
     finish(worker, job.id)
     jobs.delete(job.id)

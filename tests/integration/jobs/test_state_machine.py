@@ -155,7 +155,7 @@ class Life(RuleBasedStateMachine):
         assert self.gateway.queue_status().waiting == 0
 
 
-def test_every_accepted_job_ends_once_whatever_happens(redis):
+def test_every_accepted_job_ends_exactly_once(redis):
     class Here(Life):
         server = redis
 

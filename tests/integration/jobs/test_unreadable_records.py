@@ -21,7 +21,7 @@ def damage(here, job_id, name, content=b'{"id": "'):
 @in_a_folder
 @pytest.mark.parametrize("content", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unreadable_record_costs_no_other_job_anything(here, jobs, maintenance, name, content):
+def test_an_unreadable_record_affects_no_other_job(here, jobs, maintenance, name, content):
     ids = []
     for _ in range(3):
         ids.append(submit(jobs).id)
@@ -43,7 +43,7 @@ def test_an_unreadable_record_costs_no_other_job_anything(here, jobs, maintenanc
 
 @in_a_folder
 @pytest.mark.parametrize("name", NAMES)
-def test_a_worker_has_nothing_to_do_for_an_unreadable_job(here, jobs, worker, other, job, name):
+def test_a_worker_ignores_an_unreadable_job(here, jobs, worker, other, job, name):
     damage(here, job.id, name)
     assert begin(worker, job.id) is None
     assert jobs.get(job.id).status is JobStatus.FAILED
@@ -52,7 +52,7 @@ def test_a_worker_has_nothing_to_do_for_an_unreadable_job(here, jobs, worker, ot
 
 
 @in_a_folder
-def test_a_job_that_lost_its_request_is_in_no_list(here, jobs, job, maintenance):
+def test_a_job_without_a_request_is_in_no_list(here, jobs, job, maintenance):
     maintenance.recover()
     here.store.delete(f"jobs/{job.id}/request.json")
     here.client().delete("metseg")
@@ -63,7 +63,7 @@ def test_a_job_that_lost_its_request_is_in_no_list(here, jobs, job, maintenance)
 
 
 @in_a_folder
-def test_an_unreadable_result_is_called_so(here, jobs, worker, job):
+def test_an_unreadable_result_is_reported_as_such(here, jobs, worker, job):
     begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), {})
     here.store.put(jobs.artefact_key(job.id, "result.json"), b"{")
@@ -72,7 +72,7 @@ def test_an_unreadable_result_is_called_so(here, jobs, worker, job):
 
 
 @in_a_folder
-def test_what_a_newer_release_adds_to_records_is_ignored(here, jobs, worker, job):
+def test_fields_of_a_newer_release_are_ignored(here, jobs, worker, job):
     for name in ("job.json", "request.json"):
         key = f"jobs/{job.id}/{name}"
         here.store.put(key, json.dumps(json.loads(here.store.get(key)) | {"added_later": {"deep": 1}}).encode())
@@ -82,7 +82,7 @@ def test_what_a_newer_release_adds_to_records_is_ignored(here, jobs, worker, job
 
 
 @in_a_folder
-def test_what_is_no_message_of_ours_does_not_stop_recovery(here, jobs, job, maintenance):
+def test_a_foreign_message_does_not_stop_recovery(here, jobs, job, maintenance):
     here.client().lpush("metseg", "not a message", json.dumps({"headers": None}), "[]")
     time.sleep(LEASE_TTL_S)
     assert maintenance.recover() == 0

@@ -42,19 +42,19 @@ def path(gateway, session) -> str:
 
 
 @pytest.mark.parametrize(("layer", "channel"), [("pre", 0), ("flair", 1), ("post", 2)])
-def test_a_channel_comes_as_it_was_shown_to_the_model(browser, gateway, path, layer, channel):
+def test_a_channel_has_the_intensities_that_the_model_saw(browser, gateway, path, layer, channel):
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(browser.get(f"{path}/{layer}").content))
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, gateway.study.pixels[..., channel])
 
 
-def test_all_layers_lie_on_one_grid(browser, path):
+def test_all_layers_share_one_grid(browser, path):
     layers = [browser.get(f"{path}/{layer}").content for layer in ("flair", "mask", "probability")]
     images = [nibabel.Nifti1Image.from_bytes(gzip.decompress(layer)) for layer in layers]
     assert len({image.shape for image in images}) == 1
     assert all(np.array_equal(image.affine, images[0].affine) for image in images)
 
 
-def test_only_a_session_that_exists_may_fetch(browser, path):
+def test_only_an_existing_session_may_fetch(browser, path):
     job = path.rsplit("/", 1)[1]
     assert browser.get(f"/volumes/guessed/{job}/mask").status_code == 404
     assert browser.get(f"/overlays/guessed/{job}/0").status_code == 404
@@ -105,7 +105,7 @@ def test_the_gateway_is_only_asked_for_layers(browser, gateway, path, layer):
     assert gateway.requests[before:] == []
 
 
-def test_a_refusal_of_the_gateway_is_passed_on_in_its_words(browser, gateway, path):
+def test_a_refusal_by_the_gateway_is_passed_on_unchanged(browser, gateway, path):
     gateway.outage = StoreUnavailable("The object store does not answer; try again in a minute.")
     try:
         answer = browser.get(f"{path}/mask")
@@ -114,7 +114,7 @@ def test_a_refusal_of_the_gateway_is_passed_on_in_its_words(browser, gateway, pa
     assert (answer.status_code, answer.text) == (503, "The object store does not answer; try again in a minute.")
 
 
-def test_a_slice_comes_as_an_image_with_lesions_outlined(browser, path):
+def test_a_slice_is_an_image_with_outlined_lesions(browser, path):
     answer = browser.get(f"{path.replace('/volumes/', '/overlays/')}/2")
     assert answer.headers["Content-Type"] == "image/png" and answer.content[:4] == b"\x89PNG"
 

@@ -15,7 +15,7 @@ def add_older_model(gateway: FakeGateway) -> ModelCard:
     return gateway.others[0]
 
 
-def test_the_first_slice_shown_is_that_in_which_the_largest_lesion_is_largest(page, gateway):
+def test_the_first_slice_shown_is_the_largest_of_the_largest_lesion(page, gateway):
     [job] = submit_jobs(gateway)
     largest = gateway.study.result(job, gateway.card).lesions[0].largest_slice
     assert viewer_data(page(job))["slice"] == largest

@@ -56,7 +56,7 @@ def test_nothing_can_be_submitted_before_a_file_is_chosen(page):
     assert submit.disabled
 
 
-def test_an_upload_becomes_a_job_in_the_url_and_is_shown(page, gateway):
+def test_an_upload_becomes_a_job_in_the_url(page, gateway):
     at = press(upload(page(), ("a.png", png())), "Find lesions")
     [entry] = gateway.submissions
     assert entry["names"] == ["a.png"] and entry["threshold"] is None
@@ -131,7 +131,7 @@ def test_the_sequence_of_each_folder_can_be_chosen_and_long_series_are_packed(pa
     assert entry["roles"] == ["flair", "post"] and all(name.endswith(".zip") for name in entry["names"])
 
 
-def test_a_study_whose_sequences_are_not_clear_leads_to_the_choice(page, gateway):
+def test_a_study_with_unclear_sequences_leads_to_the_choice(page, gateway):
     gateway.refusal = AmbiguousSeries("Series 3 and 5 may both be the post-contrast T1; send each in its field.")
     at = press(upload(page(), ("a.png", png())), "Find lesions")
     assert "switch on “Choose the sequences”" in at.main.error[0].value
@@ -226,7 +226,7 @@ def test_a_full_queue_leaves_earlier_scans_on_the_page(page, gateway):
     assert "The queue is full" in page_text(at)
 
 
-def test_a_refused_example_is_explained_in_the_same_words(page, gateway):
+def test_a_refused_example_is_explained_in_the_gateways_words(page, gateway):
     gateway.refusal, gateway.retry_after_s = StorageFull("Too little disk space is left for this upload."), 60
     at = press(page(), "One large lesion")
     assert "The disk is nearly full" in page_text(at) and "in about 60 seconds" in page_text(at)

@@ -25,7 +25,7 @@ def test_a_delete_leaves_no_empty_folder(folder, tmp_path):
     assert [path.name for path in (tmp_path / "store").iterdir()] == [MARKER]
 
 
-def test_a_write_in_progress_is_never_listed_and_its_remains_are_removed(folder, tmp_path):
+def test_a_partial_write_is_never_listed_and_is_removed_later(folder, tmp_path):
     folder.put("x/a", b"1")
     remains = [tmp_path / "store" / "x" / name for name in ("~old", "~new")]
     for path in remains:
@@ -36,7 +36,7 @@ def test_a_write_in_progress_is_never_listed_and_its_remains_are_removed(folder,
     assert [path.exists() for path in remains] == [False, True]
 
 
-def test_puts_and_deletes_in_one_folder_do_not_trip_over_each_other(folder):
+def test_concurrent_puts_and_deletes_in_one_folder_succeed(folder):
     stop = threading.Event()
 
     def delete():
@@ -56,14 +56,14 @@ def test_puts_and_deletes_in_one_folder_do_not_trip_over_each_other(folder):
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call not in {"delete", "prepare"}])
-def test_a_folder_that_is_gone_is_store_unavailable_and_is_not_made_anew(tmp_path, call):
+def test_a_missing_folder_is_store_unavailable_and_is_not_recreated(tmp_path, call):
     store = LocalFolderStore(tmp_path / "unmounted")
     with pytest.raises(StoreUnavailable):
         calls(store)[call]()
     assert not (tmp_path / "unmounted").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_store_unavailable(folder):
+def test_a_folder_that_cannot_be_created_is_store_unavailable(folder):
     folder.put("x/a", b"1")
     with pytest.raises(StoreUnavailable):
         folder.put("x/a/b", b"1")

@@ -81,7 +81,7 @@ def test_the_worker_expires_and_recovers_jobs_and_reads_models(jobs, store):
     assert Registry(store("worker")).load(VERSION)
 
 
-def test_the_gateway_promotes_and_the_trainer_publishes_promotes_and_keeps_runs(store):
+def test_the_gateway_promotes_and_the_trainer_publishes_promotes_and_stores_runs(store):
     model = tiny_model(2.0)
     registry = Registry(store("trainer"))
     registry.publish(tiny_card(model, "20260303-000000-more"), {"model.onnx": model})
@@ -90,7 +90,7 @@ def test_the_gateway_promotes_and_the_trainer_publishes_promotes_and_keeps_runs(
     assert Registry(store("gateway")).promote(VERSION).version == VERSION
 
 
-def test_the_set_up_makes_the_bucket_and_seeds_a_model(store):
+def test_the_set_up_creates_the_bucket_and_seeds_a_model(store):
     store("setup").prepare(3)
     registry, model = Registry(store("setup")), tiny_model(3.0)
     registry.publish(tiny_card(model, "20260404-000000-seed"), {"model.onnx": model})
@@ -122,13 +122,13 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize(("service", "key"), [(service, key) for service, keys in FORBIDDEN.items() for key in keys])
-def test_a_key_writes_nothing_that_is_not_its_services(store, service, key):
+def test_a_key_can_write_only_what_its_service_writes(store, service, key):
     with pytest.raises(StoreUnavailable, match="refused"):
         store(service).put(key, b"1")
 
 
 @pytest.mark.parametrize(("service", "key"), [("trainer", f"{JOB}/input/0000"), ("setup", f"{JOB}/input/0000")])
-def test_a_key_reads_no_patient_that_is_not_its_services(server, store, service, key):
+def test_a_key_can_read_only_its_services_patients(server, store, service, key):
     open_store(Settings(**server.settings())).put(key, b"pixels")
     with pytest.raises(StoreUnavailable, match="refused"):
         store(service).get(key)
@@ -142,7 +142,7 @@ def test_no_key_removes_a_model(server, store, service):
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_service_makes_a_bucket_or_changes_the_lifecycle(server, service):
+def test_no_service_can_create_a_bucket_or_change_the_lifecycle(server, service):
     client = Minio(server.endpoint, f"metseg-{service}", server.secret_key, secure=False)
     with pytest.raises(S3Error, match="AccessDenied"):
         client.make_bucket("another")
@@ -162,7 +162,7 @@ def test_a_server_without_the_admin_api_is_detected_and_not_changed(server, tmp_
         assert handed == [server.access_key, server.secret_key]
 
 
-def test_large_objects_are_written_in_parts_with_a_services_own_key(server, settings):
+def test_a_services_key_can_write_a_large_object_in_parts(server, settings):
     store: S3Store = open_store(settings("gateway"))
     store.put(f"{JOB}/input/0001", BytesIO(bytes(17 * 2**20)))
     assert store.stat(f"{JOB}/input/0001").size == 17 * 2**20

@@ -19,7 +19,7 @@ def test_the_lifecycle_rules_expire_jobs_and_keys_and_nothing_else(s3):
     assert {rule.status for rule in rules} == {"Enabled"}
 
 
-def test_two_that_prepare_at_once_both_succeed(s3):
+def test_two_concurrent_set_ups_both_succeed(s3):
     stores = [s3_store(s3, "contended") for _ in range(6)]
     failures = []
 
@@ -39,7 +39,7 @@ def test_two_that_prepare_at_once_both_succeed(s3):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_nobody_listening_is_store_unavailable_within_seconds(s3, call):
+def test_a_closed_port_is_store_unavailable_within_seconds(s3, call):
     store = s3_store(s3, endpoint=f"127.0.0.1:{free_ports(1)[0]}")
     begun = time.monotonic()
     with pytest.raises(StoreUnavailable):
@@ -48,7 +48,7 @@ def test_nobody_listening_is_store_unavailable_within_seconds(s3, call):
 
 
 @pytest.mark.parametrize("call", ["put", "get", "check"])
-def test_a_server_that_hangs_is_store_unavailable_within_bounds_and_usable_afterwards(s3, call):
+def test_a_hung_server_is_store_unavailable_in_time_and_usable_afterwards(s3, call):
     store = s3_store(s3, timeout_s=0.3)
     s3_store(s3).prepare(7)
     s3_store(s3).put("x/a", b"1")
@@ -67,7 +67,7 @@ def test_a_wrong_secret_is_store_unavailable(s3, call):
         calls(s3_store(s3, secret_key="wrong"))[call]()
 
 
-def test_a_key_that_may_only_read_reads_and_changes_nothing(s3):
+def test_a_read_only_key_changes_nothing(s3):
     writer, reader = s3_store(s3), s3_store(s3, access_key=s3.reader_access_key)
     writer.prepare(7)
     writer.put("x/a", b"1")
@@ -81,14 +81,14 @@ def test_a_key_that_may_only_read_reads_and_changes_nothing(s3):
     assert writer.get("x/a") == b"1"
 
 
-def test_a_missing_bucket_is_store_unavailable_and_never_an_absent_object(s3):
+def test_a_missing_bucket_is_store_unavailable_not_a_missing_object(s3):
     store = s3_store(s3, "never-made")
     for call in ("get", "list", "check"):
         with pytest.raises(StoreUnavailable):
             calls(store)[call]()
 
 
-def test_a_connection_cut_in_the_middle_of_an_object_is_store_unavailable(s3):
+def test_a_connection_cut_within_an_object_is_store_unavailable(s3):
     store = s3_store(s3, timeout_s=0.5)
     store.prepare(7)
     s3_store(s3).put("x/big", Endless(64 * MIB))  # unhurried

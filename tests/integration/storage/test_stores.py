@@ -17,7 +17,7 @@ from metseg.storage import LocalFolderStore, RangedFile, S3Store, open_store
 from metseg.storage.s3 import PART_BYTES
 
 
-def test_what_was_put_is_what_is_got(store):
+def test_a_get_returns_what_was_put(store):
     store.put("jobs/1/request.json", b'{"a": 1}', content_type="application/json")
     assert store.get("jobs/1/request.json") == b'{"a": 1}'
 
@@ -29,13 +29,13 @@ def test_an_object_may_be_empty(store):
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 1000), (999, 1), (3, 500)])
-def test_a_part_of_an_object_is_read_alone(store, first, count):
+def test_a_range_of_an_object_is_read_alone(store, first, count):
     content = bytes(range(250)) * 4
     store.put("x/long", content)
     assert store.read("x/long", first, count) == content[first : first + count]
 
 
-def test_no_part_is_read_of_what_is_not_there(store):
+def test_a_range_of_a_missing_object_is_not_found(store):
     with pytest.raises(NotFound):
         store.read("x/none", 0, 1)
 
@@ -45,7 +45,7 @@ def test_no_part_is_read_of_what_is_not_there(store):
     places=st.lists(st.tuples(st.integers(0, 1100), st.integers(0, 300)), min_size=1, max_size=9),
     ahead=st.sampled_from([1, 64, 5000]),
 )
-def test_an_object_is_a_file_that_can_be_read_from_any_place(store, places, ahead):
+def test_an_object_is_a_seekable_file(store, places, ahead):
     content = bytes(range(250)) * 4
     store.put("x/ranged", content)
     file = RangedFile(store, store.stat("x/ranged"), ahead)
@@ -55,7 +55,7 @@ def test_an_object_is_a_file_that_can_be_read_from_any_place(store, places, ahea
         assert file.tell() == min(first + count, max(first, 1000))
 
 
-def test_a_file_of_an_object_ends_where_it_ends(store):
+def test_a_file_of_an_object_ends_with_the_object(store):
     store.put("x/ranged", b"0123456789")
     file = RangedFile(store, store.stat("x/ranged"))
     assert (file.seek(-3, io.SEEK_END), file.read()) == (7, b"789")
@@ -64,7 +64,7 @@ def test_a_file_of_an_object_ends_where_it_ends(store):
         file.seek(-1)
 
 
-def test_a_file_of_an_object_fetches_little(store):
+def test_a_file_of_an_object_fetches_only_what_is_read(store):
     class Counted:
         def __init__(self):
             self.fetched = []
@@ -90,7 +90,7 @@ def test_a_put_replaces(store):
     assert store.stat("x/a").etag != before.etag
 
 
-def test_of_many_that_create_an_object_one_does(store):
+def test_only_one_of_many_creates_succeeds(store):
     mine = []
 
     def create(number):
@@ -107,7 +107,7 @@ def test_of_many_that_create_an_object_one_does(store):
     assert keys(store) == ["x/once"]
 
 
-def test_what_is_created_again_with_the_same_words_is_ours(store):
+def test_a_retried_create_succeeds_on_s3(store):
     assert store.create("x/once", b"mine, whose answer was lost")
     assert store.create("x/once", b"mine, whose answer was lost") == isinstance(store, S3Store)
     assert not store.create("x/once", b"another's")
@@ -117,14 +117,14 @@ def test_what_is_created_again_with_the_same_words_is_ours(store):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=4096), known=st.booleans())
-def test_any_bytes_come_back_from_a_stream(store, content, known):
+def test_a_stream_keeps_any_bytes(store, content, known):
     store.put("x/any", io.BytesIO(content), size=len(content) if known else None)
     assert store.get("x/any") == content
     assert store.stat("x/any").size == len(content)
 
 
 @pytest.mark.parametrize("size", [PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES + 5])
-def test_a_stream_of_unknown_size_is_kept_whole_around_the_size_of_a_part(store, size):
+def test_a_stream_of_unknown_size_is_kept_whole_near_the_part_size(store, size):
     store.put("x/parts", Endless(size))
     with store.stream("x/parts") as chunks:
         assert sum(len(chunk) for chunk in chunks) == size
@@ -147,13 +147,13 @@ def test_a_large_stream_is_never_whole_in_memory(store):
 
 
 @pytest.mark.parametrize("size", [3, 30])
-def test_a_stream_of_another_length_than_announced_leaves_nothing(store, size):
+def test_a_stream_of_the_wrong_length_leaves_nothing(store, size):
     with pytest.raises(UploadInterrupted):
         store.put("x/cut", io.BytesIO(b"0123456789"), size=size)
     assert keys(store, "x") == []
 
 
-def test_a_stream_that_breaks_midway_leaves_what_was_there(store):
+def test_a_broken_stream_leaves_the_old_object(store):
     class Broken(Endless):
         def read(self, count=-1):
             if self.left < PART_BYTES:
@@ -189,13 +189,13 @@ def test_a_reader_never_sees_half_an_object(store):
 
 @pytest.mark.parametrize("call", ["get", "stat"])
 @pytest.mark.parametrize("key", ["x/absent", "absent", "x", "x/here/below"])
-def test_what_is_not_there_is_not_found(store, call, key):
+def test_a_missing_object_is_not_found(store, call, key):
     store.put("x/here", b"1")
     with pytest.raises(NotFound):
         getattr(store, call)(key)
 
 
-def test_streaming_what_is_not_there_fails_on_entering(store):
+def test_streaming_a_missing_object_fails_on_entering(store):
     with pytest.raises(NotFound), store.stream("x/absent"):
         pytest.fail("entered")
 
@@ -216,7 +216,7 @@ def test_a_listing_is_recursive_and_in_the_order_of_keys(store):
     assert keys(store, "x/") == sorted(names)
 
 
-def test_a_listing_takes_the_beginning_of_a_name(store):
+def test_a_listing_accepts_part_of_a_name(store):
     for name in ("x/ab/1", "x/abc", "x/b", "models/x"):
         store.put(name, b"")
     assert keys(store, "x/ab") == ["x/ab/1", "x/abc"]
@@ -224,7 +224,7 @@ def test_a_listing_takes_the_beginning_of_a_name(store):
     assert keys(store, "y") == []
 
 
-def test_a_listing_goes_on_past_one_answer_of_the_server(s3):
+def test_a_listing_continues_past_one_page_of_the_server(s3):
     store = s3_store(s3)
     store.prepare(7)
     for index in range(1005):
@@ -234,7 +234,7 @@ def test_a_listing_goes_on_past_one_answer_of_the_server(s3):
     assert keys(store, "x") == []
 
 
-def test_a_delete_takes_the_object_and_all_below_but_not_its_neighbours(store):
+def test_a_delete_removes_the_object_and_all_below_it_but_no_neighbour(store):
     for name in ("jobs/1/request.json", "jobs/1/input/0000", "jobs/12/request.json", "x/1"):
         store.put(name, b"1")
     store.delete("jobs/1")
@@ -243,7 +243,7 @@ def test_a_delete_takes_the_object_and_all_below_but_not_its_neighbours(store):
     assert keys(store) == ["jobs/12/request.json"]
 
 
-def test_deleting_nothing_is_fine(store):
+def test_deleting_nothing_is_no_error(store):
     store.delete("x/absent")
     store.delete("x/absent")
 
@@ -252,7 +252,7 @@ BAD_KEYS = ["", "/", "/x", "x/", "x//y", "..", "x/../y", "../x", "x/./y", "X", "
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_a_key_that_is_not_ours_is_refused_by_every_call(store, key):
+def test_an_invalid_key_is_refused_by_every_call(store, key):
     for call in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.stat(key)):
         with pytest.raises(ValueError, match="not a key"):
             call()
@@ -263,12 +263,12 @@ def test_a_key_that_is_not_ours_is_refused_by_every_call(store, key):
 
 
 @pytest.mark.parametrize("prefix", ["../", "/x", "x/../", "/"])
-def test_a_prefix_that_is_not_ours_is_refused(store, prefix):
+def test_an_invalid_prefix_is_refused(store, prefix):
     with pytest.raises(ValueError, match="not a key"):
         list(store.list(prefix))
 
 
-def test_preparing_twice_keeps_what_is_there(store):
+def test_preparing_twice_keeps_every_object(store):
     store.put("models/a", b"1")
     store.prepare(job_days=3)
     store.check()
@@ -286,7 +286,7 @@ def test_the_settings_choose_the_store(s3, tmp_path):
     store.check()
 
 
-def test_settings_that_name_no_store_or_two_are_refused(tmp_path):
+def test_settings_must_name_exactly_one_store(tmp_path):
     with pytest.raises(ValueError, match="METSEG_S3_ENDPOINT"):
         open_store(Settings())
     with pytest.raises(ValueError, match="not both"):

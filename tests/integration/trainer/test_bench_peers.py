@@ -36,14 +36,14 @@ def test_a_peer_is_as_large_as_ours(registered, ours, peer):
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
 
 
-def test_operations_of_a_convolution_are_counted_as_by_hand():
+def test_operations_of_a_convolution_match_a_manual_count():
     convolution = torch.nn.Conv2d(3, 8, kernel_size=3, padding=1)
     assert bench_peers.gflop(convolution, torch.zeros(1, 3, 10, 20)) == 2 * 10 * 20 * 3 * 8 * 9 / 1e9
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_bench_judges_all_on_the_same_patients_and_goes_on_where_it_stopped(registered, tmp_path, capsys):
+def test_the_bench_evaluates_all_on_the_same_patients_and_resumes(registered, tmp_path, capsys):
     folder, shown = tmp_path / "bench", tmp_path / "shown"
     words = ["--preset", "smoke", "--epochs", "1", "--folder", str(folder), "--table", str(shown), "--threads", "1"]
     bench_peers.main([*words, "--networks", "attention-unet"])

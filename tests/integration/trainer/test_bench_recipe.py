@@ -16,7 +16,7 @@ from metseg_trainer.training import PRESETS
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
 
 
-def test_a_trial_changes_one_thing_and_draws_nothing_from_what_it_goes_without():
+def test_a_trial_changes_one_thing_and_draws_nothing_from_the_source_it_drops():
     config = PRESETS["smoke"]
     assert bench_recipe.TRIALS["recipe"].of(config) == config
     without = bench_recipe.TRIALS["no-lone"].of(config)
@@ -35,7 +35,7 @@ def test_a_flipped_prediction_is_the_same_for_a_slice_and_its_mirror_image():
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_trials_are_judged_on_training_patients_alone_and_not_twice(tmp_path, capsys):
+def test_trials_are_evaluated_once_on_training_patients_alone(tmp_path, capsys):
     folder, shown = tmp_path / "bench", tmp_path / "shown"
     words = ["--preset", "smoke", "--epochs", "1", "--folder", str(folder), "--table", str(shown), "--threads", "1"]
     bench_recipe.main([*words, "--trials", "recipe"])

@@ -42,7 +42,7 @@ def told(runs):
     return json.loads((runs / "first" / "frontier.json").read_text())
 
 
-def test_every_network_is_judged_at_every_level_size_and_precision(told):
+def test_every_network_is_evaluated_at_every_level_size_and_precision(told):
     found = {
         (row["run"], row["network"], row["pruning_level"], row["base_width"], row["input_px"], row["precision"])
         for row in told["variants"]
@@ -63,7 +63,7 @@ def test_one_variant_is_chosen_among_those_within_the_margin(told):
     assert pick["ms_a_slice"] == min(row["ms_a_slice"] for row in near)
 
 
-def test_the_chosen_one_lies_beside_with_a_card_that_tells_what_it_is(runs, told):
+def test_the_chosen_variant_is_written_with_its_card(runs, told):
     [pick] = [row for row in told["variants"] if row["chosen"]]
     folder = runs / "first" / "frontier"
     model = (folder / "model.onnx").read_bytes()
@@ -88,7 +88,7 @@ def test_the_chosen_one_lies_beside_with_a_card_that_tells_what_it_is(runs, told
     assert card.figures[card.network].mean == pytest.approx(pick["test"]["mean"], abs=1e-6)
 
 
-def test_what_is_written_names_no_patient(runs, told):
+def test_the_output_names_no_patient(runs, told):
     split = read_split(runs / "first" / "split.json")
     shown = json.dumps(told) + (runs / "first" / "frontier" / "card.json").read_text()
     assert not any(patient in shown for patient in (*split.train, *split.validation, *split.test))

@@ -127,7 +127,7 @@ def test_cross_validation_tests_every_patient_once_and_exports_nothing(configure
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_each_network_can_have_a_process_of_its_own_and_a_split_by_slice_says_that_it_leaks(configured):
+def test_networks_can_train_in_separate_processes_and_a_split_by_slice_is_said_to_leak(configured):
     words = ["run", "--preset", "smoke", "--epochs", "1", "--name", "leak", "--split", "slice"]
     command = [sys.executable, "-m", "metseg_trainer", *words, "--threads", "1", "--train-only", "--networks"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -155,7 +155,7 @@ def test_each_network_can_have_a_process_of_its_own_and_a_split_by_slice_says_th
     assert Registry(store).champion() is None
 
 
-def test_a_run_can_go_on_from_another_but_not_from_one_that_saw_its_test_patients(configured, capsys):
+def test_a_run_can_continue_from_another_unless_that_saw_its_test_patients(configured, capsys):
     assert main(["phantom", str(configured / "heads"), "--patients", "8"]) == 0
     patients = sorted(path.name for path in (configured / "heads").iterdir())
     early = configured / "runs" / "early"
@@ -167,7 +167,7 @@ def test_a_run_can_go_on_from_another_but_not_from_one_that_saw_its_test_patient
 
 
 @pytest.mark.parametrize("way", [["--folds", "2"], ["--leave-site-out", "P1"], ["--split", "slice"]])
-def test_only_a_split_by_patient_goes_on_from_another_run(configured, capsys, way):
+def test_only_a_split_by_patient_continues_from_another_run(configured, capsys, way):
     assert main(["run", "--preset", "smoke", "--name", "late", "--start", str(configured), *way]) == 1
     assert "where the split is by patient" in capsys.readouterr().err
 
@@ -183,12 +183,12 @@ def test_a_network_that_another_process_trains_is_not_trained_twice(configured, 
     assert "Another process works in" in capsys.readouterr().err
 
 
-def test_folds_are_asked_for_by_a_number_above_one(configured, capsys):
+def test_a_number_of_folds_is_above_one(configured, capsys):
     assert main(["run", "--preset", "smoke", "--folds", "0", "--name", "none"]) == 1
     assert "0 folds" in capsys.readouterr().err
 
 
-def test_a_site_that_nobody_is_of_is_refused(configured, capsys):
+def test_a_site_without_patients_is_refused(configured, capsys):
     assert main(["run", "--preset", "smoke", "--leave-site-out", "XX", "--name", "lost"]) == 1
     assert "cannot be left out" in capsys.readouterr().err
 
@@ -199,12 +199,12 @@ def test_a_run_is_not_overwritten_by_another_of_its_name(configured, capsys):
     assert "add --resume" in capsys.readouterr().err
 
 
-def test_there_must_be_a_run_to_resume(configured, capsys):
+def test_resuming_needs_a_run(configured, capsys):
     assert main(["run", "--preset", "smoke", "--resume"]) == 1
     assert "no run" in capsys.readouterr().err
 
 
-def test_another_recipe_cannot_continue_a_run(configured, capsys):
+def test_another_config_cannot_resume_a_run(configured, capsys):
     folder = configured / "runs" / "first"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"preset": "full"}))
@@ -212,7 +212,7 @@ def test_another_recipe_cannot_continue_a_run(configured, capsys):
     assert "another configuration" in capsys.readouterr().err
 
 
-def test_a_folder_without_slices_ends_in_one_line(configured, capsys):
+def test_a_folder_without_slices_is_refused_in_one_line(configured, capsys):
     (configured / "data").mkdir()
     (configured / "data" / "notes.txt").write_text("nothing")
     assert main(["run", "--preset", "quick", "--data", str(configured / "data")]) == 1

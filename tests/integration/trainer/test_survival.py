@@ -79,13 +79,13 @@ def assert_same(folder: Path, unbroken: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, STEPS - 1, STEPS, EPOCHS * STEPS])
-def test_killed_anywhere_in_an_epoch_a_training_ends_with_the_weights_of_an_unbroken_one(unbroken, tmp_path, steps):
+def test_a_training_killed_anywhere_in_an_epoch_ends_with_the_same_weights(unbroken, tmp_path, steps):
     assert ended(trainings.killed_after, steps, tmp_path, NEVER) == -signal.SIGKILL
     assert ended(train, tmp_path) == 0
     assert_same(tmp_path, unbroken)
 
 
-def test_killed_after_each_single_step_it_still_arrives(unbroken, tmp_path):
+def test_a_training_killed_after_every_step_still_finishes(unbroken, tmp_path):
     for _ in range(EPOCHS * STEPS):
         assert not (tmp_path / CHECKPOINT).exists() or not is_finished(tmp_path, CONFIG)
         assert ended(trainings.killed_after, 1, tmp_path, ALWAYS) == -signal.SIGKILL
@@ -93,7 +93,7 @@ def test_killed_after_each_single_step_it_still_arrives(unbroken, tmp_path):
     assert_same(tmp_path, unbroken)
 
 
-def test_killed_in_the_middle_of_a_checkpoint_it_goes_on_from_the_one_before(unbroken, tmp_path):
+def test_a_training_killed_within_a_checkpoint_resumes_from_the_one_before(unbroken, tmp_path):
     assert ended(trainings.killed_while_writing, 3, tmp_path) == -signal.SIGKILL
     assert load_checkpoint(tmp_path / CHECKPOINT)["step"] == 2
     assert ended(train, tmp_path) == 0
@@ -101,7 +101,7 @@ def test_killed_in_the_middle_of_a_checkpoint_it_goes_on_from_the_one_before(unb
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_it_leaves_a_checkpoint_of_the_running_step_and_goes_on_from_there(tmp_path, told):
+def test_a_stop_signal_leaves_a_checkpoint_to_resume_from(tmp_path, told):
     config = replace(CONFIG, samples_per_epoch=4000, epochs=1)
     process = started(train, tmp_path, ALWAYS, config)
     _wait_for(tmp_path / CHECKPOINT)
@@ -141,7 +141,7 @@ def poisoned(study: PreparedStudy) -> PreparedStudy:
     return replace(study, prepared=replace(study.prepared, mean=np.full(3, np.nan, np.float32)))
 
 
-def test_a_loss_that_is_no_number_names_the_patients_and_leaves_good_weights(tmp_path, capsys):
+def test_a_nan_loss_names_the_patients_and_leaves_good_weights(tmp_path, capsys):
     sources = {"whole": [studies()[0], poisoned(studies()[1])]}
     recipes = (replace(CONFIG, batch_size=1, samples_per_epoch=20, seed=seed) for seed in range(20))
     config = next(one for one in recipes if sample_dataset(sources, one).patient(0) == "P0")
@@ -169,7 +169,7 @@ def test_a_full_disk_is_an_error_and_the_checkpoint_stays_whole(unbroken, tmp_pa
     assert_same(tmp_path, unbroken)
 
 
-def test_a_run_folder_that_vanishes_is_told(tmp_path, monkeypatch):
+def test_a_run_folder_that_vanishes_is_reported(tmp_path, monkeypatch):
     step = TrainState.train_step
 
     def vanishing(self, *words, **more):
@@ -182,7 +182,7 @@ def test_a_run_folder_that_vanishes_is_told(tmp_path, monkeypatch):
         train(tmp_path / "run", ALWAYS)
 
 
-def test_too_little_memory_is_told(tmp_path):
+def test_too_little_memory_is_reported(tmp_path):
     told = tmp_path / "told.txt"
     assert ended(trainings.starved, tmp_path / "run", told) == 0
     assert told.read_text().startswith("OutOfMemory: The memory is too small")
@@ -201,56 +201,56 @@ def test_too_little_memory_is_told(tmp_path):
     ],
     ids=str,
 )
-def test_what_a_machine_refuses_becomes_an_error_of_ours(tmp_path, error, kind):
+def test_system_errors_become_metseg_errors(tmp_path, error, kind):
     with pytest.raises(TrainingFailed) as caught, resource_errors_translated(tmp_path):
         raise error
     assert type(caught.value) is kind
 
 
-def test_opencv_out_of_memory_is_one_too(tmp_path):
+def test_opencvs_memory_error_becomes_a_metseg_error(tmp_path):
     error = cv2.error("no memory")
     error.code = cv2.Error.StsNoMem
     with pytest.raises(OutOfMemory), resource_errors_translated(tmp_path):
         raise error
 
 
-def test_a_bug_stays_what_it_is(tmp_path):
+def test_other_errors_pass_unchanged(tmp_path):
     with pytest.raises(RuntimeError, match="shapes"), resource_errors_translated(tmp_path):
         raise RuntimeError("shapes do not match")
 
 
-def test_a_damaged_checkpoint_is_told(tmp_path):
+def test_a_damaged_checkpoint_is_reported(tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 half of it")
     with pytest.raises(TrainingFailed, match="cannot be read"):
         train(tmp_path)
 
 
-def test_a_checkpoint_of_another_release_is_told(tmp_path):
+def test_a_checkpoint_of_another_release_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / CHECKPOINT)
     with pytest.raises(TrainingFailed, match="another release"):
         load_network(tmp_path / CHECKPOINT)
 
 
-def test_another_recipe_does_not_go_on_from_a_checkpoint(unbroken, tmp_path):
+def test_another_config_does_not_resume_from_a_checkpoint(unbroken, tmp_path):
     shutil.copy(unbroken / CHECKPOINT, tmp_path)
     with pytest.raises(TrainingFailed, match="another network or configuration"):
         train(tmp_path, config=replace(CONFIG, learning_rate=1.0))
 
 
-def test_a_finished_training_is_not_gone_on_with(unbroken, tmp_path):
+def test_a_finished_training_is_not_resumed(unbroken, tmp_path):
     shutil.copytree(unbroken, tmp_path / "again")
     train(tmp_path / "again")
     assert_same(tmp_path / "again", unbroken)
 
 
-def test_an_earlier_runs_weights_are_where_a_later_one_begins(unbroken, tmp_path):
+def test_a_run_can_start_from_an_earlier_runs_weights(unbroken, tmp_path):
     config = replace(CONFIG, learning_rate=1e-12, weight_decay=0.0)
     train_network(NETWORK, config, {"whole": studies()[:2]}, studies()[2:], tmp_path, start=unbroken / CHECKPOINT)
     before, after = weights(unbroken), weights(tmp_path)
     assert all(torch.allclose(before[name], after[name]) for name in before if name.endswith("weight"))
 
 
-def test_tensorboard_shows_each_epoch_once_even_of_a_broken_training(tmp_path):
+def test_tensorboard_shows_each_epoch_once_after_a_crash(tmp_path):
     for steps in (STEPS + 1, 2):
         assert ended(trainings.killed_after, steps, tmp_path, NEVER) == -signal.SIGKILL
     assert ended(train, tmp_path) == 0
@@ -261,7 +261,7 @@ def test_tensorboard_shows_each_epoch_once_even_of_a_broken_training(tmp_path):
     assert len(rows) == EPOCHS
 
 
-def test_two_processes_compute_the_gradients_of_one(tmp_path):
+def test_two_processes_compute_the_same_gradients_as_one(tmp_path):
     found = []
     for count in (1, 2):
         folder = tmp_path / str(count)
@@ -278,7 +278,7 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path):
                 torch.testing.assert_close(two[kind][name], value, rtol=1e-6, atol=1e-9, msg=what)
 
 
-def test_two_processes_end_where_one_does(tmp_path):
+def test_two_processes_end_with_the_weights_of_one(tmp_path):
     config = replace(CONFIG, amp=False)
     for devices in (1, 2):
         train(tmp_path / str(devices), config=config, devices=devices)
@@ -288,12 +288,12 @@ def test_two_processes_end_where_one_does(tmp_path):
         assert other == pytest.approx(row, rel=0.02)
 
 
-def test_a_batch_must_be_shared_equally(tmp_path):
+def test_a_batch_must_divide_evenly(tmp_path):
     with pytest.raises(InvalidParameter, match="cannot be divided equally among 3"):
         train(tmp_path, devices=3)
 
 
-def test_what_one_of_several_processes_raises_is_raised(tmp_path):
+def test_an_error_in_one_of_several_processes_is_raised(tmp_path):
     sources = {"whole": [poisoned(one) for one in studies()]}
     with pytest.raises(LossNotFinite, match="no checkpoint was written"):
         train_network(NETWORK, CONFIG, sources, studies()[2:], tmp_path, devices=2)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWa
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_one_command_trains_on_a_folder_as_of_brats_mets(tmp_path, monkeypatch, capsys):
+def test_one_command_trains_on_a_brats_mets_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "quick", replace(PRESETS["smoke"], epochs=1, samples_per_epoch=16))
     settings.cache_clear()
     write_phantoms(tmp_path / "data", 5, layout="brats", slices=8, size_px=64)

@@ -72,7 +72,7 @@ def deployment(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("hang_s", [7])  # `make chaos` plays 7, 20 and 60 s
-def test_a_worker_takes_jobs_soon_after_redis_answers_again(deployment, hang_s):
+def test_a_worker_accepts_jobs_soon_after_redis_responds_again(deployment, hang_s):
     """A job ends while Redis hangs, so that its acknowledgement may fail."""
     redis, store, jobs, worker = deployment
     [content] = phantom_files(1).values()

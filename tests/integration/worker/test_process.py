@@ -113,7 +113,7 @@ def here(deployment, monkeypatch):
     settings.cache_clear()
 
 
-def test_the_mask_is_pixel_for_pixel_the_pipelines(deployment):
+def test_the_mask_equals_the_pipelines_pixel_for_pixel(deployment):
     job = deployment.run(phantom_files(6))
     volume, model = head(7, slices=6, size_px=128).volume, tiny_model(1.5)
     volume = type(volume)(volume.pixels, volume.names)  # a PNG stores no spacing
@@ -163,7 +163,7 @@ def test_the_health_check_distinguishes_a_living_worker_from_none(deployment, he
     assert not health.is_healthy("celery@unknown")
 
 
-def test_the_health_check_fails_where_the_queue_is_away(deployment, here, redis):
+def test_the_health_check_fails_without_the_queue(deployment, here, redis):
     with redis.down():
         assert not health.is_healthy(NODE)
     wait_until(lambda: health.is_healthy(NODE), END_S)  # the worker comes back by itself
@@ -181,7 +181,7 @@ def test_a_worker_answers_while_its_child_computes(deployment, here):
 
 
 @pytest.mark.slow
-def test_a_worker_that_stops_writes_the_end_of_its_last_job(deployment):
+def test_a_stopping_worker_writes_the_end_of_its_last_job(deployment):
     job = submit(deployment.store, deployment.jobs, phantom_files(6))
     wait_until(lambda: "job begun" in messages(deployment, job.id), END_S)
     deployment.stop()
@@ -191,7 +191,7 @@ def test_a_worker_that_stops_writes_the_end_of_its_last_job(deployment):
 
 
 @pytest.mark.slow
-def test_a_job_outlives_its_worker(deployment):
+def test_a_job_survives_its_worker(deployment):
     job = submit(deployment.store, deployment.jobs, long_study())
     wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)
     deployment.kill()
@@ -201,7 +201,7 @@ def test_a_job_outlives_its_worker(deployment):
 
 
 @pytest.mark.slow
-def test_a_job_waits_for_a_store_that_is_away(deployment, s3):
+def test_a_job_waits_for_an_unavailable_store(deployment, s3):
     job = submit(deployment.store, deployment.jobs, long_study())
     wait_until(lambda: deployment.jobs.get(job.id).progress is not None, END_S)
     with s3.down():

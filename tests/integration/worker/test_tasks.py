@@ -91,7 +91,7 @@ def test_a_job_may_name_its_model(context, jobs):
     assert jobs.result(job.id).model_version == OTHER
 
 
-def test_a_job_that_names_an_unknown_model_fails_with_not_found(context, jobs):
+def test_a_job_with_an_unknown_model_fails_with_not_found(context, jobs):
     job = submit(context.store, jobs, phantom_files(1), model="20990101-000000-none")
     run_job(context, job.id)
     assert jobs.get(job.id).problem.type == NotFound.type
@@ -116,14 +116,14 @@ def test_a_rejected_new_champion_is_reported_in_the_result(context, jobs, job):
     ],
     ids=["text", "truncated"],
 )
-def test_an_upload_that_cannot_be_read_fails_with_its_own_problem(context, jobs, content, problem):
+def test_an_unreadable_upload_fails_with_its_own_problem(context, jobs, content, problem):
     job = submit(context.store, jobs, {"head.png": content})
     run_job(context, job.id)
     ended = jobs.get(job.id)
     assert (ended.status, ended.problem.type) == (JobStatus.FAILED, problem)
 
 
-def test_an_input_that_changed_in_the_store_is_not_segmented(context, jobs, job):
+def test_an_input_changed_in_the_store_is_not_segmented(context, jobs, job):
     context.store.put(jobs.input_key(job.id, 0), phantom_files(1, seed=8)["DOE-JOHN_0.png"])
     run_job(context, job.id)
     assert "changed" in jobs.get(job.id).problem.detail
@@ -136,7 +136,7 @@ def test_a_job_that_takes_too_long_says_so(context, jobs, job):
     assert "longer than" in ended.problem.detail
 
 
-def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_shown(context, jobs, job, caplog):
+def test_an_unexpected_error_fails_the_job_without_revealing_its_text(context, jobs, job, caplog):
     run_job(replace(context, models=Raising(ZeroDivisionError("DOE JOHN"))), job.id)
     ended = jobs.get(job.id)
     [record] = [record for record in caplog.records if record.message == "job met a bug"]
@@ -145,7 +145,7 @@ def test_a_bug_ends_the_job_and_its_text_is_neither_logged_nor_shown(context, jo
     assert "DOE" not in caplog.text + ended.problem.detail + str(vars(record))
 
 
-def test_a_job_deleted_while_it_runs_leaves_nothing_behind(context, jobs, job):
+def test_a_job_deleted_while_it_runs_leaves_nothing(context, jobs, job):
     class Deleting(ModelCache):
         def __init__(self, models):
             self._models = models
@@ -158,7 +158,7 @@ def test_a_job_deleted_while_it_runs_leaves_nothing_behind(context, jobs, job):
     assert list(context.store.list(f"jobs/{job.id}/")) == []
 
 
-def test_a_store_that_is_away_costs_no_job_and_no_attempt(context, jobs, job):
+def test_a_store_outage_costs_no_job_and_no_attempt(context, jobs, job):
     for _ in range(MAX_ATTEMPTS):
         run_job(replace(context, store=Flaky(context.store)), job.id)
     seen = jobs.get(job.id)
@@ -167,20 +167,20 @@ def test_a_store_that_is_away_costs_no_job_and_no_attempt(context, jobs, job):
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
-def test_a_spool_that_is_full_costs_no_job_and_no_attempt(context, jobs, job):
+def test_a_full_spool_costs_no_job_and_no_attempt(context, jobs, job):
     run_job(replace(context, models=Raising(OSError(errno.ENOSPC, "No space left on device"))), job.id)
     seen = jobs.get(job.id)
     assert (seen.status.final, seen.attempts) == (False, 0)
 
 
-def test_a_queue_that_is_away_ends_nothing(context, jobs, job, redis):
+def test_a_queue_outage_ends_no_job(context, jobs, job, redis):
     with redis.down():
         run_job(context, job.id)
     wait_until(lambda: b"+PONG" in talk(redis.port, b"PING\r\n"), 5)
     assert jobs.get(job.id).status is JobStatus.QUEUED
 
 
-def test_no_champion_fails_the_job_in_words(context, jobs, job):
+def test_a_job_without_a_champion_fails_with_a_sentence(context, jobs, job):
     context.store.delete("models/champion.json")
     run_job(context, job.id)
     assert jobs.get(job.id).problem.type == "/problems/no-champion"
@@ -212,7 +212,7 @@ class Counting:
         return 1
 
 
-def test_the_maintenance_outlives_a_queue_that_is_away():
+def test_maintenance_survives_a_queue_outage():
     jobs = Counting()
     maintenance = MaintenanceThread(jobs, jobs, recover_every_s=0.01)
     maintenance.start()
@@ -223,7 +223,7 @@ def test_the_maintenance_outlives_a_queue_that_is_away():
     assert jobs.expired == 1
 
 
-def test_no_failure_ends_the_maintenance():
+def test_no_failure_stops_maintenance():
     class Broken(Counting):
         def recover(self):
             self.recovered += 1
@@ -242,7 +242,7 @@ def test_no_failure_ends_the_maintenance():
     assert not maintenance.is_alive()
 
 
-def test_a_study_is_segmented_while_the_end_of_the_one_before_is_written(context, jobs, job):
+def test_a_study_is_segmented_while_the_previous_result_is_written(context, jobs, job):
     stored = threading.Event()
 
     class Slow:
@@ -266,7 +266,7 @@ def test_a_study_is_segmented_while_the_end_of_the_one_before_is_written(context
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
-def test_an_end_that_cannot_be_written_costs_no_job_and_no_attempt(context, jobs, job):
+def test_a_failed_write_of_an_end_costs_no_job_and_no_attempt(context, jobs, job):
     class Away:
         """A store that has gone away when results come."""
 
@@ -285,7 +285,7 @@ def test_an_end_that_cannot_be_written_costs_no_job_and_no_attempt(context, jobs
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
-def test_what_fails_while_a_failure_is_recorded_is_not_the_next_jobs(context, jobs, job):
+def test_an_error_while_recording_a_failure_does_not_reach_the_next_job(context, jobs, job):
     class Broken:
         """A runner that meets a bug where an end is written, and another where that is recorded."""
 
@@ -308,7 +308,7 @@ def test_what_fails_while_a_failure_is_recorded_is_not_the_next_jobs(context, jo
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
 
 
-def test_a_model_that_ends_its_process_is_counted_as_an_attempt(context, jobs, job):
+def test_a_model_that_kills_its_process_costs_an_attempt(context, jobs, job):
     class Deadly(ModelCache):
         def __init__(self):
             pass
@@ -327,7 +327,7 @@ def test_a_model_that_ends_its_process_is_counted_as_an_attempt(context, jobs, j
     assert jobs.get(job.id).problem.type == "/problems/poisoned-input"
 
 
-def test_a_study_that_hangs_in_native_code_ends_its_process_and_no_other_does(context, jobs, job, monkeypatch):
+def test_a_hang_in_native_code_ends_only_its_process(context, jobs, job, monkeypatch):
     exits = []
     monkeypatch.setattr("metseg_worker.tasks.os._exit", exits.append)
     run_job(context, job.id)
@@ -351,7 +351,7 @@ def timers():
     return [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
-def test_a_process_that_leaves_waits_for_its_last_end():
+def test_an_exiting_process_waits_for_its_last_result():
     written = []
 
     def slow():

@@ -21,7 +21,7 @@ def keyring(tmp_path):
     return Keyring.read(file)
 
 
-def test_without_a_file_everybody_may_do_everything_and_owns_nothing():
+def test_without_a_key_file_everyone_has_all_scopes_and_owns_nothing():
     caller = Keyring.read(None).authenticate(None)
     for scope in ("submit", "read", "admin"):
         caller.require(scope)
@@ -39,7 +39,7 @@ def test_any_other_key_is_refused(keyring, key):
         keyring.authenticate(key)
 
 
-def test_a_key_is_for_its_scopes_alone(keyring):
+def test_a_key_is_limited_to_its_scopes(keyring):
     caller = keyring.authenticate("one")
     caller.require("submit")
     caller.require("read")
@@ -73,19 +73,19 @@ def test_a_job_is_seen_by_its_owner_and_by_admins(keyring):
         json.dumps([entry("a", "x", "read"), entry("b", "x", "read")]),
     ],
 )
-def test_a_file_that_holds_no_keys_is_refused(tmp_path, content):
+def test_a_file_without_keys_is_refused(tmp_path, content):
     file = tmp_path / "keys.json"
     file.write_text(content)
     with pytest.raises(InvalidParameter, match=r"keys\.json"):
         Keyring.read(file)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_key_file_is_refused(tmp_path):
     with pytest.raises(InvalidParameter, match="JSON list"):
         Keyring.read(tmp_path / "none.json")
 
 
-def test_a_new_key_is_long_and_its_entry_is_what_the_file_wants(capsys, tmp_path):
+def test_a_new_key_is_long_and_its_entry_fits_the_file(capsys, tmp_path):
     main(["ward-3", "submit", "read"])
     key, made = (line.split(maxsplit=4)[-1] for line in capsys.readouterr().out.splitlines())
     made = made.removeprefix("file:").strip()
@@ -97,7 +97,7 @@ def test_a_new_key_is_long_and_its_entry_is_what_the_file_wants(capsys, tmp_path
 
 
 @pytest.mark.parametrize("words", [["Ward 3", "read"], ["ward", "write"], ["ward"]])
-def test_a_key_without_a_name_or_a_scope_is_not_made(words, capsys):
+def test_a_key_needs_a_name_and_a_scope(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(words)
     assert "key" not in capsys.readouterr().out
@@ -113,7 +113,7 @@ def test_a_key_without_a_name_or_a_scope_is_not_made(words, capsys):
         (["0.0.0.0"], "::1"),
     ],
 )
-def test_a_gateway_that_only_this_machine_reaches_may_be_open(addresses, published):
+def test_a_gateway_on_loopback_may_be_open(addresses, published):
     require_keys_if_exposed(addresses, published)
 
 
@@ -121,6 +121,6 @@ def test_a_gateway_that_only_this_machine_reaches_may_be_open(addresses, publish
     ("addresses", "published"),
     [(["0.0.0.0"], ""), (["127.0.0.1", "192.0.2.7"], ""), (["::"], ""), (["0.0.0.0"], "0.0.0.0"), (["here"], "")],
 )
-def test_a_gateway_that_others_reach_may_not(addresses, published):
+def test_a_public_gateway_may_not_be_open(addresses, published):
     with pytest.raises(SystemExit, match="METSEG_API_KEYS_FILE"):
         require_keys_if_exposed(addresses, published)

@@ -68,7 +68,7 @@ EXPRESSIONS = [rule["expr"] for rule in ALERTS] + [target["expr"] for panel in P
 
 
 @pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))
-def test_every_figure_asked_for_is_one_that_the_gateway_shows(expression):
+def test_every_queried_metric_is_exposed_by_the_gateway(expression):
     asked = re.findall(r"\b(metseg_\w+|up)\b(?:\{([^}]*(?:\{\w+\}[^}]*)*)\})?", expression)
     assert asked, expression
     for name, selector in asked:
@@ -80,20 +80,20 @@ def test_every_figure_asked_for_is_one_that_the_gateway_shows(expression):
 
 
 @pytest.mark.parametrize("expression", sorted(set(EXPRESSIONS)))
-def test_what_is_summed_up_by_a_label_has_it(expression):
+def test_metrics_are_grouped_only_by_labels_that_they_have(expression):
     labels = {label for group in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", group)}
     names = [name for name in re.findall(r"\bmetseg_\w+", expression) if name in SHOWN]
     assert all(any(label in SHOWN[name] for name in names) for label in labels)
 
 
-def test_a_counter_is_read_as_its_growth():
+def test_a_counter_is_queried_as_a_rate_or_increase():
     for expression in EXPRESSIONS:
         for name in re.findall(r"\bmetseg_\w+_(?:total|bucket)\b", expression):
             assert re.search(rf"\b(rate|increase)\({name}\b", expression), expression
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_says_what_is_the_matter_and_what_to_do(rule):
+def test_an_alert_says_what_is_wrong_and_what_to_do(rule):
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"] in ({"severity": "page"}, {"severity": "warn"})
     assert set(rule["annotations"]) == {"summary", "action"}
@@ -106,7 +106,7 @@ def test_every_alert_is_tested():
         assert len(re.findall(rf"\b{rule['alert']}\b", tested)) >= 2, "once that it rings, once that it keeps still"
 
 
-def test_the_page_of_operations_lists_every_figure_and_no_other():
+def test_docs_operations_lists_exactly_the_exposed_metrics():
     page = (ROOT / "docs/operations.md").read_text()
     listed = set(re.findall(r"`(metseg_\w+)`", page))
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in SHOWN}
@@ -125,7 +125,7 @@ def test_the_dashboard_has_the_fields_that_grafana_needs():
     assert "id" not in DASHBOARD, "Grafana gives it"
 
 
-def test_every_panel_is_known_and_asks_the_provisioned_source():
+def test_every_panel_has_a_known_type_and_the_provisioned_source():
     [source] = yaml.safe_load((ROOT / "infra/grafana/provisioning/datasources/prometheus.yml").read_text())[
         "datasources"
     ]
@@ -142,7 +142,7 @@ def test_every_panel_is_known_and_asks_the_provisioned_source():
         assert panel["fieldConfig"]["overrides"] == []
 
 
-def test_panels_have_numbers_of_their_own_and_do_not_overlap():
+def test_panels_have_unique_ids_and_do_not_overlap():
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
     taken = set()

@@ -82,7 +82,7 @@ def test_a_body_that_is_not_a_form_is_refused(data, cuts):
             parsed(data, cuts)
 
 
-def test_a_part_can_be_read_like_any_file():
+def test_a_part_is_a_readable_file():
     with MultipartForm(BOUNDARY, max_files=2) as form:
         form.write(body_of(b"0123456789", b"abcdef"))
         form.finalize()
@@ -95,7 +95,7 @@ def test_a_part_can_be_read_like_any_file():
         assert zipfile.is_zipfile(first) is False
 
 
-def test_parts_can_be_read_by_many_threads_at_once():
+def test_parts_can_be_read_by_many_threads():
     contents = [bytes([value]) * 300_000 for value in range(4)]
     with MultipartForm(BOUNDARY, max_files=4) as form:
         form.write(body_of(*contents))

@@ -36,7 +36,7 @@ def put(path, content=b"1"):
     path.write_bytes(content)
 
 
-def test_a_study_is_complete_when_it_has_been_quiet(tmp_path, clock, arrivals):
+def test_a_study_is_complete_after_a_quiet_period(tmp_path, clock, arrivals):
     put(tmp_path / "a.zip")
     assert arrivals.scan() == ([], 1)
     clock.now_s = QUIET_S - 0.1
@@ -45,7 +45,7 @@ def test_a_study_is_complete_when_it_has_been_quiet(tmp_path, clock, arrivals):
     assert complete(arrivals) == ["a.zip"]
 
 
-def test_a_study_that_still_grows_is_left_alone(tmp_path, clock, arrivals):
+def test_a_growing_study_is_not_complete(tmp_path, clock, arrivals):
     for second in range(30):
         clock.now_s = second
         put(tmp_path / "study" / f"{second}.png")
@@ -54,7 +54,7 @@ def test_a_study_that_still_grows_is_left_alone(tmp_path, clock, arrivals):
     assert complete(arrivals) == ["study"]
 
 
-def test_a_file_that_is_written_anew_counts_as_a_change(tmp_path, clock, arrivals):
+def test_a_rewritten_file_counts_as_a_change(tmp_path, clock, arrivals):
     put(tmp_path / "a.zip")
     arrivals.scan()
     clock.now_s = 9
@@ -65,7 +65,7 @@ def test_a_file_that_is_written_anew_counts_as_a_change(tmp_path, clock, arrival
     assert complete(arrivals) == []
 
 
-def test_a_share_whose_clock_is_wrong_changes_nothing(tmp_path, clock, arrivals):
+def test_a_wrong_clock_of_the_share_does_not_matter(tmp_path, clock, arrivals):
     put(tmp_path / "a.zip")
     os.utime(tmp_path / "a.zip", (4e9, 4e9))
     arrivals.scan()
@@ -74,7 +74,7 @@ def test_a_share_whose_clock_is_wrong_changes_nothing(tmp_path, clock, arrivals)
 
 
 @pytest.mark.parametrize("name", ["done", "Failed", ".hidden", "a.zip.part", "a.tmp", "Thumbs.db"])
-def test_what_is_no_study_is_left_alone(tmp_path, clock, arrivals, name):
+def test_files_that_are_no_study_are_ignored(tmp_path, clock, arrivals, name):
     put(tmp_path / name / "1.png") if "." not in name else put(tmp_path / name)
     arrivals.scan()
     clock.now_s = QUIET_S
@@ -89,14 +89,14 @@ def test_a_folder_with_an_unfinished_file_is_not_complete(tmp_path, clock, arriv
     assert complete(arrivals) == []
 
 
-def test_an_empty_folder_is_no_study_yet(tmp_path, clock, arrivals):
+def test_an_empty_folder_is_not_a_study(tmp_path, clock, arrivals):
     (tmp_path / "study").mkdir()
     arrivals.scan()
     clock.now_s = QUIET_S
     assert arrivals.scan() == ([], 0)
 
 
-def test_those_that_have_waited_longest_come_first(tmp_path, clock, arrivals):
+def test_the_longest_waiting_studies_come_first(tmp_path, clock, arrivals):
     for second, name in enumerate(("c.zip", "a.zip", "b.zip")):
         clock.now_s = second
         put(tmp_path / name)
@@ -117,7 +117,7 @@ def test_with_a_marker_a_study_is_complete_when_the_marker_is_there(tmp_path, cl
     assert sorted(complete(arrivals)) == ["a.zip", "study"]
 
 
-def test_a_signature_tells_any_change_of_a_study(tmp_path):
+def test_a_signature_changes_with_any_file_of_a_study(tmp_path):
     put(tmp_path / "study" / "1.png")
     before = take_snapshot(tmp_path / "study")
     put(tmp_path / "study" / "2.png")

@@ -27,24 +27,24 @@ def named(paths):
     return [study.name for study in find_studies(paths)]
 
 
-def test_a_study_is_called_as_its_file_or_folder(tmp_path):
+def test_a_study_is_named_after_its_file_or_folder(tmp_path):
     filled(tmp_path, "scan.nii.gz", "a.b.zip", "patient 7.1/x.png", "bare")
     names = ["scan.nii.gz", "a.b.zip", "patient 7.1", "bare"]
     assert named([tmp_path / name for name in names]) == ["scan", "a.b", "patient 7.1", "bare"]
 
 
-def test_studies_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_studies_with_equal_names_are_distinguished_by_folder(tmp_path):
     filled(tmp_path, "a/1/flair.nii.gz", "b/1/flair.nii.gz", "b/other.zip")
     paths = [tmp_path / "a/1/flair.nii.gz", tmp_path / "b/1/flair.nii.gz", tmp_path / "b/other.zip"]
     assert named(paths) == ["a-1-flair", "b-1-flair", "other"]
 
 
-def test_a_study_that_is_named_twice_is_one(tmp_path):
+def test_a_study_given_twice_counts_once(tmp_path):
     filled(tmp_path, "a.png")
     assert named([tmp_path / "a.png", tmp_path / "a.png"]) == ["a"]
 
 
-def test_a_path_where_nothing_is_is_told(tmp_path):
+def test_a_missing_path_is_reported(tmp_path):
     with pytest.raises(NotFound, match="no file or folder"):
         find_studies([tmp_path / "nothing"])
 
@@ -54,7 +54,7 @@ def test_a_folder_is_sent_in_the_order_of_the_numbers_in_its_names(tmp_path):
     assert sent(tmp_path) == [("s_2.png", None), ("s_10.png", None), ("s_1.png", None)]
 
 
-def test_what_is_hidden_or_left_by_a_system_is_not_sent(tmp_path):
+def test_hidden_and_system_files_are_not_sent(tmp_path):
     filled(tmp_path, "a.png", ".b.png", "Thumbs.db", "__MACOSX/a.png", ".cache/c.png", "DICOMDIR", "READY")
     assert sent(tmp_path, ignored_name="READY") == [("a.png", None)]
 
@@ -67,12 +67,12 @@ def test_files_and_folders_may_name_their_sequence(tmp_path, names):
     assert sorted(role for _, role in sent(tmp_path)) == ["flair", "post", "pre"]
 
 
-def test_a_name_that_tells_no_sequence_leaves_it_to_the_server(tmp_path):
+def test_a_name_without_a_sequence_leaves_the_choice_to_the_server(tmp_path):
     filled(tmp_path, "pre.nii.gz", "t2f.nii.gz")
     assert {role for _, role in sent(tmp_path)} == {None}
 
 
-def test_many_files_become_one_archive_that_is_always_the_same(tmp_path):
+def test_many_files_become_one_reproducible_archive(tmp_path):
     folder = filled(tmp_path / "study", *(f"{number}.png" for number in range(Limits().files + 1)))
     contents = []
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_an_empty_folder_is_refused(tmp_path):
         pass
 
 
-def test_a_file_that_goes_while_it_is_read_is_told(tmp_path):
+def test_a_file_that_vanishes_while_read_is_reported(tmp_path):
     path = filled(tmp_path, "a.png") / "a.png"
 
     def vanish():
@@ -103,7 +103,7 @@ def test_a_file_that_goes_while_it_is_read_is_told(tmp_path):
         vanish()
 
 
-def test_the_digest_tells_names_roles_and_bytes_apart(tmp_path):
+def test_the_digest_depends_on_names_roles_and_bytes(tmp_path):
     path = filled(tmp_path, "a.png") / "a.png"
     one = Attachment("a.png", path)
     assert (
@@ -115,7 +115,7 @@ def test_the_digest_tells_names_roles_and_bytes_apart(tmp_path):
     assert len({study_digest([each]) for each in (one, *others)} | {study_digest([one, one])}) == 5
 
 
-def test_a_stream_is_left_open_and_at_its_begin():
+def test_a_stream_is_left_open_and_rewound():
     stream = io.BytesIO(b"abc")
     stream.seek(2)
     study_digest([Attachment("a", stream)])

@@ -36,7 +36,7 @@ def slices(count, folder="", seed=0):
     return {f"{folder}p_{number}.png": png(noise(20, 24, seed=seed + number)) for number in range(1, count + 1)}
 
 
-def test_the_slices_of_an_archive_come_in_the_order_of_their_numbers():
+def test_the_slices_of_an_archive_are_in_numeric_order():
     stored = {number: noise(20, 24, seed=number) for number in (10, 9, 2, 1, 100)}
     volume = read_volume(
         [upload(zipped({f"TCGA_X_{number}.tif": tiff(grey) for number, grey in stored.items()}))], LIMITS
@@ -53,7 +53,7 @@ def test_an_archive_is_inspected_without_decoding():
         read_volume([upload(zipped(headers))], LIMITS)
 
 
-def test_one_patients_folder_is_fine_however_deep():
+def test_one_patients_folder_may_be_nested():
     assert read_volume([upload(zipped({"data/p/": b""} | slices(3, "data/p/")))], LIMITS).names == ("p_1", "p_2", "p_3")
 
 
@@ -61,12 +61,12 @@ def test_a_folder_zipped_on_windows_is_read():
     assert read_volume([upload(zipped(slices(2, "data\\p\\")))], LIMITS).names == ("p_1", "p_2")
 
 
-def test_what_operating_systems_leave_behind_is_ignored():
+def test_system_files_are_ignored():
     litter = ["__MACOSX/p/._p_1.png", "p/.DS_Store", "p/Thumbs.db", "p/desktop.ini", ".git/x"]
     assert inspect_upload([upload(zipped(slices(2, "p/") | dict.fromkeys(litter, b"?")))], LIMITS).slices == 2
 
 
-def test_masks_beside_their_images_are_left_out_with_a_warning():
+def test_masks_next_to_their_images_are_left_out_with_a_warning():
     masks = {f"p/p_{number}_mask.png": png(noise(20, 24) > 200) for number in (1, 2)}
     volume = read_volume([upload(zipped(slices(3, "p/") | masks))], LIMITS)
     assert volume.names == ("p_1", "p_2", "p_3")
@@ -82,7 +82,7 @@ def test_an_archive_of_one_tiff_of_several_pages_is_a_volume():
     assert volume.names == ("scan_001", "scan_002", "scan_003")
 
 
-def test_a_large_member_is_read_through_a_file_on_disk():
+def test_a_large_member_is_spooled_to_disk():
     stored = noise(1, 3000, 3000, dtype="uint16")
     volume = read_volume([upload(zipped({"scan.tif": tiff(stored)}, zipfile.ZIP_STORED))], LIMITS)
     np.testing.assert_array_equal(volume.pixels[..., 0], stored)
@@ -99,7 +99,7 @@ def test_several_archives_are_several_patients():
         inspect_upload([upload(zipped(slices(2)), name) for name in ("a.zip", "b.zip")], LIMITS)
 
 
-def test_an_archive_beside_pictures_is_refused():
+def test_an_archive_among_images_is_refused():
     with pytest.raises(BadArchive):
         inspect_upload([upload(zipped(slices(2))), upload(png())], LIMITS)
 
@@ -114,21 +114,21 @@ def test_loose_slices_of_several_patients_are_refused_as_in_an_archive(prefixes,
 
 
 @pytest.mark.parametrize("name", ["mask.png", "T2_001.png", "adc.png", "seg_12.png", "b1000.png"])
-def test_a_lone_picture_named_as_another_kind_is_refused_unless_a_field_names_it(name):
+def test_a_single_image_named_as_another_kind_is_refused_unless_a_field_names_it(name):
     with pytest.raises(UnusableImage, match="does not take"):
         read_volume([Upload(name, io.BytesIO(png(noise(20, 24))))], Limits())
     assert read_volume([Upload(name, io.BytesIO(png(noise(20, 24))), "flair")], Limits()).shape == (1, 20, 24)
 
 
 @pytest.mark.parametrize("files", [{}, {"folder/": b""}, {".DS_Store": b"?"}], ids=["nothing", "a folder", "litter"])
-def test_an_archive_of_nothing_is_refused(files):
+def test_an_empty_archive_is_refused(files):
     assert "holds no file" in refused(BadArchive, zipped(files))
 
 
 @pytest.mark.parametrize(
     "name", ["../p_1.png", "p/../../p_1.png", "/p_1.png", "..\\p_1.png", "C:\\p_1.png", "\\\\s\\p.png"]
 )
-def test_an_archive_that_names_files_outside_itself_is_refused(name):
+def test_an_archive_with_paths_outside_itself_is_refused(name):
     assert "outside itself" in refused(BadArchive, zipped(slices(1) | {name: png()}))
 
 
@@ -144,12 +144,12 @@ def test_an_encrypted_archive_is_refused():
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_methods_that_unpack_without_bounds_are_refused(method):
+def test_unbounded_compression_methods_are_refused(method):
     assert "deflate" in refused(BadArchive, zipped(slices(1), method))
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
-def test_an_archive_that_is_cut_off_is_refused(kept):
+def test_a_truncated_archive_is_refused(kept):
     data = zipped(slices(5))
     refused(BadArchive, data[: int(len(data) * kept)])
 
@@ -160,7 +160,7 @@ def test_an_archive_with_a_damaged_member_is_refused():
     assert "damaged" in refused(BadArchive, bytes(data))
 
 
-def test_a_name_in_no_known_letters_is_a_damaged_archive():
+def test_an_undecodable_name_is_a_damaged_archive():
     data = bytearray(zipped({"ä.png": png()}))
     data[data.rindex("ä".encode())] = 0xFF
     refused(BadArchive, bytes(data))
@@ -174,7 +174,7 @@ def test_an_empty_file_in_an_archive_is_refused():
     refused(EmptyUpload, zipped(slices(1) | {"p_2.png": b""}))
 
 
-def test_text_in_an_archive_is_refused_whatever_its_name():
+def test_text_in_an_archive_is_refused_under_any_name():
     refused(UnsupportedFormat, zipped(slices(1) | {"p_2.png": b"I am a picture."}))
 
 
@@ -182,7 +182,7 @@ def test_too_many_files_in_an_archive_are_refused():
     refused(TooManyFiles, zipped(slices(4)), Limits(members=3))
 
 
-def test_a_directory_of_vast_length_is_not_read():
+def test_an_oversized_directory_is_not_read():
     files = [(f"{'long' * 60}{number}.png", b"?") for number in range(800)]
     assert "far more files" in refused(TooManyFiles, zipped(files), Limits(members=3))
 
@@ -195,7 +195,7 @@ def test_a_large_archive_that_packs_too_well_is_a_bomb(gibibyte):
     assert "200 times its size" in refused(ArchiveBomb, gibibyte)
 
 
-def test_label_maps_that_pack_to_almost_nothing_are_no_bomb():
+def test_well_compressed_label_maps_are_no_bomb():
     voxels = np.zeros((256, 256, 155), np.uint8)
     voxels[100:110, 100:110, 80] = 1
     packed = zipped({name: nifti(voxels, pack=False) for name in ("t1.nii", "flair.nii", "t1c.nii")})
@@ -209,7 +209,7 @@ def test_a_small_black_slice_is_no_bomb():
     assert read_volume([upload(zipped({"p.tif": tiff(grey)}))], LIMITS).shape == (1, 300, 400)
 
 
-def test_what_is_unpacked_is_counted_whatever_was_declared():
+def test_unpacked_bytes_are_counted_regardless_of_the_declared_size():
     limits = Limits()
     archive = Archive(io.BytesIO(zipped(slices(3))), limits)
     limits.expanded_bytes = len(slices(3)["p_1.png"]) + 10  # as if the directory had lied to zipfile, too
@@ -244,7 +244,7 @@ def declaring(data, size):
     [(None, ArchiveBomb), (100, BadArchive), (100 * MIB, BadArchive)],
     ids=["honest", "tiny", "small"],
 )
-def test_a_bomb_is_refused_fast_and_without_its_memory(gibibyte, size, error):
+def test_a_bomb_is_refused_quickly_without_unpacking(gibibyte, size, error):
     data = gibibyte if size is None else declaring(gibibyte, size)
     began = time.process_time()
     tracemalloc.start()
@@ -261,7 +261,7 @@ def grey(number):
 
 @pytest.mark.parametrize("parent", ["", "patient/"])
 @pytest.mark.parametrize("extra", [{}, {"T2/1.png": grey(8), "T2/2.png": grey(9), "seg/1.png": grey(7)}])
-def test_folders_named_as_sequences_are_read_by_their_roles(parent, extra):
+def test_folders_named_after_sequences_give_roles(parent, extra):
     folders = {"T1": "pre", "FLAIR": "flair", "T1CE": "post"}
     files = {
         f"{folder}/{index}.png": grey(10 * order + index) for order, folder in enumerate(folders) for index in (1, 2)
@@ -277,7 +277,7 @@ def test_folders_named_as_sequences_are_read_by_their_roles(parent, extra):
     assert any("T2 images" in warning for warning in volume.warnings) == bool(extra)
 
 
-def test_a_folder_of_masks_and_a_readme_are_left_out_and_named():
+def test_a_folder_of_masks_and_a_readme_are_left_out_by_name():
     images = {f"data/images/{index}.png": grey(index) for index in (1, 2)}
     others = {"data/masks/1.png": grey(5), "data/masks/2.png": grey(6), "README": b"about", "data/notes.txt": b"more"}
     volume = read_volume([upload(zipped({**images, **others}), "study.zip")], LIMITS)
@@ -287,7 +287,7 @@ def test_a_folder_of_masks_and_a_readme_are_left_out_and_named():
     assert "Files of the archive that are no images were left out: 2 (.txt, README)." in volume.warnings
 
 
-def test_folders_of_two_patients_are_no_sequences():
+def test_folders_of_two_patients_are_not_sequences():
     files = {"a/T1/1.png": grey(1), "b/FLAIR/1.png": grey(2)}
     assert "submit each patient's folder" in refused(SeveralPatients, zipped(files))
     assert "submit each patient's folder" in refused(

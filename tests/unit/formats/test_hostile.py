@@ -60,7 +60,7 @@ def judged(data):
 
 @settings(deadline=None)
 @given(head=st.sampled_from(HEADS), tail=st.binary(max_size=600))
-def test_random_bytes_are_refused_in_words(head, tail):
+def test_random_bytes_are_refused_with_a_sentence(head, tail):
     judged(head + tail)
 
 
@@ -87,7 +87,7 @@ def mutations(draw, data):
 @pytest.mark.parametrize("kind", VALID)
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_mutants_of_valid_files_are_read_or_refused_in_words(kind, default, data):
+def test_mutated_files_are_read_or_refused_with_a_sentence(kind, default, data):
     with warnings.catch_warnings():
         warnings.simplefilter(default)
         warnings.filterwarnings("ignore", module="pydicom")  # as in safe_read, for the whole process
@@ -95,11 +95,11 @@ def test_mutants_of_valid_files_are_read_or_refused_in_words(kind, default, data
 
 
 @pytest.mark.parametrize("kind", [kind for kind in VALID if kind != "gzip"])
-def test_the_files_that_mutate_are_valid(kind):
+def test_the_files_to_mutate_are_valid(kind):
     assert isinstance(read_volume([upload(VALID[kind])], LIMITS), Volume)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "deep tiff", "lzw tiff", "zip"])
-def test_a_file_cut_anywhere_is_read_or_refused_in_words(kind):
+def test_a_file_truncated_anywhere_is_read_or_refused_with_a_sentence(kind):
     for kept in range(1, len(VALID[kind]), 7):
         judged(VALID[kind][:kept])

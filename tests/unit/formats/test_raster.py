@@ -80,19 +80,19 @@ def test_black_and_white_become_0_and_255(format):
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_a_palette_becomes_its_colours(format):
+def test_a_palette_is_resolved_to_colours(format):
     image = Image.fromarray(noise(20, 24, 3)).quantize(16)
     [pixels] = pixels_of(pillow(image, format))
     np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
 
 
-def test_a_transparent_palette_becomes_its_colours():
+def test_a_transparent_palette_is_resolved_to_colours():
     image = Image.fromarray(noise(20, 24, 3)).quantize(16)
     [pixels] = pixels_of(pillow(image, transparency=bytes(range(16))))
     np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
 
 
-def test_a_png_of_4_bits_spans_the_whole_range():
+def test_a_4_bit_png_spans_the_whole_range():
     levels = noise(20, 24) % 16
     rows = b"".join(b"\x00" + (row[::2] << 4 | row[1::2]).tobytes() for row in levels)
     data = png_header(24, 20, bits=4) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -108,7 +108,7 @@ def test_a_jpeg_decodes_as_pillow_shows_it(mode):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_jpeg_is_turned_as_its_exif_data_tell(orientation):
+def test_a_jpeg_is_rotated_by_its_exif_orientation(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = pillow(noise(20, 36, 3), "JPEG", exif=exif)
@@ -119,7 +119,7 @@ def test_a_jpeg_is_turned_as_its_exif_data_tell(orientation):
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_tiff_is_turned_as_its_tag_tells_whatever_its_depth(orientation, dtype, samples):
+def test_a_tiff_of_any_depth_is_rotated_by_its_orientation_tag(orientation, dtype, samples):
     stored = noise(20, 36, samples, dtype=dtype)
     [pixels] = pixels_of(tiff(stored.squeeze(), extratags=[(274, "H", 1, orientation, True)]))
     places = Image.fromarray(np.arange(20 * 36, dtype=np.int32).reshape(20, 36))
@@ -128,7 +128,7 @@ def test_a_tiff_is_turned_as_its_tag_tells_whatever_its_depth(orientation, dtype
     np.testing.assert_array_equal(pixels, np.broadcast_to(shown, pixels.shape))
 
 
-def test_a_turned_picture_is_told_in_a_warning():
+def test_a_rotated_image_has_a_warning():
     exif = Image.Exif()
     exif[0x0112] = 6
     [warning] = read_volume([upload(pillow(noise(20, 36, 3), "JPEG", exif=exif))], LIMITS).warnings
@@ -138,7 +138,7 @@ def test_a_turned_picture_is_told_in_a_warning():
 @pytest.mark.parametrize(
     "exif", [b"Exif\x00\x00", b"Exif\x00\x00II*\x00\x00\x00\x00\x00", b"Exif\x00\x00II*\x00\xff\xff\x00\x00"]
 )
-def test_a_jpeg_with_damaged_exif_data_stays_as_it_is(exif):
+def test_a_jpeg_with_damaged_exif_data_is_not_rotated(exif):
     [pixels] = pixels_of(pillow(noise(20, 36), "JPEG", exif=exif))
     assert pixels.shape == (20, 36, 3)
 
@@ -194,27 +194,27 @@ def test_a_jpeg_in_a_tiff_is_read():
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_a_tiff_whose_zero_is_white_is_turned_round(dtype):
+def test_a_white_is_zero_tiff_is_inverted(dtype):
     stored = noise(20, 24, dtype=dtype)
     [pixels] = pixels_of(tiff(stored, photometric="miniswhite"))
     np.testing.assert_array_equal(pixels[..., 0], np.iinfo(dtype).max - stored)
 
 
-def test_separate_planes_of_8_bits_are_put_together():
+def test_separate_8_bit_planes_are_combined():
     planes = noise(3, 20, 24)
     [pixels] = pixels_of(tiff(planes, photometric="rgb", planarconfig="separate"))
     np.testing.assert_array_equal(pixels, np.moveaxis(planes, 0, -1))
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint32", "float64"])
-def test_other_numbers_become_float32(dtype):
+def test_other_sample_types_become_float32(dtype):
     stored = noise(20, 24, dtype=dtype)
     [pixels] = pixels_of(tiff(stored))
     assert pixels.dtype == np.float32
     np.testing.assert_array_equal(pixels[..., 0], stored.astype(np.float32))
 
 
-def test_thumbnails_in_a_tiff_are_passed_over():
+def test_thumbnails_in_a_tiff_are_skipped():
     stored = noise(40, 48)
     target = io.BytesIO()
     with tifffile.TiffWriter(target) as writer:
@@ -235,14 +235,14 @@ def test_an_animated_png_shows_its_first_frame():
     [((36, 3, 20, 24), "ZCYX"), ((3, 12, 20, 24), "TZYX"), ((2, 20, 24), "CYX"), ((2, 20, 24), "TYX")],
 )
 @pytest.mark.parametrize("kind", ["imagej", "ome"])
-def test_a_hyperstack_is_refused_by_its_name(shape, axes, kind):
+def test_a_hyperstack_is_refused_by_name(shape, axes, kind):
     target = io.BytesIO()
     tifffile.imwrite(target, noise(*shape, dtype="uint16"), **{kind: True}, metadata={"axes": axes})
     with pytest.raises(UnsupportedFormat, match="hyperstack"):
         read_volume([upload(target.getvalue(), "x.tif")], LIMITS)
 
 
-def test_a_stack_of_one_directory_is_refused_by_its_name():
+def test_a_single_directory_stack_is_refused_by_name():
     target = io.BytesIO()
     tifffile.imwrite(target, noise(20, 24), description="ImageJ=1.54f\nimages=36\nslices=36\n", metadata=None)
     with pytest.raises(UnsupportedFormat, match="36 images"):

@@ -69,12 +69,12 @@ def test_a_file_of_zero_bytes_is_an_empty_upload():
     refused(EmptyUpload, png(), b"")
 
 
-def test_text_named_png_is_no_supported_format():
+def test_text_named_png_is_not_supported():
     assert "whatever its name says" in refused(UnsupportedFormat, b"I am a picture, trust me.\n" * 50)
 
 
 @pytest.mark.parametrize("format", ["GIF", "BMP", "WEBP", "JPEG2000"])
-def test_a_picture_of_another_format_is_not_supported(format):
+def test_an_image_of_another_format_is_not_supported(format):
     refused(UnsupportedFormat, pillow(noise(20, 24), format))
 
 
@@ -99,18 +99,18 @@ def test_other_gzip_files_are_not_supported(data):
     assert "whatever its name says" in refused(UnsupportedFormat, data)
 
 
-def test_the_header_of_a_vast_png_is_enough_to_refuse_it():
+def test_a_vast_png_is_refused_by_its_header():
     assert "30000 x 30000" in refused(ImageTooLarge, png_header(30000, 30000))
 
 
-def test_the_header_of_a_vast_jpeg_is_enough_to_refuse_it():
+def test_a_vast_jpeg_is_refused_by_its_header():
     data = bytearray(pillow(noise(20, 24), "JPEG"))
     start = data.index(b"\xff\xc0")
     data[start + 5 : start + 9] = struct.pack(">HH", 65500, 65500)
     refused(ImageTooLarge, bytes(data))
 
 
-def test_the_tags_of_a_vast_tiff_are_enough_to_refuse_it():
+def test_a_vast_tiff_is_refused_by_its_tags():
     refused(ImageTooLarge, hand_made_tiff({256: 30000, 257: 30000}))
 
 
@@ -128,32 +128,32 @@ def test_more_pixels_than_pillow_decodes_are_too_large(monkeypatch):
         read_volume([upload(tiff(noise(20, 24)))], LIMITS)
 
 
-def test_a_picture_of_one_pixel_is_unusable():
+def test_an_image_of_one_pixel_is_unusable():
     refused(UnusableImage, png(np.zeros((1, 1), np.uint8)))
 
 
-def test_a_constant_picture_is_unusable():
+def test_a_constant_image_is_unusable():
     with pytest.raises(UnusableImage):
         read_volume([upload(png(np.full((20, 24), 7, np.uint8)))], LIMITS)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-def test_a_picture_with_a_value_that_is_not_finite_is_unusable(value):
+def test_an_image_with_a_non_finite_value_is_unusable(value):
     grey = noise(20, 24, dtype="float64")
     grey[3, 4] = value
     with pytest.raises(UnusableImage):
         read_volume([upload(tiff(grey))], LIMITS)
 
 
-def test_slices_of_different_sizes_do_not_fit():
+def test_slices_of_different_sizes_are_refused():
     refused(MixedSizes, png(noise(20, 24)), png(noise(20, 25)))
 
 
-def test_slices_of_different_depths_do_not_fit():
+def test_slices_of_different_bit_depths_are_refused():
     refused(MixedSizes, png(noise(20, 24)), png(noise(20, 24, dtype="uint16")))
 
 
-def test_pages_of_different_sizes_do_not_fit():
+def test_pages_of_different_sizes_are_refused():
     target = io.BytesIO()
     with tifffile.TiffWriter(target) as writer:
         for columns in (24, 25):
@@ -161,7 +161,7 @@ def test_pages_of_different_sizes_do_not_fit():
     refused(MixedSizes, target.getvalue())
 
 
-def test_several_tiffs_of_several_pages_are_no_series():
+def test_several_multi_page_tiffs_are_refused():
     refused(MixedSizes, tiff(noise(3, 20, 24)), tiff(noise(3, 20, 24)))
 
 
@@ -173,7 +173,7 @@ def test_too_many_slices_are_refused():
     refused(TooManyFiles, tiff(noise(4, 20, 24)), limits=Limits(slices=3))
 
 
-def test_too_many_pages_are_not_even_counted():
+def test_counting_pages_stops_at_the_limit():
     assert "more than 6 pages" in refused(TooManyFiles, tiff(noise(9, 20, 24)), limits=Limits(slices=3))
 
 
@@ -187,7 +187,7 @@ def test_files_with_and_without_a_role_do_not_mix():
 
 
 @pytest.mark.parametrize("kept", [9, 20, 32])
-def test_a_png_cut_in_its_header_is_unreadable(kept):
+def test_a_png_truncated_in_its_header_is_unreadable(kept):
     refused(UnreadableImage, png()[:kept])
 
 
@@ -199,7 +199,7 @@ def test_a_png_with_a_damaged_header_is_unreadable():
 
 @pytest.mark.parametrize("data", [png(), deep_png(noise(20, 24, 3, dtype="uint16"))], ids=["shallow", "deep"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_png_cut_in_its_pixels_is_unreadable(data, share):
+def test_a_png_truncated_in_its_pixels_is_unreadable(data, share):
     damaged(data[: int(len(data) * share)])
 
 
@@ -214,24 +214,24 @@ def test_a_png_with_pixels_that_opencv_cannot_decode_is_unreadable():
     damaged(png_header(24, 20, bits=16, colour=2) + chunk(b"IDAT", b"nothing") + chunk(b"IEND", b""))
 
 
-def test_a_jpeg_cut_in_its_header_is_unreadable():
+def test_a_jpeg_truncated_in_its_header_is_unreadable():
     refused(UnreadableImage, pillow(noise(20, 24), "JPEG")[:60])
 
 
-def test_a_jpeg_cut_in_its_pixels_is_unreadable():
+def test_a_jpeg_truncated_in_its_pixels_is_unreadable():
     data = pillow(noise(60, 64), "JPEG")
     damaged(data[: len(data) // 2])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
-def test_a_tiff_cut_in_its_pixels_is_unreadable(dtype, options):
+def test_a_tiff_truncated_in_its_pixels_is_unreadable(dtype, options):
     data = tiff(noise(60, 64, dtype=dtype), **options)
     damaged(data[: len(data) - 2000])
 
 
 @pytest.mark.parametrize("kept", [4, 6, 9, 30])
-def test_a_tiff_cut_in_its_tags_is_unreadable(kept):
+def test_a_tiff_truncated_in_its_tags_is_unreadable(kept):
     refused(UnreadableImage, tiff(noise(20, 24))[:kept])
 
 
@@ -283,11 +283,11 @@ def test_a_tiff_with_damaged_tags_is_unreadable(data):
         pytest.param({258: 16, 259: 7}, id="deep JPEG"),
     ],
 )
-def test_a_tiff_stored_in_a_way_that_is_not_decoded_is_refused_by_its_tags(tags):
+def test_an_undecodable_tiff_is_refused_by_its_tags(tags):
     refused(UnsupportedFormat, hand_made_tiff(SIZE | tags))
 
 
-def test_samples_of_different_bits_are_refused():
+def test_samples_of_different_bit_depths_are_refused():
     stored = bytearray(tiff(noise(20, 24, 3)))
     bits = stored.index(struct.pack("<HHH", 8, 8, 8))
     stored[bits : bits + 2] = struct.pack("<H", 4)
@@ -295,19 +295,19 @@ def test_samples_of_different_bits_are_refused():
 
 
 @pytest.mark.parametrize("second", [png_header(2000, 2000, 16), png_header(24, 20)], ids=["larger", "shallower"])
-def test_a_png_with_a_second_header_cannot_smuggle_in_another_picture(second):
+def test_a_second_png_header_cannot_smuggle_in_another_image(second):
     rows = zlib.compress((noise(20, 49) % 3).tobytes())  # of 16 bits, and of 8 bits as well
     damaged(png_header(24, 20, bits=16) + second[8:] + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 
-def test_a_tiff_whose_pixels_lie_beyond_any_file_is_unreadable():
+def test_a_tiff_with_pixels_beyond_the_file_is_unreadable():
     data = bytearray(tiff(noise(20, 24), bigtiff=True))
     strip_offsets = data.index(struct.pack("<HHQ", 273, 16, 1)) + 12
     data[strip_offsets : strip_offsets + 8] = struct.pack("<Q", 2**63)
     damaged(bytes(data))
 
 
-def test_a_png_that_opencv_refuses_by_its_size_is_unreadable():
+def test_a_png_too_large_for_opencv_is_unreadable():
     limits = Limits(slice_pixels=2**26)
     header = png_header(2**21, 16, bits=16, colour=2)
     data = header + chunk(b"IDAT", b"nothing") + chunk(b"IEND", b"")
@@ -316,7 +316,7 @@ def test_a_png_that_opencv_refuses_by_its_size_is_unreadable():
         read_volume([upload(data)], limits)
 
 
-def test_nothing_at_all_is_unreadable_for_opencv():
+def test_no_bytes_are_unreadable_for_opencv():
     with pytest.raises(UnreadableImage):
         decode_with_opencv(np.empty(0, np.uint8))
 
@@ -334,7 +334,7 @@ def test_nothing_at_all_is_unreadable_for_opencv():
     ids=["mgz", "analyze", "bzip2", "tar", "webp", "bmp"],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_format_that_is_not_read_is_refused_by_its_name(content, named, packed):
+def test_an_unsupported_format_is_refused_by_name(content, named, packed):
     sent = zipped({"x": content}) if packed else content
     with pytest.raises(UnsupportedFormat, match=named):
         inspect_upload([upload(sent)], LIMITS)

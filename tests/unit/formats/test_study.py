@@ -16,7 +16,7 @@ def test_several_files_are_one_volume_in_natural_order():
     np.testing.assert_array_equal(volume.pixels[..., 1], [stored["s1"], stored["s9"], stored["s10"]])
 
 
-def test_formats_mix_where_their_slices_fit():
+def test_slices_of_different_formats_form_one_study():
     sent = [upload(png(noise(20, 24, 3)), "1.png"), upload(pillow(noise(20, 24), "JPEG"), "2.jpg")]
     assert inspect_upload(sent, LIMITS) == Inspection("jpeg+png", 2, 20, 24)
 
@@ -25,7 +25,7 @@ def test_the_content_decides_the_format_not_the_name():
     assert read_volume([upload(tiff(noise(20, 24)), "slice.jpg")], LIMITS).source == "tiff"
 
 
-def test_equal_names_get_a_number():
+def test_equal_names_are_numbered():
     volume = read_volume([upload(png(noise(20, 24, seed=seed)), "a.png") for seed in range(3)], LIMITS)
     assert volume.names == ("a", "a_2", "a_3")
 
@@ -100,7 +100,7 @@ def test_roles_of_different_depths_keep_their_values():
     np.testing.assert_array_equal(volume.pixels[0], np.stack([shallow, deep, real], axis=-1))
 
 
-def test_a_grey_role_saved_in_colour_is_taken_as_it_is():
+def test_a_grey_role_saved_in_colour_is_read_unchanged():
     grey = noise(20, 24)
     volume = read_volume(
         [upload(png(np.stack([grey] * 3, axis=-1)), role=role) for role in ("pre", "flair", "post")], LIMITS
@@ -118,12 +118,12 @@ def test_a_coloured_role_is_averaged_with_a_warning(dtype):
 
 
 @pytest.mark.parametrize("other", [noise(2, 20, 24), noise(3, 20, 25)], ids=["length", "size"])
-def test_roles_of_different_shapes_do_not_fit(other):
+def test_roles_of_different_shapes_are_refused(other):
     with pytest.raises(MixedSizes):
         inspect_upload([upload(tiff(noise(3, 20, 24)), role="flair"), upload(tiff(other), role="post")], LIMITS)
 
 
-def test_streams_may_stand_anywhere_and_are_read_from_their_start():
+def test_streams_are_read_from_their_start():
     sent = upload(png())
     sent.stream.read()
     assert inspect_upload([sent], LIMITS).slices == 1
@@ -138,7 +138,7 @@ def test_numbers_in_names_order_by_value(numbers):
 
 
 @given(st.lists(st.text()).flatmap(lambda names: st.tuples(st.just(names), st.permutations(names))))
-def test_any_names_have_one_order_however_they_were_sent(both):
+def test_any_names_have_one_order(both):
     names, shuffled = both
     assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
 
@@ -155,7 +155,7 @@ def test_stems_become_unique_in_their_order(stems):
 
 
 @given(st.text())
-def test_a_stem_is_always_part_of_one_file_name(name):
+def test_a_stem_is_always_a_valid_file_name(name):
     assert file_stem(name)
     assert "/" not in file_stem(name)
     assert file_stem(name).isprintable()

@@ -30,33 +30,33 @@ def frames(data):
 
 
 @given(MASKS)
-def test_a_mask_comes_back_from_the_store(mask):
+def test_a_stored_mask_is_read_back(mask):
     np.testing.assert_array_equal(read_mask(write_mask(mask, names(mask), "nifti")), mask)
 
 
 @given(PROBABILITIES)
-def test_a_probability_comes_back_from_the_store(probability):
+def test_a_stored_probability_is_read_back(probability):
     back = read_probability(write_probability(probability, "nifti"))
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, probability, atol=0.51 / 65535)
 
 
 @given(PROBABILITIES)
-def test_a_probability_from_the_store_is_stored_unchanged_again(probability):
+def test_a_stored_probability_can_be_stored_again_unchanged(probability):
     stored = write_probability(probability, "nifti")
     assert write_probability(read_probability(stored), "nifti") == stored
 
 
 @pytest.mark.parametrize("format", ["png", "tiff"])
 @given(MASKS)
-def test_a_mask_has_a_page_for_each_slice(format, mask):
+def test_a_mask_has_a_page_per_slice(format, mask):
     pages = frames(write_mask(mask, names(mask), format))
     assert pages.dtype == np.uint8
     np.testing.assert_array_equal(pages, mask * 255)
 
 
 @given(MASKS)
-def test_a_zip_holds_a_mask_for_each_slice(mask):
+def test_a_zip_holds_a_mask_per_slice(mask):
     with zipfile.ZipFile(io.BytesIO(write_mask(mask, names(mask), "zip"))) as archive:
         assert archive.namelist() == [f"{name}_mask.png" for name in names(mask)]
         pages = [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
@@ -64,7 +64,7 @@ def test_a_zip_holds_a_mask_for_each_slice(mask):
 
 
 @given(PROBABILITIES)
-def test_a_probability_has_a_page_of_16_bits_for_each_slice(probability):
+def test_a_probability_has_a_16_bit_page_per_slice(probability):
     with tifffile.TiffFile(io.BytesIO(write_probability(probability, "tiff"))) as file:
         pages = np.stack([page.asarray() for page in file.pages])
     assert pages.dtype == np.uint16
@@ -72,25 +72,25 @@ def test_a_probability_has_a_page_of_16_bits_for_each_slice(probability):
 
 
 @given(PROBABILITIES)
-def test_the_probability_of_one_slice_is_a_png_of_16_bits(probability):
+def test_the_probability_of_one_slice_is_a_16_bit_png(probability):
     page = np.asarray(Image.open(io.BytesIO(write_probability(probability[:1], "png"))))
     assert page.dtype == np.uint16
     np.testing.assert_allclose(page / 65535, probability[0], atol=0.51 / 65535)
 
 
-def test_the_probability_of_several_slices_is_no_png():
+def test_the_probability_of_several_slices_is_not_available_as_png():
     with pytest.raises(NotAvailable, match="zip, tiff or nifti"):
         write_probability(np.zeros((2, 20, 24), np.float32), "png")
 
 
 @pytest.mark.parametrize("format", ["dicom-seg", "jpeg"])
-def test_a_format_that_is_not_there_is_not_available(format):
+def test_an_unknown_format_is_not_available(format):
     with pytest.raises(NotAvailable, match="png, tiff, nifti, zip"):
         write_mask(np.zeros((2, 20, 24), bool), ["a", "b"], format)
 
 
 @given(PROBABILITIES)
-def test_the_zip_of_a_probability_has_a_png_of_16_bits_for_each_slice(probability):
+def test_the_zip_of_a_probability_has_a_16_bit_png_per_slice(probability):
     stems = names(probability)
     with zipfile.ZipFile(io.BytesIO(write_probability(probability, "zip", names=stems))) as archive:
         assert archive.namelist() == [f"{name}_probability.png" for name in stems]
@@ -121,7 +121,7 @@ def test_nifti_keeps_the_affine():
 
 
 @pytest.mark.parametrize("format", get_args(ArtefactFormat))
-def test_equal_masks_are_equal_bytes_at_any_time(format, monkeypatch):
+def test_equal_masks_give_equal_bytes_at_any_time(format, monkeypatch):
     mask = np.random.default_rng(0).random((3, 20, 24)) > 0.8
     first = write_mask(mask, "abc", format)
     later = time.time() + 1e6
@@ -139,7 +139,7 @@ def test_equal_masks_are_equal_bytes_at_any_time(format, monkeypatch):
         lambda _: b"",
     ],
 )
-def test_a_damaged_artefact_is_told_as_such(damage):
+def test_a_damaged_artefact_is_reported_as_such(damage):
     data = write_mask(np.eye(20, dtype=bool)[np.newaxis], ["a"], "nifti")
     for back in (read_mask, read_probability):
         with pytest.raises(ProcessingFailed):

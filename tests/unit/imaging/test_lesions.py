@@ -61,7 +61,7 @@ def test_a_lesion_across_slices_counts_once(ball):
 
 
 @pytest.mark.parametrize("spacing_mm", [(1, 1, 1), (5, 0.9, 0.9), (4, 0.5, 1.5), (4, 1.5, 0.5)])
-def test_a_ball_is_as_wide_as_it_is_whatever_the_spacing(ball, spacing_mm):
+def test_a_balls_diameter_does_not_depend_on_the_spacing(ball, spacing_mm):
     mask = ball(radius_mm=12, spacing_mm=spacing_mm)
     [lesion] = measure(mask, spacing_mm, sure(mask))
     coarsest = max(spacing_mm[1:])
@@ -71,7 +71,7 @@ def test_a_ball_is_as_wide_as_it_is_whatever_the_spacing(ball, spacing_mm):
     assert lesion.centroid == pytest.approx([side // 2 for side in mask.shape])
 
 
-def test_an_empty_mask_holds_no_lesion():
+def test_an_empty_mask_has_no_lesion():
     mask = np.zeros((2, 20, 20), bool)
     assert measure(mask, (1, 1, 1), sure(mask)) == []
 
@@ -93,7 +93,7 @@ def test_a_row_of_pixels_is_as_long_as_their_number():
     assert lesion.long_diameter_mm == pytest.approx(math.hypot(2, 1.5))
 
 
-def test_diameters_of_a_cross_are_its_bars():
+def test_the_diameters_of_a_cross_are_its_bars():
     mask = drawn(
         "...#...",
         "...#...",
@@ -114,7 +114,7 @@ def test_diameters_lie_in_one_slice():
     assert lesion.largest_slice == 1
 
 
-def test_a_longer_slice_further_on_takes_over_both_diameters():
+def test_the_slice_with_the_longest_diameter_gives_both_diameters():
     mask = np.zeros((2, 12, 12), bool)
     mask[0, 3:8, 5:9] = True
     mask[1, 5, 1:11] = True
@@ -128,14 +128,14 @@ def test_voxels_that_touch_at_a_corner_are_one_lesion():
     assert len(measure(mask, None, sure(mask))) == 1
 
 
-def test_an_empty_slice_parts_lesions():
+def test_an_empty_slice_separates_lesions():
     mask = np.zeros((3, 4, 4), bool)
     mask[0, 1, 1] = mask[2, 1, 1] = True
     first, second = measure(mask, None, sure(mask))
     assert (first.box.first[0], second.box.first[0]) == (0, 2)
 
 
-def test_the_largest_lesion_is_number_one_and_equals_keep_their_order():
+def test_the_largest_lesion_is_number_one_and_ties_keep_their_order():
     mask = drawn("#.##.#.###")
     found = measure(mask, None, sure(mask))
     assert [lesion.number for lesion in found] == [1, 2, 3, 4]
@@ -184,7 +184,7 @@ def bars(*sizes):
         ((2, 6, 10), (1, 0.5, 0.5), False),
     ],
 )
-def test_a_target_is_measurable_as_rano_bm_has_it(size, spacing_mm, target):
+def test_a_target_is_measurable_as_defined_by_rano_bm(size, spacing_mm, target):
     mask = bars(size)
     [lesion] = measure(mask, spacing_mm, sure(mask))
     assert lesion.target is target
@@ -192,7 +192,7 @@ def test_a_target_is_measurable_as_rano_bm_has_it(size, spacing_mm, target):
     assert sum_target_diameters([lesion])[1] == length
 
 
-def test_the_five_longest_are_targets_and_their_diameters_add_up():
+def test_the_five_longest_are_targets_and_their_diameters_are_summed():
     mask = bars(*[(2, 6, length) for length in (10, 11, 12, 13, 14, 15)], (3, 20, 5))
     found = measure(mask, (2, 1, 1), sure(mask))
     targets = sorted((lesion for lesion in found if lesion.target), key=lambda lesion: lesion.long_diameter_mm)
@@ -200,7 +200,7 @@ def test_the_five_longest_are_targets_and_their_diameters_add_up():
     assert sum_target_diameters(found) == pytest.approx([sum(lesion.long_diameter_mm for lesion in targets)] * 2)
 
 
-def test_without_spacing_the_longest_are_targets_and_add_up_in_pixels():
+def test_without_spacing_the_longest_are_targets_and_summed_in_pixels():
     mask = bars((2, 2, 4), (1, 9, 9))
     found = measure(mask, None, sure(mask))
     assert [lesion.target for lesion in found] == [False, True]
@@ -213,14 +213,14 @@ def test_a_single_slice_is_judged_by_itself():
     assert measure(mask, (5, 1, 1), sure(mask))[0].target
 
 
-def test_a_lesion_is_as_sure_as_its_voxels_not_as_its_neighbours():
+def test_a_lesions_probability_is_that_of_its_own_voxels():
     mask = drawn("##.")
     probability = np.array([[[0.5, 1.0, 0.25]]], np.float32)
     [lesion] = measure(mask, None, probability)
     assert (lesion.mean_probability, lesion.lowest_probability) == (0.75, 0.5)
 
 
-def test_every_slice_gets_its_figures():
+def test_every_slice_has_measurements():
     mask = np.zeros((4, 5, 9), bool)
     mask[1:3, 1:3, 1:3] = True
     mask[2, 4, 6:9] = True
@@ -243,20 +243,20 @@ def test_every_slice_gets_its_figures():
         (np.zeros((1, 4, 4), np.uint8), np.zeros((1, 4, 4), np.float32)),
     ],
 )
-def test_arrays_that_do_not_fit_are_a_bug_of_the_caller(mask, probability):
+def test_arrays_of_different_shapes_raise_value_error(mask, probability):
     with pytest.raises(ValueError, match="share one"):
         measure(mask, None, probability)
     with pytest.raises(ValueError, match="share one"):
         measure_slices(mask, [], [], None, probability)
 
 
-def test_names_that_do_not_fit_are_a_bug_of_the_caller():
+def test_a_wrong_number_of_names_raises_value_error():
     mask = np.zeros((2, 4, 4), bool)
     with pytest.raises(ValueError, match="argument"):
         measure_slices(mask, [], ["a"], None, sure(mask))
 
 
-def test_a_long_series_with_few_lesions_is_measured_at_once():
+def test_a_long_series_with_few_lesions_is_measured_quickly():
     mask = np.zeros((1000, 256, 256), bool)
     mask[5:10, 20:60, 20:40] = mask[990:998, 100:180, 100:220] = True
     probability = sure(mask)
@@ -266,7 +266,7 @@ def test_a_long_series_with_few_lesions_is_measured_at_once():
 
 
 @given(MASKS, SPACINGS)
-def test_lesions_are_the_components_and_share_out_the_mask(mask, spacing_mm):
+def test_lesions_are_the_connected_components_of_the_mask(mask, spacing_mm):
     found = measure(mask, spacing_mm, sure(mask))
     assert len(found) == ndimage.label(mask, np.ones((3, 3, 3)))[1]
     assert sum(lesion.voxels for lesion in found) == mask.sum()
@@ -275,7 +275,7 @@ def test_lesions_are_the_components_and_share_out_the_mask(mask, spacing_mm):
 
 
 @given(MASKS, SPACINGS)
-def test_slices_add_up_to_the_mask_and_name_what_touches_them(mask, spacing_mm):
+def test_slice_areas_add_up_to_the_mask_and_name_their_lesions(mask, spacing_mm):
     found = measure(mask, spacing_mm, sure(mask))
     told = measure_slices(mask, found, [str(index) for index in range(len(mask))], spacing_mm, sure(mask))
     assert [one.area_px for one in told] == mask.sum(axis=(1, 2)).tolist()
@@ -285,7 +285,7 @@ def test_slices_add_up_to_the_mask_and_name_what_touches_them(mask, spacing_mm):
 
 
 @given(MASKS, SPACINGS)
-def test_boxes_hold_their_lesions_and_nothing_to_spare(mask, spacing_mm):
+def test_bounding_boxes_are_tight(mask, spacing_mm):
     for lesion in measure(mask, spacing_mm, sure(mask)):
         region = tuple(slice(*ends) for ends in zip(lesion.box.first, lesion.box.stop, strict=True))
         assert mask[region].sum() >= lesion.voxels
@@ -303,7 +303,7 @@ def test_boxes_hold_their_lesions_and_nothing_to_spare(mask, spacing_mm):
 
 
 @given(MASKS, st.tuples(*[st.booleans()] * 3), st.floats(0.3, 8), st.floats(0.3, 8))
-def test_mirrored_or_laid_on_its_side_a_lesion_keeps_its_figures(mask, mirrored, between_mm, within_mm):
+def test_a_mirrored_or_rotated_lesion_keeps_its_measurements(mask, mirrored, between_mm, within_mm):
     spacing_mm = (between_mm, within_mm, within_mm)
     turned = np.flip(mask, [axis for axis in range(3) if mirrored[axis]]).transpose(0, 2, 1)
     before = sorted(figures(lesion) for lesion in measure(mask, spacing_mm, sure(mask)))
@@ -314,7 +314,7 @@ def test_mirrored_or_laid_on_its_side_a_lesion_keeps_its_figures(mask, mirrored,
 
 
 @given(MASKS, st.floats(0.3, 8), st.floats(0.3, 8))
-def test_rows_and_columns_may_change_places_with_their_spacing(mask, row_mm, column_mm):
+def test_transposing_rows_and_columns_keeps_measurements(mask, row_mm, column_mm):
     before = measure(mask, (1, row_mm, column_mm), sure(mask))
     after = measure(mask.transpose(0, 2, 1), (1, column_mm, row_mm), sure(mask.transpose(0, 2, 1)))
     one, other = (sorted(lesion.long_diameter_mm for lesion in found) for found in (before, after))
@@ -322,7 +322,7 @@ def test_rows_and_columns_may_change_places_with_their_spacing(mask, row_mm, col
 
 
 @given(st.integers(4, 40))
-def test_a_disc_is_two_radii_across(radius):
+def test_a_discs_diameter_is_two_radii(radius):
     rows, columns = np.ogrid[-radius - 1 : radius + 2, -radius - 1 : radius + 2]
     mask = (rows**2 + columns**2 <= radius**2)[None]
     [lesion] = measure(mask, None, sure(mask))
@@ -330,7 +330,7 @@ def test_a_disc_is_two_radii_across(radius):
 
 
 @given(MASKS, st.floats(0, 12))
-def test_components_below_a_size_go_and_the_others_stay_whole(mask, voxels):
+def test_components_below_a_size_are_removed_and_others_are_unchanged(mask, voxels):
     sizes = [lesion.voxels for lesion in measure(mask, None, sure(mask)) if lesion.voxels >= voxels]
     kept = remove_small(mask, voxels)
     assert [lesion.voxels for lesion in measure(kept, None, sure(kept))] == sizes

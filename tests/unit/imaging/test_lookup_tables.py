@@ -33,21 +33,21 @@ def test_percentiles_are_numpys(dtype, highest, count):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_percentiles_of_parts_are_those_of_the_whole(dtype):
+def test_percentiles_of_parts_equal_those_of_the_whole(dtype):
     values = pixels(dtype, 2)
     parts = [values[:7], values[7:7], values[7:3000], values[3000:]]
     assert np.array_equal(percentiles(parts, (0.5, 50, 99.5)), np.percentile(values, (0.5, 50, 99.5), axis=0))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_histogram_counts_one_by_one_however_many_there_are(dtype, monkeypatch):
+def test_a_histogram_of_many_values_is_exact(dtype, monkeypatch):
     monkeypatch.setattr(lookup_tables, "MAX_EXACT_COUNT", 1000)
     line = pixels(dtype, 3)[:, 1]  # not in a row in memory
     assert np.array_equal(histogram(line), np.bincount(line, minlength=np.iinfo(dtype).max + 1))
 
 
 @pytest.mark.parametrize("count", [1, 2, 1000, 1_000_003])
-def test_mean_and_deviation_are_those_that_training_has_always_used(count):
+def test_mean_and_deviation_are_numpys_of_float32(count):
     values = pixels(np.uint8, count, count)
     mean, deviation = mean_and_deviation(np.array_split(values, 3))
     wide = values.astype(np.float32)

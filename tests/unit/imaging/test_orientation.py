@@ -49,7 +49,7 @@ def position(placed, index):
 
 
 @pytest.mark.parametrize(("axes", "senses"), ORDERS)
-def test_every_axis_order_is_shown_as_radiologists_do(axes, senses):
+def test_every_axis_order_is_shown_in_radiological_convention(axes, senses):
     placed = affine(axes, senses, [1, 1, 1])
     grid = canonical_grid((20, 24, 28), placed)
     ours = canonical_affine(grid, placed)
@@ -59,7 +59,7 @@ def test_every_axis_order_is_shown_as_radiologists_do(axes, senses):
     assert np.allclose(position(ours, (5, 5, 6)) - here, ANATOMY["head"])
 
 
-def test_a_phantom_without_any_symmetry_survives_every_axis_order():
+def test_an_asymmetric_phantom_survives_every_axis_order():
     voxels = np.arange(17**3).reshape(17, 17, 17)
     seen = set()
     for order in ORDERS:
@@ -102,7 +102,7 @@ def test_slices_run_along_the_thickest_voxels_or_are_axial(sizes, expected):
 
 
 @given(placements, st.tuples(*[st.floats(-0.9, 0.9)] * 2))
-def test_a_voxel_is_as_large_as_the_affine_tells_however_slices_are_shifted(placed, tilt):
+def test_a_voxels_size_follows_the_affine_even_if_sheared(placed, tilt):
     leaning = placed.copy()
     leaning[:3, 2] += np.linalg.norm(placed[:3, 2]) * sum(
         share * placed[:3, axis] / np.linalg.norm(placed[:3, axis]) for axis, share in enumerate(tilt)
@@ -114,7 +114,7 @@ def test_a_voxel_is_as_large_as_the_affine_tells_however_slices_are_shifted(plac
 
 
 @pytest.mark.parametrize("degrees", [0, 2, 30, 60])
-def test_rows_and_columns_off_a_right_angle_are_seen(degrees):
+def test_rows_and_columns_off_a_right_angle_are_detected(degrees):
     placed = np.diag([2.0, 3.0, 4.0, 1.0])
     placed[:3, 1] = 3 * np.array([np.sin(np.radians(degrees)), np.cos(np.radians(degrees)), 0])
     assert skew_degrees(placed) == pytest.approx((degrees, 0), abs=1e-6)
@@ -134,6 +134,6 @@ def test_a_sagittal_slice_shows_the_head_above_and_the_face_on_the_left():
     assert np.allclose(step, (0, -1, -1))
 
 
-def test_a_thin_volume_is_not_cut_into_slices_too_small_to_segment():
+def test_a_thin_volume_is_not_sliced_too_small_to_segment():
     grid = canonical_grid((200, 8, 200), affine((0, 1, 2), (1, 1, 1), (1, 1, 1)))
     assert grid.axes[0] == 1

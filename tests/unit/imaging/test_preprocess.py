@@ -44,7 +44,7 @@ def everything(volume: Volume) -> np.ndarray:
     return prepared.tensor(slice(None))
 
 
-def test_a_slice_of_training_size_is_not_scaled_but_by_the_contract(head):
+def test_a_slice_of_training_size_is_scaled_only_by_the_contract(head):
     assert PREPROCESSOR.prepare(without_spacing(head.volume)).geometry.frame == (128, 128)
 
 
@@ -58,14 +58,14 @@ def test_model_input_is_standardised_over_the_head():
     assert tensor[:, 112 - 4 :].max() < -1  # air is darker
 
 
-def test_the_box_is_the_heads_widened_to_multiples_of_sixteen_around_its_centre():
+def test_the_box_is_the_heads_widened_to_multiples_of_sixteen():
     geometry = PREPROCESSOR.prepare(box_of_noise((128, 120), slice(12, 116), slice(20, 108))).geometry
     assert geometry.frame == (128, 120)
     assert geometry.origin == (12 - 4, 20 - 4)
     assert geometry.box == (104 + 8, 88 + 8)
 
 
-def test_the_way_back_returns_a_mask_to_its_place(head):
+def test_restore_puts_a_mask_back_in_place(head):
     geometry = PREPROCESSOR.prepare(head.volume).geometry
     back = Preprocessor.restore(Preprocessor.prepare_truth(head.mask, geometry), geometry) >= 0.5
     overlap = 2 * (back & head.mask).sum() / (back.sum() + head.mask.sum())
@@ -81,20 +81,20 @@ def test_a_scanners_gain_and_offset_change_little(head, gain, offset):
 
 
 @pytest.mark.parametrize("size", [180, 512])
-def test_a_resized_export_comes_to_the_size_of_training(head, size):
+def test_a_resized_export_is_scaled_to_the_training_size(head, size):
     plain = without_spacing(head.volume)
     exported = resized(plain, size, size)
     box, other = PREPROCESSOR.prepare(plain).geometry.box, PREPROCESSOR.prepare(exported).geometry.box
     assert all(abs(one - two) <= 16 for one, two in zip(box, other, strict=True))
 
 
-def test_known_spacing_decides_the_size(head):
+def test_known_spacing_determines_the_scale(head):
     volume = replace(head.volume, spacing_mm=(5.0, 0.9, 0.9))
     doubled = replace(resized(volume, 512, 512), spacing_mm=(5.0, 0.45, 0.45))
     assert PREPROCESSOR.prepare(doubled).geometry.frame == PREPROCESSOR.prepare(volume).geometry.frame
 
 
-def test_a_small_head_in_a_wide_field_is_brought_to_the_size_of_training(head):
+def test_a_small_head_in_a_wide_field_is_scaled_to_the_training_size(head):
     plain = without_spacing(head.volume)
     small = np.zeros((len(plain.pixels), 320, 320, 3), np.uint8)
     small[:, 96:224, 96:224] = resized(plain, 128, 128).pixels
@@ -102,7 +102,7 @@ def test_a_small_head_in_a_wide_field_is_brought_to_the_size_of_training(head):
     assert abs(max(box) - HEAD_PX * CONTRACT.pixel_scale) <= 16
 
 
-def test_a_single_slice_near_the_vertex_is_not_blown_up():
+def test_a_single_slice_near_the_vertex_is_not_enlarged():
     disc = np.zeros((1, 512, 512, 3), np.uint8)
     cv2.circle(disc[0], (256, 256), 100, (90, 120, 100), thickness=-1)
     geometry = PREPROCESSOR.prepare(Volume(disc, ("a",))).geometry
@@ -117,7 +117,7 @@ def test_beyond_the_frame_there_is_air():
     assert prepared.pixels[:, -6:].max() < dark
 
 
-def test_what_was_found_beyond_the_frame_is_left_out_on_the_way_back():
+def test_restore_drops_predictions_beyond_the_frame():
     geometry = PREPROCESSOR.prepare(box_of_noise((36, 120), slice(0, 36), slice(12, 108))).geometry
     beyond = np.ones((2, *geometry.box), np.float32)
     beyond[:, 6:-6] = 0
@@ -141,7 +141,7 @@ def test_a_slice_without_head_needs_no_network(head):
     assert occupied.tolist() == [True, True, False, True, True]
 
 
-def test_noise_without_any_head_is_taken_whole():
+def test_noise_without_a_head_is_segmented_whole():
     pixels = np.zeros((1, 64, 64, 3), np.uint8)
     pixels[0, 30, 30] = 255
     prepared = PREPROCESSOR.prepare(Volume(pixels, ("a",)))
@@ -161,7 +161,7 @@ def test_a_map_of_another_shape_is_refused(head):
     spacing=st.none() | st.tuples(*[st.floats(0.4, 6.0)] * 3),
     seed=st.integers(0, 1000),
 )
-def test_any_study_goes_in_and_comes_back_in_its_own_size(shape, dtype, spacing, seed):
+def test_any_study_is_restored_to_its_own_size(shape, dtype, spacing, seed):
     pixels = (np.random.default_rng(seed).random((*shape, 3)) * 250).astype(dtype)
     volume = Volume(pixels, tuple(str(index) for index in range(shape[0])), spacing_mm=spacing)
     prepared = PREPROCESSOR.prepare(volume)

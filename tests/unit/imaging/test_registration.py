@@ -52,7 +52,7 @@ def error(one, other):
     return float(np.abs(one - other).mean() / other.mean())
 
 
-def test_a_head_that_moved_between_two_sequences_is_brought_back(scan, moved):
+def test_motion_between_two_sequences_is_corrected(scan, moved):
     found = register(scan[0], moved, "rigid", threads=1)
     assert found.motion.translation_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
     degrees = np.degrees(Rotation.from_matrix(TURN).magnitude())
@@ -61,12 +61,12 @@ def test_a_head_that_moved_between_two_sequences_is_brought_back(scan, moved):
     assert error(found.pixels, scan[1].pixels) < error(unmoved.pixels, scan[1].pixels) / 3
 
 
-def test_one_input_gives_one_answer_however_many_threads_there_are(scan, moved):
+def test_the_result_does_not_depend_on_the_number_of_threads(scan, moved):
     first, second = (register(scan[0], moved, "rigid", threads=threads) for threads in (1, 2))
     assert np.array_equal(first.pixels, second.pixels)
 
 
-def test_what_else_uses_the_library_keeps_its_threads(scan, moved):
+def test_other_users_of_the_library_keep_their_threads(scan, moved):
     one, other = (SpatialImage(each.pixels[16:32, 32:80, 32:80], each.affine) for each in (scan[0], moved))
     process = SimpleITK.ProcessObject
     before = process.GetGlobalDefaultNumberOfThreads()
@@ -78,7 +78,7 @@ def test_what_else_uses_the_library_keeps_its_threads(scan, moved):
         process.SetGlobalDefaultNumberOfThreads(before)
 
 
-def test_without_registration_the_headers_are_believed(scan):
+def test_without_registration_the_headers_are_trusted(scan):
     away = scan[1].affine.copy()
     away[0, 3] += 2 * np.linalg.norm(away[:3, 0])  # two columns
     found = register(scan[0], SpatialImage(np.roll(scan[1].pixels, 2, axis=2), away), "none", threads=1)
@@ -87,7 +87,7 @@ def test_without_registration_the_headers_are_believed(scan):
 
 
 @pytest.mark.parametrize("align", ["rigid", "none"])
-def test_a_slab_too_thin_to_register_lies_where_its_header_puts_it(scan, align):
+def test_a_slab_too_thin_to_register_keeps_its_header_position(scan, align):
     slab = SpatialImage(scan[1].pixels[20:22], scan[1].affine @ np.array(_up(20)))
     found = register(SpatialImage(scan[0].pixels[20:22], slab.affine), slab, align, threads=1)
     assert found.motion is None
@@ -95,7 +95,7 @@ def test_a_slab_too_thin_to_register_lies_where_its_header_puts_it(scan, align):
 
 
 @pytest.mark.parametrize("leans", ["the base", "the sequence"])
-def test_a_sheared_volume_meets_another_where_both_lie_in_the_patient(scan, leans):
+def test_a_sheared_volume_is_resampled_in_patient_space(scan, leans):
     """Slices shifted against each other, and the place of each told accordingly, are the same head."""
     straight, shift = scan[1], 0.25  # of a column a slice
     told = straight.affine.copy()
@@ -118,14 +118,14 @@ def _up(slices):
     return moved
 
 
-def test_what_lies_elsewhere_is_refused(scan):
+def test_a_volume_elsewhere_in_space_is_refused(scan):
     away = scan[1].affine.copy()
     away[:3, 3] += 1000
     with pytest.raises(UnusableImage, match="do not overlap"):
         register(scan[0], SpatialImage(scan[1].pixels, away), "none", threads=1)
 
 
-def test_corners_tell_whether_two_grids_are_one(scan):
+def test_grids_are_equal_if_their_corners_are(scan):
     affine = scan[0].affine
     shape = scan[0].pixels.shape
     nudged = affine.copy()
@@ -135,7 +135,7 @@ def test_corners_tell_whether_two_grids_are_one(scan):
     assert not same_grid(affine, turned, shape)
 
 
-def test_the_reader_is_told_what_was_moved_and_what_is_missing():
+def test_the_warnings_report_motion_and_missing_coverage():
     pixels = np.zeros((1, 1, 1), np.float32)
     told = describe_registration(
         RegisteredImage(pixels, RigidMotion(3.21, 4.56), 0.8), "post-contrast", "FLAIR", "rigid"

@@ -11,7 +11,7 @@ def pixels(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
 
 
-def test_a_study_knows_its_shape():
+def test_a_volume_has_the_shape_of_its_pixels():
     assert Volume(pixels(2, 16, 20, 3), ("a", "b")).shape == (2, 16, 20)
 
 
@@ -22,7 +22,7 @@ def test_pixels_have_slices_rows_columns_and_three_channels(shape):
 
 
 @pytest.mark.parametrize("names", [("a",), ("a", "a"), ("a", "b", "c")])
-def test_every_slice_has_a_name_of_its_own(names):
+def test_slice_names_are_unique(names):
     with pytest.raises(ValueError, match="unique"):
         Volume(pixels(2, 16, 16, 3), names)
 
@@ -34,7 +34,7 @@ def test_a_slice_too_small_to_show_a_head_is_refused(side):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_refused(value):
+def test_a_non_finite_value_is_refused(value):
     study = pixels(1, 16, 16, 3).astype(np.float32)
     study[0, 3, 4, 1] = value
     with pytest.raises(UnusableImage, match="not finite"):

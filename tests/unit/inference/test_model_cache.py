@@ -52,7 +52,7 @@ def damage(store, version):
     store.put(f"models/{version}/model.onnx", b"other bytes")
 
 
-def test_no_champion_is_said_in_words(models):
+def test_a_missing_champion_is_explained(models):
     with pytest.raises(NoChampion, match="promote"):
         models.champion()
 
@@ -65,7 +65,7 @@ def test_the_champion_is_loaded_once(models, registry, store):
     assert (again is first, warnings, store.reads) == (True, (), ["models/champion.json"])
 
 
-def test_a_new_champion_is_followed(models, registry):
+def test_a_new_champion_is_loaded(models, registry):
     registry.promote(OLD)
     models.champion()
     registry.promote(NEW)
@@ -83,7 +83,7 @@ def test_a_damaged_new_champion_leaves_the_old_one_in_service_with_a_warning(mod
     assert OLD in warning
 
 
-def test_a_rejected_champion_is_not_read_again_until_it_is_promoted_again(models, registry, store):
+def test_a_rejected_champion_is_not_read_until_promoted_again(models, registry, store):
     registry.promote(OLD)
     models.champion()
     registry.promote(NEW)
@@ -97,7 +97,7 @@ def test_a_rejected_champion_is_not_read_again_until_it_is_promoted_again(models
     assert models.champion()[0].card.version == NEW
 
 
-def test_a_champion_that_was_exchanged_after_its_promotion_is_rejected(models, registry, store):
+def test_a_champion_replaced_after_promotion_is_rejected(models, registry, store):
     registry.promote(OLD)
     model = tiny_model(0.1)
     store.put(f"models/{OLD}/model.onnx", model)
@@ -106,7 +106,7 @@ def test_a_champion_that_was_exchanged_after_its_promotion_is_rejected(models, r
         models.champion()
 
 
-def test_a_card_of_another_preprocessing_is_rejected(models, registry, store):
+def test_a_card_with_other_preprocessing_is_rejected(models, registry, store):
     registry.promote(OLD)
     card = store.get(f"models/{OLD}/card.json").replace(b'"revision": 1', b'"revision": 2')
     store.put(f"models/{OLD}/card.json", card)
@@ -127,7 +127,7 @@ def test_an_unreadable_pointer_at_first_is_rejected(models, store):
         models.champion()
 
 
-def test_a_named_version_is_loaded_once_and_the_least_used_one_forgotten(models, registry, store):
+def test_a_named_version_is_loaded_once_and_the_least_recent_evicted(models, registry, store):
     models = ModelCache(registry, threads=1, capacity=1)
     old = models.version(OLD)
     assert models.version(OLD) is old
@@ -135,7 +135,7 @@ def test_a_named_version_is_loaded_once_and_the_least_used_one_forgotten(models,
     assert models.version(OLD) is not old
 
 
-def test_a_version_is_loaded_once_whether_it_is_named_or_the_champion(models, registry, store):
+def test_a_version_is_loaded_once_as_champion_and_by_name(models, registry, store):
     registry.promote(OLD)
     named = models.version(OLD)
     champion, _ = models.champion()
@@ -145,7 +145,7 @@ def test_a_version_is_loaded_once_whether_it_is_named_or_the_champion(models, re
     assert store.reads == []
 
 
-def test_a_damaged_champion_leaves_the_one_before_in_service_also_in_a_new_process(models, registry, store):
+def test_a_damaged_champion_falls_back_to_its_predecessor_in_a_new_process(models, registry, store):
     registry.promote(OLD)
     registry.promote(NEW)
     damage(store, NEW)
@@ -154,7 +154,7 @@ def test_a_damaged_champion_leaves_the_one_before_in_service_also_in_a_new_proce
     assert NEW in warning and OLD in warning
 
 
-def test_a_damaged_champion_without_one_before_is_rejected(models, registry, store):
+def test_a_damaged_champion_without_a_predecessor_is_rejected(models, registry, store):
     registry.promote(NEW)
     registry.promote(NEW)
     damage(store, NEW)
@@ -193,7 +193,7 @@ def test_an_8_bit_model_serves_where_it_is_faster(models, two_models, monkeypatc
     assert (card.version, card.variant.precision, card.threshold) == (two_models, "int8", 0.5)
 
 
-def test_an_8_bit_model_that_is_slower_here_is_refused_and_that_is_said(models, two_models, monkeypatch, caplog):
+def test_a_slower_8_bit_model_is_rejected_and_logged(models, two_models, monkeypatch, caplog):
     paces(monkeypatch, 9.0, 8.0)
     monkeypatch.setattr(served.log, "disabled", False)  # whatever a library configured in this process before
     caplog.set_level("WARNING", logger=served.log.name)
@@ -205,12 +205,12 @@ def test_an_8_bit_model_that_is_slower_here_is_refused_and_that_is_said(models, 
     assert (refusal.int8_ms, refusal.fp32_ms, refusal.model) == (9.0, 8.0, two_models)
 
 
-def test_where_both_are_as_fast_every_worker_takes_the_8_bit_model(models, two_models, monkeypatch):
+def test_the_8_bit_model_wins_a_tie(models, two_models, monkeypatch):
     paces(monkeypatch, 8.4, 8.0)
     assert models.champion()[0].card.variant.precision == "int8"
 
 
-def test_both_models_are_really_timed_and_a_busy_machine_changes_no_choice(models, two_models, monkeypatch):
+def test_timing_both_models_is_robust_to_a_busy_machine(models, two_models, monkeypatch):
     calls = []
 
     class Clock:
@@ -227,7 +227,7 @@ def test_both_models_are_really_timed_and_a_busy_machine_changes_no_choice(model
     assert len(calls) == 4 * served.TIMING_ROUNDS
 
 
-def test_a_version_that_lost_its_32_bit_model_is_rejected(models, two_models, store):
+def test_a_version_without_its_32_bit_model_is_rejected(models, two_models, store):
     store.put(f"models/{two_models}/model-fp32.onnx", b"other bytes")
     with pytest.raises(ModelRejected, match=r"model-fp32\.onnx"):
         models.champion()

@@ -76,12 +76,12 @@ ABDOMEN = ((128, 128, 80, 120, 200), (128, 128, 70, 110, 70), (110, 70, 45, 50, 
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_studies_of_other_things_are_flagged(card, name):
+def test_studies_of_other_objects_are_flagged(card, name):
     assert asked(as_study(public(name)), card).unlike, PUBLIC[name]
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name != HEAD_CT])
-def test_single_slices_of_other_things_are_flagged(card, name):
+def test_single_slices_of_other_objects_are_flagged(card, name):
     assert asked(public(name)[None], card).unlike, PUBLIC[name]
 
 
@@ -98,13 +98,13 @@ def test_noise_is_flagged(card):
     assert asked(noise[:1], card).unlike
 
 
-def test_a_slice_without_anything_brighter_is_described_whole(card):
+def test_a_slice_without_a_head_is_described_whole(card):
     flat = np.zeros((1, 64, 64), np.float32)
     flat[0, 0, 0] = 1
     assert asked(flat, card).unlike
 
 
-def test_the_features_of_the_mirror_image_are_the_same_in_another_order(card):
+def test_mirroring_permutes_the_features(card):
     picture = drawn(*ABDOMEN)[None, 16:240]
 
     def told(pixels):
@@ -117,7 +117,7 @@ def test_the_features_of_the_mirror_image_are_the_same_in_another_order(card):
     assert len(FEATURES) == len(told(picture))
 
 
-def test_the_card_keeps_means_alone(card):
+def test_the_card_reports_how_its_reference_was_fitted(card):
     known = card.familiarity
     assert known is not None
     assert known.studies.features == known.lone_slices.features == list(FEATURES)

@@ -12,7 +12,7 @@ from metseg.errors import ModelRejected
 from metseg.inference import OnnxPredictor, predictor, segment
 
 
-def test_a_model_is_fed_channels_first_and_answers_a_map():
+def test_a_model_receives_channels_first_and_returns_a_map():
     model = tiny_model(brighter_than=0.0, steepness=1.0)
     tensor = np.random.default_rng(0).normal(size=(2, 32, 48, 3)).astype(np.float32)
     answer = OnnxPredictor(tiny_card(model), model, threads=1)(tensor)
@@ -27,12 +27,12 @@ def test_threshold_and_preprocessing_are_the_cards():
     assert (served.threshold, served.preprocessing) == (card.threshold, card.preprocessing)
 
 
-def test_bytes_that_are_no_model_are_rejected():
+def test_bytes_other_than_a_model_are_rejected():
     with pytest.raises(ModelRejected, match="cannot be loaded"):
         OnnxPredictor(tiny_card(b"junk"), b"junk", threads=1)
 
 
-def test_a_model_with_another_face_is_rejected():
+def test_a_model_with_another_interface_is_rejected():
     shape = ["n", 3, 4, 4]
     other = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
@@ -54,7 +54,7 @@ def accelerated(monkeypatch):
 
 @pytest.mark.usefixtures("accelerated")
 @pytest.mark.parametrize("count", [1, 4, 11])
-def test_bound_batches_give_what_slices_alone_give(count):
+def test_bound_batches_equal_single_slices(count):
     model = tiny_model(brighter_than=0.0, steepness=1.0)
     served = OnnxPredictor(tiny_card(model), model, threads=2)
     assert (served.max_concurrency, served.batch_size) == (1, 4)
@@ -66,7 +66,7 @@ def test_bound_batches_give_what_slices_alone_give(count):
 
 
 @pytest.mark.usefixtures("accelerated")
-def test_a_study_in_bound_batches_has_the_map_of_one_in_slices(monkeypatch):
+def test_a_study_in_bound_batches_has_the_same_map_as_slice_by_slice(monkeypatch):
     model, volume = tiny_model(0.5), phantom.head(5, slices=9, size_px=96, lesions=2).volume
     in_batches = segment(volume, OnnxPredictor(tiny_card(model), model, threads=2))
     monkeypatch.undo()
@@ -85,7 +85,7 @@ def test_a_study_in_bound_batches_has_the_map_of_one_in_slices(monkeypatch):
         ),
     ],
 )
-def test_of_the_providers_that_are_there_the_fastest_comes_first(monkeypatch, there, taken):
+def test_the_fastest_available_provider_comes_first(monkeypatch, there, taken):
     asked = []
 
     class Session:

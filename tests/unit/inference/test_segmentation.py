@@ -35,7 +35,7 @@ def head() -> phantom.Phantom:
     return phantom.head(3, slices=4, size_px=96, lesions=2)
 
 
-def test_a_study_gets_a_map_a_mask_and_lesions_of_its_own_shape(head):
+def test_a_study_gets_a_map_mask_and_lesions_in_its_shape(head):
     found = segment(head.volume, Bright())
     assert found.probability.shape == found.mask.shape == head.volume.shape
     probability = np.asarray(found.probability)
@@ -45,13 +45,13 @@ def test_a_study_gets_a_map_a_mask_and_lesions_of_its_own_shape(head):
     assert sum(lesion.voxels for lesion in found.lesions) == found.mask.sum() > 0
 
 
-def test_a_given_threshold_takes_the_place_of_the_models(head):
+def test_a_given_threshold_overrides_the_models(head):
     strict, loose = segment(head.volume, Bright(), 0.9), segment(head.volume, Bright(), 0.1)
     assert (strict.threshold, loose.threshold) == (0.9, 0.1)
     assert strict.mask.sum() < loose.mask.sum()
 
 
-def test_slices_without_head_are_never_computed(head):
+def test_slices_without_a_head_are_not_predicted(head):
     pixels = head.volume.pixels.copy()
     pixels[0] = 0
     predictor = Bright()
@@ -61,7 +61,7 @@ def test_slices_without_head_are_never_computed(head):
     assert not found.mask[0].any()
 
 
-def test_a_map_that_is_kept_small_is_the_one_that_is_made_whole(head):
+def test_a_lazily_restored_map_equals_the_full_map(head):
     whole, kept = predict(head.volume, Bright()), segment(head.volume, Bright()).probability
     box = (slice(1, 4), slice(20, 50), slice(8, 90))
     assert np.array_equal(np.asarray(kept), whole)
@@ -69,7 +69,7 @@ def test_a_map_that_is_kept_small_is_the_one_that_is_made_whole(head):
     assert all(np.array_equal(one, other) for one, other in zip(kept, whole, strict=True))
 
 
-def test_every_slice_is_seen_in_order_while_others_are_computed():
+def test_slices_are_reported_in_order_while_others_are_predicted():
     seen: list[tuple[int, np.ndarray]] = []
     volume = phantom.head(5, slices=9, size_px=96, lesions=2).volume
     found = segment(volume, SideBySide().many, on_slice=lambda index, here: seen.append((index, here)))
@@ -77,13 +77,13 @@ def test_every_slice_is_seen_in_order_while_others_are_computed():
     assert np.array_equal(np.stack([here for _, here in seen]), np.asarray(found.probability))
 
 
-def test_progress_is_told_after_every_slice(head):
+def test_progress_is_reported_after_every_slice(head):
     told: list[tuple[int, int]] = []
     segment(head.volume, Bright(), progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_what_progress_raises_ends_the_work(head):
+def test_an_error_in_the_progress_callback_stops_the_work(head):
     predictor = Bright()
 
     def stop(done: int, total: int) -> None:
@@ -101,7 +101,7 @@ def test_each_slice_can_be_submitted_alone(head):
         assert segment(single, Bright()).mask.shape == (1, *head.volume.shape[1:])
 
 
-def test_a_constant_slice_is_no_study_alone(head):
+def test_a_constant_slice_alone_is_not_a_study(head):
     pixels = head.volume.pixels.copy()
     pixels[1] = 0
     single = list(replace(head.volume, pixels=pixels).single_slices())
@@ -112,7 +112,7 @@ def test_warnings_of_the_volume_reach_the_result(head):
     assert segment(replace(head.volume, warnings=("Grey.",)), Bright()).warnings == ("Grey.",)
 
 
-def test_components_smaller_than_the_model_keeps_are_left_out(head):
+def test_components_below_the_models_minimum_are_left_out(head):
     every = segment(head.volume, Bright())
     sizes = sorted(lesion.voxels for lesion in every.lesions)
     area = Preprocessor(Bright.preprocessing).prepare(head.volume).geometry.reference_px
@@ -133,7 +133,7 @@ class SideBySide:
         self.many = OnnxPredictor(tiny_card(model), model, threads=4)
 
 
-def test_slices_side_by_side_give_the_map_of_one_after_another():
+def test_parallel_slices_give_the_map_of_sequential_ones():
     volume, predictors = phantom.head(5, slices=9, size_px=96, lesions=2).volume, SideBySide()
     told: list[tuple[int, int]] = []
     alone = segment(volume, predictors.once)
@@ -143,7 +143,7 @@ def test_slices_side_by_side_give_the_map_of_one_after_another():
     assert told == [(done, 9) for done in range(1, 10)]
 
 
-def test_a_cancelled_study_ends_though_slices_are_in_work():
+def test_a_cancelled_study_ends_while_slices_are_in_progress():
     def cancel(done: int, total: int) -> None:
         raise Cancelled("gone")
 

@@ -53,7 +53,7 @@ def doubted(volume, *predictors):
 
 
 @pytest.mark.usefixtures("plain")
-def test_what_all_views_find_alike_is_sure():
+def test_agreement_of_all_views_is_certain():
     found = doubted(study(LEFT), Bright())
     [lesion] = found.lesions
     assert lesion.uncertainty == pytest.approx(0, abs=0.02)
@@ -63,7 +63,7 @@ def test_what_all_views_find_alike_is_sure():
 
 
 @pytest.mark.usefixtures("plain")
-def test_what_one_view_finds_is_unsure_in_words_and_on_the_map():
+def test_a_lesion_of_one_view_is_uncertain_in_text_and_map():
     found = doubted(study(LEFT), Bright(share=0.5))
     [lesion] = found.lesions
     assert (lesion.uncertainty, lesion.uncertainty_words) == (1, "unsure: found in 1 of 2 views")
@@ -73,7 +73,7 @@ def test_what_one_view_finds_is_unsure_in_words_and_on_the_map():
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_mirrored_view_is_laid_back_where_it_belongs():
+def test_a_mirrored_view_is_mirrored_back():
     volume = study(LEFT, RIGHT)
     found = doubted(volume, Bright(share=0.55))
     sides = [round(lesion.centroid[2]) for lesion in found.lesions]
@@ -84,7 +84,7 @@ def test_a_mirrored_view_is_laid_back_where_it_belongs():
 
 
 @pytest.mark.usefixtures("plain")
-def test_only_slices_that_may_hold_a_lesion_are_looked_at_again():
+def test_only_slices_that_may_contain_a_lesion_are_predicted_again():
     predictor = Bright()
     volume = study(LEFT)
     first = segment(volume, predictor)
@@ -95,7 +95,7 @@ def test_only_slices_that_may_hold_a_lesion_are_looked_at_again():
 
 
 @pytest.mark.usefixtures("plain")
-def test_another_network_is_asked_as_it_is_and_mirrored_with_its_own_input():
+def test_a_second_network_predicts_both_views_with_its_own_preprocessing():
     blind = Bright(share=0, pixel_scale=0.25)
     [lesion] = doubted(study(LEFT), Bright(), blind).lesions
     assert blind.asked == 4
@@ -104,7 +104,7 @@ def test_another_network_is_asked_as_it_is_and_mirrored_with_its_own_input():
 
 
 @pytest.mark.usefixtures("plain")
-def test_an_extent_that_views_disagree_on_is_told():
+def test_disagreement_about_the_extent_is_reported():
     volume = study((slice(20, 44), slice(20, 44)))
     half = Bright(share=0.45)
     [lesion] = doubted(volume, Bright(), half).lesions
@@ -113,7 +113,7 @@ def test_an_extent_that_views_disagree_on_is_told():
 
 
 @pytest.mark.usefixtures("plain")
-def test_neighbours_that_another_view_joins_are_each_compared_with_their_own_part():
+def test_neighbours_joined_in_another_view_are_compared_separately():
     gap = (slice(24, 34), slice(29, 33))
     volume = study((slice(24, 34), slice(18, 29)), (slice(24, 34), slice(33, 46)))
     joining = Bright()
@@ -133,7 +133,7 @@ def _filled(tensor: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("plain")
-def test_without_a_lesion_nothing_is_computed_and_it_is_said():
+def test_without_a_lesion_uncertainty_is_not_computed_and_that_is_reported():
     predictor = Bright(above=50)
     volume = study(LEFT)
     first = segment(volume, predictor)

@@ -9,7 +9,7 @@ from metseg.jobs import ANONYMOUS, new_job_id, owner_of, owner_tag
 
 
 @given(some.text(min_size=1))
-def test_an_id_carries_the_tag_of_its_owner_alone(name):
+def test_an_id_contains_only_its_owners_tag(name):
     made = new_job_id(owner_tag(name))
     assert re.fullmatch("[0-9a-f]{12}7[0-9a-f]{19}", made)
     assert owner_of(made) == owner_tag(name) != owner_tag(f"{name} ")

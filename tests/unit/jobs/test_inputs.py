@@ -67,7 +67,7 @@ def models(store):
     return ModelCache(Registry(store), threads=1)
 
 
-def test_inputs_come_in_order_while_something_else_is_done(store, request_of):
+def test_inputs_are_fetched_in_order_in_the_background(store, request_of):
     slow = Slow(store)
     with JobInputs.fetch(request_of(), slow, models(store)) as inputs:
         assert slow.asked.wait(20)
@@ -78,7 +78,7 @@ def test_inputs_come_in_order_while_something_else_is_done(store, request_of):
         ]
 
 
-def test_files_are_closed_once_they_were_read_and_at_the_latest_at_the_end(store, request_of):
+def test_files_are_closed_after_reading_or_at_the_end(store, request_of):
     with JobInputs.fetch(request_of(), store, models(store)) as inputs:
         files = inputs.files()
         inputs.close_files()
@@ -89,7 +89,7 @@ def test_files_are_closed_once_they_were_read_and_at_the_latest_at_the_end(store
     assert all(file.stream.closed for file in files)
 
 
-def test_what_nobody_wants_any_more_is_not_fetched(store, request_of):
+def test_inputs_are_not_fetched_after_close(store, request_of):
     slow = Slow(store)
     release = threading.Timer(0.2, slow.let_go.set)
     with JobInputs.fetch(request_of(), slow, models(store)):
@@ -98,14 +98,14 @@ def test_what_nobody_wants_any_more_is_not_fetched(store, request_of):
     assert slow.streamed == ["jobs/x/input/0"]
 
 
-def test_an_input_that_is_not_the_one_that_was_accepted_is_refused(store, request_of):
+def test_an_input_unlike_the_accepted_one_is_refused(store, request_of):
     request = request_of()
     store.put("jobs/x/input/1", b"another")
     with JobInputs.fetch(request, store, models(store)) as inputs, pytest.raises(ProcessingFailed, match="changed"):
         inputs.files()
 
 
-def test_no_model_is_loaded_before_it_is_asked_for(store, request_of):
+def test_the_model_is_loaded_on_first_use(store, request_of):
     asked = []
 
     class Models:
@@ -119,7 +119,7 @@ def test_no_model_is_loaded_before_it_is_asked_for(store, request_of):
     assert (before, asked) == ([], [VERSION])
 
 
-def test_the_model_is_the_one_that_was_asked_for_or_else_the_champion(store, request_of):
+def test_the_model_is_the_requested_one_or_the_champion(store, request_of):
     publish(store)
     with JobInputs.fetch(request_of(model=VERSION), store, models(store)) as inputs:
         assert inputs.predictor()[0].card.version == VERSION

@@ -49,7 +49,7 @@ def _sha(content: bytes) -> str:
 known = partial(familiarity_card, turned_limit=100)
 
 
-def test_a_study_unlike_the_training_is_segmented_and_warned_of_first(store):
+def test_an_out_of_distribution_study_is_segmented_with_a_first_warning(store):
     publish(store, familiarity=known(limit=0.01))
     result, _ = done(store)
     assert result.familiarity.unlike and result.familiarity.score > 1
@@ -57,20 +57,20 @@ def test_a_study_unlike_the_training_is_segmented_and_warned_of_first(store):
     assert result.lesions
 
 
-def test_a_study_like_the_training_is_told_so_without_a_warning(store):
+def test_an_in_distribution_study_has_no_warning(store):
     publish(store, familiarity=known(limit=100))
     result, _ = done(store)
     assert not result.familiarity.unlike
     assert result.familiarity.words not in result.warnings
 
 
-def test_a_model_whose_card_has_no_reference_tells_nothing(store):
+def test_a_model_without_a_reference_reports_no_distribution_check(store):
     publish(store)
     result, _ = done(store)
     assert result.familiarity is None
 
 
-def test_nobody_who_did_not_ask_waits_for_uncertainty(store):
+def test_uncertainty_is_computed_only_on_request(store):
     publish(store)
     result, artefacts = done(store)
     assert result.uncertainty_words is None
@@ -78,7 +78,7 @@ def test_nobody_who_did_not_ask_waits_for_uncertainty(store):
     assert all(lesion.uncertainty is None for lesion in result.lesions)
 
 
-def test_whoever_asks_gets_a_map_figures_and_words(store):
+def test_requested_uncertainty_has_a_map_figures_and_text(store):
     publish(store)
     result, artefacts = done(store, uncertainty=True)
     assert result.uncertainty_words.startswith("Looked at in 2 views: ")
@@ -86,7 +86,7 @@ def test_whoever_asks_gets_a_map_figures_and_words(store):
     assert all(0 <= lesion.uncertainty <= 1 and lesion.uncertainty_words for lesion in result.lesions)
 
 
-def test_the_registrys_other_network_is_asked_as_well(store):
+def test_the_registrys_other_network_also_predicts(store):
     publish(store)
     publish(store, "20260101-000001-same", brighter_than=0.5)
     assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Looked at in 2 views: ")
@@ -96,7 +96,7 @@ def test_the_registrys_other_network_is_asked_as_well(store):
     assert {lesion.uncertainty_words for lesion in result.lesions} == {"unsure: found in 2 of 4 views"}
 
 
-def test_another_network_that_cannot_be_trusted_is_not_asked(store):
+def test_a_damaged_other_network_is_not_used(store):
     publish(store)
     publish(store, OTHER, "other")
     store.put(f"models/{OTHER}/model.onnx", b"changed")

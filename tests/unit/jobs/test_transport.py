@@ -11,7 +11,7 @@ from metseg.settings import Settings
 
 
 @pytest.mark.parametrize("url", ["redis://localhost:1/0", "rediss://localhost:1/0", "redis+socket:///tmp/none"])
-def test_every_redis_is_reached_through_it(url):
+def test_the_transport_serves_every_redis_url(url):
     with celery_app(Settings(redis_url="redis://localhost:1/0")):
         assert issubclass(Connection(url).transport_cls and Connection(url).get_transport_cls(), RedisTransport)
 
@@ -24,7 +24,7 @@ class Channel:
         raise RedisTimeoutError("Timeout reading from socket")
 
 
-def test_a_message_whose_acknowledgement_failed_leaves_room_for_the_next():
+def test_a_failed_acknowledgement_does_not_block_the_next_message():
     qos = RedisTransport.Channel.QoS.__new__(RedisTransport.Channel.QoS)
     qos.channel, qos.prefetch_count, qos._delivered, qos._dirty = Channel(), 1, {"tag": "message"}, set()
     qos._quick_ack = qos._dirty.add

@@ -54,14 +54,14 @@ def test_a_display_uses_the_whole_range_of_every_channel(ramp):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_a_display_looks_the_same_whatever_the_type(ramp, dtype):
+def test_a_display_does_not_depend_on_the_dtype(ramp, dtype):
     whole = np.rint(ramp).astype(dtype)
     shown = rendering.window_volume(volume_of(whole))
     assert np.array_equal(shown, rendering.window_volume(volume_of(whole.astype(np.float32))))
 
 
 @given(arrays(st.sampled_from([np.uint8, np.uint16]), st.integers(1, 300)))
-def test_a_window_of_values_that_are_counted_is_that_of_values_that_are_sorted(values):
+def test_a_window_from_counts_equals_one_from_sorted_values(values):
     assert rendering.estimate_window(values) == rendering.estimate_window(values.astype(np.float64))
 
 
@@ -86,7 +86,7 @@ def test_an_empty_channel_is_black(ramp):
     assert not rendering.window_volume(volume_of(ramp))[..., 2].any()
 
 
-def test_an_overlay_fills_lesions_as_opaquely_as_asked():
+def test_an_overlay_has_the_requested_opacity():
     pixels = np.full((4, 5, 3), 100, np.uint8)
     mask = np.zeros((4, 5), bool)
     mask[1, 2] = True
@@ -97,7 +97,7 @@ def test_an_overlay_fills_lesions_as_opaquely_as_asked():
         assert (drawn[~mask] == 100).all()
 
 
-def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
+def test_a_contour_surrounds_a_lesion_without_covering_it():
     mask = np.zeros((6, 6), bool)
     mask[2, 2] = mask[5, 5] = True
     drawn = rendering.overlay(np.zeros((6, 6, 3), np.uint8), mask, opacity=1.0, contour=True)
@@ -106,7 +106,7 @@ def test_a_contour_runs_around_a_lesion_and_covers_none_of_it():
     assert not drawn[~marked].any()
 
 
-def test_an_overlay_shows_the_channel_asked_for_or_the_mean():
+def test_an_overlay_shows_the_requested_channel_or_the_mean():
     pixels = np.tile(np.array([10, 40, 100], np.uint8), (3, 3, 1))
     nothing = np.zeros((3, 3), bool)
     shown = [rendering.overlay(pixels, nothing, channel)[0, 0].tolist() for channel in (0, 1, 2, None)]
@@ -114,19 +114,19 @@ def test_an_overlay_shows_the_channel_asked_for_or_the_mean():
     assert rendering.overlay(pixels, nothing)[0, 0].tolist() == [40] * 3
 
 
-def test_a_mask_of_another_size_is_a_bug_of_the_caller():
+def test_a_mask_of_another_size_raises_value_error():
     with pytest.raises(ValueError, match="shaped as the slice"):
         rendering.overlay(np.zeros((3, 3, 3), np.uint8), np.zeros((3, 4), bool))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((7, 9), np.uint8), ((7, 9), np.uint16), ((7, 9, 3), np.uint8)])
-def test_a_png_keeps_every_pixel_and_is_the_same_each_time(shape, dtype):
+def test_a_png_keeps_every_pixel_and_is_reproducible(shape, dtype):
     image = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
     assert np.array_equal(opened(rendering.encode_png(image)), image)
     assert rendering.encode_png(image) == rendering.encode_png(image.copy())
 
 
-def test_a_result_tells_what_was_found_by_which_model(head):
+def test_a_result_names_its_findings_and_model(head):
     card = tiny_card(b"model")
     result = build.build_result("job", head.volume, segmentation_of(head), card, {"read": 0.5})
     assert (result.job_id, result.model_version, result.network) == ("job", card.version, card.network)
@@ -157,7 +157,7 @@ def drawn(volume):
     return SliceArchive(BytesIO(build.render_slices(volume)))
 
 
-def test_artefacts_hold_the_maps_and_a_picture_of_each_slice(head):
+def test_artefacts_include_maps_and_an_image_per_slice(head):
     kept = build.build_artefacts(head.volume, segmentation_of(head))
     assert sorted(kept) == ["mask.nii.gz", "probability.nii.gz", "slices.zip"]
     assert np.array_equal(read_mask(kept["mask.nii.gz"]), head.mask)
@@ -177,12 +177,12 @@ def test_lesions_are_outlined_on_flair(head, channels):
 
 
 @pytest.mark.parametrize("damaged", [b"", b"junk", rendering.encode_png(np.zeros((3, 4), np.uint8))])
-def test_a_damaged_picture_is_told(damaged):
+def test_a_damaged_image_is_reported(damaged):
     with pytest.raises(ProcessingFailed, match="damaged"):
         rendering.draw_contours(damaged, np.zeros((4, 4), bool))
 
 
-def test_slices_hold_every_sequence(head):
+def test_slice_images_contain_every_sequence(head):
     kept, shown = drawn(head.volume), rendering.window_volume(head.volume)
     assert all(np.array_equal(opened(kept.read_slice(index)), shown[index]) for index in range(5))
 
@@ -197,7 +197,7 @@ def test_equal_studies_have_equal_artefacts(head):
     assert once == again
 
 
-def test_drawing_ends_where_nobody_wants_the_pictures_any_more(head):
+def test_rendering_stops_when_its_result_is_no_longer_wanted(head):
     asked = []
     pack = SliceArchive(BytesIO(build.render_slices(head.volume, lambda: len(asked) == 2 or bool(asked.append(1)))))
     pack.read_slice(1)

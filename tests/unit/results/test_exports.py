@@ -76,7 +76,7 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-def test_a_table_has_a_row_for_each_lesion_and_tells_its_units(job):
+def test_a_table_has_a_row_per_lesion_and_units(job):
     found = rows(exports.lesions_csv(job))
     assert [int(row["number"]) for row in found] == [lesion.number for lesion in job.figures.lesions]
     for row, lesion in zip(found, job.figures.lesions, strict=True):
@@ -87,21 +87,21 @@ def test_a_table_has_a_row_for_each_lesion_and_tells_its_units(job):
         assert row["largest_slice_name"] == job.figures.slices[lesion.largest_slice].name
 
 
-def test_a_table_keeps_every_figure_of_a_lesion(job):
+def test_a_table_has_every_field_of_a_lesion(job):
     told = set(rows(exports.lesions_csv(job))[0])
     wanted = set(Lesion.model_fields) - {"box", "largest_slice"} - set(tables.AXES)
     assert wanted <= told
     assert {name for title in Lesion.model_fields for name in tables.AXES.get(title, ())} <= told
 
 
-def test_a_table_without_lesions_has_its_header():
+def test_a_table_without_lesions_has_a_header():
     data = exports.lesions_csv(finished_job(found=0))
     assert data.startswith(b"model_version,threshold,number,")
     assert data.count(b"\r\n") == 1
     assert json.loads(exports.lesions_json(finished_job(found=0)))["lesions"] == []
 
 
-def test_without_spacing_cells_of_millimetres_are_empty():
+def test_without_spacing_millimetre_cells_are_empty():
     for row in rows(exports.lesions_csv(finished_job(spacing_mm=None))):
         assert {row[name] for name in row if name.endswith(("_mm", "_mm2", "_mm3"))} == {""}
         assert float(row["long_diameter_px"]) > 0
@@ -117,12 +117,12 @@ def test_no_name_becomes_a_formula_or_breaks_a_row(name):
 
 
 @pytest.mark.parametrize("begin", tables.FORMULA)
-def test_a_text_that_a_spreadsheet_would_compute_is_quoted(begin):
+def test_a_text_that_starts_a_formula_is_quoted(begin):
     job = called(f"{begin}cmd|' /C calc'!A1")
     assert {row["largest_slice_name"] for row in rows(exports.lesions_csv(job))} == {f"'{begin}cmd|' /C calc'!A1"}
 
 
-def test_the_json_tells_what_has_to_be_known_of_all_lesions(job):
+def test_the_json_has_the_studys_and_the_lesions_fields(job):
     told = json.loads(exports.lesions_json(job))
     assert told["model_version"] == job.figures.model_version
     assert told["spacing_mm"] == list(job.figures.spacing_mm)
@@ -131,7 +131,7 @@ def test_the_json_tells_what_has_to_be_known_of_all_lesions(job):
     assert {"job_id", "durations_s"} & told.keys() == set(), "equal studies give equal tables"
 
 
-def test_a_report_runs_nothing_and_fetches_nothing(job):
+def test_a_report_runs_and_fetches_nothing(job):
     page = Page(exports.render_report(job))
     assert {"script", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags) == set()
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
@@ -142,7 +142,7 @@ def test_a_report_runs_nothing_and_fetches_nothing(job):
     assert "url(" not in exports.render_report(job).decode()
 
 
-def test_names_and_warnings_of_an_upload_are_text_on_a_report():
+def test_names_and_warnings_of_an_upload_are_escaped_in_a_report():
     job = named(HOSTILE, "Müller-Lüdenscheidt größer ß", "日本語", warnings=(HOSTILE,))
     page = Page(exports.render_report(job))
     assert page.tags.count("img") == len({lesion.largest_slice for lesion in job.figures.lesions})
@@ -156,7 +156,7 @@ def test_a_report_keeps_umlauts():
     assert "Müller-Lüdenscheidt größer ß" in Page(exports.render_report(job)).text
 
 
-def test_a_report_tells_the_figures_in_millimetres_and_the_model_with_its_test(job):
+def test_a_report_has_sizes_in_millimetres_and_the_models_evaluation(job):
     card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
     figures = job.figures.model_copy(update={"network": card.network})
     [largest, *_] = figures.lesions
@@ -169,14 +169,14 @@ def test_a_report_tells_the_figures_in_millimetres_and_the_model_with_its_test(j
     assert "px" not in text
 
 
-def test_a_report_of_a_scan_without_spacing_speaks_of_pixels():
+def test_a_report_without_spacing_gives_sizes_in_pixels():
     text = Page(exports.render_report(finished_job(spacing_mm=None))).text
     assert "Longest diameter, px" in text
     assert "not in millimetres" in text
     assert ", mm" not in text
 
 
-def test_a_report_without_lesions_does_not_promise_that_there_is_none():
+def test_a_report_without_lesions_does_not_rule_them_out():
     text = Page(exports.render_report(finished_job(found=0))).text
     assert "No lesion was marked" in text
     assert "That does not mean that there is none." in text
@@ -192,7 +192,7 @@ def test_a_report_of_many_lesions_shows_the_largest_and_counts_the_rest():
     assert f"{more} smaller one" in page.text
 
 
-def test_a_report_tells_doubt_where_the_result_does(job):
+def test_a_report_shows_the_results_warnings_and_uncertainty(job):
     unlike = OutOfDistribution(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
     told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
@@ -205,7 +205,7 @@ def test_a_report_tells_doubt_where_the_result_does(job):
     assert "mm, sum of target diameters 12.3" in text
 
 
-def test_an_animation_has_a_frame_for_each_slice_with_its_outlines(job):
+def test_an_animation_has_a_frame_per_slice_with_outlines(job):
     film = opened(exports.render_animation(job))
     frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
     assert (film.format, len(frames)) == ("WEBP", len(job.mask))
@@ -218,11 +218,11 @@ def test_the_frames_of_an_animation_have_the_shape_of_the_head():
     assert film.size == (256, 512)
 
 
-def test_an_animation_of_a_single_slice_is_a_picture():
+def test_an_animation_of_a_single_slice_is_an_image():
     assert getattr(opened(exports.render_animation(finished_job(slices=1, found=1))), "n_frames", 1) == 1
 
 
-def test_an_animation_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(monkeypatch):
+def test_an_animation_of_a_long_study_skips_slices_and_holds_one_in_memory(monkeypatch):
     monkeypatch.setattr(animation, "MAX_FRAMES", 3)
     job = finished_job(slices=7)
     assert opened(exports.render_animation(job)).n_frames == 3
@@ -230,14 +230,14 @@ def test_an_animation_of_a_long_study_leaves_slices_out_and_holds_one_at_a_time(
     assert list(dict.fromkeys(shown)) == ["slice 0", "slice 3", "slice 6"]
 
 
-def test_a_damaged_picture_is_told(job):
+def test_a_damaged_image_is_reported(job):
     broken = finished_job()
     broken.artefacts[SLICE_ARCHIVE] = write_slice_archive([b"no picture"])
     with pytest.raises(ProcessingFailed, match="submit the study again"):
         exports.render_animation(broken)
 
 
-def test_overlays_are_the_slices_under_their_uploaded_names_with_outlines(job):
+def test_overlays_are_outlined_slices_with_their_uploaded_names(job):
     archive = zipfile.ZipFile(io.BytesIO(exports.overlays_zip(job)))
     assert archive.namelist() == [f"{each.name}_overlay.png" for each in job.figures.slices]
     assert exports.overlays_zip(job) == exports.overlays_zip(job)
@@ -249,7 +249,7 @@ def test_overlays_are_the_slices_under_their_uploaded_names_with_outlines(job):
         assert (pixels == LESION_RGB).all(axis=2).any() == job.mask[index].any()
 
 
-def test_maps_are_kept_as_nifti_and_given_in_every_format(job):
+def test_maps_are_exported_in_every_format(job):
     assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
     assert exports.export_probability(job, "nifti") == job.artefacts["probability.nii.gz"]
     np.testing.assert_array_equal(read_mask(exports.export_mask(job, "nifti")), job.mask)
@@ -262,7 +262,7 @@ ARTEFACTS = {"uncertainty.nii.gz": "probability.nii.gz", "segmentation.dcm": "ma
 
 
 @pytest.mark.parametrize("export", exports.EXPORTS.values(), ids=list(exports.EXPORTS))
-def test_every_export_can_be_made_and_is_of_its_media_type(export):
+def test_every_export_has_its_media_type(export):
     job = finished_job(slices=1, found=1)
     job.artefacts |= {name: job.artefacts[stand_in] for name, stand_in in ARTEFACTS.items()}
     begins = {
@@ -280,7 +280,7 @@ def test_every_export_can_be_made_and_is_of_its_media_type(export):
     assert export.source in job.asked or export.kind == "lesions"
 
 
-def test_the_formats_of_urls_are_those_of_the_registry():
+def test_url_formats_match_the_registry():
     literals = {
         "mask": exports.MaskFormat,
         "probability": exports.ProbabilityFormat,

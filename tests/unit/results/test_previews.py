@@ -36,7 +36,7 @@ def previewed(volume, threshold=0.5):
     return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
 
-def test_each_preview_outlines_what_the_result_will_mark_in_that_slice(head):
+def test_each_preview_outlines_the_results_lesions_in_that_slice(head):
     seen, found = previewed(head.volume)
     assert len(seen) == len(found)
     for pixels, marked in zip(seen, found, strict=True):
@@ -56,7 +56,7 @@ def tiles(pixels: np.ndarray, pitch: int, across: int, count: int) -> list[np.nd
     return [sheet[top + GAP_PX : top + pitch, left + GAP_PX : left + pitch] for top, left in corners[:count]]
 
 
-def test_the_slices_that_are_done_stay_in_sight_while_the_rest_is_to_come(head):
+def test_finished_slices_stay_visible_in_later_previews(head):
     seen, found = previewed(head.volume)
     for done, pixels in enumerate(seen, start=1):
         for index, tile in enumerate(tiles(pixels, 240, 2, 4)):
@@ -64,7 +64,7 @@ def test_the_slices_that_are_done_stay_in_sight_while_the_rest_is_to_come(head):
             assert coloured(tile).any() == (index < done and found[index].any())
 
 
-def test_a_study_of_many_slices_is_shown_by_some_of_them():
+def test_a_long_study_is_shown_by_some_of_its_slices():
     volume = phantom.head(3, slices=100, size_px=32, lesions=2).volume
     seen, _ = previewed(volume)
     assert {pixels.shape for pixels in seen} == {(HEIGHT_PX, HEIGHT_PX + SHEET_PX, 3)}
@@ -74,7 +74,7 @@ def test_a_study_of_many_slices_is_shown_by_some_of_them():
 
 
 @pytest.mark.parametrize("slices", [1, 2, 5, 12, 24, 47, 48, 49, 155, 1024])
-def test_every_number_of_slices_has_its_sheet(slices):
+def test_every_number_of_slices_fits_the_sheet(slices):
     volume = Volume(
         np.arange(slices * 256 * 3).reshape(slices, 16, 16, 3).astype(np.float32), tuple(map(str, range(slices)))
     )
@@ -87,7 +87,7 @@ def test_every_number_of_slices_has_its_sheet(slices):
     assert pixels_of(picture).shape == (HEIGHT_PX, HEIGHT_PX + SHEET_PX, 3)
 
 
-def test_a_quick_job_draws_nothing(head):
+def test_a_quick_job_has_no_preview(head):
     asked: list[int] = []
     previews = Previews(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
     segment(head.volume, Bright(), on_slice=previews)

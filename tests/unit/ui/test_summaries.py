@@ -120,7 +120,7 @@ def test_agreement_is_the_dice_of_two_masks_and_the_lesions_that_only_one_of_the
     assert comparison.agreement(empty, empty, [], []) == (1.0, [], [])
 
 
-def test_target_lesions_are_summed_and_the_first_warning_is_that_a_study_is_unlike_the_training_data(mask):
+def test_target_lesions_are_summed_and_the_distribution_warning_is_first(mask):
     found = result(mask)
     found = found.model_copy(
         update={"lesions": [found.lesions[0].model_copy(update={"target": True}), found.lesions[1]]}
@@ -140,7 +140,7 @@ def test_target_lesions_are_summed_and_the_first_warning_is_that_a_study_is_unli
     assert summaries.notes(result(np.zeros_like(mask))) == []
 
 
-def test_it_is_said_what_was_used_as_which_sequence(mask):
+def test_the_source_of_each_sequence_is_shown(mask):
     assert summaries.sources(result(mask)) == []
     used = result(mask).model_copy(update={"sequences": {"pre": "12 slices", "post": "14 slices"}})
     assert summaries.sources(used) == ["Pre-contrast T1: 12 slices", "Post-contrast T1: 14 slices"]

@@ -80,7 +80,7 @@ def test_a_worker_has_longer_to_start(worker):
     assert left[0] == 75
 
 
-def test_what_was_not_answered_before_an_outage_does_not_count(worker):
+def test_probes_from_before_an_outage_do_not_count(worker):
     goes_on, workers, _, _, left = worker
     assert goes_on()
     for _ in range(3):
@@ -93,7 +93,7 @@ def test_what_was_not_answered_before_an_outage_does_not_count(worker):
     assert left == []
 
 
-def test_a_worker_that_is_busy_is_not_unresponsive(worker):
+def test_a_busy_worker_is_not_unresponsive(worker):
     goes_on, workers, celery, busy, left = worker
     busy[0] = True
     assert all(goes_on(60) for _ in range(5))

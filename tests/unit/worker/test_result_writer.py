@@ -19,7 +19,7 @@ def writer():
     return ResultWriter()
 
 
-def test_whoever_hands_an_end_over_goes_on_while_it_is_written(writer):
+def test_the_caller_continues_while_its_result_is_written(writer):
     going_on = threading.Event()
     written = []
 
@@ -33,7 +33,7 @@ def test_whoever_hands_an_end_over_goes_on_while_it_is_written(writer):
     assert written == [True]
 
 
-def test_the_next_end_is_taken_once_the_one_before_is_written(writer):
+def test_the_next_result_is_accepted_once_the_last_is_written(writer):
     written = []
 
     def slow():
@@ -47,7 +47,7 @@ def test_the_next_end_is_taken_once_the_one_before_is_written(writer):
     assert written == ["slow", "quick"]
 
 
-def test_who_leaves_waits_for_the_last_end_but_not_for_ever(writer):
+def test_closing_waits_for_the_last_result_but_not_for_ever(writer):
     released = threading.Event()
     writer.submit(lambda: released.wait(LONG_S))
     assert not writer.flush(0.05)
@@ -55,7 +55,7 @@ def test_who_leaves_waits_for_the_last_end_but_not_for_ever(writer):
     assert writer.flush(LONG_S)
 
 
-def test_a_time_limit_that_is_over_while_the_end_before_is_written_costs_no_result():
+def test_a_time_limit_during_the_wait_for_the_writer_costs_no_result():
     """The wait is on the main thread, where Celery raises its soft limit."""
     released, written = threading.Event(), []
 
@@ -75,7 +75,7 @@ def test_a_time_limit_that_is_over_while_the_end_before_is_written_costs_no_resu
     assert written == [True, "end"]
 
 
-def test_an_error_of_an_end_is_not_the_next_jobs(writer):
+def test_a_write_error_does_not_reach_the_next_job(writer):
     written = []
 
     def fail():
@@ -87,7 +87,7 @@ def test_an_error_of_an_end_is_not_the_next_jobs(writer):
     assert written == ["end"]
 
 
-def test_a_store_that_writes_for_ever_is_called_unavailable():
+def test_a_store_that_never_finishes_writing_is_unavailable():
     released, writer = threading.Event(), ResultWriter(max_wait_s=0.05)
     writer.submit(lambda: released.wait(LONG_S))
     with pytest.raises(StoreUnavailable):
@@ -95,11 +95,11 @@ def test_a_store_that_writes_for_ever_is_called_unavailable():
     released.set()
 
 
-def test_there_is_nothing_to_wait_for_where_no_job_was_done(writer):
+def test_without_a_job_there_is_nothing_to_wait_for(writer):
     assert writer.flush(LONG_S)
 
 
-def test_what_is_logged_of_an_end_has_the_request_of_its_own_job(writer):
+def test_log_lines_of_a_write_have_their_jobs_request_id(writer):
     request_ids, gone_on = [], threading.Event()
 
     def end():

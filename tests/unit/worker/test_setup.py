@@ -57,7 +57,7 @@ def test_a_second_run_changes_nothing(folder, starter):
     assert Registry(LocalFolderStore(folder)).champion() == before
 
 
-def test_a_champion_of_ones_own_stays(folder, starter):
+def test_an_operators_champion_is_kept(folder, starter):
     store = LocalFolderStore(folder)
     store.prepare(job_days=1)
     registry, model = Registry(store), tiny_model(3.0)
@@ -68,7 +68,7 @@ def test_a_champion_of_ones_own_stays(folder, starter):
     assert len(registry.versions()) == 2
 
 
-def test_the_same_model_with_a_fuller_card_takes_its_place(folder, starter):
+def test_the_same_model_with_a_fuller_card_replaces_it(folder, starter):
     run(starter)
     card = tiny_card(tiny_model(), f"{VERSION}-f1").model_copy(update={"familiarity": familiarity_card()})
     (starter / "card.json").write_text(card.model_dump_json())
@@ -84,7 +84,7 @@ def test_the_same_model_with_a_fuller_card_takes_its_place(folder, starter):
     assert registry.champion().version == "20260202-000000-own"
 
 
-def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, caplog, monkeypatch):
+def test_without_a_starter_model_set_up_succeeds_and_says_so(folder, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(setup.log, "handlers", [caplog.handler])
     caplog.set_level(logging.WARNING, logger=setup.log.name)
     assert run(tmp_path / "nothing") == 0
@@ -92,7 +92,7 @@ def test_without_a_starter_model_it_ends_well_and_says_so(folder, tmp_path, capl
     assert "no starter model" in caplog.text
 
 
-def test_a_starter_model_unlike_its_card_is_refused(folder, starter, caplog):
+def test_a_starter_model_that_does_not_match_its_card_is_refused(folder, starter, caplog):
     (starter / "model.onnx").write_bytes(tiny_model(9.0))
     assert run(starter) == 1
     assert Registry(LocalFolderStore(folder)).champion() is None
@@ -119,7 +119,7 @@ class FlickeringStore(LocalFolderStore):
             raise StoreUnavailable("The store does not answer.")
 
 
-def test_a_store_that_starts_late_and_flickers_is_waited_for(folder, starter, monkeypatch):
+def test_a_late_and_flickering_store_is_waited_for(folder, starter, monkeypatch):
     monkeypatch.setattr(setup, "PAUSE_S", 0)
     store = FlickeringStore(folder)
     monkeypatch.setattr(setup, "open_store", lambda _: store)
@@ -128,7 +128,7 @@ def test_a_store_that_starts_late_and_flickers_is_waited_for(folder, starter, mo
     assert Registry(LocalFolderStore(folder)).champion().version == VERSION
 
 
-def test_a_store_that_never_answers_is_an_error_in_bounded_time(folder, starter, monkeypatch, caplog):
+def test_an_unresponsive_store_is_an_error_in_bounded_time(folder, starter, monkeypatch, caplog):
     store = FlickeringStore(folder)
     store.silent = range(10**9)
     monkeypatch.setattr(setup, "open_store", lambda _: store)

@@ -47,7 +47,7 @@ def test_a_policy_is_for_the_bucket_in_use(admin, tmp_path):
     assert {each.split("/")[0] for each in resources} == {"arn:aws:s3:::scans"}
 
 
-def test_a_second_set_up_keeps_the_secrets_of_services_that_run(admin, tmp_path):
+def test_a_second_set_up_keeps_the_secrets_of_running_services(admin, tmp_path):
     write_keys(settings(admin.endpoint), tmp_path)
     before = keys(tmp_path)
     admin.users.clear()  # a store that was restored
@@ -56,7 +56,7 @@ def test_a_second_set_up_keeps_the_secrets_of_services_that_run(admin, tmp_path)
     assert admin.users == dict(before.values())
 
 
-def test_nobody_else_can_read_the_files(admin, tmp_path):
+def test_only_the_owner_can_read_the_files(admin, tmp_path):
     write_keys(settings(admin.endpoint), tmp_path)
     for file in tmp_path.glob("*/*-key"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -73,7 +73,7 @@ def test_a_server_that_does_not_answer_is_unavailable(tmp_path):
         write_keys(settings("127.0.0.1:9"), tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_its_name(admin, tmp_path):
+def test_an_unwritable_folder_is_reported_by_name(admin, tmp_path):
     (tmp_path / "gateway").write_text("a file, where a folder should be")
     with pytest.raises(StoreUnavailable, match="gateway cannot be written"):
         write_keys(settings(admin.endpoint), tmp_path)

@@ -77,7 +77,7 @@ def cleaned(files):
         return contents, read_volume(kept, LIMITS)
 
 
-def test_nothing_that_was_planted_is_kept_at_any_depth(files):
+def test_no_planted_text_is_kept_at_any_depth(files):
     contents, _ = cleaned({"PLANTED_DOE.zip": zipped(files)})
     everything = b"".join(contents.values())
     assert WORD.encode() in b"".join(files.values())
@@ -96,7 +96,7 @@ def test_a_study_is_cleaned_however_it_was_sent(files, packing):
         assert np.array_equal(read_volume(kept, LIMITS).pixels, read_volume(streams, LIMITS).pixels)
 
 
-def test_the_pixels_places_and_roles_stay(files):
+def test_pixels_positions_and_roles_are_kept(files):
     _, volume = cleaned(files)
     plain = volume_of(files)
     assert np.array_equal(volume.pixels, plain.pixels)
@@ -165,14 +165,14 @@ def test_an_enhanced_and_a_compressed_file_stay_readable(phantom, files):
     assert np.array_equal(packed.pixels[0, ..., 1], found.pixel_array)
 
 
-def test_what_follows_the_pixels_stays_behind(files):
+def test_elements_after_the_pixels_are_removed(files):
     name, content = next(iter(files.items()))
     trailer = b"\xfc\xff\xfc\xffOB\0\0" + len(WORD + "X").to_bytes(4, "little") + f"{WORD}X".encode()
     contents, _ = cleaned({name: content + trailer})
     assert WORD.encode() not in contents["0001.dcm"]
 
 
-def test_an_image_with_words_burned_in_is_refused(files):
+def test_an_image_with_burned_in_text_is_refused(files):
     found = pydicom.dcmread(io.BytesIO(next(iter(files.values()))))
     found.BurnedInAnnotation = "YES"
     target = io.BytesIO()
@@ -181,7 +181,7 @@ def test_an_image_with_words_burned_in_is_refused(files):
         pass
 
 
-def test_objects_that_are_no_image_are_not_kept(files, phantom):
+def test_objects_other_than_images_are_not_kept(files, phantom):
     made, _, _ = answered(volume_of(files), phantom.mask)
     contents, _ = cleaned({"study.zip": zipped({**files, **made, "notes.txt": b"Jane Doe"})})
     assert len(contents) == len(files)
@@ -189,18 +189,18 @@ def test_objects_that_are_no_image_are_not_kept(files, phantom):
         pass
 
 
-def test_a_study_that_is_no_dicom_is_refused():
+def test_a_study_without_dicom_is_refused():
     with pytest.raises(InvalidParameter, match="DICOM"), deidentify_uploads([upload(png())], LIMITS):
         pass
 
 
-def test_pixels_that_are_cut_off_are_refused(files):
+def test_truncated_pixels_are_refused(files):
     cut = {name: content[:-100] for name, content in files.items()}
     with pytest.raises(UnreadableImage), deidentify_uploads(uploads(cut), LIMITS):
         pass
 
 
-def test_a_sequence_that_only_its_description_told_to_be_another_stays_another(phantom):
+def test_a_sequence_known_only_by_its_description_keeps_its_role(phantom):
     told = SeriesParameters(
         number=7, description="TOF angio", echo_ms=4, repetition_ms=25, scanning_sequence=("GR",), study="study"
     )
@@ -209,7 +209,7 @@ def test_a_sequence_that_only_its_description_told_to_be_another_stays_another(p
     assert cleaned({**flair, **angio})[1].sequences == volume_of({**flair, **angio}).sequences
 
 
-def test_the_command_line_asks_for_it_and_takes_the_study_for_another():
+def test_the_option_is_sent_and_changes_the_idempotency_key():
     parsed = main._parser().parse_args(["segment", "study", "--out", "out", "--deidentify", "--formats", "dicom-seg"])
     how = parse_options(parsed)
     assert how.deidentify and [export.name for export in how.exports] == ["dicom-seg"]

@@ -48,7 +48,7 @@ def bare(content, syntax, start):
     return whole[144 + int.from_bytes(whole[140:144], "little") :]
 
 
-def test_a_large_object_that_is_no_image_is_left_out_by_name(flair):
+def test_a_large_object_without_an_image_is_left_out_by_name(flair):
     found = pydicom.dcmread(io.BytesIO(next(iter(flair.values()))))
     found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = pydicom.uid.SegmentationStorage
     found.NumberOfFrames = 7625
@@ -93,12 +93,12 @@ def test_a_pixel_spacing_is_read_whatever_its_type_and_its_decimal_mark(flair, t
     assert volume_of(files).spacing_mm[1:] == expected
 
 
-def test_words_in_an_element_that_no_image_needs_count_as_missing(flair):
+def test_text_in_an_optional_numeric_element_counts_as_missing(flair):
     volume = volume_of(with_text(with_text(flair, "EchoTime", "unknown", "DS"), "InstanceNumber", "first", "IS"))
     assert np.array_equal(volume.pixels, volume_of(flair).pixels)
 
 
-def test_words_in_an_element_that_an_image_needs_are_refused_with_its_name(flair):
+def test_text_in_a_required_numeric_element_is_refused_by_name(flair):
     files = list(flair.items())
     bad = with_text(dict(files[2:3]), "PixelSpacing", "unknown", "DS")
     with pytest.raises(UnreadableImage, match=r"File 3 of 8: PixelSpacing"):
@@ -108,7 +108,7 @@ def test_words_in_an_element_that_an_image_needs_are_refused_with_its_name(flair
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
 @pytest.mark.parametrize("start", ["meta", "data set"])
 @pytest.mark.parametrize("share", [1, 2])
-def test_a_series_is_whole_although_files_have_no_preamble(flair, syntax, start, share):
+def test_a_series_is_complete_without_preambles(flair, syntax, start, share):
     files = {
         name: content if index % share else bare(content, syntax, start)
         for index, (name, content) in enumerate(flair.items())
@@ -132,7 +132,7 @@ def test_a_deflated_series_is_read(flair):
 
 
 @pytest.mark.parametrize("error", [AttributeError, TypeError, KeyError, RuntimeError])
-def test_an_error_of_ours_is_never_said_to_be_damage(flair, monkeypatch, error):
+def test_an_internal_error_is_not_reported_as_damage(flair, monkeypatch, error):
     def fail(*_):
         raise error("ours")
 
@@ -145,7 +145,7 @@ def test_an_error_of_ours_is_never_said_to_be_damage(flair, monkeypatch, error):
         volume_of(flair)
 
 
-def test_too_little_memory_is_never_said_to_be_damage(flair, monkeypatch):
+def test_too_little_memory_is_not_reported_as_damage(flair, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
@@ -154,7 +154,7 @@ def test_too_little_memory_is_never_said_to_be_damage(flair, monkeypatch):
         volume_of(flair)
 
 
-def test_a_slow_file_holds_up_no_other():
+def test_a_slow_file_does_not_delay_others():
     inside, done = threading.Event(), threading.Event()
 
     def wait():

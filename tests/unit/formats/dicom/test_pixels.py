@@ -26,7 +26,7 @@ from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_fil
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless, RLELossless])
-def test_compressed_series_are_read_as_their_uncompressed_twins(files, syntax):
+def test_compressed_series_equal_their_uncompressed_originals(files, syntax):
     def compress(found, _):
         found.compress(syntax, encoding_plugin="pydicom" if syntax == RLELossless else "")
 
@@ -35,7 +35,7 @@ def test_compressed_series_are_read_as_their_uncompressed_twins(files, syntax):
 
 
 @pytest.mark.parametrize("process", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
-def test_lossless_jpeg_is_read_as_its_uncompressed_twin(files, process, tmp_path):
+def test_lossless_jpeg_equals_its_uncompressed_original(files, process, tmp_path):
     first = dict(list(files.items())[SLICES : SLICES + 3])
     coded = {name: recoded(content, process, tmp_path) for name, content in first.items()}
     assert np.array_equal(volume_of(coded).pixels, volume_of(first).pixels)
@@ -71,7 +71,7 @@ def test_baseline_jpeg_is_read_as_pillow_reads_it(files):
 
 
 @pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
-def test_jpeg_of_12_bits_is_refused_in_words(name):
+def test_12_bit_jpeg_is_refused_with_a_sentence(name):
     found = pydicom.dcmread(Path(pydicom.data.__file__).parent / "test_files" / name)
     found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
     target = io.BytesIO()
@@ -82,7 +82,7 @@ def test_jpeg_of_12_bits_is_refused_in_words(name):
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 @pytest.mark.parametrize("padding", [{"value": -32768}, {"value": 65535}, {"value": 60000, "limit": 60010}])
-def test_declared_padding_is_no_signal(dtype, padding):
+def test_declared_padding_is_background(dtype, padding):
     phantom = head(5, slices=4, size_px=64)
     pixels = phantom.volume.pixels[..., 1].astype(dtype) + 7
     value = padding["value"]

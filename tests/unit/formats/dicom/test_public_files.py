@@ -33,7 +33,7 @@ def test_there_are_files_to_read():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_each_file_is_read_or_refused_in_words_and_in_time(path):
+def test_each_file_is_read_or_refused_with_a_sentence_in_time(path):
     began = time.monotonic()
     try:
         volume = volume_of({path.name: path.read_bytes()})
@@ -61,7 +61,7 @@ def test_each_encoding_of_one_slice_is_the_same_slice(name):
     ("name", "words"),
     [("CT_small.dcm", "CT Image"), ("rtdose.dcm", "RT Dose"), ("test-SR.dcm", "SR"), ("waveform_ecg.dcm", "ECG")],
 )
-def test_what_is_no_mr_is_called_by_its_name(name, words):
+def test_other_modalities_are_refused_by_name(name, words):
     with pytest.raises(UnsupportedFormat, match=words):
         volume_of({"x": (FOLDER / name).read_bytes()})
 
@@ -71,12 +71,12 @@ def test_a_truncated_file_is_damaged():
         volume_of({"x": (FOLDER / "MR_truncated.dcm").read_bytes()}, "flair")
 
 
-def test_a_deflated_file_of_another_kind_is_refused_before_it_is_unpacked():
+def test_a_deflated_non_image_is_refused_before_inflation():
     with pytest.raises(UnsupportedFormat, match="Secondary Capture"):
         volume_of({"x": (FOLDER / "image_dfl.dcm").read_bytes()})
 
 
-def test_a_medium_with_a_dicomdir_scouts_and_projections_is_read_as_the_series_that_it_has():
+def test_a_medium_with_dicomdir_scouts_and_projections_is_read():
     folder = FOLDER / "dicomdirtests"
     files = {f"{path.parent.name}/{path.name}": path for path in folder.glob("98892003/*/*")}
     [study] = {pydicom.dcmread(path).StudyInstanceUID for name, path in files.items() if name.startswith("MR700")}
@@ -88,7 +88,7 @@ def test_a_medium_with_a_dicomdir_scouts_and_projections_is_read_as_the_series_t
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".dcm"], ids=lambda path: path.name)
-def test_each_file_without_its_identity_is_the_same_image(path):
+def test_each_deidentified_file_is_the_same_image(path):
     sent = {path.name: path.read_bytes()}
     try:
         plain = volume_of(sent, "flair")

@@ -19,7 +19,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("character_set", "name"), NAMES)
-def test_a_name_in_any_character_set_is_the_same_in_the_results(files, phantom, character_set, name):
+def test_a_name_in_any_character_set_is_kept_in_the_results(files, phantom, character_set, name):
     def named(dataset, _):
         dataset.SpecificCharacterSet, dataset.PatientName = character_set, name
 

@@ -35,7 +35,7 @@ MPRAGE = {"tr": 2300, "te": 3, "ti": 900}
         (acquired("sag 3d", sequence_name="*tfl3d1"), "pre"),
     ],
 )
-def test_a_sequence_is_known_by_its_times_then_by_its_description(acquisition, role):
+def test_a_role_follows_from_timing_then_description(acquisition, role):
     assert role_of_acquisition(acquisition)[0] == role
 
 
@@ -53,10 +53,10 @@ def test_a_sequence_is_known_by_its_times_then_by_its_description(acquisition, r
         acquired(""),
     ],
 )
-def test_what_the_model_does_not_take_has_no_role(acquisition):
+def test_other_sequences_have_no_role(acquisition):
     assert role_of_acquisition(acquisition) == (None, "")
 
 
-def test_the_way_a_role_was_told_quotes_nothing():
+def test_the_reason_for_a_role_quotes_no_header():
     assert "secret" not in role_of_acquisition(acquired("FLAIR secret"))[1]
     assert role_of_acquisition(acquired("FLAIR secret"))[1] == "its description"

@@ -81,7 +81,7 @@ def test_an_enhanced_file_of_another_kind_displaces_no_t1(phantom, elements):
     assert warned(volume, "left out: series 9")
 
 
-def test_a_protocol_of_the_whole_examination_says_nothing_of_a_series(phantom):
+def test_the_examinations_protocol_does_not_describe_a_series(phantom):
     for protocol in ("BRAIN W/WO CONTRAST", "BRAIN WITH CONTRAST", "001_8NV_Brain+MRA"):
         exam = {"extra": {"ProtocolName": protocol}}
         pre, flair = (
@@ -93,20 +93,20 @@ def test_a_protocol_of_the_whole_examination_says_nothing_of_a_series(phantom):
         assert not warned(volume, "pre-contrast T1 series was")
 
 
-def test_the_protocol_of_ge_is_the_examination_even_of_one_series(phantom):
+def test_ges_protocol_describes_the_examination_even_with_one_series(phantom):
     exam = {"ProtocolName": "BRAIN WITH CONTRAST", "Manufacturer": "GE MEDICAL SYSTEMS"}
     volume = volume_of(series(phantom, 0, SERIES_PARAMETERS["pre"], extra=exam))
     assert warned(volume, "taken as pre-contrast")
 
 
 @pytest.mark.parametrize("post", ["3D T1 GAD", "T1 CON CONTRASTE", "AX T1 POST NON FS", "PRE-OP STEALTH AX T1 POST GD"])
-def test_contrast_in_a_description_is_understood_without_an_agent_tag(phantom, post):
+def test_contrast_in_a_description_needs_no_agent_element(phantom, post):
     files = [series(phantom, index, SERIES_PARAMETERS[role]) for index, role in enumerate(("pre", "flair"))]
     volume = read(*files, series(phantom, 2, SERIES_PARAMETERS["post"], contrast="", description=post))
     assert np.array_equal(volume.pixels, phantom.volume.pixels)
 
 
-def test_two_t1_of_which_neither_speaks_of_contrast_are_asked_about(phantom):
+def test_two_t1_series_without_a_hint_of_contrast_are_ambiguous(phantom):
     one, other = (
         series(phantom, 0, SERIES_PARAMETERS["pre"], number=number, description="AX T1 Doe") for number in (4, 7)
     )
@@ -120,12 +120,12 @@ def test_two_t1_of_which_neither_speaks_of_contrast_are_asked_about(phantom):
     assert read_volume(named, LIMITS).sequences.keys() == {"pre", "flair", "post"}
 
 
-def test_an_agent_that_is_named_and_denied_is_asked_about(phantom):
+def test_contradictory_contrast_is_ambiguous(phantom):
     with pytest.raises(AmbiguousSeries):
         read(series(phantom, 0, SERIES_PARAMETERS["pre"], description="AX T1 W/O CONTRAST", contrast="Gadovist"))
 
 
-def test_a_series_that_could_be_the_missing_flair_is_asked_about(phantom):
+def test_a_possible_flair_is_ambiguous(phantom):
     unknown = SeriesParameters(8, "AX", 50, 2000)
     with pytest.raises(AmbiguousSeries, match="series 8"):
         read(series(phantom, 2, SERIES_PARAMETERS["post"]), series(phantom, 1, unknown))
@@ -139,19 +139,19 @@ def test_a_series_that_could_be_the_missing_flair_is_asked_about(phantom):
         SeriesParameters(5, "ep2d_diff", 80, 5000, None, ("EP",)),
     ],
 )
-def test_a_lone_series_that_the_model_does_not_take_is_refused_unless_a_field_names_it(phantom, parameters):
+def test_a_single_other_series_is_refused_unless_a_field_names_it(phantom, parameters):
     files = series(phantom, 1, parameters)
     with pytest.raises(UnusableImage, match="series 5"):
         volume_of(files)
     assert volume_of(files, "flair").shape == phantom.mask.shape
 
 
-def test_of_several_series_of_one_sequence_the_finest_is_used_and_the_others_are_named(phantom):
+def test_the_finest_of_several_series_is_used_and_the_others_are_named(phantom):
     post = [series(phantom, 2, SERIES_PARAMETERS["post"], number=number) for number in (6, 8)]
     assert warned(read(*post), "series 8 was used and not 6")
 
 
-def test_a_deidentified_study_is_chosen_as_the_original(phantom):
+def test_a_deidentified_study_has_the_roles_of_the_original(phantom):
     phase = SeriesParameters(9, "T1 axial", 12, 550, contrast="G", extra={"ImageType": ["ORIGINAL", "PRIMARY", "P"]})
     files = [series(phantom, index, SERIES_PARAMETERS[role]) for index, role in enumerate(("pre", "flair", "post"))]
     sent = uploads({name: content for each in (*files, fine(phantom, phase)) for name, content in each.items()})

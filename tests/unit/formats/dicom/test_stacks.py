@@ -30,7 +30,7 @@ from metseg.formats import inspect_upload
 
 
 @pytest.mark.parametrize("missing", [[4], [2, 3, 4]])
-def test_a_gap_is_told_and_moves_nothing_beyond_it(files, phantom, missing):
+def test_a_gap_is_reported_and_shifts_no_slice(files, phantom, missing):
     heights = sorted(
         {float(pydicom.dcmread(io.BytesIO(content)).ImagePositionPatient[2]) for content in files.values()}
     )
@@ -51,7 +51,7 @@ def test_a_gap_is_told_and_moves_nothing_beyond_it(files, phantom, missing):
     assert points_of_segmentation(made["segmentation.dcm"]) == points(mask.transpose(2, 1, 0), whole.affine)
 
 
-def test_files_that_came_twice_count_once(files):
+def test_duplicate_files_count_once(files):
     volume = volume_of({**files, **{f"again-{name}": content for name, content in files.items()}})
     assert volume.shape[0] == SLICES
     assert warned(volume, f"sent twice were read once: {len(files)}")
@@ -67,7 +67,7 @@ def test_copies_with_new_identifiers_count_once(files):
     assert volume.shape[0] == SLICES
 
 
-def test_one_identifier_in_all_files_drops_none(files):
+def test_a_shared_identifier_drops_no_file(files):
     def share(found, _):
         found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
 
@@ -77,7 +77,7 @@ def test_one_identifier_in_all_files_drops_none(files):
     assert not warned(volume, "sent twice")
 
 
-def test_series_of_one_slice_each_are_one_stack(files):
+def test_single_slice_series_form_one_stack(files):
     def scatter(found, index):
         found.SeriesInstanceUID = f"1.2.3.{index}"
 
@@ -86,7 +86,7 @@ def test_series_of_one_slice_each_are_one_stack(files):
     assert warned(volume, f"{SLICES} series have one number")
 
 
-def test_series_that_cannot_be_put_together_are_refused(files):
+def test_series_that_form_no_stack_are_refused(files):
     def scatter(found, index):
         found.SeriesInstanceUID = f"1.2.3.{index}"
         found.SeriesNumber = int(found.SeriesNumber) * 100 + index
@@ -95,7 +95,7 @@ def test_series_that_cannot_be_put_together_are_refused(files):
         volume_of(edited(files, scatter))
 
 
-def test_two_acquisitions_that_share_one_position_are_one_stack(files):
+def test_two_acquisitions_sharing_one_position_form_one_stack(files):
     """Odd and even slices in two acquisitions, of which both have the slice in the middle."""
     flair = {name: content for name, content in files.items() if b"FLAIR" in content}
     heights = sorted(float(pydicom.dcmread(io.BytesIO(each)).ImagePositionPatient[2]) for each in flair.values())
@@ -116,7 +116,7 @@ def test_two_acquisitions_that_share_one_position_are_one_stack(files):
     assert warned(volume, "left out: 1")
 
 
-def test_phase_images_within_a_series_are_not_segmented_with_it(files):
+def test_phase_images_in_a_series_are_not_segmented(files):
     def phase(found, index):
         found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
         found.ImageType = ["ORIGINAL", "PRIMARY", "P", "ND"]
@@ -138,7 +138,7 @@ def test_a_series_of_which_many_slices_are_phase_images_is_refused(files):
         volume_of(edited({name: content for name, content in files.items() if b"T1 axial Gd" in content}, change))
 
 
-def test_repetitions_that_nothing_distinguishes_are_refused(files):
+def test_indistinguishable_repetitions_are_refused(files):
     def again(found, index):
         found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
         found.PixelData = (found.pixel_array // 2).tobytes()
@@ -147,7 +147,7 @@ def test_repetitions_that_nothing_distinguishes_are_refused(files):
         volume_of({**files, **{f"again-{name}": content for name, content in edited(files, again).items()}})
 
 
-def test_a_series_that_lacks_part_of_the_head_is_warned_of_or_refused(files):
+def test_a_series_lacking_part_of_the_head_is_reported_or_refused(files):
     heights = sorted({float(pydicom.dcmread(io.BytesIO(each)).ImagePositionPatient[2]) for each in files.values()})
 
     def keep(count):
@@ -160,7 +160,7 @@ def test_a_series_that_lacks_part_of_the_head_is_warned_of_or_refused(files):
         volume_of(edited(files, keep(3)))
 
 
-def test_localisers_are_left_out_and_told(files):
+def test_localisers_are_left_out_and_reported(files):
     def turn(found, index):
         found.SeriesInstanceUID = "1.2.3"
         found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
@@ -181,7 +181,7 @@ def test_localisers_are_left_out_and_told(files):
         ("1.2.840.10008.5.1.4.1.1.7", "Secondary Capture Image"),
     ],
 )
-def test_what_is_no_mr_is_refused_by_its_name(files, kind, words):
+def test_other_modalities_and_objects_are_refused_by_name(files, kind, words):
     def change(found, _):
         found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = kind
 
@@ -217,7 +217,7 @@ def test_shifted_slices_are_refused(files):
         volume_of(edited(files, shift))
 
 
-def test_pixels_that_are_cut_off_are_refused(files):
+def test_truncated_pixels_are_refused(files):
     cut = {name: content[:-500] for name, content in files.items()}
     inspect_upload(uploads(cut), LIMITS)
     with pytest.raises(UnreadableImage):

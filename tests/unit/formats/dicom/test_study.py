@@ -43,7 +43,7 @@ from metseg.settings import Limits
 AXIAL = ((0, 1, 2), (True, True, False))
 
 
-def test_a_study_of_three_series_comes_back_as_it_was_scanned(phantom, files):
+def test_a_study_of_three_series_is_read_as_scanned(phantom, files):
     volume = volume_of(files)
     assert np.array_equal(volume.pixels, phantom.volume.pixels.astype(np.uint16) * 16)
     np.testing.assert_allclose(volume.affine, phantom.volume.affine, atol=1e-6)
@@ -52,11 +52,11 @@ def test_a_study_of_three_series_comes_back_as_it_was_scanned(phantom, files):
     assert volume.warnings == ()
 
 
-def test_headers_tell_the_size_of_a_study(files):
+def test_headers_give_the_size_of_a_study(files):
     assert inspect_upload(uploads(files), LIMITS) == ("dicom", SLICES, 64, 64)
 
 
-def test_a_zip_of_a_study_is_the_study(files):
+def test_a_zip_of_a_study_equals_the_study(files):
     packed = {f"DICOM/S{index % 3}/I{index}": content for index, content in enumerate(files.values())}
     packed |= {"README.txt": b"read me", "DICOMDIR": b"\0" * 128 + b"DICM"}
     volume = volume_of({"study.zip": zipped(packed)})
@@ -65,14 +65,14 @@ def test_a_zip_of_a_study_is_the_study(files):
     assert warned(volume, "no MR images were left out")
 
 
-def test_no_word_about_a_study_holds_an_identifier(files):
+def test_no_message_about_a_study_contains_an_identifier(files):
     volume = volume_of(files)
     told = " ".join([*volume.sequences.values(), *volume.warnings]).lower()
     assert not any(word in told for word in ("phantom", "axial", "2.25.", "gadobutrol"))
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORDERS)
-def test_each_axis_order_is_read_upright_and_its_segmentation_lies_where_the_figure_does(axes, flips):
+def test_each_axis_order_is_read_upright_and_segmented_in_place(axes, flips):
     ramp, mask = figure()
     volume = volume_of(figure_files(axes, flips))
     turned, affine = in_order(ramp, axes, flips)
@@ -85,7 +85,7 @@ def test_each_axis_order_is_read_upright_and_its_segmentation_lies_where_the_fig
     assert points_of_segmentation(segmented(volume, ours_mask)) == points(in_order(mask, axes, flips)[0], affine)
 
 
-def test_an_oblique_stack_is_read_and_answered_where_it_lies():
+def test_an_oblique_stack_is_read_and_segmented_in_place():
     ramp, mask = figure()
     angles = np.radians([11, -23, 7])
     turns = [np.eye(3) for _ in angles]
@@ -110,7 +110,7 @@ def test_an_oblique_stack_is_read_and_answered_where_it_lies():
     np.testing.assert_allclose(given, wanted, atol=2e-3)
 
 
-def test_highdicom_reads_the_segmentation_as_the_mask_on_the_source_frames(phantom, files):
+def test_highdicom_reads_the_mask_on_the_source_frames(phantom, files):
     volume = volume_of(files)
     made, found, _ = answered(volume, phantom.mask)
     segments = highdicom.seg.segread(io.BytesIO(made["segmentation.dcm"]))
@@ -133,7 +133,7 @@ def test_highdicom_reads_the_segmentation_as_the_mask_on_the_source_frames(phant
     assert {each.ReferencedSOPInstanceUID for each in series.ReferencedInstanceSequence} == flair
 
 
-def test_results_of_an_attempt_again_have_the_same_identifiers(phantom, files):
+def test_a_repeated_attempt_has_the_same_identifiers(phantom, files):
     volume = volume_of(files)
     first, second = (
         [pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID for content in answered(volume, phantom.mask)[0].values()]
@@ -172,7 +172,7 @@ def test_values_are_rescaled_and_a_window_is_not_applied(files):
     np.testing.assert_allclose(scaled.pixels, plain.pixels * 0.5 - 7)
 
 
-def test_inverted_grey_values_are_turned_back(files):
+def test_inverted_grey_values_are_inverted_back(files):
     def invert(found, _):
         found.PhotometricInterpretation = "MONOCHROME1"
 
@@ -196,7 +196,7 @@ def test_two_echoes_of_one_series_are_two_sequences(phantom):
     assert np.array_equal(volume.pixels[..., 1], pixels[..., 1])
 
 
-def test_two_echoes_of_an_enhanced_file_are_two_sequences_and_the_segmentation_refers_to_its_own_frames(phantom):
+def test_two_echoes_of_an_enhanced_file_are_two_sequences_with_separate_frames(phantom):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
     both = enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(SLICES), *range(SLICES)])
 
@@ -219,7 +219,7 @@ def test_two_echoes_of_an_enhanced_file_are_two_sequences_and_the_segmentation_r
     assert numbers == {int(index) + SLICES + 1 for index in np.flatnonzero(phantom.mask.any((1, 2)))}
 
 
-def test_series_of_other_grids_are_brought_onto_the_flair(phantom, files):
+def test_series_on_other_grids_are_resampled_onto_flair(phantom, files):
     coarse = np.ascontiguousarray(phantom.volume.pixels[:, ::2, ::2, 2]).astype(np.uint16)
     affine = phantom.volume.affine @ np.diag([2, 2, 1, 1])
     flair = {name: content for name, content in files.items() if b"FLAIR" in content}
@@ -230,7 +230,7 @@ def test_series_of_other_grids_are_brought_onto_the_flair(phantom, files):
     assert np.corrcoef(given.ravel(), wanted.ravel())[0, 1] > 0.9
 
 
-def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
+def test_fields_give_roles_that_the_headers_lack(phantom):
     blank = {"scanning_sequence": (), "echo_ms": 50, "repetition_ms": 2000, "study": "blank"}
     sent = []
     for role, channel in (("pre", 0), ("flair", 1), ("post", 2)):
@@ -242,7 +242,7 @@ def test_fields_tell_the_roles_where_the_headers_do_not(phantom):
         read_volume([each._replace(role=None) for each in sent], Limits(files=200))
 
 
-def test_a_lone_series_of_no_known_role_is_all_channels(phantom):
+def test_a_single_series_without_a_role_fills_all_channels(phantom):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
     told = SeriesParameters(echo_ms=50, repetition_ms=2000)
     volume = volume_of(series_files(pixels, phantom.volume.affine, told))
@@ -250,7 +250,7 @@ def test_a_lone_series_of_no_known_role_is_all_channels(phantom):
     assert np.array_equal(volume.pixels[..., 0], pixels)
 
 
-def test_limits_hold_by_the_header_alone(files):
+def test_limits_are_enforced_by_the_header_alone(files):
     with pytest.raises(ImageTooLarge):
         inspect_upload(uploads(files), Limits(slice_pixels=4000))
     with pytest.raises(TooManyFiles):
@@ -264,7 +264,7 @@ def test_a_single_slice_is_a_study():
     assert volume_of({name: content}).shape == (1, 20, 18)
 
 
-def test_every_mutation_of_a_header_is_read_or_refused_in_words(files):
+def test_every_mutated_header_is_read_or_refused_with_a_sentence(files):
     rng = np.random.default_rng(0)
     contents = list(files.values())
     words = []

@@ -215,7 +215,7 @@ def test_a_description_means_what_its_author_meant(description, subject, contras
 
 
 @pytest.mark.parametrize("description", NOT_TAKEN)
-def test_what_the_model_does_not_take_is_known_by_its_description(description):
+def test_other_sequences_are_recognised_by_description(description):
     meaning = interpret(description)
     assert meaning.subject == "other"
     assert meaning.kind

@@ -26,7 +26,7 @@ def marked(sent):
 
 
 @pytest.mark.parametrize(("axes", "senses"), ORDERS)
-def test_a_mask_goes_back_through_every_axis_order(axes, senses):
+def test_a_mask_is_restored_from_every_axis_order(axes, senses):
     rng = np.random.default_rng(7)
     voxels = rng.integers(0, 200, (17, 20, 23)).astype("int16")
     affine = np.eye(4)
@@ -62,7 +62,7 @@ def files(draw):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files())
-def test_any_file_gets_its_mask_back_where_and_how_it_was(file):
+def test_the_mask_has_the_grid_and_order_of_any_file(file):
     sent, voxels = file
     there, back = loaded(sent), loaded(exports.export_mask(marked(sent), "nifti"))
     assert type(back) is type(there)
@@ -79,7 +79,7 @@ SHEARS = st.tuples(*[st.just(0.0) | st.floats(-0.8, 0.8)] * 6)
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(ORDERS), SHEARS, st.tuples(*[st.floats(-20, 20)] * 3), st.tuples(*[st.integers(16, 22)] * 3))
-def test_a_sheared_file_gets_its_mask_back_or_is_refused_in_words(order, shears, turn, shape):
+def test_a_sheared_file_gets_its_mask_or_is_refused_with_a_sentence(order, shears, turn, shape):
     (axes, senses), shear = order, np.eye(3)
     shear[~np.eye(3, dtype=bool)] = shears
     placed = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.eye(3)[list(axes)].T * senses @ shear
@@ -102,7 +102,7 @@ def test_a_sheared_file_gets_its_mask_back_or_is_refused_in_words(order, shears,
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(ORDERS), st.tuples(*[st.floats(-0.7, 0.7)] * 2), st.tuples(*[st.floats(-20, 20)] * 3))
-def test_slices_that_are_shifted_against_each_other_are_read_and_measured_exactly(order, tilt, turn):
+def test_sheared_slices_are_read_and_measured_exactly(order, tilt, turn):
     (axes, senses), affine, thick = order, np.eye(4), 6.0
     affine[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.eye(3)[list(axes)].T * senses
     affine[:3, 2] = thick * (affine[:3, :3] @ [*tilt, 1.0])  # the third axis of the file leans, by 35 degrees and more
@@ -121,7 +121,7 @@ def test_slices_that_are_shifted_against_each_other_are_read_and_measured_exactl
     assert np.asarray(back.dataobj)[tuple(np.rint(np.linalg.solve(back.affine, place)[:3]).astype(int))] == 1
 
 
-def test_probabilities_go_back_with_their_scale():
+def test_probabilities_are_written_with_their_scale():
     sent = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8"))
     job = marked(sent)
     back = loaded(exports.export_probability(job, "nifti"))
@@ -131,20 +131,20 @@ def test_probabilities_go_back_with_their_scale():
 
 
 @pytest.mark.parametrize("shape", [(64, 64, 6, 1), (64, 64), (64, 64, 1)])
-def test_dimensions_of_one_come_back(shape):
+def test_singleton_dimensions_are_restored(shape):
     voxels = np.rint(GREY / GREY.max() * 200).astype("uint8")[:, :, : 6 if len(shape) == 4 else 1].reshape(shape)
     back = loaded(exports.export_mask(marked(nifti(voxels)), "nifti"))
     assert back.shape == shape
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
 
 
-def test_the_mask_of_three_volumes_in_a_file_is_one_volume():
+def test_the_mask_of_a_three_volume_file_is_one_volume():
     voxels = np.rint(skull() / skull().max() * 200).astype("uint8")
     back = loaded(exports.export_mask(marked(nifti(voxels)), "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels[..., 0] > 100)
 
 
-def test_the_base_of_a_study_is_what_the_mask_goes_back_to():
+def test_the_mask_has_the_grid_of_the_studys_reference():
     mirrored = TITLED @ np.array([[-1.0, 0, 0, 63], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     flair = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")[::-1], mirrored)
     volume = volume_of(*study(flair=flair, t1=nifti(GREY)), align="none")
@@ -154,27 +154,27 @@ def test_the_base_of_a_study_is_what_the_mask_goes_back_to():
     assert np.array_equal(back.affine, loaded(flair).affine)
 
 
-def test_pictures_keep_the_order_of_the_slices():
+def test_images_keep_the_order_of_the_slices():
     job = marked(nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")))
     assert len(exports.export_mask(job, "tiff")) > 0
     assert [each.name for each in job.result().slices][:2] == ["x_001", "x_002"]
     assert job.result().shape == job.mask.shape == (6, 64, 64)
 
 
-def test_slices_go_back_as_they_are_kept():
+def test_slices_are_restored_as_stored():
     volume = volume_of(upload(png()))
     job = job_that_found(volume, volume.pixels[..., 0] > 100)
     assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
 
 
-def test_a_grid_without_a_header_has_no_way_back():
+def test_a_grid_without_a_header_cannot_be_restored():
     job = marked(nifti(GREY))
     grid = job.result().grid.model_copy(update={"nifti": None})
     with pytest.raises(NotAvailable):
         restore_uploaded_grid(write_mask(job.mask, None, None), grid)
 
 
-def test_some_slices_of_a_volume_have_no_way_back_of_their_own():
+def test_a_subset_of_slices_cannot_be_restored():
     volume = volume_of(upload(nifti(GREY)))
     assert volume.part(slice(1, 3)).grid is None
     assert replace(volume, names=volume.names).grid is not None

@@ -24,7 +24,7 @@ def test_there_are_files_to_read():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_each_file_is_read_or_refused_in_words_and_in_time(path):
+def test_each_file_is_read_or_refused_with_a_sentence_in_time(path):
     began = time.monotonic()
     sent = upload(path.read_bytes(), path.name)
     try:
@@ -40,12 +40,12 @@ def test_each_file_is_read_or_refused_in_words_and_in_time(path):
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_volume_has_the_values_that_nibabel_reads_at_the_places_that_it_tells(name):
+def test_a_volume_has_nibabels_values_at_nibabels_positions(name):
     check(volume_of(upload((FOLDER / name).read_bytes(), name)), nibabel.load(FOLDER / name))
 
 
 @pytest.mark.parametrize("name", OF_SEVERAL)
-def test_each_volume_of_a_file_of_several_is_read_once_it_stands_alone(name):
+def test_each_volume_of_a_four_dimensional_file_is_read_alone(name):
     alone = nibabel.load(FOLDER / name).slicer[..., 1].to_bytes()
     check(volume_of(upload(alone, "flair.nii")), loaded(alone))
 
@@ -74,6 +74,6 @@ def check(volume, image):
         ("test.mgz", UnsupportedFormat, "convert it to NIfTI"),
     ],
 )
-def test_what_is_refused_is_told_why(name, error, words):
+def test_a_refusal_has_a_reason(name, error, words):
     with pytest.raises(error, match=words):
         inspect_upload([upload((FOLDER / name).read_bytes(), name)], LIMITS)

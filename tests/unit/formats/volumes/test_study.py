@@ -42,7 +42,7 @@ def ours(voxels):
     return voxels.transpose(2, 1, 0)
 
 
-def test_one_file_is_a_grey_study_with_its_place_in_the_patient():
+def test_one_file_is_a_grey_study_in_patient_space():
     volume = volume_of(upload(nifti(GREY), "scan.nii.gz"))
     assert np.array_equal(volume.pixels, np.repeat(ours(GREY)[..., None], 3, axis=-1))
     assert volume.spacing_mm == pytest.approx(np.linalg.norm(TITLED[:3, :3], axis=0)[::-1])
@@ -52,7 +52,7 @@ def test_one_file_is_a_grey_study_with_its_place_in_the_patient():
     assert any("grey" in warning for warning in volume.warnings)
 
 
-def test_headers_alone_tell_the_gateway_the_size():
+def test_the_gateway_knows_the_size_from_headers_alone():
     assert inspect_upload([upload(nifti(GREY), "scan.nii.gz")], LIMITS) == Inspection("nifti", 6, 64, 64)
 
 
@@ -62,7 +62,7 @@ def test_headers_alone_tell_the_gateway_the_size():
 @pytest.mark.parametrize(
     "dtype", ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "float32", "float64"]
 )
-def test_every_plain_type_of_voxels_is_read(version, order, pack, dtype):
+def test_every_scalar_voxel_type_is_read(version, order, pack, dtype):
     voxels = np.rint(GREY / GREY.max() * 100).astype(dtype)
     volume = volume_of(upload(nifti(voxels, version=version, order=order, pack=pack)))
     assert np.array_equal(volume.pixels[..., 1], ours(voxels))
@@ -75,7 +75,7 @@ def test_stored_values_are_scaled():
 
 
 @pytest.mark.parametrize("names", [("t1", "flair", "t1c"), ("p_t1n", "p_t2f", "p_t1ce"), ("a-t1w", "b_fla", "c_t1_gd")])
-def test_sequences_are_told_by_their_names(names):
+def test_sequences_are_recognised_by_name(names):
     files = {name: nifti(PIXELS[..., channel]) for channel, name in enumerate(names)}
     volume = volume_of(*study(**files))
     assert np.array_equal(volume.pixels, PIXELS.transpose(2, 1, 0, 3))
@@ -84,12 +84,12 @@ def test_sequences_are_told_by_their_names(names):
     assert volume.alignment == ()
 
 
-def test_sequences_are_told_by_their_fields_whatever_they_are_called():
+def test_a_field_overrides_the_name_of_a_sequence():
     sent = [upload(nifti(PIXELS[..., i]), "scan.nii", role) for i, role in enumerate(("pre", "flair", "post"))]
     assert np.array_equal(volume_of(*sent).pixels, PIXELS.transpose(2, 1, 0, 3))
 
 
-def test_a_zip_of_volumes_is_a_study_and_what_lies_beside_them_is_left_out_in_words():
+def test_a_zip_of_volumes_is_a_study_without_its_other_files():
     files = {f"p/{name}.nii.gz": nifti(PIXELS[..., i]) for i, name in enumerate(("t1", "flair", "t1c"))}
     files |= {"p/t2.nii.gz": nifti(GREY), "p/flair_seg.nii.gz": nifti(GREY), "p/notes.json": b"{}"}
     volume = volume_of(upload(zipped(files), "study.zip"))
@@ -99,7 +99,7 @@ def test_a_zip_of_volumes_is_a_study_and_what_lies_beside_them_is_left_out_in_wo
     assert volume.warnings[0].endswith("left out: 1.")
 
 
-def test_a_missing_sequence_is_stood_in_for():
+def test_a_missing_sequence_is_replaced():
     volume = volume_of(*study(flair=nifti(GREY), t1c=nifti(PIXELS[..., 2])))
     assert np.array_equal(volume.pixels[..., 0], volume.pixels[..., 1])
     assert any("known to be pre-contrast" in warning for warning in volume.warnings)
@@ -112,7 +112,7 @@ def test_a_volume_that_is_left_out_is_named():
     assert "scan_7.nii.gz (no sequence in its name)" in warning and "t2w.nii.gz (T2" in warning
 
 
-def test_a_file_of_three_volumes_is_a_whole_study():
+def test_a_file_of_three_volumes_is_a_complete_study():
     volume = volume_of(upload(nifti(PIXELS)))
     assert np.array_equal(volume.pixels, PIXELS.transpose(2, 1, 0, 3))
     assert any("in this order" in warning for warning in volume.warnings)
@@ -127,7 +127,7 @@ def test_a_file_of_three_volumes_among_others_is_refused():
     refused(UnsupportedFormat, *study(flair=nifti(PIXELS), t1=nifti(GREY)))
 
 
-def test_trailing_dimensions_of_one_are_nothing():
+def test_trailing_singleton_dimensions_are_ignored():
     assert volume_of(upload(nifti(GREY[..., None, None]))).shape == (6, 64, 64)
     assert volume_of(upload(nifti(GREY[..., 3]))).shape == (1, 64, 64)
 
@@ -140,12 +140,12 @@ def test_two_volumes_of_one_name_are_refused():
     assert "FLAIR" in refused(InvalidParameter, *study(a_flair=nifti(GREY), b_flair=nifti(GREY)))
 
 
-def test_names_that_tell_nothing_are_refused():
+def test_names_without_a_sequence_are_refused():
     assert "pre, flair and post" in refused(InvalidParameter, *study(a=nifti(GREY), b=nifti(GREY)))
 
 
 @pytest.mark.parametrize("name", ["t2w", "seg", "sub-01_adc", "dwi", "T2", "label"])
-def test_a_lone_volume_named_as_another_kind_is_refused_unless_a_field_names_it(name):
+def test_a_single_volume_named_as_another_kind_is_refused_unless_a_field_names_it(name):
     assert "does not take" in refused(UnusableImage, upload(nifti(GREY), f"{name}.nii"))
     assert volume_of(upload(nifti(GREY), f"{name}.nii", "flair")).shape == (6, 64, 64)
 
@@ -163,7 +163,7 @@ def test_a_zip_within_a_zip_is_not_opened():
     refused(BadArchive, upload(zipped({"flair.nii": nifti(GREY), "more.zip": zipped({"t1.nii": nifti(GREY)})})))
 
 
-def test_no_number_is_air_with_a_warning():
+def test_nan_becomes_air_with_a_warning():
     voxels = GREY.copy()
     voxels[:8] = np.nan
     volume = volume_of(upload(nifti(voxels)))
@@ -179,17 +179,17 @@ def test_infinity_is_refused(value):
         volume_of(upload(nifti(voxels)))
 
 
-def test_a_volume_of_nothing_but_no_number_is_refused():
+def test_a_volume_of_nan_is_refused():
     with warnings.catch_warnings(), pytest.raises(UnusableImage):
         volume_of(upload(nifti(np.full((20, 20, 3), np.nan, np.float32))))
 
 
 @pytest.mark.parametrize("dtype", [np.complex64, nibabel.nifti1.data_type_codes.dtype["RGB"]])
-def test_voxels_that_are_no_plain_numbers_are_refused(dtype):
+def test_voxels_of_complex_or_colour_types_are_refused(dtype):
     assert "plain numbers" in refused(UnsupportedFormat, upload(nifti(np.zeros((20, 20, 4), dtype))))
 
 
-def test_without_an_orientation_the_usual_one_is_taken_and_said():
+def test_a_missing_orientation_is_assumed_with_a_warning():
     volume = volume_of(upload(nifti(GREY, None)))
     assert volume.affine is None
     assert volume.spacing_mm == (1, 1, 1)
@@ -197,29 +197,29 @@ def test_without_an_orientation_the_usual_one_is_taken_and_said():
     assert any("orientation" in warning for warning in volume.warnings)
 
 
-def test_volumes_of_one_size_need_no_place():
+def test_volumes_of_equal_size_need_no_affine():
     volume = volume_of(*study(flair=nifti(GREY, None), t1=nifti(PIXELS[..., 0])))
     assert np.array_equal(volume.pixels[..., 1], ours(GREY))
     assert np.array_equal(volume.pixels[..., 0], ours(PIXELS[..., 0]))
 
 
-def test_volumes_of_different_sizes_need_a_place():
+def test_volumes_of_different_sizes_need_an_affine():
     refused(MixedSizes, *study(flair=nifti(GREY), t1=nifti(GREY[:-1], None)))
 
 
 @pytest.mark.parametrize(("units", "factor"), [("meter", 1e-3), ("micron", 1e3), ("mm", 1), ("unknown", 1)])
-def test_units_are_heeded(units, factor):
+def test_units_are_converted(units, factor):
     affine = np.diag([factor, factor, factor, 1])
     assert volume_of(upload(nifti(GREY, affine, units=units))).spacing_mm == pytest.approx((1, 1, 1), rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [1e-3, 80.0, 1e3])
-def test_sizes_that_no_head_has_are_refused(size):
+def test_impossible_head_sizes_are_refused(size):
     assert "spacing" in refused(UnusableImage, upload(nifti(GREY, np.diag([size, size, size, 1]), qform=0)))
 
 
 @pytest.mark.parametrize(("degrees", "words"), [(0.5, ""), (3, "3.0 degrees off a right angle"), (12, None)])
-def test_slices_that_are_no_rectangles_are_told_or_refused(degrees, words):
+def test_sheared_rows_and_columns_are_reported_or_refused(degrees, words):
     affine = TITLED.copy()
     affine[:3, 1] += np.tan(np.radians(degrees)) * 0.85 / 0.9 * TITLED[:3, 0]
     sent = upload(nifti(GREY, affine, qform=0))
@@ -232,7 +232,7 @@ def test_slices_that_are_no_rectangles_are_told_or_refused(degrees, words):
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e6])
-def test_sizes_that_nothing_has_count_as_not_told(size):
+def test_impossible_spacings_count_as_missing(size):
     data = bytearray(nifti(GREY, np.diag([size, size, size, 1]), qform=0, pack=False))
     data[80:92] = np.full(3, size, "<f4").tobytes()
     volume = volume_of(upload(bytes(data)))
@@ -241,19 +241,19 @@ def test_sizes_that_nothing_has_count_as_not_told(size):
 
 @pytest.mark.parametrize("value", [1e300, -1e300, 1e6])
 @pytest.mark.parametrize("place", [(0, 0), (1, 2), (2, 3)])
-def test_a_place_that_nothing_has_counts_as_not_told(value, place):
+def test_an_impossible_affine_counts_as_missing(value, place):
     affine = TITLED.copy()
     affine[place] = value
     assert volume_of(upload(nifti(GREY, affine, qform=0, version=2))).affine is None
 
 
-def test_an_sform_that_is_none_gives_way_to_the_qform():
+def test_an_invalid_sform_is_replaced_by_the_qform():
     data = bytearray(nifti(GREY, pack=False))
     data[280:328] = bytes(48)
     assert np.allclose(volume_of(upload(bytes(data))).affine[:3, 3], TITLED[:3, 3], atol=1e-3)
 
 
-def test_a_label_map_of_a_few_voxels_is_no_bomb_however_well_it_packs():
+def test_a_small_well_compressed_label_map_is_no_bomb():
     voxels = np.zeros((256, 256, 155), np.uint8)
     voxels[100:110, 100:110, 80] = 1
     sent = nifti(voxels)
@@ -263,7 +263,7 @@ def test_a_label_map_of_a_few_voxels_is_no_bomb_however_well_it_packs():
 
 
 @pytest.mark.parametrize("shape", [(8192, 8192, 1), (900, 900, 900), (4000, 4000, 40, 3), (1024, 1024, 150, 3)])
-def test_a_bomb_is_refused_by_its_header_before_anything_is_allocated(shape):
+def test_a_bomb_is_refused_by_its_header_before_allocation(shape):
     header = nifti(np.zeros((1, 1, 1), np.float64), pack=False)[:352]
     data = bytearray(header + bytes(2**20))
     data[40:56] = np.array([len(shape), *shape, 1, 1, 1, 1][:8], "<i2").tobytes()
@@ -277,14 +277,14 @@ def test_a_bomb_is_refused_by_its_header_before_anything_is_allocated(shape):
 
 @pytest.mark.parametrize("kept", [200, 347, 352, 5000])
 @pytest.mark.parametrize("pack", [True, False])
-def test_a_file_that_is_cut_off_is_unreadable(kept, pack):
+def test_a_truncated_file_is_unreadable(kept, pack):
     data = nifti(np.random.default_rng(0).random((20, 20, 20)).astype("float32"), pack=False)[:kept]
     sent = upload(gzip.compress(data) if pack else data)
     with pytest.raises((UnreadableImage, UnsupportedFormat)):
         read_volume([sent], LIMITS)
 
 
-def test_a_damaged_checksum_is_seen():
+def test_a_damaged_checksum_is_detected():
     data = bytearray(nifti(GREY))
     data[-6] ^= 1
     with pytest.raises(UnreadableImage):
@@ -310,5 +310,5 @@ def test_a_damaged_checksum_is_seen():
         ("t1000.nii", None),
     ],
 )
-def test_names_tell_sequences(name, role):
+def test_names_indicate_sequences(name, role):
     assert sequence_from_name(name) == role

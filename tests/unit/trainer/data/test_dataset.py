@@ -37,7 +37,7 @@ def generic(folder: Path, name: str, seed: int = 0, pixels: int = 1) -> None:
     truth(folder / "masks" / name, pixels)
 
 
-def test_the_public_layout_is_read_as_it_is(tmp_path):
+def test_the_public_layout_is_read_unchanged(tmp_path):
     public(tmp_path / "kaggle_3m", "TCGA_CS_4941_19960909", [0, 5, 7], seed=1)
     public(tmp_path / "kaggle_3m", "TCGA_DU_5849_19950405", [3], seed=2)
     (tmp_path / "kaggle_3m" / "data.csv").write_text("Patient,death01\n")
@@ -56,7 +56,7 @@ def test_slices_are_in_natural_order(tmp_path):
     assert [pair.name.rsplit("_", 1)[1] for pair in patient.slices] == [str(number) for number in range(1, 12)]
 
 
-def test_a_tree_that_lies_in_itself_again_counts_once(tmp_path):
+def test_a_nested_copy_of_a_tree_counts_once(tmp_path):
     for number in (1, 2):
         public(tmp_path / "kaggle_3m", f"TCGA_CS_494{number}_19960909", [2, 0], seed=number)
     shutil.copytree(tmp_path / "kaggle_3m", tmp_path / "lgg-mri-segmentation" / "kaggle_3m")
@@ -64,7 +64,7 @@ def test_a_tree_that_lies_in_itself_again_counts_once(tmp_path):
     assert (len(patients), audit.slices, audit.copies, audit.notes) == (2, 4, 4, ())
 
 
-def test_an_incomplete_copy_counts_once_too(tmp_path):
+def test_an_incomplete_nested_copy_counts_once(tmp_path):
     public(tmp_path / "whole", "TCGA_CS_4941_19960909", [2, 0, 0])
     shutil.copytree(tmp_path / "whole", tmp_path / "copy")
     (tmp_path / "copy" / "TCGA_CS_4941_19960909" / "TCGA_CS_4941_19960909_2.tif").unlink()
@@ -73,7 +73,7 @@ def test_an_incomplete_copy_counts_once_too(tmp_path):
     assert (audit.patients, audit.slices, audit.copies) == (1, 3, 2)
 
 
-def test_what_lacks_its_other_half_in_both_trees_is_named_once(tmp_path):
+def test_a_file_unpaired_in_both_copies_is_named_once(tmp_path):
     public(tmp_path / "kaggle_3m", "TCGA_CS_4941_19960909", [2, 0])
     (tmp_path / "kaggle_3m" / "TCGA_CS_4941_19960909" / "TCGA_CS_4941_19960909_2_mask.tif").unlink()
     shutil.copytree(tmp_path / "kaggle_3m", tmp_path / "lgg-mri-segmentation" / "kaggle_3m")
@@ -82,7 +82,7 @@ def test_what_lacks_its_other_half_in_both_trees_is_named_once(tmp_path):
     assert "2 slices lie in the folder more than once" in audit.text()
 
 
-def test_folders_of_one_name_and_different_content_are_different_patients(tmp_path):
+def test_equally_named_folders_with_different_content_are_different_patients(tmp_path):
     for seed, clinic in enumerate(("north", "south")):
         picture(tmp_path / clinic / "001" / "1.png", seed)
         truth(tmp_path / clinic / "001" / "1_mask.png", 4)
@@ -112,7 +112,7 @@ def test_the_patient_folder_may_lie_above_images_and_masks(tmp_path):
 
 
 @pytest.mark.parametrize("top", ["", "train", "mydata"])
-def test_flat_names_tell_the_patient_before_their_last_number(tmp_path, top):
+def test_in_flat_names_the_patient_precedes_the_last_number(tmp_path, top):
     for seed, name in enumerate(("p1_001", "p1_002", "p2_001")):
         picture(tmp_path / top / f"{name}.png", seed)
         truth(tmp_path / top / f"{name}_mask.png", 3)
@@ -136,7 +136,7 @@ def test_a_patient_in_train_and_in_test_is_refused(tmp_path):
         scan_folder(tmp_path)
 
 
-def test_what_lacks_its_other_half_is_left_out_and_named(tmp_path):
+def test_an_unpaired_file_is_left_out_and_named(tmp_path):
     public(tmp_path, "TCGA_CS_4941_19960909", [2, 3, 4])
     folder = tmp_path / "TCGA_CS_4941_19960909"
     (folder / "TCGA_CS_4941_19960909_1.tif").unlink()
@@ -193,7 +193,7 @@ def test_a_patient_with_slices_of_several_sizes_is_left_out_and_named(tmp_path):
     assert audit.unusable_patients == (("anna", "slices of several sizes: 2 of 32x32, 1 of 48x48"),)
 
 
-def test_a_patient_of_one_value_is_left_out_and_named(tmp_path):
+def test_a_constant_patient_is_left_out_and_named(tmp_path):
     truth(tmp_path / "anna" / "1.png")
     truth(tmp_path / "anna" / "1_mask.png")
     generic(tmp_path / "ben", "1.png")
@@ -210,7 +210,7 @@ def test_a_constant_slice_of_a_sound_study_stays(tmp_path):
     assert (len(patient.slices), audit.unreadable) == (2, ())
 
 
-def test_a_file_of_several_pages_is_named(tmp_path):
+def test_a_multi_page_file_is_left_out_and_named(tmp_path):
     public(tmp_path, "TCGA_CS_4941_19960909", [2, 3])
     pages = [Image.fromarray(np.full((SIDE, SIDE), level, np.uint8)) for level in (0, 9)]
     for end in ("1.tif", "2_mask.tif"):
@@ -221,7 +221,7 @@ def test_a_file_of_several_pages_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["nothing", "text", "images only"])
-def test_a_folder_without_a_pair_is_refused_and_points_to_the_layouts(tmp_path, content):
+def test_a_folder_without_a_pair_is_refused_with_a_link_to_the_layouts(tmp_path, content):
     if content == "text":
         (tmp_path / "notes.txt").write_text("hello")
     if content == "images only":
@@ -235,7 +235,7 @@ def test_a_missing_folder_is_refused(tmp_path):
         scan_folder(tmp_path / "absent")
 
 
-def test_two_files_of_one_name_are_noted_and_the_first_is_taken(tmp_path):
+def test_of_two_files_with_one_name_the_first_is_used_with_a_note(tmp_path):
     picture(tmp_path / "anna" / "1.png", 1)
     picture(tmp_path / "anna" / "1.tif", 2)
     truth(tmp_path / "anna" / "1_mask.png", 1)
@@ -244,7 +244,7 @@ def test_two_files_of_one_name_are_noted_and_the_first_is_taken(tmp_path):
     assert "anna/1.tif has the name of another file" in audit.text()
 
 
-def test_the_audit_lists_ten_names_of_a_kind_and_its_json_all(tmp_path):
+def test_the_audit_lists_ten_names_per_kind_and_its_json_all(tmp_path):
     generic(tmp_path / "anna", "1.png")
     for number in range(2, 15):
         picture(tmp_path / "anna" / "images" / f"{number}.png", number)
@@ -254,7 +254,7 @@ def test_the_audit_lists_ten_names_of_a_kind_and_its_json_all(tmp_path):
     assert len(json.loads(audit.to_json())["images_without_mask"]) == 13
 
 
-def test_a_loaded_patient_has_each_slice_with_its_own_mask(tmp_path):
+def test_a_loaded_patient_pairs_each_slice_with_its_mask(tmp_path):
     public(tmp_path, "TCGA_CS_4941_19960909", list(range(1, 13)))
     [patient], _ = scan_folder(tmp_path)
     volume, mask = load_patient(patient)
@@ -264,7 +264,7 @@ def test_a_loaded_patient_has_each_slice_with_its_own_mask(tmp_path):
     assert np.array_equal(volume.pixels[9], np.asarray(Image.open(patient.slices[9].image)))
 
 
-def test_a_patient_whose_files_went_after_the_scan_is_an_error_that_says_so(tmp_path):
+def test_files_that_vanish_after_the_scan_are_reported(tmp_path):
     public(tmp_path, "TCGA_CS_4941_19960909", [1, 1])
     [patient], _ = scan_folder(tmp_path)
     patient.slices[1].image.unlink()
@@ -272,7 +272,7 @@ def test_a_patient_whose_files_went_after_the_scan_is_an_error_that_says_so(tmp_
         load_patient(patient)
 
 
-def test_a_mask_that_changed_its_size_after_the_scan_is_an_error_that_says_so(tmp_path):
+def test_a_mask_resized_after_the_scan_is_reported(tmp_path):
     public(tmp_path, "TCGA_CS_4941_19960909", [1, 1])
     [patient], _ = scan_folder(tmp_path)
     truth(patient.slices[1].mask, 1, (20, 20))
@@ -281,7 +281,7 @@ def test_a_mask_that_changed_its_size_after_the_scan_is_an_error_that_says_so(tm
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
-def test_a_mask_of_any_mode_is_what_is_not_zero(tmp_path, mode):
+def test_a_mask_of_any_mode_is_its_nonzero_pixels(tmp_path, mode):
     expected = np.zeros((20, 24), bool)
     expected[3:7, 5:9] = True
     if mode == "I;16":
@@ -295,7 +295,7 @@ def test_a_mask_of_any_mode_is_what_is_not_zero(tmp_path, mode):
     assert np.array_equal(read_mask(tmp_path / "mask.png"), expected)
 
 
-def test_the_ringing_of_a_jpeg_mask_is_no_lesion(tmp_path):
+def test_jpeg_ringing_in_a_mask_is_no_lesion(tmp_path):
     expected = np.zeros((64, 64), np.uint8)
     expected[20:41, 20:41] = 255
     Image.fromarray(expected).save(tmp_path / "mask.jpg", quality=80)
@@ -304,7 +304,7 @@ def test_the_ringing_of_a_jpeg_mask_is_no_lesion(tmp_path):
     assert abs(int(found.sum()) - 21 * 21) < 12
 
 
-def test_the_fingerprint_follows_the_content_and_not_the_place(tmp_path):
+def test_the_fingerprint_depends_on_content_not_location(tmp_path):
     public(tmp_path / "here", "TCGA_CS_4941_19960909", [2, 3])
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     here, there = (scan_folder(tmp_path / name)[0] for name in ("here", "there"))

@@ -118,26 +118,26 @@ def test_a_server_without_ranges_is_read_from_the_start(server, tmp_path):
     assert fetch(server.url, tmp_path / "Data.zip", pause_s=0).read_bytes() == ARCHIVE
 
 
-def test_another_version_on_the_server_is_read_from_the_start(server, tmp_path):
+def test_a_changed_file_on_the_server_is_read_from_the_start(server, tmp_path):
     (tmp_path / "Data.zip.part").write_bytes(b"x" * 1000)
     (tmp_path / "Data.zip.etag").write_text('"v0"')
     assert fetch(server.url, tmp_path / "Data.zip", pause_s=0).read_bytes() == ARCHIVE
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"v1"'])
-def test_a_part_of_an_unknown_version_is_never_continued(server, tmp_path, etag):
+def test_a_partial_file_of_unknown_version_is_not_resumed(server, tmp_path, etag):
     server.etag, server.break_after = etag, 2**20
     assert fetch(server.url, tmp_path / "Data.zip", pause_s=0).read_bytes() == ARCHIVE
     assert server.asked == [None, None]
 
 
-def test_the_date_of_change_serves_where_there_is_no_tag(server, tmp_path):
+def test_last_modified_is_used_without_an_etag(server, tmp_path):
     server.etag, server.modified, server.break_after = None, "Mon, 23 Nov 2026 20:00:00 GMT", 2**20
     assert fetch(server.url, tmp_path / "Data.zip", pause_s=0).read_bytes() == ARCHIVE
     assert server.asked == [None, f"bytes={2**20}-"]
 
 
-def test_a_server_that_sends_another_range_than_asked_for_is_not_believed(server, tmp_path):
+def test_a_wrong_range_from_the_server_is_rejected(server, tmp_path):
     (tmp_path / "Data.zip.part").write_bytes(ARCHIVE[:1000])
     (tmp_path / "Data.zip.etag").write_text('"v1"')
     server.shift = 10
@@ -145,13 +145,13 @@ def test_a_server_that_sends_another_range_than_asked_for_is_not_believed(server
     assert server.asked == ["bytes=1000-", None]
 
 
-def test_a_part_as_long_as_the_file_starts_again(server, tmp_path):
+def test_a_partial_file_of_full_length_is_fetched_again(server, tmp_path):
     (tmp_path / "Data.zip.part").write_bytes(b"x" * len(ARCHIVE))
     (tmp_path / "Data.zip.etag").write_text('"v1"')
     assert fetch(server.url, tmp_path / "Data.zip", pause_s=0).read_bytes() == ARCHIVE
 
 
-def test_a_server_that_recovers_is_waited_for_longer_each_time(server, tmp_path, monkeypatch):
+def test_pauses_grow_until_the_server_recovers(server, tmp_path, monkeypatch):
     pauses = []
     monkeypatch.setattr(downloading.time, "sleep", pauses.append)
     server.statuses = [503, 500, 502]
@@ -159,14 +159,14 @@ def test_a_server_that_recovers_is_waited_for_longer_each_time(server, tmp_path,
     assert pauses == [0.5, 1.0, 2.0]
 
 
-def test_a_server_that_stays_broken_is_given_up_after_some_attempts(server, tmp_path):
+def test_a_broken_server_is_given_up_after_some_attempts(server, tmp_path):
     server.statuses = [503] * 99
     with pytest.raises(DatasetError, match="answered 503"):
         fetch(server.url, tmp_path / "Data.zip", pause_s=0)
     assert len(server.asked) == ATTEMPTS
 
 
-def test_what_has_come_is_kept_for_the_next_run_and_the_error_says_so(server, tmp_path):
+def test_a_partial_download_is_kept_for_the_next_run(server, tmp_path):
     server.break_after = 2**20
     answer = server.answer
 
@@ -180,14 +180,14 @@ def test_what_has_come_is_kept_for_the_next_run_and_the_error_says_so(server, tm
     assert (tmp_path / "Data.zip.part").stat().st_size == 2**20
 
 
-def test_a_refusal_is_not_asked_again_and_the_error_tells_how_to_mount_a_folder(server, tmp_path):
+def test_a_refusal_is_not_retried_and_says_how_to_mount_a_folder(server, tmp_path):
     server.statuses = [404]
     with pytest.raises(DatasetError, match=r"answered 404.*DATA_DIR=/path/to/folder docker compose run trainer"):
         download_dataset(tmp_path, server.url, pause_s=0)
     assert len(server.asked) == 1
 
 
-def test_a_closed_net_says_how_to_mount_a_folder(tmp_path, monkeypatch):
+def test_without_a_network_the_error_says_how_to_mount_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -211,7 +211,7 @@ def test_a_damaged_archive_is_removed_and_nothing_is_unpacked(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_archive_is_removed(server, tmp_path):
+def test_a_file_that_is_not_an_archive_is_removed(server, tmp_path):
     server.content = b"<html>please log in</html>"
     with pytest.raises(DatasetError, match="damaged"):
         download_dataset(tmp_path, server.url, pause_s=0)
@@ -219,7 +219,7 @@ def test_what_is_no_archive_is_removed(server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "..\\out.txt", "C:\\out.txt"])
-def test_an_archive_that_names_files_outside_itself_is_refused(tmp_path, name):
+def test_an_archive_with_paths_outside_itself_is_refused(tmp_path, name):
     (tmp_path / "Data.zip").write_bytes(packed({"fine.txt": b"1", name: b"2"}))
     with pytest.raises(DatasetError, match="outside itself"):
         extract(tmp_path / "Data.zip", tmp_path / "Data")
@@ -236,7 +236,7 @@ def test_a_link_in_an_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_MEMBERS", 1), ("MAX_BYTES", 2**20)])
-def test_an_archive_beyond_the_bounds_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch, limit, most):
+def test_an_archive_over_the_limits_is_refused_before_unpacking(tmp_path, monkeypatch, limit, most):
     monkeypatch.setattr(downloading, limit, most)
     (tmp_path / "Data.zip").write_bytes(ARCHIVE)
     with pytest.raises(DatasetError, match="expand beyond"):
@@ -244,14 +244,14 @@ def test_an_archive_beyond_the_bounds_is_refused_before_anything_is_unpacked(tmp
     assert [path.name for path in tmp_path.iterdir()] == ["Data.zip"]
 
 
-def test_data_in_place_are_not_overwritten(tmp_path):
+def test_existing_data_are_not_overwritten(tmp_path):
     (tmp_path / "Data.zip").write_bytes(ARCHIVE)
     (tmp_path / "Data").mkdir()
     with pytest.raises(DatasetError, match="exists already"):
         extract(tmp_path / "Data.zip", tmp_path / "Data")
 
 
-def test_the_leftovers_of_an_interrupted_unpacking_do_no_harm(tmp_path):
+def test_leftovers_of_an_interrupted_unpacking_are_harmless(tmp_path):
     (tmp_path / "Data.zip").write_bytes(ARCHIVE)
     (tmp_path / ".Data.unpacking").mkdir()
     (tmp_path / ".Data.unpacking" / "stale.txt").write_text("old")

@@ -27,7 +27,7 @@ from metseg_trainer.data.volumes import read_study
         *[(name, None) for name in ("tumour", "lesion", "1", "ROI 4", "PTV_60")],
     ],
 )
-def test_names_of_labels_mean_a_structure_or_leave_it_open(name, structure):
+def test_label_names_mean_a_structure_or_are_ambiguous(name, structure):
     assert structure_from_name(name) == structure
 
 
@@ -39,20 +39,20 @@ def nnunet(folder, labels, channels=("T1ce",), mask=(1,)):
     (folder / "dataset.json").write_text(json.dumps(described))
 
 
-def test_a_label_that_may_be_core_or_whole_is_asked_about(tmp_path):
+def test_a_label_that_may_be_core_or_whole_is_ambiguous(tmp_path):
     nnunet(tmp_path, {"background": 0, "tumour": 1})
     assert "what its labels mean is open (tumour): say in a labels.yaml which are core and whole" in refused(tmp_path)
     (tmp_path / "labels.yaml").write_text("whole: [1]\n")
     assert scan_folder(tmp_path)[1].structures == {"whole": 1}
 
 
-def test_metastases_alone_are_cores_whose_whole_is_unknown(tmp_path):
+def test_metastasis_labels_are_cores_with_unknown_whole(tmp_path):
     nnunet(tmp_path, {"background": 0, "metastasis": 1})
     assert "1 studies of which only the core is known" in refused(tmp_path)
     assert study(tmp_path).truth.whole is None
 
 
-def test_oedema_alone_makes_no_whole(tmp_path):
+def test_oedema_alone_is_not_a_whole(tmp_path):
     nnunet(tmp_path, {"background": 0, "edema": 1})
     assert "what its labels mean is open (background, edema)" in refused(tmp_path)
 
@@ -68,7 +68,7 @@ def test_a_broken_dataset_json_is_refused(tmp_path):
     assert "is not a dataset.json with channel_names (or modality) and labels" in refused(tmp_path)
 
 
-def test_the_test_side_of_nnunet_stays_the_test_side(tmp_path):
+def test_nnunets_test_side_is_kept(tmp_path):
     nnunet(tmp_path, {"background": 0, "whole tumor": 1})
     save(tmp_path / "imagesTs" / "c_002_0000.nii.gz", image(8))
     save(tmp_path / "labelsTs" / "c_002.nii.gz", labelled(1))
@@ -78,7 +78,7 @@ def test_the_test_side_of_nnunet_stays_the_test_side(tmp_path):
     assert audit.images_without_mask == ("c_003",)
 
 
-def test_a_study_of_ucsf_without_oedema_has_a_core_alone(tmp_path):
+def test_a_ucsf_study_without_oedema_has_only_a_core(tmp_path):
     for what, voxels in {"T1post": image(1), "FLAIR": image(2), "seg": labelled(1, 2)}.items():
         save(tmp_path / "100101A" / f"100101A_{what}.nii.gz", voxels)
     truth = study(tmp_path).truth
@@ -86,7 +86,7 @@ def test_a_study_of_ucsf_without_oedema_has_a_core_alone(tmp_path):
     assert truth.whole is None
 
 
-def test_studies_of_ucsf_are_of_persons(tmp_path):
+def test_ucsf_studies_are_grouped_by_person(tmp_path):
     for case in ("100101A", "100101B", "100102A"):
         save(tmp_path / "UCSF_BrainMetastases_TEST" / case / f"{case}_T1post.nii.gz", image(ord(case[-1])))
         save(tmp_path / "UCSF_BrainMetastases_TEST" / case / f"{case}_BraTS-seg.nii.gz", labelled(2, 3))
@@ -107,14 +107,14 @@ def bids(folder, masks, table=None):
         (derived / "sub-01_dseg.tsv").write_text(table)
 
 
-def test_masks_of_bids_mean_what_their_labels_say(tmp_path):
+def test_bids_labels_give_the_meaning_of_masks(tmp_path):
     masks = {"label-core_mask": labelled(1), "label-edema_mask": labelled(0, 1), "desc-brain_mask": labelled(1, 1, 1)}
     bids(tmp_path, masks)
     truth = study(tmp_path).truth
     assert (truth.core.sum(), truth.whole.sum()) == (16, 32)
 
 
-def test_a_label_map_of_bids_without_names_is_asked_about(tmp_path):
+def test_a_bids_label_map_without_names_is_ambiguous(tmp_path):
     bids(tmp_path, {"dseg": labelled(1, 2)})
     assert "add a _dseg.tsv with the columns index and name, or a labels.yaml" in refused(tmp_path)
     bids(tmp_path, {}, "index\tname\n1\tGTV\n2\toedema\n")
@@ -122,7 +122,7 @@ def test_a_label_map_of_bids_without_names_is_asked_about(tmp_path):
     assert (truth.core.sum(), truth.whole.sum()) == (16, 32)
 
 
-def test_a_folder_in_no_layout_points_to_the_page_that_lists_them(tmp_path):
+def test_an_unknown_layout_is_refused_with_a_link_to_the_layouts(tmp_path):
     (tmp_path / "readme.txt").write_text("nothing here")
     assert "docs/data.md lists them, and how a labels.yaml describes any other" in refused(tmp_path)
 
@@ -140,7 +140,7 @@ def edit(path, change):
     content.save_as(path, enforce_file_format=True)
 
 
-def test_regions_whose_name_leaves_open_what_they_are_are_asked_about(dicom):
+def test_regions_with_an_unclear_name_are_ambiguous(dicom):
     def rename(structures):
         structures.StructureSetROISequence[0].ROIName = "Tumor left"
 
@@ -170,13 +170,13 @@ def test_a_structure_set_without_its_series_is_refused(dicom):
     assert "structures.dcm was drawn on a series that is not in the folder" in refused(dicom)
 
 
-def test_studies_of_dicom_are_named_after_folders_and_never_after_patients(dicom):
+def test_dicom_studies_are_named_after_folders_not_patients(dicom):
     patients, audit = scan_folder(dicom)
     assert [patient.id for patient in patients] == ["patient_001"]
     assert "PHANTOM-1" not in audit.to_json() + patients[0].person
 
 
-def test_a_segmentation_that_stores_one_slice_of_many_is_placed(tmp_path):
+def test_a_segmentation_of_one_slice_is_placed_in_the_series(tmp_path):
     write_phantoms(tmp_path / "d", 1, seed=5, layout="dicom-seg", slices=24, size_px=64)
     path = tmp_path / "d" / "patient_001" / "segmentation.dcm"
     before = study(tmp_path / "d").truth.whole
@@ -204,7 +204,7 @@ def post_contrast(folder):
 
 
 @pytest.mark.real_data
-def test_brats_2013_is_read_as_it_is():
+def test_brats_2013_is_read_unchanged():
     folder = os.environ.get("METSEG_REAL_BRATS")
     if not folder:
         pytest.skip("METSEG_REAL_BRATS names no folder of BRATS 2013")

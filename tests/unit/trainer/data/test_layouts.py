@@ -48,7 +48,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("layout", "title", "structures", "labels", "sequences", "left_out"), LAYOUTS)
-def test_audit_recognises_a_layout_and_what_is_in_it(phantoms, layout, title, structures, labels, sequences, left_out):
+def test_audit_recognises_a_layout_and_its_contents(phantoms, layout, title, structures, labels, sequences, left_out):
     patients, audit = scan_folder(phantoms(layout))
     assert (audit.layout, audit.patients, audit.slices, audit.structures) == (title, 3, 24, {structures: 3})
     assert {*audit.labels} <= labels
@@ -76,7 +76,7 @@ def test_a_layout_has_the_voxels_that_were_drawn(phantoms, layout):
         assert not (core & ~mask).any()
 
 
-def test_brainmetshare_has_cores_whose_whole_is_unknown(phantoms):
+def test_brainmetshare_has_cores_with_unknown_whole(phantoms):
     found = find_studies(phantoms("brainmetshare"))
     assert found.layout == "Stanford BrainMetShare"
     drawn, _ = scan_folder(phantoms("brats"))
@@ -91,7 +91,7 @@ def test_brainmetshare_has_cores_whose_whole_is_unknown(phantoms):
     assert "3 studies of which only the core is known" in refused(phantoms("brainmetshare"))
 
 
-def test_slices_may_be_of_the_core_alone(phantoms):
+def test_slices_may_have_only_a_core(phantoms):
     folder = phantoms("public")
     (folder / "labels.yaml").write_text("core: any\nwhole: unknown\n")
     try:
@@ -115,7 +115,7 @@ def test_volumes_carry_their_spacing(tmp_path):
     assert load_patient(patient)[0].spacing_mm == (5.0, 2.0, 2.0)
 
 
-def test_time_points_of_a_person_are_of_one_person(tmp_path):
+def test_time_points_belong_to_one_person(tmp_path):
     for name in ("BraTS-MET-00001-000", "BraTS-MET-00001-001", "BraTS-MET-00002-000"):
         case(tmp_path, name)
     patients, _ = scan_folder(tmp_path)
@@ -135,7 +135,7 @@ def test_enhancing_tumour_is_4_before_2023(tmp_path):
     assert (truth.core.sum(), truth.whole.sum()) == (32, 48)
 
 
-def test_label_4_without_any_3_is_asked_about(tmp_path):
+def test_label_4_without_label_3_is_ambiguous(tmp_path):
     case(tmp_path, labels=(1, 2, 4))
     assert "label 4 occurs but 3 in no study: say in a labels.yaml what 4 means" in refused(tmp_path)
     (tmp_path / "labels.yaml").write_text("core: [1, 4]\nwhole: [1, 2, 4]\n")
@@ -143,7 +143,7 @@ def test_label_4_without_any_3_is_asked_about(tmp_path):
     assert scan_folder(tmp_path)[1].structures == {"core and whole": 1}
 
 
-def test_lesions_outlined_by_1_alone_are_not_taken_for_necrosis(tmp_path):
+def test_lesions_with_label_1_alone_are_not_read_as_necrosis(tmp_path):
     for what, voxels in {"t1ce": image(1), "flair": image(2), "seg": labelled(1)}.items():
         save(tmp_path / f"anna_{what}.nii.gz", voxels)
     assert "label 1 occurs but 2 in no study: say in a labels.yaml what 1 means" in refused(tmp_path)
@@ -176,12 +176,12 @@ def test_empty_masks_are_healthy_studies(tmp_path):
     assert study(tmp_path).truth.core.sum() == 0
 
 
-def test_float_labels_are_labels_where_they_are_whole_numbers(tmp_path):
+def test_integral_float_labels_are_labels(tmp_path):
     case(tmp_path, seg=labelled(1, 2, 3, dtype=np.float32))
     assert scan_folder(tmp_path)[1].labels == {"1": 1, "2": 1, "3": 1}
 
 
-def test_a_probability_map_is_no_mask(tmp_path):
+def test_a_probability_map_is_not_a_mask(tmp_path):
     case(tmp_path, seg=labelled(0.35, dtype=np.float32))
     assert "BraTS-MET-00001-000-seg.nii.gz has the value 0.35, but labels are whole numbers" in refused(tmp_path)
 
@@ -191,7 +191,7 @@ def test_labels_without_meaning_are_refused_by_name(tmp_path):
     assert "its mask has the label 7, which has no meaning in this layout" in refused(tmp_path)
 
 
-def test_a_missing_sequence_is_said(tmp_path):
+def test_a_missing_sequence_is_reported(tmp_path):
     case(tmp_path, sequences=("t1c", "t2f"))
     _, audit = scan_folder(tmp_path)
     assert audit.sequences == {"flair": 1, "post": 1}
@@ -249,7 +249,7 @@ def test_a_mask_elsewhere_in_space_is_refused(tmp_path):
         ("seg", np.zeros((20, 18, 6, 3), np.uint8), "20 x 18 x 6 x 3: 3 volumes in one file, where one mask is wanted"),
     ],
 )
-def test_what_is_no_volume_is_refused_with_its_size(tmp_path, what, voxels, words):
+def test_an_array_that_is_not_a_volume_is_refused_with_its_size(tmp_path, what, voxels, words):
     case(tmp_path, **{what: voxels})
     assert words in refused(tmp_path)
 
@@ -266,7 +266,7 @@ def test_a_damaged_file_leaves_its_study_out_by_name(tmp_path):
 
 @pytest.mark.parametrize("layout", ["brats", "msd"])
 @pytest.mark.parametrize("kind", ["seg", "image"])
-def test_a_file_that_was_cut_off_leaves_its_study_out(tmp_path, layout, kind):
+def test_a_truncated_file_leaves_its_study_out(tmp_path, layout, kind):
     write_phantoms(tmp_path / "d", 2, layout=layout, slices=6, size_px=64)
     masks = {"brats": "*-seg.nii.gz", "msd": "labelsTr/*.nii.gz"}
     images = {"brats": "*-t1c.nii.gz", "msd": "imagesTr/*.nii.gz"}
@@ -277,7 +277,7 @@ def test_a_file_that_was_cut_off_leaves_its_study_out(tmp_path, layout, kind):
     assert "damaged" in audit.unusable_patients[0][1]
 
 
-def test_halves_of_studies_are_named(tmp_path):
+def test_incomplete_studies_are_named(tmp_path):
     case(tmp_path)
     (case(tmp_path, "BraTS-MET-00002-000") / "BraTS-MET-00002-000-seg.nii.gz").unlink()
     save(tmp_path / "BraTS-MET-00003-000-seg.nii.gz", labelled(3))
@@ -288,7 +288,7 @@ def test_halves_of_studies_are_named(tmp_path):
     assert audit.notes == ("1 other files are not used, the first is brainmask.nii.gz",)
 
 
-def test_studies_of_which_only_the_core_is_known_are_listed_and_left_out(tmp_path):
+def test_studies_with_only_a_known_core_are_listed_and_left_out(tmp_path):
     case(tmp_path)
     (tmp_path / "labels.yaml").write_text("whole: unknown\nignore: [2]\n")
     assert "1 studies of which only the core is known, and the networks learn the whole" in refused(tmp_path)
@@ -300,7 +300,7 @@ def test_audit_is_written_with_both_structures(tmp_path):
     assert (written["layout"], written["structures"]) == ("BraTS", {"core and whole": 1})
 
 
-def test_preparation_does_not_depend_on_the_scale_of_the_reading(tmp_path):
+def test_preparation_does_not_depend_on_the_intensity_scale(tmp_path):
     write_phantoms(tmp_path / "p", 1, layout="brats", slices=6, size_px=64)
     for path in (tmp_path / "p").rglob("*.nii.gz"):
         if "seg" not in path.name:
@@ -332,13 +332,13 @@ def test_preparation_does_not_depend_on_the_scale_of_the_reading(tmp_path):
         ('files: {post: "a.nii.gz", mask: "{case}.nii.gz"}\n', "a pattern of files lacks {case}"),
     ],
 )
-def test_a_labels_file_without_sense_is_refused(tmp_path, content, words):
+def test_an_invalid_labels_file_is_refused(tmp_path, content, words):
     case(tmp_path)
     (tmp_path / "labels.yaml").write_text(content)
     assert words in refused(tmp_path)
 
 
-def test_a_labels_file_reads_any_other_folder(tmp_path):
+def test_a_labels_file_describes_any_other_folder(tmp_path):
     for number in (1, 2):
         save(tmp_path / f"s{number}" / "gd.nii.gz", image(number))
         save(tmp_path / f"s{number}" / "fl.nii.gz", image(number + 5))
@@ -360,7 +360,7 @@ def test_a_labels_file_must_say_what_a_mask_means(tmp_path):
     assert "labels.yaml names a mask but not what its labels mean" in refused(tmp_path)
 
 
-def test_a_mask_each_for_core_and_whole(tmp_path):
+def test_core_and_whole_may_have_separate_masks(tmp_path):
     save(tmp_path / "s1_gd.nii.gz", image())
     save(tmp_path / "s1_core.nii.gz", labelled(9))
     save(tmp_path / "s1_whole.nii.gz", labelled(0, 9, 9))

@@ -28,7 +28,7 @@ def head():
     return phantom.head(2, slices=16, size_px=160, lesions=1)
 
 
-def test_the_brain_lies_inside_the_head_and_holds_the_lesions(head):
+def test_the_brain_is_inside_the_head_and_contains_the_lesions(head):
     brain = brain_mask(head.volume)
     lit = head.volume.pixels.max(axis=-1) > 40
     filled = np.stack([ndimage.binary_fill_holes(one) for one in lit])
@@ -42,7 +42,7 @@ def test_the_brain_is_found_in_either_order_of_slices(head):
     assert np.array_equal(brain_mask(turned), brain_mask(head.volume)[::-1])
 
 
-def test_stripping_leaves_the_brain_alone(head):
+def test_skull_stripping_leaves_only_the_brain(head):
     brain = brain_mask(head.volume)
     stripped = strip_skull(head.volume, brain)
     assert np.array_equal(stripped.pixels[brain], head.volume.pixels[brain])
@@ -61,7 +61,7 @@ def with_face(head):
     return replace(head.volume, pixels=pixels, names=names), np.concatenate([np.zeros_like(head.mask[:6]), head.mask])
 
 
-def test_the_face_is_told_from_the_top_of_the_head_in_either_order(with_face):
+def test_the_face_is_distinguished_from_the_vertex_in_either_order(with_face):
     volume, _ = with_face
     above = cerebral_slices(volume)
     assert not above[:6].any()
@@ -78,7 +78,7 @@ def test_no_metastasis_is_drawn_into_a_face(with_face):
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 8))
-def test_drawings_keep_to_their_masks(head, seed, count):
+def test_drawn_lesions_stay_within_their_masks(head, seed, count):
     drawn = implant_lesions(head.volume, head.mask, seed, count)
     changed = (drawn.volume.pixels != head.volume.pixels).any(axis=-1)
     inside = drawn.labels > 0
@@ -96,7 +96,7 @@ def test_drawings_keep_to_their_masks(head, seed, count):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_pixel_of_a_drawing_is_changed_and_no_other(head, seed):
+def test_exactly_the_drawn_pixels_change(head, seed):
     drawn = implant_lesions(head.volume, head.mask, seed, 8)
     assert drawn.diameters_mm
     assert np.array_equal((drawn.volume.pixels != head.volume.pixels).any(axis=-1), drawn.labels > 0)
@@ -121,7 +121,7 @@ def test_metastases_enhance_and_are_bright_on_flair(head):
     assert pre < 0
 
 
-def test_a_sequence_that_flair_stands_in_for_stays_a_copy(head):
+def test_a_sequence_replaced_by_flair_stays_a_copy(head):
     pixels = head.volume.pixels.copy()
     pixels[..., 0] = pixels[..., 1]
     drawn = implant_lesions(replace(head.volume, pixels=pixels), head.mask, 4, 4)
@@ -129,7 +129,7 @@ def test_a_sequence_that_flair_stands_in_for_stays_a_copy(head):
     assert np.array_equal(drawn.volume.pixels[..., 0], drawn.volume.pixels[..., 1])
 
 
-def test_where_there_is_no_room_nothing_is_drawn(head):
+def test_nothing_is_drawn_without_room(head):
     drawn = implant_lesions(head.volume, np.ones(head.mask.shape, bool), 0, 5)
     assert drawn.diameters_mm == ()
     assert np.array_equal(drawn.volume.pixels, head.volume.pixels)
@@ -143,7 +143,7 @@ def test_the_longest_stretch_without_a_lesion_is_found():
     assert lesion_free_run(np.ones((3, 4, 4), bool)) == slice(0, 0)
 
 
-def test_what_gains_most_after_contrast_enhances(head):
+def test_the_region_that_gains_most_after_contrast_enhances(head):
     brain = brain_mask(head.volume)
     found = enhancing_mask(head.volume, brain)
     gain = head.volume.pixels[..., 2].astype(float) - head.volume.pixels[..., 0]
@@ -158,6 +158,6 @@ def test_a_patient_may_have_a_single_metastasis(head):
     assert max(counts) > 3
 
 
-def test_spacing_is_the_studys_own_or_assumed(head):
+def test_spacing_is_the_studys_or_assumed(head):
     assert spacing_or_assumed_mm(head.volume) == head.volume.spacing_mm
     assert spacing_or_assumed_mm(replace(head.volume, spacing_mm=None)) == (7.0, 0.9, 0.9)

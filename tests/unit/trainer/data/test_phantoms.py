@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_phantoms_are_a_sound_data_set_from_several_sites(folder):
+def test_phantoms_are_a_valid_multi_site_data_set(folder):
     patients, audit = scan_folder(folder)
     assert (audit.patients, audit.slices, audit.sites) == (6, 36, {"P1": 2, "P2": 2, "P3": 2})
     assert audit.left_out() == "it holds no image with a mask"
@@ -25,7 +25,7 @@ def test_phantoms_are_a_sound_data_set_from_several_sites(folder):
     assert len(split_patients(patients, seed=0).test) == 1
 
 
-def test_what_is_read_is_what_was_drawn(folder):
+def test_the_data_read_equal_the_data_drawn(folder):
     patients, _ = scan_folder(folder)
     seed = int(np.random.SeedSequence(7).generate_state(6)[1])
     between, row, column = SITES["P2"]
@@ -50,14 +50,14 @@ def test_the_same_seed_writes_the_same_bytes_and_another_does_not(folder, tmp_pa
     assert any((folder / name).read_bytes() != (tmp_path / "other" / name).read_bytes() for name in names)
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_a_folder_with_content_is_left_unchanged(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(DatasetError, match="not empty"):
         write_phantoms(tmp_path, patients=1)
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_a_place_that_cannot_be_written_says_so(tmp_path):
+def test_an_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DatasetError, match="cannot be written"):
         write_phantoms(tmp_path / "file", patients=1)

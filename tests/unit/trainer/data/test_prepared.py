@@ -56,13 +56,13 @@ def study(patient: str, lesions: int) -> PreparedStudy:
     return prepare_study(patient, head.volume, head.mask, Preprocessing())
 
 
-def test_every_source_of_the_recipe_holds_every_patient(built, patients):
+def test_every_source_contains_every_patient(built, patients):
     assert built.keys() == CONFIG.sampling.source_shares.keys()
     for source in ("whole", "lone"):
         assert {one.patient for one in built[source]} == {one.id for one in patients}
 
 
-def test_drawn_metastases_are_learned_from_beside_no_other_lesion():
+def test_drawn_metastases_are_the_only_lesion_in_their_sample():
     head = phantom.head(5, slices=12, size_px=96, lesions=1)
     studies = list(prepared._implanted("P", head.volume, head.mask, SETTINGS))
     whole = prepare_study("P", head.volume, head.mask, Preprocessing())
@@ -81,12 +81,12 @@ def test_a_patient_without_a_clear_slice_gives_no_drawing():
     assert not list(prepared._implanted("P", head.volume, np.ones_like(head.mask), SETTINGS))
 
 
-def test_single_slices_are_studies_of_their_own(built):
+def test_single_slices_are_separate_studies(built):
     assert {len(one.truth) for one in built["lone"]} == {1}
     assert {len(one.truth) for one in built["whole"]} == {6}
 
 
-def test_what_is_read_back_is_what_serving_would_prepare(built, patients):
+def test_prepared_studies_equal_those_of_serving(built, patients):
     for patient, kept in zip(patients, built["whole"], strict=True):
         fresh = prepare_study(patient.id, *load_patient(patient), Preprocessing())
         np.testing.assert_array_equal(kept.prepared.pixels, fresh.prepared.pixels)
@@ -102,7 +102,7 @@ def test_pixels_stay_in_their_files_until_they_are_drawn(built):
         assert not any(one.prepared.pixels.flags.writeable for one in studies)
 
 
-def test_sources_are_made_once(built, patients, folder, monkeypatch):
+def test_sources_are_prepared_once(built, patients, folder, monkeypatch):
     monkeypatch.setattr(prepared, "load_patient", lambda _: pytest.fail("read again"))
     again = sources_of(patients, Preprocessing(), CONFIG, folder)
     assert {source: len(studies) for source, studies in again.items()} == {
@@ -110,7 +110,7 @@ def test_sources_are_made_once(built, patients, folder, monkeypatch):
     }
 
 
-def test_parts_of_a_run_share_what_was_prepared_and_learn_from_their_own_side_alone(patients, tmp_path, monkeypatch):
+def test_parts_of_a_run_share_prepared_data_and_train_on_their_own_side(patients, tmp_path, monkeypatch):
     one, two = (patient.id for patient in patients)
     whole = scan_folder(patients[0].slices[0].image.parents[1])
     plan = Plan(tmp_path, "smoke", CONFIG, (), *whole, split=Split((), (), ()))
@@ -122,13 +122,13 @@ def test_parts_of_a_run_share_what_was_prepared_and_learn_from_their_own_side_al
     assert {study.patient for studies in run._sources(second).values() for study in studies} == {two}
 
 
-def test_another_preprocessing_makes_them_anew(patients, folder, built):
+def test_other_preprocessing_prepares_again(patients, folder, built):
     other = sources_of(patients, Preprocessing(clahe_clip_limit=4.0), CONFIG, folder)
     one, two = built["whole"][0].prepared.pixels, other["whole"][0].prepared.pixels
     assert not np.array_equal(one, two)
 
 
-def test_a_source_that_was_not_finished_is_made_anew(patients, tmp_path, monkeypatch):
+def test_an_unfinished_source_is_prepared_again(patients, tmp_path, monkeypatch):
     config, load = with_sampling(CONFIG, source_shares={"whole": 1.0}), load_patient
     with monkeypatch.context() as patch:
         patch.setattr(prepared, "load_patient", lambda one: load(one) if one is patients[0] else _unplugged())
@@ -142,7 +142,7 @@ def _unplugged():
     raise KeyboardInterrupt
 
 
-def test_a_full_disk_is_told(patients, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(patients, tmp_path, monkeypatch):
     config, place = with_sampling(CONFIG, source_shares={"whole": 1.0}), []
     write = prepared._write
 
@@ -158,7 +158,7 @@ def test_a_full_disk_is_told(patients, tmp_path, monkeypatch):
     assert not (place[0] / "index.json").exists()
 
 
-def test_sources_are_drawn_in_the_recipes_shares():
+def test_sources_are_sampled_by_their_shares():
     shares = {"whole": 0.45, "lone": 0.25, "implanted": 0.2, "stripped": 0.1}
     samples = sample_dataset(
         {source: [study(source, 1)] for source in shares}, with_sampling(CONFIG, source_shares=shares)
@@ -168,7 +168,7 @@ def test_sources_are_drawn_in_the_recipes_shares():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_slices_with_a_lesion_are_drawn_as_often_as_the_recipe_says(share):
+def test_lesion_slices_are_sampled_at_the_configured_rate(share):
     samples = sample_dataset(
         {"whole": [study("whole", 1)]}, with_sampling(CONFIG, lesion_share=share, transplant_p=0.0)
     )
@@ -178,7 +178,7 @@ def test_slices_with_a_lesion_are_drawn_as_often_as_the_recipe_says(share):
     )
 
 
-def test_a_source_without_studies_leaves_its_share_to_the_others():
+def test_an_empty_source_leaves_its_share_to_the_others():
     shares = {"whole": 0.5, "stripped": 0.5}
     samples = sample_dataset(
         {"whole": [study("whole", 1)], "stripped": []}, with_sampling(CONFIG, source_shares=shares)
@@ -186,7 +186,7 @@ def test_a_source_without_studies_leaves_its_share_to_the_others():
     assert {samples.patient(number) for number in range(20)} == {"whole"}
 
 
-def test_lesions_are_transplanted_as_often_as_the_recipe_says():
+def test_lesions_are_transplanted_at_the_configured_rate():
     config, shares = replace(CONFIG, patch_size=(64, 64)), {"whole": 1.0}
     with_lesion = {}
     for share in (0.0, 1.0):

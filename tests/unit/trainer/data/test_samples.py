@@ -39,7 +39,7 @@ def test_a_sample_is_a_function_of_its_number(sources):
     assert not torch.equal(first[0][0], first[1][0])
 
 
-def test_samples_have_the_recipes_patch_and_a_truth_between_zero_and_one(sources):
+def test_samples_have_the_configured_patch_size_and_truth_in_0_to_1(sources):
     samples = sample_dataset(sources, CONFIG)
     for number in range(12):
         slices, truth = samples[number]
@@ -49,7 +49,7 @@ def test_samples_have_the_recipes_patch_and_a_truth_between_zero_and_one(sources
         assert 0 <= truth.min() <= truth.max() <= 1
 
 
-def test_lesion_slices_are_drawn_as_often_as_others(sources):
+def test_half_of_the_sampled_slices_have_a_lesion(sources):
     samples = sample_dataset(sources, replace(CONFIG, patch_size=(64, 64)))
     having = np.mean([samples[number][1].max().item() > 0.5 for number in range(200)])
     assert 0.35 < having < 0.65
@@ -80,7 +80,7 @@ def test_a_dropped_sequence_is_filled_with_flair():
     assert (drop_sequences(values, (0,))[..., 2] == values[..., 2]).all()
 
 
-def test_steps_follow_one_another_without_a_sample_twice():
+def test_consecutive_steps_repeat_no_sample():
     batches = StepBatchSampler(range(2, 4), batch_size=3)
     assert list(batches) == [[6, 7, 8], [9, 10, 11]]
     assert len(batches) == 2

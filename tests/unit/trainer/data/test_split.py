@@ -79,7 +79,7 @@ def png(tmp_path: Path, pixels: np.ndarray) -> bytes:
     return (tmp_path / "picture.png").read_bytes()
 
 
-def test_every_patient_is_on_one_side_and_the_sides_have_their_sizes(cohort):
+def test_every_patient_is_on_one_side_and_sides_have_their_sizes(cohort):
     result = split_patients(cohort, seed=1)
     everyone = [*result.train, *result.validation, *result.test]
     assert sorted(everyone) == sorted(patient.id for patient in cohort)
@@ -99,7 +99,7 @@ def test_sites_and_lesion_loads_are_alike_on_both_sides(cohort):
         assert max(thirds.values()) - min(thirds.get(third, 0) for third in range(3)) <= 1
 
 
-def test_the_same_seed_splits_alike_in_any_order_and_another_seed_does_not(cohort):
+def test_the_split_depends_on_the_seed_not_the_order(cohort):
     assert split_patients(cohort, seed=3) == split_patients(cohort[::-1], seed=3)
     assert split_patients(cohort, seed=3) != split_patients(cohort, seed=4)
 
@@ -141,7 +141,7 @@ def test_two_studies_of_one_person_stay_together(patient):
         assert len(set.union(*sides)) == sum(map(len, sides)) == 12
 
 
-def test_split_json_comes_back_as_it_was_and_has_the_told_sha256(cohort, tmp_path):
+def test_split_json_round_trips_with_its_sha256(cohort, tmp_path):
     result = split_patients(cohort, seed=5)
     write_split(result, tmp_path / "split.json")
     assert read_split(tmp_path / "split.json") == result
@@ -149,7 +149,7 @@ def test_split_json_comes_back_as_it_was_and_has_the_told_sha256(cohort, tmp_pat
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"train": []}', '{"train": 1, "validation": 2, "test": 3}'])
-def test_a_file_that_is_no_split_is_refused(tmp_path, content):
+def test_a_file_other_than_a_split_is_refused(tmp_path, content):
     (tmp_path / "split.json").write_text(content)
     with pytest.raises(DatasetError, match="not a split"):
         read_split(tmp_path / "split.json")
@@ -186,7 +186,7 @@ def test_a_person_on_two_sides_under_two_dates_is_refused(patient):
         check_split(Split((patients[0].id,), ("b",), (patients[1].id,)), patients)
 
 
-def test_one_image_under_two_names_on_two_sides_is_refused(patient, tmp_path):
+def test_one_image_with_two_names_on_two_sides_is_refused(patient, tmp_path):
     same = png(tmp_path, np.arange(1024, dtype=np.uint16).astype(np.uint8).reshape(32, 32))
     patients = [patient("a", picture=same), patient("b"), patient("c", picture=same)]
     with pytest.raises(DatasetError, match="hold the same image"):
@@ -201,12 +201,12 @@ def test_blank_slices_may_be_equal(patient, tmp_path):
 
 
 @given(cohorts(), st.integers(0, 9))
-def test_any_split_keeps_persons_together_and_loses_nobody(cohort, seed):
+def test_any_split_keeps_persons_together_and_loses_none(cohort, seed):
     assert is_sound(split_patients(cohort, seed), cohort)
 
 
 @given(cohorts(), st.integers(2, 6), st.integers(0, 9))
-def test_any_folds_test_everyone_once_with_each_persons_studies_together(cohort, count, seed):
+def test_any_folds_test_every_person_once(cohort, count, seed):
     people = len(persons(patient.id for patient in cohort))
     parts = k_fold_splits(cohort, min(count, people), seed)
     assert sorted(id for part in parts for id in part.test) == sorted(patient.id for patient in cohort)
@@ -216,7 +216,7 @@ def test_any_folds_test_everyone_once_with_each_persons_studies_together(cohort,
 
 
 @given(cohorts(), st.integers(2, 6))
-def test_any_folds_deal_each_stratum_evenly(cohort, count):
+def test_any_folds_divide_each_stratum_evenly(cohort, count):
     people = len(persons(patient.id for patient in cohort))
     parts = k_fold_splits(cohort, min(count, people), seed=0)
     for site in ("CS", "DU", "HT"):
@@ -226,7 +226,7 @@ def test_any_folds_deal_each_stratum_evenly(cohort, count):
 
 
 @given(cohorts(), st.sampled_from(("CS", "DU", "HT")), st.integers(0, 9))
-def test_any_site_left_out_is_tested_whole_and_alone(cohort, site, seed):
+def test_a_left_out_site_is_the_whole_test_side(cohort, site, seed):
     of_site = {patient.id for patient in cohort if patient.site == site}
     others = len(persons(patient.id for patient in cohort)) - len(persons(of_site))
     if of_site and others >= 2:
@@ -269,19 +269,19 @@ def test_more_folds_than_persons_are_refused(cohort):
             k_fold_splits(cohort, wrong, seed=1)
 
 
-def test_a_site_that_is_left_out_is_all_that_is_tested(cohort):
+def test_leaving_a_site_out_tests_only_that_site(cohort):
     part = leave_site_out_split(cohort, "HT", seed=1)
     check_split(part, cohort)
     assert sorted(part.test) == sorted(one.id for one in cohort if one.site == "HT")
     assert not any("_HT_" in id for id in (*part.train, *part.validation))
 
 
-def test_a_site_that_nobody_is_of_cannot_be_left_out(cohort):
+def test_a_site_without_patients_cannot_be_left_out(cohort):
     with pytest.raises(DatasetError, match="cannot be left out"):
         leave_site_out_split(cohort, "XX", seed=1)
 
 
-def test_a_split_by_slice_leaks_on_purpose_and_loses_no_slice(patient):
+def test_a_split_by_slice_leaks_by_design_and_loses_no_slice(patient):
     whole = [
         replace(patient(f"P{n}"), slices=tuple(SlicePair(Path(f"{n}_{k}"), Path("m"), f"{n}_{k}") for k in range(40)))
         for n in range(3)

@@ -7,7 +7,7 @@ from metseg_trainer.evaluation import OperatingPoint, choose_operating_point
 from metseg_trainer.evaluation.calibration import ReliabilityDiagram
 
 
-def test_a_calibrated_model_has_no_error_and_an_overconfident_one_the_gap():
+def test_a_calibrated_model_has_no_calibration_error():
     truth = np.array([[[True] * 7 + [False] * 3]])
     honest, bold = ReliabilityDiagram(), ReliabilityDiagram()
     honest.add(np.full(truth.shape, 0.7, np.float32), truth)
@@ -17,13 +17,13 @@ def test_a_calibrated_model_has_no_error_and_an_overconfident_one_the_gap():
     assert bold.points == [(pytest.approx(0.95), pytest.approx(0.7), 10)]
 
 
-def test_bins_are_weighted_by_their_pixels():
+def test_bins_are_weighted_by_pixel_count():
     reliability = ReliabilityDiagram()
     reliability.add(np.array([0.15, 0.15, 0.15, 0.85], np.float32), np.array([False, False, False, True]))
     assert reliability.ece == pytest.approx((3 * 0.15 + 1 * 0.15) / 4)
 
 
-def test_air_that_all_agree_on_does_not_count_but_a_missed_lesion_does():
+def test_certain_background_does_not_count_but_a_missed_lesion_does():
     reliability = ReliabilityDiagram()
     reliability.add(np.zeros((2, 100), np.float32), np.zeros((2, 100), bool))
     assert (reliability.ece, reliability.points) == (0, [])
@@ -31,7 +31,7 @@ def test_air_that_all_agree_on_does_not_count_but_a_missed_lesion_does():
     assert reliability.ece == 1
 
 
-def test_studies_can_be_counted_apart_and_together():
+def test_calibration_counts_are_additive():
     random = np.random.default_rng(0)
     studies = [(random.random((2, 5, 5), np.float32), random.random((2, 5, 5)) < 0.4) for _ in range(3)]
     whole, parts = ReliabilityDiagram(), ReliabilityDiagram()
@@ -53,15 +53,15 @@ def study(lesion: float, specks: float = 0.0, size: int = 12) -> tuple[np.ndarra
     return probability, truth, 1.0
 
 
-def test_the_threshold_goes_where_dice_is_highest():
+def test_the_threshold_maximises_dice():
     assert choose_operating_point([study(0.33), study(0.9)]).threshold == pytest.approx(0.3)
 
 
-def test_without_a_difference_the_threshold_stays_at_a_half_and_every_lesion_is_kept():
+def test_in_a_tie_the_threshold_is_a_half_and_every_lesion_is_kept():
     assert choose_operating_point([study(0.95)]) == OperatingPoint(0.5, 0.0)
 
 
-def test_specks_as_sure_as_lesions_are_left_out_by_their_size():
+def test_specks_as_probable_as_lesions_are_removed_by_size():
     assert choose_operating_point([study(0.95, specks=0.95)]) == OperatingPoint(0.5, 5.0)
 
 
@@ -71,5 +71,5 @@ def test_sizes_are_in_reference_pixels():
     assert choose_operating_point([(probability, truth, 4.0)]).smallest_lesion_px == 20.0
 
 
-def test_without_validation_patients_nothing_is_chosen():
+def test_choosing_needs_validation_patients():
     assert choose_operating_point([]) == OperatingPoint(0.5, 0.0)

@@ -13,7 +13,7 @@ def head():
 
 
 @pytest.mark.parametrize("key", CORRUPTIONS)
-def test_a_change_changes_a_copy_and_does_so_the_same_each_time(head, key):
+def test_a_corruption_changes_a_copy_deterministically(head, key):
     before = head.volume.pixels.copy()
     volume, truth = CORRUPTIONS[key].apply(head.volume, head.mask)
     again, _ = CORRUPTIONS[key].apply(head.volume, head.mask)
@@ -25,11 +25,11 @@ def test_a_change_changes_a_copy_and_does_so_the_same_each_time(head, key):
 
 
 @pytest.mark.parametrize("key", [key for key in CORRUPTIONS if key not in ("512-px", "180-px", "rotated-15")])
-def test_truth_stays_where_the_head_stays(head, key):
+def test_truth_is_unchanged_if_the_head_does_not_move(head, key):
     assert np.array_equal(CORRUPTIONS[key].apply(head.volume, head.mask)[1], head.mask)
 
 
-def test_flair_stands_in_for_all_sequences(head):
+def test_flair_replaces_all_sequences(head):
     volume, _ = CORRUPTIONS["flair-only"].apply(head.volume, head.mask)
     assert all(np.array_equal(volume.pixels[..., channel], head.volume.pixels[..., 1]) for channel in range(3))
 
@@ -42,7 +42,7 @@ def test_truth_is_scaled_with_its_slices(head, key, side):
     assert volume.spacing_mm[1] == pytest.approx(head.volume.spacing_mm[1] * 128 / side)
 
 
-def test_truth_is_turned_with_its_slices(head):
+def test_truth_is_rotated_with_its_slices(head):
     turned, truth = CORRUPTIONS["rotated-15"].apply(head.volume, head.mask)
     assert truth.sum() == pytest.approx(head.mask.sum(), rel=0.1)
     assert dice(truth, head.mask) < 0.99
@@ -56,19 +56,19 @@ def test_gamma_brightens_below_one_and_darkens_above(head):
     assert CORRUPTIONS["gamma-1.4"].apply(head.volume, head.mask)[0].pixels.mean() < middle
 
 
-def test_brightness_is_cut_at_the_top(head):
+def test_brightness_is_clipped_at_the_top(head):
     pixels = CORRUPTIONS["cut-98"].apply(head.volume, head.mask)[0].pixels
     for channel in range(3):
         assert (pixels[..., channel] == 255).sum() > (head.volume.pixels[..., channel] == 255).sum()
 
 
-def test_without_skull_the_rim_is_dark_and_the_lesion_is_there(head):
+def test_without_skull_the_rim_is_dark_and_the_lesion_remains(head):
     pixels = CORRUPTIONS["stripped"].apply(head.volume, head.mask)[0].pixels
     assert np.array_equal(pixels[head.mask], head.volume.pixels[head.mask])
     assert (pixels > 0).sum() < 0.95 * (head.volume.pixels > 0).sum()
 
 
-def test_other_depths_come_out_as_eight_bits(head):
+def test_other_bit_depths_become_eight_bits(head):
     deep = type(head.volume)(head.volume.pixels.astype(np.uint16) * 16, head.volume.names)
     for key in ("jpeg-75", "noise", "gamma-1.4", "180-px"):
         assert CORRUPTIONS[key].apply(deep, head.mask)[0].pixels.dtype == np.uint8

@@ -49,7 +49,7 @@ def tiny():
     return OnnxPredictor(tiny_card(model), model, threads=1)
 
 
-def test_figures_are_those_of_the_masks_that_serving_returns(patients, tiny):
+def test_metrics_are_those_of_the_masks_that_serving_returns(patients, tiny):
     result = evaluate_model("tiny", tiny, patients)
     for patient in patients:
         assert result.dice[patient.id] == dice(segment(patient.volume, tiny).mask, patient.truth)
@@ -57,7 +57,7 @@ def test_figures_are_those_of_the_masks_that_serving_returns(patients, tiny):
         assert result.corrupted[SINGLE_SLICES][patient.id] == dice(single, patient.truth)
 
 
-def test_every_change_of_the_scans_is_judged_for_every_patient(patients, tiny):
+def test_every_corruption_is_evaluated_for_every_patient(patients, tiny):
     result = evaluate_model("tiny", tiny, patients)
     assert result.corrupted.keys() == {SINGLE_SLICES, *CORRUPTIONS}
     assert all(by.keys() == {"P0", "P1"} for by in result.corrupted.values())
@@ -65,11 +65,11 @@ def test_every_change_of_the_scans_is_judged_for_every_patient(patients, tiny):
     assert result.corrupted["gamma-1.4"]["P0"] == dice(segment(volume, tiny).mask, truth)
 
 
-def test_without_changes_only_the_scans_themselves_are_judged(patients, tiny):
+def test_without_corruptions_only_the_original_scans_are_evaluated(patients, tiny):
     assert evaluate_model("tiny", tiny, patients, {}).corrupted == {}
 
 
-def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients, tiny):
+def test_a_constant_single_slice_counts_as_empty(patients, tiny):
     pixels = patients[0].volume.pixels.copy()
     pixels[0] = 0
     patient = EvaluationPatient.from_volume("P0", "ward", replace(patients[0].volume, pixels=pixels), patients[0].truth)
@@ -79,7 +79,7 @@ def test_a_constant_slice_counts_as_empty_where_it_is_alone(patients, tiny):
     assert single == dice(found, patient.truth)
 
 
-def test_a_sequence_that_flair_stands_in_for_is_missing(patients):
+def test_a_sequence_replaced_by_flair_counts_as_missing(patients):
     pixels = patients[0].volume.pixels.copy()
     pixels[..., 0] = pixels[..., 1]
     assert patients[0].missing_sequences == ()
@@ -109,7 +109,7 @@ def test_the_summary_is_over_patients():
     assert summary.mean_single_slices == pytest.approx(0.6)
 
 
-def test_the_card_holds_every_figure_and_no_name():
+def test_the_card_has_every_metric_and_no_name():
     result = scored(0, anna=0.5, ben=0.7, carl=0.9)
     card = result.card()
     assert card.measures["dice"].mean == pytest.approx(0.7)
@@ -150,7 +150,7 @@ def test_the_first_version_is_promoted(store, patients):
     assert decision.promote
 
 
-def test_only_a_better_version_takes_the_champions_place(store, patients):
+def test_only_a_better_version_replaces_the_champion(store, patients):
     model = tiny_model()
     Registry(store).publish(tiny_card(model), {"model.onnx": model})
     Registry(store).promote(tiny_card(model).version)
@@ -161,7 +161,7 @@ def test_only_a_better_version_takes_the_champions_place(store, patients):
     assert "on the same patients" in worse.reason
 
 
-def test_a_champion_of_another_split_is_said_to_have_an_advantage(store, patients):
+def test_a_champion_of_another_split_has_a_reported_advantage(store, patients):
     model = tiny_model()
     Registry(store).publish(tiny_card(model), {"model.onnx": model})
     Registry(store).promote(tiny_card(model).version)
@@ -181,7 +181,7 @@ def test_a_champion_that_cannot_be_served_is_replaced(store, patients):
 
 
 @pytest.mark.parametrize(("policy", "promoted"), [("always", True), ("never", False)])
-def test_a_policy_can_leave_no_question(store, patients, policy, promoted):
+def test_a_promotion_policy_decides_without_comparison(store, patients, policy, promoted):
     assert decide_promotion(tiny_card(tiny_model()), scored(0.2), policy, store, patients).promote is promoted
 
 

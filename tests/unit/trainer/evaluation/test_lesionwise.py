@@ -38,7 +38,7 @@ def test_lesions_that_touch_at_a_corner_are_one():
     assert label_components(across).max() == 1
 
 
-def test_pieces_over_one_lesion_count_together_and_one_piece_over_two_for_both():
+def test_one_lesion_may_match_several_components_and_one_component_several_lesions():
     truth = at((1, 5, 1, 9))
     pieces = match_lesions(at((1, 5, 1, 4), (1, 5, 6, 9)), label_components(truth), MM)
     assert pieces.lesions[0].dice == pytest.approx(2 * 24 / (24 + 32))
@@ -48,13 +48,13 @@ def test_pieces_over_one_lesion_count_together_and_one_piece_over_two_for_both()
     assert [lesion.dice for lesion in bridge.lesions] == pytest.approx([2 * 4 / (16 + 4)] * 2)
 
 
-def test_nothing_to_find_and_nothing_found_is_perfect():
+def test_an_empty_prediction_of_an_empty_truth_is_perfect():
     empty = np.zeros((1, 4, 4), bool)
     assert match_lesions(empty, label_components(empty), MM).dice == 1
     assert match_lesions(at((1, 3, 1, 3)), label_components(np.zeros((1, 20, 20), bool)), MM).dice == 0
 
 
-def test_known_diameters_are_taken_and_others_measured_in_millimetres():
+def test_known_diameters_are_used_and_others_measured_in_millimetres():
     truth = label_components(at((1, 5, 1, 5)))
     assert match_lesions(truth > 0, truth, MM, diameters_mm=[2.5]).lesions[0].diameter_mm == 2.5
     measured = [match_lesions(truth > 0, truth, (5.0, side, side)).lesions[0].diameter_mm for side in (1.0, 2.0)]
@@ -63,7 +63,7 @@ def test_known_diameters_are_taken_and_others_measured_in_millimetres():
         match_lesions(truth > 0, label_components(at((1, 3, 1, 3), (8, 9, 8, 9))), MM, diameters_mm=[1.0])
 
 
-def test_a_false_lesion_by_half_on_a_vessel_is_told():
+def test_a_false_lesion_half_on_a_vessel_is_counted_as_such():
     nothing = label_components(np.zeros((1, 20, 20), bool))
     predicted, vessels = at((1, 3, 1, 5), (10, 14, 10, 14)), at((1, 3, 1, 3), (10, 11, 10, 11))
     figures = match_lesions(predicted, nothing, MM, vessels=vessels)
@@ -74,13 +74,13 @@ def test_a_false_lesion_by_half_on_a_vessel_is_told():
     ("diameter_mm", "name"),
     [(5.9, "below 6 mm"), (6, "6 to 10 mm"), (10, "10 to 20 mm"), (19.9, "10 to 20 mm"), (20, "20 mm and more")],
 )
-def test_strata_begin_at_their_lower_bound(diameter_mm, name):
+def test_size_strata_include_their_lower_bound(diameter_mm, name):
     assert diameter_stratum(diameter_mm) == name
 
 
 @settings(max_examples=60, deadline=None)
 @given(MASKS, MASKS, st.randoms(use_true_random=False))
-def test_figures_agree_with_scipy_and_not_with_the_order_of_numbers(predicted, truth, random):
+def test_metrics_agree_with_scipy_in_any_label_order(predicted, truth, random):
     labels, count = ndimage.label(truth, np.ones((3, 3, 3)))
     figures = match_lesions(predicted, label_components(truth), MM)
     assert len(figures.lesions) == count
@@ -96,6 +96,6 @@ def test_figures_agree_with_scipy_and_not_with_the_order_of_numbers(predicted, t
     assert match_lesions(predicted, renamed, MM).dice == pytest.approx(figures.dice)
 
 
-def test_masks_of_different_shapes_are_a_mistake():
+def test_masks_of_different_shapes_are_an_error():
     with pytest.raises(ValueError, match="prediction of"):
         match_lesions(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 3), np.int32), MM)

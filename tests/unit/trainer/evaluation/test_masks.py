@@ -38,7 +38,7 @@ def cube(first: int, stop: int, side: int = 12) -> np.ndarray:
     return mask
 
 
-def test_all_figures_by_hand():
+def test_all_metrics_by_hand():
     truth, predicted = cube(2, 6), np.roll(cube(2, 6), 1, axis=2)
     figures = compare_masks(predicted, truth, (1.0, 1.0, 1.0))
     assert figures.dice == figures.sensitivity == figures.precision == pytest.approx(0.75)
@@ -56,7 +56,7 @@ def test_distances_are_in_millimetres():
     assert compare_masks(predicted, truth, (0.5, 1.0, 1.0)).surface_dice == pytest.approx(1)
 
 
-def test_the_convention_for_empty_masks_is_what_its_words_say():
+def test_empty_masks_follow_the_stated_convention():
     empty, full, spacing = np.zeros((2, 4, 4), bool), np.ones((2, 4, 4), bool), (1.0, 1.0, 1.0)
     assert compare_masks(empty, empty, spacing) == MaskMetrics(1, 1, 1, 0, 1, 0)
     assert compare_masks(empty, full, spacing) == MaskMetrics(0, 0, None, None, 0, -1)
@@ -74,7 +74,7 @@ def to_surface(mask: np.ndarray, other: np.ndarray, spacing: tuple[float, float,
 
 @settings(max_examples=40, deadline=None)
 @given(PAIRS, st.sampled_from([(1.0, 1.0, 1.0), (4.0, 0.9, 0.9)]))
-def test_surface_figures_agree_with_scipys_distances(pair, spacing):
+def test_surface_metrics_agree_with_scipys_distances(pair, spacing):
     predicted, truth = (np.pad(mask, 2) for mask in pair)
     figures = compare_masks(predicted, truth, spacing)
     if not predicted.any() or not truth.any():
@@ -88,7 +88,7 @@ def test_surface_figures_agree_with_scipys_distances(pair, spacing):
 
 @settings(max_examples=60, deadline=None)
 @given(PAIRS)
-def test_figures_are_bounded_and_do_not_depend_on_which_way_the_head_lies(pair):
+def test_metrics_are_bounded_and_do_not_depend_on_orientation(pair):
     predicted, truth = pair
     figures = compare_masks(predicted, truth, (2.0, 1.0, 1.0))
     for value in (figures.dice, figures.sensitivity, figures.precision, figures.surface_dice):
@@ -104,6 +104,6 @@ def test_figures_are_bounded_and_do_not_depend_on_which_way_the_head_lies(pair):
     )
 
 
-def test_masks_of_different_shapes_are_a_mistake():
+def test_masks_of_different_shapes_are_an_error():
     with pytest.raises(ValueError, match="prediction of"):
         compare_masks(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 3), bool), (1, 1, 1))

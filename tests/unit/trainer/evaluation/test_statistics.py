@@ -23,7 +23,7 @@ def test_the_same_scores_have_the_same_interval():
     assert confidence_interval([0.5]).low == confidence_interval([0.5]).high == 0.5
 
 
-def test_no_scores_have_no_interval_and_no_measure():
+def test_no_scores_give_no_interval_and_no_metric():
     with pytest.raises(ValueError, match="no values"):
         confidence_interval([])
     assert measure([None, None]) is None
@@ -47,7 +47,7 @@ def test_a_network_that_is_always_better_wins():
     assert compare_networks(("A", "B"), (named(SCORES), named(SCORES + 0.05))).winner == "B"
 
 
-def test_a_difference_that_chance_explains_has_no_winner():
+def test_a_difference_explained_by_chance_has_no_winner():
     noise = np.random.default_rng(0).normal(0, 0.05, len(SCORES))
     found = compare_networks(("A", "B"), (named(SCORES + noise - noise.mean()), named(SCORES)))
     assert found.winner is None
@@ -55,7 +55,7 @@ def test_a_difference_that_chance_explains_has_no_winner():
     assert found.interval.low < 0 < found.interval.high
 
 
-def test_p_is_wilcoxons_and_the_effect_is_worked_out_by_hand():
+def test_p_is_wilcoxons_and_the_effect_size_matches_a_manual_result():
     gaps = np.array([0.01, -0.02, 0.03, 0.04, 0.05, 0.06])
     found = compare_networks(("A", "B"), (named(0.5 + gaps), named(np.full(6, 0.5))))
     assert found.p == pytest.approx(stats.wilcoxon(gaps).pvalue)

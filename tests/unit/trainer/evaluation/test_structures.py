@@ -56,7 +56,7 @@ def test_a_missed_and_a_false_lesion_count(monkeypatch, case):
     assert drawn["f1"] == pytest.approx(0.5)
 
 
-def test_what_is_unknown_is_neither_right_nor_wrong(monkeypatch, case):
+def test_unknown_truth_is_neither_right_nor_wrong(monkeypatch, case):
     core = (case.core > 0).astype(float)
     core[0, 5:9, 5:9] = 1
     unknown = np.zeros(core.shape, bool)
@@ -66,7 +66,7 @@ def test_what_is_unknown_is_neither_right_nor_wrong(monkeypatch, case):
     assert figures["drawn"]["false_per_study"] == 0
 
 
-def test_a_lesion_has_to_reach_the_high_threshold(monkeypatch, case):
+def test_a_lesion_must_reach_the_high_threshold(monkeypatch, case):
     core = (case.core > 0) * 0.97
     core[0, 5:9, 5:9] = 0.6
     drawn = evaluate(monkeypatch, case, core, case.whole)["set"]["drawn"]
@@ -74,7 +74,7 @@ def test_a_lesion_has_to_reach_the_high_threshold(monkeypatch, case):
     assert drawn["false_per_study"] == 0
 
 
-def test_a_structure_without_truth_has_no_figure(monkeypatch, case):
+def test_a_structure_without_truth_has_no_metric(monkeypatch, case):
     figures = evaluate(monkeypatch, replace(case, core=None, diameters_mm=()), case.whole, case.whole)
     assert figures["set"] == {"cases": 1, "whole": 1.0}
     assert format_structures(figures).splitlines()[1].split() == ["set", "1", "-", "1.000"]

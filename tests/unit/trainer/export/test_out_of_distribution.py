@@ -33,13 +33,13 @@ def asked(volume: Volume, card):
     return detect_out_of_distribution(Preprocessor(PREPROCESSING).prepare(volume), card, PREPROCESSING.pixel_scale)
 
 
-def test_further_heads_are_like_those_that_were_learned_from(card):
+def test_other_heads_are_in_distribution(card):
     told = [asked(head(seed), card) for seed in range(40, 46)]
     assert sum(one.unlike for one in told) <= 1
     assert all("looks like what the model learned from" in one.words for one in told if not one.unlike)
 
 
-def test_heads_upside_down_are_flagged_and_told_to_be_turned(card):
+def test_heads_upside_down_are_flagged_as_such(card):
     for seed in range(40, 44):
         volume = head(seed)
         told = asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card)
@@ -58,7 +58,7 @@ def test_noise_and_sagittal_slices_are_flagged(card):
         assert "unlike what the model learned from" in told.words
 
 
-def test_single_slices_have_a_reference_of_their_own(card):
+def test_single_slices_have_a_separate_reference(card):
     volume = head(41)
     single = list(volume.single_slices())[SLICES // 4 : -SLICES // 4]
     assert sum(asked(one, card).unlike for one in single) <= 1
@@ -67,7 +67,7 @@ def test_single_slices_have_a_reference_of_their_own(card):
     assert asked(Volume(noise, ("a",)), card).unlike
 
 
-def test_the_limits_let_nearly_all_validation_studies_pass_and_the_card_says_how_many(card):
+def test_the_limits_pass_nearly_all_validation_studies_and_the_card_reports_how_many(card):
     for one in (card.studies, card.lone_slices):
         assert 0 <= one.false_alarms <= 0.1
         assert one.judged == (4 * 10 if one is card.studies else 4 * 7)
@@ -80,12 +80,12 @@ def test_the_limits_let_nearly_all_validation_studies_pass_and_the_card_says_how
     )
 
 
-def test_a_card_without_a_reference_or_of_other_figures_tells_nothing(card):
+def test_a_card_without_a_matching_reference_gives_no_score(card):
     assert asked(head(40), None) is None
     assert asked(head(40), card.model_copy(update={"revision": FEATURES_REVISION + 1})) is None
 
 
-def test_a_shrunk_covariance_nears_the_true_one_and_can_always_be_inverted():
+def test_a_shrunk_covariance_approaches_the_true_one_and_is_invertible():
     random = np.random.default_rng(0)
     true = np.diag([4.0, 1.0, 0.25])
     many = random.multivariate_normal(np.zeros(3), true, 20_000)
@@ -110,7 +110,7 @@ def written(folder, patients, seed=1):
     return card
 
 
-def test_an_earlier_version_is_renewed_as_a_version_of_its_own(data, tmp_path, monkeypatch):
+def test_an_earlier_version_is_renewed_as_a_new_version(data, tmp_path, monkeypatch):
     few = data[:32]
     card = written(tmp_path, few)
     assert f"{card.version}-f{FEATURES_REVISION}" in update_card(tmp_path, few, 1)
@@ -129,7 +129,7 @@ def test_other_data_or_another_split_are_refused(data, tmp_path):
         update_card(tmp_path, data[:32], 2)
 
 
-def test_too_few_validation_patients_choose_no_limit(data, tmp_path):
+def test_too_few_validation_patients_are_refused(data, tmp_path):
     written(tmp_path, data[:12])
     with pytest.raises(DatasetError, match="needs 3 validation patients"):
         update_card(tmp_path, data[:12], 1)

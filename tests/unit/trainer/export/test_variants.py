@@ -55,7 +55,7 @@ def predictor(model):
     return OnnxPredictor(tiny_card(model), model, threads=1)
 
 
-def test_a_quantised_model_says_about_the_same_at_every_size(exact, small):
+def test_a_quantised_model_approximates_the_original_at_every_size(exact, small):
     fresh = np.random.default_rng(1)
     for shape in [(1, 48, 32, 3), (2, 64, 48, 3), (1, 33, 51, 3)]:
         tensor = fresh.standard_normal(shape).astype(np.float32)
@@ -64,7 +64,7 @@ def test_a_quantised_model_says_about_the_same_at_every_size(exact, small):
         assert np.abs(narrow - wide).mean() < 0.02
 
 
-def test_a_quantised_model_holds_integers_with_a_scale_for_each_channel(exact, small):
+def test_a_quantised_model_has_integer_weights_with_per_channel_scales(exact, small):
     graph = onnx.load_from_string(small).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     scales = [
@@ -78,7 +78,7 @@ def test_a_quantised_model_holds_integers_with_a_scale_for_each_channel(exact, s
     assert len(small) < 0.6 * len(exact)
 
 
-def test_weights_keep_to_seven_bits_so_that_no_processor_overflows(small):
+def test_weights_use_seven_bits_so_that_no_processor_overflows(small):
     held = [onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(small).graph.initializer]
     integers = [one for one in held if one.dtype == np.int8 and one.ndim == 4]
     assert integers
@@ -92,7 +92,7 @@ def variant(mean, ms, spread=0.0, name="fast", network=None):
     return EvaluatedVariant(made, tiny_card(b"model", name), scores, scores, ms)
 
 
-def test_a_shortfall_is_the_limit_of_the_mean_difference():
+def test_the_shortfall_is_the_confidence_limit_of_the_mean_difference():
     best = {f"P{n}": 0.9 for n in range(200)}
     random = np.random.default_rng(0)
     other = {name: 0.9 - gap for name, gap in zip(best, random.normal(0.01, 0.05, 200), strict=True)}
@@ -107,19 +107,19 @@ def test_the_fastest_within_the_margin_is_chosen():
     assert select_variant([best, near, far]) is near
 
 
-def test_a_variant_that_may_be_worse_than_the_margin_is_not_chosen_though_its_mean_is_within():
+def test_a_variant_with_an_interval_beyond_the_margin_is_not_chosen():
     best, unsure = variant(0.9, 40), variant(0.898, 10, spread=0.05)
     assert select_variant([best, unsure]) is best
 
 
-def test_an_8_bit_variant_has_what_it_was_made_from_beside_it():
+def test_the_original_of_an_8_bit_variant_is_found():
     wide, other = variant(0.9, 40), variant(0.9, 30, network=NestedUNet(8, 1))
     narrow = replace(wide, exported=replace(wide.exported, variant=Variant(precision="int8", pruning_level=1)))
     assert full_precision_source(narrow, [other, narrow, wide]) is wide
     assert full_precision_source(wide, [other, narrow, wide]) is None
 
 
-def test_the_record_tells_the_front_and_names_no_patient():
+def test_the_record_marks_the_pareto_front_and_names_no_patient():
     listed = [variant(0.9, 40), variant(0.899, 20), variant(0.7, 30), variant(0.6, 5)]
     content = frontier_record(listed, threads=2)
     assert [row["ms_a_slice"] for row in content["variants"]] == [5, 20, 30, 40]
@@ -139,7 +139,7 @@ def test_the_page_shows_every_variant_and_marks_the_one_that_serves(tmp_path):
     assert frontier_record(listed, threads=2)["words"] in shown
 
 
-def test_variants_of_a_run_have_names_that_differ_and_can_be_versions():
+def test_variants_of_a_run_have_distinct_valid_version_names():
     one = variant(0.9, 40).exported
     keys = {
         replace(one, variant=made, preprocessing=contract, network=NestedUNet(width, 1)).key
@@ -151,7 +151,7 @@ def test_variants_of_a_run_have_names_that_differ_and_can_be_versions():
     assert "nested-unet-level-1-width-8-input-192-int8" in keys
 
 
-def test_the_card_of_an_earlier_release_is_of_the_whole_network():
+def test_a_card_without_a_level_means_the_whole_network():
     old = tiny_card(b"model").model_dump(mode="json")
     del old["variant"]
     assert ModelCard.model_validate(old).variant == Variant()

@@ -26,7 +26,7 @@ class NetworkContract:
         return create_network(self.name, base_width=4)
 
     @pytest.mark.parametrize("size", [(64, 48), (77, 51), (16, 16), (33, 130)])
-    def test_any_size_comes_back_in_its_own_size(self, network, size):
+    def test_the_output_has_the_size_of_the_input(self, network, size):
         logits = network.eval()(torch.randn(2, 3, *size))
         assert logits.shape == (2, 1, *size)
 
@@ -36,18 +36,18 @@ class NetworkContract:
         idle = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
         assert idle == []
 
-    def test_what_serves_is_the_last_supervised_output(self, network):
+    def test_the_last_supervised_output_is_the_one_served(self, network):
         slices = torch.randn(1, 3, 32, 32)
         branches = network.eval().supervised_outputs(slices)
         assert len(branches) == self.branches
         assert torch.equal(network(slices), branches[-1])
 
-    def test_the_size_is_known(self):
+    def test_the_number_of_parameters_is_known(self):
         assert (
             sum(weight.numel() for weight in create_network(self.name, base_width=16).parameters()) == self.parameters
         )
 
-    def test_a_slice_is_predicted_alike_alone_and_in_a_batch(self, network):
+    def test_a_slice_is_predicted_equally_alone_and_in_a_batch(self, network):
         slices = torch.randn(3, 3, 48, 48)
         together = network.eval()(slices)
         alone = torch.cat([network(one[None]) for one in slices])
@@ -76,7 +76,7 @@ class NetworkContract:
             [answer] = session.run([OUTPUT], {INPUT: slices.numpy()})
             np.testing.assert_allclose(answer, expected, atol=1e-4)
 
-    def test_the_exported_model_tells_nothing_of_the_machine(self, export):
+    def test_the_exported_model_contains_no_local_path(self, export):
         _, model = export
         assert str(Path(metseg_trainer.__file__).parent).encode() not in model
         assert b".py" not in model
@@ -86,14 +86,14 @@ class TestNestedUNet(NetworkContract):
     name, parameters, branches = "nested-unet", 2_292_020, 4
 
     @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-    def test_pruned_it_predicts_what_its_branch_did(self, network, depth):
+    def test_a_pruned_network_predicts_like_its_branch(self, network, depth):
         slices = torch.randn(1, 3, 48, 64)
         whole = network.eval().supervised_outputs(slices)[depth - 1]
         pruned = network.pruned(depth)
         torch.testing.assert_close(pruned(slices), whole)
         assert sum(p.numel() for p in pruned.parameters()) <= sum(p.numel() for p in network.parameters())
 
-    def test_a_network_cannot_be_pruned_to_more_than_it_has(self, network):
+    def test_a_network_cannot_be_pruned_to_more_levels_than_it_has(self, network):
         with pytest.raises(ValueError, match="cannot prune"):
             network.pruned(2).pruned(3)
 
@@ -105,7 +105,7 @@ class TestNestedUNet(NetworkContract):
 class TestAttentionUNet(NetworkContract):
     name, parameters, branches = "attention-unet", 2_095_141, 1
 
-    def test_a_gate_only_weakens(self):
+    def test_a_gate_only_attenuates(self):
         gate = AttentionGate(skip=4, gating=8)
         skip = torch.rand(2, 4, 17, 22)
         gated = gate(skip, torch.randn(2, 8, 8, 11))
@@ -113,11 +113,11 @@ class TestAttentionUNet(NetworkContract):
         assert (gated >= 0).all()
         assert (gated <= skip).all()
 
-    def test_it_has_a_gate_on_every_skip(self):
+    def test_every_skip_has_a_gate(self):
         assert len(AttentionUNet(4).gates) == 4
 
 
-def test_an_unknown_name_tells_the_choices():
+def test_an_unknown_name_lists_the_choices():
     with pytest.raises(KeyError, match="attention-unet, nested-unet"):
         create_network("resnet", base_width=4)
 

@@ -146,7 +146,7 @@ def test_the_headline_names_the_winner_and_its_figure(page):
     assert "<h1>Attention U-Net is ahead, by no more than chance, with a mean patient Dice of 0.850</h1>" in page()
 
 
-def test_a_winner_is_called_one_only_where_chance_does_not_explain_it(page, results):
+def test_a_winner_is_named_only_if_chance_does_not_explain_it(page, results):
     many = {
         name: figures(name, **{f"p{n}": 0.5 + n / 100 + 0.2 * (name == ATTENTION) for n in range(12)})
         for name in results
@@ -154,7 +154,7 @@ def test_a_winner_is_called_one_only_where_chance_does_not_explain_it(page, resu
     assert "<h1>Attention U-Net wins with a mean patient Dice of 0.755</h1>" in page(evaluation=evaluation_of(many))
 
 
-def test_the_table_holds_both_networks_with_every_figure(page):
+def test_the_table_has_both_networks_with_every_metric(page):
     rows = re.findall(r"<tr(?: class=\"wins\")?>\s*<td><i.*?</tr>", page(), re.DOTALL)
     cells = [re.findall(r"<td>\s*(?:<i[^>]*></i>)?([^<]*)", row) for row in rows]
     assert [cell.strip() for cell in cells[0]] == [
@@ -168,7 +168,7 @@ def words(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
-def test_all_figures_are_told_with_their_intervals(page):
+def test_all_metrics_are_shown_with_intervals(page):
     told = words(page())
     assert "Dice 0.600 0.500–0.700 0.850 0.800–0.900" in told
     assert "HD95, mm 1.5 1.5–1.5" in told
@@ -181,7 +181,7 @@ def test_all_figures_are_told_with_their_intervals(page):
     assert EMPTY_CONVENTION in told
 
 
-def test_it_says_in_words_whether_there_is_a_winner(page):
+def test_the_verdict_says_whether_there_is_a_winner(page):
     assert "Neither network is shown to be better: difference of mean patient Dice -0.250" in page()
 
 
@@ -190,14 +190,14 @@ def test_the_reliability_diagram_shows_each_network_and_the_ideal(page):
     assert [colour_of(line) for line in lines_of(drawn)] == ["var(--quiet)", "var(--n0)", "var(--n1)"]
 
 
-def test_the_page_needs_no_other_file_and_runs_nothing(page, example):
+def test_the_page_is_self_contained_and_runs_nothing(page, example):
     html = page(examples=[example])
     assert not re.search(r"<script|<link|@import|\bon\w+=|url\((?!#)", html)
     addresses = re.findall(r'(?:href|src)="([^"]*)"', html)
     assert {address[:5] for address in addresses if not address.startswith("#")} == {"data:"}
 
 
-def test_names_and_words_are_escaped(page):
+def test_names_and_texts_are_escaped(page):
     html = page()
     assert "<b>anna</b>" not in html
     assert "&lt;b&gt;anna&lt;/b&gt;" in html
@@ -205,11 +205,11 @@ def test_names_and_words_are_escaped(page):
     assert "CPU &amp; friends" in html
 
 
-def test_the_same_run_writes_the_same_bytes(page, example):
+def test_the_report_of_a_run_is_reproducible(page, example):
     assert page(examples=[example]) == page(examples=[example])
 
 
-def test_every_test_patient_has_a_row_with_a_dot_for_each_network_at_its_dice(page):
+def test_every_test_patient_has_a_dot_per_network_at_its_dice(page):
     drawn = figure_of(page(), "Dice of each test patient")
     texts = [text.text for text in drawn.iter(f"{SVG}text")]
     assert texts[-2:] == ["ben", "<b>anna</b>"]
@@ -220,7 +220,7 @@ def test_every_test_patient_has_a_row_with_a_dot_for_each_network_at_its_dice(pa
     assert at == [pytest.approx([0.7, 0.5], abs=1e-3), pytest.approx([0.9, 0.8], abs=1e-3)]
 
 
-def test_curves_show_what_was_measured_and_leave_out_what_was_not(page):
+def test_curves_show_only_what_was_measured(page):
     html = page()
     assert html.count(", by epoch") == 3
     loss = figure_of(html, "Loss")
@@ -231,7 +231,7 @@ def test_curves_show_what_was_measured_and_leave_out_what_was_not(page):
     assert (np.diff(points, axis=0) > 0).all()
 
 
-def test_one_epoch_and_values_that_are_not_finite_can_be_drawn(page):
+def test_one_epoch_and_non_finite_values_can_be_drawn(page):
     rows = [{"epoch": 1, "train_loss": float("nan"), "val_loss": 0.5, "val_dice": 0.1, "lr": float("inf")}]
     html = page(curves={NESTED: rows, ATTENTION: rows})
     assert len(lines_of(figure_of(html, "Loss"))) == 2
@@ -256,13 +256,13 @@ def test_an_example_shows_input_truth_and_both_predictions(page, example):
     assert "hit 100, missed 0, added 0" in html
 
 
-def test_the_embedded_picture_is_the_flair_image_to_the_pixel(page, example):
+def test_the_embedded_image_equals_flair_to_the_pixel(page, example):
     [encoded] = re.findall(r"data:image/png;base64,([^\"]*)", page(examples=[example]))
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(decoded, example.picture[..., 1])
 
 
-def test_the_audit_and_the_split_are_told(page):
+def test_the_audit_and_the_split_are_shown(page):
     html = page()
     for told in ("1,234", "lost/image_1.png", "broken/file.png: the file ends early", "17 slices", "note of carla"):
         assert told in html
@@ -272,14 +272,14 @@ def test_the_audit_and_the_split_are_told(page):
     assert "Every image has a readable mask" in page(audit=clean)
 
 
-def test_licence_citation_environment_and_use_are_told(page, run):
+def test_licence_citation_environment_and_use_are_shown(page, run):
     html = page(run={**run, "version": "20261123-214000-attention-unet"})
     for told in ("CC0", "Nobody: Nothing. 2026.", "112 x 96", "Research use only. Not a medical device", "20261123-2"):
         assert told in html
     assert "How the figures were measured" in html
 
 
-def test_an_anonymous_report_holds_no_name_and_no_picture(page, example):
+def test_an_anonymous_report_has_no_name_and_no_image(page, example):
     html = page(examples=[example], anonymous=True)
     for name in ("anna", "ben", "TCGA", "lost/image_1", "broken/file", "carla", "data:image"):
         assert name not in html
@@ -292,12 +292,12 @@ def test_networks_tested_on_different_patients_are_not_compared(page, results):
         page(evaluation=evaluation_of({**results, NESTED: figures(NESTED, ben=0.7)}))
 
 
-def test_a_network_without_a_record_is_an_error(page, run):
+def test_a_network_without_results_is_an_error(page, run):
     with pytest.raises(ValueError, match="lacks attention-unet"):
         page(run={**run, "networks": {NESTED: run["networks"][NESTED]}})
 
 
-def test_results_json_gives_the_tables_of_the_readme(tmp_path, run, results):
+def test_results_json_has_the_readmes_tables(tmp_path, run, results):
     write_results(tmp_path / "results.json", run=run, evaluation=evaluation_of(results), verdict="It wins.")
     lines = results_markdown(tmp_path / "results.json").splitlines()
     assert lines[0] == "| Patient Dice | U-Net++ | **Attention U-Net** |"
@@ -308,7 +308,7 @@ def test_results_json_gives_the_tables_of_the_readme(tmp_path, run, results):
     assert any("Phantoms, preset `standard`" in line for line in lines)
 
 
-def test_the_tables_of_a_run_in_parts_tell_each_site(tmp_path, run, results):
+def test_the_tables_of_a_run_by_site_have_a_row_per_site(tmp_path, run, results):
     parted = {**run, "configuration": {**run["configuration"], "split_by": "site"}}
     for told, by_site in ((run, False), (parted, True)):
         write_results(tmp_path / "results.json", run=told, evaluation=evaluation_of(results), verdict="It wins.")
@@ -333,7 +333,7 @@ def test_results_json_names_no_patient_and_patients_json_all(tmp_path, run, resu
     assert by_patient["ben"]["shifted"]["gamma-0.7"] == pytest.approx(0.8)
 
 
-def test_an_outline_follows_the_edges_of_pixels_and_goes_round_holes():
+def test_an_outline_follows_pixel_edges_and_encircles_holes():
     mask = np.zeros((8, 8), bool)
     mask[1:7, 1:7] = True
     mask[3:5, 3:5] = False
@@ -345,7 +345,7 @@ def test_an_outline_follows_the_edges_of_pixels_and_goes_round_holes():
     assert _outline_path(np.zeros((8, 8), bool)) == ""
 
 
-def test_the_view_is_a_square_about_what_is_lit():
+def test_the_view_is_a_square_around_the_head():
     picture = np.zeros((100, 80), np.uint8)
     picture[20:60, 30:50] = 200
     assert _view_box(picture) == (16, 16, 48, 48)

@@ -14,7 +14,7 @@ HOLDS += "held = exclusive(pathlib.Path(sys.argv[1]));"
 HOLDS += "held.__enter__(); print('held', flush=True); time.sleep(100)"
 
 
-def test_a_folder_in_which_a_process_works_is_refused_until_that_is_gone_even_killed(tmp_path):
+def test_a_folder_is_locked_until_its_process_has_gone_even_if_killed(tmp_path):
     command = [sys.executable, "-c", HOLDS, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={"PYTHONPATH": ":".join(sys.path)}) as other:
         assert other.stdout.readline() == b"held\n"
@@ -25,12 +25,12 @@ def test_a_folder_in_which_a_process_works_is_refused_until_that_is_gone_even_ki
         pass
 
 
-def test_what_fails_while_working_alone_is_not_taken_for_another_process(tmp_path):
+def test_an_error_under_the_lock_is_not_mistaken_for_another_process(tmp_path):
     with pytest.raises(BlockingIOError), exclusive(tmp_path / "made"):
         raise BlockingIOError
 
 
-def test_a_turn_begins_when_the_one_before_has_ended(tmp_path):
+def test_a_turn_starts_when_the_previous_one_has_ended(tmp_path):
     order = []
 
     def second() -> None:

@@ -45,7 +45,7 @@ def said(monkeypatch):
     return heard
 
 
-def test_what_tells_of_a_run_is_kept_and_no_weights_nor_samples(store, run):
+def test_a_runs_records_are_stored_without_weights_or_samples(store, run):
     folder = run("Run one", a=0.5)
     (folder / "prepared" / "whole").mkdir(parents=True)
     (folder / "prepared" / "whole" / "index.json").write_text("[]")
@@ -59,7 +59,7 @@ def test_what_tells_of_a_run_is_kept_and_no_weights_nor_samples(store, run):
     assert [one.name for one in run_store.list_runs(folder.parent, store)] == ["run-one"]
 
 
-def test_a_training_goes_on_while_the_store_is_away(tmp_path, run, said):
+def test_a_training_continues_while_the_store_is_unavailable(tmp_path, run, said):
     folder = run("one", a=0.5)
     away = open_store(Settings(store_directory=tmp_path / "unmounted"))
     run_store.upload_progress(folder, None)
@@ -70,7 +70,7 @@ def test_a_training_goes_on_while_the_store_is_away(tmp_path, run, said):
         run_store.upload_run(folder, away)
 
 
-def test_runs_of_folder_and_store_are_listed_once_in_order(tmp_path, store, run):
+def test_runs_in_folder_and_store_are_listed_once_in_order(tmp_path, store, run):
     run_store.upload_run(run("late", when="2026-11-25T00:00:00", a=0.5), store)
     run("early", a=0.5)
     run_store.upload_run(run("elsewhere", when="2026-11-24T12:00:00", a=0.5), store)
@@ -85,7 +85,7 @@ def test_runs_of_folder_and_store_are_listed_once_in_order(tmp_path, store, run)
     assert "0.625 (0.500 to 0.750)" in table[1]
 
 
-def test_runs_are_compared_on_the_patients_that_both_tested(tmp_path, run):
+def test_runs_are_compared_on_their_common_test_patients(tmp_path, run):
     run("one", a=0.5, b=0.6, c=0.7)
     run("two", when="2026-11-25T00:00:00", b=0.6, c=0.9, d=0.1)
     words = run_store.compare_runs(*run_store.list_runs(tmp_path / "runs", None))
@@ -93,7 +93,7 @@ def test_runs_are_compared_on_the_patients_that_both_tested(tmp_path, run):
     assert "-0.100 (one less two)" in words
 
 
-def test_a_split_by_slice_is_compared_with_one_by_patient_on_the_patients_that_both_tested(tmp_path, run):
+def test_splits_by_slice_and_by_patient_are_compared_on_common_test_patients(tmp_path, run):
     run("honest", a=0.5, b=0.6)
     run("leaky", when="2026-11-25T00:00:00", split_by="slice", a=0.7, b=0.6, c=0.9)
     words = run_store.compare_runs(*run_store.list_runs(tmp_path / "runs", None))
@@ -108,7 +108,7 @@ def test_runs_without_common_patients_are_not_compared(tmp_path, run):
         run_store.compare_runs(*run_store.list_runs(tmp_path / "runs", None))
 
 
-def test_a_run_of_an_earlier_release_is_left_out_and_named(tmp_path, run, said):
+def test_a_run_of_an_earlier_release_is_skipped_and_named(tmp_path, run, said):
     folder = run("old", a=0.5)
     results = json.loads((folder / "results.json").read_text())
     del results["split_by"]

@@ -24,7 +24,7 @@ def test_an_empty_slice_predicted_empty_costs_nothing():
     assert dice_bce_loss(torch.full_like(truth, -50), truth, LossConfig()).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_small_lesion_weighs_as_much_as_a_large_one():
+def test_a_small_lesion_has_the_weight_of_a_large_one():
     truth = torch.zeros(3, 1, 16, 16)
     truth[0, :, :12, :12] = 1
     truth[1, :, :2, :2] = 1
@@ -40,7 +40,7 @@ def test_a_small_lesion_weighs_as_much_as_a_large_one():
     assert by_dice(without_large) == pytest.approx(0.25 * (1 - 9 / 153 * 1) + 0.25 * 0.5 * (1 - 1 / 145), abs=0.01)
 
 
-def test_every_supervised_output_counts_alike():
+def test_every_supervised_output_has_equal_weight():
     truth = (torch.rand(1, 1, 4, 4) > 0.5).float()
     one, two = torch.randn(2, 1, 1, 4, 4)
     mean = (dice_bce_loss(one, truth, LossConfig()) + dice_bce_loss(two, truth, LossConfig())) / 2

@@ -14,7 +14,7 @@ from metseg_trainer.training.structure_losses import masked_dice_bce_loss, struc
 CONFIG = StructureTrainingConfig(base_width=2, samples_per_epoch=12, batch_size=4, patch_size=(64, 64))
 
 
-def test_what_is_unknown_gives_no_gradient():
+def test_unknown_truth_gives_no_gradient():
     logits, truth = torch.randn(3, 2, 16, 16, requires_grad=True), torch.ones(3, 2, 16, 16)
     known = torch.zeros(3, 2, 16, 16)
     known[0, 1] = 1  # the whole of the first slice; of the second the upper half, of the third nothing
@@ -28,7 +28,7 @@ def test_what_is_unknown_gives_no_gradient():
     assert gradient[2].max() == 0
 
 
-def test_a_structure_without_truth_leaves_the_other_loss_as_it_is():
+def test_a_structure_without_truth_does_not_change_the_others_loss():
     logits, truth = torch.randn(2, 2, 16, 16), (torch.rand(2, 2, 16, 16) > 0.5).float()
     both = torch.ones_like(truth)
     core_alone, whole_alone = both.clone(), both.clone()
@@ -53,7 +53,7 @@ class StopAtOnce:
         return True
 
 
-def test_a_resumed_training_ends_with_the_weights_of_one_never_stopped(tmp_path, monkeypatch):
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
     network = "attention-unet"
     train_structures(network, CONFIG, *stored_studies(), tmp_path / "whole")
     whole = load_checkpoint(tmp_path / "whole" / CHECKPOINT)

@@ -25,7 +25,7 @@ def canvas(present=(True, True, True)) -> Canvas:
     return drawn
 
 
-def test_sizes_follow_those_of_patients():
+def test_lesion_sizes_follow_those_of_patients():
     random = np.random.default_rng(0)
     volumes = np.pi / 6 * np.array([draw_diameter_mm(random) for _ in range(20_000)]) ** 3
     assert np.median(volumes) == pytest.approx(40, rel=0.1)
@@ -72,7 +72,7 @@ def test_a_lesion_too_faint_to_be_seen_is_unknown():
     assert drawn.unknown.any()
 
 
-def test_vessels_are_bright_after_contrast_and_no_truth():
+def test_vessels_are_bright_after_contrast_and_not_labelled():
     drawn = canvas()
     before = drawn.pixels.copy()
     for seed in range(5):
@@ -83,7 +83,7 @@ def test_vessels_are_bright_after_contrast_and_no_truth():
     assert not drawn.unknown.any()
 
 
-def test_lesions_are_placed_in_brain_and_not_on_the_tumour_that_is_there():
+def test_lesions_are_placed_in_brain_outside_the_existing_tumour():
     study = stored_head("lgg", (True, True, True))
     flags = study.flags[0].copy()
     flags[60:130, 88:150] |= store.WHOLE

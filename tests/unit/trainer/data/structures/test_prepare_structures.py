@@ -18,7 +18,7 @@ def patients(tmp_path_factory):
     return scan_folder(folder / "data")[0]
 
 
-def test_copies_of_flair_and_constant_channels_are_no_sequences():
+def test_copies_of_flair_and_constant_channels_are_not_sequences():
     pixels = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)
     assert present_sequences(pixels) == (True, True, True)
     pixels[..., 0] = pixels[..., 1]
@@ -35,7 +35,7 @@ def test_a_glioma_patient_is_stored_with_whole_known_and_core_unknown_there(pati
         assert ((study.flags & store.HEAD) > 0)[tumour].mean() > 0.9
 
 
-def test_a_store_is_normalised_as_serving_does(patients, tmp_path):
+def test_a_store_is_normalised_as_in_serving(patients, tmp_path):
     [study, *_] = prepare_lgg(patients, tmp_path)
     served = Preprocessor(PREPROCESSING).prepare(load_patient(patients[0])[0])
     equalised, figures = normalise(study.pixels, (study.flags & store.HEAD) > 0, study.normalisation)
@@ -43,7 +43,7 @@ def test_a_store_is_normalised_as_serving_does(patients, tmp_path):
     assert np.array_equal(np.array(figures.mean, np.float32), served.mean)
 
 
-def test_a_store_is_used_again_for_the_same_files(patients, tmp_path):
+def test_a_store_is_reused_for_the_same_files(patients, tmp_path):
     prepare_lgg(patients, tmp_path)
     [place] = tmp_path.iterdir()
     written = (place / "index.json").stat().st_mtime_ns

@@ -46,7 +46,7 @@ def test_the_core_of_a_glioma_and_the_whole_of_brisc_are_unknown():
     assert all(not truth[3][truth[0] > 0.5].any() for truth in single)
 
 
-def test_patches_have_the_size_that_was_asked_for_and_are_finite():
+def test_patches_have_the_requested_size_and_are_finite():
     for patch, truth in samples(10):
         assert patch.shape == (3, 96, 96)
         assert truth.shape == (4, 96, 96)
