@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from metseg.contracts import ModelCard, Result
 from metseg.errors import ModelRejected, NotFound
 from metseg.results import SLICE_ARCHIVE, SliceArchive
-from metseg.results.exports import Export, FinishedJob
+from metseg.results.exports import Export, FinishedJob, renderer_revision
 from metseg.storage import ObjectInfo, RangedFile
 from metseg_api.gateway import Gateway
 
@@ -195,7 +195,7 @@ async def converted_response(
     Args:
         gateway: the gateway.
         request: the request for it.
-        file: which; its source's ETag changes whenever the file would.
+        file: which; it changes only with its source and with the code that renders it.
         make: makes it.
         quick: whether that takes no longer than fetching it, so that it need not wait behind slow conversions.
         headers: more headers.
@@ -204,7 +204,7 @@ async def converted_response(
         The file; 304 if the client's copy is current.
     """
     info = await to_thread.run_sync(_stat, gateway, file)
-    all_headers = file_headers(file, f"{info.etag}-{file.file_name}") | dict(headers or {})
+    all_headers = file_headers(file, rendered_etag(info, file.file_name)) | dict(headers or {})
     if is_current(request, all_headers["ETag"]):
         return Response(status_code=304, headers=all_headers)
     job = StoredJob(gateway, file.job_id)
@@ -214,6 +214,19 @@ async def converted_response(
 
 def _stat(gateway: Gateway, file: File) -> ObjectInfo:
     return gateway.store.stat(gateway.jobs.artefact_key(file.job_id, file.source))
+
+
+def rendered_etag(source: ObjectInfo, name: str) -> str:
+    """The entity tag of what is rendered for a request.
+
+    Args:
+        source: the object that it is rendered from.
+        name: of what is rendered.
+
+    Returns:
+        Another one for another source, another name, or another release.
+    """
+    return f"{source.etag}-{renderer_revision()}-{name}"
 
 
 def file_headers(file: File, etag: str) -> dict[str, str]:

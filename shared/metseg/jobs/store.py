@@ -204,14 +204,15 @@ class JobStore:
         return self._still_exists(job.id)
 
     def put_preview(self, job_id: str, png: bytes) -> None:
-        """Write the preview of a running job; nothing is left of it where the job was deleted.
+        """Write the preview of a running job; nothing is left of it where the job was deleted or has ended.
 
         Args:
             job_id: of the job.
             png: the image.
         """
         self._store.put(self.key(job_id, PREVIEW), png)
-        self._still_exists(job_id)
+        if self._still_exists(job_id) and self._has_ended(job_id):
+            self._delete_preview(job_id)
 
     def put_artefact(self, job_id: str, name: str, content: bytes) -> None:
         """Write an artefact of an attempt; `put_end` and `clean_up` have to follow.
@@ -246,13 +247,16 @@ class JobStore:
         return self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
 
     def clean_up(self, job_id: str, unwanted: str | None) -> None:
-        """Delete what must not stay after an end was written: all of a job that was deleted meanwhile, or `unwanted`.
+        """Delete what must not stay after an end: all of a deleted job, or the preview and `unwanted` results.
 
         Args:
             job_id: of the job.
             unwanted: the folder of an attempt whose results do not count.
         """
-        if self._still_exists(job_id) and unwanted is not None:
+        if not self._still_exists(job_id):
+            return
+        self._delete_preview(job_id)
+        if unwanted is not None:
             self._store.delete(self.key(job_id, unwanted))
 
     def withdraw(self, job_id: str) -> None:
@@ -269,6 +273,16 @@ class JobStore:
             return True
         self.delete(job_id)
         return False
+
+    def _has_ended(self, job_id: str) -> bool:
+        try:
+            self._store.stat(self.key(job_id, "end.json"))
+        except NotFound:
+            return False
+        return True
+
+    def _delete_preview(self, job_id: str) -> None:
+        self._store.delete(self.key(job_id, PREVIEW))
 
     def _write(self, job_id: str, name: str, content: Contract) -> None:
         data = content.model_dump_json().encode()

@@ -6,7 +6,8 @@ from tests.gateways import begin, png, problem
 from tests.models import VERSION
 
 from metseg.client import Client
-from metseg.contracts import JobStatus
+from metseg.contracts import JobStatus, Problem
+from metseg.errors import ProcessingFailed
 
 
 def test_a_resubmission_to_another_model_outlives_the_first_job(gateway):
@@ -75,6 +76,17 @@ def test_only_a_running_job_has_a_preview(gateway):
     gateway.runner.put_preview(job.id, png(6))
     response = gateway.http.get(path)
     assert (response.content, response.headers["Cache-Control"]) == (png(6), "no-store")
+
+
+def test_a_preview_does_not_outlive_its_job(gateway):
+    for late in (False, True):  # late: of a worker whose job another one has ended meanwhile
+        job = gateway.accepted(png(9))
+        assert begin(gateway.runner, job.id) is not None
+        gateway.runner.put_preview(job.id, png(8))
+        gateway.runner.fail(job.id, Problem.of(ProcessingFailed("It failed.")))
+        if late:
+            gateway.runner.put_preview(job.id, png(8))
+        assert not [key for key in gateway.job_keys() if job.id in key and key.endswith(".png") and "input" not in key]
 
 
 def test_a_preview_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):

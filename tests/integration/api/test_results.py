@@ -6,6 +6,7 @@ import uuid
 import zipfile
 from typing import NamedTuple
 
+import httpx
 import nibabel
 import numpy as np
 import pytest
@@ -296,3 +297,29 @@ def test_the_client_reads_a_volume_whole_or_in_chunks_and_not_twice(gateway, don
         with pytest.raises(RemoteProblem) as refused:
             client.volume(job_id, "uncertainty")
         assert refused.value.status == 404
+
+
+def test_a_study_that_is_deleted_while_it_is_sent_does_not_end_as_a_whole_file(gateway):
+    slices = 60
+    job = gateway.accepted()
+    mask, names = np.zeros((slices, 512, 512), bool), tuple(map(str, range(slices)))
+    gateway.succeed(job.id, mask, names)
+    for query in ("volume/flair", "volume/mask"):
+        whole = gateway.http.get(f"/v1/jobs/{job.id}/{query}").content
+        assert len(gzip.decompress(whole)) == 352 + mask.size
+    with gateway.http.stream("GET", f"/v1/jobs/{job.id}/volume/flair") as response:
+        chunks = response.iter_raw()
+        next(chunks)
+        gateway.jobs.delete(job.id)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(chunks)
+
+
+def test_a_rendered_file_is_fetched_again_once_another_release_renders_it(gateway, done, monkeypatch):
+    paths = ("report", "lesions", "overlays", "animation", "mask?format=zip", "overlay/1", "volume/flair")
+    before = [gateway.http.get(f"{done.path}/{path}").headers["ETag"] for path in paths]
+    monkeypatch.setattr("metseg_api.streams.renderer_revision", lambda: "another")
+    for path, etag in zip(paths, before, strict=True):
+        again = gateway.http.get(f"{done.path}/{path}", headers={"If-None-Match": etag})
+        assert again.status_code == 200
+        assert again.headers["ETag"] != etag

@@ -16,7 +16,15 @@ from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import file_responses, problem_responses
 from metseg_api.routes.paths import JobId
-from metseg_api.streams import File, StoredJob, StoredResponse, file_headers, is_current, stored_response
+from metseg_api.streams import (
+    File,
+    StoredJob,
+    StoredResponse,
+    file_headers,
+    is_current,
+    rendered_etag,
+    stored_response,
+)
 
 CHANNELS: tuple[VolumeLayer, ...] = ("pre", "flair", "post")
 READ_AHEAD_BYTES = 2**20
@@ -51,7 +59,7 @@ def _file(job_id: str, layer: VolumeLayer, source: str) -> File:
 def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer) -> Response:
     """A channel, assembled from its slices while it is sent; 304 if the client's copy is current."""
     mask = gateway.store.stat(gateway.jobs.artefact_key(job_id, "mask.nii.gz"))
-    headers = file_headers(_file(job_id, layer, "mask.nii.gz"), f"{mask.etag}-{layer}")
+    headers = file_headers(_file(job_id, layer, "mask.nii.gz"), rendered_etag(mask, layer))
     if is_current(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return StoredResponse(_channel_chunks(gateway, job_id, CHANNELS.index(layer)), headers, MEDIA_TYPE)

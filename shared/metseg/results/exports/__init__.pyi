@@ -14,5 +14,6 @@ from .registry import ProbabilityFormat as ProbabilityFormat
 from .registry import find_export as find_export
 from .registry import media_types as media_types
 from .report_page import render_report as render_report
+from .revision import renderer_revision as renderer_revision
 from .tables import lesions_csv as lesions_csv
 from .tables import lesions_json as lesions_json
