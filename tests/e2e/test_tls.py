@@ -1,6 +1,7 @@
 """TLS in front of page and gateway: Caddy really started, with an authority of its own."""
 
 import base64
+import contextlib
 import json
 import socket
 import ssl
@@ -12,12 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.e2e.deployment import Deployment
-from tests.servers import free_ports
+from tests.servers import free_ports, wait_until
 
 from metseg_api import auth
 
 PASSWORD = "page-password-of-a-test"
 HASH = "$2a$14$67BdLg7ZfUKdVOw.gHopWuhbPhD9QDuZEzoi85L7UwclQIL6f6KQG"  # of that password
+TIMEOUT_S = 20
 
 
 class Secured:
@@ -48,6 +50,23 @@ class Secured:
         root = "/data/caddy/pki/authorities/local/root.crt"
         return ssl.create_default_context(cadata=self.deployment.compose("exec", "-T", "caddy", "cat", root))
 
+    def shakes_hands(self) -> bool:
+        """Whether Caddy has made its certificate, which it does after its start."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("localhost", self.port), timeout=TIMEOUT_S) as plain,
+            unverified().wrap_socket(plain, server_hostname="localhost"),
+        ):
+            return True
+        return False
+
+
+def unverified() -> ssl.SSLContext:
+    """Trust in whoever answers."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
@@ -56,6 +75,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     try:
         secured.deployment.compose("build", "api", "ui", "setup", "store-owner", "caddy-owner", timeout_s=1200)
         secured.deployment.compose("up", "--detach", "--wait", "--wait-timeout", "120", "caddy", timeout_s=180)
+        wait_until(secured.shakes_hands, 20)
         up = True
         yield secured
     finally:
@@ -66,7 +86,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 @pytest.fixture(scope="module")
 def https(secured: Secured) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=secured.url, verify=secured.trust(), timeout=20) as client:
+    with httpx.Client(base_url=secured.url, verify=secured.trust(), timeout=TIMEOUT_S) as client:
         yield client
 
 
@@ -78,23 +98,24 @@ def test_the_gateway_answers_over_tls_to_clients_that_trust_its_authority(
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
     assert not {"server", "via"} & set(answer.headers)
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-        httpx.get(f"{secured.url}/readyz")
+        httpx.get(f"{secured.url}/readyz", timeout=TIMEOUT_S)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 def test_old_versions_of_tls_are_refused(secured: Secured) -> None:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = unverified()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert httpx.get(f"{secured.url}/healthz", verify=context).status_code == 200
+    assert httpx.get(f"{secured.url}/healthz", verify=context, timeout=TIMEOUT_S).status_code == 200
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("DEFAULT@SECLEVEL=0")
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{secured.url}/healthz", verify=context)
+        httpx.get(f"{secured.url}/healthz", verify=context, timeout=TIMEOUT_S)
 
 
 def test_a_plain_request_is_redirected_to_tls(secured: Secured) -> None:
-    answer = httpx.get(f"http://localhost:{secured.plain_port}/v1/models", headers={"Host": "localhost"})
+    answer = httpx.get(
+        f"http://localhost:{secured.plain_port}/v1/models", headers={"Host": "localhost"}, timeout=TIMEOUT_S
+    )
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://localhost/v1/models")
 
 
@@ -126,7 +147,7 @@ def test_the_page_updates_itself_over_tls(secured: Secured, https: httpx.Client)
         "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
-    plain = socket.create_connection(("localhost", secured.port), timeout=20)
+    plain = socket.create_connection(("localhost", secured.port), timeout=TIMEOUT_S)
     with secured.trust().wrap_socket(plain, server_hostname="localhost") as connection:
         connection.sendall(f"GET /_stcore/stream HTTP/1.1\r\n{head}\r\n".encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
