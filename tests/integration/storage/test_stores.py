@@ -225,7 +225,7 @@ def test_a_listing_accepts_part_of_a_name(store):
 
 
 def test_a_listing_continues_past_one_page_of_the_server(s3):
-    store = s3_store(s3)
+    store = s3_store(s3, "many")
     store.prepare(7)
     for index in range(1005):
         store.put(f"x/many/{index:04d}", b"")
