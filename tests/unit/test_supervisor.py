@@ -37,7 +37,7 @@ def configured(folder: Path, programs: dict[str, str]) -> Path:
             "command": f"%(ENV_WITH_PARENT)s {command}",
             "priority": str(priority + 10),
             "startsecs": "2",
-            "stopwaitsecs": "1",
+            "stopwaitsecs": "3",
         }
     original["eventlistener:stop_on_fatal"]["command"] = f"{sys.executable} {LOCAL / 'stop_on_fatal.py'}"
     path = folder / "supervisord.conf"
