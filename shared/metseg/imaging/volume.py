@@ -81,8 +81,8 @@ class Volume:
 
     def single_slices(self) -> Iterator["Volume | None"]:
         """Each slice as a separate study; None where its pixels are all equal."""
-        for index, (slice_pixels, name) in enumerate(zip(self.pixels, self.names, strict=True)):
+        for index, slice_pixels in enumerate(self.pixels):
             if slice_pixels.min() == slice_pixels.max():
                 yield None
             else:
-                yield replace(self, pixels=self.pixels[index : index + 1], names=(name,), grid=None)
+                yield self.part(slice(index, index + 1))

@@ -40,6 +40,12 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
     assert all(0 <= share <= 1 for share in drawn["found"].values())
     assert "found: 3 to 6 mm" in table
 
+    record = json.loads((tmp_path / "attention-unet" / "config.json").read_text())
+    assert {"clip_norm", "warm_up", "weight_decay", "ema_decay", "loss", "augmentation"} <= record.keys()
+    assert record["samples_per_epoch"] == 16
+    assert sum(record["structure_sampling"]["sequences"].values()) == pytest.approx(1)
+    assert "pre+flair+post" in record["structure_sampling"]["sequences"]
+
     assert command(folders, tmp_path) == 1
     assert "add --resume" in capsys.readouterr().err
     assert command(folders, tmp_path, "--resume") == 0

@@ -44,3 +44,11 @@ def test_a_non_finite_value_is_refused(value):
 def test_a_constant_study_is_refused():
     with pytest.raises(UnusableImage, match="same value"):
         Volume(np.full((2, 16, 16, 3), 7, np.uint8), ("a", "b"))
+
+
+def test_a_slice_by_itself_stays_where_it_was_in_the_patient():
+    affine = np.array([[-0.9, 0, 0.1, 80], [0, -0.9, 0.4, 90], [0, 0.2, 5, -40], [0, 0, 0, 1]])
+    volume = Volume(pixels(4, 16, 20, 3), tuple("abcd"), (5, 0.9, 0.9), affine)
+    for index, single in enumerate(volume.single_slices()):
+        assert single.names == (volume.names[index],)
+        assert np.allclose(single.affine @ [3, 2, 0, 1], affine @ [3, 2, index, 1])

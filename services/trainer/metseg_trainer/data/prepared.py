@@ -7,7 +7,7 @@ its skull; a network that has seen all four serves all four.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +59,14 @@ def prepare_sources(
     """
     wanted: list[Source] = [source for source, share in sampling.source_shares.items() if share > 0]
     made_from = [REVISION, fingerprint(patients), preprocessing.model_dump(), sampling.implantations, seed]
+    persons = {patient.id: patient.person for patient in patients}
     sources = {}
     for source in wanted:
         digest = hashlib.sha256(json.dumps([*made_from, source]).encode()).hexdigest()[:16]
         place = folder / f"{source}-{digest}"
         if not (place / "index.json").exists():
             _write(place, _make(source, patients, _Settings(preprocessing, sampling, seed)))
-        sources[source] = _read(place)
+        sources[source] = [replace(study, person=persons[study.patient]) for study in _read(place)]
     return sources
 
 

@@ -1,5 +1,6 @@
 """From patients to what the training loop draws: prepared studies, samples and their order."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,11 +21,15 @@ PRE, POST = 0, 2
 
 @dataclass(frozen=True, eq=False)
 class PreparedStudy:
-    """A patient, prepared once: model input and truth in model pixels (uint8, 255 where all is lesion)."""
+    """A patient, prepared once: model input and truth in model pixels (uint8, 255 where all is lesion).
+
+    `patient` is an id; `person` is who that is, since the studies of one person may have ids of their own.
+    """
 
     patient: str
     prepared: ModelInput
     truth: UInt8Array
+    person: str = ""
 
     def select(self, slices: Mask) -> "PreparedStudy":
         """Some of the slices, as they were prepared among all.
@@ -39,7 +44,7 @@ class PreparedStudy:
             occupied=prepared.occupied[slices],
             geometry=replace(geometry, shape=(int(slices.sum()), *geometry.shape[1:])),
         )
-        return PreparedStudy(self.patient, selected, self.truth[slices])
+        return PreparedStudy(self.patient, selected, self.truth[slices], self.person)
 
 
 def prepare_study(patient: str, volume: Volume, mask: Mask, preprocessing: Preprocessing) -> PreparedStudy:
@@ -121,7 +126,7 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
     ) -> None:
         drawn = [source for source in sampling.source_shares if sources.get(source)]
-        self._pools = [_by_lesion(sources[source]) for source in drawn]
+        self._pools = [_Pool(sources[source]) for source in drawn]
         shares = np.array([sampling.source_shares[source] for source in drawn])
         self._shares = shares / shares.sum()
         self._sampling, self._augmentation, self._seed = sampling, augmentation, seed
@@ -137,11 +142,12 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """The sample of that number, however large: epochs follow one another."""
         random = np.random.default_rng((self._seed, number))
-        place, donors = self._draw(random)
+        place, pool = self._draw(random)
         sample = _load(place)
-        if donors and sample.truth.max() < LESION_LEVEL and random.random() < self._sampling.transplant_p:
-            donor = _load(donors[random.integers(len(donors))])
-            sample = _with_transplant(sample, donor, self._augmentation, random)
+        if sample.truth.max() < LESION_LEVEL and random.random() < self._sampling.transplant_p:
+            donor = pool.draw_donor(place.study, random)
+            if donor is not None:
+                sample = _with_transplant(sample, _load(donor), self._augmentation, random)
         if (drop := random.choice(len(self._drop_p), p=self._drop_p)) < len(self._drops):
             sample = _without_sequences(sample, self._drops[drop])
         pixels, truth = self._augment(sample.pixels, sample.truth, int(random.integers(2**31)))
@@ -152,12 +158,12 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor]]):
         """Whose slice the sample of that number is."""
         return self._draw(np.random.default_rng((self._seed, number)))[0].study.patient
 
-    def _draw(self, random: np.random.Generator) -> tuple[_SliceRef, list[_SliceRef]]:
-        """A slice, and the slices with a lesion of its source."""
-        negative, positive = self._pools[random.choice(len(self._pools), p=self._shares)]
+    def _draw(self, random: np.random.Generator) -> tuple[_SliceRef, "_Pool"]:
+        """A slice, and the pool that it is from."""
+        pool = self._pools[random.choice(len(self._pools), p=self._shares)]
         wants_lesion = random.random() < self._sampling.lesion_share
-        pool = positive if positive and (wants_lesion or not negative) else negative
-        return pool[random.integers(len(pool))], positive
+        slices = pool.positive if pool.positive and (wants_lesion or not pool.negative) else pool.negative
+        return slices[random.integers(len(slices))], pool
 
 
 def _load(place: _SliceRef) -> _Sample:
@@ -187,12 +193,28 @@ def _without_sequences(sample: _Sample, dropped: tuple[int, ...]) -> _Sample:
     )
 
 
-def _by_lesion(studies: Sequence[PreparedStudy]) -> tuple[list[_SliceRef], list[_SliceRef]]:
-    """Slices without and with a lesion."""
-    places = [_SliceRef(study, index) for study in studies for index in range(len(study.truth))]
-    positive = [place for place in places if place.study.truth[place.index].max() >= LESION_LEVEL]
-    negative = [place for place in places if place.study.truth[place.index].max() < LESION_LEVEL]
-    return negative, positive
+class _Pool:
+    """The slices of a source, without and with a lesion; those with one are in the order of persons."""
+
+    def __init__(self, studies: Sequence[PreparedStudy]) -> None:
+        places = [_SliceRef(study, index) for study in studies for index in range(len(study.truth))]
+        self.positive = [place for place in places if place.study.truth[place.index].max() >= LESION_LEVEL]
+        self.negative = [place for place in places if place.study.truth[place.index].max() < LESION_LEVEL]
+        self.positive.sort(key=lambda place: _person(place.study))
+        self._persons = [_person(place.study) for place in self.positive]
+
+    def draw_donor(self, study: PreparedStudy, random: np.random.Generator) -> _SliceRef | None:
+        """A slice with a lesion of another person; None where there is none."""
+        first, stop = (bisect(self._persons, _person(study)) for bisect in (bisect_left, bisect_right))
+        others = len(self.positive) - (stop - first)
+        if not others:
+            return None
+        chosen = int(random.integers(others))
+        return self.positive[chosen if chosen < first else chosen + stop - first]
+
+
+def _person(study: PreparedStudy) -> str:
+    return study.person or study.patient
 
 
 class StepBatchSampler(Sampler[list[int]]):

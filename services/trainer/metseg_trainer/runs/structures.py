@@ -1,10 +1,12 @@
 """Core and whole from folders to a table: prepare, train, evaluate. The networks are not exported or served yet."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from metseg.errors import DatasetError
+from metseg.imaging import ROLES
 from metseg_trainer.data import scan_folder, split_patients
 from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, read_brisc_index
 from metseg_trainer.evaluation import (
@@ -16,7 +18,7 @@ from metseg_trainer.evaluation import (
     format_structures,
     lgg_cases,
 )
-from metseg_trainer.training import CHECKPOINT, StructureTrainingConfig, load_network, train_structures
+from metseg_trainer.training import CHECKPOINT, CONFIG, StructureTrainingConfig, load_network, train_structures
 
 __all__ = ["run_structures"]
 
@@ -40,7 +42,8 @@ def run_structures(
     Args:
         network: a key of `NETWORKS`.
         config: how it is trained.
-        folder: for the stores, which networks share, and for a folder of each network with its checkpoint and figures.
+        folder: for the stores, which networks share, and for a folder of each network with its checkpoint, figures and
+            `config.json`, every number of its training.
         lgg: the glioma patients, in a layout that `run` reads.
         brisc: the folder of BRISC.
         brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
@@ -67,6 +70,8 @@ def run_structures(
     train = [patient for patient in patients if patient.id in split.train]
     validation = [patient for patient in patients if patient.id in split.validation]
     stores = folder / "stores"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / CONFIG).write_text(json.dumps({"network": network, **_as_json(config.to_dict())}, indent=2) + "\n")
     train_structures(network, config, prepare_lgg(train, stores), prepare_brisc(brisc, stores), place)
     sets: dict[str, Iterable[StructureCase]] = {
         "LGG validation": lgg_cases(validation),
@@ -77,3 +82,13 @@ def run_structures(
     figures = evaluate_structures(load_network(place / CHECKPOINT), sets)
     (place / FIGURES).write_text(json.dumps(figures, indent=2) + "\n")
     return format_structures(figures)
+
+
+def _as_json(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values for JSON, whose keys are words: the sequences that a sample shows become `flair+post`."""
+    return {
+        key if isinstance(key, str) else "+".join(role for role, shown in zip(ROLES, key, strict=True) if shown): (
+            _as_json(value) if isinstance(value, Mapping) else value
+        )
+        for key, value in values.items()
+    }

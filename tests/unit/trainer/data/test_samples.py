@@ -9,7 +9,7 @@ from tests.trainings import sample_dataset
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
-from metseg_trainer.data import Augmentation, AugmentationConfig, StepBatchSampler, prepare_study
+from metseg_trainer.data import Augmentation, AugmentationConfig, StepBatchSampler, prepare_study, samples
 from metseg_trainer.data.augment import drop_sequences
 from metseg_trainer.data.samples import prepare_single_slices
 from metseg_trainer.training import PRESETS
@@ -53,6 +53,26 @@ def test_half_of_the_sampled_slices_have_a_lesion(sources):
     samples = sample_dataset(sources, replace(CONFIG, patch_size=(64, 64)))
     having = np.mean([samples[number][1].max().item() > 0.5 for number in range(200)])
     assert 0.35 < having < 0.65
+
+
+@pytest.mark.parametrize("persons", [("A", "B", "C"), ("A", "A", "C"), ("A", "A", "A")])
+def test_a_lesion_is_transplanted_from_another_person_only(studies, persons, monkeypatch):
+    always = replace(CONFIG.sampling, lesion_share=0.0, transplant_p=1.0)
+    named = [replace(study, person=person) for study, person in zip(studies, persons, strict=True)]
+    pairs = []
+    load = samples._load
+
+    def noted(place):
+        pairs.append(place.study.person)
+        return load(place)
+
+    monkeypatch.setattr(samples, "_load", noted)
+    dataset = sample_dataset({"whole": named}, replace(CONFIG, sampling=always))
+    for number in range(60):
+        pairs.clear()
+        dataset[number]
+        assert len(set(pairs)) == len(pairs)
+        assert len(pairs) == min(2, len(set(persons)))
 
 
 def test_truth_moves_with_its_slice():
