@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import get_args
 
 import numpy as np
@@ -282,7 +283,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         if layer == "probability":
             return probability(job_id)
         pictures_ = map(rendering.encode_png, study.pixels)
-        return StreamingResponse(write_display_volume(mask, pictures_, ("pre", "flair", "post").index(layer)))
+        return StreamingResponse(write_display_volume(BytesIO(mask), pictures_, ("pre", "flair", "post").index(layer)))
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:

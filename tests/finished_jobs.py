@@ -12,7 +12,7 @@ from metseg.contracts import ModelCard, Result
 from metseg.imaging import Volume, lesions
 from metseg.inference import Segmentation
 from metseg.results import SLICE_ARCHIVE, SliceArchive, build
-from metseg.results.exports import FinishedJob
+from metseg.results.exports import FinishedJob, Writer
 
 
 @dataclass
@@ -35,9 +35,9 @@ class PhantomJob(FinishedJob):
     def finished_at(self) -> datetime:
         return datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 
-    def artefact(self, name: str) -> bytes:
+    def open_artefact(self, name: str) -> io.BytesIO:
         self.asked.append(name)
-        return self.artefacts[name]
+        return io.BytesIO(self.artefacts[name])
 
     def slice_png(self, index: int) -> bytes:
         self.asked.append(f"slice {index}")
@@ -62,3 +62,10 @@ def finished_job(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 
     segmentation = Segmentation(probability, head.mask, 0.5, measured, volume.warnings)
     figures = build.build_result("0" * 32, volume, segmentation, tiny_card(b"model"), {})
     return PhantomJob(volume, head.mask, figures, build.build_artefacts(volume, segmentation))
+
+
+def made(write: Writer, job: FinishedJob, *arguments: object) -> bytes:
+    """The file that an export writes."""
+    target = io.BytesIO()
+    write(job, target, *arguments)
+    return target.getvalue()

@@ -13,16 +13,18 @@ import uvicorn
 from PIL import Image
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import wait_until
+from tests.slice_archives import archived
 
 from metseg import formats
 from metseg.contracts import Job, Request, Result, SliceMeasurements
 from metseg.jobs import JobFactory, JobRunner, JobService, Maintenance, WorkerRegistry
 from metseg.registry import Registry
-from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
+from metseg.results import SLICE_ARCHIVE
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 from metseg_api.app import create_app
 from metseg_api.gateway import ThreadLimiters
+from metseg_api.http_protocol import GatewayProtocol
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Gateway:
         artefacts = {
             "mask.nii.gz": formats.write_mask(mask, names, "nifti"),
             "probability.nii.gz": formats.write_probability(probability, "nifti"),
-            SLICE_ARCHIVE: write_slice_archive(png(index, *mask.shape[1:]) for index in range(len(mask))),
+            SLICE_ARCHIVE: archived(png(index, *mask.shape[1:]) for index in range(len(mask))),
         }
         self.runner.finish(job_id, result(job_id, mask, names), artefacts)
 
@@ -83,7 +85,7 @@ def running(settings: Settings) -> Iterator[Gateway]:
     config = uvicorn.Config(
         app,
         port=0,
-        http="h11",
+        http=GatewayProtocol,
         ws="none",
         loop="uvloop",
         log_config=None,

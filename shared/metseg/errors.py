@@ -20,6 +20,7 @@ MetsegError
 ├── Unauthorised             an API key is needed, and none or an unknown one was sent
 ├── Forbidden                the API key lacks the scope
 ├── TooManyRequests          this caller has reached its limit of submissions
+├── TooManyDownloads         this caller has reached its limit of files that are sent at a time
 ├── NotFound                 a job, model version or artefact that does not exist
 ├── Conflict                 the resource's state does not allow the call
 │   ├── NotFinished            the job has not succeeded
@@ -177,6 +178,13 @@ class TooManyRequests(MetsegError):
     """This caller has reached its limit of submissions per minute or of open jobs."""
 
     type, title, status = "/problems/too-many-requests", "Too many submissions", 429
+    retry_after_s = 15
+
+
+class TooManyDownloads(MetsegError):
+    """This caller reads as many files as it may at a time, and none of them ends."""
+
+    type, title, status = "/problems/too-many-downloads", "Too many downloads at a time", 429
     retry_after_s = 15
 
 

@@ -13,6 +13,12 @@ from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store
 from metseg_api.auth import Keyring
+from metseg_api.limiters import DownloadLimiter, VoxelLimiter
+
+LARGEST_CONVERSIONS = 2
+"""Conversions of the largest study that run at a time; of smaller ones more do."""
+DOWNLOADS_PER_KEY = 8
+DOWNLOAD_WAIT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class ThreadLimiters:
 
     waits: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(64))
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
-    conversions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    conversions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,9 @@ class Gateway:
     jobs: JobService
     registry: Registry
     keyring: Keyring
+    conversions: VoxelLimiter
     threads: ThreadLimiters = field(default_factory=ThreadLimiters)
+    downloads: DownloadLimiter = field(default_factory=lambda: DownloadLimiter(DOWNLOADS_PER_KEY, DOWNLOAD_WAIT_S))
 
 
 @contextmanager
@@ -45,7 +53,8 @@ def open_gateway(settings: Settings) -> Iterator[Gateway]:
     """The gateway for these settings; no connection is made until a route needs it."""
     store, keyring = open_store(settings), Keyring.read(settings.api_keys_file)
     with JobFactory(settings, store) as jobs:
-        yield Gateway(settings, store, jobs.service(), Registry(store), keyring)
+        conversions = VoxelLimiter(LARGEST_CONVERSIONS * settings.limits.volume_pixels)
+        yield Gateway(settings, store, jobs.service(), Registry(store), keyring, conversions)
 
 
 async def _gateway(request: Request) -> Gateway:

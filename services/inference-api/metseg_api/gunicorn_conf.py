@@ -15,6 +15,7 @@ from metseg import logs
 from metseg.errors import InvalidParameter
 from metseg.settings import settings
 from metseg_api.auth import Keyring, require_keys_if_exposed
+from metseg_api.http_protocol import GatewayProtocol
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -38,11 +39,11 @@ class Arbiter(Protocol):
 
 
 class GatewayWorker(UvicornH11Worker):  # type: ignore[misc]
-    """An h11 worker: unlike httptools, h11 limits the size of a request's headers, here to 64 KiB plus one read."""
+    """A worker with deadlines. h11 limits the size of a request's headers, here to 64 KiB plus one read."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "h11",
+        "http": GatewayProtocol,
         "ws": "none",
         "h11_max_incomplete_event_size": 64 * 1024,
         "timeout_graceful_shutdown": 8,

@@ -1,11 +1,8 @@
 """Responses with files: streamed from the store as they are stored, or converted, with ETags for caches."""
 
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from datetime import datetime
-from functools import cached_property
+from contextlib import AbstractContextManager, ExitStack
 from typing import Literal, NamedTuple, Self
 
 import anyio
@@ -14,15 +11,11 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from metseg.contracts import ModelCard, Result
-from metseg.errors import ModelRejected, NotFound
-from metseg.results import SLICE_ARCHIVE, SliceArchive
-from metseg.results.exports import Export, FinishedJob, renderer_revision
-from metseg.storage import ObjectInfo, RangedFile
+from metseg.results.exports import Export, Writer, renderer_revision
+from metseg.storage import ObjectInfo
+from metseg_api import spool
 from metseg_api.gateway import Gateway
-
-READ_AHEAD_BYTES = 2**18
-"""Of a job's slices, fetched at a time: one or two slices."""
+from metseg_api.stored_job import StoredJob
 
 
 class File(NamedTuple):
@@ -56,66 +49,22 @@ class File(NamedTuple):
         return cls(job_id, export.source, export.media_type, export.file_name, export.disposition)
 
 
-class StoredJob(FinishedJob):
-    """A finished job in the store.
+class ChunkedResponse(StreamingResponse):
+    """Sends chunks as the client reads them; what they come from is released however the response ends.
 
     Args:
-        gateway: whose store has it.
-        job_id: of the job.
-        read_ahead_bytes: of its slices, fetched at a time.
+        source: of the chunks: an object's, with the store's connection, or a temporary file's.
+        headers: of the response.
+        media_type: of the response.
+
+    Attributes:
+        on_sent: called at the end of the response.
     """
-
-    def __init__(self, gateway: Gateway, job_id: str, read_ahead_bytes: int = READ_AHEAD_BYTES) -> None:
-        self._gateway = gateway
-        self._job_id = job_id
-        self._read_ahead_bytes = read_ahead_bytes
-
-    @cached_property
-    def _result(self) -> Result:
-        return self._gateway.jobs.result(self._job_id)
-
-    def result(self) -> Result:
-        """See FinishedJob."""
-        return self._result
-
-    def model_card(self) -> ModelCard | None:
-        """See FinishedJob."""
-        try:
-            return self._gateway.registry.card(self._result.model_version)
-        except (NotFound, ModelRejected):  # a version may be deleted while its results stay
-            return None
-
-    def finished_at(self) -> datetime | None:
-        """See FinishedJob."""
-        return self._gateway.jobs.get(self._job_id).finished_at
-
-    def artefact(self, name: str) -> bytes:
-        """See FinishedJob."""
-        return self._gateway.store.get(self._key(name))
-
-    def slice_png(self, index: int) -> bytes:
-        """See FinishedJob."""
-        return self._slices.read_slice(index)
-
-    @cached_property
-    def _slices(self) -> SliceArchive:
-        info = self._gateway.store.stat(self._key(SLICE_ARCHIVE))
-        return SliceArchive(io.BufferedReader(RangedFile(self._gateway.store, info, self._read_ahead_bytes)))
-
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}{name}"
-
-    @cached_property
-    def _prefix(self) -> str:
-        return self._gateway.jobs.results_prefix(self._job_id)
-
-
-class StoredResponse(StreamingResponse):
-    """Streams an object; the store's connection is released however the response ends."""
 
     def __init__(
         self, source: AbstractContextManager[Iterator[bytes]], headers: dict[str, str], media_type: str
     ) -> None:
+        self.on_sent: Callable[[], None] = lambda: None
         self._source = source
         super().__init__(source.__enter__(), headers=headers, media_type=media_type)
 
@@ -124,6 +73,7 @@ class StoredResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
+            self.on_sent()
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(self._source.__exit__, None, None, None)
 
@@ -155,7 +105,9 @@ async def export_response(
 
     if await to_thread.run_sync(is_stored):
         return await stored_response(gateway, request, file)
-    return await converted_response(gateway, request, file, export.make, headers=headers)
+    return await converted_response(
+        gateway, request, file, export.write, quick=export.kind == "lesions", headers=headers
+    )
 
 
 async def stored_response(gateway: Gateway, request: Request, file: File) -> Response:
@@ -176,7 +128,7 @@ async def stored_response(gateway: Gateway, request: Request, file: File) -> Res
         if is_current(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         headers["Content-Length"] = str(info.size)
-        return StoredResponse(gateway.store.stream(info.key), headers, file.media_type)
+        return ChunkedResponse(gateway.store.stream(info.key), headers, file.media_type)
 
     return await to_thread.run_sync(respond)
 
@@ -185,31 +137,59 @@ async def converted_response(
     gateway: Gateway,
     request: Request,
     file: File,
-    make: Callable[[FinishedJob], bytes],
+    write: Writer,
     *,
+    slices: int | None = None,
     quick: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A file that is made for each request.
+    """A file that is made for each request, on disk, and sent from there as the client reads it.
 
     Args:
         gateway: the gateway.
         request: the request for it.
         file: which; it changes only with its source and with the code that renders it.
-        make: makes it.
+        write: makes it.
+        slices: how many of the source are read for it; None: all.
         quick: whether that takes no longer than fetching it, so that it need not wait behind slow conversions.
         headers: more headers.
 
     Returns:
         The file; 304 if the client's copy is current.
+
+    Raises:
+        TooManyDownloads: the caller's other downloads do not end.
+        StorageFull: the file would fill the disk beyond the reserve.
     """
     info = await to_thread.run_sync(_stat, gateway, file)
     all_headers = file_headers(file, rendered_etag(info, file.file_name)) | dict(headers or {})
     if is_current(request, all_headers["ETag"]):
         return Response(status_code=304, headers=all_headers)
-    job = StoredJob(gateway, file.job_id)
-    content = await to_thread.run_sync(make, job, limiter=None if quick else gateway.threads.conversions)
-    return Response(content, headers=all_headers, media_type=file.media_type)
+    key = key_name(request)
+    await gateway.downloads.acquire(key)
+    with ExitStack() as stack:
+        stack.callback(gateway.downloads.release, key)
+        job = StoredJob(gateway, file.job_id)
+        voxels = 0 if quick else await to_thread.run_sync(_voxels, job, file, slices)
+        spool.check_free_disk(gateway.settings, voxels)
+        async with gateway.conversions.hold(voxels):
+            limiter = None if quick else gateway.threads.conversions
+            content = await to_thread.run_sync(spool.make, write, job, limiter=limiter)
+        all_headers["Content-Length"] = str(content.size)
+        response = ChunkedResponse(content.chunks(), all_headers, file.media_type)
+        response.on_sent = stack.pop_all().close
+    return response
+
+
+def key_name(request: Request) -> str:
+    """The name of the request's API key; empty without keys."""
+    return request.scope["state"].get("key") or ""
+
+
+def _voxels(job: StoredJob, file: File, slices: int | None) -> int:
+    """How many voxels a conversion reads."""
+    count, rows, columns = job.shape(file.source)
+    return rows * columns * (count if slices is None else min(slices, count))
 
 
 def _stat(gateway: Gateway, file: File) -> ObjectInfo:

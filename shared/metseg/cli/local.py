@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from typing_extensions import override
 
@@ -58,9 +59,8 @@ class LocalBackend(Backend):
         job = _FinishedLocally(result, artefacts, self._registry.card(result.model_version), datetime.now(UTC))
 
         def save(export: Export, target: Path) -> None:
-            content = export.make(job)
             with atomic_write(target) as file:
-                file.write(content)
+                export.write(job, file)
 
         return Segmented(result, save)
 
@@ -83,11 +83,11 @@ class _FinishedLocally(FinishedJob):
         """See FinishedJob."""
         return self._finished_at
 
-    def artefact(self, name: str) -> bytes:
+    def open_artefact(self, name: str) -> BinaryIO:
         """See FinishedJob."""
         if name not in self._artefacts:
             raise NotFound(f"This study has no {name}.")
-        return self._artefacts[name]
+        return io.BytesIO(self._artefacts[name])
 
     def slice_png(self, index: int) -> bytes:
         """See FinishedJob."""

@@ -1,4 +1,5 @@
 from . import dicom as dicom
+from .names import MASK_SUFFIX as MASK_SUFFIX
 from .names import base_name as base_name
 from .names import is_system_file as is_system_file
 from .names import metaimage_voxel_file as metaimage_voxel_file
@@ -12,10 +13,13 @@ from .study import Upload as Upload
 from .writers import PROBABILITY_SUFFIX as PROBABILITY_SUFFIX
 from .writers import UNCERTAINTY_SUFFIX as UNCERTAINTY_SUFFIX
 from .writers import ArtefactFormat as ArtefactFormat
+from .writers import FrameSequence as FrameSequence
 from .writers import ProbabilityWriter as ProbabilityWriter
+from .writers import StoredSlices as StoredSlices
 from .writers import read_mask as read_mask
 from .writers import read_probability as read_probability
 from .writers import restore_uploaded_grid as restore_uploaded_grid
 from .writers import write_mask as write_mask
 from .writers import write_probability as write_probability
+from .writers import write_slices as write_slices
 from .writers import write_zip as write_zip

@@ -3,28 +3,34 @@
 Equal input gives equal bytes, so that an ETag holds: nothing written here has a date.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
-from typing import Literal, get_args
+from itertools import chain
+from typing import BinaryIO, Literal, cast, get_args
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from metseg.errors import NotAvailable
 from metseg.formats.names import MASK_SUFFIX
 from metseg.formats.nifti import maps
-from metseg.formats.nifti.maps import ProbabilityWriter, read_mask, read_probability, restore_uploaded_grid
-from metseg.imaging import Affine, Array, Float32Array, Mask, Spacing
+from metseg.formats.nifti.maps import ProbabilityWriter, StoredSlices, read_mask, read_probability
+from metseg.formats.nifti.uploaded_grid import restore_uploaded_grid
+from metseg.imaging import Affine, Float32Array, Mask, Spacing, UInt8Array, encode_animated_png, encode_png
 
 __all__ = [
     "ArtefactFormat",
+    "FrameSequence",
     "ProbabilityWriter",
+    "StoredSlices",
     "read_mask",
     "read_probability",
     "restore_uploaded_grid",
     "write_mask",
     "write_probability",
+    "write_slices",
     "write_zip",
 ]
 
@@ -59,7 +65,10 @@ def write_mask(
     """
     if format == "nifti":
         return maps.write_mask(mask, spacing_mm, affine)
-    return _write_images(mask.astype(np.uint8) * 255, names, MASK_SUFFIX, format)
+    target = BytesIO()
+    images = (one * np.uint8(255) for one in mask)
+    write_slices(images, len(mask), format, target, names=names, suffix=MASK_SUFFIX)
+    return target.getvalue()
 
 
 def write_probability(
@@ -90,37 +99,92 @@ def write_probability(
     """
     if format == "nifti":
         return maps.write_probability(probability, spacing_mm, affine)
-    if format == "png" and len(probability) > 1:
-        raise NotAvailable("A PNG holds the probabilities of one slice only; ask for zip, tiff or nifti.")
-    return _write_images(maps.quantise(probability), names, suffix, format)
-
-
-def _write_images(images: Array, names: Sequence[str], suffix: str, format: str) -> bytes:
-    if format != "zip":
-        return _write_pages(images, format)
-    files = zip(names, images, strict=True)
-    return write_zip((f"{name}{suffix}.png", _encode(image[np.newaxis], "PNG")) for name, image in files)
-
-
-def _write_pages(images: Array, format: str) -> bytes:
-    if format == "png":
-        return _encode(images, "PNG")
-    if format == "tiff":
-        return _encode(images, "TIFF", compression="tiff_adobe_deflate")
-    raise NotAvailable(f"There is no such format for this artefact; ask for {', '.join(get_args(ArtefactFormat))}.")
-
-
-def _encode(images: Array, format: str, **options: str) -> bytes:
-    first, *others = map(Image.fromarray, images)
     target = BytesIO()
-    first.save(target, format, save_all=bool(others), append_images=others, **options)
+    write_slices(map(maps.quantise, probability), len(probability), format, target, names=names, suffix=suffix)
     return target.getvalue()
 
 
-def write_zip(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """Write files, by name, into a ZIP one after the other; equal input gives equal bytes."""
-    target = BytesIO()
+def write_slices(
+    slices: Iterable[npt.NDArray[np.uint8 | np.uint16]],
+    count: int,
+    format: str,
+    target: BinaryIO,
+    *,
+    names: Sequence[str] = (),
+    suffix: str = "",
+) -> None:
+    """Write slices as images; one of them is in memory at a time.
+
+    Args:
+        slices: uint8 or uint16, (row, column), as many as `count`.
+        count: of slices.
+        format: as in `write_mask`, without `nifti`.
+        target: where the file is written; it has to be seekable.
+        names: one unique stem per slice; needed by `zip`.
+        suffix: of the names in a ZIP.
+
+    Raises:
+        NotAvailable: there is no such format, or a PNG of several slices of 16 bits was requested: the frames of an
+            animation do not keep 16 bits exactly.
+    """
+    if format == "zip":
+        write_zip(((f"{name}{suffix}.png", encode_png(one)) for name, one in zip(names, slices, strict=True)), target)
+    elif format == "png":
+        _write_png(slices, count, target)
+    elif format == "tiff":
+        pages = FrameSequence(map(Image.fromarray, slices), count)
+        pages.save(target, "TIFF", save_all=count > 1, compression="tiff_adobe_deflate")
+    else:
+        formats = ", ".join(get_args(ArtefactFormat))
+        raise NotAvailable(f"There is no such format for this artefact; ask for {formats}.")
+
+
+def _write_png(slices: Iterable[npt.NDArray[np.uint8 | np.uint16]], count: int, target: BinaryIO) -> None:
+    """A PNG of one slice, or an animation with a frame for each."""
+    others = iter(slices)
+    first = next(others)
+    if count == 1:
+        target.write(encode_png(first))
+    elif first.dtype == np.uint8:
+        target.writelines(encode_animated_png(cast(Iterator[UInt8Array], chain([first], others)), count))
+    else:
+        raise NotAvailable("A PNG holds the probabilities of one slice only; ask for zip, tiff or nifti.")
+
+
+class FrameSequence(Image.Image):
+    """An image of many frames that holds one at a time; Pillow's `append_images` would hold them all.
+
+    Args:
+        frames: drawn when the encoder asks for the next one.
+        count: of frames.
+    """
+
+    def __init__(self, frames: Iterable[Image.Image], count: int) -> None:
+        super().__init__()
+        self._frames = iter(frames)
+        self._frame = -1
+        self.n_frames = count
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        """Go forward to a frame; an earlier one, which encoders return to at the end, is not drawn again."""
+        while self._frame < frame:
+            picture = next(self._frames)
+            self.im, self._size, self._mode = picture.im, picture.size, picture.mode
+            self._frame += 1
+
+    def tell(self) -> int:
+        """The frame that is drawn."""
+        return self._frame
+
+
+def write_zip(files: Iterable[tuple[str, bytes]], target: BinaryIO) -> None:
+    """Write files, by name, into a ZIP one after the other; equal input gives equal bytes.
+
+    Args:
+        files: names and contents.
+        target: where the ZIP is written; it has to be seekable.
+    """
     with ZipFile(target, "w") as archive:
         for name, data in files:
             archive.writestr(ZipInfo(name, ZIP_EPOCH), data)  # stored: a PNG is compressed already
-    return target.getvalue()

@@ -53,6 +53,7 @@ from .rendering import apply_window as apply_window
 from .rendering import channel_values as channel_values
 from .rendering import decode_flair as decode_flair
 from .rendering import draw_contours as draw_contours
+from .rendering import encode_animated_png as encode_animated_png
 from .rendering import encode_png as encode_png
 from .rendering import estimate_window as estimate_window
 from .rendering import overlay as overlay

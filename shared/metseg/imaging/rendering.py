@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "channel_values",
     "decode_flair",
     "draw_contours",
+    "encode_animated_png",
     "encode_png",
     "estimate_window",
     "overlay",
@@ -32,6 +33,7 @@ LESION_RGB = (255, 92, 56)
 """The colour of lesions; colour-blind people can tell it from grey."""
 COMPRESSION_LEVEL = 1
 """Of ISA-L: as small as zlib's level 1, in a quarter of its time with run-length encoding."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY, PNG_RGB = 0, 2
 """Colour types of the PNG specification."""
 PNG_FILTER_UP = 2
@@ -141,8 +143,8 @@ def overlay(
     """
     if mask.shape != pixels.shape[:2]:
         raise ValueError(f"the mask must be shaped as the slice, {pixels.shape[:2]}, not {mask.shape}")
-    grey = pixels.mean(axis=2) if channel is None else pixels[..., channel]
-    image = np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+    grey = np.rint(pixels.mean(axis=2)).astype(np.uint8) if channel is None else pixels[..., channel]
+    image = np.repeat(grey[..., None], 3, axis=2)
     marked = _outer_contour(mask) if contour else mask
     image[marked] = np.rint((1 - opacity) * image[marked] + opacity * np.array(LESION_RGB))
     return image
@@ -161,15 +163,50 @@ def encode_png(image: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
     Args:
         image: grey, (row, column), in 8 or 16 bits, or RGB, (row, column, 3), in 8 bits.
     """
+    return b"".join((SIGNATURE, _header(image), _chunk(b"IDAT", _image_data(image)), _chunk(b"IEND", b"")))
+
+
+def encode_animated_png(images: Iterable[UInt8Array], count: int) -> Iterator[bytes]:
+    """Encode an animated PNG frame by frame, each of them whole and shown until a viewer goes on.
+
+    Args:
+        images: grey or RGB frames of one size.
+        count: of frames.
+
+    Yields:
+        The parts of the file.
+    """
+    sequence = 0
+    for frame, image in enumerate(images):
+        data = _image_data(image)
+        if not frame:
+            yield SIGNATURE + _header(image) + _chunk(b"acTL", struct.pack(">II", count, 0))
+        columns, rows = image.shape[1], image.shape[0]
+        yield _chunk(b"fcTL", struct.pack(">IIIIIHHBB", sequence, columns, rows, 0, 0, 0, 1000, 0, 0))
+        sequence += 1
+        if not frame:
+            yield _chunk(b"IDAT", data)
+        else:
+            yield _chunk(b"fdAT", struct.pack(">I", sequence) + data)
+            sequence += 1
+    yield _chunk(b"IEND", b"")
+
+
+def _header(image: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
     rows, columns = image.shape[:2]
+    colour_type = PNG_RGB if image.ndim == 3 else PNG_GREY
+    return _chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, 8 * image.itemsize, colour_type, 0, 0, 0))
+
+
+def _image_data(image: npt.NDArray[np.uint8 | np.uint16]) -> bytes:
+    """The compressed pixels."""
+    rows = len(image)
     stored = np.ascontiguousarray(image, image.dtype.newbyteorder(">")).view(np.uint8).reshape(rows, -1)
     lines = np.full((rows, stored.shape[1] + 1), PNG_FILTER_UP, np.uint8)
     lines[0, 1:] = stored[0]
     np.subtract(stored[1:], stored[:-1], out=lines[1:, 1:])
-    colour_type = PNG_RGB if image.ndim == 3 else PNG_GREY
-    header = struct.pack(">IIBBBBB", columns, rows, 8 * image.itemsize, colour_type, 0, 0, 0)
-    data = isal_zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)
-    return b"".join((b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
+    data: bytes = isal_zlib.compress(lines, COMPRESSION_LEVEL)
+    return data
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Builds the result that people read, and the artefacts that the store keeps."""
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from itertools import takewhile
 
 import numpy as np
@@ -119,7 +120,9 @@ def render_slices(volume: Volume, stopped: Callable[[], bool] = lambda: False) -
         A ZIP of PNGs.
     """
     slices = takewhile(lambda _: not stopped(), window_slices(volume))
-    return write_slice_archive(encode_png(_without_copies(pixels)) for pixels in slices)
+    archive = BytesIO()
+    write_slice_archive((encode_png(_without_copies(pixels)) for pixels in slices), archive)
+    return archive.getvalue()
 
 
 def _without_copies(pixels: UInt8Array) -> UInt8Array:

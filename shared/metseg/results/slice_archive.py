@@ -4,7 +4,7 @@ A store charges for each object, whatever its size. A reader of one slice fetche
 """
 
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from metseg import formats
@@ -16,9 +16,14 @@ SLICE_ARCHIVE = "slices.zip"
 """The artefact's name."""
 
 
-def write_slice_archive(pngs: Iterable[bytes]) -> bytes:
-    """An archive of the slices of a study, in order; equal slices give equal bytes."""
-    return formats.write_zip((_name(index), png) for index, png in enumerate(pngs))
+def write_slice_archive(pngs: Iterable[bytes], target: BinaryIO) -> None:
+    """Write an archive of the slices of a study; equal slices give equal bytes.
+
+    Args:
+        pngs: in order.
+        target: where the archive is written; it has to be seekable.
+    """
+    formats.write_zip(((_name(index), png) for index, png in enumerate(pngs)), target)
 
 
 class SliceArchive:

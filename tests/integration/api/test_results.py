@@ -257,7 +257,7 @@ def test_the_channels_of_a_colour_study_are_distinct():
     affine = np.array([[0, 0, 3.0, -40], [-1.5, 0, 0, 12], [0, -1.25, 0, 7], [0, 0, 0, 1]])
     mask = write_mask(np.zeros((4, 16, 24), bool), ["s"] * 4, "nifti", affine=affine)
     for channel in range(3):
-        packed = b"".join(write_display_volume(mask, map(rendering.encode_png, study), channel))
+        packed = b"".join(write_display_volume(io.BytesIO(mask), map(rendering.encode_png, study), channel))
         image = nibabel.Nifti1Image.from_bytes(gzip.decompress(packed))
         np.testing.assert_array_equal(np.asarray(image.dataobj).T, study[..., channel])
         np.testing.assert_allclose(image.affine, affine)
@@ -277,7 +277,7 @@ def test_a_damaged_study_gives_no_volume(harm):
     else:
         kept[2] = rendering.encode_png(study[2, :8])
     with pytest.raises(ProcessingFailed, match="damaged"):
-        list(write_display_volume(mask, kept, 1))
+        list(write_display_volume(io.BytesIO(mask), kept, 1))
 
 
 def test_the_mask_is_a_layer_and_a_missing_map_is_404(gateway, done):

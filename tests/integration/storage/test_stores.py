@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.stores import Endless, keys, s3_store
+from tests.slice_archives import archived
 
 from metseg.errors import NotFound, UploadInterrupted
-from metseg.results.slice_archive import SliceArchive, write_slice_archive
+from metseg.results import SliceArchive
 from metseg.settings import MIB, Settings
 from metseg.storage import LocalFolderStore, RangedFile, S3Store, open_store
 from metseg.storage.s3 import PART_BYTES
@@ -74,7 +75,7 @@ def test_a_file_of_an_object_fetches_only_what_is_read(store):
             return store.read(key, first, count)
 
     pictures = [bytes([index]) * 5000 for index in range(60)]
-    store.put("x/pack", write_slice_archive(pictures))
+    store.put("x/pack", archived(pictures))
     counted = Counted()
     archive = SliceArchive(io.BufferedReader(RangedFile(counted, store.stat("x/pack"), 2**14)))
     assert archive.read_slice(7) == pictures[7]

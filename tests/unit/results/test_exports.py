@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
-from tests.finished_jobs import finished_job
+from tests.finished_jobs import finished_job, made
 from tests.models import STARTER
+from tests.slice_archives import archived
 
 from metseg.contracts import Lesion, ModelCard, OutOfDistribution
 from metseg.errors import InvalidParameter, ProcessingFailed
 from metseg.formats import read_mask
 from metseg.imaging.rendering import LESION_RGB
-from metseg.results import exports
+from metseg.results import SLICE_ARCHIVE, exports
 from metseg.results.exports import animation, tables
-from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
@@ -77,7 +77,7 @@ class Page(HTMLParser):
 
 
 def test_a_table_has_a_row_per_lesion_and_units(job):
-    found = rows(exports.lesions_csv(job))
+    found = rows(made(exports.write_lesions_csv, job))
     assert [int(row["number"]) for row in found] == [lesion.number for lesion in job.figures.lesions]
     for row, lesion in zip(found, job.figures.lesions, strict=True):
         assert float(row["volume_mm3"]) == pytest.approx(lesion.volume_mm3)
@@ -88,28 +88,28 @@ def test_a_table_has_a_row_per_lesion_and_units(job):
 
 
 def test_a_table_has_every_field_of_a_lesion(job):
-    told = set(rows(exports.lesions_csv(job))[0])
+    told = set(rows(made(exports.write_lesions_csv, job))[0])
     wanted = set(Lesion.model_fields) - {"box", "largest_slice"} - set(tables.AXES)
     assert wanted <= told
     assert {name for title in Lesion.model_fields for name in tables.AXES.get(title, ())} <= told
 
 
 def test_a_table_without_lesions_has_a_header():
-    data = exports.lesions_csv(finished_job(found=0))
+    data = made(exports.write_lesions_csv, finished_job(found=0))
     assert data.startswith(b"model_version,threshold,number,")
     assert data.count(b"\r\n") == 1
-    assert json.loads(exports.lesions_json(finished_job(found=0)))["lesions"] == []
+    assert json.loads(made(exports.write_lesions_json, finished_job(found=0)))["lesions"] == []
 
 
 def test_without_spacing_millimetre_cells_are_empty():
-    for row in rows(exports.lesions_csv(finished_job(spacing_mm=None))):
+    for row in rows(made(exports.write_lesions_csv, finished_job(spacing_mm=None))):
         assert {row[name] for name in row if name.endswith(("_mm", "_mm2", "_mm3"))} == {""}
         assert float(row["long_diameter_px"]) > 0
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_no_name_becomes_a_formula_or_breaks_a_row(name):
-    found = rows(exports.lesions_csv(called(name)))
+    found = rows(made(exports.write_lesions_csv, called(name)))
     assert [int(row["number"]) for row in found] == [lesion.number for lesion in ONE.figures.lesions]
     for row in found:
         assert row["largest_slice_name"] in (name, f"'{name}")
@@ -119,11 +119,13 @@ def test_no_name_becomes_a_formula_or_breaks_a_row(name):
 @pytest.mark.parametrize("begin", tables.FORMULA)
 def test_a_text_that_starts_a_formula_is_quoted(begin):
     job = called(f"{begin}cmd|' /C calc'!A1")
-    assert {row["largest_slice_name"] for row in rows(exports.lesions_csv(job))} == {f"'{begin}cmd|' /C calc'!A1"}
+    assert {row["largest_slice_name"] for row in rows(made(exports.write_lesions_csv, job))} == {
+        f"'{begin}cmd|' /C calc'!A1"
+    }
 
 
 def test_the_json_has_the_studys_and_the_lesions_fields(job):
-    told = json.loads(exports.lesions_json(job))
+    told = json.loads(made(exports.write_lesions_json, job))
     assert told["model_version"] == job.figures.model_version
     assert told["spacing_mm"] == list(job.figures.spacing_mm)
     assert "Research use only" in told["disclaimer"]
@@ -132,19 +134,19 @@ def test_the_json_has_the_studys_and_the_lesions_fields(job):
 
 
 def test_a_report_runs_and_fetches_nothing(job):
-    page = Page(exports.render_report(job))
+    page = Page(made(exports.render_report, job))
     assert {"script", "iframe", "object", "embed", "link", "form", "base"} & set(page.tags) == set()
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     sources = [value for _, name, value in page.attributes if name in ("src", "href")]
     assert sources
     assert all(value.startswith("data:image/webp;base64,") for value in sources)
     assert ("meta", "http-equiv", "Content-Security-Policy") in page.attributes
-    assert "url(" not in exports.render_report(job).decode()
+    assert "url(" not in made(exports.render_report, job).decode()
 
 
 def test_names_and_warnings_of_an_upload_are_escaped_in_a_report():
     job = named(HOSTILE, "Müller-Lüdenscheidt größer ß", "日本語", warnings=(HOSTILE,))
-    page = Page(exports.render_report(job))
+    page = Page(made(exports.render_report, job))
     assert page.tags.count("img") == len({lesion.largest_slice for lesion in job.figures.lesions})
     assert HOSTILE in page.text
     assert "49" not in page.text.split(HOSTILE)[1][:5]
@@ -153,14 +155,14 @@ def test_names_and_warnings_of_an_upload_are_escaped_in_a_report():
 
 def test_a_report_keeps_umlauts():
     job = named("Müller-Lüdenscheidt größer ß", found=1)
-    assert "Müller-Lüdenscheidt größer ß" in Page(exports.render_report(job)).text
+    assert "Müller-Lüdenscheidt größer ß" in Page(made(exports.render_report, job)).text
 
 
 def test_a_report_has_sizes_in_millimetres_and_the_models_evaluation(job):
     card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
     figures = job.figures.model_copy(update={"network": card.network})
     [largest, *_] = figures.lesions
-    text = Page(exports.render_report(replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
+    text = Page(made(exports.render_report, replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
     assert f"{largest.long_diameter_mm:.1f} {largest.perpendicular_diameter_mm:.1f}" in text
     assert f"{card.evaluation[figures.network].measures['dice'].mean:.3f}" in text
     assert "18 test patients" in text
@@ -170,14 +172,14 @@ def test_a_report_has_sizes_in_millimetres_and_the_models_evaluation(job):
 
 
 def test_a_report_without_spacing_gives_sizes_in_pixels():
-    text = Page(exports.render_report(finished_job(spacing_mm=None))).text
+    text = Page(made(exports.render_report, finished_job(spacing_mm=None))).text
     assert "Longest diameter, px" in text
     assert "not in millimetres" in text
     assert ", mm" not in text
 
 
 def test_a_report_without_lesions_does_not_rule_them_out():
-    text = Page(exports.render_report(finished_job(found=0))).text
+    text = Page(made(exports.render_report, finished_job(found=0))).text
     assert "No lesion was marked" in text
     assert "That does not mean that there is none." in text
 
@@ -185,7 +187,7 @@ def test_a_report_without_lesions_does_not_rule_them_out():
 def test_a_report_of_many_lesions_shows_the_largest_and_counts_the_rest():
     job = finished_job(seed=3, slices=24, found=14, size_px=96)
     more = len(job.figures.lesions) - 10
-    page = Page(exports.render_report(job))
+    page = Page(made(exports.render_report, job))
     assert more > 0
     assert page.tags.count("tr") == 11
     assert page.tags.count("img") == 3
@@ -197,7 +199,7 @@ def test_a_report_shows_the_results_warnings_and_uncertainty(job):
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
     told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
     figures = job.figures.model_copy(update=told)
-    text = Page(exports.render_report(replace(job, figures=figures))).text
+    text = Page(made(exports.render_report, replace(job, figures=figures))).text
     assert "Unlike the scans that the model learned from." in text
     assert "Sure." in text
     assert "1 (target)" in text
@@ -206,7 +208,7 @@ def test_a_report_shows_the_results_warnings_and_uncertainty(job):
 
 
 def test_an_animation_has_a_frame_per_slice_with_outlines(job):
-    film = opened(exports.render_animation(job))
+    film = opened(made(exports.render_animation, job))
     frames = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(film)]
     assert (film.format, len(frames)) == ("WEBP", len(job.mask))
     marked = [(np.abs(frame - LESION_RGB).max(axis=2) < 60).any() for frame in frames]
@@ -214,47 +216,47 @@ def test_an_animation_has_a_frame_per_slice_with_outlines(job):
 
 
 def test_the_frames_of_an_animation_have_the_shape_of_the_head():
-    film = opened(exports.render_animation(finished_job(spacing_mm=(5.0, 2.0, 1.0))))
+    film = opened(made(exports.render_animation, finished_job(spacing_mm=(5.0, 2.0, 1.0))))
     assert film.size == (256, 512)
 
 
 def test_an_animation_of_a_single_slice_is_an_image():
-    assert getattr(opened(exports.render_animation(finished_job(slices=1, found=1))), "n_frames", 1) == 1
+    assert getattr(opened(made(exports.render_animation, finished_job(slices=1, found=1))), "n_frames", 1) == 1
 
 
 def test_an_animation_of_a_long_study_skips_slices_and_holds_one_in_memory(monkeypatch):
     monkeypatch.setattr(animation, "MAX_FRAMES", 3)
     job = finished_job(slices=7)
-    assert opened(exports.render_animation(job)).n_frames == 3
+    assert opened(made(exports.render_animation, job)).n_frames == 3
     shown = [name for name in job.asked if name.startswith("slice ")]
     assert list(dict.fromkeys(shown)) == ["slice 0", "slice 3", "slice 6"]
 
 
 def test_a_damaged_image_is_reported(job):
     broken = finished_job()
-    broken.artefacts[SLICE_ARCHIVE] = write_slice_archive([b"no picture"])
+    broken.artefacts[SLICE_ARCHIVE] = archived([b"no picture"])
     with pytest.raises(ProcessingFailed, match="submit the study again"):
-        exports.render_animation(broken)
+        made(exports.render_animation, broken)
 
 
 def test_overlays_are_outlined_slices_with_their_uploaded_names(job):
-    archive = zipfile.ZipFile(io.BytesIO(exports.overlays_zip(job)))
+    archive = zipfile.ZipFile(io.BytesIO(made(exports.write_overlays, job)))
     assert archive.namelist() == [f"{each.name}_overlay.png" for each in job.figures.slices]
-    assert exports.overlays_zip(job) == exports.overlays_zip(job)
+    assert made(exports.write_overlays, job) == made(exports.write_overlays, job)
     for index, name in enumerate(archive.namelist()):
         content = archive.read(name)
-        assert content == exports.render_overlay(job, index)
+        assert content == made(exports.render_overlay, job, index)
         pixels = np.asarray(opened(content))
         assert pixels.shape[:2] == job.mask.shape[1:]
         assert (pixels == LESION_RGB).all(axis=2).any() == job.mask[index].any()
 
 
 def test_maps_are_exported_in_every_format(job):
-    assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
-    assert exports.export_probability(job, "nifti") == job.artefacts["probability.nii.gz"]
-    np.testing.assert_array_equal(read_mask(exports.export_mask(job, "nifti")), job.mask)
-    assert exports.export_mask(job, "zip").startswith(b"PK")
-    assert exports.export_probability(job, "tiff").startswith(b"II")
+    assert made(exports.export_mask, job, "nifti") == job.artefacts["mask.nii.gz"]
+    assert made(exports.export_probability, job, "nifti") == job.artefacts["probability.nii.gz"]
+    np.testing.assert_array_equal(read_mask(made(exports.export_mask, job, "nifti")), job.mask)
+    assert made(exports.export_mask, job, "zip").startswith(b"PK")
+    assert made(exports.export_probability, job, "tiff").startswith(b"II")
 
 
 ARTEFACTS = {"uncertainty.nii.gz": "probability.nii.gz", "segmentation.dcm": "mask.nii.gz", "report.dcm": "mask.nii.gz"}
@@ -276,7 +278,7 @@ def test_every_export_has_its_media_type(export):
         "text/csv": b"model_version,",
         "text/html": b"<!DOCTYPE html>",
     }
-    assert export.make(job).startswith(begins[export.media_type])
+    assert made(export.write, job).startswith(begins[export.media_type])
     assert export.source in job.asked or export.kind == "lesions"
 
 

@@ -3,14 +3,22 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from metseg.contracts import Result
 from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
-from metseg.results.exports import Export, MaskFormat, ProbabilityFormat, find_export, media_types, render_overlay
+from metseg.results.exports import (
+    Export,
+    FinishedJob,
+    MaskFormat,
+    ProbabilityFormat,
+    find_export,
+    media_types,
+    render_overlay,
+)
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import file_responses, problem_responses
@@ -106,7 +114,8 @@ async def overlay(request: Request, gateway: CurrentGateway, job_id: JobId, inde
     """A slice as a PNG with the contours of its lesions."""
     file = File(job_id, "mask.nii.gz", "image/png", f"overlay_{index:04d}.png", "inline")
     async with _slice_not_found(gateway, job_id, index):
-        return await converted_response(gateway, request, file, partial(render_overlay, index=index))
+        write = partial(render_overlay, index=index)
+        return await converted_response(gateway, request, file, write, slices=index + 1)
 
 
 @router.get(
@@ -119,7 +128,11 @@ async def slice_(request: Request, gateway: CurrentGateway, job_id: JobId, index
     """A slice as a PNG, windowed for display, without contours."""
     file = File(job_id, "mask.nii.gz", "image/png", f"slice_{index:04d}.png", "inline")
     async with _slice_not_found(gateway, job_id, index):
-        return await converted_response(gateway, request, file, lambda job: job.slice_png(index), quick=True)
+
+        def write(job: FinishedJob, target: BinaryIO) -> None:
+            target.write(job.slice_png(index))
+
+        return await converted_response(gateway, request, file, write, quick=True)
 
 
 async def _dicom(gateway: Gateway, request: Request, job_id: str, export: Export) -> Response:

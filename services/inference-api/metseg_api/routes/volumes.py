@@ -1,7 +1,7 @@
 """A study and its maps as volumes on one grid, for viewers that overlay them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, count
 from typing import Literal
 
@@ -16,12 +16,13 @@ from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import file_responses, problem_responses
 from metseg_api.routes.paths import JobId
+from metseg_api.stored_job import StoredJob
 from metseg_api.streams import (
+    ChunkedResponse,
     File,
-    StoredJob,
-    StoredResponse,
     file_headers,
     is_current,
+    key_name,
     rendered_etag,
     stored_response,
 )
@@ -49,7 +50,14 @@ async def volume(
     """
     if layer not in CHANNELS:
         return await stored_response(gateway, request, _file(job_id, layer, f"{layer}.nii.gz"))
-    return await to_thread.run_sync(_channel_response, gateway, request, job_id, layer)
+    key = key_name(request)
+    await gateway.downloads.acquire(key)
+    with ExitStack() as stack:
+        stack.callback(gateway.downloads.release, key)
+        response = await to_thread.run_sync(_channel_response, gateway, request, job_id, layer)
+        if isinstance(response, ChunkedResponse):
+            response.on_sent = stack.pop_all().close
+    return response
 
 
 def _file(job_id: str, layer: VolumeLayer, source: str) -> File:
@@ -62,15 +70,16 @@ def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: Vo
     headers = file_headers(_file(job_id, layer, "mask.nii.gz"), rendered_etag(mask, layer))
     if is_current(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return StoredResponse(_channel_chunks(gateway, job_id, CHANNELS.index(layer)), headers, MEDIA_TYPE)
+    return ChunkedResponse(_channel_chunks(gateway, job_id, CHANNELS.index(layer)), headers, MEDIA_TYPE)
 
 
 @contextmanager
 def _channel_chunks(gateway: Gateway, job_id: str, channel: int) -> Iterator[Iterator[bytes]]:
     """The chunks of a channel; an error in its first slice is raised before the response starts."""
     job = StoredJob(gateway, job_id, READ_AHEAD_BYTES)
-    chunks = write_display_volume(job.artefact("mask.nii.gz"), _slices(job), channel)
-    first = [next(chunks), next(chunks)]
+    with job.open_artefact("mask.nii.gz") as mask:
+        chunks = write_display_volume(mask, _slices(job), channel)
+        first = [next(chunks), next(chunks)]
     yield chain(first, chunks)
 
 

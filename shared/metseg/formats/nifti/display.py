@@ -1,27 +1,25 @@
 """A channel of a study for the viewer, as NIfTI, written slice by slice, so that a study is never all in memory."""
 
-import gzip
-import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import nibabel
 import numpy as np
+from isal import igzip
 
 from metseg.errors import ProcessingFailed
-from metseg.formats.nifti.maps import DAMAGE
+from metseg.formats.nifti.maps import DAMAGE, HEADER_BYTES, NO_EXTENSION
 from metseg.imaging import CHANNELS
 
 __all__ = ["write_display_volume"]
 
-HEADER_BYTES = 352
 COMPRESSION_LEVEL = 1  # of gzip: a page waits for it
 
 
-def write_display_volume(mask: bytes, slices: Iterable[bytes], channel: int) -> Iterator[bytes]:
+def write_display_volume(mask: BinaryIO, slices: Iterable[bytes], channel: int) -> Iterator[bytes]:
     """Write one channel on the grid of the mask.
 
     Args:
@@ -38,7 +36,7 @@ def write_display_volume(mask: bytes, slices: Iterable[bytes], channel: int) -> 
     header = _header(mask)
     columns, rows, count = (int(side) for side in header.get_data_shape())
     compressor = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    yield compressor.compress(header.binaryblock + b"\0" * (HEADER_BYTES - len(header.binaryblock)))
+    yield compressor.compress(header.binaryblock + NO_EXTENSION)
     written = 0
     for png in slices:
         yield compressor.compress(_decode_channel(png, channel, (rows, columns)))
@@ -48,17 +46,16 @@ def write_display_volume(mask: bytes, slices: Iterable[bytes], channel: int) -> 
     yield compressor.flush()
 
 
-def _header(mask: bytes) -> Any:  # noqa: ANN401 (nibabel has no types)
+def _header(mask: BinaryIO) -> Any:  # noqa: ANN401 (nibabel has no types)
     """The mask's header for values from 0 to 255, displayed unscaled."""
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(mask)) as content:
-            header = nibabel.Nifti1Header(content.read(348))  # type: ignore[no-untyped-call]
+        header = nibabel.Nifti1Header(igzip.IGzipFile(fileobj=mask, mode="rb").read(HEADER_BYTES))  # type: ignore[no-untyped-call]
     except (*DAMAGE, struct.error) as error:
         raise _damaged() from error
     header.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"], header["cal_max"] = 0, 255
-    header["vox_offset"] = HEADER_BYTES
+    header["vox_offset"] = HEADER_BYTES + len(NO_EXTENSION)
     return header
 
 

@@ -4,9 +4,10 @@ metseg's arrays are (slice, row, column); NIfTI's are (column, row, slice), the 
 are in the same order, and an affine maps (column, row, slice) indices to patient millimetres.
 """
 
-import gzip
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
@@ -16,24 +17,33 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from metseg.contracts import Grid
-from metseg.errors import NotAvailable, ProcessingFailed
-from metseg.imaging import Affine, Array, Float32Array, Mask, Spacing, from_canonical
+from metseg.errors import ProcessingFailed
+from metseg.imaging import Affine, Array, Float32Array, Mask, Shape, Spacing
 
 __all__ = [
+    "DAMAGE",
+    "HEADER_BYTES",
+    "MAX_LEVEL",
+    "NO_EXTENSION",
     "ProbabilityWriter",
+    "StoredSlices",
+    "gzip_compressor",
     "quantise",
     "read_mask",
     "read_probability",
-    "restore_uploaded_grid",
     "write_mask",
     "write_probability",
 ]
 
 COMPRESSION_LEVEL = 2  # of ISA-L, from 0 to 3: as small as zlib's 4
+HEADER_BYTES = 348
 NO_EXTENSION = bytes(4)  # between header and voxels
 MAX_LEVEL = 65535  # a probability of 1; 16 bits are exact to 8e-6
-DAMAGE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
+_ISAL_ERROR: type[Exception] = cast(type[Exception], isal_zlib.IsalError)
+DAMAGE = (
+    *(OSError, EOFError, ValueError, zlib.error, _ISAL_ERROR),
+    *(ImageFileError, HeaderDataError, WrapStructError),
+)
 
 
 def write_mask(mask: Mask, spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
@@ -94,7 +104,7 @@ class ProbabilityWriter:
         Raises:
             ValueError: another slice was due (a bug in the caller).
         """
-        self._writer.add(_quantise_slice(probability), index)
+        self._writer.add(quantise(probability), index)
 
     def finish(self) -> bytes:
         """The file, after every slice was added."""
@@ -102,12 +112,73 @@ class ProbabilityWriter:
 
 
 def quantise(probability: Float32Array) -> npt.NDArray[np.uint16]:
-    """Probabilities in 65536 levels."""
-    return np.stack([_quantise_slice(one) for one in probability])  # one slice at a time is in float64
-
-
-def _quantise_slice(probability: Float32Array) -> npt.NDArray[np.uint16]:
+    """Probabilities of one slice in 65536 levels."""
     return np.rint(probability * np.float64(MAX_LEVEL)).astype(np.uint16)
+
+
+class StoredSlices:
+    """A mask or map as the store keeps it, read slice by slice, so that memory holds one slice.
+
+    Args:
+        stream: the file from its start.
+
+    Attributes:
+        shape: slices, rows, columns.
+        dtype: of the stored values: uint8 of a mask, uint16 of a map.
+
+    Raises:
+        ProcessingFailed: the file is damaged.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._content = cast(BinaryIO, igzip.IGzipFile(fileobj=stream, mode="rb"))  # type: ignore[no-untyped-call]
+        try:
+            header: Any = nibabel.Nifti1Header(self._content.read(HEADER_BYTES))  # type: ignore[no-untyped-call]
+            columns, rows, slices = (int(side) for side in header.get_data_shape())
+        except DAMAGE as error:
+            raise _damaged() from error
+        self.shape: Shape = (slices, rows, columns)
+        self.dtype: np.dtype[Any] = header.get_data_dtype()
+        self._first_byte = int(header["vox_offset"])
+        self._slice_bytes = rows * columns * self.dtype.itemsize
+
+    def __iter__(self) -> Iterator[Array]:
+        """The slices in order, (row, column), unscaled; ProcessingFailed where the file is damaged."""
+        self._seek(0)
+        for _ in range(self.shape[0]):
+            yield self._read()
+        self._check_end()
+
+    def read(self, index: int) -> Array:
+        """One slice, (row, column), unscaled; slices have to be read in order.
+
+        Raises:
+            ProcessingFailed: the file is damaged, or has no such slice.
+        """
+        self._seek(index)
+        return self._read()
+
+    def _seek(self, index: int) -> None:
+        try:
+            self._content.seek(self._first_byte + index * self._slice_bytes)
+        except DAMAGE as error:
+            raise _damaged() from error
+
+    def _read(self) -> Array:
+        try:
+            values: Array = np.frombuffer(self._content.read(self._slice_bytes), self.dtype).reshape(self.shape[1:])
+        except DAMAGE as error:
+            raise _damaged() from error
+        return values
+
+    def _check_end(self) -> None:
+        """Refuse a file that goes on; at the end its checksum is compared, too."""
+        try:
+            ended = not self._content.read(1)
+        except DAMAGE as error:
+            raise _damaged() from error
+        if not ended:
+            raise _damaged()
 
 
 def read_mask(data: bytes) -> Mask:
@@ -116,7 +187,10 @@ def read_mask(data: bytes) -> Mask:
     Raises:
         ProcessingFailed: the bytes are damaged.
     """
-    mask: Mask = _read_stored(data) > 0
+    slices = StoredSlices(BytesIO(data))
+    mask = np.empty(slices.shape, bool)
+    for stored, target in zip(slices, mask, strict=True):
+        np.greater(stored, 0, out=target)
     return mask
 
 
@@ -126,47 +200,12 @@ def read_probability(data: bytes) -> Float32Array:
     Raises:
         ProcessingFailed: the bytes are damaged.
     """
-    probability: Float32Array = np.divide(_read_stored(data), MAX_LEVEL).astype(np.float32)
+    slices = StoredSlices(BytesIO(data))
+    of_level = (np.arange(MAX_LEVEL + 1) / MAX_LEVEL).astype(np.float32)
+    probability = np.empty(slices.shape, np.float32)
+    for stored, target in zip(slices, probability, strict=True):
+        target[:] = of_level[stored]
     return probability
-
-
-def restore_uploaded_grid(data: bytes, grid: Grid) -> bytes:
-    """Convert a stored mask or probability map to the order and geometry of the uploaded NIfTI file.
-
-    Voxels are only reordered: the stored numbers do not change, and the header's geometry is copied field by field.
-
-    Args:
-        data: from `write_mask` or `write_probability`.
-        grid: of the result, with its `nifti`.
-
-    Returns:
-        A `.nii.gz`.
-
-    Raises:
-        ProcessingFailed: the bytes are damaged.
-        NotAvailable: the upload was not NIfTI.
-    """
-    fields = grid.nifti
-    if fields is None:
-        raise NotAvailable("The upload was no NIfTI file, so there is no header to go back to.")
-    voxels = from_canonical(_read_stored(data), grid)
-    kind = nibabel.Nifti1Header if fields.version == 1 else nibabel.Nifti2Header
-    header: Any = kind()  # type: ignore[no-untyped-call]
-    header.set_data_dtype(voxels.dtype)
-    header.set_data_shape(fields.dim)
-    header["pixdim"][:4] = fields.pixdim
-    for name, row in zip("xyz", fields.srow, strict=True):
-        header[f"srow_{name}"] = row
-    for name, value in zip("bcd", fields.quatern, strict=True):
-        header[f"quatern_{name}"] = value
-    for name, value in zip("xyz", fields.qoffset, strict=True):
-        header[f"qoffset_{name}"] = value
-    header["qform_code"], header["sform_code"] = fields.qform_code, fields.sform_code
-    header["xyzt_units"] = fields.xyzt_units
-    if voxels.dtype == np.uint16:
-        header.set_slope_inter(1 / MAX_LEVEL, 0)
-    header["vox_offset"] = len(header.binaryblock) + len(NO_EXTENSION)
-    return igzip.compress(header.binaryblock + NO_EXTENSION + voxels.tobytes(order="F"), COMPRESSION_LEVEL, mtime=0)
 
 
 class _SliceWriter:
@@ -189,7 +228,7 @@ class _SliceWriter:
         image.header.set_slope_inter(slope, 0)
         image.header["vox_offset"] = len(image.header.binaryblock) + len(NO_EXTENSION)
         self._dtype, self._slices, self._added = dtype, shape[0], 0
-        self._gzip = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | 16)
+        self._gzip = gzip_compressor()
         self._chunks = [self._gzip.compress(image.header.binaryblock + NO_EXTENSION)]
 
     def add(self, one: Array, index: int | None = None) -> None:
@@ -206,10 +245,10 @@ class _SliceWriter:
         return b"".join([*self._chunks, self._gzip.flush()])
 
 
-def _read_stored(data: bytes) -> Array:
-    """The stored values, unscaled, as (slice, row, column)."""
-    try:
-        image: Any = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
-        return np.asarray(image.dataobj.get_unscaled()).transpose()
-    except DAMAGE as error:
-        raise ProcessingFailed("A stored result is damaged; submit the study again.") from error
+def gzip_compressor() -> Any:  # noqa: ANN401 (isal has no types)
+    """A compressor of a gzip file without a date, so that equal content gives equal bytes."""
+    return isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | 16)
+
+
+def _damaged() -> ProcessingFailed:
+    return ProcessingFailed("A stored result is damaged; submit the study again.")

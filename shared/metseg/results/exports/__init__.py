@@ -1,9 +1,10 @@
 """The files that people download of a finished job, made from its stored artefacts.
 
-- `registry`: the one list of them: name, media type, file name and maker. A new output is a new entry.
-- `finished_job`: what a maker needs of a job. The gateway reads it from the store, `metseg --local` from memory, so
+- `registry`: the one list of them: name, media type, file name and writer. A new output is a new entry.
+- `finished_job`: what a writer needs of a job. The gateway reads it from the store, `metseg --local` from memory, so
   that both give the same bytes.
-- `maps`, `overlays`, `contours`, `animation`, `tables`, `report_page`: the makers.
+- `maps`, `overlays`, `contours`, `animation`, `tables`, `report_page`: the writers. They work slice by slice, so
+  that memory does not grow with the study.
 
 Importing the package, or `EXPORTS` from it, loads no imaging library.
 """

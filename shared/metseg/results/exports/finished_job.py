@@ -1,7 +1,8 @@
 """What the exports need of a finished job, wherever its artefacts are stored."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from metseg.contracts import ModelCard, Result
 
@@ -18,8 +19,8 @@ class FinishedJob(Protocol):
     def finished_at(self) -> datetime | None:
         """When the job finished; None if unknown."""
 
-    def artefact(self, name: str) -> bytes:
-        """An artefact by the name that `build_artefacts` gave it; NotFound."""
+    def open_artefact(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """An artefact by the name that `build_artefacts` gave it, to be read forwards; NotFound."""
 
     def slice_png(self, index: int) -> bytes:
         """A slice as `render_slices` drew it; the first is 0; NotFound."""

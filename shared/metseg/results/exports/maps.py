@@ -1,80 +1,95 @@
 """Masks, probability and uncertainty maps in the format that is asked for."""
 
+import shutil
+from typing import BinaryIO
+
+import numpy as np
+
 from metseg.formats import (
+    MASK_SUFFIX,
     PROBABILITY_SUFFIX,
     UNCERTAINTY_SUFFIX,
     ArtefactFormat,
-    read_mask,
-    read_probability,
+    StoredSlices,
     restore_uploaded_grid,
-    write_mask,
-    write_probability,
+    write_slices,
 )
 from metseg.results.exports.finished_job import FinishedJob
 
+CHUNK_BYTES = 2**20
 
-def export_mask(job: FinishedJob, format: ArtefactFormat) -> bytes:
-    """The mask.
+
+def export_mask(job: FinishedJob, target: BinaryIO, format: ArtefactFormat) -> None:
+    """Write the mask.
 
     Args:
         job: a finished job.
+        target: where the file is written.
         format: of the file; NIfTI has the grid of the upload.
-
-    Returns:
-        The file.
     """
-    if format == "nifti":
-        return _nifti(job, "mask.nii.gz")
-    return write_mask(read_mask(job.artefact("mask.nii.gz")), _slice_names(job, format), format)
+    _export(job, "mask.nii.gz", target, format, MASK_SUFFIX)
 
 
-def export_probability(job: FinishedJob, format: ArtefactFormat) -> bytes:
-    """The probability map.
+def export_probability(job: FinishedJob, target: BinaryIO, format: ArtefactFormat) -> None:
+    """Write the probability map.
 
     Args:
         job: a finished job.
+        target: where the file is written.
         format: of the file; NIfTI has the grid of the upload.
-
-    Returns:
-        The file.
 
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
-    return _export_map(job, "probability.nii.gz", format, PROBABILITY_SUFFIX)
+    _export(job, "probability.nii.gz", target, format, PROBABILITY_SUFFIX)
 
 
-def export_uncertainty(job: FinishedJob, format: ArtefactFormat) -> bytes:
-    """The uncertainty map.
+def export_uncertainty(job: FinishedJob, target: BinaryIO, format: ArtefactFormat) -> None:
+    """Write the uncertainty map.
 
     Args:
         job: a finished job whose uncertainty was asked for.
+        target: where the file is written.
         format: of the file; NIfTI has the grid of the upload.
-
-    Returns:
-        The file.
 
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
-    return _export_map(job, "uncertainty.nii.gz", format, UNCERTAINTY_SUFFIX)
+    _export(job, "uncertainty.nii.gz", target, format, UNCERTAINTY_SUFFIX)
 
 
-def _export_map(job: FinishedJob, name: str, format: ArtefactFormat, suffix: str) -> bytes:
-    """A map of float32 in [0, 1] that is stored as a NIfTI artefact; `suffix` ends the names in a ZIP."""
+def copy_artefact(job: FinishedJob, target: BinaryIO, name: str) -> None:
+    """Write an artefact as it is stored.
+
+    Args:
+        job: a finished job.
+        target: where the file is written.
+        name: of the artefact.
+
+    Raises:
+        NotFound: the job has no such artefact.
+    """
+    with job.open_artefact(name) as stored:
+        shutil.copyfileobj(stored, target, CHUNK_BYTES)
+
+
+def _export(job: FinishedJob, name: str, target: BinaryIO, format: ArtefactFormat, suffix: str) -> None:
+    """A mask or map that is stored as a NIfTI artefact; `suffix` ends the names in a ZIP."""
     if format == "nifti":
-        return _nifti(job, name)
-    values = read_probability(job.artefact(name))
-    return write_probability(values, format, names=_slice_names(job, format), suffix=suffix)
+        _export_nifti(job, name, target)
+        return
+    names = [each.name for each in job.result().slices] if format == "zip" else []
+    with job.open_artefact(name) as stored:
+        slices = StoredSlices(stored)
+        shown = (np.where(one, np.uint8(255), np.uint8(0)) for one in slices) if slices.dtype == np.uint8 else slices
+        write_slices(shown, slices.shape[0], format, target, names=names, suffix=suffix)
 
 
-def _nifti(job: FinishedJob, name: str) -> bytes:
-    """A NIfTI artefact on the grid of the upload; an upload that was not NIfTI has no grid but the artefact's own."""
+def _export_nifti(job: FinishedJob, name: str, target: BinaryIO) -> None:
+    """On the grid of the upload; an upload that was not NIfTI has no grid but the artefact's own."""
     grid = job.result().grid
-    data = job.artefact(name)
-    return data if grid is None or grid.nifti is None else restore_uploaded_grid(data, grid)
-
-
-def _slice_names(job: FinishedJob, format: ArtefactFormat) -> list[str]:
-    """The uploaded names of the slices, which only a ZIP needs."""
-    return [each.name for each in job.result().slices] if format == "zip" else []
+    if grid is None or grid.nifti is None:
+        copy_artefact(job, target, name)
+        return
+    with job.open_artefact(name) as stored:
+        restore_uploaded_grid(stored, grid, target)

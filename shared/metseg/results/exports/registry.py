@@ -1,18 +1,27 @@
 """The registry of exports: every file that people download of a finished job.
 
-The REST routes, the client, the command line and the page take names, media types, file names and makers from here.
+The REST routes, the client, the command line and the page take names, media types, file names and writers from here.
 """
-# ruff: noqa: PLW0108 -- `exports.lesions_csv` imports its module when it is evaluated, so a lambda puts that off
+# ruff: noqa: PLW0108 -- `exports.write_overlays` imports its module when it is evaluated, so a lambda puts that off
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from metseg.errors import InvalidParameter
 from metseg.results import exports
 from metseg.results.exports.finished_job import FinishedJob
 
-__all__ = ["EXPORTS", "Export", "LesionsFormat", "MaskFormat", "ProbabilityFormat", "find_export", "media_types"]
+__all__ = [
+    "EXPORTS",
+    "Export",
+    "LesionsFormat",
+    "MaskFormat",
+    "ProbabilityFormat",
+    "Writer",
+    "find_export",
+    "media_types",
+]
 
 Kind = Literal["mask", "structured-report", "probability", "uncertainty", "overlays", "lesions", "report", "animation"]
 MaskFormat = Literal["nifti", "zip", "png", "tiff", "dicom-seg"]
@@ -21,6 +30,10 @@ LesionsFormat = Literal["csv", "json"]
 
 DICOM, GZIP, JSON, ZIP = "application/dicom", "application/gzip", "application/json", "application/zip"
 PNG, TIFF = "image/png", "image/tiff"
+
+
+Writer = Callable[[FinishedJob, BinaryIO], None]
+"""Writes a file that is made of a job to a seekable target."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,7 @@ class Export:
         format: of the URL's query, where the kind has several.
         media_type: of the file.
         file_name: with its suffix.
-        make: makes the file; imaging libraries are imported when it runs.
+        write: writes the file to a seekable target; imaging libraries are imported when it runs.
         source: the stored artefact that the file is made of, and whose ETag says whether it has changed.
         disposition: whether a browser saves or displays the file.
     """
@@ -45,7 +58,7 @@ class Export:
     format: str | None
     media_type: str
     file_name: str
-    make: Callable[[FinishedJob], bytes]
+    write: Writer
     source: str = "mask.nii.gz"
     disposition: Literal["attachment", "inline"] = "attachment"
 
@@ -61,25 +74,31 @@ class Export:
 
 
 def _mask(name: str, title: str, format: ProbabilityFormat, media_type: str, file_name: str) -> Export:
-    return Export(name, title, "mask", format, media_type, file_name, lambda job: exports.export_mask(job, format))
+    def write(job: FinishedJob, target: BinaryIO) -> None:
+        exports.export_mask(job, target, format)
+
+    return Export(name, title, "mask", format, media_type, file_name, write)
 
 
 def _probability(name: str, title: str, format: ProbabilityFormat, media_type: str, file_name: str) -> Export:
-    def make(job: FinishedJob) -> bytes:
-        return exports.export_probability(job, format)
+    def write(job: FinishedJob, target: BinaryIO) -> None:
+        exports.export_probability(job, target, format)
 
-    return Export(name, title, "probability", format, media_type, file_name, make, source="probability.nii.gz")
+    return Export(name, title, "probability", format, media_type, file_name, write, source="probability.nii.gz")
 
 
 def _uncertainty(name: str, title: str, format: ProbabilityFormat, media_type: str, file_name: str) -> Export:
-    def make(job: FinishedJob) -> bytes:
-        return exports.export_uncertainty(job, format)
+    def write(job: FinishedJob, target: BinaryIO) -> None:
+        exports.export_uncertainty(job, target, format)
 
-    return Export(name, title, "uncertainty", format, media_type, file_name, make, source="uncertainty.nii.gz")
+    return Export(name, title, "uncertainty", format, media_type, file_name, write, source="uncertainty.nii.gz")
 
 
 def _dicom(name: str, title: str, kind: Kind, format: MaskFormat | None, file_name: str) -> Export:
-    return Export(name, title, kind, format, DICOM, file_name, lambda job: job.artefact(file_name), source=file_name)
+    def write(job: FinishedJob, target: BinaryIO) -> None:
+        exports.copy_artefact(job, target, file_name)
+
+    return Export(name, title, kind, format, DICOM, file_name, write, source=file_name)
 
 
 _EXPORTS = (
@@ -99,17 +118,23 @@ _EXPORTS = (
     _uncertainty("uncertainty-zip", "Uncertainties, ZIP", "zip", ZIP, "uncertainties.zip"),
     Export(
         "overlays", "Outlined slices, ZIP", "overlays", None, ZIP, "overlays.zip",
-        lambda job: exports.overlays_zip(job),
+        lambda job, target: exports.write_overlays(job, target),
     ),
-    Export("csv", "Lesions, CSV", "lesions", "csv", "text/csv", "lesions.csv", lambda job: exports.lesions_csv(job)),
-    Export("json", "Lesions, JSON", "lesions", "json", JSON, "lesions.json", lambda job: exports.lesions_json(job)),
+    Export(
+        "csv", "Lesions, CSV", "lesions", "csv", "text/csv", "lesions.csv",
+        lambda job, target: exports.write_lesions_csv(job, target),
+    ),
+    Export(
+        "json", "Lesions, JSON", "lesions", "json", JSON, "lesions.json",
+        lambda job, target: exports.write_lesions_json(job, target),
+    ),
     Export(
         "report", "Report to print, HTML", "report", None, "text/html", "report.html",
-        lambda job: exports.render_report(job), disposition="inline",
+        lambda job, target: exports.render_report(job, target), disposition="inline",
     ),
     Export(
         "animation", "Animation, WebP", "animation", None, "image/webp", "animation.webp",
-        lambda job: exports.render_animation(job), disposition="inline",
+        lambda job, target: exports.render_animation(job, target), disposition="inline",
     ),
 )  # fmt: skip
 

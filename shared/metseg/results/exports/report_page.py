@@ -3,14 +3,14 @@
 import base64
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from metseg.contracts import ModelCard, Result
-from metseg.formats import read_mask
+from metseg.formats import StoredSlices
 from metseg.imaging import Mask
 from metseg.results.exports.contours import render_contours
 from metseg.results.exports.finished_job import FinishedJob
@@ -33,10 +33,14 @@ class Picture(NamedTuple):
     lesions: list[int]
 
 
-def render_report(job: FinishedJob) -> bytes:
-    """The report as one HTML file in UTF-8 that embeds its pictures and loads nothing else.
+def render_report(job: FinishedJob, target: BinaryIO) -> None:
+    """Write the report as one HTML file in UTF-8 that embeds its pictures and loads nothing else.
 
     It fits on one page: of many lesions it lists the largest, and says how many more there are.
+
+    Args:
+        job: a finished job.
+        target: where the page is written.
     """
     result, card = job.result(), job.model_card()
     text = _environment().get_template("report_page.html.j2").render(
@@ -53,7 +57,7 @@ def render_report(job: FinishedJob) -> bytes:
         more_warnings=len(result.warnings) - MAX_WARNINGS,
         known=_known(result),
     )  # fmt: skip
-    return text.encode()
+    target.write(text.encode())
 
 
 def _environment() -> Environment:
@@ -100,8 +104,10 @@ def _pictures(job: FinishedJob, result: Result) -> list[Picture]:
     indices = list(dict.fromkeys(lesion.largest_slice for lesion in result.lesions))[:MAX_PICTURES]
     if not indices:
         return []
-    mask = read_mask(job.artefact("mask.nii.gz"))
-    return [_picture(job, result, index, mask[index]) for index in indices]
+    with job.open_artefact("mask.nii.gz") as stored:
+        mask = StoredSlices(stored)
+        marked = {index: mask.read(index) > 0 for index in sorted(indices)}
+    return [_picture(job, result, index, marked[index]) for index in indices]
 
 
 def _picture(job: FinishedJob, result: Result, index: int, mask: Mask) -> Picture:

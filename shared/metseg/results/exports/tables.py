@@ -4,12 +4,12 @@ import csv
 import json
 from collections.abc import Iterator
 from io import StringIO
-from typing import Any
+from typing import Any, BinaryIO
 
 from metseg.contracts import Lesion, Result
 from metseg.results.exports.finished_job import FinishedJob
 
-__all__ = ["lesions_csv", "lesions_json"]
+__all__ = ["write_lesions_csv", "write_lesions_json"]
 
 AXES: dict[str, tuple[str, ...]] = {
     "centroid": ("centroid_slice_index", "centroid_row_index", "centroid_column_index"),
@@ -24,27 +24,36 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 EXCLUDED = {"job_id", "slices", "durations_s", "grid"}
 
 
-def lesions_csv(job: FinishedJob) -> bytes:
-    """One row per lesion, largest first, as in RFC 4180: UTF-8, CRLF, a header; unknown values are empty cells.
+def write_lesions_csv(job: FinishedJob, target: BinaryIO) -> None:
+    """Write one row per lesion, largest first, as in RFC 4180: UTF-8, CRLF, a header; unknown values are empty cells.
 
     A text that a spreadsheet would evaluate is prefixed with an apostrophe (OWASP, CSV injection).
+
+    Args:
+        job: a finished job.
+        target: where the table is written.
     """
     result = job.result()
     rows = [dict(_cells(result, lesion)) for lesion in result.lesions]
-    target = StringIO(newline="")
-    writer = csv.DictWriter(target, _columns(), lineterminator="\r\n")
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, _columns(), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
-    return target.getvalue().encode()
+    target.write(text.getvalue().encode())
 
 
-def lesions_json(job: FinishedJob) -> bytes:
-    """The lesions with the names of their slices, and what they share: model, threshold, spacing."""
+def write_lesions_json(job: FinishedJob, target: BinaryIO) -> None:
+    """Write the lesions with the names of their slices, and what they share: model, threshold, spacing.
+
+    Args:
+        job: a finished job.
+        target: where the table is written.
+    """
     result = job.result()
     table = result.model_dump(mode="json", exclude=EXCLUDED)
     for lesion in table["lesions"]:
         lesion["largest_slice_name"] = result.slices[lesion["largest_slice"]].name
-    return json.dumps(table, indent=2, ensure_ascii=False).encode()
+    target.write(json.dumps(table, indent=2, ensure_ascii=False).encode())
 
 
 def _cells(result: Result, lesion: Lesion) -> Iterator[tuple[str, Any]]:

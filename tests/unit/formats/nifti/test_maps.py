@@ -1,13 +1,14 @@
 """Masks and maps go back onto the file that was uploaded: shape, place and order, voxel for voxel."""
 
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.finished_jobs import job_that_found
+from tests.finished_jobs import job_that_found, made
 from tests.unit.pictures import png, upload
 from tests.unit.volumes import ORDERS, TITLED, loaded, nifti, skull, study, volume_of
 
@@ -34,7 +35,7 @@ def test_a_mask_is_restored_from_every_axis_order(axes, senses):
     for axis, (world, sense) in enumerate(zip(axes, senses, strict=True)):
         affine[world, axis] = sense * (1.0, 1.1, 1.2)[axis]
     sent = nifti(voxels, affine, pack=False)
-    back = loaded(exports.export_mask(marked(sent), "nifti"))
+    back = loaded(made(exports.export_mask, marked(sent), "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     assert back.get_data_dtype() == np.uint8
     assert np.array_equal(back.affine, loaded(sent).affine)
@@ -64,7 +65,7 @@ def files(draw):
 @given(files())
 def test_the_mask_has_the_grid_and_order_of_any_file(file):
     sent, voxels = file
-    there, back = loaded(sent), loaded(exports.export_mask(marked(sent), "nifti"))
+    there, back = loaded(sent), loaded(made(exports.export_mask, marked(sent), "nifti"))
     assert type(back) is type(there)
     assert back.shape == there.shape
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
@@ -95,7 +96,7 @@ def test_a_sheared_file_gets_its_mask_or_is_refused_with_a_sentence(order, shear
     if job is None:
         assert "right angle" in refusal
         return
-    back = loaded(exports.export_mask(job, "nifti"))
+    back = loaded(made(exports.export_mask, job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     assert np.array_equal(back.affine, loaded(sent).affine)
 
@@ -114,7 +115,7 @@ def test_sheared_slices_are_read_and_measured_exactly(order, tilt, turn):
     assert told or leans < 1.01
     assert not told or leans > 0.99
     job = job_that_found(volume, volume.pixels[..., 0] > 100)
-    back = loaded(exports.export_mask(job, "nifti"))
+    back = loaded(made(exports.export_mask, job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
     where = tuple(np.argwhere(job.mask)[0])
     place = volume.affine @ [*where[::-1], 1]
@@ -124,7 +125,7 @@ def test_sheared_slices_are_read_and_measured_exactly(order, tilt, turn):
 def test_probabilities_are_written_with_their_scale():
     sent = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8"))
     job = marked(sent)
-    back = loaded(exports.export_probability(job, "nifti"))
+    back = loaded(made(exports.export_probability, job, "nifti"))
     expected = np.where(np.asarray(loaded(sent).dataobj) > 100, 0.75, 0.25)
     assert np.allclose(back.get_fdata(), expected, atol=1e-5)
     assert np.array_equal(back.affine, loaded(sent).affine)
@@ -133,14 +134,14 @@ def test_probabilities_are_written_with_their_scale():
 @pytest.mark.parametrize("shape", [(64, 64, 6, 1), (64, 64), (64, 64, 1)])
 def test_singleton_dimensions_are_restored(shape):
     voxels = np.rint(GREY / GREY.max() * 200).astype("uint8")[:, :, : 6 if len(shape) == 4 else 1].reshape(shape)
-    back = loaded(exports.export_mask(marked(nifti(voxels)), "nifti"))
+    back = loaded(made(exports.export_mask, marked(nifti(voxels)), "nifti"))
     assert back.shape == shape
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)
 
 
 def test_the_mask_of_a_three_volume_file_is_one_volume():
     voxels = np.rint(skull() / skull().max() * 200).astype("uint8")
-    back = loaded(exports.export_mask(marked(nifti(voxels)), "nifti"))
+    back = loaded(made(exports.export_mask, marked(nifti(voxels)), "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels[..., 0] > 100)
 
 
@@ -149,14 +150,14 @@ def test_the_mask_has_the_grid_of_the_studys_reference():
     flair = nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")[::-1], mirrored)
     volume = volume_of(*study(flair=flair, t1=nifti(GREY)), align="none")
     job = job_that_found(volume, volume.pixels[..., 1] > 100)
-    back = loaded(exports.export_mask(job, "nifti"))
+    back = loaded(made(exports.export_mask, job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), np.asarray(loaded(flair).dataobj) > 100)
     assert np.array_equal(back.affine, loaded(flair).affine)
 
 
 def test_images_keep_the_order_of_the_slices():
     job = marked(nifti(np.rint(GREY / GREY.max() * 200).astype("uint8")))
-    assert len(exports.export_mask(job, "tiff")) > 0
+    assert len(made(exports.export_mask, job, "tiff")) > 0
     assert [each.name for each in job.result().slices][:2] == ["x_001", "x_002"]
     assert job.result().shape == job.mask.shape == (6, 64, 64)
 
@@ -164,14 +165,14 @@ def test_images_keep_the_order_of_the_slices():
 def test_slices_are_restored_as_stored():
     volume = volume_of(upload(png()))
     job = job_that_found(volume, volume.pixels[..., 0] > 100)
-    assert exports.export_mask(job, "nifti") == job.artefacts["mask.nii.gz"]
+    assert made(exports.export_mask, job, "nifti") == job.artefacts["mask.nii.gz"]
 
 
 def test_a_grid_without_a_header_cannot_be_restored():
     job = marked(nifti(GREY))
     grid = job.result().grid.model_copy(update={"nifti": None})
     with pytest.raises(NotAvailable):
-        restore_uploaded_grid(write_mask(job.mask, None, None), grid)
+        restore_uploaded_grid(BytesIO(write_mask(job.mask, None, None)), grid, BytesIO())
 
 
 def test_a_subset_of_slices_cannot_be_restored():

@@ -1,0 +1,45 @@
+"""What one process does at a time: conversions by voxels, in order."""
+
+import anyio
+
+from metseg_api.limiters import VoxelLimiter
+
+
+async def _convert(limiter: VoxelLimiter, name: str, voxels: int, started: list[str], end: anyio.Event) -> None:
+    async with limiter.hold(voxels):
+        started.append(name)
+        await end.wait()
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await anyio.lowlevel.checkpoint()
+
+
+def test_conversions_are_weighed_by_their_voxels_and_start_in_order():
+    async def run() -> None:
+        limiter, started, end = VoxelLimiter(10), [], anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            for name, voxels in [("a", 4), ("b", 5), ("larger than all", 99), ("small", 1)]:
+                tasks.start_soon(_convert, limiter, name, voxels, started, end)
+                await _settle()
+            assert started == ["a", "b"], "the small one does not overtake the one that waits"
+            end.set()
+        assert started == ["a", "b", "larger than all", "small"]
+
+    anyio.run(run)
+
+
+def test_a_conversion_that_is_given_up_while_it_waits_holds_nothing():
+    async def run() -> None:
+        limiter, started, end = VoxelLimiter(10), [], anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_convert, limiter, "first", 10, started, end)
+            await _settle()
+            with anyio.move_on_after(0.01):
+                await _convert(limiter, "given up", 10, started, end)
+            tasks.start_soon(_convert, limiter, "second", 10, started, end)
+            end.set()
+        assert started == ["first", "second"]
+
+    anyio.run(run)
