@@ -1,4 +1,4 @@
-"""The part of MinIO's admin API that a set-up uses, as a server of its own: it decrypts and keeps what it is told."""
+"""The part of MinIO's admin API that a set-up uses, as a small server: it decrypts and keeps what it receives."""
 
 import contextlib
 import io

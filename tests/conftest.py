@@ -2,6 +2,6 @@
 
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, not whether the code is right.
+# The time of an example depends on the machine's load, not on the code's correctness.
 settings.register_profile("metseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("metseg")

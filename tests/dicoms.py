@@ -1,4 +1,4 @@
-"""DICOM for tests: phantoms as uploads, an asymmetric figure in any axis order, our own reader of segmentations."""
+"""DICOM for tests: phantoms as uploads, an asymmetric figure in any axis order, an independent reader of SEG."""
 
 import io
 import itertools
@@ -15,7 +15,7 @@ from metseg.settings import Limits
 
 LIMITS = Limits()
 SLICES = 8
-"""Of the study that tests share."""
+"""Seed of the study that tests share."""
 FINDER = dicom.AlgorithmRun("attention-unet", "20260101-000000-attention-unet", "019ab3f2c4d87e5f9a60b1c2d3e4f506")
 SHAPE = (18, 20, 24)  # right to left, back to front, feet to head: no two sides are equal
 SIZES_MM = (1.0, 1.1, 1.3)
@@ -29,7 +29,7 @@ def uploads(files, role=None):
 
 
 def edited(files, edit):
-    """The files with something done to each data set."""
+    """The files with each data set edited."""
     changed = {}
     for index, (name, content) in enumerate(files.items()):
         found = pydicom.dcmread(io.BytesIO(content))
@@ -57,7 +57,7 @@ def volume_of(files, role=None, **options):
 
 
 def figure():
-    """An F-shaped lesion in a ramp, (x, y, z) in RAS: it looks like itself in one orientation alone."""
+    """An F-shaped lesion in a ramp, (x, y, z) in RAS: no two orientations look alike."""
     ramp = np.add.outer(np.add.outer(np.arange(18) * 3, np.arange(20) * 50), np.arange(24) * 400).astype(np.uint16)
     mask = np.zeros(SHAPE, bool)
     mask[4:6, 5:15, 6:8] = True
@@ -69,7 +69,7 @@ def figure():
 
 
 def in_order(array, axes, flips):
-    """An RAS array with its axes in that order and direction, and the affine that puts it where it was."""
+    """An RAS array with its axes in that order and direction, and the affine that keeps its position."""
     turned = array.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
     affine = np.zeros((4, 4))
     affine[3, 3] = 1
@@ -89,14 +89,14 @@ def figure_files(axes, flips, role="flair", **more):
 
 
 def answered(volume, mask):
-    """The files of a result, its lesions and warnings."""
+    """A result's files, lesions and warnings."""
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     files, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, FINDER)
     return files, found, warnings
 
 
 def segmented(volume, mask):
-    """The SEG alone, whose frames are in the order of the source's."""
+    """The SEG alone, its frames in the source's order."""
     on_source = from_canonical(lesions.label_lesions(mask), volume.grid).transpose(2, 1, 0)
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     target = io.BytesIO()
@@ -105,13 +105,13 @@ def segmented(volume, mask):
 
 
 def points(mask, affine):
-    """Where the voxels of a mask, in the order of `affine`, lie in RAS millimetres."""
+    """The positions of a mask's voxels, in the order of `affine`, in RAS millimetres."""
     indices = np.argwhere(mask)
     return {tuple(np.round(affine @ (*index, 1), 3)[:3]) for index in indices}
 
 
 def points_of_segmentation(data):
-    """The same of a DICOM SEG by each frame's own geometry, with nothing but the standard's formula (PS3.3 C.7.6.2)."""
+    """The same of a DICOM SEG from each frame's geometry, by the standard's formula alone (PS3.3 C.7.6.2)."""
     found = pydicom.dcmread(io.BytesIO(data))
     shared = found.SharedFunctionalGroupsSequence[0]
     frames = found.pixel_array.reshape(-1, found.Rows, found.Columns)

@@ -3,8 +3,8 @@
     with serving(FakeGateway(running_s=3)) as gateway:
         Client(gateway.url)
 
-Whatever is submitted, the result is that of the phantom. Jobs progress with time, so that the page sees them queued and
-running; the attributes of `FakeGateway` make it refuse, fail or be unavailable.
+Whatever is submitted, the result is that of the phantom. Jobs progress with time, so that the page shows them queued
+and running; the attributes of `FakeGateway` make it refuse, fail or be unavailable.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ THRESHOLD = 0.5
 
 
 class FakeStudy:
-    """The study of every job: a phantom, with a probability that falls off at the rim of its lesions."""
+    """The study of every job: a phantom, with a probability that decreases at the rim of its lesions."""
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class FakeGateway:
         return self.job(job_id)
 
     def job(self, job_id: str) -> Job:
-        """The state of a job at this time."""
+        """The current state of a job."""
         created = self.created_at(job_id)
         started = created + timedelta(seconds=self.queued_s)
         finished = started + timedelta(seconds=self.running_s)

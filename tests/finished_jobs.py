@@ -1,4 +1,4 @@
-"""Finished jobs as the store has them: phantoms whose lesions are known."""
+"""Finished jobs as in the store: phantoms with known lesions."""
 
 import io
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from metseg.results.exports import FinishedJob, Writer
 
 @dataclass
 class PhantomJob(FinishedJob):
-    """A finished job on a phantom; `asked` lists what was read of it."""
+    """A finished job on a phantom; `asked` lists the objects read."""
 
     volume: Volume
     mask: np.ndarray

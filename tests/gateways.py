@@ -1,4 +1,4 @@
-"""A running gateway for tests: the real application on a real socket, and a hand that plays the worker."""
+"""A running gateway for tests: the real application on a real socket, and a simulated worker."""
 
 import io
 import threading
@@ -57,7 +57,7 @@ class Gateway:
         return Job.model_validate(response.json())
 
     def job_keys(self) -> list[str]:
-        """Everything that lies below `jobs/` in the store."""
+        """Every key below `jobs/` in the store."""
         return [info.key for info in self.store.list("jobs/")]
 
     def succeed(self, job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> None:
@@ -73,7 +73,7 @@ class Gateway:
 
 
 def begin(runner: JobRunner, job_id: str) -> Request | None:
-    """Lease and start a job, as a worker does; None where there is nothing to do."""
+    """Lease and start a job, as a worker does; None if there is nothing to do."""
     request = runner.lease(job_id)
     return request if request is not None and runner.start(job_id) else None
 
@@ -113,7 +113,7 @@ def running(settings: Settings) -> Iterator[Gateway]:
 
 
 def promote_tiny(store: ObjectStore) -> None:
-    """Put the tiny model into service."""
+    """Promote the tiny model."""
     registry, model = Registry(store), tiny_model()
     registry.publish(tiny_card(model), {"model.onnx": model})
     registry.promote(VERSION)
@@ -137,7 +137,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def result(job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> Result:
-    """Figures for a mask whose lesions nobody measured."""
+    """A result for a mask, without measured lesions."""
     slices = [
         SliceMeasurements(
             index=index, name=name, lesions=[], area_px=int(plane.sum()), area_mm2=None, highest_probability=0.75

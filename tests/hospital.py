@@ -1,9 +1,9 @@
-"""A server with a worker behind it, as clients meet it: the real gateway, the real pipeline, the tiny model.
+"""A server with a worker, as clients see it: the real gateway, the real pipeline, the tiny model.
 
     with hospital(tmp_path, redis) as server:
         Client(server.url)
 
-The worker is a thread that `hold` lets rest, so that a test sees jobs wait.
+The worker is a thread that `hold` pauses, so that a test can see jobs wait.
 """
 
 import os
@@ -47,7 +47,7 @@ class Hospital:
         return [self.gateway.jobs.get(job_id) for job_id in sorted(ids, reverse=True)]
 
     def tend(self) -> None:
-        """Bring waiting jobs to their end, until told to stop."""
+        """Process queued jobs, until stopped."""
         while not self.stop.wait(LOOK_S):
             if self.hold.is_set():
                 continue
@@ -81,8 +81,8 @@ def study(folder: Path, slices: int = 2, seed: int = 7) -> Path:
 
 
 def started(*arguments: object, **variables: str) -> "subprocess.Popen[str]":
-    """The command in a process of its own."""
-    heeding = ["env", "--default-signal=INT"]  # tests in the background ignore Ctrl-C, and would hand that on
+    """The command in a separate process."""
+    heeding = ["env", "--default-signal=INT"]  # tests in the background ignore Ctrl-C, and a child would inherit that
     command = [*heeding, sys.executable, "-m", "metseg.cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "METSEG_API_KEY": "", **variables}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,8 +1,8 @@
-"""`make bench`: speed, services and growth, each in a process of its own, into docs/performance.md.
+"""`make bench`: speed, services and growth, each in a separate process, into docs/performance.md.
 
     python -m tests.bench [--only model volume system latency memory growth] [--data FOLDER] [--rounds N]
 
-The other benches of this folder run by their own names, such as `python -m tests.bench.bench_scale`.
+The other benches in this folder run by name, such as `python -m tests.bench.bench_scale`.
 """
 
 import subprocess

@@ -1,9 +1,9 @@
-"""The bare loop: what is done to every study, whoever serves it, without any service around.
+"""The bare loop: what every server does with a study, without any service around it.
 
     python -m tests.bench.bare STUDY
 
-reads a number of studies per line from standard input and answers with the seconds that they took, on the wall and of
-CPU. Servers of other makers call the same `Loop`.
+reads a number of studies per line from standard input and prints the wall and CPU seconds that they took. Servers of
+other projects call the same `Loop`.
 """
 
 import io
@@ -38,7 +38,7 @@ class Loop:
 
 
 def on_demand(one: Callable[[], object]) -> None:
-    """Do one study, and then as many as each line of standard input says."""
+    """Process one study, then as many as each line of standard input says."""
     one()
     print("ready", flush=True)
     for line in sys.stdin:

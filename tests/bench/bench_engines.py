@@ -2,9 +2,9 @@
 
     uv run --no-project --with openvino python -m tests.bench.bench_engines
 
-Both engines get as many threads as there are CPUs: onnxruntime as it serves, a slice a thread; OpenVINO by its own
-queue of requests and its hint for throughput, once with the model's free sizes and once compiled for this study's size
-alone. All take turns.
+Both engines get as many threads as there are CPUs: onnxruntime as in serving, one slice per thread; OpenVINO with its
+request queue and its throughput hint, once with the model's free sizes and once compiled for this study's size alone.
+All take turns.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from metseg.parallel import cpu_quota, parallel_map
 
 FILES = {"8 bits": "model.onnx", "32 bits": "model-fp32.onnx"}
 CLEARLY = 1.25
-"""So many times as fast OpenVINO would have to be to be worth a second engine."""
+"""The speed-up that would make OpenVINO worth a second engine."""
 
 Maps = npt.NDArray[np.float32]
 Engine = Callable[[Maps], Maps]
@@ -35,7 +35,7 @@ Engine = Callable[[Maps], Maps]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and keep the table."""
+    """Measure, and write the table."""
     parser = argparse.ArgumentParser("bench_engines", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
     options = parser.parse_args(arguments)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepared = Preprocessor(card.preprocessing).prepare(phantom.head(5, slices=SLICES).volume)
     slices = prepared.tensor(slice(0, SLICES))
     engines, load_ms = _engines(card, slices.shape)
-    maps = {name: engine(slices) for name, engine in engines.items()}  # plans are made
+    maps = {name: engine(slices) for name, engine in engines.items()}  # warms up
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
     for _ in range(options.rounds):
         for name, engine in engines.items():
@@ -98,7 +98,7 @@ def verdict(ratios: dict[str, float]) -> str:
 
 
 def _engines(card: ModelCard, shape: tuple[int, ...]) -> tuple[dict[str, Engine], dict[str, float]]:
-    """All engines by name, and the milliseconds in which each was loaded."""
+    """All engines by name, and the milliseconds that each took to load."""
     engines: dict[str, Engine] = {}
     load_ms = {}
     for bits, file in FILES.items():
@@ -130,8 +130,8 @@ def _openvino(model: bytes, size: list[int] | None) -> Engine:
     network = core.read_model(model)
     if size is not None:
         network.reshape({INPUT: size})
-    told = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": cpu_quota()}
-    compiled = core.compile_model(network, "CPU", told)
+    properties = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": cpu_quota()}
+    compiled = core.compile_model(network, "CPU", properties)
     queue = openvino.AsyncInferQueue(compiled)
 
     def engine(slices: Maps) -> Maps:

@@ -1,4 +1,4 @@
-"""What grows: the cost of a slice with their number, and of requests with the jobs that are stored.
+"""How costs grow: of a slice with the number of slices, of requests with the number of stored jobs.
 
 make bench ARGS="--only growth"
 """
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for what in requests[few]:
         ratio = median(requests[many][what]) / median(requests[few][what])
         for count in COUNTS:
-            told = f"{ratio:.2f} of that at {few}" if count == many else ""
-            cells.append([f"{what}, {count:,} jobs stored, ms", page.spread(requests[count][what], 1), told])
+            relative = f"{ratio:.2f} of that at {few}" if count == many else ""
+            cells.append([f"{what}, {count:,} jobs stored, ms", page.spread(requests[count][what], 1), relative])
     notes = [
         "A slice of 240x240 from the upload to the artefacts, CPU time of the process. Requests go to two gateways in "
         f"turn, each with a Redis and a folder as its store: one with {few} jobs, one with {many:,}."
@@ -69,7 +69,7 @@ def _slices(rounds: int) -> dict[int, list[float]]:
         studies = {count: whole.upload([("study.zip", archive(count, 240))]) for count in SLICES}
         for turn in range(max(1, rounds // 2) + 1):
             for count, study in studies.items():
-                if turn == 0 and count == max(SLICES):  # too long to be thrown away
+                if turn == 0 and count == max(SLICES):  # too long to be discarded
                     continue
                 began = time.process_time()
                 whole(study)
@@ -102,7 +102,7 @@ def _asked(gateway: Gateway, known: str) -> dict[str, Callable[[], object]]:
 
 @contextlib.contextmanager
 def _filled(count: int) -> Iterator[tuple[Gateway, str]]:
-    """A gateway on a store with so many finished jobs, and the id of one of them."""
+    """A gateway on a store with `count` finished jobs, and the id of one of them."""
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as server:
         folder = Path(name) / "store"
         limits = {"queue_limit": 10**6, "key_jobs_per_minute": 10**6, "key_open_jobs": 10**6}
@@ -114,7 +114,7 @@ def _filled(count: int) -> Iterator[tuple[Gateway, str]]:
 
 
 def _stored(folder: Path, jobs: JobService) -> str:
-    """A job that succeeded, written as the store does but for its care."""
+    """A job that succeeded, written as the store does, but without atomic writes."""
     now, job_id = datetime.now(UTC), new_job_id()
     file = InputFile(key=jobs.input_key(job_id, 0), name="x.png", size_bytes=1, sha256="0" * 64)
     job = Job(id=job_id, status=JobStatus.SUCCEEDED, created_at=now, finished_at=now, files=1)

@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_peers --data FOLDER --epochs 6
 
-Only the network differs, so the trainer's own loop does everything. A stopped bench goes on where it was, with the
-same words; a network that has been judged is not judged again. What names patients stays in `--folder`; `--table`
-gets the figures that may be shown.
+Only the network differs, so the trainer's own loop does everything. A stopped bench
+resumes with the same command; a network that has been evaluated is not evaluated again. Everything that names patients
+stays in `--folder`; `--table` gets the figures that may be published.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ROUNDS = 15
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what has not been trained, evaluate_networks what has not been judged, and write the table."""
+    """Train and evaluate the networks that have no results yet, and write the table."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     plan = make_plan(
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train(alone, store=None)
         if not (plan.folder / name / FIGURES).exists():
             _judge(alone)
-    told = table(plan)
-    tables.write(told, markdown, "peers", plan.folder, options.table)
+    report = table(plan)
+    tables.write(report, markdown, "peers", plan.folder, options.table)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _judge(plan: Plan) -> None:
-    """The figures of a plan's one network, by patient and all together."""
+    """The figures of a plan's one network, by patient and overall."""
     [name] = plan.networks
     evaluation = evaluate_networks(plan, corrupted=False)
     figures = {
@@ -70,11 +70,11 @@ def _judge(plan: Plan) -> None:
 
 
 def table(plan: Plan) -> dict[str, Any]:
-    """All networks with what they cost and what they are worth; no patient is named."""
+    """All networks with their costs and figures; no patient is named."""
     networks = {name: channels_last(load_network(plan.checkpoint(name))) for name in plan.networks}
     figures = {name: json.loads((plan.folder / name / FIGURES).read_text()) for name in plan.networks}
     slices = torch.zeros(1, 3, *plan.config.patch_size).to(memory_format=torch.channels_last)
-    milliseconds = ms_a_slice(networks, slices)
+    milliseconds = ms_per_slice(networks, slices)
     rows = []
     for name, network in networks.items():
         test = Evaluation.model_validate(figures[name]["test"])
@@ -110,21 +110,21 @@ def table(plan: Plan) -> dict[str, Any]:
 
 
 def gflop(network: SegmentationNetwork, slices: torch.Tensor) -> float:
-    """Of one forward pass; a multiplication and an addition are two operations."""
+    """GFLOP of one forward pass; a multiplication and an addition are two operations."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(slices)
     return float(counter.get_total_flops()) / 1e9
 
 
 @torch.inference_mode()
-def ms_a_slice(networks: dict[str, SegmentationNetwork], slices: torch.Tensor) -> dict[str, float]:
-    """The median time of one slice in torch; the networks take turns, so that the machine's moods hit all alike."""
+def ms_per_slice(networks: dict[str, SegmentationNetwork], slices: torch.Tensor) -> dict[str, float]:
+    """The median time of one slice in torch; the networks take turns, so that other load on the machine affects all."""
     times: dict[str, list[float]] = {name: [] for name in networks}
     for turn in range(ROUNDS + 1):
         for name, network in networks.items():
             began = time.perf_counter()
             network(slices)
-            if turn:  # the first one makes plans
+            if turn:  # warms up
                 times[name].append(time.perf_counter() - began)
     return {name: 1000 * median(taken) for name, taken in times.items()}
 
@@ -151,15 +151,15 @@ def _comparisons(rows: Sequence[dict[str, Any]], figures: dict[str, Any]) -> lis
     ]
 
 
-def markdown(told: dict[str, Any]) -> str:
-    """The table for people."""
-    height, width = told["input"]
+def markdown(report: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    height, width = report["input"]
     head = (
         "network", "parameters", f"GFLOP at {height}x{width}", "minutes of training", "ms per slice", "mean Dice (95%)",
         "median", "lowest", "sensitivity", "drawn metastases from 6 mm", "false positives",
     )  # fmt: skip
     cells = []
-    for row in told["networks"]:
+    for row in report["networks"]:
         dice, drawn = row["dice"], row["implanted"]
         interval = dice["mean_interval"]
         cells.append(
@@ -177,13 +177,13 @@ def markdown(told: dict[str, Any]) -> str:
                 "" if drawn is None else f"{drawn['false_positives']:.1f}",
             )
         )
-    patients = told["patients"]
+    patients = report["patients"]
     note = (
-        f"{told['steps']} steps each on {patients['train']} patients, operating points from {patients['validation']}, "
-        f"judged on {patients['test']}; {told['threads']} threads. The last two columns, sensitivity and "
-        "false positives per patient, are of metastases drawn into the test patients."
+        f"{report['steps']} steps each on {patients['train']} patients, operating points from "
+        f"{patients['validation']}, judged on {patients['test']}; {report['threads']}threads. The last two columns, "
+        "sensitivity and false positives per patient, are of metastases drawn into the test patients."
     )
-    lines = [*tables.rows(head, cells), "", note, "", *(f"- {one['words']}" for one in told["comparisons"])]
+    lines = [*tables.rows(head, cells), "", note, "", *(f"- {one['words']}" for one in report["comparisons"])]
     return "\n".join(lines) + "\n"
 
 

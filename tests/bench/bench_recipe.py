@@ -1,10 +1,10 @@
-"""What each part of the recipe is worth: one network, trained again without it.
+"""The contribution of each part of the recipe: one network, trained again without it.
 
     python -m tests.bench.bench_recipe --data FOLDER --epochs 4
 
-The test side of the data takes no part: its training side alone is split anew, so that trying recipes tunes nothing to
-the patients by whom the networks are judged in the end. A stopped bench goes on where it was, with the same words.
-What names patients stays in `--folder`; `--table` gets the figures that may be shown.
+The test side of the data takes no part: only its training side is split again, so that no recipe is tuned to the
+patients on whom the networks are finally evaluated. A stopped bench resumes with the same command. Everything that
+names patients stays in `--folder`; `--table` gets the figures that may be published.
 """
 
 import argparse
@@ -46,7 +46,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trial:
-    """A change of the recipe, or of the schedule that all recipes have."""
+    """A change of the recipe, or of the schedule that all recipes share."""
 
     title: str
     changes: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Trial:
     schedule: Callable[..., LRScheduler] = OneCycleLR
 
     def of(self, recipe: TrainingConfig) -> TrainingConfig:
-        """The recipe with the change; what a source gave is given by the others."""
+        """The recipe with the change; the share of a dropped source goes to the others."""
         shares = {
             source: 0.0 if source == self.without else share for source, share in recipe.sampling.source_shares.items()
         }
@@ -64,7 +64,7 @@ class Trial:
 
 
 def _constant(optimizer: Optimizer, highest: float, steps: int, pct_start: float) -> LRScheduler:
-    """The same warm-up, then the mean of what the one-cycle schedule gives: half of the highest."""
+    """The same warm-up, then the mean of the one-cycle schedule: half of the maximum."""
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (pct_start * steps)) / 2)
 
 
@@ -83,7 +83,7 @@ TRIALS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train what has not been load_predictor, judge what has not been judged, and write the table."""
+    """Train and evaluate the trials that have no results yet, and write the table."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     plan = _inner(
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not (trial.folder / FIGURES).exists():
             _train(trial)
             _judge(trial)
-    told = table(plan, options.trials)
-    tables.write(told, markdown, "recipe", plan.run_folder, options.table)
+    report = table(plan, options.trials)
+    tables.write(report, markdown, "recipe", plan.run_folder, options.table)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _inner(plan: Plan) -> Plan:
-    """The plan without the patients whom networks are judged by in the end."""
+    """The plan without the patients on whom networks are finally evaluated."""
     known = {*plan.split.train, *plan.split.validation}
     patients = [patient for patient in plan.patients if patient.id in known]
     return replace(plan, patients=patients, split=split_patients(patients, plan.config.seed))
@@ -126,7 +126,7 @@ def _train(trial: Plan) -> None:
 
 
 def _judge(trial: Plan) -> None:
-    """The figures of a trial; of the recipe itself also with flips at test time."""
+    """The figures of a trial; for the unchanged recipe also with flips at test time."""
     [network] = trial.networks
     predictor = load_predictor(trial, network)
     _write_figures(trial, predictor, trial.folder)
@@ -163,26 +163,26 @@ def _write_figures(trial: Plan, predictor: TorchPredictor, folder: Path) -> None
 
 
 def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
-    """All trials beside the recipe itself; no patient is named."""
+    """All trials and the unchanged recipe; no patient is named."""
     titles = {name: TRIALS[name].title for name in trials}
     if BASE in titles:
         titles[FLIPPED] = "the recipe, and mirrored slices averaged when predicting"
     figures = {name: json.loads((plan.run_folder / name / FIGURES).read_text()) for name in titles}
     rows = []
     for name, title in titles.items():
-        told = figures[name]
-        test = Evaluation.model_validate(told["test"])
+        scores = figures[name]
+        test = Evaluation.model_validate(scores["test"])
         row = {
             "trial": name,
             "title": title,
             "dice": test.measures["dice"].model_dump(),
-            "lowest_dice": min(told["dice"].values()),
-            "lone_slices": told["lone_slices"],
+            "lowest_dice": min(scores["dice"].values()),
+            "lone_slices": scores["lone_slices"],
             "flair_alone": test.robustness[CORRUPTIONS[FLAIR_ALONE].title].mean,
-            "implanted": told["implanted"],
+            "implanted": scores["implanted"],
         }
         if name != BASE and BASE in figures:
-            pair = compare_networks((titles[BASE], title), (figures[BASE]["dice"], told["dice"]))
+            pair = compare_networks((titles[BASE], title), (figures[BASE]["dice"], scores["dice"]))
             row["recipe_less_this"] = {"difference": pair.difference, "interval": pair.interval.model_dump()}
         rows.append(row)
     [network] = plan.networks
@@ -197,14 +197,14 @@ def table(plan: Plan, trials: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def markdown(told: dict[str, Any]) -> str:
-    """The table for people."""
+def markdown(report: dict[str, Any]) -> str:
+    """The table as Markdown."""
     head = (
         "trial", "mean Dice", "recipe less this (95%)", "median", "lowest", "single slices", "FLAIR alone",
         "drawn metastases from 6 mm", "false positives",
     )  # fmt: skip
     cells = []
-    for row in told["trials"]:
+    for row in report["trials"]:
         drawn, pair = row["implanted"], row.get("recipe_less_this")
         cells.append(
             (
@@ -219,9 +219,9 @@ def markdown(told: dict[str, Any]) -> str:
                 "" if drawn is None else f"{drawn['false_positives']:.1f}",
             )
         )
-    patients, recipe = told["patients"], told["recipe"]
+    patients, recipe = report["patients"], report["recipe"]
     note = (
-        f"{told['network']}, {recipe['epochs']} epochs of {recipe['samples_per_epoch']} samples from nothing, "
+        f"{report['network']}, {recipe['epochs']} epochs of {recipe['samples_per_epoch']} samples from nothing, "
         f"{patients['train']} patients to learn from, operating points from {patients['validation']}, judged on "
         f"{patients['test']} others of the training side. One run each."
     )

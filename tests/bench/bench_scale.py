@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_scale
 
-The deployment runs as it stands, but for the limits on submissions. Each pair is of workers and of the CPUs that each
-may use; one container more or fewer is all that changes between two pairs.
+The deployment runs unchanged but for the limits on submissions. Each pair is a number of workers and the CPUs that each
+may use; two pairs differ only by one container.
 """
 
 import argparse
@@ -26,21 +26,21 @@ UP_S = 240.0
 
 
 class Scaled(Deployment):
-    """A deployment under a name of its own, whose number of workers changes while it runs."""
+    """A separately named deployment whose number of workers changes while it runs."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, variables={"METSEG_KEY_JOBS_PER_MINUTE": "100000", "METSEG_KEY_OPEN_JOBS": "100000"})
         self.name = NAME
 
     def scale(self, workers: int, cpus: int) -> None:
-        """Have so many workers with so many CPUs each; returns when all are healthy."""
+        """Run `workers` workers with `cpus` CPUs each; returns when all are healthy."""
         self._environment["METSEG_WORKER_CPUS"] = str(cpus)
         flags = ["--detach", "--no-build", "--wait", "--wait-timeout", "180", "--scale", f"worker={workers}"]
         self.compose("up", *flags, "api", "worker", timeout_s=UP_S)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure all pairs in turn, and keep the table."""
+    """Measure all pairs in turn, and write the table."""
     parser = argparse.ArgumentParser("bench_scale", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of each pair (default: %(default)s)")
     parser.add_argument("--no-build", action="store_true", help="take the images of the last run")

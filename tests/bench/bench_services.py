@@ -2,8 +2,8 @@
 
     make bench ARGS="--only system latency"
 
-Gateway, worker, Redis and an S3 server run as processes of this machine; the bare loop does the same to the same slices
-without any of them.
+Gateway, worker, Redis and an S3 server run as processes on this machine; the bare loop does the same with the same
+slices, without any of them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ PARTS = {"system": system, "latency": latency, "memory": memory}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the parts that are wanted, all on one deployment."""
+    """Measure the requested parts, all on one deployment."""
     parser = argparse.ArgumentParser("bench_services", description=__doc__)
     parser.add_argument("--only", nargs="+", default=list(PARTS), help="of system, latency, memory")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")

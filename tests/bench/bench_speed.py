@@ -1,9 +1,9 @@
-"""How fast the served model is, beside other libraries' networks and the machine's limit.
+"""The speed of the served model, compared with other libraries' networks and the machine's limit.
 
     make bench ARGS="--only model volume"
 
-Everything takes turns, so that whatever else the machine does hits all alike; a ratio is taken within each round.
-Networks have random weights, which cost what trained ones do.
+Everything takes turns, so that other load on the machine affects all; ratios are computed within each round. Networks
+have random weights, which cost as much as trained ones.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Call = Callable[[], object]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the parts that are wanted."""
+    """Measure the requested parts."""
     parser = argparse.ArgumentParser("bench_speed", description=__doc__)
     parser.add_argument("--only", nargs="+", default=list(PARTS), help="of model, volume; others are not of this bench")
     parser.add_argument("--data", type=Path, help="folder of TCGA_* patients; default: a drawn head")
@@ -69,12 +69,12 @@ def patient(data: Path | None) -> list[tuple[str, bytes]]:
 
 
 def uploads(files: Sequence[tuple[str, bytes]]) -> list[formats.Upload]:
-    """As a worker opens them."""
+    """The files as a worker opens them."""
     return [formats.Upload(name, io.BytesIO(content), None) for name, content in files]
 
 
-def taken(calls: dict[str, Call], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds on the wall and of this process's CPUs, in turn; the first round makes plans and does not count."""
+def durations(calls: dict[str, Call], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Wall and CPU seconds of each call, in turn; the first round warms up and does not count."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
@@ -86,7 +86,7 @@ def taken(calls: dict[str, Call], rounds: int) -> dict[str, list[tuple[float, fl
 
 
 def model(data: Path | None, rounds: int) -> None:
-    """ms per slice of all networks, and how many times as long as ours as served."""
+    """ms per slice of all networks, and the ratio to ours as served."""
     on = page.machine()
     files, predictor = patient(data), served()
     count = len(files)
@@ -98,7 +98,7 @@ def model(data: Path | None, rounds: int) -> None:
     mib[SERVED] = (STARTER / "model.onnx").stat().st_size / 2**20
     square = torch.randn(2048, 2048)
     calls["a product of two 2048x2048 matrices"] = lambda: square @ square
-    times = taken(calls, rounds)
+    times = durations(calls, rounds)
     product = times.pop("a product of two 2048x2048 matrices")
     peak = [2 * 2048**3 / wall / 1e9 for wall, _ in product]
     ours = [wall / count for wall, _ in times[SERVED]]

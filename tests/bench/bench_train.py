@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_train --data FOLDER
 
-All networks learn from the same slices in batches of the same size; ours do in our loop and in the plain one
-(`tests.bench.loops`), the others take a step in both ways too, and the faster of the two is theirs. Each round runs
-all loops for a few steps one after another, so that whatever else the machine does slows all of them; a ratio is
-taken within each round. `cached` repeats steps on batches that lie in memory: the network alone.
+All networks learn from the same slices in batches of the same size; ours in our loop and in the plain one
+(`tests.bench.loops`), the others with both kinds of step, of which the faster counts. Each round runs all loops for a
+few steps one after another, so that other load on the machine slows all of them; ratios are computed within each round.
+`cached` repeats steps on batches in memory: the network alone.
 """
 
 import argparse
@@ -34,7 +34,7 @@ PLAIN, PLAIN_CACHED, OURS, OURS_CACHED = "plain", "plain, cached", "ours", "ours
 STEPS = {PLAIN: plain_step, OURS: our_step}
 
 Speeds = Mapping[tuple[str, str], list[float]]
-"""Images per second in each round, by title of a network and by how it learnt."""
+"""Images per second in each round, by network title and loop."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def loops(patients: list[Patient], prepared: Path, config: TrainingConfig, names: Mapping[str, str]) -> list[Loop]:
-    """All that are compared; ours four times, the others twice."""
+    """All loops that are compared: four of each of ours, two of each of the others."""
     sources = prepare_sources(patients, Preprocessing(), config.sampling, config.seed, prepared)
     samples = SampleDataset(sources, config.sampling, config.augmentation, config.patch_size, config.seed)
     batches = numbered(samples, config.batch_size)
@@ -118,13 +118,13 @@ def table(found: Speeds, sizes: Mapping[str, int]) -> page.Table:
 
 
 def ratio(speed: Sequence[float], other: Sequence[float]) -> str:
-    """How many times the other's speed, round by round."""
+    """The ratio of two speeds, round by round."""
     return page.spread([mine / theirs for mine, theirs in zip(speed, other, strict=True)], 2)
 
 
 def drawing(found: Speeds) -> list[str]:
-    """What reading and drawing samples costs each of ours, told by the run on cached batches."""
-    told = []
+    """The cost of reading and drawing samples for each of ours, from the run on cached batches."""
+    lines = []
     for title in TITLES.values():
         cached = {how: median(found[title, how]) for how in (PLAIN_CACHED, OURS_CACHED)}
         shares = [
@@ -133,16 +133,16 @@ def drawing(found: Speeds) -> list[str]:
             )
             for how in (OURS, PLAIN)
         ]
-        told.append(
+        lines.append(
             f"On cached batches {title} trains at {cached[OURS_CACHED]:.1f} images/s in our loop, so drawing samples "
             f"takes {max(shares[0], 0):.0%} of its time; at {cached[PLAIN_CACHED]:.1f} in the plain one, where it "
             f"takes {max(shares[1], 0):.0%}."
         )
-    return told
+    return lines
 
 
 def slow(found: Speeds) -> list[str]:
-    """Those of ours whose loop is not so many times as fast as the plain one as is wanted."""
+    """Those of ours whose loop misses the required speed-up over the plain one."""
     return [
         title
         for title in TITLES.values()

@@ -1,4 +1,4 @@
-"""From submission to result: at idle without the model's time, and under open loads below and above capacity."""
+"""From submission to result: idle, without the model's time, and under open loads below and above capacity."""
 
 import argparse
 import json
@@ -27,15 +27,15 @@ SHARES = (0.5, 0.8, 1.2)
 PERCENTILES = (50, 95, 99)
 
 Load = dict[str, Any]
-"""`rate` a second; `drained_s` from the last arrival to the last result; of each study, as they arrived: `came_s`,
-`took_s` until its result was there, `before_s` of it until it was accepted, `began_s` when its segmentation began,
-`busy_s` how long that took, `after_s` what it took from then on, and `open`, how many it found. `turn_s` is what the
-worker needed from one study to the next, where that was there already."""
+"""`rate` per second; `drained_s` from the last arrival to the last result; per study, in order of arrival: `came_s`,
+`took_s` until its result, of which `before_s` until it was accepted, `began_s` the start of its segmentation, `busy_s`
+its duration, `after_s` the time after it, and `open`, the number of open studies at its arrival. `turn_s` is the time
+between two segmentations where the second study was already queued."""
 PARTS = ("came_s", "took_s", "before_s", "began_s", "busy_s", "after_s", "open")
 
 
 def latency(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
-    """Measure and keep the table."""
+    """Measure, and write the table."""
     on = page.machine()
     over, whole = _idle(client)
     rows = [("idle, one slice, less the model's time", over), ("idle, one slice, all", whole)]
@@ -73,7 +73,7 @@ def depth(load: Load) -> str:
 
 
 def _idle(client: Client) -> tuple[list[float], list[float]]:
-    """Milliseconds of one slice at a time: less the model's time, and all."""
+    """Milliseconds of one slice at a time: without the model's time, and in all."""
     one = study_file(1, 7)
     over, whole = [], []
     for turn in range(WARM_UP + IDLE):
@@ -87,7 +87,7 @@ def _idle(client: Client) -> tuple[list[float], list[float]]:
 
 
 class _Timed(NamedTuple):
-    """A study, as of a load."""
+    """A study with its times, in seconds since the start of the load."""
 
     came_s: float
     took_s: float
@@ -98,7 +98,7 @@ class _Timed(NamedTuple):
 
 
 def _timed(client: Client, study: tuple[str, bytes]) -> _Timed:
-    """Have one study segmented."""
+    """Segment one study."""
     came_s = time.time()
     job = client.submit([study])
     before_s = time.time() - came_s
@@ -111,7 +111,7 @@ def _timed(client: Client, study: tuple[str, bytes]) -> _Timed:
 
 
 def _turn_s(studies: Iterable[_Timed]) -> float:
-    """Seconds from the end of one segmentation to the beginning of the next, whose study was there already; a mean."""
+    """Mean seconds between two segmentations where the second study was already queued."""
     in_order = sorted(studies, key=lambda study: study.began_s)
     return fmean(
         after.began_s - ends_s
@@ -129,7 +129,7 @@ def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, fol
     file, took = folder / "load.zip", folder / "took.jsonl"
     file.write_bytes(study[1])
     took.write_text("")
-    told = {"BENCH_STUDY": str(file), "BENCH_TOOK": str(took), "BENCH_RATE": str(rate)}
+    environment = {"BENCH_STUDY": str(file), "BENCH_TOOK": str(took), "BENCH_RATE": str(rate)}
     command = [
         *python_with("locust"),
         "-m",
@@ -143,7 +143,7 @@ def _load(here: Site, study: tuple[str, bytes], rate: float, seconds: float, fol
     ]
     command += ["--run-time", f"{seconds:.0f}s", "--stop-timeout", "600", "--host", here.url]
     done = subprocess.run(
-        command, env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     lines = sorted(map(json.loads, took.read_text().splitlines()), key=lambda line: line["came_s"])
     if done.returncode or not lines or any(line["status"] != "succeeded" for line in lines):

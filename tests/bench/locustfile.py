@@ -1,7 +1,7 @@
 """An open load: studies come at random (Poisson), whether or not earlier ones are done. Run by `tests.bench.latency`.
 
-One user draws the pauses and lets each study go its own way, so that a slow deployment slows no arrival. What became
-of each is written as a line of JSON, in the order of their ends, into the file that BENCH_TOOK names.
+One user draws the pauses and does not wait for its studies, so that a slow deployment delays no arrival. The outcome of
+each is written as a line of JSON, in the order of their ends, to the file named by BENCH_TOOK.
 """
 
 import json
@@ -29,22 +29,22 @@ class Hospital(FastHttpUser):
     connection_timeout = network_timeout = LIMIT_S
 
     def on_start(self) -> None:
-        """Nothing is open yet."""
+        """Start without open studies."""
         self._content, self._drawn = STUDY.read_bytes(), random.Random(0)
         self._began, self._open = time.time(), Pool()
 
     @task
     def arrive(self) -> None:
-        """One study, and the pause until the next."""
+        """Submit a study, then pause until the next."""
         self._open.spawn(self._study, time.time(), len(self._open))
         gevent.sleep(self._drawn.expovariate(RATE))
 
     def on_stop(self) -> None:
-        """Nobody is left behind."""
+        """Wait for the open studies."""
         self._open.join(LIMIT_S)
 
     def _study(self, came: float, found_open: int) -> None:
-        """From the submission to the figures of the result."""
+        """Run one study, from the submission to its result."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         with self.rest("POST", "/v1/jobs", files={"files": ("study.zip", self._content)}, headers=headers) as answer:
             job, accepted = answer.js, time.time()

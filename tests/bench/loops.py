@@ -1,7 +1,7 @@
 """The loops of `bench_train`: a network, a step that learns from a batch, and a source of batches.
 
-The plain loop is what public notebooks for these slices do: an item is read from its TIFF files when it is wanted,
-gets CLAHE and a z-score, is scaled to the size of our patch and augmented as ours are; PyTorch's defaults do the rest:
+The plain loop is what public notebooks for these slices do: an item is read from its TIFF files on demand, gets CLAHE
+and a z-score, is scaled to the size of our patch and augmented like ours; PyTorch's defaults do the rest:
 NCHW, float32, AdamW without options, the loss read after each step. Neither loop has processes for drawing.
 """
 
@@ -27,15 +27,15 @@ Step = Callable[[Batch], object]
 
 @dataclass(frozen=True)
 class Loop:
-    """A network by title, what takes a batch and learns from it, and where batches come from."""
+    """A network's title, its training step, and the source of its batches."""
 
     title: str
     how: str
     batches: Iterator[Batch]
     step: Step
 
-    def images_a_second(self, steps: int, batch: int) -> float:
-        """Over some steps, drawing included."""
+    def images_per_s(self, steps: int, batch: int) -> float:
+        """Images per second over some steps, drawing included."""
         begun = time.perf_counter()
         for _ in range(steps):
             self.step(next(self.batches))
@@ -45,11 +45,11 @@ class Loop:
 def speeds(compared: Sequence[Loop], rounds: int, steps: int, batch: int) -> dict[tuple[str, str], list[float]]:
     """Images per second of each loop in each round; all take turns, and the first step of each does not count."""
     for loop in compared:
-        loop.images_a_second(1, batch)
+        loop.images_per_s(1, batch)
     found: dict[tuple[str, str], list[float]] = {(loop.title, loop.how): [] for loop in compared}
     for _ in range(rounds):
         for loop in compared:
-            found[loop.title, loop.how].append(loop.images_a_second(steps, batch))
+            found[loop.title, loop.how].append(loop.images_per_s(steps, batch))
     return found
 
 
@@ -78,7 +78,7 @@ class PlainSlices(Dataset[Batch]):
 
 
 def plain_step(name: str, config: TrainingConfig) -> Step:
-    """What a notebook does with a batch."""
+    """A notebook's training step."""
     network = create_network(name, config.base_width).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
 
@@ -94,7 +94,7 @@ def plain_step(name: str, config: TrainingConfig) -> Step:
 
 
 def our_step(name: str, config: TrainingConfig) -> Step:
-    """What `fit` does with a batch."""
+    """The training step of `fit`."""
     state = TrainState(name, config, 1_000_000)
     return lambda batch: state.train_step(*batch, stop=False)
 

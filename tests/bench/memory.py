@@ -1,4 +1,4 @@
-"""The largest resident sets of gateway and worker, by the size of the upload and by slices."""
+"""The largest resident sets of gateway and worker, by upload size and by number of slices."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["memory"]
 
 
 def memory(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
-    """Measure and keep the table."""
+    """Measure, and write the table."""
     on = page.machine()
     cells, figures = [], []
     studies = [

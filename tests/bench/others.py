@@ -1,4 +1,4 @@
-"""Servers of other makers around the same model and the same preprocessing, each with its own packages."""
+"""Other projects' servers around the same model and preprocessing, each with its own packages."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ OTHERS = {"LitServe": ("litserve", "python-multipart"), "BentoML": ("bentoml",)}
 
 
 class Other:
-    """One such server, as its client sees it."""
+    """Such a server, as its client sees it."""
 
     def __init__(self, url: str, process: psutil.Process) -> None:
         self._http = httpx.Client(base_url=url, timeout=ANSWER_S)
@@ -33,7 +33,7 @@ class Other:
         return lesions
 
     def answers(self) -> bool:
-        """Whether it is there; 404 is an answer too."""
+        """Whether it answers; 404 is an answer."""
         try:
             self._http.get("/", timeout=2)
         except httpx.TransportError:
@@ -41,7 +41,7 @@ class Other:
         return True
 
     def cpu_s(self) -> float:
-        """CPU seconds that all of its processes have used."""
+        """CPU seconds used by all of its processes."""
         family = [self._process, *self._process.children(recursive=True)]
         return float(sum(sum(each.cpu_times()[:2]) for each in family))
 
@@ -51,7 +51,7 @@ def serving(title: str, folder: Path) -> Iterator[Other]:
     """A server of one of `OTHERS`, for the length of the block.
 
     Raises:
-        RuntimeError: it ended at once; what it said is told.
+        RuntimeError: it ended at once; the message has its output.
     """
     [port] = free_ports(1)
     environment = os.environ | {"PYTHONPATH": ".", "BENTOML_DO_NOT_TRACK": "true"}
@@ -76,7 +76,7 @@ def serving(title: str, folder: Path) -> Iterator[Other]:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End it and all that it started."""
+    """End it and its descendants."""
     if process.poll() is not None:
         return
     first = psutil.Process(process.pid)

@@ -1,4 +1,4 @@
-"""The page of performance: what each part of `make bench` measured, kept in one file and shown as tables."""
+"""docs/performance.md: the measurements of `make bench`, kept in one file and shown as tables."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on, and how busy it was with other work."""
+    """The machine, and its load by other work."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
@@ -62,19 +62,19 @@ def machine() -> dict[str, Any]:
 
 
 def keep(part: str, on: dict[str, Any], table: Table, figures: object) -> None:
-    """Print a part's table, and write it into the file and onto the page; the other parts stay as they are."""
-    told = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    told[part] = {"machine": on, "table": table, "figures": figures}
-    FIGURES.write_text(json.dumps(told, indent=1) + "\n")
-    print(f"\n{shown(part, told[part])}")
+    """Print a part's table, and write it to the file and the page; the other parts stay unchanged."""
+    parts = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    parts[part] = {"machine": on, "table": table, "figures": figures}
+    FIGURES.write_text(json.dumps(parts, indent=1) + "\n")
+    print(f"\n{shown(part, parts[part])}")
     before, rest = PAGE.read_text().split(MARKS[0])
-    tables = "\n".join(shown(name, told[name]) for name in TITLES if name in told)
+    tables = "\n".join(shown(name, parts[name]) for name in TITLES if name in parts)
     PAGE.write_text(f"{before}{MARKS[0]}\n{tables}{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
-def shown(part: str, told: dict[str, Any]) -> str:
+def shown(part: str, measured: dict[str, Any]) -> str:
     """A part as Markdown."""
-    on, table = told["machine"], told["table"]
+    on, table = measured["machine"], measured["table"]
     where = (
         f"{on['processor']}, {on['cpus']} CPUs, {on['instructions']}, {on['memory_gib']} GiB; load of other work at "
         f"the start {on['load_before']}; {on['at']}, revision {on['git_revision']}."

@@ -1,6 +1,6 @@
-"""Peers: networks of other libraries behind the face of ours, so that one loop trains and judges them all.
+"""Peers: networks of other libraries behind our interface, so that one loop trains and evaluates them all.
 
-What a library lets be chosen is chosen nearest to our networks; all else is as its authors set it.
+Options that a library offers are set as close to our networks as possible; the rest keeps its defaults.
 """
 
 from abc import abstractmethod
@@ -18,7 +18,7 @@ __all__ = ["LEARNING", "PEERS", "TIMED", "register"]
 
 
 class Peer(SegmentationNetwork):
-    """A network that takes sizes of whole multiples only: slices are padded by their border and cut back."""
+    """A network that requires multiples of a size: slices are padded by edge replication and cropped back."""
 
     description = "another library's network, nearest to ours in what can be chosen"
     multiple = 16
@@ -36,7 +36,7 @@ class Peer(SegmentationNetwork):
 
 
 class SmpUnet(Peer):
-    """segmentation_models.pytorch's Unet on a ResNet-34 that starts with random weights; it knows no base width."""
+    """segmentation_models.pytorch's Unet on a randomly initialised ResNet-34; it has no base width."""
 
     name = "smp-unet-resnet34"
     title = "segmentation_models.pytorch Unet (resnet34)"
@@ -77,7 +77,7 @@ class SmpSmallNestedUnet(SmpNestedUnet):
 
 
 class SmpTinyNestedUnet(SmpNestedUnet):
-    """The same on the one of its encoders with which it comes nearest to ours in parameters."""
+    """The same on the encoder with which its size is closest to ours."""
 
     name = "smp-nested-unet-mobilenetv3"
     title = "smp U-Net++ (mobilenetv3_small_075)"
@@ -131,17 +131,17 @@ class MonaiNestedUnet(Peer):
 PEERS: dict[str, type[SegmentationNetwork]] = {
     network.name: network for network in (SmpUnet, MonaiAttentionUnet, MonaiNestedUnet)
 }
-"""Those that are trained and evaluated as ours are."""
+"""Peers that are trained and evaluated like ours."""
 TIMED: dict[str, type[SegmentationNetwork]] = {
     network.title: network for network in (MonaiNestedUnet, MonaiAttentionUnet, SmpNestedUnet, SmpSmallNestedUnet)
 }
-"""Those whose inference is timed, by title."""
+"""Peers whose inference is timed, by title."""
 LEARNING = TIMED | {network.title: network for network in (SmpTinyNestedUnet, SmpSmallUnet)}
-"""Those whose training is timed, by title."""
+"""Peers whose training is timed, by title."""
 
 
 def register() -> None:
-    """Let the trainer make these networks by name, in this process and in those that it starts from it."""
+    """Register these networks with the trainer, in this process and its children."""
     NETWORKS.update(PEERS)
 
 

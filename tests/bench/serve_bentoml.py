@@ -8,7 +8,7 @@ from tests.bench.bare import Loop
 
 @bentoml.service(workers=1, traffic={"timeout": 3600})
 class Bento:
-    """A study comes as the file `request`, the lesions go back."""
+    """Receives a study as the file `request`, returns the lesions."""
 
     def __init__(self) -> None:
         self._loop = Loop()

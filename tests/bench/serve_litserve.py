@@ -8,7 +8,7 @@ from tests.bench.bare import Loop
 
 
 class Api(litserve.LitAPI):
-    """A study comes as the file `request`, the lesions go back."""
+    """Receives a study as the file `request`, returns the lesions."""
 
     def setup(self, device: str) -> None:
         """Load the model, in the process that predicts."""

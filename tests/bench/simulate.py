@@ -2,9 +2,9 @@
 
     python -m tests.bench.simulate
 
-The queue is first come, first served, each worker computes one study at a time. First the loads that
-`make bench ARGS="--only latency"` measured are played again, arrival by arrival, then the rates that docs/scaling.md
-speaks of, whose arrivals are Poisson.
+The queue is first come, first served; each worker computes one study at a time. First the loads measured by
+`make bench ARGS="--only latency"` are replayed, arrival by arrival, then the rates in docs/scaling.md with Poisson
+arrivals.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Waited(NamedTuple):
 
 
 class Study(NamedTuple):
-    """A study, in seconds: when it came, how long until it was queued, how long a worker has it, and how long then."""
+    """A study, in seconds: its arrival, then the time until it is queued, in a worker, and after the worker."""
 
     came_s: float
     before_s: float
@@ -46,7 +46,7 @@ class Study(NamedTuple):
 
 
 def play(studies: Sequence[Study], workers: int) -> Waited:
-    """Send studies, in the order in which they came, through a queue and its workers."""
+    """Send studies, in order of arrival, through a queue and its workers."""
     free = [0.0] * workers
     took = []
     for study in studies:
@@ -78,8 +78,8 @@ def tables(figures: dict[str, Any]) -> str:
             for came, before, busy, after in zip(*columns, strict=True)
         ]
         took_s, simulated = median(load["took_s"]), play(studies, 1).median_s
-        told = [f"{took_s:.2f}", f"{simulated:.2f}", f"{simulated / took_s - 1:+.0%}"]
-        measured.append([f"{float(share):.0%} of capacity, {len(studies)} studies", *told])
+        cells = [f"{took_s:.2f}", f"{simulated:.2f}", f"{simulated / took_s - 1:+.0%}"]
+        measured.append([f"{float(share):.0%} of capacity, {len(studies)} studies", *cells])
     reckoned = []
     for rate in RATES_PER_H:
         workers = max(1, ceil(rate / 3600 * cycle_s / BUSY))
@@ -106,7 +106,7 @@ def tables(figures: dict[str, Any]) -> str:
 
 
 def costs(figures: dict[str, Any]) -> str:
-    """What a study costs each part, from the figures of the part `system`, and what cores carry by that."""
+    """The cost of a study in each part, from the figures of `system`, and the capacity of cores that follows."""
     ours = figures[OURS]
     parts = {part: median(one[part] for one in ours["cpu_ms"]) for part in ours["cpu_ms"][0]}
     shown = {"worker": "worker", "store": "store (SeaweedFS)", "gateway": "gateway", "redis": "Redis"}
@@ -130,23 +130,23 @@ def costs(figures: dict[str, Any]) -> str:
 
 
 def _rounded(number: float) -> str:
-    """Two digits that count."""
+    """Rounded to two significant digits."""
     digits = 10 ** max(0, len(str(int(number))) - 2)
     return f"{round(number / digits) * digits:,.0f}"
 
 
-def blocks(told: dict[str, Any]) -> dict[str, str]:
-    """What docs/scaling.md shows of the benches' figures, by the name of its marks."""
-    scale = told["scale"]["table"]
+def blocks(parts: dict[str, Any]) -> dict[str, str]:
+    """The generated blocks of docs/scaling.md, by the name of their marks."""
+    scale = parts["scale"]["table"]
     return {
-        "costs": costs(told["system"]["figures"]),
+        "costs": costs(parts["system"]["figures"]),
         "scale": "\n".join([*rows(scale["head"], scale["cells"]), "", *scale["notes"]]) + "\n",
-        "simulation": tables(told["latency"]["figures"]),
+        "simulation": tables(parts["latency"]["figures"]),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Play all loads, and write the tables onto the page."""
+    """Simulate all loads, and write the tables to the page."""
     parser = argparse.ArgumentParser("simulate", description=__doc__)
     parser.add_argument("--against", type=Path, default=Path("docs/results/performance.json"))
     parser.add_argument("--write", type=Path, help="the page whose tables are renewed")

@@ -1,4 +1,4 @@
-"""A whole deployment on this machine for a bench: Redis, S3, the gateway and workers, each a process of its own.
+"""A whole deployment on this machine for a bench: Redis, S3, gateway and workers as separate processes.
 
 with site(folder) as here:
     Client(here.url)
@@ -30,7 +30,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Site:
-    """Where the gateway is, and the processes behind it by part."""
+    """The gateway's URL, and the processes by part."""
 
     url: str
     processes: dict[str, list[psutil.Process]]
@@ -40,17 +40,17 @@ class Site:
         return [each for one in self.processes[name] for each in (one, *one.children(recursive=True))]
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds that each part has used so far, its children's too."""
+        """CPU seconds used by each part so far, including its children."""
         return {name: sum(sum(each.cpu_times()[:2]) for each in self.family(name)) for name in self.processes}
 
     def forget_peaks(self, name: str) -> int:
-        """Start measuring peaks anew; the largest resident set of the part's processes now, in bytes."""
+        """Reset the peaks; returns the largest current resident set of the part's processes, in bytes."""
         for process in self.family(name):
             Path(f"/proc/{process.pid}/clear_refs").write_text("5")
         return self.peak_bytes(name)
 
     def peak_bytes(self, name: str) -> int:
-        """The largest resident set that one of the part's processes had."""
+        """The largest peak resident set of the part's processes."""
         return max(_status_kib(process.pid, "VmHWM") for process in self.family(name)) * 1024
 
 

@@ -1,4 +1,4 @@
-"""Studies that benches upload: drawn heads and noise, as ZIPs of PNGs."""
+"""Studies that benches upload: phantoms and noise, as ZIPs of PNGs."""
 
 import io
 import zipfile
@@ -13,17 +13,17 @@ from metseg.imaging import encode_png
 __all__ = ["SLICES", "archive", "heavy", "study_file"]
 
 SLICES = 30
-"""Of the usual study."""
+"""Slices of the usual study."""
 
 
 def archive(slices: int, rows: int, seed: int = 5) -> bytes:
-    """A ZIP of a drawn head's slices; of a long series several are alike."""
+    """A ZIP of a phantom's slices; a long series repeats some."""
     few = phantom.head(seed, slices=min(slices, 40), size_px=rows).volume.pixels
     return _packed(few[index * len(few) // slices] for index in range(slices))
 
 
 def heavy(megabytes: int) -> bytes:
-    """A ZIP of slices of noise, which nothing packs: 0.8 MB each."""
+    """A ZIP of incompressible noise slices, 0.8 MB each."""
     noise = np.random.default_rng(0)
     return _packed(
         noise.integers(0, 256, (512, 512, 3), dtype=np.uint8) for _ in range(max(1, round(megabytes / 0.79)))
@@ -31,7 +31,7 @@ def heavy(megabytes: int) -> bytes:
 
 
 def study_file(slices: int, seed: int) -> tuple[str, bytes]:
-    """A file as `Client.submit` takes it."""
+    """A file as `Client.submit` accepts it."""
     return "study.zip", archive(slices, 256, seed)
 
 

@@ -1,4 +1,4 @@
-"""Jobs per second through everything, beside the bare loop and beside other makers' servers of the same model."""
+"""Jobs per second of the whole system, compared with the bare loop and other projects' servers of the same model."""
 
 import argparse
 import subprocess
@@ -27,7 +27,7 @@ OURS, TWO = "through all services", "the same with two workers of half the CPUs"
 
 @dataclass
 class Contestant:
-    """What does some jobs and tells the seconds that they took; and the CPU seconds of its parts so far."""
+    """Runs some jobs and returns the seconds that they took; and the CPU seconds of its parts so far."""
 
     run: Callable[[], float]
     cpu_s: Callable[[], dict[str, float]]
@@ -35,24 +35,24 @@ class Contestant:
     cpu_ms: list[dict[str, float]] = field(default_factory=list)
 
     def turn(self, *, counts: bool) -> None:
-        """Do the jobs once; the first time makes plans and does not count."""
+        """Run the jobs once; the first time warms up and does not count."""
         before = self.cpu_s()
         took = self.run()
         if counts:
             self.took_s.append(took)
             self.cpu_ms.append({part: 1000 * (now - before[part]) / JOBS for part, now in self.cpu_s().items()})
 
-    def a_second(self) -> list[float]:
+    def rates(self) -> list[float]:
         """Jobs per second in each turn."""
         return [JOBS / took for took in self.took_s]
 
     def cpu(self, part: str | None = None) -> list[float]:
-        """CPU milliseconds of a job in each turn, of one part or of all."""
+        """CPU milliseconds per job in each turn, of one part or of all."""
         return [sum(of for name, of in one.items() if part in (None, name)) for one in self.cpu_ms]
 
 
 def system(here: Site, client: Client, options: argparse.Namespace, folder: Path) -> None:
-    """Let all do the same jobs in turn, and keep the table."""
+    """Run the same jobs on all in turn, and write the table."""
     on = page.machine()
     study = study_file(SLICES, 5)
     with ExitStack() as stack:
@@ -77,12 +77,12 @@ def _ours(here: Site, client: Client, study: tuple[str, bytes]) -> Contestant:
 
 
 def _figures(contestant: Contestant) -> dict[str, object]:
-    """Its figures as they are kept."""
-    return {"jobs_per_s": contestant.a_second(), "cpu_ms": contestant.cpu_ms}
+    """Its figures as they are stored."""
+    return {"jobs_per_s": contestant.rates(), "cpu_ms": contestant.cpu_ms}
 
 
 def at_once(one: Callable[[], object]) -> Callable[[], float]:
-    """Do all jobs, some of them at once, and tell the seconds that took."""
+    """Run all jobs, some at once; returns the seconds that took."""
 
     def run() -> float:
         began = time.perf_counter()
@@ -95,7 +95,7 @@ def at_once(one: Callable[[], object]) -> Callable[[], float]:
 
 @contextmanager
 def _loop(title: str, module: str, study: tuple[str, bytes], folder: Path) -> Iterator[Contestant]:
-    """A loop without services, in a process of its own."""
+    """A loop without services, in a separate process."""
     name, content = study
     (folder / name).write_bytes(content)
     command = [sys.executable, "-m", f"tests.bench.{module}", str(folder / name), str(folder / module)]
@@ -123,7 +123,7 @@ def _table(by_name: dict[str, Contestant], rounds: int) -> page.Table:
         cells.append(
             [
                 name,
-                page.spread(each.a_second(), 2),
+                page.spread(each.rates(), 2),
                 page.spread(of_bare, 2),
                 "" if name in (BARE, OURS, TWO) else page.spread(of_other, 2),
                 page.spread(each.cpu(), 0),

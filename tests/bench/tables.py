@@ -1,4 +1,4 @@
-"""What benches that train and judge have in common: their options, and a table for programs and for people."""
+"""Shared by the benches that train and evaluate: their options, and a table as JSON and Markdown."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ FINDABLE_BELOW = "below 6 mm"
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The options of every such bench; `--folder` lies in the user's cache unless told."""
+    """The options of every such bench; `--folder` defaults to the user's cache."""
     options = argparse.ArgumentParser(name, description=description)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "metseg" / name.replace("_", "-")
     options.add_argument("--data", type=Path, default=Path("data"), help="slices and masks (default: %(default)s)")
@@ -32,7 +32,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def found(lesions: LesionMetrics) -> dict[str, float]:
-    """Of drawn metastases of 6 mm and more: how many there are, which share is found, false positives per patient."""
+    """Of drawn metastases of 6 mm and more: their number, the share found, false positives per patient."""
     strata = [figures for name, figures in lesions.by_diameter.items() if name != FINDABLE_BELOW]
     count = sum(figures.lesions for figures in strata)
     return {
@@ -42,10 +42,10 @@ def found(lesions: LesionMetrics) -> dict[str, float]:
     }
 
 
-def write(told: dict[str, Any], markdown: Callable[[dict[str, Any]], str], name: str, *folders: Path | None) -> None:
+def write(report: dict[str, Any], markdown: Callable[[dict[str, Any]], str], name: str, *folders: Path | None) -> None:
     """Print the table and write it as `<name>.json` and `<name>.md` into each folder."""
     for folder in {folder for folder in folders if folder is not None}:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
-        (folder / f"{name}.md").write_text(markdown(told))
-    print(markdown(told))
+        (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+        (folder / f"{name}.md").write_text(markdown(report))
+    print(markdown(report))

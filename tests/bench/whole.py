@@ -2,7 +2,7 @@
 
     python -m tests.bench.whole STUDY FOLDER
 
-is the bare loop's counterpart that makes all that is kept of a study; the folder is its store.
+is the counterpart of the bare loop that produces everything stored of a study; the folder is its store.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ class Whole:
     """Segments with the served model and a thread for each CPU.
 
     Args:
-        folder: in which uploads are kept.
+        folder: for uploads.
     """
 
     def __init__(self, folder: Path) -> None:
         self._store = LocalFolderStore(folder)
         self._store.prepare(job_days=1)
         self._models = ModelCache(open_registry(STARTER), cpu_quota())
-        self._models.champion()  # loaded
+        self._models.champion()  # warms up
 
     def upload(self, files: Sequence[tuple[str, bytes]]) -> Request:
-        """A study as the gateway would have accepted it."""
+        """A study as if the gateway had accepted it."""
         job_id, inputs = new_job_id(), []
         for index, (name, content) in enumerate(files):
             key = f"jobs/{job_id}/input/{index:04d}"
@@ -48,7 +48,7 @@ class Whole:
         return Request(id=job_id, created_at=datetime.now(UTC), inputs=inputs)
 
     def __call__(self, request: Request) -> dict[str, float]:
-        """Segment, draw and pack a study; the seconds of each phase."""
+        """Segment, render and pack a study; returns the seconds of each phase."""
         with JobInputs.fetch(request, self._store, self._models) as inputs:
             result, _ = process(request, inputs, Limits(files=2000), lambda done, total: None)
         return dict(result.durations_s)

@@ -1,4 +1,4 @@
-"""`make chaos`: break a real deployment while real jobs run, and write down what became of them.
+"""`make chaos`: break a real deployment while real jobs run, and record their outcome.
 
 python -m tests.chaos [--short] [--only WORD] [--no-build] [--write docs/reliability.md]
 """
@@ -30,7 +30,7 @@ log = logging.getLogger("chaos")
 
 
 class Row(NamedTuple):
-    """What one scenario came to."""
+    """The outcome of a scenario."""
 
     scenario: Scenario
     verdict: Verdict
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 def play(here: Site, keeper: Keeper, scenario: Scenario) -> Row:
-    """Break the site in the middle of load, let it heal, and judge every job that was accepted meanwhile."""
+    """Break the site under load, let it recover, and check every job accepted meanwhile."""
     before = len(keeper.kept)
     load = keeper.load(JOBS, EVERY_S)
     time.sleep(BEFORE_S)
@@ -63,7 +63,7 @@ def play(here: Site, keeper: Keeper, scenario: Scenario) -> Row:
 
 
 def _recovered(here: Site, keeper: Keeper) -> bool:
-    """Whether a job runs through again by itself; else it is helped, so that the next row can be played."""
+    """Whether a job completes again without help; otherwise restarts services for the next scenario."""
     try:
         keeper.ready(READY_S)
         probe = keeper.submit(keeper.first)
@@ -90,7 +90,7 @@ def table(rows: list[Row], took_s: float) -> str:
 
 
 def main() -> int:
-    """Play the scenarios; 1 where a promise was broken."""
+    """Run the scenarios; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="tests.chaos", description=__doc__)
     parser.add_argument("--short", action="store_true", help="worker killed, Redis wiped, store killed")
     parser.add_argument("--only", default="", help="scenarios whose title this regular expression finds")

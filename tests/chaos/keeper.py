@@ -1,4 +1,4 @@
-"""A client that keeps every 202 and believes nothing else: what was accepted has to end, once, and alike."""
+"""A client that records every 202: each accepted job must end, once, with the same mask for the same input."""
 
 import gzip
 import hashlib
@@ -20,25 +20,25 @@ PAUSE_S = 0.5
 PATIENCE_S = 150.0
 ASKED_S = 20.0
 REFUSED = frozenset({400, 404, 413, 415, 422})
-"""Answers that trying again does not change."""
+"""Answers that a retry does not change."""
 
 
 class Study(NamedTuple):
-    """What is submitted: slices of one drawn head, by name."""
+    """A submission: slices of one phantom, by name."""
 
     name: str
     slices: dict[str, bytes]
 
 
 class Verdict(NamedTuple):
-    """What became of all that was accepted.
+    """The outcome of all accepted jobs.
 
     Attributes:
         accepted: jobs that were answered with 202.
-        succeeded: of them.
-        failed: of them, with a reason.
-        lost: of them: not found, or without an end when the time was over.
-        differing: masks that are not those of the same input before.
+        succeeded: of these.
+        failed: of these, with a reason.
+        lost: of these: not found, or not ended in time.
+        differing: masks unlike earlier ones of the same input.
         problems: types of the reasons.
     """
 
@@ -66,11 +66,11 @@ def _png(pixels: object) -> bytes:
 
 
 class Keeper:
-    """Submits without a pause, each study again and again until it is accepted, and keeps what was promised.
+    """Submits continuously, retries each study until it is accepted, and records what was promised.
 
     Args:
         url: of the gateway.
-        load: what is submitted in turn.
+        load: studies to submit in turn.
     """
 
     def __init__(self, url: str, load: Sequence[Study]) -> None:
@@ -84,7 +84,7 @@ class Keeper:
         self._complaints: list[str] = []
 
     def submit(self, study: Study) -> str | None:
-        """Submit a study under one key until it is accepted; None where the load was stopped, or it lasted."""
+        """Submit a study under one key until it is accepted; None if the load was stopped or the time is over."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         files = [("files", (name, content, "image/png")) for name, content in study.slices.items()]
         deadline = time.monotonic() + PATIENCE_S
@@ -103,7 +103,7 @@ class Keeper:
         return None
 
     def load(self, jobs: int, every_s: float) -> threading.Thread:
-        """Submit so many jobs in the background, one every few seconds."""
+        """Submit `jobs` jobs in the background, one every few seconds."""
         self._stop.clear()
 
         def run() -> None:
@@ -120,12 +120,12 @@ class Keeper:
         return thread
 
     def complaints(self) -> list[str]:
-        """What went wrong in the background since this was last asked."""
-        told, self._complaints = self._complaints, []
-        return told
+        """Errors in the background since the last call."""
+        errors, self._complaints = self._complaints, []
+        return errors
 
     def verdict(self, kept: Sequence[tuple[str, Study]], timeout_s: float) -> Verdict:
-        """Wait for the end of jobs, and judge them."""
+        """Wait for the end of jobs, and check them."""
         self._stop.set()
         deadline = time.monotonic() + timeout_s
         ends = [self.end(job_id, deadline) for job_id, _ in kept]
@@ -142,7 +142,7 @@ class Keeper:
         )
 
     def ready(self, timeout_s: float) -> float:
-        """How long it takes until the gateway says that it takes jobs.
+        """The time until the gateway is ready.
 
         Raises:
             TimeoutError: it does not.
@@ -156,7 +156,7 @@ class Keeper:
         raise TimeoutError(f"the gateway was not ready within {timeout_s:g} s")
 
     def get(self, path: str) -> httpx.Response:
-        """An answer, asked for until there is one that is no 5xx; TimeoutError."""
+        """The first answer other than 5xx; TimeoutError."""
         deadline = time.monotonic() + ASKED_S
         while time.monotonic() < deadline:
             answer = self._get(path)
@@ -166,7 +166,7 @@ class Keeper:
         raise TimeoutError(f"no answer to {path.rsplit('/', maxsplit=1)[-1]}")
 
     def promote(self, version: str) -> None:
-        """Put a model into service."""
+        """Promote a model."""
         self._http.put("/v1/models/champion", json={"version": version}).raise_for_status()
 
     def delete(self, job_id: str) -> None:
@@ -180,7 +180,7 @@ class Keeper:
             return None
 
     def end(self, job_id: str, deadline: float) -> tuple[str, str] | None:
-        """Status and reason of a job's end; None where it is lost."""
+        """Status and reason of a job's end; None if it is lost."""
         while time.monotonic() < deadline:
             answer = self._get(f"/v1/jobs/{job_id}?wait=5")
             if answer is not None and answer.status_code == httpx.codes.NOT_FOUND:
@@ -193,7 +193,7 @@ class Keeper:
         return None
 
     def _alike(self, job_id: str, study: Study) -> bool:
-        """Whether the mask is, byte by byte, the one of the same input and the same model before."""
+        """Whether the mask equals, byte by byte, the earlier one of the same input and model."""
         version = self.get(f"/v1/jobs/{job_id}").json()["model_version"]
         mask = gzip.decompress(self.get(f"/v1/jobs/{job_id}/mask").content)
         digest = hashlib.sha256(mask).hexdigest()

@@ -1,4 +1,4 @@
-"""What is broken, one small function each; it breaks the site, and heals it before it returns."""
+"""One small function per failure; it breaks the site, and repairs it before it returns."""
 
 import time
 from collections.abc import Callable
@@ -53,10 +53,10 @@ class Scenario(NamedTuple):
     """One way to break a deployment.
 
     Attributes:
-        title: of its row in the table.
-        breaks: breaks and heals it.
-        note: what the row should say beside its figures.
-        lacks: what of it this machine does not have; empty where it can be played.
+        title: its row in the table.
+        breaks: breaks and repairs the site.
+        note: an addition to the row's figures.
+        lacks: what this machine lacks for it; empty if it can run.
     """
 
     title: str
@@ -96,7 +96,7 @@ def _off(service: str, off_s: int) -> Scenario:
 
 
 def _disk(site: Site) -> str:
-    return "" if site.disk else "the right to mount a disk of its own"
+    return "" if site.disk else "the right to mount a separate disk"
 
 
 def _wiped(site: Site, _: Keeper) -> None:
@@ -110,7 +110,7 @@ def _lost_volume(site: Site, _: Keeper) -> None:
 def _full(site: Site, _: Keeper) -> None:
     with site.full_disk():
         time.sleep(WITHOUT_S)
-    site.kill("store")  # SeaweedFS leaves its volumes closed once a disk was full
+    site.kill("store")  # SeaweedFS keeps its volumes read-only after a disk was full
 
 
 def _read_only(site: Site, _: Keeper) -> None:
@@ -119,7 +119,7 @@ def _read_only(site: Site, _: Keeper) -> None:
 
 
 def _unreadable(site: Site, keeper: Keeper) -> None:
-    """Damage the records of a job of its own; the others have to end, and it has to be shown and deleted."""
+    """Damage a separate job's records; the others must end, and this one must be shown and deletable."""
     job_id = keeper.submit(keeper.first)
     assert job_id is not None
     _ended(keeper, job_id, time.monotonic() + 60)
@@ -142,7 +142,7 @@ def _corrupted(site: Site, keeper: Keeper) -> None:
     site.in_setup(PUBLISH)
     keeper.promote(OTHER)
     site.in_setup(CORRUPT)
-    site.kill("worker")  # which may have loaded it by now
+    site.kill("worker")  # which may have loaded it already
     deadline = time.monotonic() + 60
     keeper.promote(_starter())
     _serves_starter(keeper, deadline)

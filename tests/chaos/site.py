@@ -1,4 +1,4 @@
-"""A deployment to be broken, and the hands that break it: signals, pauses, cut networks, a disk of its own."""
+"""A deployment and the means to break it: signals, pauses, cut networks, a small disk."""
 
 import contextlib
 import json
@@ -17,16 +17,16 @@ __all__ = ["Site", "site"]
 NAME = "metseg-chaos"
 DISK_MIB = 1536
 CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-"""Debian's libfaketime, which gives a process a clock of its own, as the kernel does not."""
+"""Debian's libfaketime, which gives one process another clock; the kernel cannot."""
 UP_S = 180.0
 
 
 class Site(Deployment):
-    """The compose deployment under a name of its own, so that images are built once.
+    """The compose deployment under a separate name, so that images are built once.
 
     Args:
         folder: scratch.
-        disk: where the store's own small disk is mounted; None where this machine cannot mount one.
+        disk: mount point of the store's small disk; None if this machine cannot mount one.
         name: of the project.
         variables: more of the environment.
     """
@@ -42,17 +42,17 @@ class Site(Deployment):
         self.name = name
 
     def begin(self, build: bool) -> None:
-        """Build, unless the images are there, and start."""
+        """Build the images if needed, and start."""
         if build:
             self.compose("build", "api", "worker", "setup", "store-owner", timeout_s=1200)
         self.power_on()
 
     def power_on(self) -> None:
-        """Start what does not run; the page takes no part."""
+        """Start what does not run, without the page."""
         self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "150", "api", "worker", timeout_s=UP_S)
 
     def docker(self, *arguments: str) -> str:
-        """Run `docker` and give what it printed."""
+        """Run `docker` and return its output."""
         done = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE, text=True, check=True, timeout=UP_S)
         return done.stdout.strip()
 
@@ -61,7 +61,7 @@ class Site(Deployment):
         return self.compose("ps", "--all", "--quiet", service).split()[0]
 
     def kill(self, service: str) -> None:
-        """As the kernel ends a process: the restart policy has to bring it back."""
+        """Kill it as the kernel would: the restart policy must bring it back."""
         self._until_running(service)
         pid = int(self.docker("inspect", "--format", "{{.State.Pid}}", self.box(service)))
         assert pid, f"{service} ended before it was killed"  # 0 would be our own group
@@ -69,12 +69,12 @@ class Site(Deployment):
         self._until_running(service)
 
     def stop(self, service: str) -> None:
-        """As a deploy does: its signal, its grace, then again."""
+        """Restart it as a deploy does: signal, grace period, start."""
         self.docker("stop", self.box(service))
         self.docker("start", self.box(service))
 
     def pause(self, service: str, seconds: float) -> None:
-        """Let a service hang."""
+        """Pause a service."""
         self.docker("pause", self.box(service))
         try:
             time.sleep(seconds)
@@ -82,23 +82,23 @@ class Site(Deployment):
             self.docker("unpause", self.box(service))
 
     def wipe_redis(self) -> None:
-        """Redis forgets everything while it runs."""
+        """Flush Redis while it runs."""
         self.docker("exec", self.box("redis"), "redis-cli", "flushall")
 
     def lose_redis_volume(self) -> None:
-        """Redis dies, and its volume with it."""
+        """Kill Redis and remove its volume."""
         self.compose("rm", "--stop", "--force", "redis")
         self.docker("volume", "rm", f"{self.name}_redis-data")
         self.compose("up", "--detach", "--no-build", "--no-deps", "redis")
 
     def power_cut(self) -> None:
-        """Everything at once, then everything again."""
+        """Kill everything at once, then start it again."""
         self.docker("kill", *(self.box(service) for service in ("api", "worker", "redis", "store")))
         self.power_on()
 
     @contextlib.contextmanager
     def memory(self, service: str, limit: str) -> Iterator[None]:
-        """A service with less memory than it needs."""
+        """Run a service with less memory than it needs."""
         box = self.box(service)
         before = self.docker("inspect", "--format", "{{.HostConfig.Memory}}", box)
         self.docker("kill", box)  # a limit below what is in use is refused
@@ -112,7 +112,7 @@ class Site(Deployment):
 
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[None]:
-        """The store's disk without room."""
+        """Fill the store's disk."""
         filler = self._own_disk() / "filler"
         free = os.statvfs(filler.parent)
         subprocess.run(["fallocate", "--length", str(free.f_bavail * free.f_frsize - 4096), filler], check=True)
@@ -123,7 +123,7 @@ class Site(Deployment):
 
     @contextlib.contextmanager
     def read_only_disk(self) -> Iterator[None]:
-        """The store comes up on a disk that the kernel mounted read-only; one in use cannot become so."""
+        """Start the store on a disk mounted read-only; one in use cannot be remounted."""
         self._remount("ro")
         try:
             yield
@@ -137,11 +137,11 @@ class Site(Deployment):
 
     @contextlib.contextmanager
     def clock(self, service: str, off_s: int) -> Iterator[None]:
-        """A service comes up with a clock that is off, and afterwards with the right one."""
+        """Start a service with a wrong clock, and afterwards with the right one."""
         assert CLOCK is not None, "this machine has no libfaketime"
         overlay = self._folder / "clock.compose.yml"
-        told = {"LD_PRELOAD": "/clock.so", "FAKETIME": f"{off_s:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        changed = {"environment": told, "volumes": [f"{CLOCK}:/clock.so:ro"]}
+        fake_clock = {"LD_PRELOAD": "/clock.so", "FAKETIME": f"{off_s:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        changed = {"environment": fake_clock, "volumes": [f"{CLOCK}:/clock.so:ro"]}
         overlay.write_text(json.dumps({"services": {service: changed}}), encoding="utf-8")  # JSON is YAML
         again = ("up", "--detach", "--no-build", "--no-deps", service)
         self.compose("--file", str(overlay), *again)
@@ -153,18 +153,18 @@ class Site(Deployment):
             self.compose(*again)
 
     def in_setup(self, program: str) -> None:
-        """Run Python with the store's own rights."""
+        """Run Python with the store's rights."""
         self.compose("run", "--rm", "--no-deps", "setup", "python", "-c", program)
 
     def _own_disk(self) -> Path:
-        assert self.disk is not None, "this machine cannot give the store a disk of its own"
+        assert self.disk is not None, "this machine cannot give the store a separate disk"
         return self.disk
 
     def until_restarted(self, service: str) -> None:
-        """Wait until a service ended by itself and was started again, since it was last started by hand."""
+        """Wait until a service has exited and restarted since its last manual start."""
         deadline = time.monotonic() + UP_S
         while self.docker("inspect", "--format", "{{.RestartCount}}", self.box(service)) == "0":
-            assert time.monotonic() < deadline, f"{service} bears what should have ended it"
+            assert time.monotonic() < deadline, f"{service} survives what should have ended it"
             time.sleep(0.5)
 
     def _until_running(self, service: str) -> None:
@@ -176,7 +176,7 @@ class Site(Deployment):
 
 @contextlib.contextmanager
 def site(build: bool, name: str = NAME, *, small_disk: bool = True, **variables: str) -> Iterator[Site]:
-    """A running site, taken down with its volumes afterwards; its images stay for the next run.
+    """A running site, removed with its volumes afterwards; its images stay for the next run.
 
     Its store has a small disk, which can be filled, where `small_disk` and this machine's rights allow it.
     """

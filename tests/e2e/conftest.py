@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a deployment, which is taken down whatever happens; a browser; pages and a scan."""
+"""Fixtures of the end-to-end tests: a deployment, which is always removed; a browser; pages and a scan."""
 
 import io
 import os
@@ -40,10 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Built from this tree and healthy; its logs are printed where a test failed."""
+    """Built from this tree and healthy; its logs are printed if a test failed."""
 
     def leave(number: int, _: object) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: None)  # once is enough: the taking down has to end
+        signal.signal(signal.SIGTERM, lambda *_: None)  # once is enough: the removal must finish
         pytest.exit(f"ended by {signal.Signals(number).name}", returncode=128 + number)
 
     previous = signal.signal(signal.SIGTERM, leave)
@@ -69,7 +69,7 @@ def client(deployment: Deployment) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def browser_path() -> str:
-    """A Chromium or Chrome of this machine; `make e2e` installs one where it may."""
+    """An installed Chromium or Chrome; `make e2e` installs one if allowed."""
     for name in (os.environ.get("METSEG_BROWSER"), "chromium", "google-chrome"):
         if name and (path := shutil.which(name)):
             return path
@@ -92,7 +92,7 @@ def browser(browser_path: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A visitor's browser; how it looks when the test ends is kept in build/page, to be looked at."""
+    """A visitor's browser; a final screenshot is kept in build/page."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     context.set_default_timeout(SOON_MS)
     page = context.new_page()
@@ -103,14 +103,14 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def held() -> Iterator[tuple[FakeGateway, str]]:
-    """A gateway in the test's hand, and a page over it."""
+    """A fake gateway that the test controls, and a page on it."""
     with serving(FakeGateway(study=FakeStudy(slices=6))) as gateway, serving_page(gateway.url) as url:
         yield gateway, url
 
 
 @pytest.fixture(scope="session")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ZIP of eight slices of a drawn head with lesions."""
+    """A ZIP of eight slices of a phantom with lesions."""
     path = tmp_path_factory.mktemp("scan") / "head.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number, pixels in enumerate(phantom.head(47, slices=8, lesions=2).volume.pixels, start=1):

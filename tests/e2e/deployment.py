@@ -1,4 +1,4 @@
-"""A deployment with Docker Compose of its own name and ports, beside any that runs."""
+"""A Docker Compose deployment with a separate name and ports, independent of any that runs."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class Deployment:
-    """The compose file of this repository, as a stranger would run it: no .env, no data.
+    """The compose file of this repository, as a new user would run it: no .env, no data.
 
     Args:
         data: the trainer's.
-        overlay: another compose file on top, with the variables that it needs.
+        overlay: another compose file on top, with its variables.
     """
 
     def __init__(self, data: Path, overlay: str | None = None, variables: Mapping[str, str] = MappingProxyType({})):
@@ -34,7 +34,7 @@ class Deployment:
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)} | ours
 
     def compose(self, *arguments: str, timeout_s: float = 600) -> str:
-        """Run `docker compose` and give what it printed; its progress goes to our own output."""
+        """Run `docker compose` and return its output; its progress goes to ours."""
         done = self._run(arguments, timeout_s)
         assert done.returncode == 0, f"docker compose {' '.join(arguments)} ended with {done.returncode}"
         return done.stdout
@@ -49,11 +49,11 @@ class Deployment:
             text=True,
             check=False,
             timeout=timeout_s,
-            start_new_session=True,  # a signal to our group must not end the taking down
+            start_new_session=True,  # a signal to our process group must not stop the removal
         )
 
     def logs(self, lines: str = "200") -> str:
-        """The last lines of every service, or `all`, as far as they can be had."""
+        """The last lines of every service, or `all`, as far as available."""
         return self._run(["--profile", "*", "logs", "--no-color", "--tail", lines], 60).stdout
 
     def build(self) -> None:
@@ -69,23 +69,23 @@ class Deployment:
     def down(self) -> None:
         """Remove its containers, volumes, networks and images, also where another command is ending meanwhile."""
         options = ["--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10"]
-        for _ in range(3):  # a one-off container may remove itself at the same moment
+        for _ in range(3):  # a one-off container may remove itself concurrently
             done = self._run(["--profile", "*", "down", *options], 120)
             if done.returncode == 0:
                 return
             time.sleep(2)
-        raise AssertionError(f"{self.name} could not be taken down")
+        raise AssertionError(f"{self.name} could not be removed")
 
     def follow(self, commands: str, folder: Path) -> None:
-        """Run the commands of a page of the docs in a folder, word for word, but on this deployment."""
-        told = {"COMPOSE_FILE": str(ROOT / "docker-compose.yml"), "COMPOSE_PROJECT_NAME": self.name}
+        """Run the commands of a docs page verbatim in a folder, on this deployment."""
+        variables = {"COMPOSE_FILE": str(ROOT / "docker-compose.yml"), "COMPOSE_PROJECT_NAME": self.name}
         script = commands.replace("metseg_", f"{self.name}_")
         command = ["bash", "-euxo", "pipefail", "-c", script]
-        subprocess.run(command, cwd=folder, env=self._environment | told, check=True, timeout=300)
+        subprocess.run(command, cwd=folder, env=self._environment | variables, check=True, timeout=300)
 
     @contextlib.contextmanager
     def cut(self, service: str, network: str) -> Iterator[None]:
-        """A service off a network."""
+        """Disconnect a service from a network."""
         name, container = f"{self.name}_{network}", self.container(service)
         subprocess.run(["docker", "network", "disconnect", "--force", name, container], check=True)
         try:
@@ -98,7 +98,7 @@ class Deployment:
         return self.compose("ps", "--quiet", service).strip()
 
     def restarts(self, service: str) -> tuple[str, str]:
-        """Which container runs a service, and since when and how often it was restarted."""
+        """The container of a service, its start time and number of restarts."""
         form = "{{.State.StartedAt}} {{.RestartCount}} {{.State.Running}}"
         container = self.container(service)
         command = ["docker", "inspect", "--format", form, container]

@@ -1,4 +1,4 @@
-"""What a reader does in the browser, and what the page then shows."""
+"""A reader's actions in the browser, and what the page then shows."""
 
 import re
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def unchanged(page: Page, before: bytes) -> None:
 
 
 def _until(page: Page, enough: Callable[[bytes, bytes], bool]) -> bytes:
-    """The first screenshot, taken every half second, that `enough` accepts given the one before."""
+    """The first of the screenshots, one per half second, that `enough` accepts given the one before."""
     last = b""
     for _ in range(60):
         now = page.locator(".viewer .stage").screenshot()

@@ -1,4 +1,4 @@
-"""The deployment as a program meets it: REST alone, then the trainer beside it."""
+"""The deployment as a program sees it: REST, then the trainer with it."""
 
 import gzip
 import io
@@ -88,7 +88,7 @@ def test_it_is_ready_within_a_minute_and_segments_at_once(deployment: Deployment
     assert deployment.ready_s < 60
     assert httpx.get(f"{deployment.api_url}/readyz").status_code == 200
     champion = client.models().champion
-    assert champion is not None, "the starter model serves from the first boot"
+    assert champion is not None, "the starter model serves from the first start"
     assert champion.version == starter().version
 
 
@@ -151,7 +151,7 @@ PROBLEMS = (
 
 @pytest.fixture(scope="session")
 def bad() -> dict[str, list[tuple[str, bytes]]]:
-    """Uploads by the problem that each is told."""
+    """Uploads by the problem that they cause."""
     uploads = (
         [("slice.png", b"")],
         [("slice.png", b"this is a letter, not a picture\n" * 40)],
@@ -179,7 +179,7 @@ def test_values_that_are_not_finite_are_refused(client: Client) -> None:
 
 
 def refusal(client: Client, files: list[tuple[str, bytes]]) -> str:
-    """The type of the problem that an upload meets: at the gateway, or later in the worker."""
+    """The type of an upload's problem, from the gateway or later from the worker."""
     try:
         job = finished(client, files)
     except RemoteProblem as refused:
@@ -229,5 +229,5 @@ def test_a_deleted_job_is_gone(client: Client, single: list[tuple[str, bytes]]) 
 
 
 def starter() -> ModelCard:
-    """The card of the model that the deployment brings along."""
+    """The card of the starter model."""
     return ModelCard.model_validate_json((ROOT / "infra/starter-model/card.json").read_bytes())

@@ -1,4 +1,4 @@
-"""What keeps a deployment closed and quiet: containers, networks, logs, object names, deletion; and who watches it."""
+"""Security, privacy and monitoring of a deployment: containers, networks, logs, object names, deletion, alerts."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from metseg.client import Client
 from metseg.contracts import JobStatus
 
 PLANTED = ("PLANTED^JOHANNA", "MRN-5550199")
-"""A patient's name and number, as a hospital's export has them in names of files."""
+"""A patient's name and number, as in the file names of a hospital's export."""
 
 REACH = """
 import socket, sys
@@ -48,10 +48,10 @@ def python(deployment: Deployment, service: str, code: str, *arguments: str) -> 
 
 
 def inspected(deployment: Deployment) -> dict[str, Any]:
-    """What Docker says of each container of the deployment, by service."""
+    """`docker inspect` of each container of the deployment, by service."""
     ids = deployment.compose("--profile", "*", "ps", "--all", "--quiet").split()
-    told = json.loads(subprocess.run(["docker", "inspect", *ids], stdout=subprocess.PIPE, check=True).stdout)
-    return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in told}
+    containers = json.loads(subprocess.run(["docker", "inspect", *ids], stdout=subprocess.PIPE, check=True).stdout)
+    return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in containers}
 
 
 def until(condition: Callable[[], bool], timeout_s: float) -> None:
@@ -63,7 +63,7 @@ def until(condition: Callable[[], bool], timeout_s: float) -> None:
 
 @pytest.fixture(scope="module")
 def watched(deployment: Deployment) -> str:
-    """Where Prometheus answers."""
+    """The URL of Prometheus."""
     deployment.compose("--profile", "watch", "up", "--detach", "prometheus")
     return f"http://127.0.0.1:{deployment.prometheus_port}/api/v1"
 
@@ -148,7 +148,7 @@ def test_patient_data_reach_no_log_object_name_or_metric_and_a_deleted_job_leave
     name = f"{PLANTED[0]}_{PLANTED[1]}"
     jobs = [client.submit([(f"{name}.zip", planted_study())], idempotency_key=name)]
     jobs.append(client.submit([(f"{name}.png", png(np.full((64, 64), 9, np.uint8)))]))  # fails in the worker
-    jobs.append(client.submit([(f"{name}.dcm.zip", corpus()["zip-of-dicom"])]))  # whose headers say both
+    jobs.append(client.submit([(f"{name}.dcm.zip", corpus()["zip-of-dicom"])]))  # its headers have both
     ended = [client.job(job.id, wait_s=60) for job in jobs]
     assert [job.status for job in ended] == [JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.SUCCEEDED]
     sent = [
@@ -166,11 +166,11 @@ def test_patient_data_reach_no_log_object_name_or_metric_and_a_deleted_job_leave
         client.delete(job.id)
     left = python(deployment, "worker", KEYS)
     assert not [key for key in left.splitlines() for job in jobs if job.id in key]
-    told = deployment.logs("all") + keys + httpx.get(f"{deployment.api_url}/metrics").text
-    assert jobs[0].id in told, "the logs are those of this run"
-    told += deployment.compose("exec", "-T", "redis", "redis-cli", "--scan")
-    assert not [word for word in (*PLANTED, "JOHANNA", "5550199") if word in told]
-    assert "metseg-inside-compose-only" not in told, "the store's password"
+    written = deployment.logs("all") + keys + httpx.get(f"{deployment.api_url}/metrics").text
+    assert jobs[0].id in written, "the logs are those of this run"
+    written += deployment.compose("exec", "-T", "redis", "redis-cli", "--scan")
+    assert not [word for word in (*PLANTED, "JOHANNA", "5550199") if word in written]
+    assert "metseg-inside-compose-only" not in written, "the store's password"
 
 
 def lines(deployment: Deployment, service: str) -> list[dict[str, Any]]:
@@ -203,7 +203,7 @@ def test_the_buckets_lifecycle_rule_expires_jobs(deployment: Deployment) -> None
     assert "Enabled jobs/ 37" in python(deployment, "worker", LIFECYCLE).splitlines()
 
 
-# To be watched
+# Monitoring
 
 
 def test_prometheus_scrapes_the_gateway_and_has_the_alerts(
@@ -234,10 +234,10 @@ def alerts(watched: str) -> list[dict[str, Any]]:
 
 
 def pages(rule: dict[str, Any]) -> bool:
-    """Whether an alert gets somebody out of bed."""
+    """Whether an alert pages someone."""
     return rule["labels"]["severity"] == "page"
 
 
 def test_the_alerts_pass_promtools_tests(deployment: Deployment, watched: str) -> None:
-    told = deployment.compose("exec", "-T", "prometheus", "promtool", "test", "rules", "/etc/prometheus/rules_test.yml")
-    assert "SUCCESS" in told
+    out = deployment.compose("exec", "-T", "prometheus", "promtool", "test", "rules", "/etc/prometheus/rules_test.yml")
+    assert "SUCCESS" in out

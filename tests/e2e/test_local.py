@@ -1,4 +1,4 @@
-"""`make local`: without Docker, from nothing to a segmented slice, until Ctrl-C."""
+"""`make local`: without Docker, from a fresh start to a segmented slice, until Ctrl-C."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ def ports(tmp_path: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def make_local(ports: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """`make local` as in a terminal: a group of its own, which Ctrl-C reaches whole."""
+    """`make local` as in a terminal: a separate process group, all of which Ctrl-C reaches."""
     process = subprocess.Popen(["make", "local"], cwd=ROOT, env={**os.environ, **ports}, start_new_session=True)
     try:
         yield process
@@ -56,7 +56,7 @@ def until_ready(process: subprocess.Popen[bytes], url: str, limit_s: float) -> f
 
 
 def family(ports: dict[str, str], *words: str) -> list[psutil.Process]:
-    """The processes of a run, by its folder in their environment; of these, those with all words in their command."""
+    """The processes of a run, recognised by its folder in their environment, with all words in their command."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -67,7 +67,7 @@ def family(ports: dict[str, str], *words: str) -> list[psutil.Process]:
 
 
 def main_worker(ports: dict[str, str]) -> psutil.Process | None:
-    """Celery's main process: the one whose parent is none of its kind."""
+    """Celery's main process: the one whose parent is not Celery."""
     workers = family(ports, "celery")
     return next((each for each in workers if each.ppid() not in {other.pid for other in workers}), None)
 
@@ -122,7 +122,7 @@ def test_a_killed_worker_is_restarted_and_one_that_keeps_crashing_stops_everythi
         first.kill()
         wait_until(lambda: main_worker(ports) not in (None, first), 20)
         segment(url, slice_png)
-        assert others <= set(psutil.pids()), "gateway and page went on"
+        assert others <= set(psutil.pids()), "gateway and page kept running"
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
             if worker := main_worker(ports):

@@ -1,7 +1,7 @@
 """The page in a real browser, with a real deployment behind it.
 
-METSEG_UI_URL names a page that runs already; without it, the deployment is started. What a healthy deployment cannot
-show is tested in `test_page_held`, with a fake gateway.
+METSEG_UI_URL names a running page; without it, the deployment is started. What a healthy deployment cannot show is
+tested in `test_page_held`, with a fake gateway.
 """
 
 import io

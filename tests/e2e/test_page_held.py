@@ -72,7 +72,7 @@ def test_slices_are_shown_before_the_last_is_done(page: Page, held: tuple[FakeGa
 
 
 def filled(page: Page, least: int) -> list[bool]:
-    """Which of the six tiles show a slice, once `least` of them do; an empty tile has no contrast."""
+    """Which of the six tiles show a slice, once at least `least` do; an empty tile has no contrast."""
     preview = page.get_by_role("img", name="The latest slice and the slices before it")
     for _ in range(240):
         if preview.count():

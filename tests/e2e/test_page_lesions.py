@@ -22,7 +22,7 @@ CROSSHAIR = (245, 196, 84)
 
 @pytest.fixture(scope="module")
 def held() -> Iterator[tuple[FakeGateway, str]]:
-    """A study with many lesions; those below 100 voxels are no part of its result."""
+    """A study with many lesions; those below 100 voxels are not part of its result."""
     study = FakeStudy(seed=60, slices=16, lesions_placed=9, smallest_lesion_px=SMALLEST_PX)
     with serving(FakeGateway(study=study)) as gateway, serving_page(gateway.url) as url:
         yield gateway, url
@@ -40,7 +40,7 @@ def result(gateway: FakeGateway) -> Result:
 
 @pytest.fixture
 def viewer(page: Page, held: tuple[FakeGateway, str]) -> Page:
-    """The page with the study's result; nothing of the viewer has the focus."""
+    """The page with the study's result; the viewer does not have the focus."""
     gateway, url = held
     job = gateway.submit(["head.zip"], None).id
     finished(opened(page, f"{url}/?job={job}"))
@@ -50,13 +50,13 @@ def viewer(page: Page, held: tuple[FakeGateway, str]) -> Page:
 
 
 def stage(page: Page) -> np.ndarray:
-    """The picture as it is shown, RGB."""
+    """The displayed picture, RGB."""
     png = page.locator(".viewer .stage").screenshot()
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
 def share_above(page: Page, value: int) -> float:
-    """The share of the picture that is brighter than a value."""
+    """The share of pixels brighter than a value."""
     return float((stage(page).max(axis=2) > value).mean())
 
 
@@ -66,7 +66,7 @@ def click_lesion(page: Page, row: int) -> None:
     table = page.get_by_test_id("stDataFrame")
     table.scroll_into_view_if_needed()
     table.hover(position=at)
-    page.wait_for_timeout(500)  # the table accepts a click only where the mouse has rested
+    page.wait_for_timeout(500)  # the table accepts a click only after the mouse has rested there
     table.click(position=at)
 
 
@@ -75,7 +75,7 @@ def caption(page: Page) -> str:
 
 
 def number(page: Page, lesion: int) -> tuple[float, float]:
-    """Where a lesion's number is drawn, in pixels of the stage."""
+    """The position of a lesion's number, in pixels of the stage."""
     box = page.locator(".viewer .number").get_by_text(str(lesion), exact=True).bounding_box()
     frame = page.locator(".viewer .stage").bounding_box()
     return box["x"] - frame["x"], box["y"] + box["height"] - frame["y"]
@@ -200,7 +200,7 @@ def test_a_map_that_was_switched_off_while_it_loaded_stays_off(viewer: Page) -> 
         buttons[name].click()
         viewer.wait_for_timeout(50)
     viewer.wait_for_timeout(300)
-    assert len(waiting) == 1, "one fetch, however often it is asked for"
+    assert len(waiting) == 1, "one fetch, however often it is requested"
     waiting[0].continue_()
     viewer.wait_for_timeout(3000)
     assert look(viewer) == before

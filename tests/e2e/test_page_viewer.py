@@ -31,11 +31,11 @@ def test_slices_change_by_slider_key_wheel_and_table(page: Page, url: str, scan:
     page.locator(".viewer .stage").hover()
     page.mouse.wheel(0, 100 if way < 0 else -100)
     expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun + way} of"))
-    page.wait_for_timeout(1000)  # the viewer reports the slice after a while, and the page is drawn again
+    page.wait_for_timeout(1000)  # the viewer reports the slice with a delay, and the page is redrawn
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)
     first = {"x": 20, "y": 52}
     page.get_by_test_id("stDataFrame").hover(position=first)
-    page.wait_for_timeout(500)  # the table accepts a click only where the mouse has rested
+    page.wait_for_timeout(500)  # the table accepts a click only after the mouse has rested there
     page.get_by_test_id("stDataFrame").click(position=first)
     expect(picture(page)).to_have_attribute("aria-label", re.compile(f"Slice {begun} of"))
 

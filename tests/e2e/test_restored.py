@@ -1,4 +1,4 @@
-"""The store's backup and the way back, by the words of docs/reliability.md, as a new operator would try them."""
+"""Backup and restore of the store by the commands in docs/reliability.md, as a new operator would run them."""
 
 import io
 import logging
@@ -21,11 +21,11 @@ READY_S = 120.0
 
 @pytest.fixture(scope="module")
 def commands() -> list[str]:
-    """The blocks of commands: there, and back."""
+    """The blocks of commands: backup and restore."""
     page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     section = page.split("## Backup and restore", 1)[1]
     blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
-    assert len(blocks) == 2, "the page has one block for the way there, and one for the way back"
+    assert len(blocks) == 2, "the page has one block for the backup, and one for the restore"
     return blocks
 
 
@@ -61,7 +61,9 @@ def test_a_backup_restores_everything_after_every_volume_was_lost(
     results = [client.result(job.id) for job in done]
     masks = [client.mask(job.id) for job in done]
     models = client.models()
-    waiting = [submitted(client, seed, f"restored-{seed}") for seed in (11, 13)]  # accepted, but not begun or not ended
+    waiting = [
+        submitted(client, seed, f"restored-{seed}") for seed in (11, 13)
+    ]  # accepted, but not started or not ended
 
     there, back = commands
     began = time.monotonic()

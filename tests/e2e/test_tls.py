@@ -1,4 +1,4 @@
-"""TLS in front of page and gateway: Caddy really started, with an authority of its own."""
+"""TLS in front of page and gateway: a real Caddy with its own certificate authority."""
 
 import base64
 import contextlib
@@ -27,10 +27,10 @@ class Secured:
 
     def __init__(self, folder: Path) -> None:
         self.port, self.plain_port = free_ports(2)
-        told = StringIO()
-        with redirect_stdout(told):
+        printed = StringIO()
+        with redirect_stdout(printed):
             auth.main(["page", "submit", "read"])
-        key, entry = (line.split(": ", 1)[1].strip() for line in told.getvalue().splitlines())
+        key, entry = (line.split(": ", 1)[1].strip() for line in printed.getvalue().splitlines())
         (folder / "keys.json").write_text(f"[{entry}]")
         (folder / "keys.json").chmod(0o644)
         self.key = key
@@ -46,7 +46,7 @@ class Secured:
         self.url = f"https://localhost:{self.port}"
 
     def trust(self) -> ssl.SSLContext:
-        """Trust in this deployment's authority and in no other."""
+        """A TLS context that trusts only this deployment's authority."""
         root = "/data/caddy/pki/authorities/local/root.crt"
         return ssl.create_default_context(cadata=self.deployment.compose("exec", "-T", "caddy", "cat", root))
 

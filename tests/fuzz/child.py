@@ -1,4 +1,4 @@
-"""A process that reads broken files under a limit of memory, and says of each what came of it.
+"""A process that reads broken files under a memory limit, and reports the outcome of each.
 
     python -m tests.fuzz.child FIRST COUNT
 
@@ -35,15 +35,15 @@ EVENTS = {"open", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.symlin
 def main(first: int, count: int) -> None:
     """Read the files of `count` seeds."""
     faulthandler.enable(sys.stderr)
-    logging.basicConfig(level=logging.DEBUG)  # whatever a library has to say
+    logging.basicConfig(level=logging.DEBUG)  # with all libraries' log lines
     files = sorted(corpus().items())
-    for name, data in files:  # what is loaded at first use is none of a file's memory
+    for name, data in files:  # memory loaded at first use does not count as the file's
         _read([formats.Upload(name, io.BytesIO(data), None)])
     escapes: list[str] = []
     sys.addaudithook(lambda event, arguments: _watch(escapes, event, arguments))
     before = _in_use_bytes()
     resource.setrlimit(resource.RLIMIT_AS, (_address_space_bytes() + MEMORY_BYTES,) * 2)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever library holds it
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, even within a library's call
     for seed in range(first, first + count):
         escapes.clear()
         _say(seed=seed)
@@ -58,7 +58,7 @@ def main(first: int, count: int) -> None:
 
 
 def _uploads(files: list[tuple[str, bytes]], seed: int) -> list[formats.Upload]:
-    """One broken file, or with it a sound one as another sequence of the study."""
+    """One broken file, or a study of it and a valid one."""
     dice = random.Random(-seed - 1)
     kind, data = mutant(files, seed)
     role: Any = dice.choice(FIELDS)
@@ -70,7 +70,7 @@ def _uploads(files: list[tuple[str, bytes]], seed: int) -> list[formats.Upload]:
 
 
 def _read(uploads: list[formats.Upload]) -> str:
-    """`volume`, or the type of the refusal; whatever else is raised ends the process."""
+    """`volume`, or the type of the refusal; any other exception ends the process."""
     limits = Limits()
     try:
         seen = formats.inspect_upload(uploads, limits)
@@ -84,14 +84,14 @@ def _read(uploads: list[formats.Upload]) -> str:
 
 
 def _watch(escapes: list[str], event: str, arguments: tuple[Any, ...]) -> None:
-    """Note each path that an upload named, and each file written where none should be."""
+    """Record each path from an upload, and each file written in a forbidden place."""
     if event not in EVENTS:
         return
-    told = repr(arguments[0])
+    text = repr(arguments[0])
     writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
     elsewhere = writes and not str(arguments[0]).startswith((tempfile.gettempdir(), "/dev/null"))
-    if MARK in told or event in {"os.system", "subprocess.Popen"} or elsewhere:
-        escapes.append(f"{event} {told[:200]}")
+    if MARK in text or event in {"os.system", "subprocess.Popen"} or elsewhere:
+        escapes.append(f"{event} {text[:200]}")
 
 
 def _address_space_bytes() -> int:
@@ -103,7 +103,7 @@ def _in_use_bytes() -> int:
 
 
 def _peak_bytes() -> int:
-    """Of this process alone: its `ru_maxrss` begins with that of the process that started it."""
+    """Peak memory of this process alone: `ru_maxrss` starts with that of its parent."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024
 

@@ -1,4 +1,4 @@
-"""Valid small files of every format that is read, made by code; what the fuzzing breaks."""
+"""Valid small files of every format that is read, made by code, for fuzzing to break."""
 
 import gzip
 import io
@@ -27,11 +27,11 @@ HOSTILE_NAMES = (
     "~/metseg-fuzz-escape.dcm",
     "\u202emetseg-fuzz-escape.gnp",
 )
-"""Of uploads and of members; every one says `metseg-fuzz-escape`, so that a path made of it is noticed."""
+"""Names of uploads and members; all contain `metseg-fuzz-escape`, so that a path made of one is noticed."""
 
 
 def corpus() -> dict[str, bytes]:
-    """The files by what they are."""
+    """The files by kind."""
     frames = [Image.fromarray(noise(40, 48, seed=seed)) for seed in range(3)]
     brain = phantom.head(5, slices=3, lesions=1).volume.pixels[:, ::4, ::4]
     files = {

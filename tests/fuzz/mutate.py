@@ -1,4 +1,4 @@
-"""Broken files: each made from a valid one by a seed, so that every one can be made again."""
+"""Broken files, each made from a valid one and a seed, hence reproducible."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ Change = Callable[[bytearray, random.Random], None]
 
 
 def mutant(files: Sequence[tuple[str, bytes]], seed: int) -> tuple[str, bytes]:
-    """The broken file of a seed, and what it was made from."""
+    """The broken file of a seed, and its origin."""
     dice = random.Random(seed)
     name, data = dice.choice(files)
     changed = bytearray(data)
@@ -32,7 +32,7 @@ def mutant(files: Sequence[tuple[str, bytes]], seed: int) -> tuple[str, bytes]:
 
 
 def _inside(name: str, data: bytes, dice: random.Random) -> bytes | None:
-    """A whole container with something broken in it; None for what is no container."""
+    """A valid container with broken content; None if it is not a container."""
     change = dice.choice(CHANGES)
     if data[:2] == b"\x1f\x8b":
         plain = bytearray(gzip.decompress(data))
@@ -47,14 +47,14 @@ def _inside(name: str, data: bytes, dice: random.Random) -> bytes | None:
                 content = bytearray(packed.read(member))
                 if index == victim:
                     change(content, dice)
-                with suppress(ValueError):  # names that Python's own writer refuses
+                with suppress(ValueError):  # names that Python's writer refuses
                     broken.writestr(member.filename, bytes(content))
         return target.getvalue()
     return None
 
 
 def _place(data: bytearray, dice: random.Random) -> int:
-    """Somewhere, the header more often than its size tells."""
+    """A random position, in the header more often than its size implies."""
     if not data:
         return 0
     return dice.randrange(min(len(data), HEADER_BYTES) if dice.random() < 0.6 else len(data))
@@ -71,7 +71,7 @@ def _overwrite(data: bytearray, dice: random.Random) -> None:
 
 
 def _number(data: bytearray, dice: random.Random) -> None:
-    """A number at its limits, as lengths, counts and offsets are."""
+    """An extreme integer, for lengths, counts and offsets."""
     start = _place(data, dice) & ~1
     form = dice.choice("HIQ")
     value = dice.choice(EXTREMES) & (2 ** (8 * struct.calcsize(form)) - 1)
@@ -79,7 +79,7 @@ def _number(data: bytearray, dice: random.Random) -> None:
 
 
 def _float(data: bytearray, dice: random.Random) -> None:
-    """A number that is none, as spacings and affines should not be."""
+    """A non-finite or implausible float, for spacings and affines."""
     start = _place(data, dice) & ~3
     value = dice.choice((float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 1e38, 1e-38))
     data[start : start + 4] = struct.pack(dice.choice("<>") + "f", value)
@@ -112,7 +112,7 @@ def _splice(data: bytearray, other: bytes, dice: random.Random) -> None:
 
 
 def _with_right_sums(data: bytes) -> bytes:
-    """A PNG whose chunks' checksums fit again, so that what is broken lies deeper."""
+    """A PNG with corrected chunk checksums, so that deeper code reads the damage."""
     if not data.startswith(PNG_HEAD):
         return data
     sound, rest = PNG_HEAD, data[len(PNG_HEAD) :]

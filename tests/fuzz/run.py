@@ -1,7 +1,7 @@
-"""Read thousands of broken files, each batch in a process of its own: `python -m tests.fuzz.run`.
+"""Read thousands of broken files, each batch in a separate process: `python -m tests.fuzz.run`.
 
-Every file has to come to a volume or to a refusal that tells what to do; none may end the process, take more than
-512 MB or five seconds, make a path of a name, or write a name or a patient's number into a log.
+Every file must become a volume or a refusal that says what to do; none may end the process, take more than 512 MB or
+five seconds, turn a name into a path, or write a name or a patient's number into a log.
 """
 
 import argparse
@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 
 BATCH = 500
 SECRETS = ("metseg-fuzz-escape", "JOHANNA", "5550199")
-"""Of the files' names, and of the patient in the headers: whatever is written about a file holds none of them."""
+"""Words from file names and patient headers: no output about a file may contain them."""
 
 
 @dataclass
 class Findings:
-    """What came of the files.
+    """The outcomes of the files.
 
     Attributes:
-        outcomes: how many came to a volume, or to which refusal.
-        failures: in words, with the seed that makes the file again.
-        slowest_s: of one file.
-        largest_bytes: by which a process grew.
+        outcomes: how many became a volume, or which refusal.
+        failures: as text, with the seed that reproduces the file.
+        slowest_s: the longest time of a file.
+        largest_bytes: the largest growth of a process.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -38,7 +38,7 @@ class Findings:
 
 
 def fuzz(first: int, count: int) -> Findings:
-    """Read the files of `count` seeds from `first` on; a process that ends early is followed by the next file's."""
+    """Read the files of `count` seeds from `first`; after a process that ends early, another reads the rest."""
     findings, seed = Findings(), first
     while seed < first + count:
         seed = _batch(seed, min(BATCH, first + count - seed), findings)
@@ -46,7 +46,7 @@ def fuzz(first: int, count: int) -> Findings:
 
 
 def _batch(first: int, count: int, findings: Findings) -> int:
-    """Read a batch; the seed to go on with."""
+    """Read a batch; returns the next seed."""
     command = [sys.executable, "-W", "default", "-m", "tests.fuzz.child", str(first), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seed = first - 1
@@ -54,9 +54,9 @@ def _batch(first: int, count: int, findings: Findings) -> int:
         seed = line["seed"]
         if "outcome" in line:
             _count(line, findings)
-    told = [word for word in SECRETS if word in done.stderr]
-    if told:
-        findings.failures.append(f"seeds {first} to {seed}: a log, a warning or a library told of {told}")
+    leaked = [word for word in SECRETS if word in done.stderr]
+    if leaked:
+        findings.failures.append(f"seeds {first} to {seed}: a log, a warning or a library printed {leaked}")
     if done.returncode == 0:
         return first + count
     reason = done.stderr.strip().splitlines()[-1:] or [""]
@@ -75,7 +75,7 @@ def _count(line: dict, findings: Findings) -> None:
 
 
 def main() -> None:
-    """Tell what came of the files; the exit status tells whether all went well."""
+    """Print the outcomes; the exit status is 0 if nothing failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed; a nightly run takes another each night")

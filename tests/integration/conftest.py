@@ -1,4 +1,4 @@
-"""Redis and S3 for the whole run of integration tests, both real, the stores on them, and processes that share jobs."""
+"""Real Redis and S3 servers for the integration tests, stores on them, and processes that share jobs."""
 
 import uuid
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def gateway(redis: RedisServer, s3: S3Server) -> Iterator[Gateway]:
-    """One for each module, on a separate bucket, with a tiny model in service."""
+    """One per module, on a separate bucket, with the tiny model as champion."""
     with running(Settings(**redis.settings(), **s3.settings(), s3_bucket=f"gateway-{uuid.uuid4().hex}")) as gateway:
         promote_tiny(gateway.store)
         yield gateway
@@ -38,7 +38,7 @@ def gateway(redis: RedisServer, s3: S3Server) -> Iterator[Gateway]:
 
 @pytest.fixture(params=["s3", "directory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
-    """Every store there is, one after the other, prepared and empty."""
+    """Each kind of store in turn, prepared and empty."""
     if request.param == "directory":
         changes = {"store_directory": tmp_path / "store"}
     else:
@@ -58,7 +58,7 @@ def here(store: ObjectStore, redis: RedisServer) -> Iterator[Deployment]:
 
 @pytest.fixture
 def jobs(here: Deployment) -> JobService:
-    """A gateway's."""
+    """The gateway's side of jobs."""
     return here.service()
 
 
@@ -74,7 +74,7 @@ def worker(here: Deployment) -> JobRunner:
 
 @pytest.fixture
 def other(here: Deployment) -> JobRunner:
-    """Another worker's."""
+    """Another worker's runner."""
     return here.runner()
 
 

@@ -23,15 +23,15 @@ TIMEOUT_S = 0.5
 ARTEFACTS = {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"}
 RESULTS = [f"results/{name}" for name in ("mask.nii.gz", "probability.nii.gz", "result.json")]
 WHOLE = ["end.json", "input/0000", "job.json", "request.json", *RESULTS]
-"""What the store has of a job that succeeded; the folder of the attempt is left out."""
+"""The store's objects of a job that succeeded, without the attempt's folder."""
 PROBLEM = Problem.of(BadInput("It cannot be read."))
 
 in_a_folder = pytest.mark.parametrize("store", ["directory"], indirect=True)
-"""For a test in which the store makes no difference."""
+"""For tests that do not depend on the store."""
 
 
 class Deployment:
-    """What a gateway and its workers share. Each call is another process."""
+    """The state that a gateway and its workers share. Each call makes another process."""
 
     def __init__(self, store: ObjectStore, server: RedisServer, stack: contextlib.ExitStack):
         self.store = store
@@ -70,19 +70,19 @@ class Deployment:
         return client
 
     def keys(self, job_id: str) -> list[str]:
-        """What the store has of a job, whichever attempt's results it has."""
+        """The store's objects of a job, whichever attempt wrote its results."""
         found = [info.key.removeprefix(f"jobs/{job_id}/") for info in self.store.list(f"jobs/{job_id}/")]
         return [re.sub(r"^results/[0-9a-f]{32}/", "results/", key) for key in found]
 
 
 def end(runner: JobRunner) -> None:
-    """End the worker in good order."""
+    """Shut the worker down cleanly."""
     for job_id in list(runner._attempts):
         runner.release(job_id)
 
 
 def kill(runner: JobRunner) -> None:
-    """End the worker as `kill -9` does: its leases are neither renewed nor released."""
+    """End the worker like `kill -9`: its leases are neither renewed nor released."""
     for attempt in runner._attempts.values():
         attempt.lease.stop_renewing()
     runner._attempts.clear()
@@ -96,7 +96,7 @@ def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
 
 
 def upload(jobs: JobService, content: bytes = b"pixels", holds: str | None = None) -> Request:
-    """What the gateway does before it submits."""
+    """The gateway's steps before it submits."""
     job_id = new_job_id()
     digest = hashlib.sha256(content).hexdigest()
     key = jobs.input_key(job_id, 0)
@@ -126,7 +126,7 @@ def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:
 
 
 class Interfering:
-    """A store in which something else happens just before, or just after, a certain object is written."""
+    """A store that calls a function just before, or just after, an object is written."""
 
     def __init__(
         self,

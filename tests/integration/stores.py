@@ -1,4 +1,4 @@
-"""Stores of a test's own, what is put into them, and every call that they answer."""
+"""Separate stores for a test, their keys, and every call of a store."""
 
 from metseg.storage import S3Store
 from metseg.storage.base import MARKER
@@ -36,7 +36,7 @@ CALLS = ["put", "create", "get", "stream", "stat", "list", "delete", "check", "p
 
 
 class Endless:
-    """A stream whose size only reading it shows."""
+    """A stream whose size is known only after reading it."""
 
     def __init__(self, size):
         self.left = size

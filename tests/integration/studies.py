@@ -1,4 +1,4 @@
-"""What tests of the worker and the gateway submit: phantoms as files, straight into a deployment's store and queue."""
+"""Studies for tests of worker and gateway: phantoms as files, put directly into a deployment's store and queue."""
 
 import hashlib
 import io

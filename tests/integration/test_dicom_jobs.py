@@ -1,4 +1,4 @@
-"""A DICOM study through the deployment: REST, the worker's own work, results as DICOM, and no identity anywhere."""
+"""A DICOM study through the deployment: REST, the worker's code, DICOM results, and no identity anywhere."""
 
 import io
 import logging
@@ -32,15 +32,15 @@ def files(phantom):
     sent = {}
     for channel, scanned in enumerate(SERIES_PARAMETERS.values()):
         pixels = phantom.volume.pixels[..., channel].astype("uint16")
-        told = SeriesParameters(**{**vars(scanned), "patient": (f"{PLANTED[0]}^Erika", PLANTED[1])})
+        planted = SeriesParameters(**{**vars(scanned), "patient": (f"{PLANTED[0]}^Erika", PLANTED[1])})
         sent |= {
-            f"{PLANTED[0]}/{name}": each for name, each in series_files(pixels, phantom.volume.affine, told).items()
+            f"{PLANTED[0]}/{name}": each for name, each in series_files(pixels, phantom.volume.affine, planted).items()
         }
     return sent
 
 
 def done(gateway, files, **fields):
-    """The job of a study after the worker's code has been at it."""
+    """The job of a study after the worker's code has processed it."""
     with Client(gateway.url) as client:
         job = client.submit([(f"{PLANTED[0]}.zip", zipped(files))], **fields)
         run_job(open_context(gateway.settings), job.id)
@@ -75,15 +75,15 @@ def sizes(report):
         if item.ConceptNameCodeSequence[0].CodeValue != "126010":
             continue
         for group in item.ContentSequence:
-            told = {}
+            values = {}
             for each in group.ContentSequence:
                 code = each.ConceptNameCodeSequence[0].CodeValue
                 if each.ValueType == "NUM":
                     value = each.MeasuredValueSequence[0]
                     assert value.MeasurementUnitsCodeSequence[0].CodeValue == units[code]
                     assert value.MeasurementUnitsCodeSequence[0].CodingSchemeDesignator == "UCUM"
-                    told[code] = pytest.approx(float(value.NumericValue), rel=1e-5)
-            groups.append(tuple(told[code] for code in units))
+                    values[code] = pytest.approx(float(value.NumericValue), rel=1e-5)
+            groups.append(tuple(values[code] for code in units))
     return groups
 
 

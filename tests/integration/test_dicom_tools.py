@@ -1,4 +1,4 @@
-"""DICOM results before others: a validator of the standard, and a PACS that takes them in and serves them back."""
+"""DICOM results in other software: a validator of the standard, and a PACS that stores and returns them."""
 
 import email
 import io
@@ -38,7 +38,7 @@ def files(phantom):
 
 @pytest.fixture(scope="module")
 def results(phantom, files):
-    """What the study is answered with: with lesions, without one, and for an enhanced file."""
+    """The results of a study: with lesions, without, and for an enhanced file."""
     volume = volume_of(files)
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
     enhanced = volume_of(
@@ -72,7 +72,7 @@ def test_the_validator_finds_no_error(results, study, name, tmp_path):
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory):
-    """A client of an Orthanc of our own."""
+    """A client of a separate Orthanc."""
     program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if program is None or not PLUGIN.exists():
         pytest.skip(f"Orthanc with DICOMweb {MISSING}")

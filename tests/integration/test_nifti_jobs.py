@@ -21,7 +21,7 @@ TURN = Rotation.from_euler("xyz", [3.0, -2.0, 6.0], degrees=True)
 
 @pytest.fixture(scope="module")
 def volumes():
-    """FLAIR on its grid; the post-contrast volume of a head that moved, on a grid of its own; no T1."""
+    """FLAIR on its grid; the post-contrast volume of a head that moved, on another grid; no T1."""
     volume = head(5, slices=40, size_px=96, spacing_mm=(3.5, 2.2, 2.2)).volume
     flair, post = (volume.pixels[..., channel].transpose(2, 1, 0).astype("float32") for channel in (1, 2))
     middle = (volume.affine @ [*(np.array(flair.shape) / 2), 1])[:3]
@@ -29,12 +29,12 @@ def volumes():
     motion[:3, :3], motion[:3, 3] = TURN.as_matrix(), middle + SHIFT_MM - TURN.as_matrix() @ middle
     finer = volume.affine @ np.diag([0.8, 0.8, 1.0, 1.0])
     seen = np.linalg.inv(volume.affine) @ np.linalg.inv(motion) @ finer
-    taken = ndimage.affine_transform(post, seen, output_shape=(120, 120, 40), order=1)
-    return {"scan_FLAIR.nii.gz": nifti(flair, volume.affine), "scan_T1_post.nii.gz": nifti(taken, finer)}
+    moved = ndimage.affine_transform(post, seen, output_shape=(120, 120, 40), order=1)
+    return {"scan_FLAIR.nii.gz": nifti(flair, volume.affine), "scan_T1_post.nii.gz": nifti(moved, finer)}
 
 
 def done(gateway, volumes, **fields):
-    """The result of a study, its mask as NIfTI, and its report for people."""
+    """The result of a study, its mask as NIfTI, and its report."""
     with Client(gateway.url) as client:
         job = client.submit(list(volumes.items()), **fields)
         run_job(open_context(gateway.settings), job.id)
@@ -44,11 +44,11 @@ def done(gateway, volumes, **fields):
 
 def test_a_head_that_moved_is_registered_and_the_result_reports_how_far(gateway, volumes):
     result, mask, report = done(gateway, volumes)
-    [told] = result.alignment
-    assert told.role == "post"
-    assert told.moved_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
-    assert told.turned_degrees == pytest.approx(np.degrees(TURN.magnitude()), abs=1.0)
-    sentence = f"moved it by {told.moved_mm:.1f} mm and turned it by {told.turned_degrees:.1f} degrees"
+    [registered] = result.alignment
+    assert registered.role == "post"
+    assert registered.moved_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
+    assert registered.turned_degrees == pytest.approx(np.degrees(TURN.magnitude()), abs=1.0)
+    sentence = f"moved it by {registered.moved_mm:.1f} mm and turned it by {registered.turned_degrees:.1f} degrees"
     assert any(sentence in warning for warning in result.warnings)
     assert sentence in report
     assert set(result.sequences) == {"pre", "flair", "post"}

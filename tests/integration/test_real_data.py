@@ -68,10 +68,10 @@ def test_the_starter_model_reaches_the_metrics_of_its_card(patients, starter):
     assert found.summary.mean == pytest.approx(promised.mean, abs=0.002)
     assert found.summary.mean_single_slices == pytest.approx(promised.mean_single_slices, abs=0.002)
     assert found.summary.mean >= PROMISED_DICE
-    told, again = starter.card.evaluation[starter.card.network], found.card()
-    assert again.measures["hd95_mm"].mean == pytest.approx(told.measures["hd95_mm"].mean, abs=0.5)
+    recorded, again = starter.card.evaluation[starter.card.network], found.card()
+    assert again.measures["hd95_mm"].mean == pytest.approx(recorded.measures["hd95_mm"].mean, abs=0.5)
     assert again.robustness["skull taken away"].mean == pytest.approx(
-        told.robustness["skull taken away"].mean, abs=0.002
+        recorded.robustness["skull taken away"].mean, abs=0.002
     )
 
 

@@ -1,4 +1,4 @@
-"""A model version is whole or not there, never changes, and serves only if its checksum holds."""
+"""A model version exists completely or not at all, never changes, and serves only if its checksum matches."""
 
 import hashlib
 import logging
@@ -79,7 +79,7 @@ def test_a_model_that_does_not_match_its_card_is_not_published(registry, files):
 
 
 class Dying:
-    """A store that fails at a put, as when the trainer is killed there."""
+    """A store that fails at a put, as if the trainer were killed there."""
 
     def __init__(self, store, puts):
         self._store, self._puts = store, puts

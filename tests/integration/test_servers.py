@@ -1,4 +1,4 @@
-"""The test servers themselves keep what they were told across a kill."""
+"""The test servers keep their data across a kill."""
 
 from tests.servers import talk
 

@@ -1,4 +1,4 @@
-"""Measure what a deployment can do, ask a fifth more of it for ten minutes, and count what becomes of it.
+"""Measure a deployment's capacity, load it with a fifth more for ten minutes, and count the outcomes.
 
 python -m tests.load [--minutes 10] [--no-build] [--write docs/reliability.md]
 """
@@ -29,10 +29,10 @@ from metseg import phantom
 from metseg.imaging import encode_png
 
 ROUNDS = 4
-SHORT_A_ROUND = 7
+SHORT_PER_ROUND = 7
 OVERLOAD = 1.2
 USERS = 20
-GOOD_SHARE = 0.8  # of Locust's tasks: seven short slices and a patient of ten
+GOOD_SHARE = 0.8  # Locust's mix: of ten tasks, seven single slices and one patient
 SAMPLE_S = 5.0
 OURS = ("api", "worker")
 SERVICES = ("api", "worker", "redis", "store")
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What came of a load."""
+    """The outcome of a load."""
 
     capacity: float
     minutes: float
@@ -73,7 +73,7 @@ def prepare(folder: Path) -> None:
 
 def capacity(http: httpx.Client, folder: Path) -> float:
     """Jobs per second of the mix, from the first submission to the last end."""
-    names = (["slice.png"] * SHORT_A_ROUND + ["patient.zip"]) * ROUNDS
+    names = (["slice.png"] * SHORT_PER_ROUND + ["patient.zip"]) * ROUNDS
     ended(http, submit(http, folder, "slice.png"))  # the model is loaded
     began = time.monotonic()
     for job_id in [submit(http, folder, name) for name in names]:
@@ -82,14 +82,14 @@ def capacity(http: httpx.Client, folder: Path) -> float:
 
 
 def submit(http: httpx.Client, folder: Path, name: str) -> str:
-    """Submit a study; the job's id."""
+    """Submit a study; returns the job's id."""
     answer = http.post("/v1/jobs", files=[("files", (name, (folder / name).read_bytes()))])
     answer.raise_for_status()
     return str(answer.json()["id"])
 
 
 def ended(http: httpx.Client, job_id: str, limit_s: float = DRAIN_S) -> bool:
-    """Whether a job ends in time, well or for a reason; it is looked at once in any case."""
+    """Whether a job ends in time, succeeded or failed with a reason; it is checked at least once."""
     deadline = time.monotonic() + limit_s
     while True:
         late = time.monotonic() >= deadline
@@ -105,7 +105,7 @@ def ended(http: httpx.Client, job_id: str, limit_s: float = DRAIN_S) -> bool:
 
 
 def watch(here: Site, stop: threading.Event, samples: list[Sample]) -> None:
-    """Take samples until told to stop."""
+    """Take samples until `stop` is set."""
     began = time.monotonic()
     form = "{{.State.Pid}}"
     first = {name: int(here.docker("inspect", "--format", form, here.box(name))) for name in SERVICES}
@@ -114,10 +114,10 @@ def watch(here: Site, stop: threading.Event, samples: list[Sample]) -> None:
 
 
 def resident_mib(pid: int) -> float:
-    """What a process and its descendants hold in memory; pages that they share count for each."""
+    """Resident memory of a process and its descendants; shared pages count for each."""
     total = 0
     for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):  # a child that was replaced meanwhile
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child replaced meanwhile
             total += process.memory_info().rss
     return total / 2**20
 
@@ -133,7 +133,7 @@ def slopes(samples: list[Sample]) -> dict[str, float]:
 
 
 def answers(http: httpx.Client) -> dict[str, int]:
-    """How often submissions were answered with each status, from the gateway's own figures."""
+    """The number of submissions by status, from the gateway's metrics."""
     pattern = re.compile(r'^metseg_http_requests_total\{method="POST",route="/v1/jobs",status="(\d+)"\} ([\d.e+]+)')
     found = [pattern.match(line) for line in http.get("/metrics").text.splitlines()]
     return {each[1]: int(float(each[2])) for each in found if each}
@@ -152,11 +152,11 @@ def run(here: Site, minutes: float) -> Load:
         watcher = threading.Thread(target=watch, args=(here, stop, samples))
         watcher.start()
         a_user = OVERLOAD * rate / GOOD_SHARE / USERS
-        told = {"LOAD_STUDIES": scratch, "LOAD_KEPT": str(kept), "LOAD_RATE_A_USER": str(a_user)}
+        environment = {"LOAD_STUDIES": scratch, "LOAD_KEPT": str(kept), "LOAD_RATE_PER_USER": str(a_user)}
         command = [*python_with("locust"), "-m", "locust", "--locustfile", "tests/load/locustfile.py"]
         command += ["--headless", "--only-summary"]
         command += ["--users", str(USERS), "--spawn-rate", "5", "--run-time", f"{minutes * 60:.0f}s"]
-        subprocess.run([*command, "--host", here.api_url], env=os.environ | told, check=False)
+        subprocess.run([*command, "--host", here.api_url], env=os.environ | environment, check=False)
         stop.set()
         watcher.join()
         began = time.monotonic()
@@ -168,9 +168,9 @@ def run(here: Site, minutes: float) -> Load:
 
 
 def broken(load: Load) -> list[str]:
-    """What of the promise did not hold."""
+    """The promises that did not hold."""
     unstated = {status: count for status, count in load.statuses.items() if count and status not in STATED}
-    found = [f"answers that nobody promised: {unstated}"] if unstated else []
+    found = [f"undocumented answers: {unstated}"] if unstated else []
     found += [f"{load.lost} jobs lost"] if load.lost else []
     growing = {
         name: round(slope, 1) for name, slope in load.slopes.items() if name in OURS and slope > FLAT_MIB_A_MINUTE
@@ -181,11 +181,11 @@ def broken(load: Load) -> list[str]:
 def table(load: Load) -> str:
     """The figures as Markdown."""
     asked = OVERLOAD * load.capacity
-    told = ", ".join(f"{count} × {status}" for status, count in sorted(load.statuses.items()) if count)
+    by_status = ", ".join(f"{count} × {status}" for status, count in sorted(load.statuses.items()) if count)
     rows = {
         "capacity, the mix of 7 slices and a patient of 24": f"{load.capacity:.2f} jobs/s",
         f"asked, for {load.minutes:g} minutes": f"{asked:.2f} jobs/s, and a quarter more of bad input and hang-ups",
-        "submissions by answer": told,
+        "submissions by answer": by_status,
         "accepted": str(load.accepted),
         "lost": str(load.lost),
         "until the queue was empty": f"{load.drained_s:.0f} s",
@@ -199,7 +199,7 @@ def table(load: Load) -> str:
 
 
 def main() -> int:
-    """Run it; 1 where the promise did not hold."""
+    """Run it; 1 if a promise did not hold."""
     parser = argparse.ArgumentParser(prog="tests.load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--no-build", action="store_true", help="take the images of the last run")

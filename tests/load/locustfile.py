@@ -1,7 +1,6 @@
-"""Who comes to the gateway: short slices, whole patients, bad input, and people who hang up. Run by `tests.load`.
+"""The gateway's load: single slices, whole patients, bad input, and clients that hang up. Run by `tests.load`.
 
-What is accepted is written down, a job's id a line, in the file that LOAD_KEPT names; the studies lie in the
-folder LOAD_STUDIES.
+The ids of accepted jobs are written, one per line, to the file LOAD_KEPT; the studies are in the folder LOAD_STUDIES.
 """
 
 import contextlib
@@ -15,12 +14,12 @@ from locust import FastHttpUser, constant_throughput, tag, task
 
 STUDIES = Path(os.environ["LOAD_STUDIES"])
 KEPT = Path(os.environ["LOAD_KEPT"])
-RATE = float(os.environ["LOAD_RATE_A_USER"])
+RATE = float(os.environ["LOAD_RATE_PER_USER"])
 ACCEPTED, CALM, BUSY = 202, 429, 503
 
 
 class Visitor(FastHttpUser):
-    """One who submits at a steady pace, whatever becomes of it."""
+    """Submits at a steady rate, whatever the outcome."""
 
     wait_time = constant_throughput(RATE)
 
@@ -39,7 +38,7 @@ class Visitor(FastHttpUser):
     @tag("mix")
     @task(1)
     def bad(self) -> None:
-        """What is no image has to be refused as such, or as too much for now."""
+        """A file that is not an image must be refused as such, or by backpressure."""
         with self._post(b"this is no image", "bad.png", "bad input") as answer:
             if answer.status_code in (415, 422, BUSY):
                 answer.success()
@@ -49,7 +48,7 @@ class Visitor(FastHttpUser):
     @tag("mix")
     @task(1)
     def impatient(self) -> None:
-        """One who hangs up in the middle of the upload, unless the gateway has refused it by then."""
+        """Hangs up in the middle of the upload, unless the gateway has refused it by then."""
         address = urlsplit(self.host or "")
         body = (STUDIES / "patient.zip").read_bytes()
         head = "POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Type: multipart/form-data; boundary=x\r\n"

@@ -1,4 +1,4 @@
-"""Backpressure: what there is no room for is refused before its body is read, in words, with the time to wait."""
+"""Backpressure: a submission without room is refused before its body is read, with a sentence and a Retry-After."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ def refused(response, status, kind):
 
 
 def half_a_submission(gateway):
-    """All that the gateway answers, until it hangs up, to a submission of which it has seen the headers alone."""
+    """The gateway's whole answer to a submission of which it has only seen the headers."""
     head = b"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(head + b"Content-Length: 1000000\r\n\r\n")

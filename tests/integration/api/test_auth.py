@@ -1,4 +1,4 @@
-"""Keys over REST: who gets in, what each key is for, and whose jobs it sees."""
+"""Keys over REST: access, scopes, and whose jobs a key sees."""
 
 import hashlib
 import json

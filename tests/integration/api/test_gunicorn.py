@@ -19,7 +19,7 @@ from metseg.storage import LocalFolderStore
 
 pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
-HTTP = httpx.Client(headers={"Connection": "close"}, timeout=30)  # a connection each, so that all processes get some
+HTTP = httpx.Client(headers={"Connection": "close"}, timeout=30)  # separate connections, so that all processes get some
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def answers(port: int) -> bool:
 def test_metrics_cover_all_processes(process, port):
     for _ in range(40):
         assert HTTP.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
-    wait_until(lambda: counted(port) == 40, 5)  # counted once an answer has gone out
+    wait_until(lambda: counted(port) == 40, 5)  # counted once an answer has been sent
     assert [counted(port) for _ in range(5)] == [40] * 5
 
 

@@ -1,4 +1,4 @@
-"""Jobs over REST: accepted, followed, listed, deleted, and never twice for one key."""
+"""Jobs over REST: accepted, followed, listed, deleted, and once per idempotency key."""
 
 import concurrent.futures
 import hashlib
@@ -160,8 +160,8 @@ def test_a_wrong_wait_is_refused(gateway, wait):
 
 
 def test_two_hundred_waiting_clients_do_not_delay_others(gateway, monkeypatch):
-    """More clients than there are threads: others are answered at once, and all of them hear of the end."""
-    monkeypatch.setattr(jobs, "WAIT_STEP_S", 60.0)  # no thread comes free by itself
+    """More clients than threads: others are answered at once, and all learn of the end."""
+    monkeypatch.setattr(jobs, "WAIT_STEP_S", 60.0)  # no thread frees itself
     waits = gateway.threads.waits
     job = gateway.accepted()
 

@@ -1,4 +1,4 @@
-"""A store or a queue that is away: 503 with the time to come back, nothing lost, nothing half kept."""
+"""An unavailable store or queue: 503 with a Retry-After, nothing lost, nothing half written."""
 
 import concurrent.futures
 import uuid
@@ -38,7 +38,7 @@ def gateway(queue, objects) -> Iterator[Gateway]:
 
 
 def ready_again(gateway: Gateway) -> None:
-    """Wait until both answer; an S3 server that says so may take a moment longer to take an object."""
+    """Wait until both answer; an S3 server that reports ready may need a moment more to accept an object."""
     wait_until(lambda: gateway.http.get("/readyz").status_code == 200, 30)
     wait_until(lambda: gateway.submit(png()).status_code == 202, 30)
 

@@ -1,4 +1,4 @@
-"""A study submitted once more, who is asking, the deployment at a glance, and reports of models."""
+"""Resubmissions, the caller's identity, the overview of the deployment, previews, and models' reports."""
 
 import re
 

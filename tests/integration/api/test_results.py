@@ -1,4 +1,4 @@
-"""Results over REST: each artefact in each format, with validators, streamed, and only when there is one."""
+"""Results over REST: each artefact in each format, with an ETag, streamed, and only if it exists."""
 
 import gzip
 import io
@@ -23,7 +23,7 @@ NAMES = ("front", "middle", "back")
 
 
 class Done(NamedTuple):
-    """A job that succeeded and the mask that it has."""
+    """A job that succeeded, and its mask."""
 
     path: str
     mask: np.ndarray
@@ -232,10 +232,10 @@ def test_an_unknown_job_has_no_results(gateway, artefact):
 
 def test_an_aborted_download_frees_its_connection(gateway):
     job = gateway.accepted()
-    large = np.random.default_rng(0).bytes(16 * 2**20)  # more than the buffers on the way hold
+    large = np.random.default_rng(0).bytes(16 * 2**20)  # more than the buffers in between hold
     begin(gateway.runner, job.id)
     gateway.runner.finish(job.id, result(job.id, np.zeros((1, 32, 32), bool), ("slice_0",)), {"mask.nii.gz": large})
-    for _ in range(50):  # more than the store's pool has connections
+    for _ in range(50):  # more than the connections in the store's pool
         with gateway.http.stream("GET", f"/v1/jobs/{job.id}/mask") as response:
             assert next(response.iter_raw(1024))
     assert gateway.http.get(f"/v1/jobs/{job.id}/mask").content == large

@@ -1,4 +1,4 @@
-"""Whatever fits the OpenAPI description, and much that does not, is answered as the description says."""
+"""Requests that fit the OpenAPI description, and many that do not, are answered as described."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def map_path_parameters(context, parameters):
 
 @schema.hook
 def map_query(context, query):
-    """A wait need not last."""
+    """A wait need not be long."""
     if query and isinstance(query.get("wait"), int | float) and query["wait"] > 0.05:
         return query | {"wait": 0.05}
     return query

@@ -1,4 +1,4 @@
-"""What holds for every answer: problems, ids, headers, the log, the figures, the documentation."""
+"""Properties of every answer: problems, ids, headers, logs, metrics, documentation."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ def kinds(kind: type[MetsegError] = MetsegError) -> Iterator[type[MetsegError]]:
 
 
 def access_lines(caplog: pytest.LogCaptureFixture) -> dict[str, logging.LogRecord]:
-    """What was logged of requests, by their ids; a line is written once its answer has gone out."""
+    """The access log's lines by request id; a line is written after its answer."""
     return {each.request_id: each for each in caplog.records if each.name == "metseg.access"}
 
 
@@ -173,7 +173,7 @@ def test_a_malformed_job_id_is_not_logged(gateway, caplog):
         for path in ("DOE-JOHN", "mrn-5550199/result", "A" * 32, "0" * 31):
             gateway.http.get(f"/v1/jobs/{path}", headers={"X-Request-ID": "planted"})
         wait_until(lambda: "planted" in access_lines(caplog), 5)
-    ours = [each for each in caplog.records if each.name.startswith("metseg")]  # the test's own client logs addresses
+    ours = [each for each in caplog.records if each.name.startswith("metseg")]  # the test's client logs URLs
     logged = json.dumps([vars(each) for each in ours], default=str)
     assert not [word for word in ("DOE", "5550199", "A" * 32, "0" * 31 + '"') if word in logged]
 

@@ -1,6 +1,6 @@
-"""`POST /v1/jobs` refuses what it cannot take, in time and without leaving anything behind.
+"""`POST /v1/jobs` refuses what it cannot accept, in time and without a trace.
 
-Which files are refused, and why, is tested with `metseg.formats`; here two of them stand for all.
+Which files are refused, and why, is tested with `metseg.formats`; here two stand for all.
 """
 
 import resource
@@ -34,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, redis) -> Iterator[Gateway
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever a test sends and sees refused, the store and the spool are as before."""
+    """A refused upload leaves store and spool unchanged."""
     before = gateway.job_keys()
     (tmp_path / "spool").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
@@ -44,24 +44,24 @@ def _nothing_is_left(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def open_spools() -> int:
-    """How many upload files this process holds open."""
+    """The number of upload files that this process holds open."""
     return sum(target.startswith(tempfile.gettempdir()) for target in map(_target, Path("/proc/self/fd").iterdir()))
 
 
 def _target(link: Path) -> str:
     try:
         return str(link.readlink())
-    except FileNotFoundError:  # the descriptor of the listing itself
+    except FileNotFoundError:  # the descriptor of this listing
         return ""
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds."""
+    """This process's resident memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def header(columns: int, rows: int) -> bytes:
-    """The start of a PNG of that size, right up to its pixels."""
+    """The start of a PNG of that size, up to its pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
 
@@ -199,7 +199,7 @@ def test_a_stalled_upload_times_out(gateway, monkeypatch):
     whole = form(png())
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
         connection.sendall(request_head(len(whole)) + whole[:100])
-        with connection.makefile("rb") as answer:  # to its end: the connection is closed too
+        with connection.makefile("rb") as answer:  # until the connection is closed
             assert b"/problems/upload-interrupted" in answer.read()
 
 
@@ -242,7 +242,7 @@ def form(*files: bytes) -> bytes:
 
 
 def post(gateway: Gateway, body: bytes | Iterator[bytes]):
-    """Send a body as it is; an iterator goes out in chunks, with no length announced."""
+    """Send a body unchanged; an iterator is sent in chunks, without a Content-Length."""
     media_type = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     return gateway.http.post("/v1/jobs", content=body, headers=media_type)
 

@@ -28,14 +28,14 @@ def gateway(tmp_path, redis):
 
 
 @pytest.fixture
-def told(gateway, capsys):
-    """What a command says on stdout; its status must be this one."""
+def output(gateway, capsys):
+    """The stdout of a command, which must end with `status`."""
 
-    def told(*words, status=0):
+    def output(*words, status=0):
         assert main([*words, "--server", gateway.url]) == status, capsys.readouterr().err
         return capsys.readouterr().out
 
-    return told
+    return output
 
 
 def failed(gateway):
@@ -45,60 +45,60 @@ def failed(gateway):
     return job.id
 
 
-def test_jobs_are_listed_newest_first_from_all_pages(gateway, told, monkeypatch):
+def test_jobs_are_listed_newest_first_from_all_pages(gateway, output, monkeypatch):
     monkeypatch.setattr("metseg.cli.jobs.MAX_PAGE", 2)
     ids = [gateway.accepted().id for _ in range(5)]
-    head, *lines = told("jobs", "list", "--limit", "4").splitlines()
+    head, *lines = output("jobs", "list", "--limit", "4").splitlines()
     assert head.split() == ["JOB", "STATE", "SUBMITTED", "ENDED", "FILES", "MODEL"]
     assert [line.split()[0] for line in lines] == ids[:0:-1]
     assert "queued" in lines[0]
-    assert [job["id"] for job in json.loads(told("jobs", "list", "--json"))] == ids[::-1]
+    assert [job["id"] for job in json.loads(output("jobs", "list", "--json"))] == ids[::-1]
 
 
-def test_a_job_is_shown_with_its_problem(gateway, told):
+def test_a_job_is_shown_with_its_problem(gateway, output):
     job_id = failed(gateway)
-    shown = told("jobs", "show", job_id)
+    shown = output("jobs", "show", job_id)
     assert job_id in shown
     assert "All is black." in shown
-    assert Job.model_validate_json(told("jobs", "show", job_id, "--json")).problem.status == 422
+    assert Job.model_validate_json(output("jobs", "show", job_id, "--json")).problem.status == 422
 
 
-def test_waiting_for_a_job_exits_with_its_outcome(gateway, told):
-    told("jobs", "wait", failed(gateway), status=1)
+def test_waiting_for_a_job_exits_with_its_outcome(gateway, output):
+    output("jobs", "wait", failed(gateway), status=1)
 
 
-def test_jobs_are_deleted(gateway, told):
+def test_jobs_are_deleted(gateway, output):
     ids = [gateway.accepted().id for _ in range(2)]
-    told("jobs", "delete", ids[0])
-    told("jobs", "cancel", ids[1])
-    assert told("jobs", "list").count("\n") == 1
-    told("jobs", "show", ids[0], status=1)
+    output("jobs", "delete", ids[0])
+    output("jobs", "cancel", ids[1])
+    assert output("jobs", "list").count("\n") == 1
+    output("jobs", "show", ids[0], status=1)
 
 
-def test_the_champion_is_marked_with_a_star(told):
-    lines = told("models", "list").splitlines()[1:]
+def test_the_champion_is_marked_with_a_star(output):
+    lines = output("models", "list").splitlines()[1:]
     assert [line.split()[0] for line in lines if line.startswith("*")] == ["*"]
     assert next(line for line in lines if line.startswith("*")).split()[1] == VERSION
-    assert ModelPage.model_validate_json(told("models", "list", "--json")).champion.version == VERSION
+    assert ModelPage.model_validate_json(output("models", "list", "--json")).champion.version == VERSION
 
 
-def test_a_models_card_is_shown(told):
-    shown = told("models", "show", VERSION)
+def test_a_models_card_is_shown(output):
+    shown = output("models", "show", VERSION)
     assert "It knows nothing of lesions." in shown
     assert "0.500 mean" in shown
-    assert json.loads(told("models", "show", VERSION, "--json"))["version"] == VERSION
-    told("models", "show", "20200101-000000-none", status=1)
+    assert json.loads(output("models", "show", VERSION, "--json"))["version"] == VERSION
+    output("models", "show", "20200101-000000-none", status=1)
 
 
-def test_promoting_requires_confirmation(gateway, told, monkeypatch):
-    told("models", "promote", OTHER, status=2)
+def test_promoting_requires_confirmation(gateway, output, monkeypatch):
+    output("models", "promote", OTHER, status=2)
     monkeypatch.setattr("sys.stdin", Terminal("no\n"))
-    assert "nothing was changed" in told("models", "promote", OTHER, status=1)
+    assert "nothing was changed" in output("models", "promote", OTHER, status=1)
     assert Registry(gateway.store).champion().version == VERSION
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
-    told("models", "promote", OTHER)
+    output("models", "promote", OTHER)
     assert Registry(gateway.store).champion().version == OTHER
-    told("models", "promote", VERSION, "--yes")
+    output("models", "promote", VERSION, "--yes")
     assert Registry(gateway.store).champion().version == VERSION
 
 

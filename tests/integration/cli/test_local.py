@@ -1,4 +1,4 @@
-"""`metseg --local`: the same pipeline without a server, to the byte."""
+"""`metseg --local`: the same pipeline without a server, with the same bytes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`metseg segment`: many studies, each once, whatever happens in between."""
+"""`metseg segment`: many studies, each submitted once, despite failures."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ FORMATS = [
     for export in EXPORTS.values()
     if not export.is_dicom and export.name not in {"probability-png", "uncertainty-png"}
 ]
-"""All that a study of several pictures can have."""
+"""All formats that a study of several images can have."""
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_a_failed_job_missing_from_the_run_state_is_submitted_again(server, stud
 
 
 def test_a_run_killed_at_any_moment_submits_each_study_once(server, studies, tmp_path):
-    """The moments are whenever another file of any kind has come to be."""
+    """A run is killed whenever a new file of any kind appears."""
     out = tmp_path / "out"
     arguments = ("segment", *studies, "--out", out, "--server", server.url, "--parallel", "2")
 
@@ -181,7 +181,7 @@ def test_a_run_killed_at_any_moment_submits_each_study_once(server, studies, tmp
 
 
 def test_a_lost_answer_creates_no_second_job(server, studies):
-    """The run dies after the server accepted and before it could write down the job's id."""
+    """The run dies after the server accepted and before it recorded the job's id."""
     with Client(server.url) as client, open_study(studies[0]) as files:
         kept = []
 

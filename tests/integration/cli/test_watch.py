@@ -1,4 +1,4 @@
-"""`metseg watch`: nothing that arrives is lost, by an outage, a restart or a kill, and nothing is done twice."""
+"""`metseg watch`: no arriving study is lost by an outage, a restart or a kill, and none is processed twice."""
 
 import contextlib
 import signal
@@ -39,7 +39,7 @@ def out(tmp_path):
 
 @contextlib.contextmanager
 def watching(inbox: Path, out: Path, url: str, *options: str):
-    """A watch in a process of its own, ended by SIGTERM, which it must obey."""
+    """A watch in a separate process, ended by SIGTERM."""
     process = started("watch", inbox, out, *HASTE, "--server", url, *options)
     try:
         yield process
@@ -63,8 +63,8 @@ def results(out):
 def test_an_arriving_study_is_segmented_and_moved(server, inbox, out):
     with watching(inbox, out, server.url):
         study(inbox / "patient-1")
-        (inbox / "lone.png").write_bytes(next(iter(phantom_files(1).values())))
-        wait_until(lambda: results(out) == ["lone", "patient-1"] and len(list(inbox.glob("done/*"))) == 2, END_S)
+        (inbox / "single.png").write_bytes(next(iter(phantom_files(1).values())))
+        wait_until(lambda: results(out) == ["patient-1", "single"] and len(list(inbox.glob("done/*"))) == 2, END_S)
     assert sorted(path.name for path in inbox.iterdir()) == ["done"]
     assert sorted(path.name for path in (inbox / "done/patient-1").iterdir()) == ["DOE-JOHN_0.png", "DOE-JOHN_1.png"]
 
@@ -73,10 +73,10 @@ def test_its_output_contains_no_name(server, inbox, out, capsys):
     study(inbox / "DOE-JOHN")
     (inbox / "ROE-JANE.png").write_bytes(b"this is no picture")
     assert once(inbox, out, server) == 1
-    told = "".join(capsys.readouterr())
-    assert "DOE" not in told
-    assert "ROE" not in told
-    assert server.jobs()[0].id in told
+    output = "".join(capsys.readouterr())
+    assert "DOE" not in output
+    assert "ROE" not in output
+    assert server.jobs()[0].id in output
 
 
 def test_a_failed_study_is_set_aside_with_its_reason(server, inbox, out):
@@ -97,8 +97,8 @@ def test_a_job_that_fails_on_the_server_has_its_reason(server, inbox, out):
         wait_until(lambda: len(server.jobs()) == 1, END_S)
         [job] = server.jobs()
         begin(server.gateway.runner, job.id)
-        told = Problem(type="/problems/unusable-image", title="T", status=422, detail="All is black.")
-        server.gateway.runner.fail(job.id, told)
+        problem = Problem(type="/problems/unusable-image", title="T", status=422, detail="All is black.")
+        server.gateway.runner.fail(job.id, problem)
         wait_until((inbox / "failed/patient").is_dir, END_S)
     assert (inbox / "failed/patient.reason.txt").read_text() == "All is black.\n"
 
@@ -147,7 +147,7 @@ def test_an_unavailable_server_is_waited_for(inbox, out, tmp_path, redis):
     [port] = free_ports(1)
     study(inbox / "patient")
     with watching(inbox, out, f"http://127.0.0.1:{port}") as process:
-        wait_until((out / "patient/job.json").exists, END_S)  # it has tried
+        wait_until((out / "patient/job.json").exists, END_S)  # it has tried once
         assert (inbox / "patient").is_dir()
         assert process.poll() is None
     assert not list(inbox.glob("failed/*"))

@@ -1,4 +1,4 @@
-"""docs/client.md is run as it stands: its commands, its Python, its tables."""
+"""docs/client.md is run as written: its commands, its Python, its tables."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The client: every call against a real gateway, and its patience against answers made up here."""
+"""The client: every call against a real gateway, and its retries against scripted answers."""
 
 import io
 import pickle
@@ -38,14 +38,14 @@ def remote(gateway) -> Iterator[Client]:
 
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
-    """The pauses that the client would have made."""
+    """The client's pauses, which are recorded instead of waited for."""
     made: list[float] = []
     monkeypatch.setattr(connection.time, "sleep", made.append)
     return made
 
 
 def scripted(*answers: httpx.Response | Exception, **options: int) -> tuple[Client, list[httpx.Request]]:
-    """A client of a gateway that gives these answers, and the requests that it gets."""
+    """A client of a gateway that gives these answers, and the requests received."""
     script, seen = iter(answers), []
 
     def handle(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The queue is configured so that it loses nothing: Celery knows each setting, and each value takes effect."""
+"""The queue's configuration loses nothing: Celery knows each setting, and each value takes effect."""
 
 import threading
 import time

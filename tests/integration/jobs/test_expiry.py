@@ -1,4 +1,4 @@
-"""Which jobs expire when, and what a wrong clock must not delete."""
+"""When jobs expire, and what a wrong clock must not delete."""
 
 import json
 import os
@@ -16,7 +16,7 @@ HOUR_S, DAY_S = 3600, 86400
 
 
 def shift(path, seconds):
-    """Make a file and all below it older; a folder store's clock is that of its files."""
+    """Make a file and all below it older; a folder store's clock is its files' times."""
     for each in [path, *path.rglob("*")]:
         then = each.stat().st_mtime - seconds
         os.utime(each, (then, then))
@@ -24,7 +24,7 @@ def shift(path, seconds):
 
 @pytest.fixture
 def old(tmp_path, redis):
-    """A deployment whose clock has been steady for long."""
+    """A deployment whose clock has long been steady."""
     store = LocalFolderStore(tmp_path / "expiring")
     store.prepare(7)
     with deployment(store, redis) as here:
@@ -85,7 +85,7 @@ def test_no_recent_job_expires(old):
 
 def test_a_clock_eight_days_ahead_deletes_nothing_for_a_day_and_is_reported(old):
     ids = {submit(old.service()).id for _ in range(3)}
-    shift(old.store._root, 8 * DAY_S)  # to the store it is eight days later, all at once
+    shift(old.store._root, 8 * DAY_S)  # the store's clock jumps by eight days
     for _ in range(6):
         assert old.maintenance().expire() == 0
         an_hour_later(old)

@@ -1,4 +1,4 @@
-"""Idempotency keys: one job for each key, however often it is sent."""
+"""Idempotency keys: one job per key, however often it is sent."""
 
 import os
 import threading
@@ -175,7 +175,7 @@ def test_an_undeletable_key_is_a_conflict_after_few_requests(here, jobs, monkeyp
     requests = []
 
     class Undeletable:
-        """A store that counts what is asked of it, and deletes nothing."""
+        """A store that counts its calls, and deletes nothing."""
 
         def __getattr__(self, name):
             if name in ("create", "get", "stat", "delete"):

@@ -1,4 +1,4 @@
-"""What a worker, the store or Redis leaves when it breaks midway, and how every job still ends."""
+"""Failures of a worker, the store or Redis midway, after which every job still ends."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def forget_messages(here):
     here.client().delete("metseg")
 
 
-# What breaks midway
+# Failures midway
 
 
 @pytest.mark.parametrize("name", ["end.json", *RESULTS])
@@ -123,7 +123,7 @@ def test_a_lease_ends_after_the_longest_attempt(here, jobs, other, job):
     assert begin(other, job.id) is not None
 
 
-# Recovering
+# Recovery
 
 
 def test_after_a_redis_flush_each_job_is_queued_once_and_in_order(here, jobs, worker, maintenance):
@@ -137,7 +137,7 @@ def test_after_a_redis_flush_each_job_is_queued_once_and_in_order(here, jobs, wo
     worker.report_progress(ids[1], 1, 2)
     here.redis.flush()
     wait_until(lambda: here.client().exists(f"metseg:{ids[1]}:lease") == 1, LEASE_TTL_S)
-    time.sleep(LEASE_TTL_S)  # a job this young may still be on its way to the queue
+    time.sleep(LEASE_TTL_S)  # so recent a job may still be in transit to the queue
     assert maintenance.recover() == 2
     assert maintenance.recover() == 0
     assert [jobs.get(job_id).queue_position for job_id in ids] == [None, None, 1, 2]
@@ -160,7 +160,7 @@ def test_a_running_job_that_redis_lost_is_monitored_again(here, jobs, worker, jo
 @in_a_folder
 def test_a_job_that_lost_only_its_message_is_queued_again(here, jobs, worker, job, maintenance):
     forget_messages(here)
-    assert maintenance.recover() == 0  # it may be on its way to a worker
+    assert maintenance.recover() == 0  # it may be in transit to a worker
     time.sleep(LEASE_TTL_S)
     assert maintenance.recover() == 1
     assert jobs.get(job.id).queue_position == 1

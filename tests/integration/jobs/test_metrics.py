@@ -1,4 +1,4 @@
-"""What is counted of jobs, for all workers together, and what Prometheus reads of it."""
+"""Metrics of jobs over all workers, and as Prometheus reads them."""
 
 import time
 
@@ -52,7 +52,7 @@ def test_a_poisoned_input_and_each_recovery_are_counted_once(here, jobs, mainten
         victim = here.runner()
         assert begin(victim, job.id)
         kill(victim)
-        time.sleep(0.8)  # the lease's life
+        time.sleep(0.8)  # the lease's lifetime
         here.client().delete(QUEUE)
         assert maintenance.recover() == 1
     assert begin(here.runner(), job.id) is None
@@ -106,7 +106,7 @@ def test_a_redis_outage_counts_nothing_and_stops_nothing(here, jobs, worker):
     assert jobs.get(job.id).status == "succeeded"
 
 
-# As Prometheus reads it
+# As read by Prometheus
 
 
 def exposed(gateway):

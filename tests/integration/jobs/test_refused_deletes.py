@@ -1,4 +1,4 @@
-"""A store that refuses or is another changes nothing of what is known about jobs."""
+"""A store that refuses deletes, or is another store, changes nothing that is known about jobs."""
 
 from contextlib import suppress
 
@@ -11,7 +11,7 @@ from metseg.errors import StoreUnavailable
 
 
 class ReadOnly:
-    """A store on a disk that cannot be written."""
+    """A store on a read-only disk."""
 
     def __init__(self, store):
         self._store = store
@@ -64,8 +64,8 @@ def test_an_empty_folder_is_not_mistaken_for_the_store(here, jobs, job, maintena
 
 def test_an_empty_bucket_is_not_mistaken_for_the_store(here, jobs, job, maintenance):
     kept = {info.key: here.store.get(info.key) for info in here.store.list("")}
-    for key in sorted(kept):  # as a new volume under the same name
-        with suppress(StoreUnavailable):  # the folder's answer once its marker has gone
+    for key in sorted(kept):  # like a new volume under the same name
+        with suppress(StoreUnavailable):  # the folder's answer once its marker is gone
             here.store.delete(key)
     for call in (lambda: jobs.get(job.id), lambda: jobs.delete(job.id), maintenance.recover):
         with pytest.raises(StoreUnavailable, match="set-up"):

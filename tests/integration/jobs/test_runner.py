@@ -1,4 +1,4 @@
-"""The worker's side of jobs: one attempt at a time, one result, nothing that comes back."""
+"""The worker's side of jobs: one attempt at a time, one result, no deleted job that returns."""
 
 import contextlib
 import threading
@@ -171,7 +171,7 @@ def test_a_dead_workers_job_is_taken_over_by_the_very_next_message(jobs, worker,
 @in_a_folder
 def test_a_paused_worker_that_lost_its_lease_writes_nothing(jobs, worker, other, job):
     begin(worker, job.id)
-    worker._attempts[job.id].lease._stop.set()  # as SIGSTOP does to its thread
+    worker._attempts[job.id].lease._stop.set()  # like SIGSTOP to its thread
     assert begin(other, job.id) is not None
     worker.finish(job.id, result_of(job.id, "20260102-000000-paused"), {})
     assert jobs.get(job.id).status is JobStatus.RUNNING
@@ -366,7 +366,7 @@ def test_a_delete_during_the_start_leaves_nothing(here, jobs, job, moment):
 @in_a_folder
 def test_a_finish_during_a_delete_leaves_nothing(here, worker, job):
     class Slow:
-        """Deletes a folder as S3 does: first it lists, then it removes what it listed."""
+        """Deletes a folder as S3 does: first lists, then removes what was listed."""
 
         def __getattr__(self, name):
             return getattr(here.store, name)

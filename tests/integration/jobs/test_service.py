@@ -1,4 +1,4 @@
-"""The gateway's side of jobs: what 202 promises, what a client then sees, and what is left when something is down."""
+"""The gateway's side of jobs: what 202 promises, what a client then sees, and behaviour during outages."""
 
 import json
 import threading
@@ -155,7 +155,7 @@ def test_a_discarded_upload_leaves_nothing(here, jobs):
     assert list(here.store.list("jobs/")) == []
 
 
-# Looking
+# Reading
 
 
 @in_a_folder
@@ -220,7 +220,7 @@ def test_a_wait_reads_the_store_only_a_few_times(here, monkeypatch):
     begun = time.monotonic()
     assert jobs.wait(job.id, 1.5).status is JobStatus.QUEUED
     assert 1.4 < time.monotonic() - begun < 8
-    assert len(gets) <= 4  # two a look
+    assert len(gets) <= 4  # two per read
 
 
 @in_a_folder

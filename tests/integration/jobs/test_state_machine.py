@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, every accepted job ends once, and nothing of a deleted one comes back."""
+"""In any order of events, every accepted job ends once, and nothing of a deleted one returns."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ PROBLEM = Problem.of(BadInput("It cannot be read."))
 
 
 class Counting(LocalFolderStore):
-    """A folder that counts how often each job was ended with a result."""
+    """A folder store that counts how often each job was ended with a result."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -37,7 +37,7 @@ class Counting(LocalFolderStore):
 
 
 class Life(RuleBasedStateMachine):
-    """Clients, two workers, messages that come late or twice, deaths, and a Redis that forgets."""
+    """Clients, two workers, late and duplicate messages, crashes, and a Redis that is flushed."""
 
     server = None
     ids = Bundle("ids")
@@ -64,7 +64,7 @@ class Life(RuleBasedStateMachine):
         return json.loads(message)["headers"]["id"] if message else None
 
     def attempt(self, worker, job_id):
-        """A worker does one thing at a time."""
+        """A worker processes one job at a time."""
         if self.running[worker] is None and begin(self.crew[worker], job_id) is not None:
             self.running[worker] = job_id
 
@@ -129,7 +129,7 @@ class Life(RuleBasedStateMachine):
             self.stack.close()
 
     def drain(self):
-        """What a worker that lives does until all is quiet."""
+        """The work of a live worker, until nothing is left."""
         for worker in range(2):
             self.end(worker, well=True)
         deadline = time.monotonic() + 20

@@ -1,4 +1,4 @@
-"""One job whose records cannot be read stops nothing but itself, and a release reads what a newer one has written."""
+"""A job with unreadable records affects only itself, and a release reads a newer one's records."""
 
 import json
 import time

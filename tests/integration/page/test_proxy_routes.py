@@ -1,4 +1,4 @@
-"""What the browser fetches outside Streamlit's connection: the viewer's files, volumes and reports."""
+"""Fetches outside Streamlit's connection: the viewer's files, volumes and reports."""
 
 import gzip
 import hashlib
@@ -37,7 +37,7 @@ def session(gateway) -> sessions.Session:
 
 @pytest.fixture
 def path(gateway, session) -> str:
-    """Of a job's volumes."""
+    """The path of a job's volumes."""
     return f"/volumes/{session.token}/{gateway.submit(['a.png'], None).id}"
 
 

@@ -1,4 +1,4 @@
-"""Upload: what is sent to the gateway, and what the page shows if it is refused."""
+"""Uploads: what is sent to the gateway, and what the page shows after a refusal."""
 
 import gzip
 import io

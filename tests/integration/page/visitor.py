@@ -1,4 +1,4 @@
-"""What a visitor does on the page, and what the page then shows."""
+"""A visitor's actions on the page, and what the page then shows."""
 
 import io
 import json
@@ -57,6 +57,6 @@ def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
 
 
 def viewer_data(at: AppTest) -> dict[str, Any]:
-    """What the page sends to its viewer."""
+    """The data that the page sends to its viewer."""
     [component] = at.get("bidi_component")
     return json.loads(component.proto.json)

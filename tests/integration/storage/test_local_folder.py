@@ -1,4 +1,4 @@
-"""What only a store in a folder does, and what it makes of a disk that fails it."""
+"""Behaviour specific to the folder store, and its errors when the disk fails."""
 
 import os
 import threading

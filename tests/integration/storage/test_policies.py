@@ -1,4 +1,4 @@
-"""The policies in infra/store, tried on a real S3: each key does all that its service does, and nothing more."""
+"""The policies in infra/store on a real S3: each key can do what its service does, and nothing more."""
 
 import logging
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""What only a store on S3 does, and what it makes of a server that fails it."""
+"""Behaviour specific to the S3 store, and its errors when the server fails."""
 
 import threading
 import time
@@ -91,7 +91,7 @@ def test_a_missing_bucket_is_store_unavailable_not_a_missing_object(s3):
 def test_a_connection_cut_within_an_object_is_store_unavailable(s3):
     store = s3_store(s3, timeout_s=0.5)
     store.prepare(7)
-    s3_store(s3).put("x/big", Endless(64 * MIB))  # unhurried
+    s3_store(s3).put("x/big", Endless(64 * MIB))  # with the default timeout
     with store.stream("x/big") as chunks:
         next(chunks)
         with s3.paused(), pytest.raises(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""What every store promises: the same tests for a real S3 and for a folder."""
+"""The contract of every store: the same tests for a real S3 and a folder."""
 
 import io
 import threading
