@@ -1,4 +1,4 @@
-"""A model small enough to be made in a test: it calls bright FLAIR a lesion, and is served as any other."""
+"""A model small enough to build in a test: it predicts lesions where FLAIR is bright, and is served like any other."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ def tiny_model(brighter_than: float = 1.5, steepness: float = 4.0) -> bytes:
 
 
 def tiny_card(model: bytes, version: str = VERSION) -> ModelCard:
-    """The card of `model`, with figures that no one measured."""
+    """The card of `model`, with made-up figures."""
     return ModelCard(
         version=version,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -73,7 +73,7 @@ def tiny_card(model: bytes, version: str = VERSION) -> ModelCard:
 
 
 def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> OutOfDistributionCard:
-    """A reference to which everything flat is near, with limits as told."""
+    """A reference that is near to every flat image, with the given limits."""
     count = len(FEATURES)
     reference = OutOfDistributionReference(
         features=list(FEATURES),

@@ -1,4 +1,4 @@
-"""Python with further packages for the benches: peers and load generators, which are in no lock file."""
+"""Python with additional packages for the benches: peers and load generators, which are in no lock file."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ __all__ = ["python_with"]
 
 
 def python_with(*packages: str) -> list[str]:
-    """The command of a Python that has this environment's packages and these; uv installs them into its cache."""
+    """The command for a Python with this environment's packages and these; uv installs them into its cache."""
     uv = str(Path(sys.executable).with_name("uv"))
     options = ["--quiet", "--no-project", "--python", sys.executable]
     return [uv, "run", *options, *(f"--with={package}" for package in packages), "python", "-W", "ignore"]

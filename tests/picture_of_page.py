@@ -1,4 +1,4 @@
-"""Take the screenshot docs/pictures/page.png: the page with a phantom, which contains no patient data."""
+"""Take the screenshot docs/pictures/page.png: the page with a phantom, hence without patient data."""
 
 import os
 import shutil

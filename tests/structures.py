@@ -1,4 +1,4 @@
-"""Phantoms for the training of core and whole: a stored head, and a folder like BRISC's."""
+"""Phantoms for the training of core and whole: a stored head, and a folder in BRISC's layout."""
 
 import csv
 from pathlib import Path
@@ -11,7 +11,7 @@ from metseg_trainer.data.structures import Present, StoredStudy, StructureDatase
 
 
 def stored_head(source: str, present: Present, slices: int = 1) -> StoredStudy:
-    """A disc of brain with noise in a ring of scalp."""
+    """A disc of brain with noise, in a ring of scalp."""
     rows, columns = np.ogrid[:192, :176]
     distance = np.hypot(rows - 96, columns - 88)
     brain, scalp = distance < 70, (distance > 76) & (distance < 84)

@@ -1,4 +1,4 @@
-"""Trainings of a few steps on phantoms, for processes that end badly: what runs in them has to be importable."""
+"""Trainings of a few steps on phantoms, for processes that crash: what runs in them must be importable."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ EPOCHS, STEPS = 2, 3
 
 
 def with_sampling(config: TrainingConfig, **changes: Any) -> TrainingConfig:
-    """The config with other shares and probabilities of its samples."""
+    """The config with other shares and probabilities of samples."""
     return replace(config, sampling=replace(config.sampling, **changes))
 
 
@@ -46,33 +46,33 @@ _context.set_forkserver_preload(["albumentations", "scipy.stats", "torch.utils.t
 
 
 def sample_dataset(sources: Mapping[Source, Sequence[PreparedStudy]], config: TrainingConfig) -> SampleDataset:
-    """What a training with this config draws from."""
+    """The samples of a training with this config."""
     return SampleDataset(sources, config.sampling, config.augmentation, config.patch_size, config.seed)
 
 
 @cache
 def studies() -> list[PreparedStudy]:
-    """Two patients to learn from and one to be judged by."""
+    """Two patients for training and one for validation."""
     heads = [phantom.head(seed, slices=4, size_px=64, lesions=1) for seed in (1, 2, 3)]
     return [prepare_study(f"P{n}", head.volume, head.mask, Preprocessing()) for n, head in enumerate(heads)]
 
 
 def train(folder: Path, checkpoint_every_s: float = NEVER, config: TrainingConfig = CONFIG, devices: int = 1) -> None:
-    """The whole training, or what is left of it."""
+    """Run the training, or the rest of it."""
     sources = {"whole": studies()[:2]}
     every_s = checkpoint_every_s
     train_network(NETWORK, config, sources, studies()[2:], folder, devices=devices, checkpoint_every_s=every_s)
 
 
 def started(work: Callable[..., None], *words: Any) -> ForkServerProcess:
-    """A process of its own that does that work."""
+    """A separate process that does that work."""
     process = _context.Process(target=_alone, args=(work, words))
     process.start()
     return process
 
 
 def ended(work: Callable[..., None], *words: Any) -> int | None:
-    """The exit code of a process that did that work: 0, 3 for a KeyboardInterrupt, or the signal that it died of."""
+    """The exit code of a process that did that work: 0, 3 for a KeyboardInterrupt, or the signal that killed it."""
     process = started(work, *words)
     process.join(300)
     return process.exitcode
@@ -87,13 +87,13 @@ def _alone(work: Callable[..., None], words: tuple[Any, ...]) -> None:
 
 
 def killed_after(steps: int, folder: Path, checkpoint_every_s: float) -> None:
-    """A training that is killed once it has taken so many steps."""
-    step, taken = TrainState.train_step, [0]
+    """A training that is killed after some steps."""
+    step, done = TrainState.train_step, [0]
 
     def counted(self: TrainState, *words: Any, **more: Any) -> tuple[float, bool]:
-        if taken[0] == steps:
+        if done[0] == steps:
             os.kill(os.getpid(), signal.SIGKILL)
-        taken[0] += 1
+        done[0] += 1
         return step(self, *words, **more)
 
     TrainState.train_step = counted  # type: ignore[method-assign]
@@ -102,7 +102,7 @@ def killed_after(steps: int, folder: Path, checkpoint_every_s: float) -> None:
 
 
 def killed_while_writing(checkpoint: int, folder: Path) -> None:
-    """A training that is killed when half of its n-th checkpoint is on the disk."""
+    """A training that is killed when half of its n-th checkpoint is on disk."""
     written = [0]
 
     @contextmanager
@@ -118,8 +118,8 @@ def killed_while_writing(checkpoint: int, folder: Path) -> None:
     train(folder, ALWAYS)
 
 
-def starved(folder: Path, told: Path) -> None:
-    """A training whose process may take little more memory than it has; what it raises is written down."""
+def starved(folder: Path, error_file: Path) -> None:
+    """A training with a tight memory limit; its error is written to a file."""
     with Path("/proc/self/statm").open() as figures:
         pages = int(figures.read().split()[0])
     ceiling = pages * resource.getpagesize() + 256 * 2**20
@@ -127,11 +127,11 @@ def starved(folder: Path, told: Path) -> None:
     try:
         train(folder, config=replace(CONFIG, patch_size=(2048, 2048), base_width=16))
     except MetsegError as error:
-        told.write_text(f"{type(error).__name__}: {error.detail}")
+        error_file.write_text(f"{type(error).__name__}: {error.detail}")
 
 
 def gradients(folder: Path, stop: distributed.StopSignal) -> None:
-    """The gradients of one step of each network and its batch statistics, in float64, which hides no mistake."""
+    """The gradients of one step of each network and its batch statistics, in float64, where rounding hides no error."""
     for network in NETWORKS:
         _gradients(folder / f"{network}.pt", network)
 
@@ -154,8 +154,8 @@ _exports: dict[tuple[str, bytes], bytes] = {}
 
 
 def export_once(network: SegmentationNetwork) -> bytes:
-    """The ONNX file of a network; of the same weights the one made before, since an export takes half a minute."""
-    from metseg_trainer.export.onnx_export import to_onnx  # not in the processes that this module starts
+    """The ONNX file of a network; cached by weights, since an export takes half a minute."""
+    from metseg_trainer.export.onnx_export import to_onnx  # not in child processes of this module
 
     weights = io.BytesIO()
     torch.save(network.state_dict(), weights)

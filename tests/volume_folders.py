@@ -1,4 +1,4 @@
-"""Small folders of volumes, as data sets have them, and what the trainer reads of one."""
+"""Small folders of volumes in the layouts of data sets, and what the trainer reads from one."""
 
 import nibabel
 import numpy as np

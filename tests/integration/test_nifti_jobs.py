@@ -1,4 +1,4 @@
-"""Studies of volumes in files, on several grids, through the gateway and the worker's own work."""
+"""Studies of volumes in files, on several grids, through the gateway and the worker's code."""
 
 import json
 

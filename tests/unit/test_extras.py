@@ -1,4 +1,4 @@
-"""Each extra installs all that its part imports: shown by hiding every other distribution, as if it were not there."""
+"""Each extra installs everything that its part imports: checked with every other distribution hidden."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ PARTS = {
 
 
 def needed(requirements, extras=("",)):
-    """The distributions that requirements install, with all that these require."""
+    """The distributions that requirements install, with their dependencies."""
     found, open_ = set(), [(Requirement(each), extras) for each in requirements]
     seen = set()
     while open_:

@@ -1,4 +1,4 @@
-"""A few hundred of the broken files that `python -m tests.fuzz.run` reads in thousands, and what finds them."""
+"""A few hundred of the broken files that `python -m tests.fuzz.run` reads by the thousand, and the runner itself."""
 
 import subprocess
 
@@ -35,7 +35,7 @@ ESCAPE = (
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "read"),
+    ("code", "failure", "read"),
     [
         ("bytearray(2**34)", "seed 3 ended its process (1): MemoryError", 3),
         ("import time; time.sleep(60)", "seed 3 ended its process (-14)", 3),
@@ -44,7 +44,7 @@ ESCAPE = (
     ids=["memory", "time", "a path and a log"],
 )
 @pytest.mark.slow
-def test_a_failing_reader_is_reported_and_the_other_files_are_read(monkeypatch, code, told, read):
+def test_a_failing_reader_is_reported_and_the_other_files_are_read(monkeypatch, code, failure, read):
     start = subprocess.run
     preface = (
         "import sys; from tests.fuzz import child\n"
@@ -62,6 +62,6 @@ def test_a_failing_reader_is_reported_and_the_other_files_are_read(monkeypatch, 
 
     monkeypatch.setattr(run.subprocess, "run", instead)
     findings = run.fuzz(first=2, count=4)
-    assert findings.failures[0].startswith(told)
+    assert findings.failures[0].startswith(failure)
     assert len(findings.failures) == (2 if "JOHANNA" in code else 1), "the word in the log is found too"
     assert findings.files == read

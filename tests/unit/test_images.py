@@ -1,4 +1,4 @@
-"""How images and services are set up, where no tool for Dockerfiles looks."""
+"""Properties of images and services that no Dockerfile linter checks."""
 
 from pathlib import Path
 
@@ -64,9 +64,9 @@ def test_ports_are_published_on_loopback_by_default():
 
 def test_no_service_has_a_secret_in_its_environment():
     for name in ("api", "worker", "trainer"):
-        told = COMPOSE["services"][name]["environment"]
-        assert not {"METSEG_S3_ACCESS_KEY", "METSEG_S3_SECRET_KEY"} & set(told), name
-        assert told["METSEG_S3_SECRET_KEY_FILE"] == "/credentials/secret-key"
+        environment = COMPOSE["services"][name]["environment"]
+        assert not {"METSEG_S3_ACCESS_KEY", "METSEG_S3_SECRET_KEY"} & set(environment), name
+        assert environment["METSEG_S3_SECRET_KEY_FILE"] == "/credentials/secret-key"
 
 
 def test_with_tls_only_caddy_is_published_and_the_gateway_requires_keys():

@@ -1,4 +1,4 @@
-"""A log line is JSON and carries the id of its request, as long as that request's job is processed."""
+"""A log line is JSON and carries its request's id while that request's job is processed."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from metseg import logs
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What is logged, as it comes out."""
+    """The log as it is printed."""
     written = io.StringIO()
     before = logging.root.handlers[:], logging.root.level
     monkeypatch.setattr("sys.stderr", written)
@@ -32,8 +32,8 @@ def test_only_a_jobs_lines_carry_its_request_id(lines):
     log.info("after")
     with logs.job_context():
         log.info("the next job's")
-    told = {line["message"]: line.get("request_id") for line in lines()}
-    assert told == {
+    request_ids = {line["message"]: line.get("request_id") for line in lines()}
+    assert request_ids == {
         "before": None,
         "not yet": None,
         "begun": "request-1",

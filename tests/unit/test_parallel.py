@@ -1,4 +1,4 @@
-"""Work side by side keeps its order, and stops where it is told to."""
+"""Parallel work keeps its order, and stops on request."""
 
 import os
 import threading

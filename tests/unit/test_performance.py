@@ -1,4 +1,4 @@
-"""The pages of performance and of scaling show what the benches wrote."""
+"""docs/performance.md and docs/scaling.md show what the benches wrote."""
 
 import json
 import re
@@ -11,20 +11,20 @@ SCALING = page.ROOT / "docs/scaling.md"
 
 
 @pytest.fixture(scope="module")
-def told() -> dict:
+def parts() -> dict:
     return json.loads(page.FIGURES.read_text())
 
 
-def test_docs_performance_shows_every_part_of_the_bench(told):
+def test_docs_performance_shows_every_part_of_the_bench(parts):
     [block] = re.findall(f"{page.MARKS[0]}\n(.*?){page.MARKS[1]}", page.PAGE.read_text(), re.DOTALL)
-    assert told.keys() <= page.TITLES.keys()
-    assert block == "\n".join(page.shown(name, told[name]) for name in page.TITLES if name in told)
+    assert parts.keys() <= page.TITLES.keys()
+    assert block == "\n".join(page.shown(name, parts[name]) for name in page.TITLES if name in parts)
 
 
 @pytest.mark.parametrize("name", ["costs", "scale", "simulation"])
-def test_docs_scaling_shows_what_was_measured_and_derived(told, name):
+def test_docs_scaling_shows_what_was_measured_and_derived(parts, name):
     [block] = re.findall(rf"<!-- {name}:[^>]*-->\n(.*?)<!-- /{name} -->", SCALING.read_text(), re.DOTALL)
-    assert block == simulate.blocks(told)[name]
+    assert block == simulate.blocks(parts)[name]
 
 
 def test_a_cores_capacity_follows_from_the_cost_of_a_study():

@@ -15,7 +15,7 @@ def small(seed, **changes):
 
 @pytest.fixture(scope="module")
 def heads():
-    """A few whole heads, which the tests only look at."""
+    """A few whole heads, which tests do not change."""
     return [phantom.head(seed, lesions=4) for seed in range(3)]
 
 
@@ -79,7 +79,7 @@ def test_the_mask_is_bright_on_flair(seed):
     made = phantom.head(seed, slices=12, size_px=128, spacing_mm=(10.0, 1.8, 1.8), lesions=3)
     flair = made.volume.pixels[..., FLAIR].astype(float)
     lesion = flair[made.mask]
-    # the brain around: what is neither air, bone, fluid nor scalp, told by the middle of the frame
+    # the surrounding brain: neither air, bone, fluid nor scalp, by the middle of the frame
     rows, columns = np.ogrid[-64:64, -64:64]
     inside = (np.hypot(rows, columns) < 30) & ~made.mask
     brain = flair[inside & (flair > np.percentile(flair[inside], 30))]

@@ -1,4 +1,4 @@
-"""What README and docs say is what the code does: commands, addresses, settings, figures, links."""
+"""README and docs match the code: commands, addresses, settings, figures, links."""
 
 import json
 import re
@@ -43,14 +43,14 @@ def prose(page: Path) -> str:
 
 
 def shell_lines(page: Path) -> list[str]:
-    """The command lines of a page, continued ones as one, and commands within a sentence."""
+    """The command lines of a page, continuation lines joined, and commands within sentences."""
     blocks = [body.replace("\\\n", "") for kind, body in FENCE.findall(text(page)) if kind == "bash"]
     lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith("#")]
     return lines + re.findall(r"`((?:docker compose|make) [^`\n]+)`", prose(page))
 
 
 def tables(page: Path) -> Iterator[list[list[str]]]:
-    """The cells of each table's rows, without its head."""
+    """The cells of each table's rows, without the head."""
     for table in re.findall(r"(?:^\|.*\|\n)+", prose(page), re.MULTILINE):
         yield [re.split(r"\s*\|\s*", line.strip("| ")) for line in table.splitlines()[2:]]
 
@@ -70,13 +70,13 @@ def services() -> set[str]:
 
 
 def variables() -> dict[str, object]:
-    """The environment's names of the settings, and their defaults."""
+    """The settings' environment variables and defaults."""
     fields = {name: field for name, field in Settings.model_fields.items() if name not in CONSTANTS}
     return {f"METSEG_{name.upper()}": field.get_default() for name, field in fields.items()}
 
 
 def shown(default: object) -> str:
-    """A default as the tables write it."""
+    """A default as the tables show it."""
     value = default.get_secret_value() if hasattr(default, "get_secret_value") else default
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -113,11 +113,11 @@ def test_the_readme_quotes_the_starter_models_figures():
 
 
 def test_the_leak_of_a_split_by_slice_is_what_the_runs_wrote():
-    def told(way: str) -> dict[str, dict[str, Any]]:
+    def dice_by_title(way: str) -> dict[str, dict[str, Any]]:
         rows = json.loads((ROOT / f"docs/results/leak-by-{way}.json").read_text())["networks"]
         return {row["title"]: row["evaluation"]["measures"]["dice"] for row in rows}
 
-    by_slice, by_patient = told("slice"), told("patient")
+    by_slice, by_patient = dice_by_title("slice"), dice_by_title("patient")
     for title, dice in by_slice.items():
         row = row_of(EVALUATION, title)
         means = [dice["mean"], by_patient[title]["mean"]]
@@ -134,10 +134,10 @@ def test_frontier_tables_are_those_that_the_command_wrote(name: str):
 
 @pytest.mark.parametrize(("name", "bench"), [("recipe", bench_recipe), ("peers", bench_peers)])
 def test_bench_tables_are_those_that_the_benches_wrote(name: str, bench: ModuleType):
-    told = json.loads((ROOT / f"docs/results/{name}.json").read_text())
+    content = json.loads((ROOT / f"docs/results/{name}.json").read_text())
     page = text(ROOT / "docs/appendix-training.md")
     [block] = re.findall(rf"<!-- {name}:[^>]*-->\n(.*?)<!-- /{name} -->", page, re.DOTALL)
-    assert block == bench.markdown(told)
+    assert block == bench.markdown(content)
 
 
 def test_the_readme_stays_short_and_its_pictures_small():
@@ -174,12 +174,12 @@ def test_every_trainer_command_is_understood_by_the_trainer(page: Path):
     for line in shell_lines(page):
         words = shlex.split(line, comments=True)
         if "trainer" in words and "--entrypoint" not in words:
-            told = words[words.index("trainer") + 1 :]
+            arguments = words[words.index("trainer") + 1 :]
         elif words[:2] == ["make", "train"] and len(words) > 2 and words[2] != "ARGS=…":
-            told = shlex.split(words[2].removeprefix("ARGS="))
+            arguments = shlex.split(words[2].removeprefix("ARGS="))
         else:
             continue
-        command = told if told and not told[0].startswith("-") else ["run", *told]
+        command = arguments if arguments and not arguments[0].startswith("-") else ["run", *arguments]
         cli._parser().parse_args(command)
 
 

@@ -1,4 +1,4 @@
-"""What the repository promises about itself: its commands, its locks, and what must never lie in it."""
+"""The repository's promises: its commands, its lock files, and what it must never contain."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ PACKAGES = sorted([ROOT / "shared/pyproject.toml", *ROOT.glob("services/*/pyproj
 
 
 def tracked() -> list[Path]:
-    """The files that git knows, or would take; outside a clone, all files."""
+    """The files that git tracks, or would add; outside a clone, all files."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False)
     if done.returncode:
@@ -40,7 +40,7 @@ def test_every_documented_make_command_exists(name: str) -> None:
 
 
 def commands(path: Path) -> str:
-    """The parts of a text that are commands: code of a Markdown file, lines of a script that are no comment."""
+    """The commands in a text: code of a Markdown file, lines of a script except comments."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
@@ -72,7 +72,7 @@ def test_every_service_has_its_lock() -> None:
 
 
 def test_the_locks_agree_on_every_version() -> None:
-    """What the tests run is what the images run."""
+    """Tests and images run the same versions."""
     tested = pinned(ROOT / "requirements/dev.lock")
     for lock in LOCKS:
         here = {name: version for name, version in pinned(lock).items() if name in tested}
@@ -90,7 +90,7 @@ def test_all_packages_require_the_same_python() -> None:
 
 def test_every_package_builds_a_complete_wheel(tmp_path: Path) -> None:
     sources = []
-    for package in PACKAGES:  # built from copies: a build writes beside its sources
+    for package in PACKAGES:  # built from copies: a build writes into its source folder
         source = tmp_path / package.parent.name
         shutil.copytree(package.parent, source, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
         sources.append(source)

@@ -1,4 +1,4 @@
-"""Secrets come from the environment or from files, and a file that cannot be read ends the start in one sentence."""
+"""Secrets come from the environment or from files, and an unreadable file stops the start with one sentence."""
 
 import pytest
 

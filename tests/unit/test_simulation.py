@@ -1,4 +1,4 @@
-"""The simulated queue does what queues are known to do."""
+"""The simulated queue agrees with queueing theory."""
 
 import random
 
@@ -21,7 +21,7 @@ def test_time_before_and_after_a_worker_occupies_no_worker():
 
 
 def test_the_mean_wait_follows_pollaczek_and_khinchine():
-    """Fixed service and Poisson arrivals at 80%: a wait of 2 service times in the mean, 1.7 or so in the median."""
+    """Fixed service time and Poisson arrivals at 80%: a mean wait of 2 service times, a median of about 1.7."""
     times = arrivals(0.8, 200_000, random.Random(1))
     found = play([Study(came, 0, 1, 0) for came in times], workers=1)
     assert found.busy == pytest.approx(0.8, abs=0.01)

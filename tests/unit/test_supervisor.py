@@ -1,4 +1,4 @@
-"""How `make local` supervises its processes: its own configuration of supervisord, around small real programs."""
+"""How `make local` supervises its processes: its supervisord configuration with small real programs."""
 
 import configparser
 import contextlib
@@ -26,7 +26,7 @@ LONG_S = 30
 
 
 def configured(folder: Path, programs: dict[str, str]) -> Path:
-    """The configuration of `make local` with other programs, in the order of their names here."""
+    """The configuration of `make local` with other programs, in the given order."""
     original = configparser.RawConfigParser()
     original.read(LOCAL / "supervisord.conf")
     settings = dict(original["program:worker"])
@@ -48,7 +48,7 @@ def configured(folder: Path, programs: dict[str, str]) -> Path:
 
 @contextlib.contextmanager
 def supervised(folder: Path, **programs: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[], str]]]:
-    """A supervisor in a process of its own, and all that was printed; what it would leave behind is killed."""
+    """A supervisor in a separate process, and its output; any process it leaves is killed."""
     environment = {**os.environ, "PYTHONPATH": str(LOCAL), "LOCAL_FOLDER": str(folder), "PYTHONUNBUFFERED": "1"}
     log = folder / "log"
     with log.open("w") as out:
@@ -94,7 +94,9 @@ def test_a_signal_leaves_no_process_even_if_one_ignores_it(tmp_path: Path, numbe
     with supervised(tmp_path, parent='sh -c "sleep 300 & echo up; wait"', deaf=deaf) as (supervisor, said):
         wait_until(lambda: {"up", "deaf"} <= set(said().splitlines()), LONG_S)
         family = tree(supervisor)
-        assert len(family) == 6, "run.py, supervisord, its listener, a shell with its child, and the deaf one"
+        assert len(family) == 6, (
+            "run.py, supervisord, its listener, a shell with its child, and the one that ignores signals"
+        )
         supervisor.send_signal(number)
         assert supervisor.wait(timeout=LONG_S) == 0
         assert left(family) == []
@@ -104,7 +106,7 @@ def test_a_killed_process_is_restarted_and_the_others_keep_running(tmp_path: Pat
     with supervised(tmp_path, first="sleep 300", second="sleep 301") as (supervisor, _):
         wait_until(lambda: running(supervisor, "sleep", "300") and running(supervisor, "sleep", "301"), LONG_S)
         [victim], [other] = running(supervisor, "sleep", "300"), running(supervisor, "sleep", "301")
-        time.sleep(2.5)  # startsecs: from then on a crash counts as the first of its row
+        time.sleep(2.5)  # startsecs: from then on a crash counts as the first
         victim.kill()
         wait_until(lambda: set(running(supervisor, "sleep", "300")) - {victim}, LONG_S)
         assert running(supervisor, "sleep", "301") == [other]

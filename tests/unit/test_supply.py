@@ -48,9 +48,9 @@ def test_a_vulnerability_is_reported_with_its_id_and_fixed_release():
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "told"), [("clean", 0, "0 not looked up"), ("deaf", 1, "were not looked up")]
+    ("answer", "status", "message"), [("clean", 0, "0 not looked up"), ("deaf", 1, "were not looked up")]
 )
-def test_the_audit_fails_if_a_lookup_was_impossible(tmp_path, answer, status, told):
+def test_the_audit_fails_if_a_lookup_was_impossible(tmp_path, answer, status, message):
     script = tmp_path / "pip-audit"
     clean = "json.dumps({'dependencies': [{'name': n, 'version': v, 'vulns': []} for n, v in pins]})"
     script.write_text(
@@ -62,7 +62,7 @@ def test_the_audit_fails_if_a_lookup_was_impossible(tmp_path, answer, status, to
     command = [sys.executable, str(ROOT / "infra/supply/audit.py"), "--pip-audit", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)})
     assert done.returncode == status
-    assert told in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
     assert "images: not scanned, since neither trivy nor grype is installed" in done.stdout
 
 

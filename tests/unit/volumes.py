@@ -1,4 +1,4 @@
-"""Small NIfTI files for the tests: any order, place, type and packing."""
+"""Small NIfTI files for tests: any order, position, type and compression."""
 
 import gzip
 import io
@@ -49,13 +49,13 @@ def nifti(voxels, affine=TITLED, *, pack=True, version=1, order="<", qform=1, sf
 
 
 def skull(seed=3, slices=6, size_px=64):
-    """A drawn head, float32, (column, row, slice, channel) as `TITLED` places it."""
+    """A phantom, float32, (column, row, slice, channel), with the affine `TITLED`."""
     pixels = head(seed, slices=slices, size_px=size_px, lesions=2).volume.pixels
     return pixels.transpose(2, 1, 0, 3).astype(np.float32)
 
 
 def study(**files: bytes) -> list[Upload]:
-    """Files without roles, called as the keywords are."""
+    """Files without roles, named after the keywords."""
     return [upload(data, f"{name}.nii.gz") for name, data in files.items()]
 
 
@@ -64,7 +64,7 @@ def volume_of(*sent: Upload, **options: object) -> Volume:
 
 
 def loaded(data: bytes) -> nibabel.Nifti1Image:
-    """What another reader makes of the bytes."""
+    """The bytes as nibabel reads them."""
     plain = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     kind = nibabel.Nifti2Image if plain[4:7] == b"n+2" else nibabel.Nifti1Image
     return kind.from_stream(io.BytesIO(plain))

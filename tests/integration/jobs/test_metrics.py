@@ -39,7 +39,7 @@ def test_durations_are_counted_in_buckets_and_summed(here, jobs, worker):
     finish(worker, submit(jobs).id, predict=0.5)
     histograms = jobs.metrics().histograms
     predict, read = histograms["phase", "predict"], histograms["phase", "read"]
-    assert predict.counts[BUCKETS_S.index(0.5)] == 2, "a limit belongs to its class"
+    assert predict.counts[BUCKETS_S.index(0.5)] == 2, "a bound belongs to its bucket"
     assert predict.sum_s == pytest.approx(0.8)
     assert (read.counts[-1], sum(read.counts)) == (1, 1)
     assert sum(histograms["wait", ""].counts) == 2

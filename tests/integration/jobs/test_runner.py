@@ -43,7 +43,7 @@ def test_a_lease_returns_the_request_before_the_start_is_recorded(here, jobs, jo
     assert worker.start(job.id)
     assert (jobs.get(job.id).status, jobs.get(job.id).attempts) == (JobStatus.RUNNING, 1)
     worker.finish(job.id, result_of(job.id), ARTEFACTS)
-    assert here.runner().lease(job.id) is None, "of a job that has ended nothing is to be fetched"
+    assert here.runner().lease(job.id) is None, "nothing is fetched for a job that has ended"
 
 
 def test_a_succeeded_job_has_its_result_and_artefacts(here, jobs, worker, job):

@@ -1,4 +1,4 @@
-"""The bench against other libraries' networks, on phantoms; smp has an environment of its own and is left out here."""
+"""The bench against other libraries' networks, on phantoms; smp needs another environment and is left out here."""
 
 import json
 
@@ -51,10 +51,10 @@ def test_the_bench_evaluates_all_on_the_same_patients_and_resumes(registered, tm
     bench_peers.main([*words, "--networks", "attention-unet", "monai-attention-unet"])
     assert (folder / "attention-unet" / "figures.json").stat().st_mtime_ns == first
 
-    told = json.loads((shown / "peers.json").read_text())
-    rows = {row["network"]: row for row in told["networks"]}
+    report = json.loads((shown / "peers.json").read_text())
+    rows = {row["network"]: row for row in report["networks"]}
     assert rows.keys() == {"attention-unet", "monai-attention-unet"}
-    assert [row["dice"]["mean"] for row in told["networks"]] == sorted(
+    assert [row["dice"]["mean"] for row in report["networks"]] == sorted(
         (row["dice"]["mean"] for row in rows.values()), reverse=True
     )
     split = read_split(folder / "split.json")
@@ -63,10 +63,10 @@ def test_the_bench_evaluates_all_on_the_same_patients_and_resumes(registered, tm
     assert rows["monai-attention-unet"]["dice"]["mean"] == pytest.approx(
         sum(figures["dice"].values()) / len(split.test)
     )
-    [comparison] = told["comparisons"]
+    [comparison] = report["comparisons"]
     assert comparison["networks"] == ["Attention U-Net", "MONAI AttentionUnet"]
 
     page = (shown / "peers.md").read_text()
     assert page in capsys.readouterr().out
     assert comparison["words"] in page
-    assert not any(patient in page + json.dumps(told) for patient in (*split.train, *split.validation, *split.test))
+    assert not any(patient in page + json.dumps(report) for patient in (*split.train, *split.validation, *split.test))

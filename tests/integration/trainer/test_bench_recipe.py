@@ -1,4 +1,4 @@
-"""The bench that takes the config apart, on phantoms."""
+"""The ablation bench of the recipe, on phantoms."""
 
 import json
 
@@ -43,12 +43,12 @@ def test_trials_are_evaluated_once_on_training_patients_alone(tmp_path, capsys):
     bench_recipe.main([*words, "--trials", "recipe", "no-transplant"])
     assert (folder / "recipe" / "figures.json").stat().st_mtime_ns == first
 
-    told = json.loads((shown / "recipe.json").read_text())
-    assert [row["trial"] for row in told["trials"]] == ["recipe", "no-transplant", "flips"]
+    report = json.loads((shown / "recipe.json").read_text())
+    assert [row["trial"] for row in report["trials"]] == ["recipe", "no-transplant", "flips"]
     split = read_split(folder / "split.json")
     for name in ("recipe", "no-transplant", "flips"):
         figures = json.loads((folder / name / "figures.json").read_text())
         assert figures["dice"].keys() < {*split.train, *split.validation}
     page = (shown / "recipe.md").read_text()
     assert page in capsys.readouterr().out
-    assert not any(patient in page + json.dumps(told) for patient in (*split.train, *split.validation, *split.test))
+    assert not any(patient in page + json.dumps(report) for patient in (*split.train, *split.validation, *split.test))

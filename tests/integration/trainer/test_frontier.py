@@ -1,4 +1,4 @@
-"""From a trained run to the variant that serves, on phantoms."""
+"""From a trained run to the variant that is deployed, on phantoms."""
 
 import hashlib
 import json
@@ -36,16 +36,16 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(runs):
+def record(runs):
     words = ["--runs", str(runs), "--data", str(runs / "phantoms"), "--threads", "1"]
     assert main(["frontier", "first", "narrow", *words]) == 0
     return json.loads((runs / "first" / "frontier.json").read_text())
 
 
-def test_every_network_is_evaluated_at_every_level_size_and_precision(told):
+def test_every_network_is_evaluated_at_every_level_size_and_precision(record):
     found = {
         (row["run"], row["network"], row["pruning_level"], row["base_width"], row["input_px"], row["precision"])
-        for row in told["variants"]
+        for row in record["variants"]
     }
     levels = {("first", "nested-unet", level, 4, 128) for level in (1, 2, 3, 4)}
     assert found == {
@@ -53,18 +53,18 @@ def test_every_network_is_evaluated_at_every_level_size_and_precision(told):
         for variant in levels | {("narrow", "attention-unet", None, 2, 192)}
         for precision in ("fp32", "int8")
     }
-    assert all(row["ms_a_slice"] > 0 for row in told["variants"])
+    assert all(row["ms_a_slice"] > 0 for row in record["variants"])
 
 
-def test_one_variant_is_chosen_among_those_within_the_margin(told):
-    [pick] = [row for row in told["variants"] if row["chosen"]]
-    near = [row for row in told["variants"] if row["shortfall"] <= told["margin"]]
+def test_one_variant_is_chosen_among_those_within_the_margin(record):
+    [pick] = [row for row in record["variants"] if row["chosen"]]
+    near = [row for row in record["variants"] if row["shortfall"] <= record["margin"]]
     assert pick in near
     assert pick["ms_a_slice"] == min(row["ms_a_slice"] for row in near)
 
 
-def test_the_chosen_variant_is_written_with_its_card(runs, told):
-    [pick] = [row for row in told["variants"] if row["chosen"]]
+def test_the_chosen_variant_is_written_with_its_card(runs, record):
+    [pick] = [row for row in record["variants"] if row["chosen"]]
     folder = runs / "first" / "frontier"
     model = (folder / "model.onnx").read_bytes()
     card = ModelCard.model_validate_json((folder / "card.json").read_text())
@@ -75,7 +75,7 @@ def test_the_chosen_variant_is_written_with_its_card(runs, told):
         wide = (folder / "model-fp32.onnx").read_bytes()
         assert card.full_precision.sha256 == hashlib.sha256(wide).hexdigest()
         assert OnnxPredictor(card.in_full_precision(), wide, threads=1).threshold == card.full_precision.threshold
-    [best] = [row for row in told["variants"] if row["best"]]
+    [best] = [row for row in record["variants"] if row["best"]]
     assert card.variant.dice_loss == pytest.approx(best["validation"]["mean"] - pick["validation"]["mean"])
 
     patients = {patient.id: patient for patient in scan_folder(runs / "phantoms")[0]}
@@ -88,9 +88,9 @@ def test_the_chosen_variant_is_written_with_its_card(runs, told):
     assert card.figures[card.network].mean == pytest.approx(pick["test"]["mean"], abs=1e-6)
 
 
-def test_the_output_names_no_patient(runs, told):
+def test_the_output_names_no_patient(runs, record):
     split = read_split(runs / "first" / "split.json")
-    shown = json.dumps(told) + (runs / "first" / "frontier" / "card.json").read_text()
+    shown = json.dumps(record) + (runs / "first" / "frontier" / "card.json").read_text()
     assert not any(patient in shown for patient in (*split.train, *split.validation, *split.test))
 
 

@@ -1,4 +1,4 @@
-"""The trainer's command line from nothing to a champion, on phantoms."""
+"""The trainer's command line from an empty folder to a champion, on phantoms."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def configured(tmp_path, monkeypatch):
     monkeypatch.setenv("METSEG_STORE_DIRECTORY", str(tmp_path / "store"))
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
     threads, set_num_threads = torch.get_num_threads(), torch.set_num_threads
-    set_num_threads(1)  # several threads wait for one another where the machine is busy
+    set_num_threads(1)  # several threads wait for each other on a busy machine
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     monkeypatch.setattr("metseg_trainer.export.publish.to_onnx", export_once)
     settings.cache_clear()

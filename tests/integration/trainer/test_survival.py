@@ -1,4 +1,4 @@
-"""A training that is killed, starved, starved of disk or told to stop loses minutes, and changes nothing."""
+"""A training that is killed, runs out of memory or disk, or is stopped loses minutes at most, and no result changes."""
 
 import errno
 import json
@@ -68,7 +68,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def figures(folder: Path) -> list[dict[str, float]]:
-    """The curves without what no two trainings share."""
+    """The curves without durations."""
     return [{**row, "seconds": 0} for row in json.loads((folder / CURVES).read_text())]
 
 
@@ -100,12 +100,12 @@ def test_a_training_killed_within_a_checkpoint_resumes_from_the_one_before(unbro
     assert_same(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_leaves_a_checkpoint_to_resume_from(tmp_path, told):
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_leaves_a_checkpoint_to_resume_from(tmp_path, stop_signal):
     config = replace(CONFIG, samples_per_epoch=4000, epochs=1)
     process = started(train, tmp_path, ALWAYS, config)
     _wait_for(tmp_path / CHECKPOINT)
-    os.kill(process.pid, told)
+    os.kill(process.pid, stop_signal)
     process.join(300)
     assert process.exitcode == 3
     done = load_checkpoint(tmp_path / CHECKPOINT)["step"]
@@ -114,7 +114,7 @@ def test_a_stop_signal_leaves_a_checkpoint_to_resume_from(tmp_path, told):
     again = started(train, tmp_path, NEVER, config)
     _wait_for(tmp_path, lambda: len(list(tmp_path.glob("events.*"))) == 2)
     time.sleep(0.5)
-    os.kill(again.pid, told)
+    os.kill(again.pid, stop_signal)
     again.join(300)
     assert load_checkpoint(tmp_path / CHECKPOINT)["step"] > done
 
@@ -137,7 +137,7 @@ def _wait_for(path: Path, holds=None) -> None:
 
 
 def poisoned(study: PreparedStudy) -> PreparedStudy:
-    """The same, but standardised to what is no number."""
+    """The same, but standardised to NaN."""
     return replace(study, prepared=replace(study.prepared, mean=np.full(3, np.nan, np.float32)))
 
 
@@ -183,9 +183,9 @@ def test_a_run_folder_that_vanishes_is_reported(tmp_path, monkeypatch):
 
 
 def test_too_little_memory_is_reported(tmp_path):
-    told = tmp_path / "told.txt"
-    assert ended(trainings.starved, tmp_path / "run", told) == 0
-    assert told.read_text().startswith("OutOfMemory: The memory is too small")
+    error_file = tmp_path / "error.txt"
+    assert ended(trainings.starved, tmp_path / "run", error_file) == 0
+    assert error_file.read_text().startswith("OutOfMemory: The memory is too small")
 
 
 @pytest.mark.parametrize(

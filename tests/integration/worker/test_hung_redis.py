@@ -1,4 +1,4 @@
-"""A worker takes jobs again soon after a Redis that hung answers again."""
+"""A worker accepts jobs again soon after a hung Redis responds again."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ RECOVERY_S = 30.0
 
 
 class Supervised:
-    """A worker that is started again whenever it ends, as compose and `make local` do."""
+    """A worker that is restarted whenever it exits, as by compose and `make local`."""
 
     def __init__(self, settings, folder):
         self._command = [sys.executable, "-m", "celery", "--quiet", "-A", "metseg_worker.app", "worker"]
@@ -71,7 +71,7 @@ def deployment(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("hang_s", [7])  # `make chaos` plays 7, 20 and 60 s
+@pytest.mark.parametrize("hang_s", [7])  # `make chaos` tests 7, 20 and 60 s
 def test_a_worker_accepts_jobs_soon_after_redis_responds_again(deployment, hang_s):
     """A job ends while Redis hangs, so that its acknowledgement may fail."""
     redis, store, jobs, worker = deployment
@@ -92,7 +92,7 @@ def test_a_worker_accepts_jobs_soon_after_redis_responds_again(deployment, hang_
 
 
 def submit_again(store, jobs, files):
-    """Submit as a client does that is refused while Redis is away."""
+    """Submit like a client, which retries while Redis is unavailable."""
     while True:
         try:
             return submit(store, jobs, files).id

@@ -43,7 +43,7 @@ class Deployment:
     def __init__(self, folder, redis, s3):
         self.log = folder / "worker.log"
         variables = {**redis.settings(), **s3.settings(), "s3_bucket": f"worker-{uuid.uuid4().hex[:8]}"}
-        variables["redis_url"] = redis.url.removesuffix("/0") + "/1"  # no message of another test strays here
+        variables["redis_url"] = redis.url.removesuffix("/0") + "/1"  # so that no message of another test arrives here
         self.environment = {f"METSEG_{name.upper()}": value for name, value in variables.items()}
         self.settings = Settings(**variables)
         self.store = open_store(self.settings)
@@ -71,7 +71,7 @@ class Deployment:
             raise RuntimeError(f"the worker did not start:\n{self.log.read_text()[before:]}") from error
 
     def kill(self):
-        """As a power cut does: main process and child at once."""
+        """Kill main process and child at once, like a power cut."""
         processes = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -79,7 +79,7 @@ class Deployment:
         self.process.wait()
 
     def stop(self):
-        """As `docker compose stop` does."""
+        """Stop like `docker compose stop`."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(120)
@@ -166,7 +166,7 @@ def test_the_health_check_distinguishes_a_living_worker_from_none(deployment, he
 def test_the_health_check_fails_without_the_queue(deployment, here, redis):
     with redis.down():
         assert not health.is_healthy(NODE)
-    wait_until(lambda: health.is_healthy(NODE), END_S)  # the worker comes back by itself
+    wait_until(lambda: health.is_healthy(NODE), END_S)  # the worker reconnects by itself
 
 
 @pytest.mark.slow

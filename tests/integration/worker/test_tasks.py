@@ -1,4 +1,4 @@
-"""However a job ends, its end is stored, or the job is tried again."""
+"""However a job ends, its end is stored, or the job is retried."""
 
 import errno
 import threading
@@ -51,7 +51,7 @@ def job(context, jobs):
 
 
 class Raising(ModelCache):
-    """ModelCache that cannot be had."""
+    """A ModelCache that raises."""
 
     def __init__(self, error):
         self._error = error
@@ -61,7 +61,7 @@ class Raising(ModelCache):
 
 
 class Flaky:
-    """A store that is away whenever an input is read."""
+    """A store that is unavailable whenever an input is read."""
 
     def __init__(self, store):
         self._store = store
@@ -194,7 +194,7 @@ def test_a_second_delivery_changes_nothing(context, job):
 
 
 class Counting:
-    """A Maintenance that counts its calls; the queue is unavailable at first."""
+    """A Maintenance that counts its calls; at first the queue is unavailable."""
 
     recovered = expired = 0
 
@@ -246,7 +246,7 @@ def test_a_study_is_segmented_while_the_previous_result_is_written(context, jobs
     stored = threading.Event()
 
     class Slow:
-        """Jobs whose ends are slow to be written."""
+        """A runner that writes ends slowly."""
 
         def __getattr__(self, name):
             return getattr(context.runner, name)
@@ -268,7 +268,7 @@ def test_a_study_is_segmented_while_the_previous_result_is_written(context, jobs
 
 def test_a_failed_write_of_an_end_costs_no_job_and_no_attempt(context, jobs, job):
     class Away:
-        """A store that has gone away when results come."""
+        """A runner whose store is unavailable when results are written."""
 
         def __getattr__(self, name):
             return getattr(context.runner, name)
@@ -287,7 +287,7 @@ def test_a_failed_write_of_an_end_costs_no_job_and_no_attempt(context, jobs, job
 
 def test_an_error_while_recording_a_failure_does_not_reach_the_next_job(context, jobs, job):
     class Broken:
-        """A runner that meets a bug where an end is written, and another where that is recorded."""
+        """A runner with a bug when an end is written, and another when that is recorded."""
 
         def __getattr__(self, name):
             return getattr(context.runner, name)
@@ -314,7 +314,7 @@ def test_a_model_that_kills_its_process_costs_an_attempt(context, jobs, job):
             pass
 
         def champion(self):
-            raise KeyboardInterrupt  # as near to a crash as a test can come
+            raise KeyboardInterrupt  # as close to a crash as a test can get
 
     attempts = []
     for _ in range(MAX_ATTEMPTS):

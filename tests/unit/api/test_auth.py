@@ -1,4 +1,4 @@
-"""API keys: their file, hashes and scopes; and the refusal to start without keys where others could reach it."""
+"""API keys: file, hashes and scopes; and the refusal to start without keys on a public address."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for figures that the gateway shows, and the dashboard is well made."""
+"""Alerts and dashboard query metrics that the gateway exposes, and the dashboard is valid."""
 
 import json
 import re
@@ -22,12 +22,12 @@ COLUMNS = 24
 
 
 class Everything:
-    """A deployment of which everything can be told."""
+    """A deployment that reports every metric."""
 
     waiting, oldest_s, working = 1, 2.0, 3
 
     def check(self):
-        """It answers."""
+        """It is available."""
 
     def queue_status(self):
         return self
@@ -49,18 +49,18 @@ class Everything:
 
 
 def shown():
-    """The name of every sample that the gateway can show, with the labels it has."""
-    told = {}
+    """The name of every sample that the gateway can expose, with its labels."""
+    labels = {}
     everything = Everything()
     for family in metrics.DeploymentCollector(everything, everything, everything).collect():
         for sample in family.samples:
-            told[sample.name] = set(sample.labels)
+            labels[sample.name] = set(sample.labels)
     for each in vars(metrics).values():
         if isinstance(each, Counter | Histogram):
             names = ("_total",) if isinstance(each, Counter) else ("_bucket", "_sum", "_count")
             for name in names:
-                told[each._name + name] = set(each._labelnames) | ({"le"} if name == "_bucket" else set())
-    return told
+                labels[each._name + name] = set(each._labelnames) | ({"le"} if name == "_bucket" else set())
+    return labels
 
 
 SHOWN = shown()
@@ -113,7 +113,7 @@ def test_docs_operations_lists_exactly_the_exposed_metrics():
     assert listed == families
 
 
-# The dashboard, against what Grafana's schema of version 39 asks for
+# The dashboard, against Grafana's schema version 39
 
 
 def test_the_dashboard_has_the_fields_that_grafana_needs():

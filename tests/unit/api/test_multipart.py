@@ -1,4 +1,4 @@
-"""Any multipart body, in any chunks and with any damage, is parsed into its parts or refused."""
+"""Any multipart body, in any chunks and with any damage, is parsed or refused."""
 
 import io
 import threading
@@ -67,11 +67,11 @@ def test_a_damaged_body_is_parsed_or_refused_with_a_sentence(parts, cuts, start,
     try:
         read = parsed(bytes(whole), cuts)
     except BadInput as refusal:
-        told = refusal.detail
+        detail = refusal.detail
     else:
-        told = ""
+        detail = ""
         assert all(isinstance(content, bytes) for _, _, content in read)
-    assert told == "" or told.endswith(".")
+    assert detail == "" or detail.endswith(".")
 
 
 @settings(deadline=None)

@@ -1,4 +1,4 @@
-"""When a study that arrives in a folder is complete: told by files alone, as on a network share."""
+"""When a study that arrives in a folder is complete, judged by its files alone, as on a network share."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What of a path is a study, what it is called, and what is sent of it."""
+"""Which studies a path contains, their names, and their files that are sent."""
 
 import io
 import zipfile

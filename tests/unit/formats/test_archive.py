@@ -223,7 +223,7 @@ def test_unpacked_bytes_are_counted_regardless_of_the_declared_size():
 
 @pytest.fixture(scope="module")
 def gibibyte():
-    """A GiB of zeros in a MiB, packed without holding it."""
+    """A GiB of zeros compressed to a MiB, without holding it in memory."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("p_1.tif", "w") as member:
         member.write(b"II*\x00")
@@ -233,7 +233,7 @@ def gibibyte():
 
 
 def declaring(data, size):
-    """The archive, its directory telling another size."""
+    """The archive, with another size in its directory."""
     lying = bytearray(data)
     struct.pack_into("<I", lying, lying.rindex(b"PK\x01\x02") + 24, size)
     return bytes(lying)

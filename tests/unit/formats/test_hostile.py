@@ -1,4 +1,4 @@
-"""Whatever the bytes are, what comes is a Volume or a refusal that a caller can act on."""
+"""Any bytes become a Volume or a refusal that a caller can act on."""
 
 import warnings
 
@@ -43,7 +43,7 @@ HEADS = [
 
 
 def judged(data):
-    """Only the two outcomes; and what `inspect` lets pass, `read` does not refuse for its headers."""
+    """Only the two outcomes; and what `inspect` accepts, `read` does not refuse for its headers."""
     try:
         seen = inspect_upload([upload(data)], LIMITS)
     except BadInput as refusal:
@@ -90,7 +90,7 @@ def mutations(draw, data):
 def test_mutated_files_are_read_or_refused_with_a_sentence(kind, default, data):
     with warnings.catch_warnings():
         warnings.simplefilter(default)
-        warnings.filterwarnings("ignore", module="pydicom")  # as in safe_read, for the whole process
+        warnings.filterwarnings("ignore", module="pydicom")  # as in safe_read, but for the whole process
         judged(data.draw(mutations(VALID[kind])))
 
 

@@ -26,7 +26,7 @@ SIDES = st.integers(16, 40)
 
 
 def pixels_of(data, slices=1):
-    """The decoded slices; `inspect` has to tell the same shape."""
+    """The decoded slices; `inspect` must give the same shape."""
     volume = read_volume([upload(data)], LIMITS)
     seen = inspect_upload([upload(data)], LIMITS)
     assert (seen.slices, seen.rows, seen.columns) == volume.shape

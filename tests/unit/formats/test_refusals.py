@@ -1,4 +1,4 @@
-"""Each refusal by its own kind, as early as it can be known."""
+"""Each refusal has its own type, as early as possible."""
 
 import bz2
 import gzip
@@ -54,7 +54,7 @@ def refused(error, *data, limits=LIMITS):
 
 
 def damaged(data):
-    """The header is fine, so only the worker can tell."""
+    """The header is valid, so only the worker can detect it."""
     inspect_upload([upload(data)], LIMITS)
     with pytest.raises(UnreadableImage) as caught:
         read_volume([upload(data)], LIMITS)
@@ -274,7 +274,7 @@ def test_a_tiff_with_damaged_tags_is_unreadable(data):
         pytest.param({258: 16, 339: 3}, id="half floats"),
         pytest.param({258: 8, 339: 2}, id="signed bytes"),
         pytest.param({258: 32, 339: 6}, id="complex numbers"),
-        pytest.param({258: 8, 259: 50000}, id="a codec of its own"),
+        pytest.param({258: 8, 259: 50000}, id="a private codec"),
         pytest.param({258: 8, 277: 5}, id="five samples"),
         pytest.param({258: 16, 277: 2}, id="deep grey with alpha"),
         pytest.param({258: 16, 277: 3, 262: 2, 284: 2}, id="deep planes"),
@@ -296,7 +296,7 @@ def test_samples_of_different_bit_depths_are_refused():
 
 @pytest.mark.parametrize("second", [png_header(2000, 2000, 16), png_header(24, 20)], ids=["larger", "shallower"])
 def test_a_second_png_header_cannot_smuggle_in_another_image(second):
-    rows = zlib.compress((noise(20, 49) % 3).tobytes())  # of 16 bits, and of 8 bits as well
+    rows = zlib.compress((noise(20, 49) % 3).tobytes())  # 16 bits, and 8 bits too
     damaged(png_header(24, 20, bits=16) + second[8:] + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
 
 

@@ -16,7 +16,7 @@ SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)
 
 @pytest.fixture
 def ball():
-    """A ball in the middle of just enough space."""
+    """A ball in the smallest volume that contains it."""
 
     def draw(radius_mm, spacing_mm):
         sides = [2 * math.ceil(radius_mm / side) + 5 for side in spacing_mm]
@@ -36,8 +36,8 @@ def sure(mask):
 
 
 def figures(lesion):
-    """What must not change when the lesion is mirrored or laid on its side."""
-    told = (
+    """The measurements that must not change when the lesion is mirrored or rotated."""
+    values = (
         lesion.voxels,
         lesion.volume_mm3,
         lesion.largest_area_px,
@@ -49,7 +49,7 @@ def figures(lesion):
         lesion.mean_probability,
         lesion.lowest_probability,
     )
-    return tuple(round(figure, 6) for figure in told)
+    return tuple(round(figure, 6) for figure in values)
 
 
 def test_a_lesion_across_slices_counts_once(ball):
@@ -89,7 +89,7 @@ def test_a_row_of_pixels_is_as_long_as_their_number():
     mask = drawn("......", ".####.")
     [lesion] = measure(mask, (1, 2, 0.5), sure(mask))
     assert (lesion.long_diameter_px, lesion.perpendicular_diameter_px) == (4, 1)
-    # in millimetres the row is 2 mm long and 2 mm wide; the longest line leans a little
+    # in millimetres the row is 2 mm long and 2 mm wide; the longest line is slightly oblique
     assert lesion.long_diameter_mm == pytest.approx(math.hypot(2, 1.5))
 
 
@@ -179,7 +179,7 @@ def bars(*sizes):
         ((2, 4, 12), (1, 1, 1), False),  # narrower than 5 mm
         ((1, 6, 10), (1, 1, 1), False),  # seen in one slice
         ((2, 6, 10), (5, 1, 1), True),
-        ((2, 6, 10), (6, 1, 1), False),  # slices so thick ask for 12 mm
+        ((2, 6, 10), (6, 1, 1), False),  # slices this thick require 12 mm
         ((2, 6, 12), (6, 1, 1), True),
         ((2, 6, 10), (1, 0.5, 0.5), False),
     ],
@@ -227,12 +227,12 @@ def test_every_slice_has_measurements():
     probability = mask * np.float32(0.75)
     probability[0, 0, 0] = 0.25
     found = measure(mask, (4, 0.5, 2), probability)
-    told = measure_slices(mask, found, ["a", "b", "c", "d"], (4, 0.5, 2), probability)
-    assert [(one.index, one.name) for one in told] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
-    assert [one.lesions for one in told] == [[], [1], [1, 2], []]
-    assert [one.area_px for one in told] == [0, 4, 7, 0]
-    assert [one.area_mm2 for one in told] == [0, 4, 7, 0]
-    assert [one.highest_probability for one in told] == [0.25, 0.75, 0.75, 0]
+    slices = measure_slices(mask, found, ["a", "b", "c", "d"], (4, 0.5, 2), probability)
+    assert [(one.index, one.name) for one in slices] == [(0, "a"), (1, "b"), (2, "c"), (3, "d")]
+    assert [one.lesions for one in slices] == [[], [1], [1, 2], []]
+    assert [one.area_px for one in slices] == [0, 4, 7, 0]
+    assert [one.area_mm2 for one in slices] == [0, 4, 7, 0]
+    assert [one.highest_probability for one in slices] == [0.25, 0.75, 0.75, 0]
 
 
 @pytest.mark.parametrize(
@@ -277,11 +277,11 @@ def test_lesions_are_the_connected_components_of_the_mask(mask, spacing_mm):
 @given(MASKS, SPACINGS)
 def test_slice_areas_add_up_to_the_mask_and_name_their_lesions(mask, spacing_mm):
     found = measure(mask, spacing_mm, sure(mask))
-    told = measure_slices(mask, found, [str(index) for index in range(len(mask))], spacing_mm, sure(mask))
-    assert [one.area_px for one in told] == mask.sum(axis=(1, 2)).tolist()
-    assert [bool(one.lesions) for one in told] == mask.any(axis=(1, 2)).tolist()
+    slices = measure_slices(mask, found, [str(index) for index in range(len(mask))], spacing_mm, sure(mask))
+    assert [one.area_px for one in slices] == mask.sum(axis=(1, 2)).tolist()
+    assert [bool(one.lesions) for one in slices] == mask.any(axis=(1, 2)).tolist()
     spans = [lesion.box.stop[0] - lesion.box.first[0] for lesion in found]
-    assert sum(len(one.lesions) for one in told) == sum(spans)
+    assert sum(len(one.lesions) for one in slices) == sum(spans)
 
 
 @given(MASKS, SPACINGS)

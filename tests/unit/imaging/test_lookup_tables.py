@@ -1,4 +1,4 @@
-"""What is computed once a value equals, bit for bit, what NumPy computes pixel by pixel."""
+"""Functions computed once per value equal, bit for bit, NumPy's results per pixel."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_percentiles_of_parts_equal_those_of_the_whole(dtype):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_histogram_of_many_values_is_exact(dtype, monkeypatch):
     monkeypatch.setattr(lookup_tables, "MAX_EXACT_COUNT", 1000)
-    line = pixels(dtype, 3)[:, 1]  # not in a row in memory
+    line = pixels(dtype, 3)[:, 1]  # not contiguous in memory
     assert np.array_equal(histogram(line), np.bincount(line, minlength=np.iinfo(dtype).max + 1))
 
 

@@ -1,4 +1,4 @@
-"""From a file's voxels to (slice, row, column) and back: exact, whatever the file's order is."""
+"""From a file's voxels to (slice, row, column) and back: exact for any axis order."""
 
 import itertools
 
@@ -25,7 +25,7 @@ ANATOMY = {"left": (-1, 0, 0), "right": (1, 0, 0), "front": (0, 1, 0), "back": (
 
 
 def affine(axes, senses, sizes, turn=(0, 0, 0), origin=(0, 0, 0)):
-    """File axis k runs along the patient's axis `axes[k]`, in that sense, and turned by some degrees."""
+    """File axis k runs along the patient's axis `axes[k]`, in that sense, and rotated by some degrees."""
     matrix = np.zeros((3, 3))
     for axis, (world, sense) in enumerate(zip(axes, senses, strict=True)):
         matrix[world, axis] = sense * sizes[axis]

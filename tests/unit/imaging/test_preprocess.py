@@ -1,4 +1,4 @@
-"""What training and serving share to the pixel."""
+"""Preprocessing, which training and serving share to the pixel."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def head() -> phantom.Phantom:
 
 
 def box_of_noise(frame: tuple[int, int], rows: slice, columns: slice) -> Volume:
-    """Noise in a box amid black air, whose size and box are given in model pixels."""
+    """Noise in a box in black air; size and box are given in model pixels."""
     pixels = np.zeros((2, *frame, 3), np.uint8)
     shape = (2, rows.stop - rows.start, columns.stop - columns.start, 3)
     pixels[:, rows, columns] = np.random.default_rng(0).integers(80, 255, shape)

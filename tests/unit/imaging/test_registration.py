@@ -1,4 +1,4 @@
-"""Sequences onto one grid: a motion that is known is found again, and what cannot be found is said."""
+"""Sequences onto one grid: a known motion is recovered, and a failure is reported."""
 
 import numpy as np
 import pytest
@@ -24,14 +24,14 @@ SHIFT_MM = np.array([7.0, -5.0, 4.0])
 
 @pytest.fixture(scope="module")
 def scan():
-    """A drawn head's FLAIR and post-contrast, each as where it truly lies."""
+    """A phantom's FLAIR and post-contrast, each at its true position."""
     volume = head(5, slices=48, size_px=112, spacing_mm=SPACING_MM).volume
     return [SpatialImage(volume.pixels[..., channel].astype(np.float32), volume.affine) for channel in (1, 2)]
 
 
 @pytest.fixture(scope="module")
 def motion(scan):
-    """From where the head lies to where it lay when the second sequence was taken: a turn about its middle."""
+    """The head's motion until the second sequence was acquired: a rotation about its centre."""
     middle = (scan[0].affine @ [*(np.array(scan[0].pixels.shape[::-1]) / 2), 1])[:3]
     moved = np.eye(4)
     moved[:3, :3] = TURN
@@ -41,7 +41,7 @@ def motion(scan):
 
 @pytest.fixture(scope="module")
 def moved(scan, motion):
-    """The second sequence as a scanner sees the moved head, in the same coordinates."""
+    """The second sequence of the moved head, in the scanner's coordinates."""
     back = np.linalg.inv(scan[1].affine) @ np.linalg.inv(motion) @ scan[1].affine
     order = np.eye(4)[[2, 1, 0, 3]]  # scipy counts slices, rows, columns
     return SpatialImage(ndimage.affine_transform(scan[1].pixels, order @ back @ order, order=1), scan[1].affine)
@@ -96,15 +96,15 @@ def test_a_slab_too_thin_to_register_keeps_its_header_position(scan, align):
 
 @pytest.mark.parametrize("leans", ["the base", "the sequence"])
 def test_a_sheared_volume_is_resampled_in_patient_space(scan, leans):
-    """Slices shifted against each other, and the place of each told accordingly, are the same head."""
-    straight, shift = scan[1], 0.25  # of a column a slice
-    told = straight.affine.copy()
-    told[:3, 2] += shift * straight.affine[:3, 0]
+    """Slices shifted against each other, with an affine that says so, are the same head."""
+    straight, shift = scan[1], 0.25  # columns per slice
+    affine = straight.affine.copy()
+    affine[:3, 2] += shift * straight.affine[:3, 0]
     slices = [
         ndimage.shift(plane, (0, -shift * index), order=1, mode="constant", cval=float(straight.pixels.min()))
         for index, plane in enumerate(straight.pixels)
     ]
-    sheared = SpatialImage(np.stack(slices), told)
+    sheared = SpatialImage(np.stack(slices), affine)
     base, sequence = (sheared, straight) if leans == "the base" else (straight, sheared)
     found = register(base, sequence, "none", threads=1)
     inner = np.s_[:, 20:-20, 20:-20]
@@ -137,11 +137,11 @@ def test_grids_are_equal_if_their_corners_are(scan):
 
 def test_the_warnings_report_motion_and_missing_coverage():
     pixels = np.zeros((1, 1, 1), np.float32)
-    told = describe_registration(
+    warnings = describe_registration(
         RegisteredImage(pixels, RigidMotion(3.21, 4.56), 0.8), "post-contrast", "FLAIR", "rigid"
     )
-    assert "by 3.2 mm and turned it by 4.6 degrees" in told[0]
-    assert "covers 80%" in told[1]
+    assert "by 3.2 mm and turned it by 4.6 degrees" in warnings[0]
+    assert "covers 80%" in warnings[1]
     assert (
         "could not be registered"
         in describe_registration(RegisteredImage(pixels, None, 1.0), "FLAIR", "post-contrast", "rigid")[0]

@@ -1,4 +1,4 @@
-"""What can be a study, and what no later step has to expect."""
+"""What a volume accepts, so that later steps need not check it."""
 
 import numpy as np
 import pytest

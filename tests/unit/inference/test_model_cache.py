@@ -1,4 +1,4 @@
-"""A worker serves the champion of the moment, and never a model that it cannot trust."""
+"""A worker serves the current champion, and never a model that it cannot trust."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ OLD, NEW = "20260101-000000-tiny", "20260102-000000-tiny"
 
 
 class CountingStore(LocalFolderStore):
-    """Remembers what was read."""
+    """Records what was read."""
 
     def __init__(self, root):
         super().__init__(root)
@@ -195,7 +195,7 @@ def test_an_8_bit_model_serves_where_it_is_faster(models, two_models, monkeypatc
 
 def test_a_slower_8_bit_model_is_rejected_and_logged(models, two_models, monkeypatch, caplog):
     paces(monkeypatch, 9.0, 8.0)
-    monkeypatch.setattr(served.log, "disabled", False)  # whatever a library configured in this process before
+    monkeypatch.setattr(served.log, "disabled", False)  # even if a library configured logging in this process before
     caplog.set_level("WARNING", logger=served.log.name)
     predictor, warnings = models.champion()
     card = predictor.card
@@ -214,7 +214,7 @@ def test_timing_both_models_is_robust_to_a_busy_machine(models, two_models, monk
     calls = []
 
     class Clock:
-        """In all turns but one, most of the time goes to others while the 8-bit model computes."""
+        """In all turns but one, other work takes most of the time while the 8-bit model computes."""
 
         def __call__(self):
             calls.append(None)

@@ -1,4 +1,4 @@
-"""The starter model's reference on public files of other things than brains, and on drawn ones."""
+"""The starter model's reference on public and drawn images of other objects than brains."""
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ def card():
 
 
 def asked(pixels: np.ndarray, card: ModelCard):
-    """What is said of grey slices, (slice, row, column)."""
+    """The verdict on grey slices, (slice, row, column)."""
     grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
     volume = Volume(grey, tuple(map(str, range(len(grey)))))
     return detect_out_of_distribution(
@@ -44,7 +44,7 @@ def asked(pixels: np.ndarray, card: ModelCard):
 
 
 def public(name: str) -> np.ndarray:
-    """A picture of one of pydicom's own test files, (row, column)."""
+    """The image in one of pydicom's test files, (row, column)."""
     pixels = pydicom.dcmread(get_testdata_file(f"{name}.dcm", download=False)).pixel_array.astype(np.float32)
     while pixels.ndim > 2:
         pixels = pixels.mean(axis=-1) if pixels.shape[-1] == 3 else pixels[len(pixels) // 2]
@@ -52,7 +52,7 @@ def public(name: str) -> np.ndarray:
 
 
 def as_study(picture: np.ndarray, slices: int = 12) -> np.ndarray:
-    """Slices that differ a little, as neighbours do."""
+    """Slices that differ slightly, like neighbours."""
     random, (rows, columns) = np.random.default_rng(0), picture.shape
     moves = [
         cv2.getRotationMatrix2D((columns / 2, rows / 2), random.uniform(-3, 3), random.uniform(0.9, 1))
@@ -62,7 +62,7 @@ def as_study(picture: np.ndarray, slices: int = 12) -> np.ndarray:
 
 
 def drawn(*ellipses: tuple[float, float, float, float, float]) -> np.ndarray:
-    """Ellipses over one another: middle row and column, half height and width, brightness."""
+    """Overlapping ellipses: centre row and column, half height and width, brightness."""
     rows, columns = np.mgrid[:256, :256]
     picture = np.zeros((256, 256), np.float32)
     for row, column, high, wide, level in ellipses:
@@ -107,14 +107,14 @@ def test_a_slice_without_a_head_is_described_whole(card):
 def test_mirroring_permutes_the_features(card):
     picture = drawn(*ABDOMEN)[None, 16:240]
 
-    def told(pixels):
+    def described(pixels):
         grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
         return extract_features(
             Preprocessor(card.preprocessing).prepare(Volume(grey, ("a",))), card.preprocessing.pixel_scale
         )
 
-    assert told(picture[:, ::-1].copy()) == pytest.approx(told(picture)[FLIPPED_ORDER], abs=0.06)
-    assert len(FEATURES) == len(told(picture))
+    assert described(picture[:, ::-1].copy()) == pytest.approx(described(picture)[FLIPPED_ORDER], abs=0.06)
+    assert len(FEATURES) == len(described(picture))
 
 
 def test_the_card_reports_how_its_reference_was_fitted(card):

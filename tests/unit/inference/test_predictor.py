@@ -1,4 +1,4 @@
-"""Running an exported model, and how many threads it may take."""
+"""Running an exported model, and its number of threads."""
 
 from types import SimpleNamespace
 
@@ -47,7 +47,7 @@ def test_a_model_with_another_interface_is_rejected():
 
 @pytest.fixture
 def accelerated(monkeypatch):
-    """The processor, treated as what computes beside it: the same binding, in its own memory."""
+    """The CPU, treated like an accelerator: the same binding, in its own memory."""
     monkeypatch.setattr(predictor, "_ACCELERATORS", {"CPUExecutionProvider": "cpu"})
     monkeypatch.setattr(predictor, "BATCH_SIZE", 4)
 
@@ -75,7 +75,7 @@ def test_a_study_in_bound_batches_has_the_same_map_as_slice_by_slice(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("there", "taken"),
+    ("available", "chosen"),
     [
         (["CPUExecutionProvider"], ["CPUExecutionProvider"]),
         (["CUDAExecutionProvider", "CPUExecutionProvider"], ["CUDAExecutionProvider", "CPUExecutionProvider"]),
@@ -85,7 +85,7 @@ def test_a_study_in_bound_batches_has_the_same_map_as_slice_by_slice(monkeypatch
         ),
     ],
 )
-def test_the_fastest_available_provider_comes_first(monkeypatch, there, taken):
+def test_the_fastest_available_provider_comes_first(monkeypatch, available, chosen):
     asked = []
 
     class Session:
@@ -101,10 +101,10 @@ def test_the_fastest_available_provider_comes_first(monkeypatch, there, taken):
         def get_outputs(self):
             return [SimpleNamespace(name="probability")]
 
-    monkeypatch.setattr(predictor.onnxruntime, "get_available_providers", lambda: there)
+    monkeypatch.setattr(predictor.onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(predictor.onnxruntime, "InferenceSession", Session)
     served = OnnxPredictor(tiny_card(b"model"), b"model", threads=3)
-    assert asked == taken
+    assert asked == chosen
     assert (served.max_concurrency, served.batch_size) == (
-        (3, 1) if taken[0].startswith("CPU") else (1, predictor.BATCH_SIZE)
+        (3, 1) if chosen[0].startswith("CPU") else (1, predictor.BATCH_SIZE)
     )

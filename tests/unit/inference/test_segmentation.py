@@ -14,7 +14,7 @@ from metseg.inference import OnnxPredictor, predict, segment
 
 
 class Bright:
-    """Calls FLAIR above one deviation a lesion, and remembers what it was asked."""
+    """Predicts a lesion where FLAIR exceeds one deviation, and records its inputs."""
 
     preprocessing = Preprocessing()
     threshold = 0.5
@@ -78,9 +78,9 @@ def test_slices_are_reported_in_order_while_others_are_predicted():
 
 
 def test_progress_is_reported_after_every_slice(head):
-    told: list[tuple[int, int]] = []
-    segment(head.volume, Bright(), progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    reported: list[tuple[int, int]] = []
+    segment(head.volume, Bright(), progress=lambda done, total: reported.append((done, total)))
+    assert reported == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_an_error_in_the_progress_callback_stops_the_work(head):
@@ -135,12 +135,12 @@ class SideBySide:
 
 def test_parallel_slices_give_the_map_of_sequential_ones():
     volume, predictors = phantom.head(5, slices=9, size_px=96, lesions=2).volume, SideBySide()
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     alone = segment(volume, predictors.once)
-    together = segment(volume, predictors.many, progress=lambda done, total: told.append((done, total)))
+    together = segment(volume, predictors.many, progress=lambda done, total: reported.append((done, total)))
     assert (predictors.once.max_concurrency, predictors.many.max_concurrency) == (1, 4)
     assert np.array_equal(alone.probability, together.probability)
-    assert told == [(done, 9) for done in range(1, 10)]
+    assert reported == [(done, 9) for done in range(1, 10)]
 
 
 def test_a_cancelled_study_ends_while_slices_are_in_progress():

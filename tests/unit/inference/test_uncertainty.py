@@ -1,4 +1,4 @@
-"""How sure the model is: several looks at one study, by predictors that the test can read."""
+"""The model's uncertainty: several predictions of one study, by simple predictors."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LEFT, RIGHT = (slice(20, 32), slice(18, 30)), (slice(30, 42), slice(36, 48))
 
 
 class Bright:
-    """Calls bright FLAIR a lesion, in the share of columns from the left that it looks at."""
+    """Predicts lesions where FLAIR is bright, in the left `share` of columns."""
 
     smallest_lesion_px = 0.0
     max_concurrency = batch_size = 1
@@ -30,7 +30,7 @@ class Bright:
 
 
 def study(*spots, slices=5):
-    """A grey disc in the middle of air with bright spots in its two middle slices."""
+    """A grey disc in air with bright spots in its two middle slices."""
     rows, columns = np.ogrid[:SIDE, :SIDE]
     pixels = np.zeros((slices, SIDE, SIDE), np.float32)
     pixels[:, (rows - 32) ** 2 + (columns - 32) ** 2 <= 28**2] = 60
@@ -42,7 +42,7 @@ def study(*spots, slices=5):
 
 @pytest.fixture
 def plain(monkeypatch):
-    """Contrast as it is: CLAHE would lift what is dark in the slices without a spot."""
+    """No CLAHE, which would brighten the dark parts of slices without a spot."""
     monkeypatch.setattr(
         "metseg.imaging.preprocess.equalise", lambda pixels, rescale, contract: np.stack(list(map(rescale, pixels)))
     )
@@ -77,7 +77,7 @@ def test_a_mirrored_view_is_mirrored_back():
     volume = study(LEFT, RIGHT)
     found = doubted(volume, Bright(share=0.55))
     sides = [round(lesion.centroid[2]) for lesion in found.lesions]
-    assert sides == [24]  # the first look sees the left one alone
+    assert sides == [24]  # the first view sees only the left one
     seen_mirrored = found.uncertainty.max(axis=0) > 0.9
     assert seen_mirrored[LEFT].mean() > 0.9 and seen_mirrored[RIGHT].mean() > 0.9
     assert seen_mirrored.sum() < 1.5 * 2 * 12 * 12

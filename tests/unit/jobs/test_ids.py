@@ -1,4 +1,4 @@
-"""A job's id carries its owner and its age."""
+"""A job's id contains its owner's tag and its time."""
 
 import re
 

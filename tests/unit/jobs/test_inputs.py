@@ -26,7 +26,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def request_of(store):
-    """What names the contents, once they are stored."""
+    """The request for these contents, once they are stored."""
 
     def made(model=None):
         inputs = []
@@ -45,7 +45,7 @@ def publish(store):
 
 
 class Slow:
-    """A store whose first input comes when it is let go."""
+    """A store that delivers its first input when released."""
 
     def __init__(self, store):
         self._store = store

@@ -1,4 +1,4 @@
-"""A job says what the model knows of its own limits: whether the study is like its training, and how sure it is."""
+"""A job reports the model's limits: whether the study is in distribution, and how uncertain the result is."""
 
 from functools import partial
 from hashlib import sha256

@@ -39,7 +39,7 @@ def head():
 
 @pytest.fixture
 def ramp():
-    """A disc of rising brightness in air, in three channels of different scale."""
+    """A disc of increasing brightness in air, in three channels of different scale."""
     rows, columns = np.mgrid[-32:32, -32:32]
     disc = np.where(np.hypot(rows, columns) < 24, 100 + columns, 0)
     return np.stack([disc, 2 * disc, disc / 10], axis=-1)[None].astype(np.float32)
@@ -50,7 +50,7 @@ def test_a_display_uses_the_whole_range_of_every_channel(ramp):
     assert (shown.dtype, shown.shape) == (np.uint8, ramp.shape)
     assert shown[0, 0, 0].tolist() == [0, 0, 0]
     assert shown.max(axis=(0, 1, 2)).tolist() == [255, 255, 255]
-    assert np.ptp(shown.astype(int), axis=3).max() <= 1  # the scale of a channel is gone
+    assert np.ptp(shown.astype(int), axis=3).max() <= 1  # the channel's scale is removed
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -1,4 +1,4 @@
-"""Exports: tables that cannot attack a spreadsheet, a report that runs nothing, an animation, overlays, maps."""
+"""Exports: tables that are safe in spreadsheets, a report that runs nothing, an animation, overlays, maps."""
 
 import csv
 import io
@@ -88,10 +88,10 @@ def test_a_table_has_a_row_per_lesion_and_units(job):
 
 
 def test_a_table_has_every_field_of_a_lesion(job):
-    told = set(rows(made(exports.write_lesions_csv, job))[0])
+    columns = set(rows(made(exports.write_lesions_csv, job))[0])
     wanted = set(Lesion.model_fields) - {"box", "largest_slice"} - set(tables.AXES)
-    assert wanted <= told
-    assert {name for title in Lesion.model_fields for name in tables.AXES.get(title, ())} <= told
+    assert wanted <= columns
+    assert {name for title in Lesion.model_fields for name in tables.AXES.get(title, ())} <= columns
 
 
 def test_a_table_without_lesions_has_a_header():
@@ -125,12 +125,12 @@ def test_a_text_that_starts_a_formula_is_quoted(begin):
 
 
 def test_the_json_has_the_studys_and_the_lesions_fields(job):
-    told = json.loads(made(exports.write_lesions_json, job))
-    assert told["model_version"] == job.figures.model_version
-    assert told["spacing_mm"] == list(job.figures.spacing_mm)
-    assert "Research use only" in told["disclaimer"]
-    assert [lesion["number"] for lesion in told["lesions"]] == [lesion.number for lesion in job.figures.lesions]
-    assert {"job_id", "durations_s"} & told.keys() == set(), "equal studies give equal tables"
+    table = json.loads(made(exports.write_lesions_json, job))
+    assert table["model_version"] == job.figures.model_version
+    assert table["spacing_mm"] == list(job.figures.spacing_mm)
+    assert "Research use only" in table["disclaimer"]
+    assert [lesion["number"] for lesion in table["lesions"]] == [lesion.number for lesion in job.figures.lesions]
+    assert {"job_id", "durations_s"} & table.keys() == set(), "equal studies give equal tables"
 
 
 def test_a_report_runs_and_fetches_nothing(job):
@@ -197,8 +197,8 @@ def test_a_report_of_many_lesions_shows_the_largest_and_counts_the_rest():
 def test_a_report_shows_the_results_warnings_and_uncertainty(job):
     unlike = OutOfDistribution(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
-    told = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
-    figures = job.figures.model_copy(update=told)
+    changes = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
+    figures = job.figures.model_copy(update=changes)
     text = Page(made(exports.render_report, replace(job, figures=figures))).text
     assert "Unlike the scans that the model learned from." in text
     assert "Sure." in text
@@ -260,7 +260,7 @@ def test_maps_are_exported_in_every_format(job):
 
 
 ARTEFACTS = {"uncertainty.nii.gz": "probability.nii.gz", "segmentation.dcm": "mask.nii.gz", "report.dcm": "mask.nii.gz"}
-"""What stands in for artefacts that a phantom's job does not have."""
+"""Stand-ins for artefacts that a phantom's job does not have."""
 
 
 @pytest.mark.parametrize("export", exports.EXPORTS.values(), ids=list(exports.EXPORTS))
@@ -297,7 +297,7 @@ def test_url_formats_match_the_registry():
 
 
 def test_the_registry_and_the_client_need_no_imaging_library():
-    """Of the extra `client`: whoever installs it has neither numpy nor Pillow."""
+    """The extra `client` installs neither numpy nor Pillow."""
     blocked = ["numpy", "PIL", "cv2", "scipy", "nibabel", "pydicom", "jinja2", "redis", "minio", "celery"]
     code = f"""
 import sys

@@ -1,4 +1,4 @@
-"""What is seen of a job before its end: the right slice, the right marks, and no more often than once a second."""
+"""Previews of a running job: the right slice, the right outlines, at most once per second."""
 
 import io
 
@@ -50,7 +50,7 @@ def test_each_preview_outlines_the_results_lesions_in_that_slice(head):
 
 
 def tiles(pixels: np.ndarray, pitch: int, across: int, count: int) -> list[np.ndarray]:
-    """The small slices on the right, without the gaps between them."""
+    """The small slices on the right, without their gaps."""
     sheet = pixels[:, HEIGHT_PX:]
     corners = [(row * pitch, column * pitch) for row in range(-(-count // across)) for column in range(across)]
     return [sheet[top + GAP_PX : top + pitch, left + GAP_PX : left + pitch] for top, left in corners[:count]]

@@ -1,4 +1,4 @@
-"""Pictures that share one object are found one by one, and told apart from damage."""
+"""Images in one object are found by index, and damage is detected."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Tables and sentences of the page, without a page."""
+"""The page's tables and sentences, without a page."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def mask() -> np.ndarray:
 
 @pytest.fixture
 def pixels() -> np.ndarray:
-    """A slice whose channels are evenly 50, 100 and 150."""
+    """A slice with constant channels of 50, 100 and 150."""
     return np.broadcast_to(np.array([50, 100, 150], np.uint8), (*SHAPE[1:], 3)).copy()
 
 
@@ -131,8 +131,8 @@ def test_target_lesions_are_summed_and_the_distribution_warning_is_first(mask):
     [note] = summaries.notes(found)
     assert note == "RANO-BM target lesion 1; sum of longest diameters: 15 mm."
     assert summaries.warnings(found) == ["A sequence is missing."]
-    lone = found.model_copy(update={"target_diameter_sum_mm": None})
-    [note] = summaries.notes(lone)
+    without_sum = found.model_copy(update={"target_diameter_sum_mm": None})
+    [note] = summaries.notes(without_sum)
     assert note == "Longest lesion 1; sum of longest diameters: 15 px. Targets of RANO-BM need a spacing."
     unlike = OutOfDistribution(score=9, limit=4, unlike=True, words="This looks like no head.")
     warnings = summaries.warnings(found.model_copy(update={"familiarity": unlike}))

@@ -1,4 +1,4 @@
-"""A worker that acknowledges its liveness probes goes on; one that no longer responds exits."""
+"""A worker that acknowledges its liveness probes keeps running; one that no longer responds exits."""
 
 import math
 
@@ -9,7 +9,7 @@ from metseg_worker.liveness import LivenessProbe
 
 
 class Workers:
-    """Which probes were acknowledged; the child may be unresponsive, the queue unavailable."""
+    """The acknowledged probes; the child may be unresponsive, the queue unavailable."""
 
     unresponsive = away = False
 

@@ -1,4 +1,4 @@
-"""Ends of jobs are written in the background, one at a time, and none is lost."""
+"""Job results are written in the background, one at a time, and none is lost."""
 
 import signal
 import threading
@@ -56,7 +56,7 @@ def test_closing_waits_for_the_last_result_but_not_for_ever(writer):
 
 
 def test_a_time_limit_during_the_wait_for_the_writer_costs_no_result():
-    """The wait is on the main thread, where Celery raises its soft limit."""
+    """The wait is on the main thread, where Celery raises its soft time limit."""
     released, written = threading.Event(), []
 
     def limit(*_):

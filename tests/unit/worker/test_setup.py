@@ -1,4 +1,4 @@
-"""The set-up of a deployment: once or many times, with or without a starter model."""
+"""The set-up of a deployment: once or repeatedly, with or without a starter model."""
 
 import logging
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def _loud_logs(monkeypatch):
     monkeypatch.setattr(setup.logs, "configure", lambda: None)  # pytest keeps its own handlers
-    monkeypatch.setattr(setup.log, "disabled", False)  # whatever a library configured in this process before
+    monkeypatch.setattr(setup.log, "disabled", False)  # even if a library configured logging in this process before
     monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
 
 
@@ -100,7 +100,7 @@ def test_a_starter_model_that_does_not_match_its_card_is_refused(folder, starter
 
 
 class FlickeringStore(LocalFolderStore):
-    """Like one that has just started: does not answer, answers once, and not again for a while."""
+    """A store that has just started: it does not answer, answers once, then not for a while."""
 
     silent = frozenset({1, 3, 4, 6})
     calls = 0

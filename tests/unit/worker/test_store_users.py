@@ -33,7 +33,7 @@ def test_each_service_gets_a_user_with_its_own_policy(admin, tmp_path):
     handed = keys(tmp_path)
     assert admin.users == dict(handed.values())
     assert len({secret for _, secret in handed.values()}) == len(SERVICES)
-    assert all(8 <= len(secret) <= 40 for _, secret in handed.values()), "what MinIO takes"
+    assert all(8 <= len(secret) <= 40 for _, secret in handed.values()), "what MinIO accepts"
     for service in SERVICES:
         name = handed[service][0]
         assert admin.policies[admin.attached[name]] == policy(service, "metseg")
@@ -50,7 +50,7 @@ def test_a_policy_is_for_the_bucket_in_use(admin, tmp_path):
 def test_a_second_set_up_keeps_the_secrets_of_running_services(admin, tmp_path):
     write_keys(settings(admin.endpoint), tmp_path)
     before = keys(tmp_path)
-    admin.users.clear()  # a store that was restored
+    admin.users.clear()  # a restored store
     write_keys(settings(admin.endpoint), tmp_path)
     assert keys(tmp_path) == before
     assert admin.users == dict(before.values())

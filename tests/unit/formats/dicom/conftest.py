@@ -1,4 +1,4 @@
-"""The drawn study that tests of DICOM share."""
+"""The phantom study that DICOM tests share."""
 
 import pytest
 from tests.dicoms import SLICES

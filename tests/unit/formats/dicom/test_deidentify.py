@@ -30,7 +30,7 @@ def phantom():
 
 @pytest.fixture(scope="module")
 def files(phantom):
-    """A study with a name, and a word wherever one may hide."""
+    """A study with a name, and text in every place that can hide some."""
     return {name: planted(content) for name, content in study_files(phantom).items()}
 
 
@@ -68,7 +68,7 @@ def reference(uid):
 
 
 def cleaned(files):
-    """The files that are kept of an upload, by name, and the volume that is read of them."""
+    """The stored files of an upload, by name, and their volume."""
     with deidentify_uploads(uploads(files), LIMITS) as kept:
         [packed] = kept
         packed.stream.seek(0)
@@ -89,7 +89,7 @@ def test_no_planted_text_is_kept_at_any_depth(files):
 def test_a_study_is_cleaned_however_it_was_sent(files, packing):
     sent = {"loose": files, "folder": {f"study/a/{name}": each for name, each in files.items()}}
     streams = [
-        Upload(name, io.BufferedReader(io.BytesIO(content)))  # as the gateway's: without the name of a file
+        Upload(name, io.BufferedReader(io.BytesIO(content)))  # like the gateway's: without a file name
         for name, content in sent.get(packing, {"study.zip": zipped(files)}).items()
     ]
     with deidentify_uploads(streams, LIMITS) as kept:
@@ -201,10 +201,10 @@ def test_truncated_pixels_are_refused(files):
 
 
 def test_a_sequence_known_only_by_its_description_keeps_its_role(phantom):
-    told = SeriesParameters(
+    parameters = SeriesParameters(
         number=7, description="TOF angio", echo_ms=4, repetition_ms=25, scanning_sequence=("GR",), study="study"
     )
-    angio = series_files(phantom.volume.pixels[..., 0].astype(np.uint16) + 1, phantom.volume.affine, told)
+    angio = series_files(phantom.volume.pixels[..., 0].astype(np.uint16) + 1, phantom.volume.affine, parameters)
     flair = {name: each for name, each in study_files(phantom).items() if b"FLAIR" in each}
     assert cleaned({**flair, **angio})[1].sequences == volume_of({**flair, **angio}).sequences
 

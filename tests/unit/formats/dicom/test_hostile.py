@@ -1,4 +1,4 @@
-"""DICOM made to harm: more than a header may be, sizes that lie, structures without end. Bounded work, typed errors."""
+"""Malicious DICOM: oversized headers, false sizes, endless structures. Work is bounded, errors are typed."""
 
 import contextlib
 import io
@@ -47,13 +47,13 @@ def rewritten(content, **elements):
 
 
 def spliced(content, raw):
-    """The file with raw bytes where its first element is."""
+    """The file with raw bytes in place of its first element."""
     start = content.index(b"\x08\x00\x08\x00CS")
     return content[:start] + raw + content[start:]
 
 
 def refused(content, kind=BadInput):
-    """How a file is refused, with little memory and in time, by the gateway's look already or by the worker's."""
+    """The refusal of a file, with little memory and in time, by the gateway or by the worker."""
     began = time.monotonic()
     tracemalloc.start()
     try:

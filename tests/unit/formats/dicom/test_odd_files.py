@@ -1,4 +1,4 @@
-"""DICOM files that break the standard, or use its rarer forms, and can be read all the same."""
+"""DICOM files that break the standard, or use its rarer forms, and are still readable."""
 
 import io
 import threading
@@ -24,7 +24,7 @@ def flair(phantom):
 
 
 def with_text(files, keyword, text, vr):
-    """The files with a text in an element, under any type."""
+    """The files with a text in an element, with any VR."""
 
     def edit(dataset, _):
         tag = pydicom.datadict.tag_for_keyword(keyword)

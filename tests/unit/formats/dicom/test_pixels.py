@@ -42,7 +42,7 @@ def test_lossless_jpeg_equals_its_uncompressed_original(files, process, tmp_path
 
 
 def recoded(content, process, folder):
-    """The file in another syntax, by GDCM, which works on files alone."""
+    """The file in another transfer syntax, by GDCM, which only works on files."""
     before, after = folder / "before.dcm", folder / "after.dcm"
     before.write_bytes(content)
     reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()

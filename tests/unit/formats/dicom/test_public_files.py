@@ -1,4 +1,4 @@
-"""pydicom's own test files, which lie in its wheel: real files of many makers, some of them broken on purpose."""
+"""pydicom's test files, from its wheel: real files of many vendors, some broken on purpose."""
 
 import io
 import time

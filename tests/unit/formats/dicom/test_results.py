@@ -1,4 +1,4 @@
-"""DICOM results of studies whose headers are odd, but allowed."""
+"""DICOM results of studies with unusual but valid headers."""
 
 import io
 

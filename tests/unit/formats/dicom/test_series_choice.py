@@ -1,4 +1,4 @@
-"""Which series of a study becomes which sequence, and where the sender is asked."""
+"""Which series of a study becomes which sequence, and what is ambiguous."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def series(phantom, channel, parameters, **more):
 
 
 def fine(phantom, parameters):
-    """The series on a grid of half the voxels' sides, which the most voxels would win."""
+    """The series with voxels of half the size; it would win by the number of voxels."""
     pixels = np.ascontiguousarray(phantom.volume.pixels[..., 1].repeat(2, 1).repeat(2, 2)[:, ::-1]).astype(np.uint16)
     return series_files(pixels, phantom.volume.affine @ np.diag([0.5, 0.5, 1, 1]), parameters)
 

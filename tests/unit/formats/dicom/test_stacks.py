@@ -1,4 +1,4 @@
-"""Which images make up a stack, what is told of the rest, and what is refused."""
+"""Which images form a stack, what is reported of the rest, and what is refused."""
 
 import io
 
@@ -96,7 +96,7 @@ def test_series_that_form_no_stack_are_refused(files):
 
 
 def test_two_acquisitions_sharing_one_position_form_one_stack(files):
-    """Odd and even slices in two acquisitions, of which both have the slice in the middle."""
+    """Odd and even slices in two acquisitions, both with the middle slice."""
     flair = {name: content for name, content in files.items() if b"FLAIR" in content}
     heights = sorted(float(pydicom.dcmread(io.BytesIO(each)).ImagePositionPatient[2]) for each in flair.values())
 

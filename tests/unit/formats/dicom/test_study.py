@@ -67,8 +67,8 @@ def test_a_zip_of_a_study_equals_the_study(files):
 
 def test_no_message_about_a_study_contains_an_identifier(files):
     volume = volume_of(files)
-    told = " ".join([*volume.sequences.values(), *volume.warnings]).lower()
-    assert not any(word in told for word in ("phantom", "axial", "2.25.", "gadobutrol"))
+    text = " ".join([*volume.sequences.values(), *volume.warnings]).lower()
+    assert not any(word in text for word in ("phantom", "axial", "2.25.", "gadobutrol"))
 
 
 @pytest.mark.parametrize(("axes", "flips"), ORDERS)
@@ -234,9 +234,9 @@ def test_fields_give_roles_that_the_headers_lack(phantom):
     blank = {"scanning_sequence": (), "echo_ms": 50, "repetition_ms": 2000, "study": "blank"}
     sent = []
     for role, channel in (("pre", 0), ("flair", 1), ("post", 2)):
-        told = SeriesParameters(number=channel + 1, **blank)
+        parameters = SeriesParameters(number=channel + 1, **blank)
         pixels = phantom.volume.pixels[..., channel].astype(np.uint16)
-        sent += uploads(series_files(pixels, phantom.volume.affine, told), role)
+        sent += uploads(series_files(pixels, phantom.volume.affine, parameters), role)
     assert np.array_equal(read_volume(sent, Limits(files=200)).pixels, phantom.volume.pixels)
     with pytest.raises(AmbiguousSeries, match="Send each in its field"):
         read_volume([each._replace(role=None) for each in sent], Limits(files=200))
@@ -244,8 +244,8 @@ def test_fields_give_roles_that_the_headers_lack(phantom):
 
 def test_a_single_series_without_a_role_fills_all_channels(phantom):
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    told = SeriesParameters(echo_ms=50, repetition_ms=2000)
-    volume = volume_of(series_files(pixels, phantom.volume.affine, told))
+    parameters = SeriesParameters(echo_ms=50, repetition_ms=2000)
+    volume = volume_of(series_files(pixels, phantom.volume.affine, parameters))
     assert warned(volume, "grey")
     assert np.array_equal(volume.pixels[..., 0], pixels)
 

@@ -1,4 +1,4 @@
-"""Masks and maps go back onto the file that was uploaded: shape, place and order, voxel for voxel."""
+"""Masks and maps are restored onto the uploaded file's grid: shape, position and order, voxel by voxel."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -21,7 +21,7 @@ TYPES = ["uint8", "int16", "uint16", "int32", "float32", "float64"]
 
 
 def marked(sent):
-    """A job whose mask is where the uploaded voxels are bright, in whatever order the pipeline sees them."""
+    """A job whose mask covers the bright uploaded voxels, in the pipeline's order."""
     volume = volume_of(upload(sent))
     return job_that_found(volume, volume.pixels[..., 0] > 100)
 
@@ -43,7 +43,7 @@ def test_a_mask_is_restored_from_every_axis_order(axes, senses):
 
 @st.composite
 def files(draw):
-    """A NIfTI file in any order and place, of any type, and its voxels."""
+    """A NIfTI file in any order, position and type, and its voxels."""
     axes, senses = draw(st.sampled_from(ORDERS))
     sizes = draw(st.tuples(*[st.floats(1.1, 6)] * 3))
     shape = draw(st.tuples(*[st.integers(16, 24)] * 3))
@@ -106,14 +106,14 @@ def test_a_sheared_file_gets_its_mask_or_is_refused_with_a_sentence(order, shear
 def test_sheared_slices_are_read_and_measured_exactly(order, tilt, turn):
     (axes, senses), affine, thick = order, np.eye(4), 6.0
     affine[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() @ np.eye(3)[list(axes)].T * senses
-    affine[:3, 2] = thick * (affine[:3, :3] @ [*tilt, 1.0])  # the third axis of the file leans, by 35 degrees and more
+    affine[:3, 2] = thick * (affine[:3, :3] @ [*tilt, 1.0])  # the file's third axis is sheared, by 35 degrees and more
     voxels = np.random.default_rng(0).integers(0, 200, (18, 20, 16)).astype("uint8")
     volume = volume_of(upload(nifti(voxels, affine, pack=False, qform=0)))
     assert volume.spacing_mm == pytest.approx((thick, 1, 1), rel=1e-5)
-    told = any("sheared" in warning for warning in volume.warnings)
+    reported = any("sheared" in warning for warning in volume.warnings)
     leans = np.degrees(np.arctan(np.hypot(*tilt)))
-    assert told or leans < 1.01
-    assert not told or leans > 0.99
+    assert reported or leans < 1.01
+    assert not reported or leans > 0.99
     job = job_that_found(volume, volume.pixels[..., 0] > 100)
     back = loaded(made(exports.export_mask, job, "nifti"))
     assert np.array_equal(np.asarray(back.dataobj), voxels > 100)

@@ -1,4 +1,4 @@
-"""nibabel's own test files, which lie in its wheel: NIfTI among many other formats, some broken on purpose."""
+"""nibabel's test files, from its wheel: NIfTI among many other formats, some broken on purpose."""
 
 import time
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_each_volume_of_a_four_dimensional_file_is_read_alone(name):
 
 
 def check(volume, image):
-    """Our values are nibabel's, each where its affine puts it; what is no number is as dark as the darkest."""
+    """Our values are nibabel's, at the positions of its affine; NaN is as dark as the darkest value."""
     ours, theirs = volume.pixels[..., 0], image.get_fdata()
     theirs = np.nan_to_num(theirs, nan=np.nanmin(theirs))
     assert np.allclose(np.sort(ours, axis=None), np.sort(theirs, axis=None), rtol=1e-6)

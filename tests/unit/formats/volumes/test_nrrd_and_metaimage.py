@@ -1,4 +1,4 @@
-"""NRRD and MetaImage in, as SimpleITK writes them; the mask goes back onto their grid; hostile headers are refused."""
+"""NRRD and MetaImage as SimpleITK writes them; the mask is restored onto their grid; hostile headers are refused."""
 
 import contextlib
 import gzip
@@ -40,7 +40,7 @@ def sent(files, role=None):
 
 
 def ours(voxels):
-    """(slice, row, column) of voxels that lie as `TITLED` says."""
+    """Voxels with the affine `TITLED`, as (slice, row, column)."""
     return voxels.transpose(2, 1, 0)
 
 
@@ -54,7 +54,7 @@ def refused(error, *uploads):
 
 
 def nrrd(voxels, *, encoding="raw", directions=True, **fields):
-    """An NRRD file by hand; fields replace the usual ones, None removes one."""
+    """An NRRD file made by hand; `fields` replace the usual ones, None removes one."""
     vectors = " ".join(f"({','.join(map(str, column))})" for column in (np.diag([-1, -1, 1]) @ TITLED[:3, :3]).T)
     usual = {
         "type": "int16",
@@ -74,7 +74,7 @@ def nrrd(voxels, *, encoding="raw", directions=True, **fields):
 
 
 def mha(voxels, *, compressed=False, **fields):
-    """A MetaImage file by hand, as `nrrd`."""
+    """A MetaImage file made by hand; see `nrrd`."""
     usual = {
         "ObjectType": "Image",
         "NDims": voxels.ndim,
@@ -92,7 +92,7 @@ def mha(voxels, *, compressed=False, **fields):
 
 
 @pytest.mark.parametrize(("suffix", "compress"), WRITTEN)
-def test_a_volume_is_read_with_its_place_in_the_patient(suffix, compress):
+def test_a_volume_is_read_in_patient_space(suffix, compress):
     files = saved_by_itk(LEVELS, TITLED, suffix, compress=compress)
     volume = volume_of(*sent(files))
     assert np.array_equal(volume.pixels[..., 0], ours(LEVELS))
@@ -108,14 +108,14 @@ def test_a_volume_is_read_with_its_place_in_the_patient(suffix, compress):
 @pytest.mark.parametrize(
     "dtype", ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 )
-def test_every_plain_type_of_voxels_is_read(suffix, compress, dtype):
+def test_every_scalar_voxel_type_is_read(suffix, compress, dtype):
     voxels = np.rint(GREY / GREY.max() * 100).astype(dtype)
     files = saved_by_itk(voxels, TITLED, suffix, compress=compress)
     assert np.array_equal(volume_of(*sent(files)).pixels[..., 1], ours(voxels))
 
 
 def back_onto_its_grid(voxels, affine, suffix, compress):
-    """The mask of a file's bright voxels, as NIfTI; SimpleITK sees it on the file's own grid."""
+    """The mask of a file's bright voxels, as NIfTI; SimpleITK must see it on the file's grid."""
     files = saved_by_itk(voxels, affine, suffix, compress=compress)
     volume = volume_of(*sent(files))
     mask = exports.export_mask(job_that_found(volume, volume.pixels[..., 0] > 100), "nifti")
@@ -126,7 +126,7 @@ def back_onto_its_grid(voxels, affine, suffix, compress):
 
 @pytest.mark.parametrize(("axes", "senses"), ORDERS)
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_a_mask_goes_back_through_every_axis_order(axes, senses, suffix):
+def test_a_mask_is_restored_from_every_axis_order(axes, senses, suffix):
     voxels = np.random.default_rng(7).integers(0, 200, (17, 20, 23)).astype("int16")
     affine = np.eye(4)
     affine[:3, :3] = 0
@@ -145,7 +145,7 @@ def test_a_mask_goes_back_through_every_axis_order(axes, senses, suffix):
     st.sampled_from(WRITTEN),
     st.sampled_from(["uint8", "int16", "uint16", "int32", "float32", "float64"]),
 )
-def test_any_file_gets_its_mask_back_where_it_was(order, sizes, shape, turn, place, written, dtype):
+def test_the_mask_has_the_grid_of_any_file(order, sizes, shape, turn, place, written, dtype):
     affine = np.eye(4)
     affine[:3, :3] = 0
     for axis, (world, sense) in enumerate(zip(*order, strict=True)):
@@ -156,7 +156,7 @@ def test_any_file_gets_its_mask_back_where_it_was(order, sizes, shape, turn, pla
     back_onto_its_grid(voxels, affine, *written)
 
 
-def test_sequences_are_named_as_those_of_nifti_and_formats_may_mix():
+def test_sequences_are_recognised_by_name_and_formats_may_mix():
     files = saved_by_itk(PIXELS[..., 0], TITLED, ".nrrd", name="p_t1n")
     files |= {"p_t2f.nii.gz": nifti(PIXELS[..., 1])}
     files |= saved_by_itk(PIXELS[..., 2], TITLED, ".mhd", name="p_t1ce")
@@ -168,7 +168,7 @@ def test_sequences_are_named_as_those_of_nifti_and_formats_may_mix():
         assert volume.alignment == ()
 
 
-def test_sequences_are_found_by_their_fields_whatever_the_files_are_called():
+def test_a_field_overrides_the_name_of_a_sequence():
     uploads = sent(saved_by_itk(PIXELS[..., 0], TITLED, ".mhd", name="a"), "pre")
     uploads += sent(saved_by_itk(PIXELS[..., 1], TITLED, ".mhd", compress=True, name="a"), "flair")
     uploads += sent(saved_by_itk(PIXELS[..., 2], TITLED, ".nrrd", name="a"), "post")
@@ -176,12 +176,12 @@ def test_sequences_are_found_by_their_fields_whatever_the_files_are_called():
 
 
 @pytest.mark.parametrize("name", ["Segmentation.seg.nrrd", "t2.mha"])
-def test_a_lone_file_of_another_kind_is_refused(name):
+def test_a_single_file_of_another_kind_is_refused(name):
     content = nrrd(LEVELS) if name.endswith("nrrd") else mha(LEVELS)
     assert "does not take" in refused(UnusableImage, upload(content, name))
 
 
-def test_a_segmentation_of_slicer_beside_a_dicom_study_is_left_out():
+def test_a_slicer_segmentation_in_a_dicom_study_is_left_out():
     files = study_files(head(3, slices=6, size_px=64, lesions=1), "d")
     alone = volume_of(upload(zipped(files), "d.zip"), align="none")
     volume = volume_of(upload(zipped(files | {"d/Segmentation.seg.nrrd": nrrd(LEVELS)}), "d.zip"), align="none")
@@ -223,13 +223,13 @@ def test_metaimage_is_read_in_the_other_byte_order():
     ],
     ids=["nrrd without space", "nrrd in another space", "mha without matrix", "mha with a singular one"],
 )
-def test_without_an_orientation_the_usual_one_is_taken_with_a_warning(content):
+def test_a_missing_orientation_is_assumed_with_a_warning(content):
     volume = volume_of(upload(content, "scan"))
     assert volume.affine is None
     assert volume.spacing_mm == pytest.approx((5, 0.85, 0.9))
     assert np.array_equal(
         volume.pixels[..., 0], ours(LEVELS)
-    )  # ITK's usual axes run to the left, the back and the head
+    )  # ITK's usual axes point to the left, the back and the head
     assert any("orientation" in warning for warning in volume.warnings)
     back = exports.export_mask(job_that_found(volume, volume.pixels[..., 0] > 100), "nifti")
     stored, place = opened_by_itk("mask.nii.gz", back)
@@ -237,7 +237,7 @@ def test_without_an_orientation_the_usual_one_is_taken_with_a_warning(content):
     assert np.allclose(place, np.diag([-0.9, -0.85, 5, 1]))
 
 
-def test_three_volumes_along_the_last_axis_are_a_whole_study():
+def test_three_volumes_along_the_last_axis_are_a_complete_study():
     voxels = np.rint(PIXELS).astype("int16")
     vectors = "(0.9,0,0) (0,0.85,0) (0,0,5) none"
     for content in (
@@ -277,7 +277,7 @@ def test_three_volumes_along_the_last_axis_are_a_whole_study():
         (mha(LEVELS, ObjectType="Tube"), "no image"),
     ],
 )
-def test_what_is_not_read_is_refused_with_its_reason(content, named):
+def test_an_unsupported_file_is_refused_with_its_reason(content, named):
     assert named in refused(UnsupportedFormat, upload(content, "scan"))
 
 
@@ -315,7 +315,7 @@ def test_a_damaged_file_is_unreadable(format, change):
 
 @pytest.mark.parametrize("kept", [-1, -5, -100])
 @pytest.mark.parametrize("format", ["nrrd", "mha"])
-def test_a_compressed_file_that_is_cut_off_or_damaged_is_unreadable(format, kept):
+def test_a_truncated_or_damaged_compressed_file_is_unreadable(format, kept):
     content = nrrd(LEVELS, encoding="gzip") if format == "nrrd" else mha(LEVELS, compressed=True)
     with pytest.raises(UnreadableImage):
         read_volume([upload(content[:kept], "scan")], LIMITS)
@@ -327,7 +327,7 @@ def test_a_compressed_file_that_is_cut_off_or_damaged_is_unreadable(format, kept
 
 @pytest.mark.parametrize("shape", [(8192, 8192, 1), (900, 900, 900), (1024, 1024, 150, 3)])
 @pytest.mark.parametrize("format", ["nrrd", "mha"])
-def test_a_bomb_is_refused_by_its_header_before_anything_is_allocated(format, shape):
+def test_a_bomb_is_refused_by_its_header_before_allocation(format, shape):
     zeros = np.zeros(2**20, "uint8")
     sizes = " ".join(map(str, shape))
     if format == "nrrd":
@@ -352,7 +352,7 @@ HEADS = [nrrd(LEVELS[:16, :16, :2])[:-1024], mha(LEVELS[:16, :16, :2])[:-1024]]
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(HEADS), st.lists(st.tuples(st.integers(0, 500), st.binary(min_size=1, max_size=6)), max_size=4))
-def test_whatever_a_header_says_only_refusals_come(head, changes):
+def test_any_header_is_read_or_refused(head, changes):
     content = bytearray(head + LEVELS[:16, :16, :2].tobytes(order="F"))
     for at, data in changes:
         content[at : at + len(data)] = data

@@ -38,7 +38,7 @@ def refused(error, *sent):
 
 
 def ours(voxels):
-    """(slice, row, column) of voxels that lie as `TITLED` tells."""
+    """Voxels with the affine `TITLED`, as (slice, row, column)."""
     return voxels.transpose(2, 1, 0)
 
 
@@ -193,7 +193,7 @@ def test_a_missing_orientation_is_assumed_with_a_warning():
     volume = volume_of(upload(nifti(GREY, None)))
     assert volume.affine is None
     assert volume.spacing_mm == (1, 1, 1)
-    assert np.array_equal(volume.pixels[..., 0], ours(GREY)[:, ::-1])  # NIfTI's second axis runs to the front
+    assert np.array_equal(volume.pixels[..., 0], ours(GREY)[:, ::-1])  # NIfTI's second axis points to the front
     assert any("orientation" in warning for warning in volume.warnings)
 
 
@@ -226,9 +226,9 @@ def test_sheared_rows_and_columns_are_reported_or_refused(degrees, words):
     if words is None:
         assert "12 degrees off a right angle" in refused(UnusableImage, sent)
         return
-    told = [warning for warning in volume_of(sent).warnings if "right angle" in warning]
-    assert len(told) == bool(words)
-    assert words in " ".join(told)
+    reports = [warning for warning in volume_of(sent).warnings if "right angle" in warning]
+    assert len(reports) == bool(words)
+    assert words in " ".join(reports)
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e6])

@@ -1,4 +1,4 @@
-"""What a training folder holds: layouts, pairs, patients and everything that is left out."""
+"""The contents of a training folder: layouts, pairs, patients and everything left out."""
 
 import json
 import shutil

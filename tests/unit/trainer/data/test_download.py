@@ -1,4 +1,4 @@
-"""Fetching the data set over a network that breaks, lies or is closed."""
+"""Downloading the data set over a network that fails, sends wrong data or is closed."""
 
 import io
 import os
@@ -28,7 +28,7 @@ ARCHIVE = packed({"kaggle_3m/a/1.tif": NOISE, "kaggle_3m/README.md": b"hello"})
 
 
 class Server:
-    """A file server that can break off, forget ranges, change its file or fail; it remembers what was asked."""
+    """A file server that can drop connections, ignore ranges, change its file or fail; it records requests."""
 
     def __init__(self) -> None:
         self.content = ARCHIVE
@@ -171,7 +171,7 @@ def test_a_partial_download_is_kept_for_the_next_run(server, tmp_path):
     answer = server.answer
 
     def once(handler: BaseHTTPRequestHandler) -> None:
-        server.answer = lambda later: later.send_error(503)  # before the client can ask again
+        server.answer = lambda later: later.send_error(503)  # before the client can retry
         answer(handler)
 
     server.answer = once
@@ -189,9 +189,9 @@ def test_a_refusal_is_not_retried_and_says_how_to_mount_a_folder(server, tmp_pat
 
 def test_without_a_network_the_error_says_how_to_mount_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/Data.zip"
+    with socket.socket() as blocker:
+        blocker.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{blocker.getsockname()[1]}/Data.zip"
     with pytest.raises(DatasetError, match=r"ConnectError.*DATA_DIR=/path/to/folder docker compose run trainer"):
         download_dataset(tmp_path, url, pause_s=0)
     assert list(tmp_path.iterdir()) == []

@@ -129,7 +129,7 @@ def test_an_unknown_layout_is_refused_with_a_link_to_the_layouts(tmp_path):
 
 @pytest.fixture
 def dicom(tmp_path):
-    """One study of 8 slices with a structure set, that a test may change."""
+    """A study of 8 slices with a structure set, which a test may change."""
     write_phantoms(tmp_path / "d", 1, seed=5, layout="dicom-rtstruct", slices=8, size_px=64)
     return tmp_path / "d"
 
@@ -181,19 +181,19 @@ def test_a_segmentation_of_one_slice_is_placed_in_the_series(tmp_path):
     path = tmp_path / "d" / "patient_001" / "segmentation.dcm"
     before = study(tmp_path / "d").truth.whole
     kept = int(before.sum(axis=(1, 2)).argmax())
-    lone = np.zeros(before.shape, np.uint8)
-    lone[kept] = before[kept]
+    single = np.zeros(before.shape, np.uint8)
+    single[kept] = before[kept]
     described = segread(path).get_segment_description(3)
     described.SegmentNumber = 1
     made = Segmentation(
-        source_images=post_contrast(tmp_path / "d"), pixel_array=lone, segmentation_type="BINARY",
+        source_images=post_contrast(tmp_path / "d"), pixel_array=single, segmentation_type="BINARY",
         segment_descriptions=[described], series_instance_uid="1.2.3", series_number=1,
         sop_instance_uid="1.2.4", instance_number=1, manufacturer="m", manufacturer_model_name="m",
         software_versions="1", device_serial_number="1",
     )  # fmt: skip
     made.save_as(path)
     truth = study(tmp_path / "d").truth
-    assert np.array_equal(truth.core, lone > 0)
+    assert np.array_equal(truth.core, single > 0)
 
 
 def post_contrast(folder):

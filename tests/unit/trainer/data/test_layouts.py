@@ -1,4 +1,4 @@
-"""Folders of volumes: what is recognised, what its labels mean, what is left out and in which words."""
+"""Folders of volumes: which layouts are recognised, what labels mean, what is left out with which message."""
 
 import io
 import json
@@ -103,10 +103,10 @@ def test_slices_may_have_only_a_core(phantoms):
 def test_every_phantom_layout_can_be_asked_for(tmp_path, capsys):
     assert main(["phantom", str(tmp_path / "new"), "--patients", "1", "--layout", "brats"]) == 0
     assert main(["audit", str(tmp_path / "new")]) == 0
-    told = capsys.readouterr().out
-    assert "Layout: BraTS\n1 patients" in told
-    assert "known structures:\n  core and whole: 1" in told
-    assert "24 x 256 x 256 at 5 x 0.9 x 0.9 mm: 1" in told
+    output = capsys.readouterr().out
+    assert "Layout: BraTS\n1 patients" in output
+    assert "known structures:\n  core and whole: 1" in output
+    assert "24 x 256 x 256 at 5 x 0.9 x 0.9 mm: 1" in output
 
 
 def test_volumes_carry_their_spacing(tmp_path):

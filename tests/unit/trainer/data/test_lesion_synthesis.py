@@ -1,4 +1,4 @@
-"""Brains found and metastases drawn: what a drawing may touch and what it must not."""
+"""Brain masks and drawn metastases: what drawing may change and what it must not."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def test_skull_stripping_leaves_only_the_brain(head):
 
 @pytest.fixture(scope="module")
 def with_face(head):
-    """The head on a face: slices as large as the largest one, of soft tissue and bright fat."""
+    """The head above a face: slices as large as the largest one, of soft tissue and bright fat."""
     largest = head.volume.pixels[int((head.volume.pixels.max(axis=-1) > 40).sum(axis=(1, 2)).argmax())]
     face = np.rint(largest * np.linspace(0.7, 1.0, largest.shape[1])[None, :, None]).astype(largest.dtype)
     pixels = np.concatenate([np.repeat(face[None], 6, axis=0), head.volume.pixels])

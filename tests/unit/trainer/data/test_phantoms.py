@@ -1,4 +1,4 @@
-"""The data set of phantoms: what the trainer reads is what was drawn."""
+"""The data set of phantoms: the trainer reads what was drawn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sources: prepared once, kept in memory-mapped files, and drawn from by the shares of the config."""
+"""Sources: prepared once, stored in memory-mapped files, and sampled by the configured shares."""
 
 from collections import Counter
 from dataclasses import replace

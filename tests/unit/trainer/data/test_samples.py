@@ -1,4 +1,4 @@
-"""Samples: what a training draws."""
+"""Samples of a training."""
 
 from dataclasses import replace
 
@@ -76,7 +76,7 @@ def test_a_lesion_is_transplanted_from_another_person_only(studies, persons, mon
 
 
 def test_truth_moves_with_its_slice():
-    """Every change of place, and none of brightness: the truth is where the bright square went, to the pixel."""
+    """All spatial changes and none of intensity: the truth follows the bright square to the pixel."""
     rows, columns = np.mgrid[:64, :64]
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[(rows - 28) ** 2 + (columns - 34) ** 2 < 14**2] = 255

@@ -1,4 +1,4 @@
-"""The split: by person, stratified, repeatable, and checked before any figure is measured on it."""
+"""The split: by person, stratified, reproducible, and checked before it is used."""
 
 import hashlib
 from collections import Counter
@@ -50,7 +50,7 @@ def cohort(patient):
 
 @st.composite
 def cohorts(draw):
-    """Persons of some sites, each with one study or more; slices play no part."""
+    """Persons of some sites, each with one or more studies; slices do not matter."""
     sites = draw(st.lists(st.sampled_from(("CS", "DU", "HT")), min_size=4, max_size=30))
     return [
         Patient(f"TCGA_{site}_{number:04d}_{year}0101", site, (), load, None)
@@ -64,7 +64,7 @@ def persons(ids):
 
 
 def is_sound(result: Split, cohort) -> bool:
-    """Every study on one side, every person on one side, nobody missing, no side empty."""
+    """Every study and every person is on one side, none is missing, no side is empty."""
     sides = (result.train, result.validation, result.test)
     everyone = [id for side in sides for id in side]
     return (
@@ -221,7 +221,7 @@ def test_any_folds_divide_each_stratum_evenly(cohort, count):
     parts = k_fold_splits(cohort, min(count, people), seed=0)
     for site in ("CS", "DU", "HT"):
         of_site = [sum(id.split("_")[1] == site for id in persons(part.test)) for part in parts]
-        if sum(of_site) >= 6:  # of which on a stratum of its own is made
+        if sum(of_site) >= 6:  # the size from which a site is a stratum
             assert max(of_site) - min(of_site) <= 1
 
 

@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say, and which operating point validation patients choose."""
+"""Calibration of probabilities, and the operating point chosen on validation patients."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_calibration_counts_are_additive():
 
 
 def study(lesion: float, specks: float = 0.0, size: int = 12) -> tuple[np.ndarray, np.ndarray, float]:
-    """A lesion that is given one probability and, apart from it, specks of three pixels that are given another."""
+    """A lesion with one probability and, away from it, specks of three pixels with another."""
     probability, truth = np.zeros((1, 64, 64), np.float32), np.zeros((1, 64, 64), bool)
     truth[0, 4 : 4 + size, 4 : 4 + size] = True
     probability[truth] = lesion

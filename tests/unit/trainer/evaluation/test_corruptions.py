@@ -1,4 +1,4 @@
-"""What is done to scans on purpose: it is done to the pixels that were meant, and truth goes with them."""
+"""Corruptions of scans change the intended pixels, and the truth follows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The whole of an evaluation, and who may take the champion's place."""
+"""A whole evaluation, and which version may replace the champion."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Lesion by lesion: found, missed and false ones, on masks small enough to count by hand."""
+"""Lesion-wise metrics: found, missed and false lesions, on masks small enough to count by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Figures of one patient's mask, by hand and against distances that scipy computes."""
+"""Metrics of one patient's mask, by hand and against scipy's distances."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Intervals and tests against scipy's own and numbers worked out by hand."""
+"""Intervals and tests against scipy's and manual results."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Figures by structure: Dice where a structure is known, and drawn lesions by diameter at the best operating point."""
+"""Metrics by structure: Dice where a structure is known, and drawn lesions by diameter at the best operating point."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from metseg_trainer.evaluation import StructureCase, evaluate_structures, format
 
 
 class Oracle:
-    """Stands for a network: its answer is given."""
+    """Stands in for a network: its output is given."""
 
     def eval(self):
         return self

@@ -1,4 +1,4 @@
-"""The reference that tells input unlike a model's training data: learned from phantoms, tried on what is none."""
+"""The reference that detects out-of-distribution input: fitted to phantoms, tested on other images."""
 
 from dataclasses import replace
 
@@ -34,17 +34,17 @@ def asked(volume: Volume, card):
 
 
 def test_other_heads_are_in_distribution(card):
-    told = [asked(head(seed), card) for seed in range(40, 46)]
-    assert sum(one.unlike for one in told) <= 1
-    assert all("looks like what the model learned from" in one.words for one in told if not one.unlike)
+    scores = [asked(head(seed), card) for seed in range(40, 46)]
+    assert sum(one.unlike for one in scores) <= 1
+    assert all("looks like what the model learned from" in one.words for one in scores if not one.unlike)
 
 
 def test_heads_upside_down_are_flagged_as_such(card):
     for seed in range(40, 44):
         volume = head(seed)
-        told = asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card)
-        assert told.unlike and told.score > told.limit == 1
-        assert "upside down" in told.words
+        found = asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card)
+        assert found.unlike and found.score > found.limit == 1
+        assert "upside down" in found.words
 
 
 def test_noise_and_sagittal_slices_are_flagged(card):
@@ -53,9 +53,9 @@ def test_noise_and_sagittal_slices_are_flagged(card):
     sagittal = np.ascontiguousarray(volume.pixels.transpose(2, 0, 1, 3)[24:72:6])
     sagittal = np.repeat(sagittal, 4, axis=1)
     for pixels in (noise, sagittal):
-        told = asked(Volume(pixels, tuple(map(str, range(len(pixels))))), card)
-        assert told.unlike
-        assert "unlike what the model learned from" in told.words
+        found = asked(Volume(pixels, tuple(map(str, range(len(pixels))))), card)
+        assert found.unlike
+        assert "unlike what the model learned from" in found.words
 
 
 def test_single_slices_have_a_separate_reference(card):
@@ -104,8 +104,8 @@ def data(tmp_path_factory):
 
 def written(folder, patients, seed=1):
     card = tiny_card(tiny_model())
-    told = {"sha256": fingerprint(patients), "split_sha256": split_sha256(split_patients(patients, seed))}
-    card = card.model_copy(update={"data": card.data.model_copy(update=told)})
+    same_data = {"sha256": fingerprint(patients), "split_sha256": split_sha256(split_patients(patients, seed))}
+    card = card.model_copy(update={"data": card.data.model_copy(update=same_data)})
     (folder / "card.json").write_text(card.model_dump_json())
     return card
 

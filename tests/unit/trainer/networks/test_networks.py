@@ -1,4 +1,4 @@
-"""The contract that every network keeps, inherited by each."""
+"""The contract of every network, inherited by each one's tests."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class NetworkContract:
     @pytest.fixture(scope="class")
     @classmethod
     def export(cls):
-        """A network whose normalisation has seen something, and its model; an export takes long."""
+        """A network with non-trivial normalisation, and its exported model; an export is slow."""
         torch.manual_seed(0)
         network = create_network(cls.name, base_width=4)
         for module in network.modules():

@@ -1,4 +1,4 @@
-"""The report of a run: whole in one file, the same for the same run, and silent where it has to be."""
+"""The report of a run: complete in one file, reproducible, and anonymous where required."""
 
 import base64
 import json
@@ -121,13 +121,13 @@ def figures_of(html: str) -> list[ElementTree.Element]:
 
 
 def figure_of(html: str, label: str) -> ElementTree.Element:
-    """The chart whose label begins so."""
+    """The chart whose label starts with `label`."""
     [found] = [figure for figure in figures_of(html) if figure.get("aria-label", "").startswith(label)]
     return found
 
 
 def groups_of(figure: ElementTree.Element, kind: str) -> list[ElementTree.Element]:
-    """Matplotlib's artists of a kind, in the order in which they were drawn."""
+    """Matplotlib's artists of a kind, in drawing order."""
     return [group for group in figure.iter(f"{SVG}g") if group.get("id", "").startswith(kind)]
 
 
@@ -169,16 +169,16 @@ def words(html: str) -> str:
 
 
 def test_all_metrics_are_shown_with_intervals(page):
-    told = words(page())
-    assert "Dice 0.600 0.500–0.700 0.850 0.800–0.900" in told
-    assert "HD95, mm 1.5 1.5–1.5" in told
-    assert "found, 6 to 10 mm 1.00 of 2" in told
-    assert "found, below 6 mm 0.00 of 2" in told
-    assert "of them on vessels and the like 100%" in told
-    assert "gamma 0.7 0.500 0.400–0.600 (-0.100)" in told
-    assert "site: CS (2) 0.600 0.850" in told
-    assert "Threshold 0.45 0.45" in told
-    assert EMPTY_CONVENTION in told
+    text = words(page())
+    assert "Dice 0.600 0.500–0.700 0.850 0.800–0.900" in text
+    assert "HD95, mm 1.5 1.5–1.5" in text
+    assert "found, 6 to 10 mm 1.00 of 2" in text
+    assert "found, below 6 mm 0.00 of 2" in text
+    assert "of them on vessels and the like 100%" in text
+    assert "gamma 0.7 0.500 0.400–0.600 (-0.100)" in text
+    assert "site: CS (2) 0.600 0.850" in text
+    assert "Threshold 0.45 0.45" in text
+    assert EMPTY_CONVENTION in text
 
 
 def test_the_verdict_says_whether_there_is_a_winner(page):
@@ -264,8 +264,8 @@ def test_the_embedded_image_equals_flair_to_the_pixel(page, example):
 
 def test_the_audit_and_the_split_are_shown(page):
     html = page()
-    for told in ("1,234", "lost/image_1.png", "broken/file.png: the file ends early", "17 slices", "note of carla"):
-        assert told in html
+    for expected in ("1,234", "lost/image_1.png", "broken/file.png: the file ends early", "17 slices", "note of carla"):
+        assert expected in html
     assert re.search(r"<td>CS</td><td>1</td><td>1</td><td>0</td>", html)
     assert "Every image has a readable mask" not in html
     clean = replace(AUDIT, images_without_mask=(), unreadable=())
@@ -274,8 +274,14 @@ def test_the_audit_and_the_split_are_shown(page):
 
 def test_licence_citation_environment_and_use_are_shown(page, run):
     html = page(run={**run, "version": "20261123-214000-attention-unet"})
-    for told in ("CC0", "Nobody: Nothing. 2026.", "112 x 96", "Research use only. Not a medical device", "20261123-2"):
-        assert told in html
+    for expected in (
+        "CC0",
+        "Nobody: Nothing. 2026.",
+        "112 x 96",
+        "Research use only. Not a medical device",
+        "20261123-2",
+    ):
+        assert expected in html
     assert "How the figures were measured" in html
 
 
@@ -310,8 +316,8 @@ def test_results_json_has_the_readmes_tables(tmp_path, run, results):
 
 def test_the_tables_of_a_run_by_site_have_a_row_per_site(tmp_path, run, results):
     parted = {**run, "configuration": {**run["configuration"], "split_by": "site"}}
-    for told, by_site in ((run, False), (parted, True)):
-        write_results(tmp_path / "results.json", run=told, evaluation=evaluation_of(results), verdict="It wins.")
+    for one, by_site in ((run, False), (parted, True)):
+        write_results(tmp_path / "results.json", run=one, evaluation=evaluation_of(results), verdict="It wins.")
         assert ("Mean patient Dice by site" in results_markdown(tmp_path / "results.json")) == by_site
     sites = [
         line

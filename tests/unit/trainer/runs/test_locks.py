@@ -1,4 +1,4 @@
-"""Processes that share a run's folder: one at a time where they would do the same, and none where one is at work."""
+"""Processes that share a run's folder: those with the same work take turns, and a folder in use is refused."""
 
 import subprocess
 import sys

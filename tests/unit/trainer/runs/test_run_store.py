@@ -1,4 +1,4 @@
-"""Runs as they are listed and compared, from a folder and from the store."""
+"""Listing and comparing runs, from a folder and from the store."""
 
 import json
 
@@ -39,7 +39,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def said(monkeypatch):
-    """The warnings, heard whatever another test did to logging."""
+    """The warnings, independent of other tests' logging configuration."""
     heard = []
     monkeypatch.setattr(run_store.log, "warning", lambda words, *values: heard.append(words % values))
     return heard

@@ -1,4 +1,4 @@
-"""The training of core and whole: unknown truth teaches nothing, and a resumed training ends as one never stopped."""
+"""The training of core and whole: unknown truth has no gradient, and a resumed training ends with the same weights."""
 
 from dataclasses import replace
 
@@ -17,13 +17,13 @@ CONFIG = StructureTrainingConfig(base_width=2, samples_per_epoch=12, batch_size=
 def test_unknown_truth_gives_no_gradient():
     logits, truth = torch.randn(3, 2, 16, 16, requires_grad=True), torch.ones(3, 2, 16, 16)
     known = torch.zeros(3, 2, 16, 16)
-    known[0, 1] = 1  # the whole of the first slice; of the second the upper half, of the third nothing
+    known[0, 1] = 1  # all of the first slice, the upper half of the second, none of the third
     known[1, 0, :8] = 1
     masked_dice_bce_loss(logits, truth, known, LossConfig()).backward()
     gradient = logits.grad.abs()
-    assert gradient[0, 0].min() > 0  # the logit of the whole
-    assert gradient[0, 1].max() == 0  # nothing is known of the core within it
-    assert gradient[1, :, :8].min() > 0  # a core teaches both by their product
+    assert gradient[0, 0].min() > 0  # the whole's logit
+    assert gradient[0, 1].max() == 0  # the core within it is unknown
+    assert gradient[1, :, :8].min() > 0  # the core gives both a gradient, through their product
     assert gradient[1, :, 8:].max() == 0
     assert gradient[2].max() == 0
 
@@ -47,7 +47,7 @@ def test_a_perfect_prediction_costs_nothing():
 
 
 class StopAtOnce:
-    """A signal that was given before the first step."""
+    """A stop signal that is set before the first step."""
 
     def is_set(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Drawn metastases: their sizes, what slices show of them, and what is true afterwards."""
+"""Drawn metastases: their sizes, their look in slices, and the truth afterwards."""
 
 import math
 from dataclasses import replace

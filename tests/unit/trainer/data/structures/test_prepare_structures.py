@@ -1,4 +1,4 @@
-"""Stores of training slices: which sequences a study has, what BRISC's index gives, and that stores are used again."""
+"""Stores of training slices: which sequences a study has, what BRISC's index gives, and that stores are reused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Samples with core and whole: partial truth, missing sequences, and one sample for each number."""
+"""Samples with core and whole: partial truth, missing sequences, and one sample per number."""
 
 import numpy as np
 import pytest
