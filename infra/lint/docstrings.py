@@ -1,10 +1,10 @@
 """Check that public functions with two or more parameters document them: `python infra/lint/docstrings.py FOLDER...`.
 
-Google's sections: Args names each parameter, Returns (or Yields) is there where something is returned, and Raises where
-the function itself raises. ruff's D417 checks an Args section that is there; it does not ask for one.
+Google style: Args names each parameter, Returns (or Yields) is required if something is returned, Raises if the
+function itself raises. ruff's D417 only checks existing Args sections.
 
-Left out: what is private, nested or overrides a dunder, and functions whose decorator documents the parameters in its
-own way (routes, validators, overloads, Celery tasks).
+Exempt: private and nested functions, dunders, and functions whose decorator documents the parameters (routes,
+validators, overloads, Celery tasks).
 """
 
 import ast
@@ -27,7 +27,7 @@ def public_functions(tree: ast.Module) -> Iterator[Function]:
 
 
 def parameters(function: Function) -> list[str]:
-    """Names of the parameters but `self` and `cls`."""
+    """Names of the parameters, without `self` and `cls`."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     return [one.arg for one in every if one.arg not in {"self", "cls"} and not one.arg.startswith("_")]
@@ -44,7 +44,7 @@ def own_nodes(function: Function) -> Iterator[ast.AST]:
 
 
 def missing(function: Function) -> list[str]:
-    """What a docstring lacks, in words; empty where it is complete."""
+    """The missing sections of a docstring; empty if it is complete."""
     if any(DOCUMENTED_ELSEWHERE.search(ast.unparse(one)) for one in function.decorator_list):
         return []
     names = parameters(function)
@@ -63,7 +63,7 @@ def missing(function: Function) -> list[str]:
 
 
 def main(folders: list[str]) -> int:
-    """Print each function that lacks something; 1 where there is one, else 0."""
+    """Print each function that lacks a section; 1 if there is one, else 0."""
     found = 0
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.py")):

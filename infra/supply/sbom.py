@@ -2,7 +2,7 @@
 
     .venv-dev/bin/python infra/supply/sbom.py
 
-uv fetches cyclonedx-bom; the lock files alone are read, so nothing is looked up.
+uv fetches cyclonedx-bom; only the lock files are read, so nothing is looked up.
 """
 
 import subprocess

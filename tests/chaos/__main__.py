@@ -59,7 +59,7 @@ def play(here: Site, keeper: Keeper, scenario: Scenario) -> Row:
     load.join(READY_S)
     error = error or "; ".join(keeper.complaints())
     verdict = keeper.verdict(keeper.kept[before:], ENDED_S)
-    return Row(scenario, verdict, recovery_s, error or ("" if recovered else "it did not come back by itself"))
+    return Row(scenario, verdict, recovery_s, error or ("" if recovered else "it did not recover by itself"))
 
 
 def _recovered(here: Site, keeper: Keeper) -> bool:
@@ -85,7 +85,7 @@ def table(rows: list[Row], took_s: float) -> str:
         lines.append(f"| {scenario.title} | {figures} | {recovery_s:.0f} | {notes} |")
     load = os.getloadavg()[2]
     lines += ["", f"Run on {datetime.now(UTC):%Y-%m-%d} in {took_s / 60:.0f} minutes on {os.cpu_count()} cores;"]
-    lines += [f"other work kept the load average at {load:.1f}. Recovery ends with the first job that ran through."]
+    lines += [f"other work kept the load average at {load:.1f}. Recovery ends with the first job that succeeds."]
     return "\n".join(lines) + "\n"
 
 

@@ -70,7 +70,7 @@ def _killed(service: str) -> Scenario:
 
 
 def _stopped(service: str) -> Scenario:
-    return Scenario(f"SIGTERM of {service}, then started again", lambda site, _: site.stop(service))
+    return Scenario(f"SIGTERM of {service}, then a restart", lambda site, _: site.stop(service))
 
 
 def _paused(service: str, hang_s: float = HANG_S) -> Scenario:
@@ -186,7 +186,7 @@ def _power_cut(site: Site, _: Keeper) -> None:
     site.power_cut()
 
 
-SHORT = [_killed("worker"), Scenario("Redis forgets everything", _wiped), _killed("store")]
+SHORT = [_killed("worker"), Scenario("Redis is flushed", _wiped), _killed("store")]
 SCENARIOS = [
     *SHORT,
     *(_killed("api"), _killed("redis")),
@@ -199,11 +199,11 @@ SCENARIOS = [
     _cut("api", "front", "the page, and all clients,"),
     *(_off(service, hours * HOUR_S) for service in ("api", "worker") for hours in (1, -1)),
     _off("worker", 8 * DAY_S),
-    Scenario("the records of one job are damaged, and Redis forgets everything", _unreadable),
-    Scenario("the store's disk is full", _full, "the store is started again", _disk),
-    Scenario("the store's disk is read-only", _read_only, "the store is started again", _disk),
-    Scenario("a promotion, and one back, in the middle of load", _promoted),
-    Scenario("the champion's file is damaged", _corrupted, "the worker keeps the model before and says so"),
+    Scenario("the records of one job are damaged, and Redis is flushed", _unreadable),
+    Scenario("the store's disk is full", _full, "the store is restarted", _disk),
+    Scenario("the store's disk is read-only", _read_only, "the store is restarted", _disk),
+    Scenario("a promotion and a rollback under load", _promoted),
+    Scenario("the champion's file is damaged", _corrupted, "the worker keeps the previous model and warns"),
     Scenario("the worker has 160 MB of memory", _out_of_memory),
-    Scenario("power cut of everything", _power_cut),
+    Scenario("power cut of all services", _power_cut),
 ]

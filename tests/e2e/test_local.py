@@ -142,6 +142,6 @@ def test_a_port_in_use_is_refused_with_its_number(ports: dict[str, str], variabl
             ["make", "local"], cwd=ROOT, env={**os.environ, **ports}, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode != 0
-    assert f"Port {ports[variable]} is taken" in done.stderr
+    assert f"Port {ports[variable]} is in use" in done.stderr
     assert variable in done.stderr
     assert family(ports) == []

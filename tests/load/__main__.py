@@ -184,7 +184,7 @@ def table(load: Load) -> str:
     by_status = ", ".join(f"{count} × {status}" for status, count in sorted(load.statuses.items()) if count)
     rows = {
         "capacity, the mix of 7 slices and a patient of 24": f"{load.capacity:.2f} jobs/s",
-        f"asked, for {load.minutes:g} minutes": f"{asked:.2f} jobs/s, and a quarter more of bad input and hang-ups",
+        f"load, for {load.minutes:g} minutes": f"{asked:.2f} jobs/s, and a quarter more of bad input and hang-ups",
         "submissions by answer": by_status,
         "accepted": str(load.accepted),
         "lost": str(load.lost),

@@ -120,7 +120,12 @@ def make_card(
 
 
 def save_card(folder: Path, card: ModelCard) -> None:
-    """Write the card into a folder, for programs and for people."""
+    """Write the card into a folder, as JSON and as Markdown.
+
+    Args:
+        folder: of the run or version; exists.
+        card: to write.
+    """
     (folder / CARD).write_text(card.model_dump_json(indent=2))
     (folder / MARKDOWN).write_text(_markdown(card))
 

@@ -1,4 +1,4 @@
-"""Layouts: how researchers keep images and outlines, each a plain function from a folder to its studies or None.
+"""Layouts of data sets with images and outlines, each a plain function from a folder to its studies or None.
 
 `LAYOUTS` is the registry: the first layout that recognises a folder reads all of it. To add one, write a function in a
 new file, name it in the registry before the layouts whose files it could be mistaken for, and add its phantom to
@@ -62,7 +62,7 @@ def find_studies(folder: Path) -> FolderContents:
     """The studies of a folder by the first layout that recognises it, with the meaning of labels from its labels.yaml.
 
     Raises:
-        DatasetError: no layout recognises the folder, it cannot be listed, or its labels.yaml makes no sense.
+        DatasetError: no layout recognises the folder, it cannot be listed, or its labels.yaml is invalid.
     """
     overrides = read_labels_file(folder)
     for find in LAYOUTS:

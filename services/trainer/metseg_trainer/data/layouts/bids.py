@@ -23,7 +23,7 @@ OPEN = "what its labels mean is open: add a _dseg.tsv with the columns index and
 
 
 def find_bids(folder: Path) -> FolderContents | None:
-    """The sessions of a BIDS folder; None where no file is named as in BIDS."""
+    """The sessions of a BIDS folder; None if no file is named as in BIDS."""
     cases, masks, maps = Cases(), dict[str, dict[str, Path]](), dict[str, Path]()
     for path in list_files(folder):
         if (match := FILE.fullmatch(path.name)) is None:
@@ -49,7 +49,7 @@ def find_bids(folder: Path) -> FolderContents | None:
 
 
 def _role(suffix: str, entities: dict[str, str]) -> Role | None:
-    """The sequence of an image; a contrast agent is the entity `ce`."""
+    """The sequence of an image; the entity `ce` means a contrast agent."""
     if suffix == "FLAIR":
         return "flair"
     if suffix == "T1w":
@@ -58,7 +58,7 @@ def _role(suffix: str, entities: dict[str, str]) -> Role | None:
 
 
 def _truth(folder: Path, label_map: Path | None, masks: Mapping[str, Path]) -> tuple[list[TruthFiles], LabelMap]:
-    """The outlines of a session and what they mean: its label map, or else its masks."""
+    """The outlines of a session and their meaning: its label map, otherwise its masks."""
     if label_map is not None:
         table = next((table for table in _tables(label_map, folder) if table.is_file()), None)
         labels = LabelMap(None, None, question=OPEN) if table is None else _labels(table)
@@ -68,7 +68,7 @@ def _truth(folder: Path, label_map: Path | None, masks: Mapping[str, Path]) -> t
 
 
 def _tables(path: Path, folder: Path) -> list[Path]:
-    """Where the names of labels may be: next to the file, or in any folder above it."""
+    """Possible places of the label names: next to the file, or in any folder above it."""
     adjacent = path.with_name(re.sub(r"\.nii(\.gz)?$", ".tsv", path.name))
     above = [parent / "dseg.tsv" for parent in path.parents if parent == folder or folder in parent.parents]
     return [adjacent, *above]

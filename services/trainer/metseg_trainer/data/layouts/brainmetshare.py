@@ -6,7 +6,7 @@
     Mets_005/3/  T2 FLAIR, also `flair`
     Mets_005/seg/
 
-Only the core is known. Of the two post-contrast series the gradient-echo one is used, which the outlines were drawn on.
+Only the core is known. Of the two post-contrast series the gradient-echo one is used: the outlines were drawn on it.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ ENHANCING = LabelMap(core="any", whole=None)
 
 
 def find_brainmetshare(folder: Path) -> FolderContents | None:
-    """The studies of BrainMetShare; None where no folder of slices has a folder `seg` and a sequence next to it."""
+    """The studies of BrainMetShare; None if no folder of slices has a folder `seg` and a sequence next to it."""
     series: dict[Path, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for path in list_files(folder):
         if path.suffix.lower() == ".png" and path.parent.name in {*SEQUENCES, MASKS} and path.parent != folder:

@@ -24,7 +24,7 @@ SINCE_2023 = LabelMap(
     core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3), (1, 3))
 )
 PAEDIATRIC = LabelMap(core=frozenset({1, 2, 3}), whole=frozenset({1, 2, 3, 4}))
-# Where files have these names but only label 1 is used, it does not mean necrosis.
+# In files with these names but with label 1 alone, 1 does not mean necrosis.
 BEFORE_2023 = LabelMap(core=frozenset({1, 3, 4}), whole=frozenset({1, 2, 3, 4}), only_with=((1, 2), (3, 2), (4, 2)))
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("t1n", "t1"), "pre"),
@@ -46,7 +46,7 @@ class _Match(NamedTuple):
 
 
 def find_brats(folder: Path) -> FolderContents | None:
-    """Cases of any BraTS challenge; None where no file is named as theirs."""
+    """Cases of any BraTS challenge; None if no file is named as in these."""
     cases, labels = Cases(), dict[str, LabelMap]()
     for path in list_files(folder):
         if (match := _match(folder, path)) is None:
@@ -70,7 +70,7 @@ def find_brats(folder: Path) -> FolderContents | None:
 
 
 def _match(folder: Path, path: Path) -> _Match | None:
-    """Which case a file is of, and what it is."""
+    """The case and the kind of a file."""
     parts = path.relative_to(folder).parts
     if (vsd := OF_VSD.fullmatch(path.name)) is not None:
         above = parts[:-2] or parts[:-1]

@@ -1,7 +1,7 @@
 """DICOM: the MR series of a study, outlined by segmentations (SEG) or structure sets (RTSTRUCT).
 
-Which series is which sequence is found as in serving. Segments and regions are understood by their names, or by the
-coded type of a segment; regions of other organs are not used. A study is named after its folder, never after a patient.
+Series become sequences as in serving. Segments and regions are recognised by their names, or by a segment's coded type;
+regions of other organs are not used. A study is named after its folder, never after a patient.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ HEADERS = [
     "ReferencedFrameOfReferenceSequence", "StructureSetROISequence",
 ]  # fmt: skip
 OF_TUMOUR = re.compile(r"tumou?r|lesion|mass\b", re.IGNORECASE)
-"""A region of such a name is asked about; any other unknown one is an organ or a margin."""
+"""A region with such a name is ambiguous; any other unknown one is an organ or a margin."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class _Study:
 
 
 def find_dicom(folder: Path) -> FolderContents | None:
-    """The studies of DICOM files below a folder; None where there are none."""
+    """The studies of DICOM files below a folder; None if there are none."""
     headers = [(path, header) for path in list_files(folder) if (header := _header(path)) is not None]
     if not headers:
         return None
@@ -56,7 +56,7 @@ def find_dicom(folder: Path) -> FolderContents | None:
 
 
 def _header(path: Path) -> Any | None:  # noqa: ANN401 (pydicom's elements have no useful type)
-    """The header of a DICOM file; None of any other file."""
+    """The header of a DICOM file; None for any other file."""
     with path.open("rb") as file:
         if file.read(MAGIC_OFFSET + len(MAGIC))[MAGIC_OFFSET:] != MAGIC:
             return None
@@ -67,7 +67,7 @@ def _header(path: Path) -> Any | None:  # noqa: ANN401 (pydicom's elements have 
 
 
 def _grouped(headers: Sequence[tuple[Path, Any]]) -> list[_Study]:
-    """Series and outlines by study; outlines belong to the study of the series that they were drawn on."""
+    """Series and outlines by study; outlines belong to the study of the series on which they were drawn."""
     studies: dict[str, _Study] = {}
     study_of_series: dict[str, str] = {}
     for path, header in headers:
@@ -87,7 +87,7 @@ def _grouped(headers: Sequence[tuple[Path, Any]]) -> list[_Study]:
 
 
 def _referenced(header: Any) -> list[str]:  # noqa: ANN401
-    """The UIDs of the series that outlines refer to."""
+    """The UIDs of the series to which outlines refer."""
     if header.get("Modality") == "SEG":
         return [str(each.SeriesInstanceUID) for each in header.get("ReferencedSeriesSequence") or []]
     return [
@@ -99,7 +99,7 @@ def _referenced(header: Any) -> list[str]:  # noqa: ANN401
 
 
 def _name(folder: Path, study: _Study, taken: Iterable[str]) -> str:
-    """The folder that holds all files of a study; numbered where that names no study."""
+    """The folder that holds all files of a study; numbered if that is not unique."""
     files = [path for paths in study.series.values() for path in paths] or [path for path, _ in study.outlines]
     common = Path(os.path.commonpath([path.parent for path in files])).relative_to(folder).as_posix()
     name = "study" if common == "." else common
@@ -123,7 +123,7 @@ def _case(folder: Path, study: _Study) -> Case:
 
 
 def _labels(study: _Study) -> LabelMap:
-    """What segments and regions mean; the label of each is its name."""
+    """The meaning of segments and regions; the label of each is its name."""
     names: dict[str, frozenset[Label]] = {}
     for _, header in study.outlines:
         for segment in header.get("SegmentSequence") or []:

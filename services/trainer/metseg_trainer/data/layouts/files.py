@@ -22,7 +22,7 @@ from metseg_trainer.data.layouts.studies import (
 __all__ = ["SUBSETS", "VOLUME_SUFFIX", "Case", "Cases", "list_files", "subset_of"]
 
 VOLUME_SUFFIX = r"\.(?:nii(?:\.gz)?|mha)"
-"""Of the files that hold a volume, as a regular expression."""
+"""The suffixes of volume files, as a regular expression."""
 # The validation side is always drawn from the training patients, so that both networks stop by the same rule.
 SUBSETS: dict[str, Subset] = {
     "train": "train",
@@ -56,7 +56,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def subset_of(folders: tuple[str, ...]) -> Subset | None:
-    """The side that a path's folders name as their last word, such as UCSF_BrainMetastases_TEST."""
+    """The side in the last word of a folder's name, such as UCSF_BrainMetastases_TEST."""
     for name in folders:
         words = re.findall(r"[a-z]+", name.lower())
         if words and words[-1] == "test":
@@ -76,12 +76,12 @@ class Case:
     spacing_mm: Spacing | None = None
 
     def add_image(self, role: Role, files: ImageFiles, root: Path) -> None:
-        """Take a sequence; a second one of a role is left out by name.
+        """Add a sequence; a second one of the same role is left out by name.
 
         Args:
-            role: of the sequence.
-            files: that hold it.
-            root: of the data, which names are relative to.
+            role: the sequence's.
+            files: of the sequence.
+            root: of the data, to which names are relative.
         """
         if role in self.images:
             self.left_out.append(f"another {role} sequence ({files.paths[0].relative_to(root).as_posix()})")
@@ -89,11 +89,11 @@ class Case:
             self.images[role] = files
 
     def add_only_truth(self, files: TruthFiles, root: Path) -> None:
-        """Take the outlines of a layout that has one file of them; a second one is left out by name.
+        """Add the outlines of a layout that has one file of them; a second one is left out by name.
 
         Args:
-            files: that hold them.
-            root: of the data, which names are relative to.
+            files: of the outlines.
+            root: of the data, to which names are relative.
         """
         if self.truth:
             self.left_out.append(f"another mask ({files.paths[0].relative_to(root).as_posix()})")
@@ -102,7 +102,7 @@ class Case:
 
 
 class Cases(defaultdict[str, Case]):
-    """Cases by id, created as they are named.
+    """Cases by id, created on first access.
 
     Attributes:
         others: names of files that belong to no case.
@@ -118,14 +118,14 @@ class Cases(defaultdict[str, Case]):
         return self[id]
 
     def contents(self, layout: str, labels: LabelMap | Mapping[str, LabelMap]) -> FolderContents | None:
-        """The studies that have images and truth; None where there is none at all.
+        """The studies that have images and truth; None if there are none.
 
         Args:
             layout: its title.
             labels: of all cases, or by case.
 
         Returns:
-            The contents, with the cases of which one half is missing by name.
+            The contents; cases that lack one half are named.
         """
         found = FolderContents(layout)
         for id, case in sorted(self.items()):

@@ -1,4 +1,4 @@
-"""labels.yaml: what the labels of a folder mean, and which file is which where the folder is in no known layout.
+"""labels.yaml: the meaning of a folder's labels, and its file names if the folder is in no known layout.
 
 core: [1, 3]                          # labels or names; `any` is every label but 0; `unknown`
 whole: [1, 2, 3]                      # core and FLAIR abnormality
@@ -64,7 +64,7 @@ class LabelsFile(pydantic.BaseModel):
         return self
 
     def applied(self, labels: LabelMap) -> LabelMap:
-        """The meaning of labels with what this file says instead."""
+        """The meaning of labels, overridden by this file."""
         if self.core is None and self.whole is None and not self.ignore:
             return labels
         core = labels.core if self.core is None else _labels(self.core)
@@ -72,17 +72,17 @@ class LabelsFile(pydantic.BaseModel):
         return LabelMap(core, whole, labels.ignored | frozenset(self.ignore), others_ignored=labels.others_ignored)
 
     def applied_to(self, found: FolderContents) -> FolderContents:
-        """The contents of a folder, their labels as this file says."""
+        """The contents of a folder, with labels as in this file."""
         found.slices = [replace(study, labels=self.applied(study.labels)) for study in found.slices]
         found.volumes = [replace(study, labels=self.applied(study.labels)) for study in found.volumes]
         return found
 
 
 def read_labels_file(folder: Path) -> LabelsFile:
-    """The labels.yaml of a folder; an empty one where there is none.
+    """The labels.yaml of a folder; an empty one if there is none.
 
     Raises:
-        DatasetError: the file cannot be read, or says what makes no sense.
+        DatasetError: the file cannot be read, or is invalid.
     """
     path = folder / LABELS_FILE
     if not path.is_file():
@@ -99,7 +99,7 @@ def read_labels_file(folder: Path) -> LabelsFile:
 
 
 def find_named_files(folder: Path) -> FolderContents | None:
-    """The studies that the patterns of a labels.yaml name; None where it has none."""
+    """The studies that match the patterns of a labels.yaml; None if it has none."""
     content = read_labels_file(folder)
     if not content.files:
         return None
@@ -130,7 +130,7 @@ def find_named_files(folder: Path) -> FolderContents | None:
 
 
 def _labels_of_masks(content: LabelsFile) -> LabelMap:
-    """What the masks of each structure mean; a label map means what `core` and `whole` say."""
+    """The meaning of each structure's masks; that of a label map is in `core` and `whole`."""
     core: Labels = frozenset({"core"}) if "core" in content.files else None
     whole: Labels = frozenset({"core", "whole"}) if "whole" in content.files else None
     if "mask" not in content.files or content.core is not None or content.whole is not None:

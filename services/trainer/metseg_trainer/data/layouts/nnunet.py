@@ -27,13 +27,13 @@ VOLUME_FILE = re.compile(rf"(?P<case>.+?){VOLUME_SUFFIX}")
 
 @dataclass(frozen=True)
 class _Dataset:
-    """What a dataset.json says of the folder that it is in.
+    """The content of a dataset.json.
 
     Attributes:
-        root: that folder.
-        prefix: of the ids of its cases, where the data hold several.
+        root: its folder.
+        prefix: of its cases' ids, if the data have several dataset.json.
         channels: names by number.
-        labels: what they mean.
+        labels: their meaning.
     """
 
     root: Path
@@ -42,7 +42,7 @@ class _Dataset:
     labels: LabelMap
 
     def take(self, cases: Cases, file: Path) -> None:
-        """Add a file to the case that it is of, if it is of one."""
+        """Add a file to its case, if it has one."""
         if file.parent.parent != self.root or (match := VOLUME_FILE.fullmatch(file.name)) is None:
             return
         kind, side = file.parent.name[:-2], file.parent.name[-2:]
@@ -60,7 +60,7 @@ class _Dataset:
                 self._add(cases[self.prefix + match["case"]], file, tuple(self.channels))
 
     def _add(self, case: Case, file: Path, channels: tuple[int, ...]) -> None:
-        """Add the channels of a file that are a sequence of ours; the others are left out by name."""
+        """Add the channels of a file that are one of our sequences; the others are left out by name."""
         for channel in channels:
             name = self.channels.get(channel, f"channel {channel}")
             role = next((role for role in ROLES if role == sequence_from_name(name)), None)
@@ -71,7 +71,7 @@ class _Dataset:
 
 
 def find_nnunet(folder: Path) -> FolderContents | None:
-    """The cases of every dataset.json below a folder; None where there is none with images next to it."""
+    """The cases of every dataset.json below a folder; None if none has images next to it."""
     files = list_files(folder)
     cases, labels = Cases(), dict[str, LabelMap]()
     for path in (path for path in files if path.name == DESCRIPTION):
@@ -90,7 +90,7 @@ def _read(path: Path, folder: Path) -> _Dataset:
 
     Args:
         path: of the file.
-        folder: of all data.
+        folder: of the whole data set.
 
     Raises:
         DatasetError: it is not JSON, or lacks them.
@@ -113,7 +113,7 @@ def _read(path: Path, folder: Path) -> _Dataset:
 
 
 def _labels(stored: dict[str, Any]) -> LabelMap:
-    """Labels by number, as in version 1 and the decathlon, or by name, as in version 2, whose regions have several."""
+    """Labels by number, as in version 1 and the decathlon, or by name, as in version 2; regions may have several."""
     names: dict[str, frozenset[Label]] = {}
     for key, value in stored.items():
         if key.isdigit():

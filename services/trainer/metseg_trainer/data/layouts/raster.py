@@ -1,8 +1,8 @@
-"""Which file of a training folder is which: images and masks paired by name, each pair's patient, site and subset.
+"""Folders of slices: images and masks paired by name, with each pair's patient, site and subset.
 
 Two layouts are read, both by the same rule. The public one: `TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_1.tif`
 and `..._1_mask.tif`. The generic one: `train/` and `test/`, in each `images/` and `masks/` with equal names, or
-`x.png` and `x_mask.png`; a subfolder is a patient, and where there is none, the name before its last number is.
+`x.png` and `x_mask.png`; a subfolder is a patient; without one, the name before its last number is.
 """
 
 import filecmp
@@ -28,7 +28,7 @@ BEFORE_LAST_NUMBER = re.compile(r"(?P<patient>.*?)[\s_.()-]*\d+\D*")
 
 
 class FilePath(NamedTuple):
-    """What a file's path says about it."""
+    """The information in a file's path."""
 
     path: Path
     subset: Subset | None
@@ -38,7 +38,7 @@ class FilePath(NamedTuple):
 
 
 def site_of(patient_id: str) -> str:
-    """The clinic in the name of a study, `CS` for `TCGA_CS_4941_19960909`; `unknown` where there is none."""
+    """The clinic in the name of a study, `CS` for `TCGA_CS_4941_19960909`; `unknown` if there is none."""
     match = STUDY.search(patient_id)
     return match["site"] if match else "unknown"
 
@@ -50,9 +50,9 @@ def person_of(patient_id: str) -> str:
 
 
 def find_slices(folder: Path) -> FolderContents | None:
-    """Pair the images and masks below `folder` and group them by patient; None where it has no image file.
+    """Pair the images and masks below `folder` and group them by patient; None if it has no image file.
 
-    A tree that lies in the folder twice, as in the public archive, counts once.
+    A tree that is in the folder twice, as in the public archive, counts once.
 
     Raises:
         DatasetError: the folder cannot be listed, or a patient's name occurs in train/ and in test/.
@@ -101,7 +101,7 @@ def _place(folder: Path, path: Path) -> FilePath:
 
 
 def _shared_folders(places: Sequence[FilePath]) -> int:
-    """How many leading folders hold everything and so name no patient, such as the top folder of an archive."""
+    """The number of leading folders common to all files, which hence name no patient."""
     chains = {place.folders for place in places if place.subset is None}
     if not chains:
         return 0
@@ -133,7 +133,7 @@ def _without_copies(
     groups: dict[tuple[str, Subset | None, tuple[str, ...]], dict[str, SliceFiles]],
     found: FolderContents,
 ) -> None:
-    """Keep each study once; folders of one name and different content stay apart under their whole path."""
+    """Keep each study once; equally named folders with different content are distinguished by their whole path."""
     studies: list[PatientFiles] = []
     by_patient: dict[str, list[tuple[Subset | None, tuple[str, ...]]]] = defaultdict(list)
     for patient, subset, folders in groups:

@@ -1,4 +1,4 @@
-"""What a label means by its name: `edema`, `GTV 1`, `Enhancing tumour`, `whole tumor`."""
+"""The meaning of a label by its name: `edema`, `GTV 1`, `Enhancing tumour`, `whole tumor`."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ PATTERNS: tuple[tuple[Meaning, str], ...] = (
 
 
 def structure_from_name(name: str) -> Meaning | None:
-    """What a name of a label means; None where it leaves that open, as `tumour` and `lesion` do.
+    """The meaning of a label's name; None if it is ambiguous, like `tumour` and `lesion`.
 
     `core` is part of the tumour core, `surrounding` the FLAIR abnormality around it, `whole` both.
     """
@@ -29,14 +29,14 @@ def structure_from_name(name: str) -> Meaning | None:
 
 
 def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: bool = False) -> LabelMap:
-    """Which labels make up each structure, by the names of the labels.
+    """Map labels to structures by their names.
 
     Args:
-        names: the labels that each name stands for; regions that include each other have several.
-        others_ignored: labels that are not named here are not of the tumour, as the organs of a radiotherapy plan.
+        names: the labels of each name; nested regions have several.
+        others_ignored: labels not named here are not of the tumour, like the organs of a radiotherapy plan.
 
     Returns:
-        The meaning of the labels, or a question where a name leaves it open.
+        The meaning of the labels, or a question if a name is ambiguous.
     """
     meanings = {name: structure_from_name(name) for name in names}
     open_names = [name for name, meaning in meanings.items() if meaning is None]

@@ -1,4 +1,4 @@
-"""What a layout finds in a folder, before any pixel is read: studies of slices or of volumes, and what is left out."""
+"""The contents of a folder, before any pixel is read: studies of slices or of volumes, and what is left out."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ Subset = Literal["train", "test"]
 Label = int | str
 """A number in a label map, or the name of a segment, a region of interest or a mask."""
 Labels = frozenset[Label] | Literal["any"] | None
-"""The labels of a structure; `any` is every label but 0, None where the structure is unknown."""
+"""The labels of a structure; `any` is every label but 0, None if the structure is unknown."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class LabelMap:
         core: labels of the tumour core.
         whole: labels of core and FLAIR abnormality.
         ignored: labels known to be neither.
-        only_with: pairs of a label and another one without which it occurs in no folder of this layout.
-        others_ignored: labels of neither set are not of the tumour, as the organs of a radiotherapy plan.
-        question: why the labels cannot be mapped without a labels.yaml; None where they can.
+        only_with: pairs of a label and another that must also occur in a folder of this layout.
+        others_ignored: labels in neither set are not of the tumour, like the organs of a radiotherapy plan.
+        question: why the labels cannot be mapped without a labels.yaml; None if they can.
     """
 
     core: Labels
@@ -58,11 +58,11 @@ class LabelMap:
 
 
 SLICE_MASK = LabelMap(core=None, whole="any")
-"""Masks of the raster layouts outline the whole, as those of the public data do."""
+"""Masks of the raster layouts outline the whole, like those of the public data."""
 
 
 class SliceFiles(NamedTuple):
-    """Image and mask of a slice; one of both may be missing."""
+    """Image and mask of a slice; either may be missing."""
 
     image: Path | None
     mask: Path | None
@@ -84,7 +84,7 @@ class ImageFiles:
 
     Attributes:
         paths: of the files.
-        channel: which volume of a 4D file; None of a 3D one.
+        channel: the volume's index in a 4D file; None in a 3D file.
     """
 
     paths: tuple[Path, ...]
@@ -98,8 +98,8 @@ class TruthFiles:
     Attributes:
         paths: of the files.
         format: a volume of labels, slices, a DICOM segmentation or a DICOM structure set.
-        label: of every voxel that is not 0; None where the values, segments or regions are the labels.
-        reference: the files of the series that a structure set was drawn on.
+        label: of every nonzero voxel; None if the values, segments or regions are the labels.
+        reference: the files of the series on which a structure set was drawn.
     """
 
     paths: tuple[Path, ...]
@@ -115,8 +115,8 @@ class VolumeFiles:
     Attributes:
         id: unique in the folder.
         person: whose study it is; all studies of a person stay on one side of a split.
-        subset: the side on which the folders put it; None where they leave it open.
-        images: by role; None for DICOM series, whose headers hold the sequence.
+        subset: the side given by the folders; None if they give none.
+        images: by role; None for DICOM series, whose headers give the sequence.
         truth: all outlines.
         labels: what they mean.
         left_out: names of sequences and files of the study that are not used.
@@ -133,7 +133,7 @@ class VolumeFiles:
     spacing_mm: Spacing | None = None
 
     def paths(self) -> list[tuple[str, Path]]:
-        """Every file that is read, each with what it is."""
+        """Every file that is read, with its kind."""
         images = [(role or "series", path) for role, files in self.images.items() for path in files.paths]
         return [*images, *(("truth", path) for files in self.truth for path in files.paths)]
 
@@ -148,8 +148,8 @@ class FolderContents:
         volumes: studies of volumes; a layout finds either kind.
         images_without_mask: left out, by name.
         masks_without_image: left out, by name.
-        copies: slices that lie in the folder more than once and count once.
-        notes: sentences without full stop that a reader of the results should know.
+        copies: slices that are in the folder more than once and count once.
+        notes: sentences without full stop, for readers of the results.
     """
 
     layout: str

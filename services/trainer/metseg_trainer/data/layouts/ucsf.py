@@ -1,7 +1,7 @@
 """UCSF-BMSR, brain metastases before radiosurgery: `100101A/100101A_T1post.nii.gz` and so on.
 
-`_BraTS-seg` has the labels of BraTS-METS. Studies without it have `_seg` alone, the enhancing metastases, of which only
-the core is known. The letter at the end of a study's number counts the studies of a person.
+`_BraTS-seg` has the labels of BraTS-METS. Studies without it have only `_seg`, the enhancing metastases, so that only
+the core is known. The letter after a study's number counts the studies of a person.
 """
 
 import re
@@ -23,7 +23,7 @@ ENHANCING = LabelMap(core="any", whole=None)
 
 
 def find_ucsf(folder: Path) -> FolderContents | None:
-    """The studies of UCSF-BMSR; None where no file is named as theirs."""
+    """The studies of UCSF-BMSR; None if no file is named as in it."""
     cases, masks = Cases(), dict[str, dict[str, Path]]()
     for path in list_files(folder):
         if (match := FILE.fullmatch(path.name)) is None:
