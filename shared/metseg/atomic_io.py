@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from metseg.errors import Conflict
 
-__all__ = ["SCRATCH", "atomic_write", "folder_lock"]
+__all__ = ["atomic_write", "atomic_write_bytes", "folder_lock", "remove_leftovers"]
 
-SCRATCH = ".~"
+_SCRATCH = ".~"
 """What the name of an unfinished file begins with."""
 
 
@@ -22,9 +22,9 @@ SCRATCH = ".~"
 def atomic_write(target: Path) -> Iterator[BinaryIO]:
     """A file to write, which replaces `target` at the end of the block, or is deleted if the block raises.
 
-    What a killed process leaves behind has a name that begins with `.~`.
+    `remove_leftovers` deletes what a killed process leaves behind.
     """
-    with NamedTemporaryFile(dir=target.parent, prefix=SCRATCH, delete=False) as file:
+    with NamedTemporaryFile(dir=target.parent, prefix=_SCRATCH, delete=False) as file:
         try:
             yield cast(BinaryIO, file)
             file.flush()
@@ -34,6 +34,18 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def atomic_write_bytes(target: Path, content: bytes | memoryview) -> None:
+    """Replace a file with `content`, at once."""
+    with atomic_write(target) as file:
+        file.write(content)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the unfinished files of killed processes; no other process writes into the folder."""
+    for leftover in folder.glob(f"{_SCRATCH}*"):
+        leftover.unlink(missing_ok=True)
 
 
 @cache

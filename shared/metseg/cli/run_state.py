@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from metseg.atomic_io import atomic_write
+from metseg.atomic_io import atomic_write_bytes
 from metseg.contracts import Align, Problem
 
 __all__ = ["RunState"]
@@ -44,8 +44,7 @@ class RunState(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the state atomically, before anything that depends on it happens."""
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / FILE_NAME) as file:
-            file.write(self.model_dump_json(indent=2, exclude_none=True).encode())
+        atomic_write_bytes(folder / FILE_NAME, self.model_dump_json(indent=2, exclude_none=True).encode())
 
     def is_same_request(self, other: "RunState") -> bool:
         """Whether both are of the same study, segmented with the same options by the same server."""

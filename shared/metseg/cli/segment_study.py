@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from metseg.atomic_io import SCRATCH, atomic_write
+from metseg.atomic_io import atomic_write_bytes, remove_leftovers
 from metseg.cli.backend import Backend, OnProgress, Segmented
 from metseg.cli.exit_codes import ExitCode
 from metseg.cli.run_state import RunState
@@ -100,9 +100,7 @@ def _read_result(folder: Path) -> Result | None:
 
 def _write(folder: Path, exports: Sequence[Export], segmented: Segmented) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for scratch in folder.glob(f"{SCRATCH}*"):  # of a run that was killed
-        scratch.unlink(missing_ok=True)
+    remove_leftovers(folder)
     for export in exports:
         segmented.save(export, folder / export.file_name)
-    with atomic_write(folder / RESULT) as file:
-        file.write(segmented.result.model_dump_json(indent=2).encode())
+    atomic_write_bytes(folder / RESULT, segmented.result.model_dump_json(indent=2).encode())

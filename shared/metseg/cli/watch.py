@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from metseg.atomic_io import atomic_write, folder_lock
+from metseg.atomic_io import atomic_write_bytes, folder_lock
 from metseg.cli.backend import Backend, Interrupted
 from metseg.cli.exit_codes import ExitCode, UsageError
 from metseg.cli.run_state import RunState
@@ -189,8 +189,7 @@ class _Watcher:
         folder = self._out if self._keep else self._in / FAILED
         try:
             folder.mkdir(exist_ok=True)
-            with atomic_write(folder / f"{path.name}.reason.txt") as file:
-                file.write(f"{reason}\n".encode())
+            atomic_write_bytes(folder / f"{path.name}.reason.txt", f"{reason}\n".encode())
         except OSError as error:
             self._back_off(f"the reason cannot be written: {error.strerror}")
             return

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from metseg.atomic_io import atomic_write_bytes
 from metseg.contracts import Preprocessing
 from metseg.errors import UnusableImage
 from metseg.imaging import Geometry, Mask, ModelInput, Volume
@@ -129,9 +130,7 @@ def _write(place: Path, studies: Iterable[PreparedStudy]) -> None:
                     ],
                 }
             )  # fmt: skip
-    partial = place / "index.partial"
-    partial.write_text(json.dumps(index))
-    partial.replace(place / "index.json")
+    atomic_write_bytes(place / "index.json", json.dumps(index).encode())
 
 
 def _read(place: Path) -> list[PreparedStudy]:

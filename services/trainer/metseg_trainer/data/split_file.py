@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from metseg.atomic_io import atomic_write
+from metseg.atomic_io import atomic_write_bytes
 from metseg.errors import DatasetError
 
 __all__ = ["Split", "read_split", "split_sha256", "write_split"]
@@ -28,8 +28,7 @@ def write_split(split: Split, path: Path) -> None:
         split: to write.
         path: of the file, which is replaced atomically.
     """
-    with atomic_write(path) as file:
-        file.write(_bytes(split))
+    atomic_write_bytes(path, _bytes(split))
 
 
 def read_split(path: Path) -> Split:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from metseg.atomic_io import atomic_write
+from metseg.atomic_io import atomic_write_bytes
 from metseg_trainer.evaluation import RunEvaluation
 from metseg_trainer.reporting.run_record import RunRecord, network_rows
 from metseg_trainer.training import BY_PATIENT, BY_SLICE
@@ -70,8 +70,7 @@ def write_patient_results(path: Path, evaluation: RunEvaluation) -> None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any], indent: int) -> None:
-    with atomic_write(path) as file:
-        file.write((json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode())
+    atomic_write_bytes(path, (json.dumps(content, indent=indent, ensure_ascii=False) + "\n").encode())
 
 
 def results_markdown(path: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metseg.atomic_io import atomic_write
+from metseg.atomic_io import atomic_write_bytes
 from metseg.contracts import Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import REFERENCE_PX
@@ -82,7 +82,7 @@ def make_plan(
     config = _config(preset, epochs, base_width, preprocessing)
     _write_config(folder, _config_content(preset, config, preprocessing, start, split_by))
     patients, audit = scan_folder(_source(data, folder, preset))
-    _write_text(folder / AUDIT, audit.to_json())
+    atomic_write_bytes(folder / AUDIT, audit.to_json().encode())
     split = Split((), (), ())
     if split_by == BY_PATIENT:
         split = _split(folder, patients, config.seed)
@@ -148,12 +148,6 @@ def load_plan(data: Path, folder: Path) -> Plan:
     )  # fmt: skip
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Replace a file atomically: two processes of one run may write the same."""
-    with atomic_write(path) as file:
-        file.write(text.encode())
-
-
 def _config(preset: str, epochs: int | None, base_width: int | None, preprocessing: Preprocessing) -> TrainingConfig:
     """The preset with the given changes; a patch covers the same share of a head at any input size."""
     config, usual = PRESETS[preset], Preprocessing()
@@ -186,7 +180,7 @@ def _write_config(folder: Path, content: Mapping[str, Any]) -> None:
             f"The run in {folder} has another configuration; give the preset and options that it was started with, or "
             "another --name."
         )
-    _write_text(path, json.dumps(content, indent=2) + "\n")
+    atomic_write_bytes(path, json.dumps(content, indent=2).encode() + b"\n")
 
 
 def _source(data: Path, folder: Path, preset: str) -> Path:

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from metseg.atomic_io import atomic_write
+from metseg.atomic_io import atomic_write_bytes
 from metseg.storage import ObjectStore
 from metseg_trainer.data import PreparedStudy, Source, load_patient, prepare_sources, prepare_study
 from metseg_trainer.evaluation import RunEvaluation, evaluate_networks, load_patients
@@ -95,8 +95,7 @@ def train(plan: Plan, store: ObjectStore | None) -> None:
     unfinished = [name for name in plan.networks if not is_finished(plan.folder / name, plan.config)]
     if not unfinished:
         return
-    with atomic_write(plan.run_folder / ENVIRONMENT) as file:
-        file.write(json.dumps(environment(), indent=2).encode() + b"\n")
+    atomic_write_bytes(plan.run_folder / ENVIRONMENT, json.dumps(environment(), indent=2).encode() + b"\n")
     sources = _sources(plan)
     validation = [
         prepare_study(patient.id, *load_patient(patient), plan.preprocessing) for patient in plan.validation_patients

@@ -7,7 +7,7 @@ from typing import Final
 
 from torch.utils.tensorboard import SummaryWriter
 
-from metseg.atomic_io import atomic_write
+from metseg.atomic_io import atomic_write_bytes
 
 __all__ = ["CURVES", "LearningCurves", "Row", "read_learning_curves"]
 
@@ -37,8 +37,7 @@ class LearningCurves:
     def add(self, row: Row) -> None:
         """Append an epoch to both files."""
         self.rows.append(row)
-        with atomic_write(self._path) as file:
-            file.write(json.dumps(self.rows, indent=1).encode())
+        atomic_write_bytes(self._path, json.dumps(self.rows, indent=1).encode())
         for key, tag in _TENSORBOARD_TAGS.items():
             self._events.add_scalar(tag, row[key], int(row["epoch"]))
         self._events.flush()

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from metseg.atomic_io import SCRATCH
+from metseg.atomic_io import remove_leftovers
 from metseg.errors import InvalidParameter, LossNotFinite
 from metseg_trainer.data import PreparedStudy, SampleDataset, Source, StepBatchSampler
 from metseg_trainer.training import checkpoints
@@ -73,8 +73,7 @@ def train_network(
         raise InvalidParameter(f"A batch of {config.batch_size} cannot be divided equally among {devices} devices.")
     with resource_errors_translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(f"{SCRATCH}*"):  # of a process that was killed while it wrote
-            leftover.unlink()
+        remove_leftovers(folder)
         task = _Task(network, config, sources, validation, folder, start, checkpoint_every_s)
         launch(partial(_train, task), devices)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metseg.atomic_io import atomic_write_bytes
 from metseg.imaging import UInt8Array
 
 __all__ = [
@@ -103,9 +104,7 @@ def write_store(studies: Iterable[StoredStudy], folder: Path) -> None:
                     ),
                 }
             )
-    partial = folder / "index.partial"
-    partial.write_text(json.dumps(index))
-    partial.replace(folder / INDEX)
+    atomic_write_bytes(folder / INDEX, json.dumps(index).encode())
 
 
 def read_store(folder: Path) -> Sequence[StoredStudy] | None:
