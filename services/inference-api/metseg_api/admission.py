@@ -15,8 +15,6 @@ from metseg_api.gateway import Gateway
 
 __all__ = ["admit", "check_free_disk"]
 
-WINDOW_S = 60.0
-
 
 def admit(gateway: Gateway, caller: Caller, content_length: int) -> None:
     """Admit a submission, and count it.
@@ -41,7 +39,7 @@ def admit(gateway: Gateway, caller: Caller, content_length: int) -> None:
         raise TooManyRequests(
             f"You have {settings.key_open_jobs} jobs that wait or run; submit again when one is done."
         )
-    if wait_s := jobs.admit(caller.tag, settings.key_jobs_per_minute, WINDOW_S):
+    if wait_s := jobs.admit(caller.tag, settings.key_jobs_per_minute):
         refusal = TooManyRequests(f"You may submit {settings.key_jobs_per_minute} studies per minute; wait a little.")
         refusal.retry_after_s = math.ceil(wait_s)
         raise refusal

@@ -64,7 +64,11 @@ def max_work_s(request: Request, settings: Settings) -> float:
     Returns:
         Seconds.
     """
-    return soft_limit_s(sum(file.size_bytes for file in request.inputs), settings.job_time_limit_s) + FAILURE_GRACE_S
+    return _soft_limit_of(request, settings.job_time_limit_s) + FAILURE_GRACE_S
+
+
+def _soft_limit_of(request: Request, max_s: int) -> int:
+    return soft_limit_s(sum(file.size_bytes for file in request.inputs), max_s)
 
 
 def max_attempt_s(settings: Settings) -> int:
@@ -84,13 +88,9 @@ class JobQueue:
         self._celery = celery
         self._max_limit_s = max_limit_s
 
-    def soft_limit_s(self, request: Request) -> int:
-        """Seconds that a job may be worked on."""
-        return soft_limit_s(sum(file.size_bytes for file in request.inputs), self._max_limit_s)
-
     def publish(self, request: Request) -> None:
         """Send the message of a job; QueueUnavailable."""
-        soft_s = self.soft_limit_s(request)
+        soft_s = _soft_limit_of(request, self._max_limit_s)
         limits = {"soft_time_limit": soft_s, "time_limit": soft_s + KILL_AFTER_S}
         try:
             self._celery.send_task(SEGMENT_TASK, args=[request.id], task_id=request.id, queue=QUEUE, **limits)

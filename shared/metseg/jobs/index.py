@@ -1,7 +1,7 @@
 """The index of jobs in Redis: their order, the queue, and what clients wait for.
 
-All of it may be lost: the store holds the truth, and `Maintenance` rebuilds the index from it. Each call may raise
-QueueUnavailable.
+All of it may be lost: the store holds the truth, and `Maintenance` rebuilds the index from it. Each call but `remove`
+may raise QueueUnavailable.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import RedisError
 
 from metseg.contracts import Progress
+from metseg.errors import QueueUnavailable
 from metseg.jobs.broker import QUEUE
 from metseg.jobs.ids import ANONYMOUS, owner_of
 from metseg.jobs.redis_connection import (
@@ -109,8 +110,11 @@ class JobIndex:
             pipe.execute()
 
     def remove(self, job_id: str) -> None:
-        """Remove a job that was deleted, and notify all clients that wait for it."""
-        with self._redis.errors(), self._redis.client.pipeline() as pipe:
+        """Remove a job that was deleted, and notify all clients that wait for it.
+
+        What stays in the index while Redis is down is found to be out of date when it is looked up.
+        """
+        with contextlib.suppress(QueueUnavailable), self._redis.errors(), self._redis.client.pipeline() as pipe:
             self._finish(pipe, job_id)
             for index in _indices(job_id):
                 pipe.zrem(index, job_id)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -99,7 +98,7 @@ class Maintenance:
 
     def _erase(self, job_id: str) -> bool:
         self._store.delete(job_id)
-        self._remove_from_index(job_id)
+        self._index.remove(job_id)
         self._tombstones.remove(job_id)
         return True
 
@@ -139,7 +138,7 @@ class Maintenance:
         try:
             request = self._store.request(job_id)
         except NotFound:  # deleted, or lost: without its request a job does not exist
-            self._remove_from_index(job_id)
+            self._index.remove(job_id)
             return False
         except UnreadableRecord as error:
             self._fail(job_id, error)
@@ -162,7 +161,7 @@ class Maintenance:
         try:
             job = self._store.job(job_id)
         except NotFound:
-            self._remove_from_index(job_id)
+            self._index.remove(job_id)
             return False
         if job.status.final:
             self._index.mark_finished(job_id)
@@ -171,8 +170,3 @@ class Maintenance:
         age = abs(datetime.now(UTC) - job.created_at)  # a clock may be wrong, either way
         on_its_way = job.attempts == 0 and age < timedelta(seconds=self._leases.ttl_s)
         return not (on_its_way or job_id in queued or self._index.snapshot(job_id).leased)
-
-    def _remove_from_index(self, job_id: str) -> None:
-        """What stays in the index while Redis is down is found to be out of date when it is looked up."""
-        with suppress(QueueUnavailable):
-            self._index.remove(job_id)

@@ -1,4 +1,4 @@
-"""How many submissions an owner may make in a time."""
+"""How many submissions an owner may make per minute."""
 
 import time
 import uuid
@@ -7,6 +7,8 @@ from typing import Final
 from metseg.jobs.redis_connection import PREFIX, RedisConnection, text
 
 __all__ = ["RateLimiter"]
+
+WINDOW_S = 60.0
 
 ADMIT: Final = """
 redis.call('zremrangebyscore', KEYS[1], '-inf', ARGV[1] - ARGV[2])
@@ -26,18 +28,17 @@ class RateLimiter:
         self._redis = redis
         self._admit = redis.client.register_script(ADMIT)
 
-    def admit(self, owner: str, max_count: int, window_s: float) -> float:
+    def admit(self, owner: str, max_per_minute: int) -> float:
         """Count one more submission, unless the owner has made too many; QueueUnavailable.
 
         Args:
             owner: an owner's tag.
-            max_count: submissions in any `window_s`.
-            window_s: length of the window, seconds.
+            max_per_minute: submissions in any 60 seconds.
 
         Returns:
             0 where it was counted, else the seconds until the next one can be.
         """
-        args = [time.time(), window_s, max_count, uuid.uuid4().hex]
+        args = [time.time(), WINDOW_S, max_per_minute, uuid.uuid4().hex]
         with self._redis.errors():
             wait_s = self._admit(keys=[f"{PREFIX}rate:{owner}"], args=args)
         return max(0.0, float(text(wait_s)))

@@ -103,7 +103,7 @@ class JobService:
             key_sha256: the hashed Idempotency-Key, if it came with one.
         """
         self._store.delete(job_id)
-        self._remove_from_index(job_id)
+        self._index.remove(job_id)
         if key_sha256 is not None:
             self._keys.release(key_sha256, job_id)
 
@@ -140,10 +140,6 @@ class JobService:
             StoreUnavailable: the store does not answer.
         """
         return self._keys.holder(key_sha256, body_sha256)
-
-    def soft_limit_s(self, request: Request) -> int:
-        """Seconds that a job may be worked on."""
-        return self._queue.soft_limit_s(request)
 
     # One job
 
@@ -261,22 +257,21 @@ class JobService:
                 try:
                     jobs.append(self.get(job_id))
                 except NotFound:  # expired
-                    self._remove_from_index(job_id)
+                    self._index.remove(job_id)
             cursor = ids[-1]
         return JobPage(jobs=jobs[:limit], next=jobs[limit - 1].id if len(jobs) > limit else None)
 
-    def admit(self, owner: str, max_count: int, window_s: float = 60.0) -> float:
+    def admit(self, owner: str, max_per_minute: int) -> float:
         """Count one more submission, unless its owner has made too many; QueueUnavailable.
 
         Args:
             owner: an owner's tag.
-            max_count: submissions in any `window_s`.
-            window_s: length of the window, seconds.
+            max_per_minute: submissions in any 60 seconds.
 
         Returns:
             0 where it was counted, else the seconds until the next one can be.
         """
-        return self._rates.admit(owner, max_count, window_s)
+        return self._rates.admit(owner, max_per_minute)
 
     def queue_load(self, owner: str) -> QueueLoad:
         """How many jobs wait, and how many of an owner's tag wait or run; QueueUnavailable."""
@@ -309,11 +304,6 @@ class JobService:
         except QueueUnavailable:
             older = [job_id for job_id in self._store.ids() if before is None or job_id < before]
             return [job_id for job_id in reversed(older) if owner in {None, owner_of(job_id)}][:limit]
-
-    def _remove_from_index(self, job_id: str) -> None:
-        """What stays in the index while Redis is down is found to be out of date when it is looked up."""
-        with suppress(QueueUnavailable):
-            self._index.remove(job_id)
 
     def _with_snapshot(self, job: Job) -> Job:
         """A job with what Redis knows of it. One that lost its worker and waits again is shown as queued."""

@@ -48,8 +48,7 @@ class WorkerRegistry:
 
     def probe_acknowledged(self, worker: str) -> bool:
         """Whether a worker's child ran a liveness probe within the last 45 seconds."""
-        with self._redis.errors():
-            return bool(self._redis.client.exists(_probe_key(worker)))
+        return math.isfinite(self.probe_age_s(worker))
 
 
 def _probe_key(worker: str) -> str:

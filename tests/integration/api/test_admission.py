@@ -125,7 +125,7 @@ def test_a_sliding_window_admits_its_limit_in_any_interval(gateway, monkeypatch)
 
     def waits(at):
         now[0] = at
-        return gateway.jobs.admit("tag", 2, 60.0)
+        return gateway.jobs.admit("tag", 2)
 
     assert [waits(at) for at in (1000, 1030, 1050, 1061, 1062)] == [0, 0, 10, 0, 28]
 
