@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from metseg.contracts import DISCLAIMER, MAX_LABEL_CHARACTERS, MODEL_VERSION_PATTERN, Align, Problem
-from metseg.errors import Forbidden, MetsegError, Unauthorised, Unavailable
+from metseg.errors import Forbidden, InvalidParameter, MetsegError, NotFinished, NotFound, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -35,6 +35,8 @@ JOB = {
     "queue_position": 1,
 }
 CHAMPION = {"version": VERSION, "sha256": "9f86d081" * 8, "promoted_at": "2026-01-01T12:30:00Z"}
+NO_RESULT = (NotFound, NotFinished, InvalidParameter)
+"""The problems of a route that responds with something of a job's result."""
 IDEMPOTENCY_KEY_DESCRIPTION = "1 to 255 printable ASCII characters; remembered for a day"
 
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}

@@ -23,6 +23,7 @@ from metseg.contracts import (
     is_model_version,
 )
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
+from metseg.imaging import ROLES
 from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
 from metseg.settings import Limits
@@ -31,7 +32,6 @@ from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.multipart import MultipartForm, Part
 
-ROLES: tuple[Role, ...] = get_args(Role)
 ALIGNS: tuple[Align, ...] = get_args(Align)
 Fingerprint = tuple[Role | None, str, str]
 """Role, name and SHA-256 of a file as it was uploaded."""

@@ -53,7 +53,7 @@ def main() -> None:
 
 def _main_area(key_info: KeyInfo) -> None:
     view, job_id = url_state.current_view(), url_state.selected()
-    if view == url_state.ADMIN and admin.is_available(key_info):
+    if view == url_state.ADMIN and key_info.is_admin:
         problems.render_safely(admin.render)
     elif view == url_state.HISTORY and history.is_available(key_info):
         problems.render_safely(partial(history.render, key_info))
@@ -86,7 +86,7 @@ def _navigation(key_info: KeyInfo) -> None:
     labels = {url_state.SCAN: "Scan"}
     if history.is_available(key_info):
         labels[url_state.HISTORY] = history.title(key_info)
-    if admin.is_available(key_info):
+    if key_info.is_admin:
         labels[url_state.ADMIN] = "Admin"
     if len(labels) == 1:
         return

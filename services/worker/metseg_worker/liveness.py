@@ -26,7 +26,6 @@ PROBE_EVERY_S = 4.0
 MAX_UNANSWERED = 5
 MAX_UNANSWERED_AT_START = 25
 """Until the first acknowledgement: on a busy machine a child takes long to start."""
-EXIT = 75  # EX_TEMPFAIL
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class LivenessProbe(threading.Thread):
         if self._unanswered < (self._max_unanswered if self._ever_answered else self._max_before_first):
             return True
         log.error("the worker no longer responds and exits, to be started again")
-        self._leave(EXIT)
+        self._leave(os.EX_TEMPFAIL)
         return False
 
     def _count(self) -> None:

@@ -38,7 +38,6 @@ from metseg_worker.result_writer import ResultWriter
 
 __all__ = ["run_job", "segment"]
 
-EXIT = 75  # EX_TEMPFAIL
 PROGRESS_EVERY_S = 0.2
 """Clients see no more than that, and a cancelled job need not stop sooner."""
 
@@ -162,7 +161,7 @@ def _exit_after(seconds: float) -> Iterator[None]:
 
     Celery would do so much later, since its limits include the wait for the end of the job before.
     """
-    timer = threading.Timer(seconds, os._exit, [EXIT])
+    timer = threading.Timer(seconds, os._exit, [os.EX_TEMPFAIL])
     timer.daemon = True
     timer.start()
     try:

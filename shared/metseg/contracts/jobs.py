@@ -92,6 +92,11 @@ class KeyInfo(Contract):
     name: str | None = Field(description="None if the deployment has no keys")
     scopes: list[Literal["submit", "read", "admin"]]
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether the key may administer the deployment, and sees the jobs of all keys."""
+        return "admin" in self.scopes
+
 
 class Overview(Contract):
     """An overview of the deployment."""

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["service"])
 @router.get(
     "/me",
     summary="Who is calling?",
-    responses={**problem_responses(), 200: example_response({"name": "ward-3", "scopes": ["read"]})},
+    responses={**problem_responses(), 200: example_response(KEY_INFO)},
 )
 def me(caller: CurrentCaller) -> KeyInfo:
     """The name and the scopes of the request's API key; all scopes if the deployment has no keys."""

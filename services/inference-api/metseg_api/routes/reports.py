@@ -2,16 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 
-from metseg.errors import InvalidParameter, NotFinished, NotFound
 from metseg.results.exports import LesionsFormat, find_export, media_types
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway
-from metseg_api.openapi import file_responses, problem_responses
+from metseg_api.openapi import NO_RESULT, file_responses, problem_responses
 from metseg_api.routes.paths import JobId
 from metseg_api.streams import export_response
 
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
-NO_RESULT = (NotFound, NotFinished, InvalidParameter)
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
 

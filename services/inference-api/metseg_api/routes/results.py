@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from metseg.contracts import Result
-from metseg.errors import InvalidParameter, NotAvailable, NotFinished, NotFound
+from metseg.errors import NotAvailable, NotFinished, NotFound
 from metseg.results.exports import (
     Export,
     FinishedJob,
@@ -21,11 +21,9 @@ from metseg.results.exports import (
 )
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
-from metseg_api.openapi import file_responses, problem_responses
+from metseg_api.openapi import NO_RESULT, file_responses, problem_responses
 from metseg_api.routes.paths import JobId
 from metseg_api.streams import File, converted_response, export_response
-
-NO_RESULT = (NotFound, NotFinished, InvalidParameter)
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
 Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first is 0")]

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from metseg.errors import NoChampion, QueueUnavailable, StorageFull, StoreUnavailable, Unavailable
 from metseg_api import metrics
 from metseg_api.admission import check_free_disk
-from metseg_api.gateway import CurrentGateway, Gateway
+from metseg_api.gateway import CurrentGateway
 from metseg_api.openapi import example_response, problem_responses
 
 router = APIRouter(tags=["service"])
@@ -30,7 +30,7 @@ async def alive() -> dict[str, str]:
 )
 def ready(gateway: CurrentGateway) -> dict[str, str]:
     """Ready if queue and store respond and the champion can serve; otherwise the problem says what is missing."""
-    missing = [error for check in (_queue, _store) if (error := _error(check, gateway))]
+    missing = [error for check in (gateway.jobs.check, gateway.store.check) if (error := _error(check))]
     if len(missing) > 1:
         raise Unavailable(" ".join(error.detail for error in missing))
     if missing:
@@ -50,17 +50,9 @@ def exposition(gateway: CurrentGateway) -> Response:
     return Response(metrics.exposition(gateway), media_type=CONTENT_TYPE_LATEST)
 
 
-def _queue(gateway: Gateway) -> None:
-    gateway.jobs.check()
-
-
-def _store(gateway: Gateway) -> None:
-    gateway.store.check()
-
-
-def _error(check: Callable[[Gateway], None], gateway: Gateway) -> Unavailable | None:
+def _error(check: Callable[[], None]) -> Unavailable | None:
     try:
-        check(gateway)
+        check()
     except Unavailable as error:
         return error
     return None

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Request, Response
 
 from metseg.client import VolumeLayer
 from metseg.contracts import JobStatus
-from metseg.errors import InvalidParameter, NotFinished, NotFound
+from metseg.errors import NotFound
 from metseg.formats import write_display_volume
+from metseg.imaging import ROLES
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
-from metseg_api.openapi import file_responses, problem_responses
+from metseg_api.openapi import NO_RESULT, file_responses, problem_responses
 from metseg_api.routes.paths import JobId
 from metseg_api.stored_job import StoredJob
 from metseg_api.streams import (
@@ -27,7 +28,6 @@ from metseg_api.streams import (
     stored_response,
 )
 
-CHANNELS: tuple[VolumeLayer, ...] = ("pre", "flair", "post")
 READ_AHEAD_BYTES = 2**20
 """Of the slices, fetched at a time: what stays in memory for a slow client."""
 MEDIA_TYPE = "application/gzip"
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[R
     "/volume/{layer}",
     summary="A channel or map for viewers",
     response_class=Response,
-    responses={**problem_responses(NotFound, NotFinished, InvalidParameter), **file_responses(MEDIA_TYPE)},
+    responses={**problem_responses(*NO_RESULT), **file_responses(MEDIA_TYPE)},
 )
 async def volume(
     request: Request, gateway: CurrentGateway, job_id: JobId, layer: VolumeLayer, format: Literal["nifti"] = "nifti"
@@ -48,7 +48,7 @@ async def volume(
 
     All layers of a job have the grid of its slices, whatever the grid of the upload was.
     """
-    if layer not in CHANNELS:
+    if layer not in ROLES:
         return await stored_response(gateway, request, _file(job_id, layer, f"{layer}.nii.gz"))
     key = key_name(request)
     await gateway.downloads.acquire(key)
@@ -70,7 +70,7 @@ def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: Vo
     headers = file_headers(_file(job_id, layer, "mask.nii.gz"), rendered_etag(mask, layer))
     if is_current(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return ChunkedResponse(_channel_chunks(gateway, job_id, CHANNELS.index(layer)), headers, MEDIA_TYPE)
+    return ChunkedResponse(_channel_chunks(gateway, job_id, ROLES.index(layer)), headers, MEDIA_TYPE)
 
 
 @contextmanager

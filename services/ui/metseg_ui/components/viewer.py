@@ -4,11 +4,12 @@ Pixels never pass through Streamlit: the browser fetches them from `proxy_routes
 """
 
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import streamlit as st
 
-from metseg.contracts import Lesion, Result, Role
+from metseg.contracts import Lesion, Result
+from metseg.imaging import ROLES
 from metseg_ui import proxy_routes
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import summaries
@@ -19,7 +20,6 @@ export default async (component) => {
   return viewer.mount(component);
 };
 """
-CHANNEL_LAYERS = get_args(Role)
 GREY_LAYER = "flair"
 NO_JUMP = {"lesion": 1, "serial": 0}
 
@@ -82,7 +82,7 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
     token, assets = sessions.current().token, f"assets/{proxy_routes.assets_version()}"
     index = current_slice(job_id, result)
     names = summaries.sequences(gateway.slice_pixels(job_id, index))
-    layers = CHANNEL_LAYERS if len(names) > 1 else (GREY_LAYER,)
+    layers = ROLES if len(names) > 1 else (GREY_LAYER,)
     return {
         "script": f"{assets}/viewer.js",
         "niivue": f"{assets}/niivue.umd.js",

@@ -1,18 +1,16 @@
 """Example scans: synthetic heads with lesions, for visitors without data. They contain no patient data."""
 
 import gzip
-import io
 from typing import NamedTuple
 
 import nibabel
 import numpy as np
 import streamlit as st
-from PIL import Image
 
 from metseg import phantom
 from metseg.client import Attachment
 from metseg.contracts import Role
-from metseg.imaging import ROLES, Float64Array, UInt8Array
+from metseg.imaging import FLAIR, ROLES, Float64Array, UInt8Array, encode_png
 from metseg_ui.panels import submission
 
 SLICES = 16
@@ -68,7 +66,7 @@ def generate(example: Example) -> ExampleScan:
     areas = head.mask.sum(axis=(1, 2))
     best = int(areas.argmax()) if areas.any() else SLICES // 2
     volumes = {role: _nifti(pixels[..., channel], head.volume.affine) for channel, role in enumerate(ROLES)}
-    return ExampleScan(volumes, _png(pixels[best, :, :, 1]))
+    return ExampleScan(volumes, encode_png(pixels[best, ..., FLAIR]))
 
 
 def _submit_button(example: Example) -> None:
@@ -88,9 +86,3 @@ def _scan(example: Example) -> ExampleScan:
 def _nifti(pixels: UInt8Array, affine: Float64Array | None) -> bytes:
     image = nibabel.Nifti1Image(pixels.T, affine)  # type: ignore[no-untyped-call]
     return gzip.compress(image.to_bytes(), mtime=0)
-
-
-def _png(pixels: UInt8Array) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()

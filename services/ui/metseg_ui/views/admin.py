@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from metseg.contracts import KeyInfo, ModelCard, ModelPage
+from metseg.contracts import ModelCard, ModelPage
 from metseg_ui import proxy_routes
 from metseg_ui.components import problems
 from metseg_ui.panels import model_info
@@ -11,11 +11,6 @@ from metseg_ui.text import messages, summaries
 
 REPORT_HEIGHT_PX = 700
 POLL_S = 5.0
-
-
-def is_available(key_info: KeyInfo) -> bool:
-    """Whether the key is an admin's."""
-    return "admin" in key_info.scopes
 
 
 def render() -> None:

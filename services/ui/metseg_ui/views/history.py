@@ -20,7 +20,7 @@ def is_available(key_info: KeyInfo) -> bool:
 def render(key_info: KeyInfo) -> None:
     """The list, one page at a time."""
     st.markdown(f"## {title(key_info)}")
-    if _sees_all(key_info):
+    if key_info.is_admin:
         st.caption("The scans of everyone who uses this deployment, because you may administer it.")
     cursors: list[str | None] = st.session_state.setdefault("history_cursors", [None])
     listed, next_cursor = gateway.history(cursors[-1])
@@ -40,11 +40,7 @@ def render(key_info: KeyInfo) -> None:
 
 def title(key_info: KeyInfo) -> str:
     """What the list is called: the gateway lists an admin the scans of all keys."""
-    return "All scans" if _sees_all(key_info) else "Your scans"
-
-
-def _sees_all(key_info: KeyInfo) -> bool:
-    return "admin" in key_info.scopes
+    return "All scans" if key_info.is_admin else "Your scans"
 
 
 def _row(job: Job) -> None:
