@@ -11,6 +11,8 @@ from .arrays import Spacing as Spacing
 from .arrays import UInt8Array as UInt8Array
 from .channels import CHANNELS as CHANNELS
 from .channels import FLAIR as FLAIR
+from .channels import POST as POST
+from .channels import PRE as PRE
 from .channels import ROLES as ROLES
 from .channels import SEQUENCE_NAMES as SEQUENCE_NAMES
 from .foreground import bounding_box as bounding_box
@@ -24,6 +26,7 @@ from .lesions import measure_slices as measure_slices
 from .lesions import remove_small as remove_small
 from .lesions import sum_target_diameters as sum_target_diameters
 from .lookup_tables import mean_and_deviation as mean_and_deviation
+from .orientation import LPS_TO_RAS as LPS_TO_RAS
 from .orientation import canonical_affine as canonical_affine
 from .orientation import canonical_grid as canonical_grid
 from .orientation import from_canonical as from_canonical

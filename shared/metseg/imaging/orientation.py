@@ -19,6 +19,7 @@ from metseg.imaging.arrays import Affine, Array, Float64Array, Shape, Spacing
 from metseg.imaging.volume import MIN_SIDE_PX
 
 __all__ = [
+    "LPS_TO_RAS",
     "canonical_affine",
     "canonical_grid",
     "from_canonical",
@@ -28,6 +29,8 @@ __all__ = [
     "to_canonical",
 ]
 
+LPS_TO_RAS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the axes of DICOM and MetaImage to those of NIfTI, and back, for it is its own inverse."""
 RIGHT_LEFT, FRONT_BACK, FEET_HEAD = 0, 1, 2
 MIN_ANISOTROPY = 2.0
 """Slices run along the axis whose voxels are at least so many times as long as any other's; else they are axial."""

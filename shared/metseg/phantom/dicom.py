@@ -15,7 +15,7 @@ from pydicom.uid import UID, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRI
 
 from metseg.contracts import Role
 from metseg.formats.dicom import make_uid
-from metseg.imaging import Affine, Array, Float64Array
+from metseg.imaging import LPS_TO_RAS, Affine, Array, Float64Array
 from metseg.phantom.scan import Phantom
 
 __all__ = ["SERIES_PARAMETERS", "SeriesParameters", "enhanced_file", "series_files", "study_files"]
@@ -205,7 +205,7 @@ def _affine(phantom: Phantom) -> Affine:
 
 
 def _lps(ras: Float64Array) -> Float64Array:
-    lps: Float64Array = ras * np.array([-1.0, -1.0, 1.0, 1.0])[: len(ras)]
+    lps: Float64Array = ras * LPS_TO_RAS.diagonal()[: len(ras)]
     return lps
 
 

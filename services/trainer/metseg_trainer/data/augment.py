@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import Float32Array, UInt8Array
+from metseg.imaging import FLAIR, Float32Array, UInt8Array
 from metseg_trainer.data.config import AugmentationConfig
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import looks for a newer version online
@@ -16,7 +16,6 @@ import albumentations
 
 __all__ = ["LESION_LEVEL", "Augmentation", "drop_sequences", "transplant_lesion"]
 
-FLAIR = 1
 LESION_LEVEL = 128
 """From this truth on a pixel counts as lesion."""
 MIN_BRAIN_LEVEL = 25

@@ -9,12 +9,11 @@ import numpy as np
 import pydicom
 
 from metseg.errors import DatasetError
-from metseg.imaging import Affine, Float64Array, Mask, Volume
+from metseg.imaging import LPS_TO_RAS, Affine, Float64Array, Mask, Volume
 
 __all__ = ["read_segmentation", "read_structure_set"]
 
 
-RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SUBPIXELS = 8
 """Contours are filled on pixels this many times as fine, of which the middle one decides: OpenCV fills edges too."""
 MAX_OFF_SLICE = 0.3
@@ -46,7 +45,7 @@ def read_segmentation(path: Path) -> tuple[dict[str, Mask], Affine]:
         mask = np.asarray(volume.array[..., index].T >= 0.5, np.bool_)
         name = str(description.segment_label)
         masks[name] = masks[name] | mask if name in masks else mask
-    affine = RAS_OF_LPS @ volume.affine
+    affine = LPS_TO_RAS @ volume.affine
     return masks, affine[:, [2, 1, 0, 3]]
 
 
@@ -87,7 +86,7 @@ def read_structure_set(path: Path, drawn_on: Volume) -> tuple[dict[str, Mask], A
 def _filled(contours: list[Float64Array], drawn_on: Volume, affine: Affine, name: str) -> Mask:
     """Contours filled slice by slice; one within another is a hole."""
     mask = np.zeros(drawn_on.shape, np.bool_)
-    to_voxels = np.linalg.inv(affine) @ RAS_OF_LPS
+    to_voxels = np.linalg.inv(affine) @ LPS_TO_RAS
     on_slice: dict[int, list[Float64Array]] = defaultdict(list)
     for points in contours:
         voxels = points @ to_voxels[:3, :3].T + to_voxels[:3, 3]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import CONNECTIVITY_26, Float32Array, Mask, Volume
+from metseg.imaging import CONNECTIVITY_26, FLAIR, POST, PRE, Float32Array, Mask, Volume
 from metseg_trainer.data.skull_stripping import brain_mask, cerebral_slices
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 
@@ -44,7 +44,6 @@ MAX_FLUID = 0.7
 CORTEX_MM = 3.0
 MIN_OEDEMA = 0.25
 """Oedema weaker than this, from 0 to 1, is not drawn, so that a mask has an edge."""
-PRE, FLAIR, POST = 0, 1, 2
 
 Random = np.random.Generator
 

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from metseg.imaging import Float64Array, Mask
+from metseg.imaging import LPS_TO_RAS, Float64Array, Mask
 from metseg.phantom import Phantom
 from metseg.phantom import dicom as phantom_dicom
 
@@ -134,7 +134,7 @@ def _contours(mask: Mask, affine: Float64Array) -> list[Float64Array]:
         for outline in cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0]:
             voxels = (outline[:, 0].astype(np.float64) + 0.5) / SUBPIXELS - 0.5
             points = np.column_stack([voxels, np.full(len(voxels), index), np.ones(len(voxels))])
-            found.append((points @ affine.T)[:, :3] * (-1, -1, 1))
+            found.append((points @ affine.T @ LPS_TO_RAS)[:, :3])
     return found
 
 

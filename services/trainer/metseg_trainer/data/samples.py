@@ -10,13 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from metseg.contracts import Preprocessing
-from metseg.imaging import Float32Array, Mask, ModelInput, Preprocessor, UInt8Array, Volume, standardise
+from metseg.imaging import POST, PRE, Float32Array, Mask, ModelInput, Preprocessor, UInt8Array, Volume, standardise
 from metseg_trainer.data.augment import LESION_LEVEL, Augmentation, drop_sequences, transplant_lesion
 from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
 
 __all__ = ["PreparedStudy", "SampleDataset", "StepBatchSampler", "prepare_single_slices", "prepare_study"]
-
-PRE, POST = 0, 2
 
 
 @dataclass(frozen=True, eq=False)

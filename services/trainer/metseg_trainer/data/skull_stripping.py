@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import Float32Array, Mask, UInt8Array, Volume
+from metseg.imaging import FLAIR, PRE, Float32Array, Mask, UInt8Array, Volume
 
 __all__ = ["brain_mask", "cerebral_slices", "strip_skull"]
 
 
-PRE, FLAIR = 0, 1
 BASE_PX = 256
 """The lengths below are for slices whose longer side has so many pixels, and scale with it."""
 SKULL_PX, NECK_PX, GAP_PX = 7, 4, 6

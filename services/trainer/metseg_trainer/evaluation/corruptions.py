@@ -9,14 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import Mask, UInt8Array, Volume
+from metseg.imaging import FLAIR, Mask, UInt8Array, Volume
 from metseg_trainer.data import brain_mask, strip_skull
 
 __all__ = ["CORRUPTIONS", "SINGLE_SLICES", "SINGLE_SLICES_TITLE", "Corruption"]
 
 VolumeAndTruth = tuple[Volume, Mask]
 
-FLAIR = 1
 SEED = 2026
 SINGLE_SLICES, SINGLE_SLICES_TITLE = "lone-slices", "each slice alone"
 """Key and title of what `evaluate_model` does itself: each slice submitted alone."""

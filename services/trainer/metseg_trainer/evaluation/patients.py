@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metseg.imaging import CHANNELS, LabelMap, Mask, Volume
+from metseg.imaging import CHANNELS, FLAIR, LabelMap, Mask, Volume
 from metseg_trainer.data import (
     Patient,
     brain_mask,
@@ -20,7 +20,6 @@ from metseg_trainer.data import (
 __all__ = ["EvaluationPatient", "implanted_patients", "load_patients"]
 
 
-FLAIR = 1
 MIN_SLICES = 4
 """Of a stretch without glioma that metastases are drawn into."""
 

@@ -8,17 +8,16 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from metseg.imaging import Mask, UInt8Array, rendering
+from metseg.imaging import FLAIR, Mask, UInt8Array, rendering
 from metseg.inference import segment
 from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.evaluation import EvaluationResult, RunEvaluation
 from metseg_trainer.training import Plan
 
-__all__ = ["SHOWN_CHANNEL", "Example", "example_panels", "pick_examples"]
+__all__ = ["Example", "example_panels", "pick_examples"]
 
 Label = Literal["best", "median", "worst"]
 
-SHOWN_CHANNEL = 1
 OUTLINE_STEPS = 4
 VIEW_MARGIN_PX = 8
 
@@ -75,7 +74,7 @@ def example_panels(
     Returns:
         Values by the names in the template.
     """
-    picture, truth = np.ascontiguousarray(example.picture[..., SHOWN_CHANNEL]), example.truth
+    picture, truth = np.ascontiguousarray(example.picture[..., FLAIR]), example.truth
     return {
         "patient": example.patient,
         "label": example.label,

@@ -10,11 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from metseg.contracts import DISCLAIMER, ModelCard
-from metseg.imaging import CHANNELS
+from metseg.imaging import CHANNELS, FLAIR
 from metseg_trainer.data import Audit, Split, site_of
 from metseg_trainer.evaluation import EMPTY_CONVENTION, EvaluationResult, RunEvaluation
 from metseg_trainer.reporting import charts
-from metseg_trainer.reporting.examples import SHOWN_CHANNEL, Example, example_panels, pick_examples
+from metseg_trainer.reporting.examples import Example, example_panels, pick_examples
 from metseg_trainer.reporting.results import PATIENTS, RESULTS, write_patient_results, write_results
 from metseg_trainer.reporting.run_record import RunRecord, network_rows, record_run
 from metseg_trainer.reporting.templates import render
@@ -118,7 +118,7 @@ def write_report(
         ),
         convention=EMPTY_CONVENTION,
         examples=[] if anonymous else [example_panels(example, titles, results, styles) for example in examples],
-        channel=CHANNELS[SHOWN_CHANNEL],
+        channel=CHANNELS[FLAIR],
         anonymous=anonymous,
         disclaimer=DISCLAIMER,
     )

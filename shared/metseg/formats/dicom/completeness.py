@@ -6,8 +6,8 @@ import numpy as np
 
 from metseg.contracts import Role
 from metseg.errors import IncompleteSeries
-from metseg.formats.dicom.stacks import LPS_TO_RAS, Stack
-from metseg.imaging import SEQUENCE_NAMES, Affine, Float64Array
+from metseg.formats.dicom.stacks import Stack
+from metseg.imaging import LPS_TO_RAS, SEQUENCE_NAMES, Affine, Float64Array
 
 __all__ = ["check_coverage", "check_repetitions", "check_whole"]
 

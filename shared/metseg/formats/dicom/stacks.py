@@ -17,9 +17,9 @@ from metseg.formats.dicom.acquisition import Acquisition
 from metseg.formats.dicom.duplicates import without_duplicates
 from metseg.formats.dicom.evidence import IMAGE_KINDS
 from metseg.formats.dicom.instances import Frame, Instance
-from metseg.imaging import Affine, Float64Array, Shape, Spacing
+from metseg.imaging import LPS_TO_RAS, Affine, Float64Array, Shape, Spacing
 
-__all__ = ["LPS_TO_RAS", "Stack", "StackFrame", "group_stacks"]
+__all__ = ["Stack", "StackFrame", "group_stacks"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,6 @@ MAX_SHARED = 0.5
 MAX_SHIFT_MM = 1.0
 MIN_SLICES_PER_PLANE = 10
 """A series in several planes, all with fewer slices, is a localiser."""
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class StackFrame(NamedTuple):

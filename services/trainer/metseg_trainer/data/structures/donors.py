@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from metseg.imaging import Float32Array, Mask
+from metseg.imaging import POST, Float32Array, Mask
 from metseg_trainer.data.structures import store
-from metseg_trainer.data.structures.lesion_model import POST
 from metseg_trainer.data.structures.rendering import RenderedLesion
 from metseg_trainer.data.structures.store import StoredStudy
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from metseg.imaging import Float32Array
 
-__all__ = ["POST", "PRE", "Appearance", "Lesion", "draw_diameter_mm", "draw_lesion"]
+__all__ = ["Appearance", "Lesion", "draw_diameter_mm", "draw_lesion"]
 
 MEDIAN_MM3 = 40.0
 SMALLER_SIGMA, LARGER_SIGMA = 1.73, 2.19
@@ -19,7 +19,6 @@ SMALLER_SIGMA, LARGER_SIGMA = 1.73, 2.19
 DIAMETERS_MM = (2.0, 36.0)
 WAVES = 10
 _WEIGHTS = np.full(WAVES, np.sqrt(2 / WAVES), np.float32)
-PRE, POST = 0, 2
 
 Floats = Float32Array
 Random = np.random.Generator

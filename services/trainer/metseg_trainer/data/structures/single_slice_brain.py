@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import Mask, UInt8Array, Volume
+from metseg.imaging import POST, Mask, UInt8Array, Volume
 from metseg_trainer.data.skull_stripping import brain_mask
 
 __all__ = ["single_slice_brain"]
@@ -13,7 +13,6 @@ __all__ = ["single_slice_brain"]
 MIN_SOLIDITY, MAX_AREA_PX = 0.93, 24_000
 """A mask that fills less of its convex hull, or is larger in pixels of 0.9 mm, includes eyes and sinuses."""
 SKULL_PX = 9
-POST = 2
 
 
 def single_slice_brain(volume: Volume) -> Mask:
