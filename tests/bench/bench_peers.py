@@ -179,9 +179,9 @@ def markdown(report: dict[str, Any]) -> str:
         )
     patients = report["patients"]
     note = (
-        f"{report['steps']} steps each on {patients['train']} patients, operating points from "
-        f"{patients['validation']}, judged on {patients['test']}; {report['threads']} threads. The last two columns, "
-        "sensitivity and false positives per patient, are of metastases drawn into the test patients."
+        f"{report['steps']} steps each on {patients['train']} patients, {patients['validation']} for operating points, "
+        f"evaluated on {patients['test']}; threads: {report['threads']}. The last two columns, sensitivity and false "
+        "positives per patient, are of metastases drawn into the test patients."
     )
     lines = [*tables.rows(head, cells), "", note, "", *(f"- {one['words']}" for one in report["comparisons"])]
     return "\n".join(lines) + "\n"

@@ -221,8 +221,8 @@ def markdown(report: dict[str, Any]) -> str:
         )
     patients, recipe = report["patients"], report["recipe"]
     note = (
-        f"{report['network']}, {recipe['epochs']} epochs of {recipe['samples_per_epoch']} samples from nothing, "
-        f"{patients['train']} patients to learn from, operating points from {patients['validation']}, judged on "
+        f"{report['network']}, {recipe['epochs']} epochs of {recipe['samples_per_epoch']} samples from random weights, "
+        f"{patients['train']} patients for training, {patients['validation']} for operating points, evaluated on "
         f"{patients['test']} others of the training side. One run each."
     )
     return "\n".join([*tables.rows(head, cells), "", note]) + "\n"

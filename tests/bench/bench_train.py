@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="slices to learn from; phantoms by default")
+    parser.add_argument("--data", type=Path, help="slices for training; phantoms by default")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--steps", type=int, default=4, help="of each loop in a round (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=cpu_quota(), help="default: %(default)s")
