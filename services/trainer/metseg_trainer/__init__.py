@@ -1,1 +1,1 @@
-"""metseg-trainer: trains both networks on slices of brain MRI, compares them and puts the better one into service."""
+"""metseg-trainer: trains both networks on slices of brain MRI, compares them and promotes the better one."""

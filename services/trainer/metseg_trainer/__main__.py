@@ -1,4 +1,4 @@
-"""`python -m metseg_trainer`: the command line, with its warnings logged as every service logs."""
+"""`python -m metseg_trainer`: the command line, with warnings logged as in the services."""
 
 import sys
 
@@ -7,7 +7,7 @@ from metseg_trainer import cli
 
 
 def main() -> int:
-    """Run the command line; its exit status."""
+    """Run the command line; returns its exit status."""
     logs.configure("WARNING")
     return cli.main()
 

@@ -43,13 +43,13 @@ INPUTS_PX = (128, 192, 256)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Execute a command, `run` where none is named.
+    """Execute a command, by default `run`.
 
     Args:
         arguments: of the command line; None takes the process's.
 
     Returns:
-        The exit status: 0, 1 with one line on stderr where the command failed, 130 where it was interrupted.
+        The exit status: 0, 1 with one line on stderr if the command failed, 130 if it was interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
@@ -252,12 +252,12 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def _store() -> ObjectStore | None:
-    """The registry's store, checked now rather than after hours; None where none is configured."""
+    """The registry's store, checked now rather than after hours; None if none is configured."""
     configured = settings()
     if configured.s3_endpoint is None and configured.store_directory is None:
         return None
     store = open_store(configured)
-    if configured.store_directory is not None:  # the deployment creates a bucket, but nothing else a folder
+    if configured.store_directory is not None:  # a deployment creates its bucket, but nothing else creates a folder
         store.prepare(configured.job_days)
     store.check()
     return store

@@ -1,12 +1,12 @@
 """From a training folder to samples.
 
-- `layouts`: which file of a folder is which, in the layouts that researchers have.
+- `layouts`: the files of a folder by their meaning, in the layouts of common data sets.
 - `scan`, `scan_slices`, `scan_volumes`, `audit`: which patients can be used, and why the rest cannot.
 - `dataset`, `volumes`, `masks`: a patient's images and truth.
-- `split`, `split_file`, `leakage`: patients on sides and in folds, written down, and no one on two sides.
-- `skull_stripping`, `lesion_synthesis`, `spacing`: what is made of a patient's scans.
+- `split`, `split_file`, `leakage`: patients on sides and in folds, as a file, and no one on two sides.
+- `skull_stripping`, `lesion_synthesis`, `spacing`: derived from a patient's scans.
 - `prepared`, `samples`, `augment`, `config`: sources in memory-mapped files, and the samples drawn from them.
-- `structures`: slices with core and whole, of which a data set may know only one; a package that is imported by name.
+- `structures`: slices with core and whole, of which a data set may know only one; imported by name.
 - `download`, `phantoms`, `phantom_layouts`: a public data set, and one of drawn heads.
 """
 

@@ -1,4 +1,4 @@
-"""What a training folder holds and what of it was left out, as text and as JSON."""
+"""The usable contents of a training folder and everything left out, as text and as JSON."""
 
 import json
 from collections import Counter
@@ -23,11 +23,11 @@ class Audit:
         masks_without_image: left out.
         unreadable: files that cannot be decoded, and why; their slices are left out.
         shape_mismatch: masks of another size than their image, with both sizes; left out.
-        unusable_patients: patients left out whole, and why.
+        unusable_patients: patients left out entirely, and why.
         copies: slices of folder trees that occur more than once, counted once.
         notes: sentences that a reader of the results should know.
-        layout: that the folder was recognised as.
-        structures: studies by what is known of them: `core and whole`, `core`, `whole`.
+        layout: the recognised layout.
+        structures: studies by known structures: `core and whole`, `core`, `whole`.
         core_only: studies left out of training because only their core is known.
         healthy: studies whose masks are empty.
         labels: studies by label that occurs in their masks.
@@ -85,7 +85,7 @@ class Audit:
         return "\n".join([*lines, *(f"Note: {note}." for note in self.notes)])
 
     def left_out(self) -> str:
-        """Why nothing could be used, in a phrase."""
+        """The reason why nothing could be used, in a phrase."""
         counts = {
             "images without a mask": len(self.images_without_mask),
             "masks without an image": len(self.masks_without_image),
@@ -104,7 +104,7 @@ class Audit:
 
 
 def structure_counts(known: Iterable[tuple[bool, bool]]) -> dict[str, int]:
-    """Studies by what is known of them.
+    """Studies by known structures.
 
     Args:
         known: for each study, whether its core and whether its whole is known.

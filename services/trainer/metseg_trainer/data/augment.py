@@ -1,4 +1,4 @@
-"""Augmentation: what a scanner, a patient's position or an export could have changed in a slice."""
+"""Augmentation: changes to a slice as by another scanner, position or export."""
 
 import os
 from typing import Any
@@ -17,9 +17,9 @@ import albumentations
 __all__ = ["LESION_LEVEL", "Augmentation", "drop_sequences", "transplant_lesion"]
 
 LESION_LEVEL = 128
-"""From this truth on a pixel counts as lesion."""
+"""The truth from which a pixel counts as lesion."""
 MIN_BRAIN_LEVEL = 25
-"""FLAIR pixels darker than this, of 255, are no place for a lesion."""
+"""No lesion is placed on FLAIR pixels darker than this, of 255."""
 
 
 class Augmentation:
@@ -72,10 +72,10 @@ class Augmentation:
         Args:
             pixels: uint8, (row, column, channel).
             truth: uint8, (row, column) or (row, column, plane): the share of each pixel that is lesion, 255 for all.
-            seed: of every draw.
+            seed: of all draws.
 
         Returns:
-            UInt8Array and truth in the patch size.
+            Pixels and truth in the patch size.
         """
         self._transform.set_random_seed(seed)
         changed = self._transform(image=pixels, mask=truth)
@@ -108,7 +108,7 @@ def transplant_lesion(
 ) -> tuple[UInt8Array, UInt8Array]:
     """Blend another patient's lesion into a slice that has none (after CarveMix, Zhang et al., MICCAI 2021).
 
-    The lesion is flipped, rotated and scaled at random; where it would not lie on brain, the slice stays as it is.
+    The lesion is flipped, rotated and scaled at random; where it would not be on brain, the slice is unchanged.
 
     Args:
         pixels: uint8, (row, column, channel).
@@ -119,7 +119,7 @@ def transplant_lesion(
         random: draws the movement.
 
     Returns:
-        UInt8Array and truth with the lesion, or as they were.
+        Pixels and truth with the lesion, or unchanged.
     """
     rows, columns = lesion.shape
     move = cv2.getRotationMatrix2D(

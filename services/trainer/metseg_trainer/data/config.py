@@ -1,4 +1,4 @@
-"""What the drawing of training samples depends on: where slices come from and how they are changed."""
+"""The configuration of training samples: the sources of slices and their augmentation."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Patients: what of a training folder can be used, and how it is read."""
+"""Patients: the usable part of a training folder, and how it is read."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -41,12 +41,12 @@ class Patient:
     """The usable slices of one patient in natural order.
 
     Attributes:
-        id: the name that the folder or the files give.
-        site: the clinic, where the name has it as in the public data; otherwise `unknown`.
+        id: the name of the folder or the files.
+        site: the clinic, if the name has it as in the public data; otherwise `unknown`.
         slices: one or more; pairs of files, or slices of the volumes in `files`.
         lesion_pixels: of all masks of the whole together.
-        subset: the side on which the folders put the patient; None where they leave it open.
-        files: of a study of volumes; None where each slice is a file.
+        subset: the patient's side by the folders; None if they give none.
+        files: of a study of volumes; None if each slice is a file.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Patient:
         return person_of(self.id) if self.files is None else self.files.person
 
     def paths(self) -> list[tuple[str, Path]]:
-        """Every file of the patient, each with what it is: `image`, a role or `truth`."""
+        """Every file of the patient with its kind: `image`, a role or `truth`."""
         if self.files is not None:
             return self.files.paths()
         pairs = [pair for pair in self.slices if isinstance(pair, SlicePair)]
@@ -70,7 +70,7 @@ class Patient:
 
 
 def load_patient(patient: Patient) -> tuple[Volume, Mask]:
-    """Read a patient as the worker reads an upload, and the truth that the networks learn, the whole.
+    """Read a patient as the worker reads an upload, and the truth that the networks learn: the whole.
 
     Returns:
         The volume and its mask, bool, (slice, row, column).

@@ -15,9 +15,9 @@ __all__ = ["read_segmentation", "read_structure_set"]
 
 
 SUBPIXELS = 8
-"""Contours are filled on pixels this many times as fine, of which the middle one decides: OpenCV fills edges too."""
+"""Contours are filled on a grid finer by this factor, whose middle pixels count, since OpenCV fills edges too."""
 MAX_OFF_SLICE = 0.3
-"""How far a contour may be from the middle of a slice, as a share of the slice distance."""
+"""The largest distance of a contour from the middle of a slice, as a share of the slice distance."""
 
 
 def read_segmentation(path: Path) -> tuple[dict[str, Mask], Affine]:
@@ -30,7 +30,7 @@ def read_segmentation(path: Path) -> tuple[dict[str, Mask], Affine]:
         Masks by segment label, (column, row, frame), and their affine to RAS+ millimetres.
 
     Raises:
-        DatasetError: the file is damaged, or its frames are no regular stack.
+        DatasetError: the file is damaged, or its frames are not a regular stack.
     """
     from highdicom.seg import segread
 
@@ -50,7 +50,7 @@ def read_segmentation(path: Path) -> tuple[dict[str, Mask], Affine]:
 
 
 def read_structure_set(path: Path, drawn_on: Volume) -> tuple[dict[str, Mask], Affine]:
-    """The regions of a DICOM RTSTRUCT, filled on the slices that they were drawn on.
+    """The regions of a DICOM RTSTRUCT, filled on the slices on which they were drawn.
 
     Args:
         path: of the file.
@@ -60,7 +60,7 @@ def read_structure_set(path: Path, drawn_on: Volume) -> tuple[dict[str, Mask], A
         Masks by name of region, (column, row, slice), and their affine to RAS+ millimetres.
 
     Raises:
-        DatasetError: the file is damaged, or a contour lies between slices or outside of all.
+        DatasetError: the file is damaged, or a contour is between slices or outside of all.
     """
     if drawn_on.affine is None:
         raise DatasetError(f"{path.name} was drawn on a series that stores no position")

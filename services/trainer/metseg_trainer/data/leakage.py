@@ -27,7 +27,7 @@ def check_split(split: Split, patients: Sequence[Patient]) -> None:
 
     Raises:
         DatasetError: a patient is on two sides, missing, twice or unknown; a person's studies or byte-identical
-            images under two names lie on different sides; a patient of the folder test/ is not in the test side.
+            images under two names are on different sides; a patient of the folder test/ is not in the test side.
     """
     sides: dict[str, str] = {}
     for side, ids in asdict(split).items():
@@ -59,7 +59,7 @@ def _one_side(members: Iterable[tuple[str, str]], sides: Mapping[str, str], reas
 
 
 def _contents(patients: Sequence[Patient]) -> Iterable[tuple[str, str]]:
-    """The hash of each image that occurs more than once, and its patient; blank slices may well be equal."""
+    """The hash of each image that occurs more than once, and its patient; blank slices may be equal."""
     images = [(patient.id, path) for patient in patients for kind, path in patient.paths() if kind not in MASKS]
     sizes = Counter(path.stat().st_size for _, path in images)
     holders: dict[str, list[tuple[str, Path]]] = defaultdict(list)

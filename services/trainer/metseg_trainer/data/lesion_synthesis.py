@@ -1,7 +1,7 @@
 """Metastases drawn into real heads, so that their truth is known, for data sets that have none.
 
-Sizes follow what is seen in series of patients: most lesions are small, many patients have several (BraTS-METS 2023,
-Moawad et al.; Delattre et al., Archives of Neurology 1988;45:741-4). Most lie at the border of grey and white matter,
+Sizes follow series of patients: most lesions are small, many patients have several (BraTS-METS 2023,
+Moawad et al.; Delattre et al., Archives of Neurology 1988;45:741-4). Most are at the border of grey and white matter,
 few deep (Hwang et al., Cancer 1996;77:1551-5). After contrast small ones enhance whole, larger ones as a ring around a
 necrotic centre; before contrast they are dark or like the brain around them; on FLAIR oedema spreads in the white
 matter. Every brightness is relative to the patient's own brain, since it differs widely between patients.
@@ -38,9 +38,9 @@ MAX_TRIES = 40
 NO_OEDEMA_P = 0.25
 """Share of lesions without oedema."""
 MIN_ENHANCEMENT = 0.35
-"""What gains more than this share of the brain's brightness after contrast enhances."""
+"""Tissue that gains more than this share of the brain's brightness after contrast enhances."""
 MAX_FLUID = 0.7
-"""What is darker on FLAIR than this share of the brain's median is fluid."""
+"""Tissue darker on FLAIR than this share of the brain's median is fluid."""
 CORTEX_MM = 3.0
 MIN_OEDEMA = 0.25
 """Oedema weaker than this, from 0 to 1, is not drawn, so that a mask has an edge."""
@@ -77,10 +77,10 @@ def implant_lesions(volume: Volume, truth: Mask, seed: int, count: int | None = 
 
     Args:
         volume: the study, real or drawn.
-        truth: bool, (slice, row, column): its own lesions; they and the slices next to them stay as they are.
+        truth: bool, (slice, row, column): its own lesions; they and the slices next to them do not change.
         seed: of every draw; the same seed draws the same lesions.
         count: how many are tried, 1 to 20; None draws 1 to 20, few more often than many. Fewer are drawn
-            where there is no room.
+            without room.
 
     Returns:
         The study with the lesions.
@@ -94,7 +94,7 @@ def implant_lesions(volume: Volume, truth: Mask, seed: int, count: int | None = 
 
 
 def enhancing_mask(volume: Volume, brain: Mask) -> Mask:
-    """Vessels, choroid plexus and all else in and around the brain that enhances after contrast.
+    """Vessels, choroid plexus and other structures in and around the brain that enhance after contrast.
 
     Args:
         volume: the study, before any lesion was drawn into it.
@@ -112,7 +112,7 @@ def enhancing_mask(volume: Volume, brain: Mask) -> Mask:
 
 
 def lesion_free_run(truth: Mask) -> slice:
-    """The longest run of slices that neither have a lesion nor lie next to one; empty where there is none."""
+    """The longest run of slices without a lesion in them or next to them; empty if there is none."""
     ends = np.flatnonzero(np.diff(~_near(truth), prepend=False, append=False)).reshape(-1, 2)
     if not len(ends):
         return slice(0, 0)
@@ -121,13 +121,13 @@ def lesion_free_run(truth: Mask) -> slice:
 
 
 def _near(truth: Mask) -> Mask:
-    """Slices that have a lesion or lie next to one."""
+    """Slices with a lesion or next to one."""
     return np.asarray(ndimage.binary_dilation(truth.any(axis=(1, 2))), np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
 class _Canvas:
-    """A study that is drawn into: pixels and labels change, the rest stays."""
+    """A study into which lesions are drawn: only pixels and labels change."""
 
     original: Volume
     pixels: Float32Array
@@ -160,7 +160,7 @@ class _Canvas:
         )
 
     def draw(self, diameter_mm: float, random: Random) -> bool:
-        """Draw a lesion where there is room for it; False where no room was found."""
+        """Draw a lesion where there is room for it; False if there is none."""
         oedema_mm = 0.0 if random.random() < NO_OEDEMA_P else float(random.uniform(1, 4 + 0.6 * diameter_mm))
         style = _Style.drawn(diameter_mm, self.levels, random)
         for _ in range(MAX_TRIES):
@@ -188,7 +188,7 @@ class _Canvas:
         return replace(self.original, pixels=np.where((self.labels > 0)[..., None], new.astype(old.dtype), old))
 
     def _touches(self, here: Mask, box: tuple[slice, slice, slice]) -> bool:
-        """Whether a lesion in a box would touch another one, which may lie outside the box."""
+        """Whether a lesion in a box would touch another one, which may be outside the box."""
         around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in box)
         inner = tuple(slice(one.start - big.start, one.stop - big.start) for one, big in zip(box, around, strict=True))
         near = ndimage.binary_dilation(self.labels[around] > 0, CONNECTIVITY_26)[inner]
@@ -264,7 +264,7 @@ def _part_with(mask: Mask, centre: tuple[int, int, int]) -> Mask:
 
 @dataclass(frozen=True)
 class _Style:
-    """How one lesion looks: brightness of rim, centre and oedema by channel, and how thick the rim is."""
+    """The look of a lesion: brightness of rim, centre and oedema by channel, and the rim's thickness."""
 
     rim: Float32Array
     centre: Float32Array

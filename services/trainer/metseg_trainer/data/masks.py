@@ -13,10 +13,10 @@ __all__ = ["read_mask"]
 
 
 def read_mask(path: Path) -> Mask:
-    """A mask from an image file: whatever is not zero is lesion; in a JPEG, whatever is brighter than half.
+    """A mask from an image file: nonzero pixels are lesion; in a JPEG, pixels brighter than half.
 
     Raises:
-        DatasetError: the file cannot be decoded or holds several pages.
+        DatasetError: the file cannot be decoded or has several pages.
     """
     try:
         with Image.open(path) as image:

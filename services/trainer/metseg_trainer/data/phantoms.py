@@ -1,4 +1,4 @@
-"""Data sets of head phantoms in any layout, for tests and trials; they show no person."""
+"""Data sets of head phantoms in any layout, for tests and trials, without any person's data."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def _head(number: int, seed: int, slices: int, size_px: int) -> phantom.Phantom:
     spacing_mm = (between * USUAL_SLICES / slices, row * USUAL_SIZE_PX / size_px, column * USUAL_SIZE_PX / size_px)
     try:
         return phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=spacing_mm)
-    except ValueError:  # on a coarse grid there may be no room for all the lesions that were drawn
+    except ValueError:  # on a coarse grid there may be no room for all lesions
         return phantom.head(seed, slices=slices, size_px=size_px, spacing_mm=spacing_mm, lesions=1)
 
 

@@ -1,7 +1,7 @@
-"""Prepared sources: what samples are drawn from, prepared once as serving would and kept in memory-mapped files.
+"""Prepared sources of samples, prepared once as in serving and stored in memory-mapped files.
 
-A patient is seen whole, slice by slice as if each had been uploaded alone, with metastases drawn into it, and without
-its skull; a network that has seen all four serves all four.
+A patient is used whole, slice by slice as if each had been uploaded alone, with metastases drawn into it, and without
+its skull, so that a network can serve all four kinds of input.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 __all__ = ["prepare_sources"]
 
 REVISION = 5
-"""Changes with what `_MAKERS` make, so that files of an earlier release are not used."""
+"""Changes with the output of `_MAKERS`, so that files of an earlier release are not used."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def prepare_sources(
         preprocessing: of the model.
         sampling: names the sources by their shares.
         seed: of the drawn lesions.
-        folder: for the files, which are used again only if they were made from the same input. Processes that share a
+        folder: for the files, which are reused only if they were made from the same input. Processes that share a
             folder must take turns.
 
     Returns:

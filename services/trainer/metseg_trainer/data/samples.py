@@ -1,4 +1,4 @@
-"""From patients to what the training loop draws: prepared studies, samples and their order."""
+"""From patients to the samples of the training loop: prepared studies, samples and their order."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ class _SliceRef:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """A slice on its way into a batch: pixels (row, column, channel), truth (row, column), its study's statistics."""
+    """A slice for a batch: pixels (row, column, channel), truth (row, column), its study's statistics."""
 
     pixels: UInt8Array
     truth: UInt8Array
@@ -104,7 +104,7 @@ class _Sample:
 class SampleDataset(Dataset[tuple[Tensor, Tensor]]):
     """Augmented slices from several sources.
 
-    Item n is a function of n and the seed alone, so that a resumed run draws what the interrupted one would have.
+    Item n is a function of n and the seed alone, so that a resumed run draws the samples of the interrupted one.
     An item is float32 (3, row, column) and float32 (1, row, column) of the patch size.
 
     Args:
@@ -153,7 +153,7 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(np.ascontiguousarray(tensor)), torch.from_numpy(truth[None].astype(np.float32) / 255)
 
     def patient(self, number: int) -> str:
-        """Whose slice the sample of that number is."""
+        """The patient of the sample of that number."""
         return self._draw(np.random.default_rng((self._seed, number)))[0].study.patient
 
     def _draw(self, random: np.random.Generator) -> tuple[_SliceRef, "_Pool"]:
@@ -216,7 +216,7 @@ def _person(study: PreparedStudy) -> str:
 
 
 class StepBatchSampler(Sampler[list[int]]):
-    """The sample numbers of each step; samples are random draws already, so they are taken in order.
+    """The sample numbers of each step; samples are random draws already, so they are used in order.
 
     Args:
         steps: which ones.

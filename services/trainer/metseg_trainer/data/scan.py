@@ -1,4 +1,4 @@
-"""Folder -> audit -> patients: what a training folder holds, what of it can be used, and why the rest cannot."""
+"""Folder -> audit -> patients: the contents of a training folder, the usable part, and why the rest is unusable."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ __all__ = ["scan_folder"]
 
 
 def scan_folder(folder: Path) -> tuple[list[Patient], Audit]:
-    """Read a whole training folder and find out what of it can be used.
+    """Read a whole training folder and find its usable patients.
 
     Args:
         folder: in one of the layouts of `metseg_trainer.data.layouts`, or described by a labels.yaml; stray files and
-            copies of the tree do no harm.
+            copies of the tree are harmless.
 
     Returns:
         Patients ordered by id, and the audit.
 
     Raises:
-        DatasetError: the folder cannot be listed, one patient lies in train/ and in test/, or nothing can be used.
+        DatasetError: the folder cannot be listed, one patient is in train/ and in test/, or nothing can be used.
     """
     if not folder.is_dir():
         raise DatasetError(f"There is no folder {folder}; docs/data.md lists the layouts that metseg reads.")

@@ -23,7 +23,7 @@ def audit_slices(folder: Path, found: FolderContents) -> tuple[list[Patient], Au
     """Read all patients of a folder of slices.
 
     Args:
-        folder: which names in the audit are relative to.
+        folder: to which names in the audit are relative.
         found: its contents.
 
     Returns:
@@ -37,7 +37,7 @@ def audit_slices(folder: Path, found: FolderContents) -> tuple[list[Patient], Au
 
 
 class _Auditor:
-    """Reads patient after patient and collects what is wrong."""
+    """Reads one patient after another and collects problems."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,7 +51,7 @@ class _Auditor:
         self.unusable: list[tuple[str, str]] = []
 
     def patient(self, study: PatientFiles) -> Patient | None:
-        """The usable part of a study; None where nothing of it is."""
+        """The usable part of a study; None if there is none."""
         read = [self._pair(stem, study.slices[stem]) for stem in sorted(study.slices, key=formats.natural_key)]
         masks = dict(filter(None, read))
         if not masks:
@@ -74,7 +74,7 @@ class _Auditor:
         return Patient(study.id, site_of(study.id), tuple(pairs), sum(areas), study.subset)
 
     def audit(self, patients: Sequence[Patient], found: FolderContents) -> Audit:
-        """The audit of all that was read."""
+        """The audit of everything read."""
         return Audit(
             layout=found.layout,
             structures=structure_counts(self.structures),
@@ -127,7 +127,7 @@ class _Auditor:
         return seen.rows, seen.columns
 
     def _decodable(self, study: PatientFiles, pairs: list[SlicePair]) -> list[SlicePair]:
-        """The pairs whose images decode; none where the rest cannot be used as a study."""
+        """The pairs whose images decode; none if the rest is not a usable study."""
         if self._try(pairs) is None:
             return pairs
         pairs = [pair for pair in pairs if not self._damaged(pair.image)]
@@ -149,7 +149,7 @@ class _Auditor:
         try:
             formats.read_volume(uploads([image]), settings().limits)
         except UnusableImage:
-            return False  # a constant slice is no study by itself, but may be part of one
+            return False  # a constant slice alone is not a study, but may be part of one
         except (BadInput, OSError) as error:
             self.unreadable.append((self._name(image), reason(error)))
             return True

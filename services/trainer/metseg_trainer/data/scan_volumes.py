@@ -19,7 +19,7 @@ __all__ = ["audit_volumes"]
 
 
 class _Auditor:
-    """Reads study after study and counts what it finds."""
+    """Reads one study after another and counts its findings."""
 
     def __init__(self) -> None:
         self.lesion_slices = self.healthy = 0
@@ -33,7 +33,7 @@ class _Auditor:
         self.unusable: list[tuple[str, str]] = []
 
     def patient(self, files: VolumeFiles, read: StudyVolume | str) -> Patient | None:
-        """The patient of a study; None where it cannot be used, for the reason given instead of it."""
+        """The patient of a study; None if it cannot be used, for the reason given instead."""
         self.left_out.update(set(files.left_out))
         if isinstance(read, str):
             self.unusable.append((files.id, read))
@@ -61,7 +61,7 @@ class _Auditor:
         self.remarks.update(remark.removesuffix(".") for remark in read.remarks)
 
     def without_doubtful(self, patients: Sequence[Patient], labels: LabelMap) -> list[Patient]:
-        """The patients but those with a label that the layout has only together with another one."""
+        """The patients, except those with a label that the layout has only together with another."""
         for label, partner in labels.only_with:
             doubtful = {*self.with_label.get(label, ())}
             if not doubtful or partner in self.with_label:
@@ -72,7 +72,7 @@ class _Auditor:
         return list(patients)
 
     def audit(self, patients: list[Patient], found: FolderContents) -> Audit:
-        """The audit of all that was read."""
+        """The audit of everything read."""
         return Audit(
             patients=len(patients),
             slices=sum(len(patient.slices) for patient in patients),
@@ -126,7 +126,7 @@ def _read(files: VolumeFiles) -> StudyVolume | str:
 
 
 def _sequences(files: VolumeFiles, read: StudyVolume) -> list[str]:
-    """The sequences of a study; those of DICOM series were found by their headers."""
+    """The sequences of a study; those of DICOM series are recognised by their headers."""
     if None not in files.images:
         return [role for role in files.images if role is not None]
     if any(remark.startswith("The upload is grey") for remark in read.remarks):

@@ -1,8 +1,8 @@
 """Skull stripping without a network.
 
-Fat and scalp are bright, bone is dark and the brain lies between: after an erosion the ring of bone separates them.
+Fat and scalp are bright, bone is dark and the brain is in between: after an erosion the ring of bone separates them.
 This is the idea of the forerunners of the Brain Extraction Tool (Smith, Human Brain Mapping 2002, reviews them); it is
-good enough to place lesions and to imitate research data that come stripped.
+good enough to place lesions and to imitate skull-stripped research data.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ SKULL_PX, NECK_PX, GAP_PX = 7, 4, 6
 HEAD = 0.12
 """Pixels brighter than this share of the brightest are head, the rest is air."""
 FACE_SHARE = 0.3
-"""Share of a head's height, from below, that face and neck take."""
+"""Share of a head's height, from below, that face and neck occupy."""
 MIN_AREA_SHARE = 0.08
 """A slice whose part is smaller than this share of the largest one shows eyes or sinuses, not the brain."""
 
@@ -58,12 +58,12 @@ def brain_mask(volume: Volume) -> Mask:
 
 
 def cerebral_slices(volume: Volume) -> Mask:
-    """Which slices lie above the face and the neck: bool, (slice).
+    """Which slices are above the face and the neck: bool, (slice).
 
     The end of the head where its slices are smaller is the top.
 
     Args:
-        volume: see `brain_mask`; a few slices that are no head are all taken.
+        volume: see `brain_mask`; a few slices without a head all count.
     """
     areas = (_grey(volume) > HEAD).sum(axis=(1, 2))
     quarter, below = len(areas) // 4, round(FACE_SHARE * len(areas))
@@ -105,9 +105,9 @@ def _grey(volume: Volume) -> Float32Array:
 
 
 def _fat(volume: Volume, inside: npt.NDArray[Any]) -> Mask:
-    """What is far brighter than the middle of the head before contrast, as fat is and no lesion.
+    """Pixels far brighter than the middle of the head before contrast, like fat and unlike lesions.
 
-    Nothing where FLAIR replaces that sequence.
+    None where FLAIR replaces that sequence.
     """
     pre, flair = volume.pixels[..., PRE], volume.pixels[..., FLAIR]
     if np.array_equal(pre, flair):
@@ -134,7 +134,7 @@ def _largest(one: npt.NDArray[Any]) -> Mask:
 
 
 def _connected(parts: Mask) -> Mask:
-    """From the slice with most brain outwards: what overlaps its neighbour and is not much larger.
+    """From the slice with most brain outwards: the parts that overlap their neighbour and are not much larger.
 
     Starts in the middle half of the head, since a face can look like a larger brain.
     """

@@ -12,7 +12,7 @@ MIN_SLICE_MM, MAX_SLICE_MM = 1.0, 7.0
 
 
 def spacing_or_assumed_mm(volume: Volume) -> tuple[float, float, float]:
-    """Between slices, rows and columns: the study's own, or an assumption where it stores none.
+    """Between slices, rows and columns: the study's, or an assumption if it stores none.
 
     The public data store none. Their pixels are assumed to be 0.9 mm wide, as in the same scans of other archives, and
     their slices to cover a head of 150 mm.

@@ -1,8 +1,8 @@
 """Split patients into train, validation and test: by person, stratified, and the same for the same seed.
 
-scikit-learn's StratifiedGroupKFold is not used: it stratifies by one label, while a side here takes its share of every
-site and lesion load by largest remainder, and its draws follow the releases of NumPy and scikit-learn, so that a split
-could not be drawn again from a seed years later. Model cards name the sha256 of a split that a seed gives.
+scikit-learn's StratifiedGroupKFold is not used: it stratifies by one label, while a side here has its share of every
+site and lesion load by largest remainder, and its draws depend on the releases of NumPy and scikit-learn, so that a
+split could not be reproduced from a seed years later. Model cards name the sha256 of the split of a seed.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ def split_patients(
     """Split by person, so that each side has the same mix of sites and of lesion load.
 
     A stratum is a site (small ones pooled) times a third of the lesion load; each gives to a side by its share,
-    rounded by largest remainder. Where the folders name a test side, it is taken as it is.
+    rounded by largest remainder. If the folders name a test side, it is used unchanged.
 
     Args:
         patients: from `scan_folder`, in any order.
@@ -87,7 +87,7 @@ def k_fold_splits(patients: Sequence[Patient], count: int, seed: int, validation
         A split for each fold.
 
     Raises:
-        DatasetError: there are too few persons for the folds, or fewer than 2 folds are asked for.
+        DatasetError: there are too few persons for the folds, or fewer than 2 folds are requested.
     """
     units = _units(patients)
     if count < 2 or len(units) < max(count, 3):
@@ -108,7 +108,7 @@ def leave_site_out_split(patients: Sequence[Patient], site: str, seed: int, vali
 
     Args:
         patients: from `scan_folder`, in any order.
-        site: that is tested on.
+        site: the one tested on.
         seed: decides who validates.
         validation_fraction: of the persons of other sites.
 
@@ -128,7 +128,7 @@ def leave_site_out_split(patients: Sequence[Patient], site: str, seed: int, vali
 
 
 def split_by_slice(patients: Sequence[Patient], seed: int) -> tuple[list[Patient], Split]:
-    """Split slices at random, as must not be done: only to measure how much such a leak improves the figures.
+    """Split slices at random, only to measure how much such a leak improves the figures.
 
     Args:
         patients: from `scan_folder`, in any order.
@@ -153,7 +153,7 @@ def split_by_slice(patients: Sequence[Patient], seed: int) -> tuple[list[Patient
 
 
 def _around(test: Sequence[_Unit], units: Sequence[_Unit], lot: str, validation_fraction: float) -> Split:
-    """The split that tests on some units, validates on a share of the others and learns from the rest."""
+    """The split that tests on some units, validates on a share of the others and trains on the rest."""
     rest = [unit for unit in units if unit not in test]
     validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), lot)
     return Split(_ids(unit for unit in rest if unit not in validation), _ids(validation), _ids(test))
@@ -206,5 +206,5 @@ def _draw(units: Sequence[_Unit], count: int, lot: str) -> list[_Unit]:
 
 
 def _drawn(lot: str, *name: object) -> bytes:
-    """A sort key as good as random, the same on every machine and with every version of a library."""
+    """A pseudo-random sort key, the same on every machine and with every version of a library."""
     return hashlib.sha256(repr((lot, *name)).encode()).digest()

@@ -1,4 +1,4 @@
-"""Reading a study of volumes: images as serving reads an upload, outlines on their grid, structure by structure."""
+"""Reading a study of volumes: images like an upload in serving, outlines on their grid, structure by structure."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,9 +34,9 @@ __all__ = ["StudyVolume", "Truth", "read_study"]
 
 
 MAX_INSTANCES = 100_000
-"""Files of a study on the researcher's own disk; uploads have a lower limit."""
+"""Files of a study on the researcher's disk; uploads have a lower limit."""
 ROUNDING = 1e-4
-"""How far a label may be from a whole number: scaled headers round."""
+"""The largest distance of a label from a whole number: scaled headers round."""
 RESAMPLED = "The mask lies on another grid than the images and was resampled onto theirs"
 FULL_LEVEL = 255.0
 HIGH_PERCENTILE = 99.9
@@ -44,7 +44,7 @@ HIGH_PERCENTILE = 99.9
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is known of a study: bool masks, (slice, row, column); None is unknown, not empty."""
+    """The known truth of a study: bool masks, (slice, row, column); None is unknown, not empty."""
 
     core: Mask | None
     whole: Mask | None
@@ -72,8 +72,8 @@ class _Outlines:
     """Masks by label on one grid.
 
     Attributes:
-        masks: bool, in the file's order of axes where there is an affine, else (slice, row, column).
-        affine: from voxels to RAS+ millimetres; None where the file stores no position.
+        masks: bool, in the file's order of axes if there is an affine, else (slice, row, column).
+        affine: from voxels to RAS+ millimetres; None if the file stores no position.
         shape: of each mask.
     """
 
@@ -93,7 +93,7 @@ def read_study(files: VolumeFiles) -> StudyVolume:
         are scaled to 0 to 255, the range in which metastases are drawn; preparation does not depend on the scale.
 
     Raises:
-        DatasetError: a file cannot be read, is no volume, has labels without meaning, or the grids do not fit.
+        DatasetError: a file cannot be read, is not a volume, has labels without meaning, or the grids do not fit.
     """
     volume = _read_images(files.images)
     if volume.spacing_mm is None and files.spacing_mm is not None:
@@ -175,10 +175,10 @@ def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
 
 @contextmanager
 def _damage_named(path: Path) -> Iterator[None]:
-    """Name the file where the block cannot read it.
+    """Name the file if the block cannot read it.
 
     Raises:
-        DatasetError: the file is damaged, cut off or of another kind.
+        DatasetError: the file is damaged, truncated or of another kind.
     """
     try:
         yield
@@ -235,7 +235,7 @@ def _whole_numbers(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """Labels as integers.
 
     Raises:
-        DatasetError: a value is no whole number.
+        DatasetError: a value is not a whole number.
     """
     if values.dtype.kind in "iub":
         return values
@@ -250,7 +250,7 @@ def _whole_numbers(values: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def _structure(volume: Volume, outlines: Sequence[_Outlines], labels: Iterable[Label] | None) -> Mask | None:
-    """The union of a structure's labels on the volume's grid; None where it is unknown.
+    """The union of a structure's labels on the volume's grid; None if it is unknown.
 
     Raises:
         DatasetError: a mask does not fit the images, or is lost on their grid.
@@ -270,7 +270,7 @@ def _structure(volume: Volume, outlines: Sequence[_Outlines], labels: Iterable[L
 
 
 def _on_grid(volume: Volume, outlines: _Outlines) -> bool:
-    """Whether the outlines have the voxels of the volume, as far as is known."""
+    """Whether the outlines have the voxels of the volume, as far as known."""
     if volume.grid is None:
         return outlines.shape == volume.shape
     if outlines.shape != volume.grid.shape:
@@ -282,7 +282,7 @@ def _on_grid(volume: Volume, outlines: _Outlines) -> bool:
 
 
 def _onto(volume: Volume, outlines: _Outlines, mask: Mask) -> Mask:
-    """A mask on the volume's grid, resampled linearly where it lies on another one."""
+    """A mask on the volume's grid, resampled linearly from another one."""
     if _on_grid(volume, outlines):
         return mask if volume.grid is None else np.ascontiguousarray(to_canonical(mask, volume.grid))
     if outlines.affine is None or volume.affine is None:
@@ -290,7 +290,7 @@ def _onto(volume: Volume, outlines: _Outlines, mask: Mask) -> Mask:
         raise DatasetError(
             f"its mask is {_size(outlines.shape)}, its images are {_size(ours)}, and one of them stores no position"
         )
-    # By SciPy, not by `register`: a segmentation may store the one slice that it outlines, and covers next to nothing.
+    # SciPy, not `register`: a segmentation may store only the slice that it outlines, and so cover next to nothing.
     columns_first = np.eye(4)[[2, 1, 0, 3]]
     to_mask = np.linalg.inv(outlines.affine) @ volume.affine @ columns_first
     resampled = _resampled(mask, to_mask, volume.shape)
@@ -300,7 +300,7 @@ def _onto(volume: Volume, outlines: _Outlines, mask: Mask) -> Mask:
 
 
 def _resampled(mask: Mask, to_mask: Affine, shape: Shape) -> Mask:
-    """A mask sampled linearly where voxels of that shape, (slice, row, column), lie in it."""
+    """A mask sampled linearly at the voxels of that shape, (slice, row, column)."""
     values = ndimage.affine_transform(
         mask.astype(np.float32), to_mask[:3, :3], to_mask[:3, 3], shape, order=1, mode="grid-constant"
     )
@@ -308,7 +308,7 @@ def _resampled(mask: Mask, to_mask: Affine, shape: Shape) -> Mask:
 
 
 def _scaled(volume: Volume) -> Volume:
-    """The volume with each channel from 0 to 255; 8-bit images stay as they are."""
+    """The volume with each channel from 0 to 255; 8-bit images are unchanged."""
     if volume.pixels.dtype == np.uint8:
         return volume
     flat = volume.pixels.reshape(-1, volume.pixels.shape[-1])

@@ -1,8 +1,8 @@
-"""How well a model does, by patient and by lesion, how sure that is, and what corrupted scans cost.
+"""The performance of a model by patient and by lesion, its uncertainty, and the effect of corrupted scans.
 
 - `masks`, `lesionwise`, `calibration`: metrics of one patient, or of one model's probabilities.
 - `statistics`: intervals over patients, and networks compared.
-- `patients`, `corruptions`: what models are evaluated on.
+- `patients`, `corruptions`: the data that models are evaluated on.
 - `structure_cases`, `structures`: networks with two structures, core and whole.
 - `evaluate`, `result`: one model; `evaluate_run`: all networks of a run, at their `operating_point`.
 """

@@ -1,4 +1,4 @@
-"""Calibration: whether a probability is one."""
+"""Calibration of probabilities."""
 
 from dataclasses import dataclass, field
 
@@ -18,8 +18,8 @@ MIN_COUNTED_PROBABILITY = 0.01
 class ReliabilityDiagram:
     """How often pixels of a predicted probability p are lesion (Guo et al., ICML 2017), in ten bins.
 
-    Only pixels count that are lesion or have a probability above 0.01: the many that are plainly air or healthy would
-    make any model look calibrated.
+    Only pixels count that are lesion or have a probability above 0.01: the many of air and healthy tissue would make
+    any model look calibrated.
 
     Attributes:
         pixels: of each bin.
@@ -59,7 +59,7 @@ class ReliabilityDiagram:
 
     @property
     def points(self) -> list[tuple[float, float, int]]:
-        """Of every bin that has pixels: mean predicted probability, share that is lesion, and pixels."""
+        """For every bin with pixels: mean predicted probability, share that is lesion, and pixels."""
         return [
             (float(predicted / count), float(true / count), int(count))
             for predicted, true, count in zip(self.predicted, self.true, self.pixels, strict=True)

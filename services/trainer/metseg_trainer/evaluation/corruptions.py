@@ -1,4 +1,4 @@
-"""Corruptions: what exports, scanners and preparations do to scans, applied to measure what it costs."""
+"""Corruptions: the effects of exports, scanners and preparations on scans, applied to measure their cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ VolumeAndTruth = tuple[Volume, Mask]
 
 SEED = 2026
 SINGLE_SLICES, SINGLE_SLICES_TITLE = "lone-slices", "each slice alone"
-"""Key and title of what `evaluate_model` does itself: each slice submitted alone."""
+"""Key and title of the corruption in `evaluate_model` itself: each slice submitted alone."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """A title, and a function from a study and its truth to copies that may be changed."""
+    """A title, and a function from a study and its truth to changed copies."""
 
     title: str
     apply: Callable[[Volume, Mask], VolumeAndTruth]
@@ -86,7 +86,7 @@ def _noise(share: float, volume: Volume, truth: Mask) -> VolumeAndTruth:
 
 
 def _cut(percentile: float, volume: Volume, truth: Mask) -> VolumeAndTruth:
-    """Each channel's brightest pixels all white, as by a window that is too narrow."""
+    """Each channel's brightest pixels white, as by a window that is too narrow."""
     pixels = _eight_bits(volume).astype(np.float32)
     tops = [np.percentile(channel[channel > channel.mean() / 2], percentile) for channel in np.moveaxis(pixels, -1, 0)]
     cut = (pixels / np.maximum(np.array(tops, np.float32), 1)).clip(0, 1) * 255

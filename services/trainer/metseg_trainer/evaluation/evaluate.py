@@ -26,9 +26,9 @@ def evaluate_model(
     Args:
         network: the model's name, for the record.
         predictor: the model.
-        patients: whom the model has not seen.
-        corruptions: what each patient's scans are evaluated after as well, in addition to each slice alone; where
-            there are none, single slices are skipped too.
+        patients: unseen by the model.
+        corruptions: after which each patient's scans are evaluated too, in addition to each slice alone; without
+            any, single slices are skipped too.
 
     Returns:
         Metrics by patient.
@@ -69,7 +69,7 @@ def _group_by_volume(result: EvaluationResult, lesion_voxels: Mapping[str, int])
 
 
 def _segment_single_slices(volume: Volume, predictor: Predictor) -> Mask:
-    """The mask of a study whose slices were each submitted alone; a constant slice is refused there, so empty."""
+    """The mask of a study whose slices are each submitted alone; empty for a constant slice, which is refused."""
     mask = np.zeros(volume.shape, np.bool_)
     for index, single in enumerate(volume.single_slices()):
         if single is not None:

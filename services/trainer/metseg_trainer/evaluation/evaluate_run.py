@@ -29,7 +29,7 @@ class RunEvaluation:
         predictors: by network, with the operating points that the validation patients chose.
         results: by network, on the test patients.
         implanted: by network, on metastases drawn into the test patients' slices without a lesion.
-        comparison: of the two networks with the highest means; None where one was trained.
+        comparison: of the two networks with the highest means; None if only one was trained.
     """
 
     predictors: Mapping[str, TorchPredictor]
@@ -58,8 +58,8 @@ def evaluate_networks(plan: Plan, *, corrupted: bool = True) -> RunEvaluation:
     """Evaluate the trained networks of a run.
 
     Args:
-        plan: of the run, whose folder holds the checkpoints.
-        corrupted: whether to evaluate after all `CORRUPTIONS` of the test patients' scans as well.
+        plan: of the run, whose folder has the checkpoints.
+        corrupted: whether to evaluate after all `CORRUPTIONS` of the test patients' scans too.
 
     Returns:
         All figures.
@@ -78,10 +78,10 @@ def evaluate_networks(plan: Plan, *, corrupted: bool = True) -> RunEvaluation:
 def load_predictor(plan: Plan, network: str) -> TorchPredictor:
     """A trained network at the operating point that the validation patients choose.
 
-    Small drawn metastases take part in the choice, since the few large gliomas alone would leave small lesions out.
+    Small drawn metastases are part of the choice, since the few large gliomas alone would drop small lesions.
 
     Args:
-        plan: of the run, whose folder holds the checkpoint.
+        plan: of the run, whose folder has the checkpoint.
         network: a key of `NETWORKS`.
 
     Returns:

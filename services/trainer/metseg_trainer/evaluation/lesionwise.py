@@ -1,4 +1,4 @@
-"""Lesion-wise metrics: which lesions were found and missed, since one overlap says little of many small lesions."""
+"""Lesion-wise metrics: found and missed lesions, since one overlap says little about many small lesions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class TrueLesion:
 
     Attributes:
         diameter_mm: its long diameter; of a drawn one, without its oedema.
-        detected: whether any predicted voxel lies in it.
+        detected: whether any predicted voxel is in it.
         dice: with all predicted components that touch it; 0 if it was missed.
     """
 
@@ -39,7 +39,7 @@ class LesionwiseMetrics:
     Attributes:
         lesions: of the truth.
         false_positives_mm: long diameters of the predicted components that touch no true lesion.
-        false_on_vessels: how many of those lie by half or more on vessels and what else enhances.
+        false_on_vessels: how many of those are half or more on vessels and other enhancing structures.
     """
 
     lesions: tuple[TrueLesion, ...]
@@ -54,7 +54,7 @@ class LesionwiseMetrics:
 
 
 def label_components(mask: Mask) -> LabelMap:
-    """The 26-connected components of a mask, numbered from 1; 8-connected where there is one slice."""
+    """The 26-connected components of a mask, numbered from 1; 8-connected in a single slice."""
     labels, _ = ndimage.label(mask, CONNECTIVITY_26)
     return np.asarray(labels, np.int32)
 
@@ -67,7 +67,7 @@ def match_lesions(
     diameters_mm: Sequence[float] | None = None,
     vessels: Mask | None = None,
 ) -> LesionwiseMetrics:
-    """Which lesions were found, and what was found that is no lesion.
+    """Match predicted components with true lesions.
 
     A predicted component may touch several true lesions and counts for each of them, and several may touch one:
     BraTS-METS (Moawad et al., 2023) matches in the same way, after a dilation by one voxel that is omitted here.
@@ -76,14 +76,14 @@ def match_lesions(
         predicted: bool, (slice, row, column).
         truth: int32, the same shape: n where the n-th lesion is; see `label_components`.
         spacing_mm: between slices, rows and columns.
-        diameters_mm: of the true lesions, where they are known; None measures them.
-        vessels: what enhances and is no lesion, where that is known; the same shape.
+        diameters_mm: of the true lesions, if known; None measures them.
+        vessels: enhancing structures other than lesions, if known; the same shape.
 
     Returns:
         Found, missed and false lesions.
 
     Raises:
-        ValueError: the shapes differ, or the diameters are not as many as the lesions (bugs of the caller).
+        ValueError: the shapes differ, or the numbers of diameters and lesions differ (bugs of the caller).
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"a prediction of {predicted.shape} for a truth of {truth.shape}")

@@ -24,15 +24,15 @@ EMPTY_CONVENTION = (
 
 @dataclass(frozen=True)
 class MaskMetrics:
-    """Of one patient; None where a metric is undefined (see `EMPTY_CONVENTION`).
+    """Metrics of one patient; None where undefined (see `EMPTY_CONVENTION`).
 
     Attributes:
         dice: 2|A and B| / (|A| + |B|).
         sensitivity: the share of the truth that was found.
-        precision: the share of what was found that is true.
+        precision: the share of the prediction that is true.
         hd95_mm: the 95th percentile of distances between the two surfaces, the larger of both directions.
-        surface_dice: the share of both surfaces that lies within 1 mm of the other (Nikolov et al., JMIR 2021).
-        volume_error: found volume over true volume, minus 1.
+        surface_dice: the share of both surfaces within 1 mm of the other (Nikolov et al., JMIR 2021).
+        volume_error: predicted volume over true volume, minus 1.
     """
 
     dice: float
@@ -51,7 +51,7 @@ def dice(predicted: Mask, truth: Mask) -> float:
         truth: bool, the same shape.
 
     Returns:
-        0 to 1; 1 where both are empty.
+        0 to 1; 1 if both are empty.
     """
     total = int(predicted.sum()) + int(truth.sum())
     return 1.0 if total == 0 else 2 * int((predicted & truth).sum()) / total
@@ -99,6 +99,6 @@ def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float,
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    """The box of a mask with a margin of one voxel where the volume has one."""
+    """The box of a mask with a margin of one voxel within the volume."""
     ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in ends)

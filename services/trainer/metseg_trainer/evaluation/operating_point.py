@@ -18,7 +18,7 @@ TIE_DICE = 0.001
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """From which probability on a pixel is lesion, and how small a component is kept, in reference pixels."""
+    """The probability from which a pixel is lesion, and the smallest component kept, in reference pixels."""
 
     threshold: float = 0.5
     smallest_lesion_px: float = 0.0
@@ -28,7 +28,7 @@ def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) 
     """The operating point with the highest mean patient Dice.
 
     Points within 0.001 of the best tie, since a few validation patients cannot separate them; of these the one
-    closest to a threshold of 0.5 is taken, then the one that keeps the smallest lesions.
+    closest to a threshold of 0.5 is used, then the one that keeps the smallest lesions.
 
     Args:
         studies: of each validation patient its probability map, its true mask, and the area of one of its pixels in

@@ -1,4 +1,4 @@
-"""The patients that a model is evaluated on: a plan's own, and its own with drawn metastases."""
+"""The patients that a model is evaluated on: a plan's, and the same with drawn metastases."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ __all__ = ["EvaluationPatient", "implanted_patients", "load_patients"]
 
 
 MIN_SLICES = 4
-"""Of a stretch without glioma that metastases are drawn into."""
+"""The shortest run of slices without glioma into which metastases are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class EvaluationPatient:
         site: the clinic.
         volume: the study.
         truth: bool, (slice, row, column).
-        spacing_mm: between slices, rows and columns, assumed where the study stores none.
-        labels: its lesions, numbered, where they are known; None takes the connected components of the truth.
-        diameters_mm: of the numbered lesions, where they are known.
-        vessels: what enhances and is no lesion, where that is known.
+        spacing_mm: between slices, rows and columns, assumed if the study stores none.
+        labels: its lesions, numbered, if known; None uses the connected components of the truth.
+        diameters_mm: of the numbered lesions, if known.
+        vessels: enhancing structures other than lesions, if known.
     """
 
     id: str
@@ -59,7 +59,7 @@ class EvaluationPatient:
             truth: bool, (slice, row, column).
 
         Returns:
-            The patient, with an assumed spacing where the study stores none.
+            The patient, with an assumed spacing if the study stores none.
         """
         return cls(id, site, volume, truth, spacing_or_assumed_mm(volume))
 
@@ -75,7 +75,7 @@ class EvaluationPatient:
 
 
 def load_patients(patients: Sequence[Patient]) -> Iterator[EvaluationPatient]:
-    """Patients as they are, one after the other."""
+    """Patients unchanged, one after the other."""
     for patient in patients:
         yield EvaluationPatient.from_volume(patient.id, patient.site, *load_patient(patient))
 
@@ -85,7 +85,7 @@ def implanted_patients(patients: Sequence[Patient], seed: int) -> Iterator[Evalu
 
     Args:
         patients: those whose run is too short, or has no room, are left out.
-        seed: of every drawing; no training patient's is the same.
+        seed: of all draws; it differs from every training patient's.
 
     Yields:
         The run of slices of each patient.
@@ -116,5 +116,5 @@ def implanted_patients(patients: Sequence[Patient], seed: int) -> Iterator[Evalu
 
 
 def _seed(patient: str, seed: int) -> int:
-    """Differs from any that a training patient is drawn with."""
+    """A seed that differs from every training patient's."""
     return int.from_bytes(hashlib.sha256(f"test {patient} {seed}".encode()).digest()[:4])

@@ -40,14 +40,14 @@ def confidence_interval(values: Sequence[float], statistic: Statistic = "mean") 
 def _interval(values: tuple[float, ...], statistic: Statistic) -> Interval:
     if not values:
         raise ValueError("no values to resample")
-    if len(values) == 1:  # scipy wants two
+    if len(values) == 1:  # scipy needs two
         return Interval(low=values[0], high=values[0])
     low, high = _bootstrap(values, statistic, "two-sided")
     return Interval(low=low, high=high)
 
 
 def highest_mean(values: Sequence[float]) -> float:
-    """The most that a mean over patients may be, at 95%: the one-sided limit of the percentile bootstrap."""
+    """The one-sided upper 95% limit of a mean over patients, by the percentile bootstrap."""
     return values[0] if len(values) == 1 else _bootstrap(values, "mean", "less")[1]
 
 
@@ -85,7 +85,7 @@ def measure(values: Sequence[float | None]) -> MetricSummary | None:
 def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float], Mapping[str, float]]) -> Comparison:
     """Two networks on the same patients: Wilcoxon's signed-rank test, effect size and the interval of the difference.
 
-    There is a winner only where the test's p is below 0.05 and the interval of the mean difference excludes 0. The
+    There is a winner only if the test's p is below 0.05 and the interval of the mean difference excludes 0. The
     effect size is the matched-pairs rank-biserial correlation (Kerby 2014): -1 to 1, 0 for none.
 
     Args:

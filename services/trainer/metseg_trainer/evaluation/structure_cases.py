@@ -29,7 +29,7 @@ from metseg_trainer.data.structures import (
 __all__ = ["StructureCase", "brats_cases", "brisc_cases", "drawn_cases", "lgg_cases"]
 
 LESIONS, MIN_DIAMETER_MM = 8, 3.0
-"""Metastases that are drawn into a study."""
+"""Metastases drawn into a study."""
 POST_ALONE = (False, False, True)
 SINGLE_SLICE_MM: Spacing = (6.0, 0.9, 0.9)
 
@@ -42,13 +42,13 @@ class StructureCase:
 
     Attributes:
         name: of the study.
-        model_input: of the study; channels of missing sequences have to be set to 0.
+        model_input: of the study; channels of missing sequences must be set to 0.
         present: which of pre, FLAIR and post it has.
         spacing_mm: between slices, rows and columns.
-        core: int32, (slice, row, column): its lesions numbered from 1; None where the core is unknown.
-        whole: bool, (slice, row, column); None where the whole is unknown.
-        unknown: bool, (slice, row, column): where the core is not known; predictions there are not counted.
-        diameters_mm: of the lesions in `core`, where they were drawn.
+        core: int32, (slice, row, column): its lesions numbered from 1; None if the core is unknown.
+        whole: bool, (slice, row, column); None if the whole is unknown.
+        unknown: bool, (slice, row, column): where the core is unknown; predictions there are not counted.
+        diameters_mm: of the lesions in `core`, if they were drawn.
     """
 
     name: str
@@ -105,7 +105,7 @@ def drawn_cases(patients: Iterable[Patient]) -> Iterator[StructureCase]:
 
 
 def brats_cases(patients: Iterable[Patient]) -> Iterator[StructureCase]:
-    """Studies of volumes: the structures are known that their labels have.
+    """Studies of volumes: the structures in their labels are known.
 
     Raises:
         DatasetError: a study is not one of volumes, or a file has changed or gone.
@@ -127,14 +127,14 @@ def brats_cases(patients: Iterable[Patient]) -> Iterator[StructureCase]:
 
 
 def _prepared(volume: Volume, present: Present) -> ModelInput:
-    """The model input; a missing sequence is replaced by a present one while the head is found."""
+    """The model input; for finding the head, a missing sequence is replaced by a present one."""
     channels = [channel if has else present.index(True) for channel, has in enumerate(present)]
     pixels = np.ascontiguousarray(volume.pixels[..., channels])
     return Preprocessor(PREPROCESSING).prepare(Volume(pixels, volume.names, volume.spacing_mm))
 
 
 def _drawn_case(patient: str, volume: Volume, glioma: Mask, present: Present, random: Random) -> StructureCase | None:
-    """A study with metastases; None where it shows too little brain."""
+    """A study with metastases; None if it shows too little brain."""
     spacing_mm = spacing_or_assumed_mm(volume)
     flags = (brain_mask(volume) * BRAIN + glioma * WHOLE).astype(np.uint8)
     pixels = volume.pixels * np.array(present, np.uint8)
@@ -163,7 +163,7 @@ def _drawn_case(patient: str, volume: Volume, glioma: Mask, present: Present, ra
 
 
 def _draw(canvases: dict[int, Canvas], diameter_mm: float, between_mm: float, present: Present, random: Random) -> bool:
-    """Draw a lesion into all slices that it reaches, and return whether it can be seen."""
+    """Draw a lesion into all slices that it reaches; returns whether it is visible."""
     lesion, index = draw_lesion(diameter_mm, random), int(random.choice(sorted(canvases)))
     at = canvases[index].place(present, random)
     if at is None:

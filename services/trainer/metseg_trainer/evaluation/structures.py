@@ -21,7 +21,7 @@ __all__ = ["evaluate_structures", "format_structures", "predict_structures"]
 THRESHOLD = 0.5
 STRATA_MM = ((3.0, 6.0), (6.0, 10.0), (10.0, float("inf")))
 LOW, HIGH, MIN_MM3 = (0.2, 0.3, 0.4, 0.5), (0.5, 0.7, 0.8, 0.9, 0.95), (0.0, 5.0, 15.0)
-"""Operating points that the best lesion-wise F1 is sought among."""
+"""The operating points among which the best lesion-wise F1 is chosen."""
 BATCH_SIZE = 4
 
 Figures = dict[str, Any]
@@ -35,8 +35,8 @@ def evaluate_structures(network: SegmentationNetwork, sets: dict[str, Iterable[S
         sets: cases by the name of their set.
 
     Returns:
-        For each set that has cases: their number, the mean Dice of each known structure at threshold 0.5, and where
-        lesions were drawn, `drawn`: the operating point with the best lesion-wise F1 and its figures.
+        For each set that has cases: their number, the mean Dice of each known structure at threshold 0.5, and, with
+        drawn lesions, `drawn`: the operating point with the best lesion-wise F1 and its figures.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = channels_last(network.eval().to(device))
@@ -95,7 +95,7 @@ class _Components:
     Attributes:
         peaks: the highest probability of each.
         volumes_mm3: of each.
-        excused: whether each touches a true lesion or what is unknown.
+        excused: whether each touches a true lesion or unknown truth.
         of_lesion: the components that touch each true lesion.
         diameters_mm: of the true lesions.
     """

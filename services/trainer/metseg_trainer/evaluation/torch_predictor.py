@@ -16,8 +16,8 @@ class TorchPredictor:
 
     Args:
         network: in float32.
-        preprocessing: that it was trained with.
-        point: its operating point; None takes the default.
+        preprocessing: of its training.
+        point: its operating point; None uses the default.
     """
 
     max_concurrency = batch_size = 1

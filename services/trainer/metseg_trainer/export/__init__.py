@@ -1,8 +1,8 @@
-"""From a trained network to a version in service.
+"""From a trained network to a deployed version.
 
-- `onnx_export`, `quantise`, `variants`: what can be made of a network without further training.
-- `frontier`, `model_selection`: which variant is worth serving.
-- `model_card`, `out_of_distribution`: what a version says about itself.
+- `onnx_export`, `quantise`, `variants`: derivatives of a network without further training.
+- `frontier`, `model_selection`: the choice of the variant to serve.
+- `model_card`, `out_of_distribution`: the description of a version.
 - `publish`, `promotion`: the registry, and whether a version becomes the champion.
 """
 

@@ -1,8 +1,8 @@
-"""Frontier: what a faster model costs in Dice, and which variant is worth serving.
+"""Frontier: the cost of faster models in Dice, and the choice of the variant to serve.
 
 Every variant of a run's networks, and of further runs on the same split, is evaluated on the validation patients at
-the operating point that they choose, and timed in turn with all others. They choose the variant that serves; the test
-patients only measure it.
+the operating point chosen on them, and timed in turn with all others. They also choose the variant that serves; the
+test patients only measure it.
 """
 
 import json
@@ -70,8 +70,8 @@ def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[s
         The content of frontier.json; see `frontier_record`.
 
     Raises:
-        DatasetError: another run was split otherwise, so that it may have learned from the validation patients.
-        ModelRejected: an export does not compute what its network does.
+        DatasetError: another run has another split, so that it may have trained on the validation patients.
+        ModelRejected: an export does not compute the same as its network.
     """
     for other in others:
         if read_split(other / "split.json") != plan.split:
@@ -88,7 +88,7 @@ def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[s
 
 
 def _variants(plan: Plan, others: Sequence[Path]) -> Iterator[ExportedVariant]:
-    """The variants of the run and of further ones, each calibrated on the patients that all have learned from."""
+    """The variants of the run and of further ones, each calibrated on the patients that all were trained on."""
     inputs: dict[Preprocessing, list[Float32Array]] = {}
     for folder in (plan.folder, *others):
         preprocessing = preprocessing_of(json.loads((folder / CONFIG).read_text()))
@@ -105,7 +105,7 @@ def _load(patient: Patient) -> _Case:
 def _evaluate(
     plan: Plan, exported: ExportedVariant, validation: Sequence[_Case], test: Sequence[_Case], threads: int
 ) -> EvaluatedVariant:
-    """The variant at the operating point that the validation patients choose for it."""
+    """The variant at its operating point, which is chosen on the validation patients."""
     predictor = OnnxPredictor(_card(plan, exported, OperatingPoint()), exported.model, threads)
     if exported.variant.precision == "fp32":
         trained = TorchPredictor(exported.network, exported.preprocessing)
@@ -118,13 +118,13 @@ def _evaluate(
 
 
 def _dice(case: _Case, probability: Float32Array, point: OperatingPoint) -> float:
-    """Of the mask as `metseg.inference.segment` makes it."""
+    """The Dice of the mask that `metseg.inference.segment` would compute."""
     smallest = point.smallest_lesion_px / case.reference_px
     return dice(lesions.remove_small(probability >= point.threshold, smallest), case.truth)
 
 
 def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Float32Array]:
-    """Of each patient the slice halfway up, as a model input."""
+    """The middle slice of each patient, as a model input."""
     prepared = [Preprocessor(preprocessing).prepare(case.volume) for case in cases]
     return [one.tensor(slice(len(one.pixels) // 2, len(one.pixels) // 2 + 1)) for one in prepared]
 

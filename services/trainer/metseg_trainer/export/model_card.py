@@ -1,4 +1,4 @@
-"""The model card: the data a version was trained on, how well it does and what it must not be used for."""
+"""The model card: a version's training data, performance and limits of use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ _COMMON_LIMITS = [
 
 @dataclass(frozen=True)
 class CardFigures:
-    """The test figures that a card carries, by the networks' titles; see `ModelCard`."""
+    """The test figures in a card, by the networks' titles; see `ModelCard`."""
 
     figures: Mapping[str, DiceSummary] = field(default_factory=dict)
     evaluation: Mapping[str, Evaluation] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class CardFigures:
 
 
 def describe_data(plan: Plan) -> DataCard:
-    """What the networks of a run were trained on, without naming a patient."""
+    """Describe the training data of a run, without naming a patient."""
     slices = {patient.id: len(patient.slices) for patient in plan.patients}
     sides = {"train": plan.split.train, "validation": plan.split.validation, "test": plan.split.test}
     name, licence, citations = _source(plan.patients)
@@ -91,7 +91,7 @@ def make_card(
         point: its operating point.
         data: from `describe_data`.
         figures: of the test patients.
-        familiarity: what input unlike the training data is detected by.
+        familiarity: the reference for detecting input unlike the training data.
 
     Returns:
         The card.

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 MARGIN = 0.005
-"""How much patient Dice a faster variant may cost."""
+"""The largest loss of patient Dice of a faster variant."""
 
 Scores = Mapping[str, float]
 
@@ -44,7 +44,7 @@ class EvaluatedVariant:
 
 
 def shortfall(best: Scores, other: Scores) -> float:
-    """The most, at 95%, that one variant's mean patient Dice lies below another's on the same patients.
+    """The one-sided 95% limit by which a variant's mean patient Dice is below another's on the same patients.
 
     Args:
         best: Dice by patient of the better one.
@@ -69,14 +69,14 @@ def select_variant(evaluated: Sequence[EvaluatedVariant]) -> EvaluatedVariant:
 
 
 def full_precision_source(selected: EvaluatedVariant, evaluated: Sequence[EvaluatedVariant]) -> EvaluatedVariant | None:
-    """What an 8-bit variant was made from.
+    """The 32-bit original of an 8-bit variant.
 
     Args:
         selected: the variant.
         evaluated: all variants.
 
     Returns:
-        None where the selected one is in 32 bits itself.
+        None if the selected one has 32 bits.
     """
     if selected.exported.variant.precision == "fp32":
         return None
@@ -92,7 +92,7 @@ def frontier_record(evaluated: Sequence[EvaluatedVariant], threads: int) -> dict
 
     Args:
         evaluated: all variants.
-        threads: that each was timed with.
+        threads: with which each was timed.
 
     Returns:
         Plain values; variants are sorted, fastest first.

@@ -18,7 +18,7 @@ __all__ = ["to_onnx", "verify_export"]
 
 TOLERANCE = 1e-4
 
-logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # otherwise it lists optional operators of other packages
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # otherwise it logs optional operators of other packages
 
 
 class _WithSigmoid(nn.Module):
@@ -58,7 +58,7 @@ def to_onnx(network: SegmentationNetwork) -> bytes:
 
 
 def _without_metadata(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model without source paths of the machine that it was exported on."""
+    """The bytes of a model without source paths of the exporting machine."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
@@ -67,7 +67,7 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
 
 
 def verify_export(exported: Predictor, trained: Predictor, tensors: Sequence[Float32Array]) -> float:
-    """Check an export against the network that it was made from, on real slices.
+    """Check an export against its network, on real slices.
 
     Args:
         exported: runs the ONNX file.

@@ -1,7 +1,7 @@
 """Out of distribution: the reference in a model card, by which a worker detects input unlike the training data.
 
-The training patients give means and a covariance, the validation patients the limit; the test patients have no part
-in it. Each patient is used whole, in thirds, and after corruptions that the model copes with: without skull, slightly
+The training patients give means and a covariance, the validation patients the limit; the test patients are not
+used. Each patient is used whole, in thirds, and after corruptions that the model tolerates: without skull, slightly
 rotated, noisy, brighter or darker, FLAIR alone. Slices are also used alone, as they may be uploaded, except for those
 near both ends of a study, which show so little of a head that the limit would exclude nothing.
 """
@@ -29,14 +29,14 @@ PARTS = 3
 TOLERATED = ("flair-only", "rotated-15", "gamma-0.7", "gamma-1.4", "noise", "stripped")
 """Keys of `CORRUPTIONS` that must not count as out of distribution."""
 INNER = (1 / 8, 7 / 8)
-"""The slices of a study, as shares of its height, that a single slice is compared with."""
+"""The slices of a study, as shares of its height, with which a single slice is compared."""
 COVERAGE = 0.99
 """The share of the validation patients' studies or slices within a limit."""
 MIN_VALIDATION_PATIENTS = 3
-"""For a limit."""
+"""The number of validation patients that a limit needs."""
 
 SUFFIX = f"-f{FEATURES_REVISION}"
-"""Of a version whose card was updated."""
+"""The suffix of a version whose card was updated."""
 
 Volumes = Iterable[Volume]
 
@@ -60,7 +60,7 @@ def reference_from_patients(
         preprocessing: of the model.
 
     Returns:
-        None where there are too few validation patients for a limit.
+        None if there are too few validation patients for a limit.
     """
     if len(validation) < MIN_VALIDATION_PATIENTS:
         return None
@@ -73,13 +73,14 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
     Args:
         folder: with `card.json`, of a run or of a starter model; `model-card.md` is rewritten.
         patients: the data that the version was trained on.
-        seed: that their split was drawn with.
+        seed: of their split.
 
     Returns:
-        What was done, in a sentence.
+        A sentence on what was done.
 
     Raises:
-        DatasetError: there is no card, the data or their split are not those of the card, or too few patients validate.
+        DatasetError: there is no card, the data or their split differ from the card's, or there are too few
+            validation patients.
     """
     try:
         card = read_card(folder)
@@ -184,10 +185,10 @@ def _reference(train: Sequence[Float64Array], validation: Sequence[Float64Array]
 
 
 def _between(upright: float) -> float:
-    """A limit that nearly all upright inputs are below.
+    """A limit above nearly all upright inputs.
 
-    A mirrored input has the inverse, so where nearly all upright ones are below 1, the limit is what nearly all
-    mirrored ones are above.
+    A mirrored input has the inverse, so if nearly all upright ones are below 1, the limit is below nearly all
+    mirrored ones.
     """
     return max(upright, 1 / upright)
 

@@ -39,8 +39,8 @@ def decide_promotion(
         card: of the new version.
         result: its figures on the test patients.
         policy: `better` requires a higher mean patient Dice than the champion's.
-        store: of the registry; None where there is none.
-        test: the test patients, read only if the champion has to be evaluated.
+        store: of the registry; None if there is none.
+        test: the test patients, read only if the champion must be evaluated.
 
     Returns:
         The decision with its reason.

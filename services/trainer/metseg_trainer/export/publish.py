@@ -45,7 +45,7 @@ def export_winner(plan: Plan, evaluation: RunEvaluation) -> ExportedModel:
         The model with its card.
 
     Raises:
-        ModelRejected: the export does not compute what the network does.
+        ModelRejected: the export does not compute the same as the network.
     """
     created_at, winner = datetime.now(UTC), evaluation.winner
     predictor = evaluation.predictors[winner]
@@ -78,7 +78,7 @@ def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[
     Args:
         store: of the registry.
         exported: the model with its card.
-        files: further ones, by their names in the version; none may name a patient.
+        files: additional ones, by their names in the version; none may name a patient.
         promote: whether it becomes the champion.
 
     Raises:

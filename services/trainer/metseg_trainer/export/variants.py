@@ -19,7 +19,7 @@ __all__ = ["ExportedVariant", "calibration_inputs", "export_variants"]
 
 @dataclass(frozen=True, eq=False)
 class ExportedVariant:
-    """A model that could serve.
+    """A model that could be served.
 
     Attributes:
         run: the name of the run that trained it.
@@ -37,7 +37,7 @@ class ExportedVariant:
 
     @property
     def origin(self) -> tuple[str, str, int, Preprocessing]:
-        """What identifies a trained network: run, architecture, width and input."""
+        """The identity of a trained network: run, architecture, width and input."""
         return self.run, self.network.name, self.base_width, self.preprocessing
 
     @property
@@ -65,7 +65,7 @@ def export_variants(
     Args:
         folder: of the run.
         names: of its networks.
-        preprocessing: that it was trained with.
+        preprocessing: of its training.
         tensors: model inputs of training patients, which set the ranges of integers.
 
     Yields:
@@ -80,7 +80,7 @@ def export_variants(
 
 
 def calibration_inputs(patients: Sequence[Patient], preprocessing: Preprocessing) -> list[Float32Array]:
-    """Of each patient the slice with the largest lesion and the one halfway up the head.
+    """The slice with the largest lesion and the middle slice of each patient.
 
     Args:
         patients: of the training side.

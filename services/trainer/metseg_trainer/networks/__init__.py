@@ -1,7 +1,7 @@
 """The networks that the trainer compares, one file each; each class has its name, title and pruning levels.
 
-`registry` lists them, `blocks` has their interface and what they are built of, `structures` turns two outputs into core
-and whole.
+`registry` lists them, `blocks` has their interface and building blocks, `structures` turns two outputs into core and
+whole.
 """
 
 from metseg_trainer.networks.attention_unet import AttentionUNet

@@ -1,4 +1,4 @@
-"""The interface of a network to training, evaluation and export, and the blocks that networks are built of."""
+"""The interface of a network to training, evaluation and export, and the building blocks of networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ class SegmentationNetwork(nn.Module, ABC):
     (batch, outputs, row, column).
 
     Attributes:
-        name: how the command line, folders and versions call it.
-        title: how reports and model cards call it.
-        description: what distinguishes it, in a phrase.
+        name: on the command line, in folders and versions.
+        title: in reports and model cards.
+        description: its distinction, in a phrase.
         widths: feature channels of each level, full resolution first.
         outputs: logits per pixel.
 
@@ -48,16 +48,16 @@ class SegmentationNetwork(nn.Module, ABC):
         """The logits of every output that the loss supervises; `forward` returns the last one."""
 
     def forward(self, slices: Tensor) -> Tensor:
-        """The logits that are used after training."""
+        """The logits used after training."""
         return self.supervised_outputs(slices)[-1]
 
     @property
     def parameter_count(self) -> int:
-        """How many weights are learned."""
+        """The number of trainable weights."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def pruned_networks(self) -> Iterator[tuple[Self, int | None]]:
-        """The network at each of its pruning levels, the whole one first; a network without levels is alone."""
+        """The network at each of its pruning levels, the whole one first; only itself without levels."""
         yield self, None
 
 
@@ -107,7 +107,7 @@ def upsample_like(features: Tensor, like: Tensor) -> Tensor:
 
     Args:
         features: (batch, channel, row, column).
-        like: of the wanted size.
+        like: of the target size.
 
     Returns:
         (batch, channel, row, column).

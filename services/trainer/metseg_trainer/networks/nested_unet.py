@@ -3,7 +3,7 @@ r"""Nested U-Net (U-Net++): nested dense skips and deep supervision.
 Zhou, Siddiquee, Tajbakhsh, Liang: UNet++: A Nested U-Net Architecture for Medical Image Segmentation, DLMIA 2018;
 UNet++: Redesigning Skip Connections to Exploit Multiscale Features in Image Segmentation, IEEE TMI 2020.
 
-Node $x^{i,j}$ at level i and step j sees all nodes before it at its level and the upsampled one from below:
+Node $x^{i,j}$ at level i and step j receives all nodes before it at its level and the upsampled one from below:
 $x^{i,0} = H(D(x^{i-1,0}))$ and $x^{i,j} = H([x^{i,0}, ..., x^{i,j-1}, U(x^{i+1,j-1})])$ for j > 0.
 """
 

@@ -1,4 +1,4 @@
-"""The networks by name: a further one is a file and a line here."""
+"""The networks by name: another one is a file and a line here."""
 
 from metseg_trainer.networks.attention_unet import AttentionUNet
 from metseg_trainer.networks.blocks import SegmentationNetwork
@@ -27,7 +27,7 @@ def create_network(name: str, base_width: int, outputs: int = 1) -> Segmentation
 
 
 def network_title(name: str) -> str:
-    """How reports and model cards call a network.
+    """The title of a network in reports and model cards.
 
     Raises:
         KeyError: there is no network of that name; the message lists the choices.

@@ -1,7 +1,7 @@
-"""Two structures from two logits: the core lies within the whole by construction.
+"""Two structures from two logits: the core is within the whole by construction.
 
 The first logit is of the whole, the second of the core given the whole: P(core) = P(whole) P(core | whole). So a slice
-whose core is unknown teaches the whole alone, and one whose whole is unknown teaches both by their product.
+with an unknown core trains only the whole, and one with an unknown whole trains both through their product.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 __all__ = ["STRUCTURES", "log_probabilities", "structure_probabilities"]
 
 STRUCTURES = ("core", "whole")
-"""The order of probabilities and truths; a network for them has as many outputs."""
+"""The order of probabilities and truths; a network has one output for each."""
 
 
 def structure_probabilities(logits: Tensor) -> Tensor:

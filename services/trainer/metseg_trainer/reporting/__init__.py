@@ -1,4 +1,4 @@
-"""What a run and a frontier look like to people.
+"""The reports of a run and of a frontier.
 
 - `report`, `frontier_page`: HTML, drawn by `charts`, `examples` and the templates.
 - `results`: JSON, and the tables of the README.

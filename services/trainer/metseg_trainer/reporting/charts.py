@@ -18,7 +18,7 @@ __all__ = ["Variant", "dice_by_patient", "frontier", "learning_curve", "reliabil
 Points = Sequence[tuple[float, float]]
 
 STYLES = 4
-"""Networks that style.css has colours for."""
+"""The number of networks with colours in style.css."""
 _INK, _RULE, _CARD, _GOOD = "#010101", "#010102", "#010103", "#010104"
 _NETWORKS = tuple(f"#01020{index}" for index in range(STYLES))
 _CSS = {
@@ -28,13 +28,13 @@ _CSS = {
     _GOOD: "var(--good)",
     **{colour: f"var(--n{index})" for index, colour in enumerate(_NETWORKS)},
 }
-"""Placeholders, which no chart has for a colour, and the variables of style.css that replace them."""
+"""Placeholder colours, used in no chart otherwise, and the variables of style.css that replace them."""
 _RC: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "metseg",  # the same chart has the same bytes
+    "svg.hashsalt": "metseg",  # so that equal charts have equal bytes
     "font.size": 8.5,
     "text.color": _INK,
-    "text.parse_math": False,  # a patient's name may hold a dollar
+    "text.parse_math": False,  # a patient's name may contain a dollar sign
     "axes.labelcolor": _INK,
     "axes.edgecolor": _RULE,
     "axes.spines.top": False,
@@ -74,7 +74,7 @@ def learning_curve(
     """Values over epochs.
 
     Args:
-        title: what is drawn.
+        title: of the chart.
         solid: (epoch, value) by style.
         dashed: (epoch, value) by style, of a second quantity.
         highest: upper end of the value axis; None fits the values.
@@ -138,11 +138,11 @@ def dice_by_patient(scores: Mapping[str, Mapping[str, float]], order: Sequence[s
 
 
 def frontier(variants: Sequence[Variant], margin_line: float) -> Markup:
-    """Dice against milliseconds per slice, those joined that no other variant beats in both.
+    """Dice against milliseconds per slice, with the Pareto front joined.
 
     Args:
         variants: at least one.
-        margin_line: the Dice that a level line is drawn at.
+        margin_line: the Dice of the horizontal line.
 
     Returns:
         SVG.

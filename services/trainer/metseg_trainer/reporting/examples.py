@@ -24,7 +24,7 @@ VIEW_MARGIN_PX = 8
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One slice of a test patient to look at.
+    """One slice of a test patient.
 
     Attributes:
         patient: id.
@@ -63,7 +63,7 @@ def pick_examples(plan: Plan, evaluation: RunEvaluation) -> list[Example]:
 def example_panels(
     example: Example, titles: Mapping[str, str], results: Mapping[str, EvaluationResult], styles: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the template draws of an example: the picture once, outlines over it.
+    """The values for an example in the template: the picture once, with outlines over it.
 
     Args:
         example: to draw.
@@ -107,7 +107,7 @@ def _example(patient: Patient, label: Label, evaluation: RunEvaluation) -> Examp
 
 
 def _outline_path(mask: Mask) -> str:
-    """An SVG path along the edges of the mask's pixels, in pixels; holes come out with the rule `evenodd`."""
+    """An SVG path along the edges of the mask's pixels, in pixels; holes by the rule `evenodd`."""
     fine = mask.astype(np.uint8).repeat(OUTLINE_STEPS, axis=0).repeat(OUTLINE_STEPS, axis=1)
     contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     loops = [((contour[:, 0] + 0.5) / OUTLINE_STEPS).tolist() for contour in contours]
@@ -115,7 +115,7 @@ def _outline_path(mask: Mask) -> str:
 
 
 def _view_box(picture: UInt8Array) -> tuple[int, int, int, int]:
-    """The square around what is not background, as an SVG view box: left, top, width, height."""
+    """The square around the foreground, as an SVG view box: left, top, width, height."""
     lit = np.argwhere(picture > picture.max() // 10)
     top, left = lit.min(axis=0).tolist()
     bottom, right = (lit.max(axis=0) + 1).tolist()

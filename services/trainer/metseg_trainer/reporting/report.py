@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""The report of a run: one self-contained HTML file."""
 
 import math
 from collections import Counter
@@ -35,9 +35,9 @@ def write_run_reports(
     Args:
         plan: of the run.
         evaluation: of its networks.
-        verdict: what was decided and why, in sentences.
+        verdict: the decision with its reason, in sentences.
         card: of the model that was exported, if one was.
-        pictured: whether to show predictions, which only predictors that have seen no test patient can make.
+        pictured: whether to show predictions, which need predictors that have seen no test patient.
     """
     run = record_run(plan, evaluation, card)
     write_results(plan.folder / RESULTS, run=run, evaluation=evaluation, verdict=verdict)
@@ -73,11 +73,11 @@ def write_report(
         path: of the file.
         run: how the networks were trained.
         audit: of the data.
-        split: who was trained on and who was tested.
-        curves: by network a point for each epoch: `epoch`, `train_loss`, `val_loss`, `val_dice`, `lr`; what was not
-            measured is absent or None.
+        split: training and test patients.
+        curves: by network a point for each epoch: `epoch`, `train_loss`, `val_loss`, `val_dice`, `lr`; a value that
+            was not measured is absent or None.
         evaluation: of the networks, on the same test patients.
-        verdict: what was decided and why, in sentences.
+        verdict: the decision with its reason, in sentences.
         examples: pictures of the test patients.
         anonymous: leave out pictures and all names of patients and files, for a report that is published.
 
@@ -141,10 +141,10 @@ def _sites(split: Split) -> list[tuple[str, dict[str, int]]]:
 
 
 def _learning_curves(curves: Curves, styles: Mapping[str, str]) -> list[Markup]:
-    """Three charts; none where no epoch has ended."""
+    """Three charts; none if no epoch has ended."""
 
     def points(key: str) -> dict[str, list[tuple[float, float]]]:
-        """Without what was not measured or is not finite."""
+        """Without missing and non-finite values."""
         values = {
             styles[name]: [
                 (float(row["epoch"] or 0), value)

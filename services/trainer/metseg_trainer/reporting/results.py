@@ -15,17 +15,17 @@ __all__ = ["PATIENTS", "RESULTS", "results_markdown", "write_patient_results", "
 
 RESULTS = "results.json"
 PATIENTS = "patients.json"
-"""Metrics by patient: it names patients, and therefore stays with the run and never goes into a version."""
+"""Metrics by patient: it names patients, so it stays with the run and is never in a version."""
 
 
 def write_results(path: Path, *, run: RunRecord, evaluation: RunEvaluation, verdict: str) -> None:
-    """Write the results without a patient's name, as they are published with a model.
+    """Write the results without patients' names, as published with a model.
 
     Args:
         path: of the file.
         run: how the networks were trained.
         evaluation: of the networks.
-        verdict: what was decided and why, in sentences.
+        verdict: the decision with its reason, in sentences.
     """
     rows = network_rows(run, evaluation)
     for row in rows:

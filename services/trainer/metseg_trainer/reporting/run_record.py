@@ -29,7 +29,7 @@ class NetworkRecord(TypedDict):
 
 
 class RunRecord(TypedDict):
-    """How a run was trained; `environment` and `configuration` are shown as they are."""
+    """How a run was trained; `environment` and `configuration` are shown unchanged."""
 
     created_at: str
     preset: str
@@ -106,7 +106,7 @@ def network_rows(run: RunRecord, evaluation: RunEvaluation) -> list[dict[str, An
 
 
 def _training_folders(plan: Plan, network: str) -> list[Path]:
-    """Where a network was trained: once in the run's folder, or once in each fold's."""
+    """The folders in which a network was trained: the run's, or each fold's."""
     own = plan.folder / network
     if (own / CURVES).exists():
         return [own]

@@ -1,6 +1,6 @@
 """A run from a folder of slices to the champion.
 
-- `planning`: what is to be trained on what, written down.
+- `planning`: the networks and data of a run, recorded in its folder.
 - `run`: the steps; `cross_validation`: the same in folds or by site.
 - `structures`: the training of core and whole, which is not served yet.
 - `run_store`: the record of a run in the store, and comparisons of runs.

@@ -1,4 +1,4 @@
-"""Cross-validation: every patient tested once, or every site left out once, and the figures of all folds together."""
+"""Cross-validation: every patient tested once, or every site left out once, and the figures over all folds."""
 
 import shutil
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def leave_sites_out(plan: Plan, site: str, store: ObjectStore | None, *, train_o
 
     Args:
         plan: of the run; each site has a folder below the run's.
-        site: that is tested on; `all` tests on each in turn.
+        site: the one tested on; `all` tests on each in turn.
         store: for the record; None uploads nothing.
         train_only: leave the figures to another process.
 

@@ -1,4 +1,4 @@
-"""File locks: processes of one run do no work twice and write no file at once."""
+"""File locks: processes of one run neither repeat work nor write a file concurrently."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Wait until no other process works in a folder; the lock ends with the process that holds it."""
+    """Wait until no other process works in a folder; the lock ends with its holder."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / LOCK_FILE):
         yield

@@ -1,4 +1,4 @@
-"""Planning: read the data, split them and write down what is to be trained, so that the run can be resumed."""
+"""Planning: read and split the data, and record what is to be trained, so that the run can be resumed."""
 
 import json
 import os
@@ -54,16 +54,16 @@ def make_plan(
     split_by: str = BY_PATIENT,
     devices: int | None = None,
 ) -> Plan:
-    """Read the data, split them and write down what is to be done.
+    """Read and split the data, and record the plan.
 
     Args:
-        data: slices in one of the layouts of `scan_folder`; where it is empty, the public data are downloaded.
+        data: slices in one of the layouts of `scan_folder`; if it is empty, the public data are downloaded.
         folder: of the run; created if absent. What an earlier process of the same run wrote there is kept.
         preset: a key of `PRESETS`; `smoke` draws phantoms and reads no data.
         networks: keys of `NETWORKS`.
-        epochs: None takes the preset's.
-        base_width: None takes the preset's.
-        input_px: side of a whole slice in model pixels, of which the head's box is the input; None takes the usual one.
+        epochs: None uses the preset's.
+        base_width: None uses the preset's.
+        input_px: side of a whole slice in model pixels, of which the head's box is the input; None uses the default.
         start: folder of an earlier run, whose networks are trained further.
         split_by: see `Plan`; a run in folds has an empty split.
         devices: see `Plan`.
@@ -72,8 +72,8 @@ def make_plan(
         The plan.
 
     Raises:
-        DatasetError: the data cannot be used, the folder holds a run of another configuration, or `start` has learned
-            from patients who are tested on here.
+        DatasetError: the data cannot be used, the folder has a run of another configuration, or `start` was trained
+            on patients who are tested here.
     """
     if start is not None and split_by != BY_PATIENT:
         raise DatasetError("Networks of an earlier run are trained further only where the split is by patient.")
@@ -109,7 +109,7 @@ def plan_fold(plan: Plan, name: str, split: Split) -> Plan:
         The fold's plan.
 
     Raises:
-        DatasetError: the split would evaluate on training data, or is not the one that this fold was started with.
+        DatasetError: the split would evaluate on training data, or is not that of the started fold.
     """
     check_split(split, plan.patients)
     fold = replace(plan, fold=name, split=split)
@@ -122,14 +122,14 @@ def load_plan(data: Path, folder: Path) -> Plan:
     """The plan of a trained run, read from its folder.
 
     Args:
-        data: that it was trained on.
+        data: of its training.
         folder: of the run.
 
     Returns:
         The plan.
 
     Raises:
-        DatasetError: there is no such run, it was not split by patient, or the data are not those it was split from.
+        DatasetError: there is no such run, it was not split by patient, or the data are not those of its split.
     """
     try:
         content: dict[str, Any] = json.loads((folder / CONFIG).read_text())
@@ -161,7 +161,7 @@ def _config(preset: str, epochs: int | None, base_width: int | None, preprocessi
 def _config_content(
     preset: str, config: TrainingConfig, preprocessing: Preprocessing, start: Path | None, split_by: str
 ) -> dict[str, Any]:
-    """What config.json holds: the configuration, and what is not as usual."""
+    """The content of config.json: the configuration, and deviations from the default."""
     content = {"preset": preset, **json.loads(json.dumps(config.to_dict()))}
     if preprocessing != Preprocessing():
         content["pixel_scale"] = preprocessing.pixel_scale
@@ -184,7 +184,7 @@ def _write_config(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _source(data: Path, folder: Path, preset: str) -> Path:
-    """The folder to learn from: phantoms for `smoke`, the given one, or the public data where that is empty."""
+    """The training folder: phantoms for `smoke`, the given one, or the public data if that is empty."""
     if preset == "smoke":
         return _phantoms(folder.parent / "phantoms")
     if data.is_dir() and any(path for path in data.iterdir() if not path.name.startswith(".")):
@@ -223,7 +223,7 @@ def _write_split(folder: Path, split: Split) -> None:
 
 
 def _check_start(start: Path, split: Split) -> None:
-    """Refuse to train networks further that have learned from patients who are tested or validated on now."""
+    """Refuse to continue networks that were trained on patients of the current test or validation side."""
     learned = set(read_split(start / SPLIT).train)
     if overlap := learned & {*split.test, *split.validation}:
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Run: from a folder of slices to a model in service, one function a step, each step's result in the run's folder.
+"""Run: from a folder of slices to a deployed model; each step is a function with its result in the run's folder.
 
 folder -> audit -> patients -> split -> prepared sources -> networks -> operating points -> evaluation -> winner ->
 ONNX -> registry
@@ -45,8 +45,8 @@ class RunOutcome:
 
     Attributes:
         folder: of the run.
-        version: that was published; None without a store or a model.
-        verdict: what was decided and why, in sentences.
+        version: the published one; None without a store or a model.
+        verdict: the decision with its reason, in sentences.
     """
 
     folder: Path
@@ -57,15 +57,15 @@ class RunOutcome:
 def execute_plan(
     plan: Plan, policy: PromotionPolicy, store: ObjectStore | None, *, train_only: bool = False
 ) -> RunOutcome | None:
-    """Train the networks, compare them on the same test patients and put the better one into service.
+    """Train the networks, compare them on the same test patients and promote the better one.
 
     A folder with the files of an earlier run is continued where it stopped.
 
     Args:
-        plan: what is to be done.
+        plan: of the run.
         policy: whether the winner replaces the champion.
         store: of the registry; None leaves the winner in the folder.
-        train_only: leave all that follows the training to another process.
+        train_only: leave everything after the training to another process.
 
     Returns:
         None if only trained.
@@ -146,7 +146,7 @@ def _finish(plan: Plan, evaluation: RunEvaluation, policy: PromotionPolicy, stor
     write_run_reports(plan, evaluation, verdict, exported.card)
     if store is not None:
         upload_run(plan.run_folder, store)
-        # the report that shows no patient
+        # the report without patients
         files = {"report.html": plan.folder / ANONYMOUS_REPORT, MARKDOWN: plan.folder / MARKDOWN}
         publish_version(store, exported, files, promote=decision.promote)
     print(verdict)
@@ -154,7 +154,7 @@ def _finish(plan: Plan, evaluation: RunEvaluation, policy: PromotionPolicy, stor
 
 
 def _sources(plan: Plan) -> dict[Source, list[PreparedStudy]]:
-    """What samples are drawn from; the folds of a run share what was prepared of all its patients."""
+    """The sources of samples; the folds of a run share the prepared data of all its patients."""
     patients = plan.patients if plan.fold else plan.train_patients
     folder = plan.run_folder / PREPARED
     with resource_errors_translated(folder), in_turn(folder):

@@ -17,7 +17,7 @@ __all__ = ["PREPARED", "FinishedRun", "compare_runs", "format_runs", "list_runs"
 
 ROOT = "runs"
 PREPARED = "prepared"
-"""Folder of the prepared sources, which can be made again and are not uploaded."""
+"""Folder of the prepared sources, which can be recreated and are not uploaded."""
 UPLOADED_SUFFIXES = {".json", ".html", ".md"}
 EVENTS = "events.out.tfevents"
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run by its results; `dice` is by network and patient, of whom a split by slice tests some slices."""
+    """A run by its results; `dice` is by network and patient; a split by slice tests some slices of each."""
 
     name: str
     results: Mapping[str, Any]
@@ -70,7 +70,7 @@ def list_runs(folder: Path, store: ObjectStore | None) -> list[FinishedRun]:
 
     Args:
         folder: of all runs.
-        store: of the registry; None lists the folder's alone.
+        store: of the registry; None lists only the folder's.
 
     Returns:
         Each run once, oldest first.
@@ -94,7 +94,7 @@ def format_runs(runs: Sequence[FinishedRun]) -> str:
 
 
 def compare_runs(first: FinishedRun, second: FinishedRun) -> str:
-    """Each network of two runs against itself, on the test patients that both have.
+    """Compare each network of two runs on their common test patients.
 
     Args:
         first: one run.

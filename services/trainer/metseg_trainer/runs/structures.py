@@ -37,7 +37,7 @@ def run_structures(
 ) -> str:
     """Prepare, train and evaluate a network.
 
-    The test patients of LGG take no part.
+    The test patients of LGG are not used.
 
     Args:
         network: a key of `NETWORKS`.
@@ -46,7 +46,7 @@ def run_structures(
             `config.json`, every number of its training.
         lgg: the glioma patients, in a layout that `run` reads.
         brisc: the folder of BRISC.
-        brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
+        brats: studies of volumes, as `run` reads them, to evaluate both structures on; None: none.
         resume: continue from the network's checkpoint.
 
     Returns:
@@ -62,7 +62,7 @@ def run_structures(
         wrong = "has no checkpoint to resume" if resume else "has a checkpoint already; add --resume to continue it"
         raise DatasetError(f"{place} {wrong}.")
     for side in ("train", "validation"):
-        read_brisc_index(brisc, side)  # what is missing there is found now rather than after the training
+        read_brisc_index(brisc, side)  # so that missing data are found now rather than after the training
     studies = scan_folder(brats)[0] if brats else []
     patients, audit = scan_folder(lgg)
     print(audit.text())

@@ -1,11 +1,11 @@
 """From a configuration to the checkpoint of a trained network.
 
-- `plan`, `config`: what is trained on what, and how.
+- `plan`, `config`: the networks, data and configuration of a training.
 - `trainer`: the loop; `train_state` one step of it, `validation` the end of an epoch, `distributed` several processes.
-- `losses`: what is minimised.
+- `losses`: the objective.
 - `structures`, `structure_losses`: the training of core and whole, on partial truth.
-- `checkpoints`, `learning_curves`, `environment`: what is left in the folder.
-- `resource_errors`: what a machine refuses, as errors that say what to do.
+- `checkpoints`, `learning_curves`, `environment`: the files and metadata of a training.
+- `resource_errors`: system errors, translated into errors that say what to do.
 """
 
 from metseg_trainer.training.checkpoints import CHECKPOINT, load_network

@@ -18,13 +18,13 @@ CHECKPOINT: Final = "last.ckpt"
 
 
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
-    """Replace a checkpoint: whatever happens, the old one or the new one is complete.
+    """Replace a checkpoint atomically: at any time the old or the new one is complete.
 
     Args:
         content: tensors and plain values.
         path: of the file.
     """
-    buffer = io.BytesIO()  # torch hides what a file raises in a RuntimeError
+    buffer = io.BytesIO()  # torch wraps a file's errors in a RuntimeError
     torch.save(dict(content), buffer)
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())

@@ -1,4 +1,4 @@
-"""TrainingConfig: every number that a training depends on, and the presets."""
+"""TrainingConfig: every parameter of a training, and the presets."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -32,7 +32,7 @@ class TrainingConfig:
 
     Attributes:
         base_width: feature channels at full resolution.
-        epochs: all of them are run, so that networks that are compared have the same number of steps.
+        epochs: all are run, so that compared networks have the same number of steps.
         samples_per_epoch: slices drawn in one epoch.
         batch_size: slices in one step, over all devices.
         patch_size: rows and columns that a sample is padded and cropped to, in model pixels.
@@ -40,7 +40,7 @@ class TrainingConfig:
         warm_up: share of the steps in which the learning rate rises.
         weight_decay: of AdamW.
         clip_norm: largest norm of the gradient.
-        ema_decay: of the exponential moving average of the weights, which is what is evaluated.
+        ema_decay: of the exponential moving average of the weights, which is evaluated.
         amp: whether the network computes in bfloat16 (float16 on older GPUs) where that is faster; weights, their
             updates, their average and the loss are float32 in any case.
         seed: of the split, the weights and all draws.
@@ -67,21 +67,21 @@ class TrainingConfig:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Samples that do not fill a batch are left out."""
+        """Steps per epoch; samples that do not fill a batch are left out."""
         return self.samples_per_epoch // self.batch_size
 
     @property
     def total_steps(self) -> int:
-        """Of the whole training."""
+        """Steps of the whole training."""
         return self.epochs * self.steps_per_epoch
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` takes, of plain values and tuples."""
+        """The argument of `from_dict`, as plain values and tuples."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "TrainingConfig":
-        """The config in a dictionary or in parsed JSON, which may hold other keys as well.
+        """The config in a dictionary or in parsed JSON, which may have other keys too.
 
         Raises:
             ValueError: a value is missing or of another type.

@@ -1,7 +1,7 @@
 """One training shared by several processes: one for each GPU, or several on a CPU, joined by gloo.
 
-Every process computes its share of each batch. What depends on the whole batch, the statistics of batch normalisation
-and the sums of the Dice loss, is summed over all shares, so that the gradients are those of one process.
+Every process computes its share of each batch. Quantities of the whole batch (the statistics of batch normalisation and
+the sums of the Dice loss) are summed over all shares, so that the gradients are those of one process.
 """
 
 import os
@@ -49,17 +49,17 @@ class StopSignal(Protocol):
 
 
 def rank() -> int:
-    """Which process this is, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes share the training."""
+    """The number of processes that share the training."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def compute_device() -> torch.device:
-    """The device of this process: its own GPU where there are any."""
+    """The device of this process: its GPU, if there are any."""
     return torch.device("cuda", rank()) if torch.cuda.is_available() else torch.device("cpu")
 
 
@@ -73,7 +73,7 @@ def launch(work: Callable[[StopSignal], None], processes: int) -> None:
         processes: how many; 1 is this process.
 
     Raises:
-        MetsegError: what any of the processes raised.
+        MetsegError: as raised by any of the processes.
         KeyboardInterrupt: all processes stopped because of a signal.
     """
     if processes == 1:
@@ -101,7 +101,7 @@ def launch(work: Callable[[StopSignal], None], processes: int) -> None:
 
 @dataclass(frozen=True)
 class _Group:
-    """What the processes of a training share."""
+    """The shared state of a training's processes."""
 
     processes: int
     threads: int
@@ -126,7 +126,7 @@ def _run_member(number: int, group: _Group) -> None:
         world_size=group.processes,
     )
     try:
-        with suppress(KeyboardInterrupt):  # the process that started this one raises it
+        with suppress(KeyboardInterrupt):  # the parent process raises it
             group.work(group.stop)
     except MetsegError as error:
         group.failures.put(error)
@@ -135,7 +135,7 @@ def _run_member(number: int, group: _Group) -> None:
         dist.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # a regular exit of the interpreter sometimes aborts in one of gloo's threads
+    os._exit(0)  # a regular interpreter exit sometimes aborts in one of gloo's threads
 
 
 @contextmanager
@@ -206,14 +206,14 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def convert_sync_batchnorm(network: nn.Module) -> None:
-    """Let every batch normalisation of a network use the whole batch; its parameters stay."""
+    """Let every batch normalisation of a network use the whole batch; its parameters are kept."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SyncBatchNorm2d
 
 
 def data_parallel(module: nn.Module) -> nn.Module:
-    """The module with its gradients averaged over all processes; itself where there is one."""
+    """The module with its gradients averaged over all processes; itself if there is only one."""
     if world_size() == 1:
         return module
     return nn.parallel.DistributedDataParallel(module, forward_sync_buffers=False)

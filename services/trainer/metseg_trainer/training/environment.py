@@ -1,4 +1,4 @@
-"""What a training runs on: revision of the code, versions of packages, processor."""
+"""The environment of a training: revision of the code, versions of packages, processor."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "albumentations", "opencv-python-headless", "numpy", "onnx"
 
 
 def environment() -> dict[str, str | int]:
-    """Of this process."""
+    """The environment of this process."""
     return {
         "python": platform.python_version(),
         **packages(),
@@ -29,7 +29,7 @@ def packages() -> dict[str, str]:
 
 
 def git_revision() -> str:
-    """The revision of the code: the one that the image was built from, or the checkout's; `unknown` without both."""
+    """The revision of the code: the image's, or the checkout's; `unknown` without both."""
     if revision := os.environ.get("GIT_REVISION"):
         return revision
     git = shutil.which("git")

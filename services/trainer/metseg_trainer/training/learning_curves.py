@@ -22,11 +22,11 @@ _TENSORBOARD_TAGS = {
 
 
 class LearningCurves:
-    """One row for each epoch; a resumed training replaces what it repeats.
+    """One row per epoch; a resumed training replaces the rows that it repeats.
 
     Args:
         folder: for `curves.json` and the event files.
-        rows: of the epochs that are done.
+        rows: of the finished epochs.
     """
 
     def __init__(self, folder: Path, rows: Sequence[Row]) -> None:
@@ -48,7 +48,7 @@ class LearningCurves:
 
 
 def read_learning_curves(folder: Path) -> list[Row]:
-    """The rows of a network's folder; none where no epoch has ended."""
+    """The rows of a network's folder; none if no epoch has ended."""
     path = folder / CURVES
     rows: list[Row] = json.loads(path.read_text()) if path.exists() else []
     return rows

@@ -1,4 +1,4 @@
-"""Dice and binary cross-entropy, the loss that all networks learn with."""
+"""Dice and binary cross-entropy, the loss of all networks."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 MIN_LESION_SHARE = 0.5
-"""The share of a pixel that has to be lesion, so that its slice counts as one with a lesion."""
+"""The smallest share of lesion in a pixel with which its slice counts as one with a lesion."""
 
 Sum = Callable[[Tensor], Tensor]
 
@@ -32,9 +32,9 @@ def own_share(share: Tensor) -> Tensor:
 def dice_bce_loss(logits: Tensor, truth: Tensor, config: LossConfig, all_reduce: Sum = own_share) -> Tensor:
     r"""Soft Dice loss and binary cross-entropy.
 
-    Dice is $1 - 2 \sum p t / (\sum p + \sum t)$ (Milletari et al., 3DV 2016), taken twice: over the whole batch, so
+    Dice is $1 - 2 \sum p t / (\sum p + \sum t)$ (Milletari et al., 3DV 2016), computed twice: over the whole batch, so
     that a slice without a lesion needs no special case; and as the mean over the slices that have one, so that small
-    lesions weigh as much as large ones. Cross-entropy keeps the gradient alive where masks are empty.
+    lesions weigh as much as large ones. Cross-entropy gives a gradient where masks are empty.
 
     Args:
         logits: (batch, 1, row, column).
@@ -74,14 +74,14 @@ def deep_supervision_loss(
 
 
 def dice_score(predicted: Tensor, truth: Tensor) -> float:
-    """Dice of two masks, for the learning curves; figures of a model are `metseg_trainer.evaluation`'s.
+    """Dice of two masks, for the learning curves; a model's figures are from `metseg_trainer.evaluation`.
 
     Args:
         predicted: bool.
         truth: bool, the same shape.
 
     Returns:
-        0 to 1; 1 where both are empty.
+        0 to 1; 1 if both are empty.
     """
     total = int(predicted.sum()) + int(truth.sum())
     return 2 * int((predicted & truth).sum()) / total if total else 1.0

@@ -20,7 +20,7 @@ CONFIG: Final = "config.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """What every step of a run has to know.
+    """The plan of a run, for all its steps.
 
     Attributes:
         run_folder: of the run.
@@ -29,10 +29,10 @@ class Plan:
         networks: keys of `NETWORKS`.
         patients: all of the data set.
         audit: of the data set.
-        split: who is trained on, chosen by and tested on.
-        split_by: `patient`; `slice`, which puts slices of one patient on several sides to measure what that leak is
-            worth; or, in words, how the run is divided into folds, each with its own split.
-        fold: name of the fold; empty where the run has none.
+        split: training, validation and test patients.
+        split_by: `patient`; `slice`, which puts slices of one patient on several sides to measure the effect of
+            that leak; or, as text, how the run is divided into folds, each with a separate split.
+        fold: name of the fold; empty if the run has none.
         preprocessing: of the models.
         start: folder of an earlier run whose networks are trained further.
         devices: how many processes share each batch; None uses all GPUs.
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Of the fold, or of the run where it has none."""
+        """The folder of the fold, or of the run if it has none."""
         return self.run_folder / self.fold
 
     @property
@@ -72,11 +72,11 @@ class Plan:
         return self._side(self.split.test)
 
     def checkpoint(self, network: str) -> Path:
-        """Where a network's checkpoint is."""
+        """The path of a network's checkpoint."""
         return self.folder / network / CHECKPOINT
 
     def start_checkpoint(self, network: str) -> Path | None:
-        """The checkpoint whose weights a network starts from."""
+        """The checkpoint with a network's initial weights."""
         return None if self.start is None else self.start / network / CHECKPOINT
 
     def _side(self, ids: Sequence[str]) -> list[Patient]:

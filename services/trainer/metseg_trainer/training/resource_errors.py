@@ -1,4 +1,4 @@
-"""A full disk, a folder that has gone, too little memory: what the machine refuses, as errors that say what to do."""
+"""A full disk, a missing folder, too little memory: system errors, translated into errors that say what to do."""
 
 import errno
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUT_OF_MEMORY = (
     "can't allocate memory", "out of memory", "insufficient shared memory", "killed by signal: Killed",
 )  # fmt: skip
-"""In messages of torch that have no error class; the last is of a data loader that the kernel has killed."""
+"""Messages of torch's errors without a class; the last is of a data loader killed by the kernel."""
 
 
 @contextmanager
@@ -24,11 +24,11 @@ def resource_errors_translated(folder: Path) -> Iterator[None]:
     """Translate errors of the system, torch and OpenCV.
 
     Args:
-        folder: that the block writes to.
+        folder: to which the block writes.
 
     Raises:
         DiskFull: the disk is full.
-        FolderVanished: a folder or file has gone.
+        FolderVanished: a folder or file is gone.
         OutOfMemory: the memory of the machine or of the GPU is too small.
         TrainingFailed: the folder cannot be written.
     """

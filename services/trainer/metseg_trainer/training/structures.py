@@ -29,7 +29,7 @@ STRUCTURE_OBJECTIVE = Objective(len(STRUCTURES), structure_loss)
 
 @dataclass(frozen=True)
 class StructureTrainingConfig(TrainingConfig):
-    """How a network with two structures is trained; stored in each checkpoint. One epoch holds all samples.
+    """How a network with two structures is trained; stored in each checkpoint. One epoch has all samples.
 
     Attributes:
         structure_sampling: which slices are drawn; it replaces `sampling`.
@@ -65,9 +65,9 @@ def train_structures(
 
     Raises:
         InvalidParameter: the samples do not fill a batch.
-        DatasetError: there is no slice that shows enough of a head.
-        TrainingFailed: the loss is not finite, the checkpoint is of another configuration, or the machine ran out of
-            something; the last checkpoint is complete.
+        DatasetError: no slice shows enough of a head.
+        TrainingFailed: the loss is not finite, the checkpoint is of another configuration, or a resource of the machine
+            is exhausted; the last checkpoint is complete.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
     """
     if config.total_steps < 1:
@@ -87,7 +87,7 @@ def train_structures(
 def _take_steps(
     state: TrainState, dataset: StructureDataset, checkpoint: Path, checkpoint_every_s: float, stop: StopSignal
 ) -> None:
-    """Take all steps that are left."""
+    """Take all remaining steps."""
     config, on_gpu = state.config, state.device.type == "cuda"
     steps = range(state.step, config.total_steps)
     loader = DataLoader(

@@ -1,4 +1,4 @@
-"""TrainState: weights, their average, optimiser, schedule and loss scale, and the step that changes them."""
+"""TrainState: weights, their average, optimiser, schedule and loss scale, and the training step."""
 
 import math
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ __all__ = ["LESION", "Objective", "TrainState", "amp_dtype"]
 
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type that a processor computes in faster than in float32, if it has one."""
+    """The 16-bit type that the device computes faster than float32, if any."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     capabilities = torch.cpu.get_capabilities()
@@ -33,7 +33,7 @@ def amp_dtype(device: torch.device) -> torch.dtype | None:
 
 
 class Loss(Protocol):
-    """A loss of all supervised outputs, as `deep_supervision_loss` is."""
+    """A loss of all supervised outputs, like `deep_supervision_loss`."""
 
     def __call__(self, outputs: list[Tensor], truth: Tensor, config: LossConfig, all_reduce: Sum, /) -> Tensor:
         """A scalar, of logits and truth (batch, plane, row, column)."""
@@ -41,7 +41,7 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class Objective:
-    """What a network learns.
+    """The objective of a network.
 
     Attributes:
         outputs: logits per pixel.
@@ -74,8 +74,8 @@ class TrainState:
     Args:
         name: a key of `NETWORKS`.
         config: how it is trained.
-        total_steps: of the whole training, which the schedule is laid out for.
-        objective: what it learns.
+        total_steps: of the whole training, for the schedule.
+        objective: of the network.
 
     Attributes:
         step: steps so far.
@@ -110,15 +110,15 @@ class TrainState:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def train_step(self, slices: Tensor, truth: Tensor, *, stop: bool) -> tuple[float, bool]:
-        """Learn from one batch, or from this process's share of it.
+        """Train on one batch, or on this process's share of it.
 
         Args:
             slices: float32, (batch, 3, row, column).
-            truth: float32 in [0, 1], (batch, plane, row, column), as the objective's loss takes it.
+            truth: float32 in [0, 1], (batch, plane, row, column), for the objective's loss.
             stop: whether this process was asked to stop.
 
         Returns:
@@ -147,7 +147,7 @@ class TrainState:
 
         Args:
             slices: float32, (batch, 3, row, column).
-            truth: float32 in [0, 1], (batch, plane, row, column), as the objective's loss takes it.
+            truth: float32 in [0, 1], (batch, plane, row, column), for the objective's loss.
 
         Returns:
             A scalar to call `backward` on.
@@ -159,11 +159,11 @@ class TrainState:
         return loss
 
     def autocast(self) -> torch.autocast:
-        """The context in which the network computes in 16 bits where that is faster."""
+        """The context in which the network computes in 16 bits if that is faster."""
         return torch.autocast(self.device.type, self._amp_dtype, enabled=self._amp_dtype is not None)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the following steps depend on."""
+        """The complete state for the following steps."""
         return {
             "network": self.name,
             "outputs": self.network.outputs,
@@ -178,7 +178,7 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from where `state` was taken.
+        """Continue from `state`.
 
         Raises:
             TrainingFailed: it is of another network or configuration.
@@ -203,7 +203,7 @@ class TrainState:
 
 
 def _all_reduced(loss: Tensor, norm: Tensor, *, stop: bool) -> tuple[float, float, bool]:
-    """The mean loss of all processes, the norm, which is the same in each, and whether one was asked to stop."""
+    """The mean loss of all processes, the norm, equal in all, and whether one was asked to stop."""
     values = torch.stack([loss.float() / world_size(), norm.float(), norm.new_tensor(float(stop))])
     if world_size() > 1:
         values[1] /= world_size()

@@ -1,8 +1,8 @@
-"""Trainer: one network from its first step to its last; a stop at any moment loses minutes and changes nothing.
+"""Trainer: one network from its first step to its last; a stop at any moment loses minutes and changes no result.
 
 A sample is a function of its number, a step of its samples and of the state before it. So a training that is resumed
-from the checkpoint of any step ends with the weights of one that was never stopped, on a CPU to the last bit. No
-library's trainer is used for the sake of that promise.
+from the checkpoint of any step ends with the weights of an uninterrupted one, on a CPU to the last bit. No library's
+trainer is used, since none keeps that promise.
 """
 
 import os
@@ -35,9 +35,9 @@ from metseg_trainer.training.validation import validate
 __all__ = ["CHECKPOINT_EVERY_S", "MAX_GPU_LOADERS", "Trainer", "is_finished", "train_network", "use_one_thread"]
 
 CHECKPOINT_EVERY_S = 300.0
-"""A machine that is switched off loses no more work than this."""
+"""The most work that is lost when the machine is switched off."""
 MAX_GPU_LOADERS = 8
-"""Processes that draw samples for a GPU; on a CPU drawing takes a fortieth of a step, and the loop does it itself."""
+"""Processes that draw samples for a GPU; on a CPU drawing takes a fortieth of a step and is done in the loop."""
 
 
 def train_network(
@@ -56,16 +56,16 @@ def train_network(
     Args:
         network: a key of `NETWORKS`.
         config: how it is trained.
-        sources: what samples are drawn from, of the training patients.
+        sources: of samples, from the training patients.
         validation: studies of other patients, for the learning curves.
         folder: for the checkpoint (`last.ckpt`), the learning curves (`curves.json`) and TensorBoard's event files.
-        start: a checkpoint of an earlier run to take the weights from; None starts with random ones.
+        start: a checkpoint of an earlier run with the initial weights; None: random ones.
         devices: how many processes share each batch, each on a GPU if there are any; None uses all GPUs.
         checkpoint_every_s: seconds between checkpoints, in addition to the one at the end of each epoch.
 
     Raises:
         InvalidParameter: the batch cannot be divided among the devices.
-        TrainingFailed: the loss is not finite, or the machine ran out of something; the last checkpoint is complete.
+        TrainingFailed: the loss is not finite, or a resource is exhausted; the last checkpoint is complete.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
     """
     devices = devices or max(1, torch.cuda.device_count())
@@ -86,7 +86,7 @@ def is_finished(folder: Path, config: TrainingConfig) -> bool:
         config: how it is trained.
 
     Returns:
-        False also where the training has not begun.
+        False also if the training has not begun.
     """
     path = folder / CHECKPOINT
     return path.exists() and load_checkpoint(path)["step"] >= config.total_steps
@@ -106,7 +106,7 @@ class _Task:
 
 
 def _train(task: _Task, stop: StopSignal) -> None:
-    """What every process does."""
+    """The work of every process."""
     with resource_errors_translated(task.folder):
         Trainer(task).run_training(stop)
 
@@ -133,7 +133,7 @@ class Trainer:
         self._ticked_s = self._saved_s = time.monotonic()
 
     def run_training(self, stop: StopSignal) -> None:
-        """Take all steps that are left."""
+        """Take all remaining steps."""
         try:
             with self._progress_bar() as bar:
                 self._ticked_s = self._saved_s = time.monotonic()
@@ -152,7 +152,7 @@ class Trainer:
                 self._curves.close()
 
     def _train_step(self, slices: Tensor, truth: Tensor, *, stop: bool) -> bool:
-        """One step; where its loss is not finite, the terminal, and nothing else, names its patients."""
+        """One step; if its loss is not finite, its patients are named on the terminal and nowhere else."""
         try:
             loss, stopping = self._state.train_step(slices, truth, stop=stop)
         except LossNotFinite as error:
@@ -201,7 +201,7 @@ class Trainer:
         self._epoch_s, self._ticked_s = self._epoch_s + now - self._ticked_s, now
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of the batches that are left."""
+        """This process's share of the remaining batches."""
         config = self._task.config
         steps = range(self._state.step, config.total_steps)
         on_gpu = self._state.device.type == "cuda"
@@ -221,7 +221,7 @@ class Trainer:
     def _progress_bar(self) -> "tqdm[Never]":
         return tqdm(
             total=self._task.config.total_steps, initial=self._state.step, desc=self._state.name, unit="step",
-            disable=None if rank() == 0 else True,  # None: only where the output is a terminal
+            disable=None if rank() == 0 else True,  # None: only if the output is a terminal
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the drawing of samples with two structures depends on."""
+"""The configuration of samples with two structures."""
 
 from dataclasses import dataclass, field
 
@@ -31,10 +31,10 @@ class StructureSamplingConfig:
         drawn_brisc: of BRISC's axial samples, with drawn metastases.
         stripped: of the samples whose brain is known, without skull.
         lone: of LGG's samples, normalised as a slice that was uploaded alone.
-        vessels: of the slices drawn into, with vessels as well.
+        vessels: of the slices with drawn lesions, with vessels too.
         donated: of the drawn lesions, with a real tumour's texture.
         centred: of the patches from slices with a lesion, near one.
-        sequences: of pre, FLAIR and post, those that a sample shows; choices that a study lacks are left out.
+        sequences: of pre, FLAIR and post, the choices for a sample; those that a study lacks are left out.
     """
 
     lgg: float = 0.5

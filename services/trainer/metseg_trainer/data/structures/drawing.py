@@ -1,4 +1,4 @@
-"""Canvas: a slice of a real head that lesions and vessels are drawn into, and its truth afterwards."""
+"""Canvas: a slice of a real head into which lesions and vessels are drawn, and its truth afterwards."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from metseg_trainer.data.structures.store import Present
 __all__ = ["Canvas"]
 
 MIN_DEPTH_MM = 4.0
-"""A lesion's centre lies at least this deep below the surface of the brain."""
+"""The smallest depth of a lesion's centre below the surface of the brain."""
 BORDER_MM = (4.5, 16.0)
 """Depth below the brain's surface at which grey meets white matter."""
 AT_BORDER = 0.65
@@ -22,14 +22,14 @@ AT_BORDER = 0.65
 TUMOUR_MARGIN_PX = 17
 """Side of the square by which the patient's own tumour is widened before lesions are placed."""
 MIN_CHANGE = 0.07
-"""A lesion that changes its sequence by less than this share of the brain's median cannot be seen."""
+"""A lesion that changes its sequence by less than this share of the brain's median is invisible."""
 MIN_CHANGE_NOISE = 1.5
-"""Nor can one that changes it by less than so many standard deviations of the noise."""
+"""So is one that changes it by less than this many standard deviations of the noise."""
 MIN_PEAK = 0.2
 MIN_BRAIN_MM2, MIN_SOLIDITY = 4000.0, 0.88
 """A mask that is smaller, or fills less of its convex hull, is face as often as brain."""
 MAX_UNEVENNESS = 0.2
-"""Standard deviation over 9x9 pixels, as a share of the brain's median, above which a place is no brain."""
+"""Standard deviation over 9x9 pixels, as a share of the brain's median, above which a place is not brain."""
 VESSEL_SUPERSAMPLING = 4
 
 Floats = Float32Array
@@ -38,13 +38,13 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A slice that is drawn into: `pixels`, `core`, `whole`, `unknown` and `taken` change.
+    """A slice to draw into: `pixels`, `core`, `whole`, `unknown` and `taken` change.
 
     Attributes:
         pixels: float32, (row, column, channel).
         core: float32, (row, column): the share of each pixel that is drawn core.
         whole: the same for core and oedema.
-        unknown: bool: where a lesion lies that cannot be seen.
+        unknown: bool: where a lesion is invisible.
         taken: bool: where nothing more is drawn.
         smooth: the original pixels, blurred.
         brain: bool.
@@ -76,7 +76,7 @@ class Canvas:
             pixel_mm: side of a pixel.
 
         Returns:
-            None where the slice shows too little brain to draw into.
+            None if the slice shows too little brain to draw into.
         """
         brain = (flags & store.BRAIN) > 0
         if brain.sum() * pixel_mm**2 < MIN_BRAIN_MM2 or _solidity(brain) < MIN_SOLIDITY:
@@ -111,7 +111,7 @@ class Canvas:
             random: draws it.
 
         Returns:
-            Row and column; None where there is no room.
+            Row and column; None if there is no room.
         """
         alike = np.logical_and.reduce([self._like_brain(channel) for channel in range(3) if present[channel]])
         open_ = self.brain & alike & ~self.taken & (self.depth_mm > MIN_DEPTH_MM)
@@ -138,7 +138,7 @@ class Canvas:
             at: row and column of its centre.
 
         Returns:
-            Whether the lesion can be seen.
+            Whether the lesion is visible.
         """
         box, inner = _overlap(at, rendered.core.shape[0], self.brain.shape)
         rendered = rendered.part(inner)
@@ -187,7 +187,7 @@ class Canvas:
             pixels[..., channel] += change + inner - share * swollen
 
     def _record(self, box: tuple[slice, slice], share: Floats, swelling: Floats, change: Floats, judged: int) -> bool:
-        """Record the truth; a lesion that cannot be seen is unknown, not absent."""
+        """Record the truth; an invisible lesion is unknown, not absent."""
         peak = float(share.max(initial=0))
         shown = float(np.percentile(change[share > 0.5 * peak], 75)) if peak > 0 else 0.0
         limit = max(MIN_CHANGE * float(self.middle[judged]), MIN_CHANGE_NOISE * float(self.noise[judged]))
@@ -202,7 +202,7 @@ class Canvas:
         return seen
 
     def draw_vessel(self, random: Random) -> None:
-        """Draw a thin, winding, bright vessel, as they run in and near sulci; it is no lesion."""
+        """Draw a thin, winding, bright vessel, as in and near sulci; it is not a lesion."""
         found = np.flatnonzero(self.brain & ~self.taken)
         if not len(found):
             return

@@ -40,7 +40,7 @@ __all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg", "presen
 PREPROCESSING = Preprocessing(pixel_scale=1.0)
 """A model pixel is 0.9 mm, so a slice of the public data is not resampled."""
 REVISION = 1
-"""Changes with what is stored, so that stores of an earlier release are not used."""
+"""Changes with the format, so that stores of an earlier release are not used."""
 SINGLE_SLICE_MM = 6.0
 """Assumed thickness of a single slice."""
 
@@ -60,7 +60,7 @@ def prepare_lgg(patients: Sequence[Patient], folder: Path) -> Sequence[StoredStu
 
     Args:
         patients: of the training side.
-        folder: for the store, which is used again if it was made from the same files.
+        folder: for the store, which is reused if it was made from the same files.
 
     Returns:
         The studies.
@@ -77,7 +77,7 @@ def prepare_brisc(brisc: Path, folder: Path) -> Sequence[StoredStudy]:
 
     Args:
         brisc: the data set's folder.
-        folder: for the store, which is used again if it was made from the same index.
+        folder: for the store, which is reused if it was made from the same index.
 
     Returns:
         The slices, each a study.
@@ -94,7 +94,7 @@ def prepare_brisc(brisc: Path, folder: Path) -> Sequence[StoredStudy]:
 
 
 def _prepared(folder: Path, name: str, made_from: str, studies: Iterable[StoredStudy]) -> Sequence[StoredStudy]:
-    """The store of that name; written first where it is missing."""
+    """The store of that name; written first if it is missing."""
     digest = hashlib.sha256(json.dumps([REVISION, made_from, PREPROCESSING.model_dump()]).encode()).hexdigest()[:16]
     place = folder / f"{name}-{digest}"
     if (stored := read_store(place)) is None:
@@ -127,7 +127,7 @@ def _brisc_studies(folder: Path, rows: Iterable[BriscSlice]) -> Iterator[StoredS
 
 
 def _stored(patient: str, source: str, volume: Volume, present: Present, flags: UInt8Array) -> StoredStudy:
-    """Bring a study to model resolution and crop it to its head."""
+    """Scale a study to model resolution and crop it to its head."""
     geometry = Preprocessor(PREPROCESSING).prepare(volume).geometry
     frame, origin, box = geometry.frame, geometry.origin, geometry.box
     scaled = resize(_as_uint8(volume.pixels), frame)
@@ -169,7 +169,7 @@ def normalise(pixels: UInt8Array, head: Mask, known: Normalisation | None = None
         known: the normalisation of the study that the slices are of; None computes their own.
 
     Returns:
-        uint8 pixels after CLAHE, and what standardises them.
+        uint8 pixels after CLAHE, and their normalisation.
     """
     bounds = (
         intensity_bounds(pixels, head, PREPROCESSING)

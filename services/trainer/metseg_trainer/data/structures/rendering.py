@@ -1,4 +1,4 @@
-"""What a slice of any thickness shows of a lesion, with partial volume and the blur of the scanner."""
+"""A lesion in a slice of any thickness, with partial volume and the blur of the scanner."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class SliceGeometry:
 
 @dataclass(frozen=True, eq=False)
 class RenderedLesion:
-    """What one slice shows of a lesion: float32 maps, (row, column), centred on it.
+    """A lesion in one slice: float32 maps, (row, column), centred on it.
 
     Attributes:
         core: share of each pixel that is core.
@@ -45,7 +45,7 @@ class RenderedLesion:
         haemorrhage: share that has bled, part of the core.
         oedema: strength of the oedema.
         texture: factor of the enhancing part's brightness.
-        post: brightness on post-contrast T1 in multiples of the brain's median, taken from a donor; None takes the
+        post: brightness on post-contrast T1 in multiples of the brain's median, from a donor; None uses the
             appearance's.
     """
 
@@ -65,11 +65,11 @@ class RenderedLesion:
 
 
 def render_slice(lesion: Lesion, geometry: SliceGeometry) -> RenderedLesion:
-    """What a slice shows of a lesion, with partial volume in and across the plane.
+    """Render a lesion in a slice, with partial volume in and across the plane.
 
     Args:
         lesion: in millimetres.
-        geometry: where the slice lies and how thick it is.
+        geometry: position and thickness of the slice.
 
     Returns:
         Square maps of an odd number of rows.

@@ -21,7 +21,7 @@ from metseg_trainer.data.structures.store import Present, StoredStudy
 __all__ = ["StructureDataset"]
 
 MARGIN_PX = 24
-"""Margin around a patch that rotation and scaling draw on."""
+"""Margin around a patch for rotation and scaling."""
 NEAR_LESION_PX = 60
 MIN_HEAD_PX = 2000
 MAX_UNKNOWN = 0.1
@@ -46,7 +46,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: of all draws.
 
     Raises:
-        DatasetError: there is no slice that shows enough of a head.
+        DatasetError: no slice shows enough of a head.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A stored slice as a sample shows it: some of its sequences, with or without skull, metastases drawn into it."""
+"""A stored slice as a sample: some of its sequences, with or without skull, metastases drawn into it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ __all__ = ["Palette", "SliceTruth", "sample_slice"]
 MIN_BRAIN_PX = 2000
 MULTIPLE = 16
 CANDIDATES = 8
-"""Diameters that one is chosen from, since a slice is likelier to cut a large lesion."""
+"""Candidates for a diameter, since a slice is likelier to cut a large lesion."""
 MAX_LESIONS, LESIONS_P = 8, 0.4
 """Lesions in a slice follow a geometric distribution."""
 SLICE_MM = (1.0, 6.0)
@@ -51,7 +51,7 @@ class SliceTruth:
 
 @dataclass(frozen=True, eq=False)
 class Palette:
-    """What lesions are drawn with: shares, and donors of texture."""
+    """The parameters of drawn lesions: shares, and donors of texture."""
 
     config: StructureSamplingConfig
     donors: Sequence[Donor]
@@ -122,14 +122,14 @@ def _draw(canvas: Canvas, thickness_mm: float, present: Present, palette: Palett
 
 
 def _diameter_in_slice_mm(random: Random) -> float:
-    """The diameter of a lesion that a slice shows."""
+    """The diameter of a lesion in a slice."""
     sizes = np.array([draw_diameter_mm(random) for _ in range(CANDIDATES)])
     weights = sizes + 3.0
     return float(random.choice(sizes, p=weights / weights.sum()))
 
 
 def _with_drawn(planes: Float32Array, canvas: Canvas) -> Float32Array:
-    """The truth with the drawn lesions; it is unknown where a lesion cannot be seen."""
+    """The truth with the drawn lesions; it is unknown where a lesion is invisible."""
     drawn = (canvas.core, canvas.whole, canvas.unknown, canvas.unknown)
     return np.maximum(planes, np.stack(drawn, -1)).astype(np.float32)
 
@@ -148,7 +148,7 @@ def _stripped(sample: SliceTruth, brain: Mask, normalisation: Normalisation | No
 
 
 def _widened(side: slice, length: int) -> slice:
-    """A side of whole multiples of 16, where the slice is large enough."""
+    """A side of whole multiples of 16, if the slice is large enough."""
     extent = side.stop - side.start
     size = -(-extent // MULTIPLE) * MULTIPLE
     start = max(0, min(side.start - (size - extent) // 2, length - size))

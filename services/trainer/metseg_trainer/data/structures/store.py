@@ -1,7 +1,7 @@
 """Store: every training slice once, at model resolution, with the truth that is known, in memory-mapped files.
 
 Slices are not normalised here: lesions are drawn into them first; percentiles, CLAHE and standardisation follow for
-each sample, as in serving. Head and brain, which take long to find, are computed once.
+each sample, as in serving. Head and brain, which are slow to find, are computed once.
 """
 
 import json
@@ -38,7 +38,7 @@ Present = tuple[bool, bool, bool]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What serving would normalise a study by, channel by channel.
+    """The normalisation of a study as in serving, by channel.
 
     Attributes:
         low: the low percentile of the head.
@@ -65,7 +65,7 @@ class StoredStudy:
         normalisation: with skull; None for a single slice.
         stripped_normalisation: without skull; None for a single slice or where no brain was found.
         pixels: uint8, (slice, row, column, channel).
-        flags: uint8, (slice, row, column): what each pixel is, in bits.
+        flags: uint8, (slice, row, column): the kinds of each pixel, as bits.
     """
 
     patient: str
@@ -79,7 +79,7 @@ class StoredStudy:
 
 
 def write_store(studies: Iterable[StoredStudy], folder: Path) -> None:
-    """Write a store: all pixels in one file, all flags in another, and last the index that makes them complete.
+    """Write a store: all pixels in one file, all flags in another, and last the index, which completes it.
 
     Args:
         studies: in the order in which they are read.
@@ -108,7 +108,7 @@ def write_store(studies: Iterable[StoredStudy], folder: Path) -> None:
 
 
 def read_store(folder: Path) -> Sequence[StoredStudy] | None:
-    """The studies of a store, their arrays memory-mapped; None where it is not complete."""
+    """The studies of a store, their arrays memory-mapped; None if it is not complete."""
     if not (folder / INDEX).exists():
         return None
     rows = json.loads((folder / INDEX).read_text())
