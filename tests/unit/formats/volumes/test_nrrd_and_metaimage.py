@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from tests.finished_jobs import job_that_found
+from tests.finished_jobs import job_that_found, made
 from tests.unit.pictures import LIMITS, upload, zipped
 from tests.unit.volumes import ORDERS, TITLED, nifti, opened_by_itk, saved_by_itk, skull, volume_of
 
@@ -118,7 +118,7 @@ def back_onto_its_grid(voxels, affine, suffix, compress):
     """The mask of a file's bright voxels, as NIfTI; SimpleITK must see it on the file's grid."""
     files = saved_by_itk(voxels, affine, suffix, compress=compress)
     volume = volume_of(*sent(files))
-    mask = exports.export_mask(job_that_found(volume, volume.pixels[..., 0] > 100), "nifti")
+    mask = made(exports.export_mask, job_that_found(volume, volume.pixels[..., 0] > 100), "nifti")
     stored, place = opened_by_itk("mask.nii.gz", mask)
     assert np.array_equal(stored, voxels > 100)
     assert np.allclose(place, affine, atol=2e-4)
@@ -231,7 +231,7 @@ def test_a_missing_orientation_is_assumed_with_a_warning(content):
         volume.pixels[..., 0], ours(LEVELS)
     )  # ITK's usual axes point to the left, the back and the head
     assert any("orientation" in warning for warning in volume.warnings)
-    back = exports.export_mask(job_that_found(volume, volume.pixels[..., 0] > 100), "nifti")
+    back = made(exports.export_mask, job_that_found(volume, volume.pixels[..., 0] > 100), "nifti")
     stored, place = opened_by_itk("mask.nii.gz", back)
     assert np.array_equal(stored, LEVELS > 100)
     assert np.allclose(place, np.diag([-0.9, -0.85, 5, 1]))
