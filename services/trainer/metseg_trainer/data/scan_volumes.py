@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from metseg import formats
 from metseg.errors import DatasetError
-from metseg.imaging import ROLES, SEQUENCE_NAMES, Volume
+from metseg.imaging import Volume
 from metseg.parallel import cpu_quota, parallel_map
 from metseg_trainer.data.audit import Audit, structure_counts
 from metseg_trainer.data.dataset import Patient, VolumeSlice
@@ -131,8 +131,7 @@ def _sequences(files: VolumeFiles, read: StudyVolume) -> list[str]:
         return [role for role in files.images if role is not None]
     if any(remark.startswith("The upload is grey") for remark in read.remarks):
         return ["one of an unknown kind"]
-    missing = [f"No {SEQUENCE_NAMES[role]} series" for role in ROLES]
-    return [role for role, words in zip(ROLES, missing, strict=True) if not " ".join(read.remarks).count(words)]
+    return [role for role, origin in read.volume.sequences.items() if not origin.startswith("missing")]
 
 
 def _grid(volume: Volume) -> str:

@@ -18,6 +18,7 @@ from metseg import formats
 from metseg.contracts import Role
 from metseg.errors import BadInput, DatasetError
 from metseg.imaging import (
+    LPS_TO_RAS,
     Affine,
     Mask,
     Shape,
@@ -28,10 +29,10 @@ from metseg.imaging import (
 from metseg.settings import Limits, settings
 from metseg_trainer.data.dicom_outlines import read_segmentation, read_structure_set
 from metseg_trainer.data.layouts import ImageFiles, Label, TruthFiles, VolumeFiles
+from metseg_trainer.data.layouts.files import VOLUME_SUFFIXES
 from metseg_trainer.data.masks import read_mask
 
 __all__ = ["StudyVolume", "Truth", "read_study"]
-
 
 MAX_INSTANCES = 100_000
 """Files of a study on the researcher's disk; uploads have a lower limit."""
@@ -135,7 +136,7 @@ def _limits() -> Limits:
 
 def _uploads_of(role: Role | None, images: ImageFiles) -> list[formats.Upload]:
     [first, *more] = images.paths
-    if more or not first.name.lower().endswith((".nii", ".nii.gz", ".mha")):
+    if more or not first.name.lower().endswith(VOLUME_SUFFIXES):
         return [
             formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), role)
             for index, path in enumerate(images.paths)
@@ -146,7 +147,7 @@ def _uploads_of(role: Role | None, images: ImageFiles) -> list[formats.Upload]:
 def _nifti(path: Path, channel: int | None) -> BytesIO:
     """A volume as one NIfTI file of three dimensions."""
     image, sides = _open(path)
-    if channel is None and len(sides) == 3 and not path.name.endswith(".mha"):
+    if channel is None and len(sides) == 3 and not _is_metaimage(path):
         return BytesIO(path.read_bytes())
     if channel is not None:
         if len(sides) != 4 or channel >= sides[3]:
@@ -164,7 +165,7 @@ def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
         DatasetError: the file is damaged, or a single slice.
     """
     with _damage_named(path):
-        image: Any = _open_mha(path) if path.name.endswith(".mha") else nibabel.load(path)
+        image: Any = _open_metaimage(path) if _is_metaimage(path) else nibabel.load(path)
     sides = tuple(int(side) for side in image.shape)
     while len(sides) > 3 and sides[-1] == 1:
         sides = sides[:-1]
@@ -186,18 +187,22 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path.name} is damaged, cut off, or no volume") from error
 
 
-def _open_mha(path: Path) -> Any:  # noqa: ANN401 (nibabel's images have no useful type)
+def _is_metaimage(path: Path) -> bool:
+    return path.suffix.lower() == ".mha"
+
+
+def _open_metaimage(path: Path) -> Any:  # noqa: ANN401 (nibabel's images have no useful type)
     """A MetaImage, the format of BraTS until 2016, as nibabel has NIfTI."""
     import SimpleITK
 
-    image: Any = SimpleITK.ReadImage(str(path))
+    image: Any = SimpleITK.ReadImage(str(path), imageIO="MetaImageIO")
     direction = np.array(image.GetDirection()).reshape(3, 3)
     affine = np.eye(4)
     affine[:3, :3] = direction * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     voxels = SimpleITK.GetArrayFromImage(image).T
     kept = voxels if voxels.dtype.itemsize < 8 else voxels.astype(np.float32)
-    return nibabel.Nifti1Image(kept, np.diag([-1, -1, 1, 1]) @ affine)  # type: ignore[no-untyped-call]
+    return nibabel.Nifti1Image(kept, LPS_TO_RAS @ affine)  # type: ignore[no-untyped-call]
 
 
 def _read_outlines(files: TruthFiles) -> _Outlines:

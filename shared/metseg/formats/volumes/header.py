@@ -8,7 +8,7 @@ import numpy as np
 
 from metseg.contracts import NiftiGeometry
 from metseg.errors import UnreadableImage
-from metseg.imaging import Affine, Float64Array, Mask
+from metseg.imaging import LPS_TO_RAS, Affine, Float64Array, Mask
 
 __all__ = [
     "Compression",
@@ -28,7 +28,6 @@ MIN_VOXEL_MM, MAX_VOXEL_MM = 1e-4, 1e4
 MAX_POSITION_MM = 1e5
 """Sizes and positions beyond these bounds count as missing; no orientation could be computed from them either."""
 MAX_NIFTI_1_SIDE = 2**15 - 1
-LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 class VolumeHeader(NamedTuple):
@@ -120,8 +119,8 @@ def lps_affine(directions: Float64Array, origin: Float64Array) -> Affine:
         (4, 4).
     """
     affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = LPS @ directions, LPS @ origin
-    return affine
+    affine[:3, :3], affine[:3, 3] = directions, origin
+    return np.asarray(LPS_TO_RAS @ affine)
 
 
 def geometry_fields(raw: Any, version: int) -> NiftiGeometry:  # noqa: ANN401 (nibabel has no types)

@@ -2,9 +2,11 @@
 
 import io
 import json
+import shutil
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from tests.volume_folders import AXIAL, case, image, labelled, refused, save, study
 
@@ -168,6 +170,16 @@ def test_metaimages_of_the_first_challenges_are_read(tmp_path):
     assert (found.truth.core.sum(), found.truth.whole.sum()) == (32, 48)
 
 
+def test_a_suffix_in_capitals_is_the_same(tmp_path):
+    import SimpleITK
+
+    for what, voxels in {"t1c": image(1), "t2f": image(2), "seg": labelled(1, 2, 3)}.items():
+        written = tmp_path / f"BraTS-MET-00001-000-{what}.mha"
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels.T), str(written))
+        written.rename(written.with_suffix(".MHA"))
+    assert study(tmp_path).truth.core.any()
+
+
 def test_empty_masks_are_healthy_studies(tmp_path):
     case(tmp_path, labels=())
     [patient], audit = scan_folder(tmp_path)
@@ -196,6 +208,14 @@ def test_a_missing_sequence_is_reported(tmp_path):
     _, audit = scan_folder(tmp_path)
     assert audit.sequences == {"flair": 1, "post": 1}
     assert list(audit.remarks) == ["No series is known to be pre-contrast; a copy of the FLAIR series stands in for it"]
+
+
+def test_a_missing_dicom_series_is_said(phantoms, tmp_path):
+    folder = shutil.copytree(phantoms("dicom-seg"), tmp_path / "data")
+    for path in folder.rglob("*"):
+        if path.is_file() and pydicom.dcmread(path, stop_before_pixels=True).get("SeriesNumber") == 2:
+            path.unlink()
+    assert scan_folder(folder)[1].sequences == {"flair": 3, "post": 3}
 
 
 def test_a_mask_on_another_grid_is_resampled(tmp_path):

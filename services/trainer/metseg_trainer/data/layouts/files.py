@@ -19,10 +19,12 @@ from metseg_trainer.data.layouts.studies import (
     VolumeFiles,
 )
 
-__all__ = ["SUBSETS", "VOLUME_SUFFIX", "Case", "Cases", "list_files", "subset_of"]
+__all__ = ["SUBSETS", "VOLUME_SUFFIX", "VOLUME_SUFFIXES", "Case", "Cases", "list_files", "subset_of"]
 
-VOLUME_SUFFIX = r"\.(?:nii(?:\.gz)?|mha)"
-"""The suffixes of volume files, as a regular expression."""
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".mha")
+"""The suffixes of volume files."""
+VOLUME_SUFFIX = rf"(?:{'|'.join(map(re.escape, VOLUME_SUFFIXES))})"
+"""One of them, as a regular expression."""
 # The validation side is always drawn from the training patients, so that both networks stop by the same rule.
 SUBSETS: dict[str, Subset] = {
     "train": "train",

@@ -22,7 +22,7 @@ from metseg.contracts import Role
 from metseg.errors import DatasetError
 from metseg.formats import natural_key
 from metseg.imaging import ROLES
-from metseg_trainer.data.layouts.files import Cases, list_files, subset_of
+from metseg_trainer.data.layouts.files import VOLUME_SUFFIXES, Cases, list_files, subset_of
 from metseg_trainer.data.layouts.studies import (
     FolderContents,
     ImageFiles,
@@ -35,7 +35,6 @@ __all__ = ["LABELS_FILE", "LabelsFile", "find_named_files", "read_labels_file"]
 
 LABELS_FILE = "labels.yaml"
 ROLE_NAMES: dict[str, Role] = {role: role for role in ROLES}
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".mha")
 Millimetres = Annotated[float, pydantic.Field(gt=0, le=100)]
 Meaning = list[int | str] | Literal["any", "unknown"] | None
 
@@ -118,7 +117,7 @@ def find_named_files(folder: Path) -> FolderContents | None:
         if what in ROLE_NAMES:
             case.images[ROLE_NAMES[what]] = ImageFiles(tuple(paths))
         else:
-            stored = "volume" if paths[0].name.endswith(VOLUME_SUFFIXES) else "slices"
+            stored = "volume" if paths[0].name.lower().endswith(VOLUME_SUFFIXES) else "slices"
             case.truth.append(TruthFiles(tuple(paths), stored, None if what == "mask" else what))  # type: ignore[arg-type]
     found = cases.contents("files named by labels.yaml", _labels_of_masks(content))
     if found is None:
