@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import FLAIR, PRE, Float32Array, Mask, UInt8Array, Volume
+from metseg.imaging import FLAIR, PRE, Float32Array, Mask, Volume
+from metseg_trainer.data.morphology import closed, filled, largest_part, opened
 
 __all__ = ["brain_mask", "cerebral_slices", "strip_skull"]
-
 
 BASE_PX = 256
 """The lengths below are for slices whose longer side has so many pixels, and scale with it."""
@@ -37,9 +37,7 @@ def brain_mask(volume: Volume) -> Mask:
     """
     unit = max(volume.shape[1:]) / BASE_PX
     grey = _grey(volume)
-    head = np.stack(
-        [_filled(cv2.morphologyEx((one > HEAD).astype(np.uint8), cv2.MORPH_OPEN, _disc(2 * unit))) for one in grey]
-    )
+    head = np.stack([filled(opened(one > HEAD, 2 * unit)) for one in grey])
     inside = np.stack(
         [cv2.distanceTransform(np.pad(one, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1] for one in head]
     )
@@ -48,12 +46,8 @@ def brain_mask(volume: Volume) -> Mask:
         return np.zeros(volume.shape, np.bool_)
     middle = float(np.median(grey[inside > 0.5 * inside.max()]))
     soft = deep & (grey > 0.45 * middle) & (grey < 2.1 * middle) & ~_fat(volume, inside)
-    parts = np.stack(
-        [_largest(cv2.morphologyEx(one.astype(np.uint8), cv2.MORPH_OPEN, _disc(NECK_PX * unit))) for one in soft]
-    )
-    parts = _connected(parts)
-    grown = [_filled(cv2.morphologyEx(one.astype(np.uint8), cv2.MORPH_CLOSE, _disc(GAP_PX * unit))) for one in parts]
-    brain: Mask = np.stack(grown) & deep
+    parts = _connected(np.stack([largest_part(opened(one, NECK_PX * unit)) for one in soft]))
+    brain: Mask = np.stack([filled(closed(one, GAP_PX * unit)) for one in parts]) & deep
     return brain
 
 
@@ -116,23 +110,6 @@ def _fat(volume: Volume, inside: npt.NDArray[Any]) -> Mask:
     return fat
 
 
-def _disc(radius: float) -> UInt8Array:
-    side = 2 * max(1, round(radius)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
-
-
-def _filled(one: npt.NDArray[Any]) -> Mask:
-    return np.asarray(ndimage.binary_fill_holes(one), np.bool_)
-
-
-def _largest(one: npt.NDArray[Any]) -> Mask:
-    """The largest 8-connected part of a slice."""
-    count, labels, figures, _ = cv2.connectedComponentsWithStats(one, connectivity=8)
-    if count < 2:
-        return np.zeros(one.shape, np.bool_)
-    return np.asarray(labels == 1 + int(figures[1:, cv2.CC_STAT_AREA].argmax()), np.bool_)
-
-
 def _connected(parts: Mask) -> Mask:
     """From the slice with most brain outwards: the parts that overlap their neighbour and are not much larger.
 
@@ -149,6 +126,6 @@ def _connected(parts: Mask) -> Mask:
             here = parts[index] & ndimage.binary_dilation(kept[index - step], iterations=4)
             if here.sum() < MIN_AREA_SHARE * areas[start]:
                 break
-            kept[index] = _largest(here.astype(np.uint8))
+            kept[index] = largest_part(here)
             index += step
     return kept

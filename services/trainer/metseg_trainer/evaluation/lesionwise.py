@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging import CONNECTIVITY_26, LabelMap, Mask, measure
+from metseg.imaging import CONNECTIVITY_26, LabelMap, Mask, Spacing, measure
 
 __all__ = ["STRATA_MM", "LesionwiseMetrics", "TrueLesion", "diameter_stratum", "label_components", "match_lesions"]
-
-Spacing = tuple[float, float, float]
 
 STRATA_MM = (6.0, 10.0, 20.0)
 """Bounds between strata of lesion diameter."""

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from metseg.imaging import Mask
+from metseg.imaging import Mask, Spacing
 
 __all__ = ["EMPTY_CONVENTION", "MaskMetrics", "compare_masks", "dice"]
-
-Spacing = tuple[float, float, float]
 
 TOLERANCE_MM = 1.0
 EMPTY_CONVENTION = (

@@ -22,7 +22,6 @@ MIN_AREA_PX = 300
 MIN_ENHANCEMENT = 1.2
 """The brighter parts of a donor exceed the brain by at least this factor; other tumours do not enhance."""
 
-Floats = Float32Array
 Random = np.random.Generator
 
 
@@ -36,8 +35,8 @@ class Donor:
         diameter_px: of the disc of its area.
     """
 
-    ratio: Floats
-    mask: Floats
+    ratio: Float32Array
+    mask: Float32Array
     diameter_px: float
 
 
@@ -50,7 +49,7 @@ def find_donors(slices: Sequence[StoredStudy]) -> list[Donor]:
     return [donor for donor in found if donor is not None]
 
 
-def _donor(post: Floats, mask: Mask) -> Donor | None:
+def _donor(post: Float32Array, mask: Mask) -> Donor | None:
     if mask.sum() < MIN_AREA_PX:
         return None
     grown = [cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0 for side in (7, 25)]
@@ -101,7 +100,7 @@ def with_donor(
     )
 
 
-def _moved(donor: Donor, scale: float, side: int, random: Random) -> tuple[Floats, Floats]:
+def _moved(donor: Donor, scale: float, side: int, random: Random) -> tuple[Float32Array, Float32Array]:
     """The donor's ratio, weighted by its mask, and its mask: shrunk, rotated and centred in a square."""
     weighted = donor.ratio * donor.mask
     size = tuple(max(1, round(length * scale)) for length in donor.mask.shape[::-1])

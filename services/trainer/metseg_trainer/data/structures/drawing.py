@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from metseg.imaging import FLAIR, POST, PRE, Float32Array, Mask, UInt8Array
+from metseg_trainer.data.morphology import solidity
 from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.lesion_model import Appearance
 from metseg_trainer.data.structures.rendering import RenderedLesion
@@ -32,7 +33,6 @@ MAX_UNEVENNESS = 0.2
 """Standard deviation over 9x9 pixels, as a share of the brain's median, above which a place is not brain."""
 VESSEL_SUPERSAMPLING = 4
 
-Floats = Float32Array
 Random = np.random.Generator
 
 
@@ -54,16 +54,16 @@ class Canvas:
         pixel_mm: side of a pixel.
     """
 
-    pixels: Floats
-    core: Floats
-    whole: Floats
+    pixels: Float32Array
+    core: Float32Array
+    whole: Float32Array
     unknown: Mask
     taken: Mask
-    smooth: Floats
+    smooth: Float32Array
     brain: Mask
-    depth_mm: Floats
-    middle: Floats
-    noise: Floats
+    depth_mm: Float32Array
+    middle: Float32Array
+    noise: Float32Array
     pixel_mm: float
 
     @classmethod
@@ -79,7 +79,7 @@ class Canvas:
             None if the slice shows too little brain to draw into.
         """
         brain = (flags & store.BRAIN) > 0
-        if brain.sum() * pixel_mm**2 < MIN_BRAIN_MM2 or _solidity(brain) < MIN_SOLIDITY:
+        if brain.sum() * pixel_mm**2 < MIN_BRAIN_MM2 or solidity(brain) < MIN_SOLIDITY:
             return None
         values = pixels.astype(np.float32)
         smooth = np.asarray(cv2.GaussianBlur(values, (0, 0), 1.5), np.float32)
@@ -150,7 +150,7 @@ class Canvas:
         self._paint(box, rendered, share, swelling, appearance)
         return self._record(box, share, swelling, np.abs(self.pixels[box][..., judged] - before), judged)
 
-    def _white(self, box: tuple[slice, slice]) -> Floats:
+    def _white(self, box: tuple[slice, slice]) -> Float32Array:
         """How far oedema can spread, from 0 to 1: in white matter, not in cortex or fluid."""
         ratio = self.smooth[box] / self.middle
         fluid = np.clip((ratio[..., POST] - 0.55) / 0.2, 0, 1)
@@ -163,8 +163,8 @@ class Canvas:
         self,
         box: tuple[slice, slice],
         rendered: RenderedLesion,
-        share: Floats,
-        swelling: Floats,
+        share: Float32Array,
+        swelling: Float32Array,
         appearance: Appearance,
     ) -> None:
         """Blend a lesion in; the noise of the slice stays."""
@@ -186,7 +186,9 @@ class Canvas:
                 )
             pixels[..., channel] += change + inner - share * swollen
 
-    def _record(self, box: tuple[slice, slice], share: Floats, swelling: Floats, change: Floats, judged: int) -> bool:
+    def _record(
+        self, box: tuple[slice, slice], share: Float32Array, swelling: Float32Array, change: Float32Array, judged: int
+    ) -> bool:
         """Record the truth; an invisible lesion is unknown, not absent."""
         peak = float(share.max(initial=0))
         shown = float(np.percentile(change[share > 0.5 * peak], 75)) if peak > 0 else 0.0
@@ -219,12 +221,6 @@ class Canvas:
         gain = random.uniform(0.2, 1.0)
         self.pixels[..., POST] += tube * ((1 + gain) * self.middle[POST] - self.smooth[..., POST]).clip(0)
         self.taken[:] |= tube > 0.1
-
-
-def _solidity(mask: Mask) -> float:
-    """The share of its convex hull that a mask fills."""
-    hull = cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8)))
-    return float(mask.sum() / max(1.0, cv2.contourArea(hull)))
 
 
 def _overlap(at: tuple[int, int], side: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

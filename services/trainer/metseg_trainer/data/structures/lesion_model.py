@@ -20,7 +20,6 @@ DIAMETERS_MM = (2.0, 36.0)
 WAVES = 10
 _WEIGHTS = np.full(WAVES, np.sqrt(2 / WAVES), np.float32)
 
-Floats = Float32Array
 Random = np.random.Generator
 
 
@@ -33,8 +32,8 @@ class CosineNoise:
         phases: float32, (wave,).
     """
 
-    vectors: Floats
-    phases: Floats
+    vectors: Float32Array
+    phases: Float32Array
 
     @classmethod
     def drawn(cls, wavelength: float, random: Random) -> "CosineNoise":
@@ -55,7 +54,7 @@ class CosineNoise:
             random.uniform(0, 2 * np.pi, WAVES).astype(np.float32),
         )
 
-    def at(self, points: Floats) -> Floats:
+    def at(self, points: Float32Array) -> Float32Array:
         """The noise at points, (..., 3)."""
         crests = np.cos(points.reshape(-1, 3) @ self.vectors.T + self.phases)
         return np.asarray(crests @ _WEIGHTS, np.float32).reshape(points.shape[:-1])
@@ -99,7 +98,7 @@ class Lesion:
 
     diameter_mm: float
     style: str
-    to_unit: Floats
+    to_unit: Float32Array
     ruggedness: float
     outline: CosineNoise
     rim_mm: float

@@ -15,8 +15,6 @@ FOURFOLD_MM, THREEFOLD_MM = 5.0, 10.0
 HAEMORRHAGE_NOISE = -0.3
 """Where its noise exceeds this, a haemorrhagic lesion has bled."""
 
-Floats = Float32Array
-
 
 @dataclass(frozen=True)
 class SliceGeometry:
@@ -49,12 +47,12 @@ class RenderedLesion:
             appearance's.
     """
 
-    core: Floats
-    necrosis: Floats
-    haemorrhage: Floats
-    oedema: Floats
-    texture: Floats
-    post: Floats | None = None
+    core: Float32Array
+    necrosis: Float32Array
+    haemorrhage: Float32Array
+    oedema: Float32Array
+    texture: Float32Array
+    post: Float32Array | None = None
 
     def part(self, box: tuple[slice, slice]) -> "RenderedLesion":
         """The maps within a box."""
@@ -83,7 +81,9 @@ def render_slice(lesion: Lesion, geometry: SliceGeometry) -> RenderedLesion:
     return RenderedLesion(core, necrosis, haemorrhage, _oedema(lesion, geometry, half), texture)
 
 
-def _inner(lesion: Lesion, geometry: SliceGeometry, reach: int) -> tuple[Floats, Floats, Floats, Floats]:
+def _inner(
+    lesion: Lesion, geometry: SliceGeometry, reach: int
+) -> tuple[Float32Array, Float32Array, Float32Array, Float32Array]:
     """Core, necrosis, haemorrhage and texture of a slice, averaged over a finer grid."""
     fine = 4 if lesion.diameter_mm < FOURFOLD_MM else 3 if lesion.diameter_mm < THREEFOLD_MM else 2
     unit = _fine_points(geometry, reach, fine) @ lesion.to_unit.T
@@ -102,7 +102,7 @@ def _inner(lesion: Lesion, geometry: SliceGeometry, reach: int) -> tuple[Floats,
     return shares[0], shares[1], shares[2], texture
 
 
-def _fine_points(geometry: SliceGeometry, reach: int, fine: int) -> Floats:
+def _fine_points(geometry: SliceGeometry, reach: int, fine: int) -> Float32Array:
     """Points in millimetres from the lesion's centre: `fine` by `fine` per pixel, some across the slice."""
     samples = int(np.clip(round(geometry.thickness_mm / 0.7), 2, 7))
     depths = geometry.off_mm + geometry.thickness_mm * ((np.arange(samples) + 0.5) / samples - 0.5)
@@ -111,18 +111,18 @@ def _fine_points(geometry: SliceGeometry, reach: int, fine: int) -> Floats:
     return np.stack(np.meshgrid(depths, rows, columns, indexing="ij"), -1).astype(np.float32)
 
 
-def _surface(lesion: Lesion, unit: Floats, length: Floats) -> Floats:
+def _surface(lesion: Lesion, unit: Float32Array, length: Float32Array) -> Float32Array:
     """The distance of the outline from the centre in each direction, in units of the radius."""
     return 1 + lesion.ruggedness * lesion.outline.at((unit / np.maximum(length, 0.3)[..., None]).astype(np.float32))
 
 
-def _averaged(fine_map: Floats, fine: int, blur_px: float) -> Floats:
+def _averaged(fine_map: Float32Array, fine: int, blur_px: float) -> Float32Array:
     side = fine_map.shape[0] // fine
     blurred = cv2.GaussianBlur(fine_map, (0, 0), blur_px * fine)
     return np.asarray(blurred.reshape(side, fine, side, fine).mean(axis=(1, 3)), np.float32)
 
 
-def _oedema(lesion: Lesion, geometry: SliceGeometry, half: int) -> Floats:
+def _oedema(lesion: Lesion, geometry: SliceGeometry, half: int) -> Float32Array:
     side = 2 * half + 1
     if not lesion.oedema_mm:
         return np.zeros((side, side), np.float32)
