@@ -24,6 +24,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from scipy import ndimage
 from tests.models import tiny_card
+from tests.segmentations import measured_structures
 from tests.servers import free_ports
 
 from metseg import phantom
@@ -60,15 +61,15 @@ class FakeStudy:
         slices: int = 12,
         lesions_placed: int = 4,
         spacing: bool = True,
-        smallest_lesion_px: float = 0,
+        min_voxels: float = 0,
     ) -> None:
         head = phantom.head(seed, slices=slices, lesions=lesions_placed)
         self.pixels = head.volume.pixels.astype(np.uint8)
         self.names = head.volume.names
         self.spacing_mm = head.volume.spacing_mm if spacing else None
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
-        self.smallest_lesion_px = smallest_lesion_px
-        self.mask = lesions.remove_small(self.probability >= THRESHOLD, smallest_lesion_px)
+        self.min_voxels = min_voxels
+        self.mask = lesions.select_components(2 * (self.probability >= THRESHOLD).astype(np.uint8), min_voxels)
 
     def as_other_model_sees_it(self) -> "FakeStudy":
         """The same scan with the answer of another model: the smallest lesion is missed, the others are larger."""
@@ -99,8 +100,8 @@ class FakeStudy:
             target_diameter_sum_mm=sum_mm,
             model_version=card.version,
             network=card.network,
-            threshold=THRESHOLD,
-            smallest_lesion_px=self.smallest_lesion_px,
+            structure="core",
+            structures=measured_structures(self.mask, THRESHOLD, self.min_voxels),
             shape=self.mask.shape,
             spacing_mm=self.spacing_mm,
             lesions=found,

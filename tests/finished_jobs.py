@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 from tests.models import tiny_card
+from tests.segmentations import segmentation_of
 
 from metseg import phantom
 from metseg.contracts import ModelCard, Result
 from metseg.imaging import Volume, lesions
-from metseg.inference import Segmentation
 from metseg.results import SLICE_ARCHIVE, SliceArchive, build
 from metseg.results.exports import FinishedJob, Writer
 
@@ -47,7 +47,7 @@ class PhantomJob(FinishedJob):
 def job_that_found(volume: Volume, mask: np.ndarray) -> PhantomJob:
     """A finished job on a volume, with this mask."""
     probability = np.where(mask, np.float32(0.75), np.float32(0.25))
-    found = Segmentation(probability, mask, 0.5, [], ())
+    found = segmentation_of(probability, mask, [])
     result = build.build_result("0" * 32, volume, found, tiny_card(b"model"), {})
     result = Result.model_validate_json(result.model_dump_json())
     return PhantomJob(volume, mask, result, build.build_artefacts(volume, found))
@@ -59,7 +59,7 @@ def finished_job(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 
     volume = replace(head.volume, **changes)
     probability = head.mask * np.float32(0.75)
     measured = lesions.measure(head.mask, volume.spacing_mm, probability)
-    segmentation = Segmentation(probability, head.mask, 0.5, measured, volume.warnings)
+    segmentation = segmentation_of(probability, head.mask, measured, volume.warnings)
     figures = build.build_result("0" * 32, volume, segmentation, tiny_card(b"model"), {})
     return PhantomJob(volume, head.mask, figures, build.build_artefacts(volume, segmentation))
 

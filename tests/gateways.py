@@ -12,6 +12,7 @@ import numpy as np
 import uvicorn
 from PIL import Image
 from tests.models import VERSION, tiny_card, tiny_model
+from tests.segmentations import measured_structures
 from tests.servers import wait_until
 from tests.slice_archives import archived
 
@@ -148,7 +149,8 @@ def result(job_id: str, mask: np.ndarray, names: tuple[str, ...]) -> Result:
         job_id=job_id,
         model_version=VERSION,
         network="tiny",
-        threshold=0.5,
+        structure="core",
+        structures=measured_structures(mask),
         shape=mask.shape,
         spacing_mm=None,
         lesions=[],

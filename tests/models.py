@@ -1,4 +1,4 @@
-"""A model small enough to build in a test: it predicts lesions where FLAIR is bright, and is served like any other."""
+"""A model small enough to build in a test: it predicts core where FLAIR is bright, and is served like any other."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from metseg.contracts import (
     DataCard,
     DiceSummary,
     ModelCard,
+    OperatingPoint,
     OutOfDistributionCard,
     OutOfDistributionReference,
     Preprocessing,
@@ -21,18 +22,19 @@ STARTER = Path(__file__).parents[1] / "infra/starter-model"
 
 
 def tiny_model(brighter_than: float = 1.5, steepness: float = 4.0) -> bytes:
-    """An ONNX file: the sigmoid of how far FLAIR lies above `brighter_than` deviations."""
+    """An ONNX file: core, which is the whole, is the sigmoid of how far FLAIR lies above `brighter_than` deviations."""
     shape = ["batch", 3, "height", "width"]
     graph = helper.make_graph(
         [
             helper.make_node("Gather", ["slices", "flair"], ["bright"], axis=1),
             helper.make_node("Sub", ["bright", "offset"], ["above"]),
             helper.make_node("Mul", ["above", "steepness"], ["logit"]),
-            helper.make_node("Sigmoid", ["logit"], ["probability"]),
+            helper.make_node("Sigmoid", ["logit"], ["core"]),
+            helper.make_node("Concat", ["core", "core"], ["probability"], axis=1),
         ],
         "tiny",
         [helper.make_tensor_value_info("slices", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", 1, "height", "width"])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", 2, "height", "width"])],
         [
             helper.make_tensor("flair", TensorProto.INT64, [1], [1]),
             helper.make_tensor("offset", TensorProto.FLOAT, [], [brighter_than]),
@@ -53,7 +55,7 @@ def tiny_card(model: bytes, version: str = VERSION) -> ModelCard:
         parameters=2,
         sha256=hashlib.sha256(model).hexdigest(),
         preprocessing=Preprocessing(),
-        threshold=0.5,
+        operating_points={"core": OperatingPoint(), "whole": OperatingPoint()},
         data=DataCard(
             name="phantoms",
             licence="Apache-2.0",

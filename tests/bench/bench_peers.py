@@ -63,8 +63,7 @@ def _judge(plan: Plan) -> None:
         "dice": evaluation.results[name].dice,
         "test": evaluation.results[name].card().model_dump(),
         "implanted": evaluation.implanted[name].card().model_dump() if name in evaluation.implanted else None,
-        "threshold": evaluation.predictors[name].threshold,
-        "smallest_lesion_px": evaluation.predictors[name].smallest_lesion_px,
+        **evaluation.predictors[name].operating_points["whole"].model_dump(),
     }
     (plan.folder / name / FIGURES).write_text(json.dumps(figures, indent=1))
 

@@ -131,7 +131,7 @@ def _judge(trial: Plan) -> None:
     predictor = load_predictor(trial, network)
     _write_figures(trial, predictor, trial.folder)
     if trial.fold == BASE:
-        flipped = Flipped(predictor.network, predictor.preprocessing, predictor.point)
+        flipped = Flipped(predictor.network, predictor.preprocessing, predictor.operating_points)
         _write_figures(trial, flipped, trial.run_folder / FLIPPED)
 
 
@@ -140,7 +140,7 @@ class Flipped(TorchPredictor):
 
     def __call__(self, tensor: Floats) -> Floats:
         """See `TorchPredictor`."""
-        mirrored = super().__call__(tensor[:, :, ::-1])[:, :, ::-1]
+        mirrored = super().__call__(tensor[:, :, ::-1])[..., ::-1]
         return np.asarray((super().__call__(tensor) + mirrored) / 2, np.float32)
 
 
@@ -155,8 +155,7 @@ def _write_figures(trial: Plan, predictor: TorchPredictor, folder: Path) -> None
         "lone_slices": result.summary.mean_single_slices,
         "test": result.card().model_dump(),
         "implanted": tables.found(drawn.card().lesions) if drawn.patients else None,
-        "threshold": predictor.threshold,
-        "smallest_lesion_px": predictor.smallest_lesion_px,
+        **predictor.operating_points["whole"].model_dump(),
     }
     folder.mkdir(exist_ok=True)
     (folder / FIGURES).write_text(json.dumps(figures, indent=1))

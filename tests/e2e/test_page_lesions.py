@@ -23,7 +23,7 @@ CROSSHAIR = (245, 196, 84)
 @pytest.fixture(scope="module")
 def held() -> Iterator[tuple[FakeGateway, str]]:
     """A study with many lesions; those below 100 voxels are not part of its result."""
-    study = FakeStudy(seed=60, slices=16, lesions_placed=9, smallest_lesion_px=SMALLEST_PX)
+    study = FakeStudy(seed=60, slices=16, lesions_placed=9, min_voxels=SMALLEST_PX)
     with serving(FakeGateway(study=study)) as gateway, serving_page(gateway.url) as url:
         yield gateway, url
 
@@ -226,7 +226,7 @@ def test_a_map_that_failed_to_load_is_loaded_when_it_is_chosen_again(viewer: Pag
 
 
 def expected_at(study: FakeStudy, threshold: float) -> list[Lesion]:
-    mask = lesions.remove_small(study.probability >= threshold, SMALLEST_PX)
+    mask = lesions.select_components(2 * (study.probability >= threshold).astype(np.uint8), SMALLEST_PX)
     return lesions.measure(mask, study.spacing_mm, study.probability)
 
 

@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 import redis
+from tests.segmentations import measured_structures
 from tests.servers import RedisServer
 
 from metseg.contracts import InputFile, Job, Problem, Request, Result
@@ -115,7 +117,8 @@ def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:
         job_id=job_id,
         model_version=model,
         network="tiny",
-        threshold=0.5,
+        structure="core",
+        structures=measured_structures(np.zeros((1, 8, 8), bool)),
         shape=(1, 8, 8),
         spacing_mm=None,
         lesions=[],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.models import VERSION, tiny_card
 
-from metseg.contracts import FullPrecision
+from metseg.contracts import FullPrecision, OperatingPoint
 from metseg.errors import Conflict, ModelRejected, NotFound, StoreUnavailable
 from metseg.registry import Registry
 
@@ -179,10 +179,13 @@ def test_readers_see_the_old_or_the_new_champion(published):
     assert seen <= {VERSION, OTHER}
 
 
+POINTS = {"whole": OperatingPoint(threshold=0.7)}
+
+
 @pytest.fixture
 def twofold():
     """The card of a version with two models."""
-    full = FullPrecision(sha256=hashlib.sha256(b"wide").hexdigest(), threshold=0.7, smallest_lesion_px=80)
+    full = FullPrecision(sha256=hashlib.sha256(b"wide").hexdigest(), operating_points=POINTS)
     return tiny_card(MODEL).model_copy(update={"full_precision": full})
 
 

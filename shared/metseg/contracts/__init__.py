@@ -13,12 +13,14 @@ from metseg.contracts.base import (
     MAX_LABEL_CHARACTERS,
     RESEARCH_ONLY,
     SHORT_DISCLAIMER,
+    STRUCTURES,
     Align,
     Contract,
     Probability,
     Problem,
     Role,
     StrictContract,
+    Structure,
 )
 from metseg.contracts.evaluation import (
     CalibrationPoint,
@@ -38,6 +40,7 @@ from metseg.contracts.models import (
     FullPrecision,
     ModelCard,
     ModelPage,
+    OperatingPoint,
     OutOfDistributionCard,
     OutOfDistributionReference,
     Preprocessing,
@@ -54,6 +57,7 @@ from metseg.contracts.results import (
     OutOfDistribution,
     Result,
     SliceMeasurements,
+    StructureMeasurements,
 )
 
 __all__ = [
@@ -62,6 +66,7 @@ __all__ = [
     "MODEL_VERSION_PATTERN",
     "RESEARCH_ONLY",
     "SHORT_DISCLAIMER",
+    "STRUCTURES",
     "Align",
     "Alignment",
     "BoundingBox",
@@ -90,6 +95,7 @@ __all__ = [
     "ModelPage",
     "ModelVersion",
     "NiftiGeometry",
+    "OperatingPoint",
     "OutOfDistribution",
     "OutOfDistributionCard",
     "OutOfDistributionReference",
@@ -104,6 +110,8 @@ __all__ = [
     "Role",
     "SliceMeasurements",
     "StrictContract",
+    "Structure",
+    "StructureMeasurements",
     "Variant",
     "is_job_id",
     "is_model_version",

@@ -1,6 +1,6 @@
 """The base class of all contracts, the problem detail, and the disclaimer that accompanies every result."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +8,10 @@ from metseg.errors import MetsegError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
+Structure = Literal["core", "whole"]
+"""`core`: enhancing tumour and what has died inside it; `whole`: the core and the FLAIR abnormality around it."""
+STRUCTURES: tuple[Structure, ...] = get_args(Structure)
+"""In the order of a model's probability maps."""
 Align = Literal["rigid", "none"]
 MAX_LABEL_CHARACTERS = 200
 

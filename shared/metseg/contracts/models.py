@@ -1,11 +1,11 @@
 """Models: what is needed to preprocess for, serve and evaluate a version."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from metseg.contracts.base import Contract, Probability, StrictContract
+from metseg.contracts.base import Contract, Probability, StrictContract, Structure
 from metseg.contracts.evaluation import Comparison, DiceSummary, Evaluation
 
 
@@ -22,6 +22,21 @@ class Preprocessing(StrictContract):
     clahe_tiles: int = Field(default=4, ge=1, description="tiles per side of the head crop")
     low_percentile: float = Field(default=0.5, ge=0, lt=100)
     high_percentile: float = Field(default=99.5, gt=0, le=100)
+    missing_sequences: Literal["zero", "copy"] = Field(
+        default="copy", description="what a channel without a sequence holds: 0, or a copy of another sequence"
+    )
+
+
+class OperatingPoint(StrictContract):
+    """What becomes part of a structure's mask; chosen on validation patients.
+
+    The mask has hysteresis thresholds (Canny, IEEE PAMI 1986): a component of all voxels that reach `threshold` is kept
+    if one of them reaches `seed_threshold`.
+    """
+
+    threshold: Probability = Field(default=0.5, description="the lowest probability of a voxel in the mask")
+    seed_threshold: Probability = Field(default=0, description="the lowest highest probability of a component")
+    min_volume_mm3: float = Field(default=0, ge=0, description="smaller components are removed")
 
 
 class DataCard(Contract):
@@ -53,8 +68,7 @@ class FullPrecision(Contract):
     """The 32-bit network of an 8-bit version, for processors that run 8-bit models more slowly."""
 
     sha256: str = Field(description="of model-fp32.onnx")
-    threshold: Probability
-    smallest_lesion_px: float = Field(ge=0)
+    operating_points: dict[Structure, OperatingPoint]
 
 
 class OutOfDistributionReference(Contract):
@@ -93,9 +107,8 @@ class ModelCard(Contract):
     parameters: int = Field(ge=1)
     sha256: str = Field(description="of model.onnx")
     preprocessing: Preprocessing
-    threshold: Probability
-    smallest_lesion_px: float = Field(
-        default=0, ge=0, description="components of fewer reference pixels of 0.9 mm, over all slices, are removed"
+    operating_points: dict[Structure, OperatingPoint] = Field(
+        description="by structure; the model's probability maps are of these structures, core first"
     )
     variant: Variant = Variant()
     full_precision: FullPrecision | None = None
@@ -111,6 +124,17 @@ class ModelCard(Contract):
     limits: list[str]
     licence: str
 
+    @model_validator(mode="after")
+    def _check_structures(self) -> Self:
+        if "whole" not in self.operating_points:
+            raise ValueError("every model segments the whole")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """Of the lesions' mask, where the study has the sequences for it."""
+        return self.operating_points["core" if "core" in self.operating_points else "whole"].threshold
+
     def in_full_precision(self) -> "ModelCard":
         """The card for `model-fp32.onnx`.
 
@@ -119,8 +143,8 @@ class ModelCard(Contract):
         """
         if self.full_precision is None:
             raise ValueError(f"version {self.version} has no 32-bit model")
-        point = self.full_precision.model_dump(exclude={"sha256"})
-        return self.model_copy(update={**point, "variant": self.variant.model_copy(update={"precision": "fp32"})})
+        points, variant = self.full_precision.operating_points, self.variant.model_copy(update={"precision": "fp32"})
+        return self.model_copy(update={"operating_points": points, "variant": variant})
 
 
 class Champion(Contract):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metseg.contracts.base import DISCLAIMER, Contract, Probability, Role
+from metseg.contracts.base import DISCLAIMER, Contract, Probability, Role, Structure
 
 Int3 = tuple[int, int, int]
 Float4 = tuple[float, float, float, float]
@@ -52,9 +52,12 @@ class BoundingBox(Contract):
 
 
 class Lesion(Contract):
-    """One 26-connected component of the mask. Sizes in millimetres are None if the spacing is unknown."""
+    """One 26-connected component of the core, or of the whole where no core is known.
 
-    number: int = Field(ge=1, description="1 is the largest; the label in mask.nii.gz stays 1")
+    Sizes in millimetres are None if the spacing is unknown.
+    """
+
+    number: int = Field(ge=1, description="1 is the largest")
     voxels: int = Field(ge=1)
     volume_mm3: float | None
     largest_slice: int = Field(ge=0, description="index of the slice with the largest area")
@@ -71,7 +74,11 @@ class Lesion(Contract):
     )
     mean_probability: Probability
     lowest_probability: Probability
-    target: bool = Field(default=False, description="a target lesion as defined by RANO-BM")
+    target: bool = Field(default=False, description="proposed as a target lesion as defined by RANO-BM")
+    surrounding_voxels: int | None = Field(
+        default=None, ge=0, description="of the FLAIR abnormality around the core that is nearest to this lesion"
+    )
+    surrounding_volume_mm3: float | None = None
     uncertainty: Probability | None = Field(
         default=None, description="1 minus the agreement of mirrored predictions on its extent; None if not requested"
     )
@@ -98,6 +105,16 @@ class OutOfDistribution(Contract):
     words: str
 
 
+class StructureMeasurements(Contract):
+    """A structure's mask, and the rule that made it from the probability map."""
+
+    threshold: Probability
+    seed_threshold: Probability = Field(description="components that do not reach it were removed")
+    min_voxels: float = Field(ge=0, description="smaller components were removed")
+    voxels: int = Field(ge=0)
+    volume_mm3: float | None = Field(description="None if the spacing is unknown")
+
+
 class Result(Contract):
     """The result of a job."""
 
@@ -105,10 +122,8 @@ class Result(Contract):
     model_version: str
     network: str
     precision: Literal["fp32", "int8"] | None = Field(default=None, description="of the model")
-    threshold: Probability
-    smallest_lesion_px: float = Field(
-        default=0, ge=0, description="components of fewer voxels were removed from the mask; 0 if none"
-    )
+    structure: Structure = Field(description="what the lesions are components of: the core, or else the whole")
+    structures: dict[Structure, StructureMeasurements] = Field(description="all that were segmented")
     shape: tuple[int, int, int] = Field(description="slices, rows, columns as uploaded")
     spacing_mm: tuple[float, float, float] | None
     lesions: list[Lesion]
@@ -126,3 +141,8 @@ class Result(Contract):
     grid: Grid | None = Field(default=None, description="None if slices were uploaded, which have no other order")
     dicom: bool = Field(default=False, description="whether there are a DICOM segmentation and a structured report")
     disclaimer: str = DISCLAIMER
+
+    @property
+    def threshold(self) -> float:
+        """Of the lesions' mask."""
+        return self.structures[self.structure].threshold

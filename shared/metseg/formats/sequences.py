@@ -19,6 +19,7 @@ from metseg.imaging import (
     SEQUENCE_NAMES,
     Affine,
     Array,
+    Present,
     Shape,
     Spacing,
     SpatialImage,
@@ -202,7 +203,14 @@ def assemble_volume(
         sequences={role: _origin(role, images, role_of_reference) for role in ROLES},
         alignment=tuple(alignments),
         grid=reference.geometry.grid,
+        present=_present([role_of_reference] if role_of_reference is None else list(images)),
     )
+
+
+def _present(roles: Sequence[Role | None]) -> Present:
+    """Which sequences a study has; a single one of unknown role is taken for FLAIR."""
+    pre, flair, post = (role in roles for role in ROLES)
+    return pre, flair or roles == [None], post
 
 
 def _origin(role: Role, images: Mapping[Role | None, SequenceImage], role_of_reference: Role | None) -> str:

@@ -15,15 +15,18 @@ from .channels import POST as POST
 from .channels import PRE as PRE
 from .channels import ROLES as ROLES
 from .channels import SEQUENCE_NAMES as SEQUENCE_NAMES
+from .channels import Present as Present
+from .channels import present_sequences as present_sequences
 from .foreground import bounding_box as bounding_box
 from .foreground import foreground_mask as foreground_mask
 from .lesions import CONNECTIVITY_26 as CONNECTIVITY_26
 from .lesions import ProbabilityMap as ProbabilityMap
 from .lesions import Region as Region
+from .lesions import count_surrounding_voxels as count_surrounding_voxels
 from .lesions import label_lesions as label_lesions
 from .lesions import measure as measure
 from .lesions import measure_slices as measure_slices
-from .lesions import remove_small as remove_small
+from .lesions import select_components as select_components
 from .lesions import sum_target_diameters as sum_target_diameters
 from .lookup_tables import mean_and_deviation as mean_and_deviation
 from .orientation import LPS_TO_RAS as LPS_TO_RAS
@@ -40,6 +43,7 @@ from .preprocess import REFERENCE_PX as REFERENCE_PX
 from .preprocess import Geometry as Geometry
 from .preprocess import ModelInput as ModelInput
 from .preprocess import Preprocessor as Preprocessor
+from .preprocess import assumed_slice_distance_mm as assumed_slice_distance_mm
 from .preprocess import crop_or_pad as crop_or_pad
 from .preprocess import equalise as equalise
 from .preprocess import head_mask as head_mask

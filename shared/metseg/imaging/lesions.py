@@ -11,21 +11,21 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.contracts import BoundingBox, Lesion, SliceMeasurements
-from metseg.imaging.arrays import Affine, Float32Array, Float64Array, Mask, Spacing
+from metseg.imaging.arrays import Affine, Float32Array, Float64Array, LabelMap, Mask, Spacing, UInt8Array
 from metseg.imaging.foreground import bounding_box
 
 __all__ = [
     "CONNECTIVITY_26",
     "ProbabilityMap",
     "Region",
+    "count_surrounding_voxels",
     "label_lesions",
     "measure",
     "measure_slices",
-    "remove_small",
+    "select_components",
     "sum_target_diameters",
 ]
 
@@ -55,7 +55,12 @@ class ProbabilityMap(Protocol):
 
 
 def measure(
-    mask: Mask, spacing_mm: Spacing | None, probability: ProbabilityMap, affine: Affine | None = None
+    mask: Mask,
+    spacing_mm: Spacing | None,
+    probability: ProbabilityMap,
+    affine: Affine | None = None,
+    *,
+    choose_targets: bool = True,
 ) -> list[Lesion]:
     """Measure every lesion of a volume.
 
@@ -77,6 +82,7 @@ def measure(
         spacing_mm: between slices, rows and columns; None gives sizes in pixels only.
         probability: float32 in [0, 1], the shape of `mask`.
         affine: from (column, row, slice) to patient millimetres (RAS+), (4, 4); None leaves centroids in voxels.
+        choose_targets: whether to propose target lesions; RANO-BM measures the core, so none are of other structures.
 
     Returns:
         Lesions, largest volume first and in the order of their first voxels where equal; empty where the
@@ -90,7 +96,7 @@ def measure(
         _lesion(number, region, component, spacing_mm, probability[region])
         for number, (region, component) in enumerate(_largest_first(mask), start=1)
     ]
-    targets = _targets(lesions, len(mask), spacing_mm)
+    targets = _targets(lesions, len(mask), spacing_mm) if choose_targets else set()
     return [
         lesion.model_copy(
             update={"target": lesion.number in targets, "centroid_mm": _to_patient(lesion.centroid, affine)}
@@ -110,7 +116,7 @@ def sum_target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float
     return sum(lesion.long_diameter_px for lesion in targets) if targets else None, sum(in_mm) if in_mm else None
 
 
-def label_lesions(mask: Mask) -> npt.NDArray[np.int32]:
+def label_lesions(mask: Mask) -> LabelMap:
     """The label map of the lesions: each one's number as `measure` gives it, 0 elsewhere.
 
     Args:
@@ -122,23 +128,51 @@ def label_lesions(mask: Mask) -> npt.NDArray[np.int32]:
     return labels
 
 
-def remove_small(mask: Mask, min_voxels: float) -> Mask:
-    """Remove small 26-connected components.
+def select_components(levels: UInt8Array, min_voxels: float = 0) -> Mask:
+    """Apply hysteresis thresholds: keep the 26-connected components that hold a seed and are large enough.
 
     Args:
-        mask: bool, (slice, row, column).
+        levels: uint8, (slice, row, column): 0 below the threshold, 1 from it on, 2 for seeds.
         min_voxels: the size from which a component stays.
 
     Returns:
-        A new mask; the mask itself where one voxel is enough.
+        bool, (slice, row, column).
     """
-    if min_voxels <= 1:
-        return mask
-    kept = np.zeros_like(mask)
-    for region, component in _components(mask):
-        if np.count_nonzero(component) >= min_voxels:
+    if min_voxels <= 1 and not (levels == 1).any():
+        return levels > 0
+    kept = np.zeros(levels.shape, np.bool_)
+    for region, component in _components(levels > 0):
+        if np.count_nonzero(component) >= min_voxels and (levels[region][component] == 2).any():
             kept[region] |= component
     return kept
+
+
+def count_surrounding_voxels(labels: LabelMap, whole: Mask, spacing_mm: Spacing | None) -> list[int]:
+    """Count the voxels of the whole around each lesion of the core.
+
+    A voxel outside of the core counts for the lesion that is nearest to it among those of its component of the whole.
+
+    Args:
+        labels: of the lesions of the core, as from `label_lesions`.
+        whole: bool, the same shape; contains the core.
+        spacing_mm: between slices, rows and columns; None takes voxels for cubes.
+
+    Returns:
+        The voxels around each lesion, in the order of their numbers.
+    """
+    counts = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    for region, component in _components(whole):
+        own = labels[region] * component
+        numbers = np.unique(own[own > 0])
+        around = component & (own == 0)
+        if len(numbers) == 1:
+            counts[numbers[0]] += np.count_nonzero(around)
+        elif len(numbers):
+            nearest = ndimage.distance_transform_edt(
+                own == 0, spacing_mm or (1.0, 1.0, 1.0), return_distances=False, return_indices=True
+            )
+            counts += np.bincount(own[tuple(nearest)][around], minlength=len(counts))
+    return [int(count) for count in counts[1:]]
 
 
 def measure_slices(

@@ -30,6 +30,7 @@ __all__ = [
     "Geometry",
     "ModelInput",
     "Preprocessor",
+    "assumed_slice_distance_mm",
     "crop_or_pad",
     "equalise",
     "head_mask",
@@ -43,6 +44,8 @@ REFERENCE_PX = 256
 REFERENCE_PIXEL_MM = 0.9
 HEAD_PX = 236
 """The head's longer side in a reference frame: the median of the training patients."""
+HEAD_MM, SLICE_DISTANCE_MM = 150.0, (1.0, 7.0)
+"""The height of a head, and plausible distances between its slices."""
 PLAUSIBLE_HEAD = (0.7, 1.1)
 """Heads between these multiples of `HEAD_PX` are as large as those in the training data."""
 PLAUSIBLE_SINGLE_SLICE_HEAD = (0.3, 1.1)
@@ -61,14 +64,14 @@ class Geometry:
         frame: rows and columns of a whole slice in model pixels.
         origin: first row and column of the head's box in that frame; negative where the box is padded.
         box: rows and columns of the head's box in model pixels, multiples of the contract's `multiple`.
-        reference_px: the area of one pixel of the study in reference pixels.
+        voxel_mm3: the volume of one voxel of the study; partly assumed where its spacing is unknown.
     """
 
     shape: Shape
     frame: Size
     origin: Size
     box: Size
-    reference_px: float
+    voxel_mm3: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ class ModelInput:
         deviation: float32, (channel,), over the study's head.
         occupied: bool, (slice,): whether the slice shows any head; the others need no network.
         geometry: the way back.
+        shown: the channels that the network sees; it sees 0 in the others.
     """
 
     pixels: UInt8Array
@@ -88,10 +92,12 @@ class ModelInput:
     deviation: Float32Array
     occupied: Mask
     geometry: Geometry
+    shown: tuple[bool, ...] = (True, True, True)
 
     def tensor(self, slices: slice | list[int]) -> Float32Array:
         """Some slices as a network takes them: float32, (slice, row, column, channel), standardised."""
-        return standardise(self.pixels[slices], self.mean, self.deviation)
+        standardised = standardise(self.pixels[slices], self.mean, self.deviation)
+        return standardised if all(self.shown) else standardised * np.array(self.shown, np.float32)
 
 
 class Preprocessor:
@@ -116,12 +122,14 @@ class Preprocessor:
         scaled = resize(volume.pixels, frame)
         head = head_mask(scaled, frame)
         origin, box = _crop_box(head, contract.multiple)
-        geometry = Geometry(volume.shape, frame, origin, box, factors[0] * factors[1])
+        geometry = Geometry(volume.shape, frame, origin, box, _voxel_mm3(volume, factors))
         pixels, head = crop_or_pad(scaled, origin, box), crop_or_pad(head, origin, box)
         rescale = rescale_intensity(pixels.dtype, intensity_bounds(pixels, head, contract))
         equalised = equalise(pixels, rescale, contract)
         mean, deviation = mean_and_deviation(_masked_pixels(equalised, head))
-        return ModelInput(equalised, mean, np.maximum(deviation, 1), np.asarray(head.any(axis=(1, 2))), geometry)
+        shown = volume.present if contract.missing_sequences == "zero" else (True, True, True)
+        occupied = np.asarray(head.any(axis=(1, 2)))
+        return ModelInput(equalised, mean, np.maximum(deviation, 1), occupied, geometry, shown)
 
     @staticmethod
     def restore(probability: Float32Array, geometry: Geometry) -> Float32Array:
@@ -186,6 +194,17 @@ def _scale_factors(volume: Volume) -> tuple[float, float]:
     relative_size = max(box) / HEAD_PX
     factor = whole_frame if low <= relative_size <= high else whole_frame / relative_size
     return factor, factor
+
+
+def assumed_slice_distance_mm(slices: int) -> float:
+    """The distance between slices of unknown spacing, which are assumed to cover a head."""
+    return float(np.clip(HEAD_MM / slices, *SLICE_DISTANCE_MM))
+
+
+def _voxel_mm3(volume: Volume, factors: tuple[float, float]) -> float:
+    spacing_mm, slices = volume.spacing_mm, len(volume.pixels)
+    between_mm = assumed_slice_distance_mm(slices) if spacing_mm is None else spacing_mm[0]
+    return between_mm * factors[0] * factors[1] * REFERENCE_PIXEL_MM**2
 
 
 def resize(pixels: Array, size: Size) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from metseg.contracts import Alignment, Grid, Role
 from metseg.errors import UnusableImage
 from metseg.imaging.arrays import Affine, Array, Shape, Spacing
-from metseg.imaging.channels import CHANNELS
+from metseg.imaging.channels import CHANNELS, Present
 
 __all__ = ["MIN_SIDE_PX", "Volume"]
 
@@ -30,6 +30,7 @@ class Volume:
         sequences: what each channel was made from, described without identifiers; empty for slices.
         alignment: how far each volume was moved onto the reference one.
         grid: how to restore the voxel order of the upload; None where the slices came in this order.
+        present: which channels hold a sequence of their own; the others hold a copy of one.
         origin: what the format needs to write results in the same format; private to it.
 
     Raises:
@@ -46,6 +47,7 @@ class Volume:
     sequences: Mapping[Role, str] = field(default_factory=dict)
     alignment: tuple[Alignment, ...] = ()
     grid: Grid | None = None
+    present: Present = (True, True, True)
     origin: object = None
 
     def __post_init__(self) -> None:

@@ -12,6 +12,9 @@ from .predictor import OnnxPredictor as OnnxPredictor
 from .segmentation import OnSlice as OnSlice
 from .segmentation import Predictor as Predictor
 from .segmentation import Segmentation as Segmentation
+from .segmentation import StructureMap as StructureMap
+from .segmentation import choose_operating_points as choose_operating_points
+from .segmentation import measured_structure as measured_structure
 from .segmentation import predict as predict
 from .segmentation import segment as segment
 from .uncertainty import estimate_uncertainty as estimate_uncertainty

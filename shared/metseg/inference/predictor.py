@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,12 +10,12 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its wheels report wh
 
 import onnxruntime
 
-from metseg.contracts import ModelCard, Preprocessing
+from metseg.contracts import STRUCTURES, ModelCard, OperatingPoint, Preprocessing, Structure
 from metseg.errors import ModelRejected
 from metseg.imaging import Float32Array
 
 INPUT, OUTPUT = "slices", "probability"
-"""An exported model maps float32 `slices` (batch, 3, row, column) to `probability` (batch, 1, row, column)."""
+"""An exported model maps float32 `slices` (batch, 3, row, column) to `probability` (batch, structure, row, column)."""
 
 BATCH_SIZE = 16
 """Slices of one call on a GPU; a call with fewer is padded, so that TensorRT plans one shape only."""
@@ -73,6 +74,9 @@ class OnnxPredictor:
         names = [node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())]
         if names != [INPUT, OUTPUT]:
             raise ModelRejected(f"Model {card.version} has inputs and outputs {names}, not {[INPUT, OUTPUT]}.")
+        maps = self._session.get_outputs()[0].shape[1]
+        if maps != len(card.operating_points):
+            raise ModelRejected(f"Model {card.version} gives {maps} maps; its card names {len(card.operating_points)}.")
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -80,28 +84,25 @@ class OnnxPredictor:
         return self.card.preprocessing
 
     @property
-    def threshold(self) -> float:
-        """As chosen when the model was trained."""
-        return self.card.threshold
-
-    @property
-    def smallest_lesion_px(self) -> float:
-        """As chosen when the model was trained."""
-        return self.card.smallest_lesion_px
+    def operating_points(self) -> Mapping[Structure, OperatingPoint]:
+        """As chosen when the model was trained; in the order of the model's maps."""
+        points = self.card.operating_points
+        return {structure: points[structure] for structure in STRUCTURES if structure in points}
 
     def __call__(self, tensor: Float32Array) -> Float32Array:
-        """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
+        """Probabilities in [0, 1], (structure, slice, row, column), of a (slice, row, column, channel) input."""
         slices = np.ascontiguousarray(tensor.transpose(0, 3, 1, 2))
         if self._device is not None:
             parts = [slices[first : first + BATCH_SIZE] for first in range(0, len(slices), BATCH_SIZE)]
-            return np.concatenate([self._bound_to(self._device, slices.shape[2:])(part) for part in parts])
+            bound = self._bound_to(self._device, slices.shape[2:])
+            return np.concatenate([bound(part) for part in parts], axis=1)
         [probability] = self._session.run([OUTPUT], {INPUT: slices})
-        return np.asarray(probability, np.float32)[:, 0]
+        return np.asarray(probability, np.float32).transpose(1, 0, 2, 3)
 
     def _bound_to(self, device: str, sides: tuple[int, ...]) -> "_BoundBatch":
         """Input and output for slices of this size, made again where the last call had another."""
         if self._bound is None or self._bound.sides != sides:
-            self._bound = _BoundBatch(self._session, device, sides)
+            self._bound = _BoundBatch(self._session, device, len(self.card.operating_points), sides)
         return self._bound
 
 
@@ -111,24 +112,27 @@ class _BoundBatch:
     Args:
         session: of the model.
         device: as onnxruntime calls it.
+        structures: maps that the model gives.
         sides: rows and columns of the slices.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: str, sides: tuple[int, ...]) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, device: str, structures: int, sides: tuple[int, ...]
+    ) -> None:
         self.sides = sides
         self._session = session
         self._whole = np.zeros((BATCH_SIZE, 3, *sides), np.float32)
         value = onnxruntime.OrtValue
         self._input = value.ortvalue_from_numpy(self._whole.copy(), device, 0)
-        self._output = value.ortvalue_from_shape_and_type((BATCH_SIZE, 1, *sides), np.float32, device, 0)
+        self._output = value.ortvalue_from_shape_and_type((BATCH_SIZE, structures, *sides), np.float32, device, 0)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(INPUT, self._input)
         self._binding.bind_ortvalue_output(OUTPUT, self._output)
 
     def __call__(self, slices: Float32Array) -> Float32Array:
-        """Lesion probability, (slice, row, column), of (slice, channel, row, column); a batch at most."""
+        """Probabilities, (structure, slice, row, column), of (slice, channel, row, column); a batch at most."""
         self._whole[: len(slices)] = slices
         self._whole[len(slices) :] = 0
         self._input.update_inplace(self._whole)
         self._session.run_with_iobinding(self._binding)
-        return np.array(self._output.numpy()[: len(slices), 0], np.float32)
+        return np.array(self._output.numpy()[: len(slices)].transpose(1, 0, 2, 3), np.float32)

@@ -1,15 +1,16 @@
 """Segmentation: a study goes in, its lesions come out, whatever computes the probabilities."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Container, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from metseg.contracts import Lesion, OutOfDistribution, Preprocessing
+from metseg.contracts import Lesion, OperatingPoint, OutOfDistribution, Preprocessing, Structure
 from metseg.imaging import (
+    POST,
     Array,
     Float32Array,
     Geometry,
@@ -23,10 +24,29 @@ from metseg.imaging import (
 )
 from metseg.parallel import parallel_map
 
-__all__ = ["LazyProbabilityMap", "OnSlice", "Predictor", "Segmentation", "predict", "segment"]
+__all__ = [
+    "LazyProbabilityMap",
+    "OnSlice",
+    "Predictor",
+    "Segmentation",
+    "StructureMap",
+    "choose_operating_points",
+    "measured_structure",
+    "predict",
+    "segment",
+]
 
-OnSlice = Callable[[int, Float32Array], None]
-"""Called with the index of a slice that is done and its probability map, (row, column) as the study."""
+OnSlice = Callable[[int, Mapping[Structure, Float32Array]], None]
+"""Called with the index of a slice that is done and its probability maps, (row, column) as the study, by structure."""
+
+MODEL_WITHOUT_CORE = (
+    "The model outlines the FLAIR abnormality, tumour with oedema, and not the tumour itself; so what is measured is "
+    "the abnormality, and no target lesion is proposed."
+)
+STUDY_WITHOUT_CORE = (
+    "Without post-contrast T1 the tumour itself cannot be outlined; so what is outlined and measured is the FLAIR "
+    "abnormality, and no target lesion is proposed."
+)
 
 
 class Predictor(Protocol):
@@ -37,12 +57,8 @@ class Predictor(Protocol):
         """The contract that the model's input has to follow."""
 
     @property
-    def threshold(self) -> float:
-        """The lowest probability of a lesion's pixels."""
-
-    @property
-    def smallest_lesion_px(self) -> float:
-        """The size, in reference pixels over all slices, below which a component of the mask is removed."""
+    def operating_points(self) -> Mapping[Structure, OperatingPoint]:
+        """How the mask of each structure is made; structures are in the order of the model's maps."""
 
     @property
     def max_concurrency(self) -> int:
@@ -53,7 +69,7 @@ class Predictor(Protocol):
         """How many slices a call should have."""
 
     def __call__(self, tensor: Float32Array) -> Float32Array:
-        """Lesion probability in [0, 1], (slice, row, column), of a (slice, row, column, channel) input."""
+        """Probabilities in [0, 1], (structure, slice, row, column), of a (slice, row, column, channel) input."""
 
 
 class LazyProbabilityMap:
@@ -91,33 +107,60 @@ class LazyProbabilityMap:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The lesions of a study.
+class StructureMap:
+    """One structure of a study.
 
     Attributes:
         probability: float32 in [0, 1], (slice, row, column), as the study.
-        mask: bool, the same shape: where the probability reaches the threshold, without components below the model's
-            smallest lesion.
-        threshold: the one that was used.
-        lesions: the components of the mask, largest first.
-        warnings: sentences for the reader of the result.
-        model_input: what it was computed from.
-        familiarity: how far the study lies from the training data; None where the model has no reference.
-        uncertainty: float32 in [0, 1], the same shape; None where it was not asked for.
-        uncertainty_words: the same in a sentence.
-        smallest_lesion_px: the number of voxels below which a component was removed from the mask.
+        mask: bool, the same shape, made from `probability` by `point`.
+        point: how.
+        min_voxels: the number of voxels below which a component was removed from the mask.
     """
 
     probability: ProbabilityMap
     mask: Mask
-    threshold: float
+    point: OperatingPoint
+    min_voxels: float
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The structures and the lesions of a study.
+
+    Attributes:
+        structures: all that can be known of the study; the mask of the core lies within that of the whole.
+        structure: what the lesions are components of: the core, or the whole where no core is known.
+        lesions: largest first.
+        warnings: sentences for the reader of the result.
+        model_input: what it was computed from.
+        familiarity: how far the study lies from the training data; None where the model has no reference.
+        uncertainty: float32 in [0, 1], (slice, row, column), of `structure`; None where it was not asked for.
+        uncertainty_words: the same in a sentence.
+    """
+
+    structures: Mapping[Structure, StructureMap]
+    structure: Structure
     lesions: list[Lesion]
     warnings: tuple[str, ...]
     model_input: ModelInput | None = None
     familiarity: OutOfDistribution | None = None
     uncertainty: Float32Array | None = None
     uncertainty_words: str | None = None
-    smallest_lesion_px: float = 0
+
+    @property
+    def probability(self) -> ProbabilityMap:
+        """Of the structure that the lesions are components of."""
+        return self.structures[self.structure].probability
+
+    @property
+    def mask(self) -> Mask:
+        """Of the structure that the lesions are components of."""
+        return self.structures[self.structure].mask
+
+    @property
+    def point(self) -> OperatingPoint:
+        """Of the structure that the lesions are components of."""
+        return self.structures[self.structure].point
 
 
 def segment(
@@ -132,69 +175,162 @@ def segment(
     Args:
         volume: the study; one slice or many.
         predictor: the model.
-        threshold: from 0 to 1; None takes the model's own.
+        threshold: of the lesions' mask, from 0 to 1, in place of both thresholds of the model; None takes the model's.
         progress: called with (slices done, slices in all) after each slice; an exception that it raises stops the work.
         on_slice: called with each slice in order, while others are computed.
 
     Returns:
-        Mask, lesions and probability map, without uncertainty and comparison to the training data.
+        Structures and lesions, without uncertainty and comparison to the training data.
     """
-    threshold = predictor.threshold if threshold is None else threshold
+    points = choose_operating_points(volume, predictor, threshold)
     model_input = Preprocessor(predictor.preprocessing).prepare(volume)
-    maps = np.zeros(model_input.pixels.shape[:3], np.float32)
-    probability = LazyProbabilityMap(maps, model_input.geometry)
-    mask = np.empty(volume.shape, np.bool_)
+    maps = _empty_maps(model_input, predictor)
+    found = {
+        structure: _StructureBuilder(LazyProbabilityMap(one, model_input.geometry), points[structure])
+        for structure, one in zip(predictor.operating_points, maps, strict=True)
+        if structure in points
+    }
     with closing(_predict_slices(model_input, predictor, maps)) as predicted:
         for index in predicted:
-            slice_map = probability.slice(index)
-            np.greater_equal(slice_map, threshold, out=mask[index])
+            slice_maps = {structure: builder.add(index) for structure, builder in found.items()}
             if on_slice is not None:
-                on_slice(index, slice_map)
+                on_slice(index, slice_maps)
             if progress is not None:
-                progress(index + 1, len(maps))
-    smallest_lesion_px = predictor.smallest_lesion_px / model_input.geometry.reference_px
-    mask = lesions.remove_small(mask, smallest_lesion_px)
+                progress(index + 1, len(volume.pixels))
+    structures = {structure: builder.build(model_input.geometry.voxel_mm3) for structure, builder in found.items()}
+    if "core" in structures:
+        np.logical_or(structures["whole"].mask, structures["core"].mask, out=structures["whole"].mask)
+    structure = measured_structure(points)
     return Segmentation(
-        probability,
-        mask,
-        threshold,
-        lesions.measure(mask, volume.spacing_mm, probability, volume.affine),
-        volume.warnings,
+        structures,
+        structure,
+        _measure(structures, structure, volume),
+        (*volume.warnings, *_structure_warnings(structure, predictor)),
         model_input,
-        smallest_lesion_px=smallest_lesion_px,
     )
 
 
-def predict(volume: Volume, predictor: Predictor) -> Float32Array:
-    """The probability map of a study.
+def choose_operating_points(
+    volume: Volume, predictor: Predictor, threshold: float | None = None
+) -> dict[Structure, OperatingPoint]:
+    """The structures that can be segmented in a study, and how.
+
+    Args:
+        volume: the study; without post-contrast T1 its core cannot be known.
+        predictor: the model.
+        threshold: of the lesions' mask, in place of both thresholds of the model; None takes the model's.
+
+    Returns:
+        Operating points by structure, core first.
+    """
+    points = {
+        structure: point
+        for structure, point in predictor.operating_points.items()
+        if structure != "core" or volume.present[POST]
+    }
+    if threshold is not None:
+        update = {"threshold": threshold, "seed_threshold": threshold}
+        structure = measured_structure(points)
+        points[structure] = points[structure].model_copy(update=update)
+    return points
+
+
+def measured_structure(structures: Container[Structure]) -> Structure:
+    """The structure whose components are the lesions."""
+    return "core" if "core" in structures else "whole"
+
+
+class _StructureBuilder:
+    """Makes the mask of a structure slice by slice.
+
+    Args:
+        probability: its map.
+        point: how.
+    """
+
+    def __init__(self, probability: LazyProbabilityMap, point: OperatingPoint) -> None:
+        self._probability, self._point = probability, point
+        self._levels = np.zeros(probability.shape, np.uint8)
+
+    def add(self, index: int) -> Float32Array:
+        """Take the next slice, whose map is done, and return that map, (row, column)."""
+        slice_map = self._probability.slice(index)
+        np.greater_equal(slice_map, self._point.threshold, out=self._levels[index].view(np.bool_))
+        self._levels[index] += self._levels[index] * (slice_map >= self._point.seed_threshold)
+        return slice_map
+
+    def build(self, voxel_mm3: float) -> StructureMap:
+        """The structure, after all slices."""
+        min_voxels = self._point.min_volume_mm3 / voxel_mm3
+        return StructureMap(
+            self._probability, lesions.select_components(self._levels, min_voxels), self._point, min_voxels
+        )
+
+
+def _measure(structures: Mapping[Structure, StructureMap], structure: Structure, volume: Volume) -> list[Lesion]:
+    """The lesions; those of the core with the abnormality around them."""
+    found, spacing_mm = structures[structure], volume.spacing_mm
+    targets = structure == "core"
+    measured = lesions.measure(found.mask, spacing_mm, found.probability, volume.affine, choose_targets=targets)
+    if structure == "whole":
+        return measured
+    around = lesions.count_surrounding_voxels(lesions.label_lesions(found.mask), structures["whole"].mask, spacing_mm)
+    voxel_mm3 = None if spacing_mm is None else float(np.prod(spacing_mm))
+    return [
+        lesion.model_copy(
+            update={
+                "surrounding_voxels": voxels,
+                "surrounding_volume_mm3": None if voxel_mm3 is None else voxels * voxel_mm3,
+            }
+        )
+        for lesion, voxels in zip(measured, around, strict=True)
+    ]
+
+
+def _structure_warnings(structure: Structure, predictor: Predictor) -> list[str]:
+    if structure == "core":
+        return []
+    return [STUDY_WITHOUT_CORE if "core" in predictor.operating_points else MODEL_WITHOUT_CORE]
+
+
+def predict(volume: Volume, predictor: Predictor) -> dict[Structure, Float32Array]:
+    """The probability maps of a study.
 
     Args:
         volume: the study.
         predictor: the model.
 
     Returns:
-        float32 in [0, 1], (slice, row, column), as the study.
+        float32 in [0, 1], (slice, row, column), as the study, by structure.
     """
     model_input = Preprocessor(predictor.preprocessing).prepare(volume)
-    maps = np.zeros(model_input.pixels.shape[:3], np.float32)
+    maps = _empty_maps(model_input, predictor)
     with closing(_predict_slices(model_input, predictor, maps)) as predicted:
         deque(predicted, maxlen=0)
-    return Preprocessor.restore(maps, model_input.geometry)
+    return {
+        structure: Preprocessor.restore(one, model_input.geometry)
+        for structure, one in zip(predictor.operating_points, maps, strict=True)
+    }
+
+
+def _empty_maps(model_input: ModelInput, predictor: Predictor) -> Float32Array:
+    """(structure, slice, row, column) in model pixels."""
+    return np.zeros((len(predictor.operating_points), *model_input.pixels.shape[:3]), np.float32)
 
 
 def _predict_slices(model_input: ModelInput, predictor: Predictor, maps: Float32Array) -> Generator[int, None, None]:
-    """Fill the maps, (slice, row, column) in model pixels; yields the index of each slice that is done, in order.
+    """Fill the maps, (structure, slice, row, column) in model pixels; yields the index of each slice done, in order.
 
     On a CPU each slice is a batch: larger ones gain nothing, and progress is reported sooner.
     """
-    size = predictor.batch_size
+    size, slices = predictor.batch_size, maps.shape[1]
 
     def fill(first: int) -> range:
-        batch = range(first, min(first + size, len(maps)))
+        batch = range(first, min(first + size, slices))
         if occupied := [index for index in batch if model_input.occupied[index]]:
-            maps[occupied] = predictor(model_input.tensor(occupied))
+            maps[:, occupied] = predictor(model_input.tensor(occupied))
         return batch
 
-    with closing(parallel_map(fill, range(0, len(maps), size), predictor.max_concurrency)) as batches:
+    with closing(parallel_map(fill, range(0, slices, size), predictor.max_concurrency)) as batches:
         for batch in batches:
             yield from batch

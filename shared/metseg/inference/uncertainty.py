@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from metseg.contracts import Lesion
 from metseg.imaging import CONNECTIVITY_26, Float32Array, LabelMap, Mask, ModelInput, Preprocessor, Volume, lesions
-from metseg.inference.segmentation import Predictor, Segmentation
+from metseg.inference.segmentation import Predictor, Segmentation, choose_operating_points, measured_structure
 from metseg.parallel import parallel_map
 
 __all__ = ["estimate_uncertainty"]
@@ -44,7 +44,8 @@ def estimate_uncertainty(volume: Volume, first: Segmentation, predictors: Sequen
     Args:
         volume: the study.
         first: what the first predictor found in it.
-        predictors: the one that found it, and the other members of the ensemble.
+        predictors: the one that found it, and the other members of the ensemble; those whose lesions are components of
+            another structure are left out.
 
     Returns:
         The same segmentation with `uncertainty`: float32 in [0, 1], twice the standard deviation of the views'
@@ -68,12 +69,16 @@ def _views(
     """Every view but the first."""
     views = []
     for number, predictor in enumerate(predictors):
+        points = choose_operating_points(volume, predictor)
+        if measured_structure(points) != first.structure:
+            continue
         model_input = first.model_input
         if model_input is None or predictor.preprocessing != predictors[0].preprocessing:
             model_input = Preprocessor(predictor.preprocessing).prepare(volume)
-        threshold = predictor.threshold if number else first.threshold
+        threshold = (points[first.structure] if number else first.point).threshold
+        map_index = list(predictor.operating_points).index(first.structure)
         for mirrored in (False, True) if number else (True,):
-            probability = _predict_view(model_input, predictor, chosen, mirrored=mirrored)
+            probability = _predict_view(model_input, predictor, map_index, chosen, mirrored=mirrored)
             mask = np.zeros(volume.shape, bool)
             mask[chosen] = probability >= threshold
             views.append(_View(probability, mask))
@@ -81,15 +86,16 @@ def _views(
 
 
 def _predict_view(
-    model_input: ModelInput, predictor: Predictor, chosen: npt.NDArray[np.intp], *, mirrored: bool
+    model_input: ModelInput, predictor: Predictor, map_index: int, chosen: npt.NDArray[np.intp], *, mirrored: bool
 ) -> Float32Array:
-    """The probability map of some slices, (slice, row, column) as the study."""
+    """One of the model's maps of some slices, (slice, row, column) as the study."""
     maps = np.zeros((len(chosen), *model_input.geometry.box), np.float32)
 
     def fill(first: int) -> None:
         batch = slice(first, first + predictor.batch_size)
         tensor = model_input.tensor(chosen[batch].tolist())
-        maps[batch] = predictor(tensor[:, :, ::-1])[:, :, ::-1] if mirrored else predictor(tensor)
+        predicted = predictor(tensor[:, :, ::-1])[..., ::-1] if mirrored else predictor(tensor)
+        maps[batch] = predicted[map_index]
 
     for _ in parallel_map(fill, range(0, len(chosen), predictor.batch_size), predictor.max_concurrency):
         pass

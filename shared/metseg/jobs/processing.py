@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 from metseg import formats
-from metseg.contracts import ModelCard, Request, Result
+from metseg.contracts import ModelCard, Request, Result, Structure
 from metseg.imaging import Float32Array, Volume, lesions
-from metseg.inference import Segmentation, run_pipeline
+from metseg.inference import Segmentation, choose_operating_points, measured_structure, run_pipeline
 from metseg.jobs.inputs import JobInputs
 from metseg.parallel import in_background
 from metseg.results import Previews, build_artefacts, build_result, render_slices
@@ -44,21 +44,23 @@ def process(
     volume = formats.read_volume(uploads, limits, align=request.align, threads=inputs.models.threads)
     inputs.close_files()
     clock.lap("read")
-    threshold = predictor.threshold if request.threshold is None else request.threshold
-    previews = None if on_preview is None else Previews(volume, threshold, on_preview)
-    probability = formats.ProbabilityWriter(volume.shape, volume.spacing_mm, volume.affine)
+    points = choose_operating_points(volume, predictor, request.threshold)
+    structure = measured_structure(points)
+    previews = None if on_preview is None else Previews(volume, points[structure].threshold, on_preview)
+    probabilities = {one: formats.ProbabilityWriter(volume.shape, volume.spacing_mm, volume.affine) for one in points}
 
-    def on_slice(index: int, slice_map: Float32Array) -> None:
-        probability.add(index, slice_map)
+    def on_slice(index: int, slice_maps: Mapping[Structure, Float32Array]) -> None:
+        for one, slice_map in slice_maps.items():
+            probabilities[one].add(index, slice_map)
         if previews is not None:
-            previews(index, slice_map)
+            previews(index, slice_maps[structure])
 
     with in_background(partial(render_slices, volume)) as rendered:
         segmentation = run_pipeline(
             volume,
             predictor,
             predictor.card.familiarity,
-            threshold=threshold,
+            threshold=request.threshold,
             ensemble=partial(inputs.models.other_networks, predictor.card) if request.uncertainty else None,
             progress=on_progress,
             on_slice=on_slice,
@@ -66,7 +68,8 @@ def process(
         )
         segmentation = replace(segmentation, warnings=(*segmentation.warnings, *warnings))
         clock.lap("know")
-        artefacts = build_artefacts(volume, segmentation, probability=probability.finish(), slice_archive=rendered())
+        files = {one: writer.finish() for one, writer in probabilities.items()}
+        artefacts = build_artefacts(volume, segmentation, probabilities=files, slice_archive=rendered())
     dicom_files, remarks = _dicom_results(request.id, volume, segmentation, predictor.card)
     segmentation = replace(segmentation, warnings=(*segmentation.warnings, *remarks))
     clock.lap("report")
@@ -83,7 +86,9 @@ def _dicom_results(
     from metseg.formats import dicom
 
     finder = dicom.AlgorithmRun(card.network, card.version, job_id)
-    return dicom.write_results(volume, lesions.label_lesions(segmentation.mask), segmentation.lesions, finder)
+    labels = lesions.label_lesions(segmentation.mask)
+    whole = segmentation.structures["whole"].mask if segmentation.structure == "core" else None
+    return dicom.write_results(volume, labels, segmentation.lesions, finder, whole)
 
 
 class _Clock:

@@ -6,10 +6,21 @@ from itertools import takewhile
 
 import numpy as np
 
-from metseg.contracts import ModelCard, Result
+from metseg.contracts import ModelCard, Result, Structure, StructureMeasurements
 from metseg.formats import ProbabilityWriter, write_mask
-from metseg.imaging import CHANNELS, FLAIR, ProbabilityMap, UInt8Array, Volume, encode_png, lesions, window_slices
-from metseg.inference import Segmentation
+from metseg.imaging import (
+    CHANNELS,
+    FLAIR,
+    ProbabilityMap,
+    Spacing,
+    UInt8Array,
+    Volume,
+    encode_png,
+    lesions,
+    window_slices,
+)
+from metseg.inference import Segmentation, StructureMap
+from metseg.results.exports import MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
 from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 __all__ = ["build_artefacts", "build_result", "render_slices"]
@@ -45,8 +56,11 @@ def build_result(
         model_version=card.version,
         network=card.network,
         precision=card.variant.precision,
-        threshold=segmentation.threshold,
-        smallest_lesion_px=segmentation.smallest_lesion_px,
+        structure=segmentation.structure,
+        structures={
+            structure: _measure_structure(found, volume.spacing_mm)
+            for structure, found in segmentation.structures.items()
+        },
         shape=volume.shape,
         spacing_mm=volume.spacing_mm,
         lesions=segmentation.lesions,
@@ -67,6 +81,17 @@ def build_result(
     )
 
 
+def _measure_structure(found: StructureMap, spacing_mm: Spacing | None) -> StructureMeasurements:
+    voxels = int(np.count_nonzero(found.mask))
+    return StructureMeasurements(
+        threshold=found.point.threshold,
+        seed_threshold=found.point.seed_threshold,
+        min_voxels=found.min_voxels,
+        voxels=voxels,
+        volume_mm3=None if spacing_mm is None else float(voxels * np.prod(spacing_mm)),
+    )
+
+
 def _spacing_warnings(volume: Volume, segmentation: Segmentation) -> list[str]:
     """Warnings for sizes that are in pixels only."""
     if volume.spacing_mm is not None:
@@ -75,28 +100,36 @@ def _spacing_warnings(volume: Volume, segmentation: Segmentation) -> list[str]:
 
 
 def build_artefacts(
-    volume: Volume, segmentation: Segmentation, *, probability: bytes | None = None, slice_archive: bytes | None = None
+    volume: Volume,
+    segmentation: Segmentation,
+    *,
+    probabilities: Mapping[Structure, bytes] | None = None,
+    slice_archive: bytes | None = None,
 ) -> dict[str, bytes]:
     """Build the files that the store keeps of a job.
 
-    `mask.nii.gz` and `probability.nii.gz` have the upload's size and position; `slices.zip` has a PNG of each slice,
-    with the sequences as colours, or in grey where there is only one. `uncertainty.nii.gz` exists where asked for.
+    `mask.nii.gz` and `probability.nii.gz` are those of the lesions, in the size and position of the upload. Where these
+    are of the core, `whole.nii.gz` and `whole_probability.nii.gz` are those of the whole. `slices.zip` has a PNG of
+    each slice, with the sequences as colours, or in grey where there is only one. `uncertainty.nii.gz` exists where
+    asked for.
 
     Args:
         volume: what was uploaded.
         segmentation: what was found in it.
-        probability: its file, if it was written while the slices were computed.
+        probabilities: files of the probability maps, if they were written while the slices were computed.
         slice_archive: from `render_slices`, if it has been called already.
 
     Returns:
         Content by name.
     """
-    spacing_mm, affine = volume.spacing_mm, volume.affine
-    kept = {
-        "mask.nii.gz": write_mask(segmentation.mask, volume.names, "nifti", spacing_mm=spacing_mm, affine=affine),
-        "probability.nii.gz": probability or _write_probability(segmentation.probability, volume),
-        SLICE_ARCHIVE: slice_archive or render_slices(volume),
-    }
+    kept = {SLICE_ARCHIVE: slice_archive or render_slices(volume)}
+    for structure, found in segmentation.structures.items():
+        lesions_structure = structure == segmentation.structure
+        probability = (probabilities or {}).get(structure) or _write_probability(found.probability, volume)
+        kept[MASK if lesions_structure else WHOLE_MASK] = write_mask(
+            found.mask, volume.names, "nifti", spacing_mm=volume.spacing_mm, affine=volume.affine
+        )
+        kept[PROBABILITY if lesions_structure else WHOLE_PROBABILITY] = probability
     if segmentation.uncertainty is not None:
         kept["uncertainty.nii.gz"] = _write_probability(segmentation.uncertainty, volume)
     return kept

@@ -82,7 +82,9 @@ def test_a_job_ends_with_its_result_and_artefacts(context, jobs, job):
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
     assert (result.model_version, result.shape) == (VERSION, (3, 128, 128))
     assert set(result.durations_s) >= {"read", "predict", "report"}
-    assert {"mask.nii.gz", "probability.nii.gz", "slices.zip", "result.json"} == names
+    assert names == {
+        "mask.nii.gz", "probability.nii.gz", "whole.nii.gz", "whole_probability.nii.gz", "slices.zip", "result.json",
+    }  # fmt: skip
 
 
 def test_a_job_may_name_its_model(context, jobs):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from metseg.imaging.lesions import measure, measure_slices, remove_small, sum_target_diameters
+from metseg.imaging.lesions import measure, measure_slices, select_components, sum_target_diameters
 
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=3, max_dims=3, max_side=9))
 SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)
@@ -147,7 +147,7 @@ def test_without_spacing_there_are_no_millimetres():
     [lesion] = measure(mask, None, sure(mask))
     assert lesion.voxels == lesion.largest_area_px == 4
     assert lesion.long_diameter_px == pytest.approx(math.sqrt(5))
-    assert [value for name, value in lesion if name.endswith(("_mm", "_mm2", "_mm3"))] == [None] * 5
+    assert [value for name, value in lesion if name.endswith(("_mm", "_mm2", "_mm3"))] == [None] * 6
     assert measure_slices(mask, [lesion], ["a"], None, sure(mask))[0].area_mm2 is None
 
 
@@ -332,6 +332,6 @@ def test_a_discs_diameter_is_two_radii(radius):
 @given(MASKS, st.floats(0, 12))
 def test_components_below_a_size_are_removed_and_others_are_unchanged(mask, voxels):
     sizes = [lesion.voxels for lesion in measure(mask, None, sure(mask)) if lesion.voxels >= voxels]
-    kept = remove_small(mask, voxels)
+    kept = select_components(2 * mask.astype(np.uint8), voxels)
     assert [lesion.voxels for lesion in measure(kept, None, sure(kept))] == sizes
     assert not (kept & ~mask).any()

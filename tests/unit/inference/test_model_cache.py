@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from tests.models import tiny_card, tiny_model
 
-from metseg.contracts import FullPrecision
+from metseg.contracts import FullPrecision, OperatingPoint
 from metseg.errors import ModelRejected, NoChampion, NotFound
 from metseg.inference import ModelCache
 from metseg.inference import model_cache as served
@@ -167,6 +167,7 @@ def test_an_unknown_version_is_not_found(models):
         models.version("20990101-000000-tiny")
 
 
+POINTS = {"core": OperatingPoint(threshold=0.7, min_volume_mm3=80), "whole": OperatingPoint()}
 NARROW, WIDE = tiny_model(1.0), tiny_model(1.1)
 
 
@@ -175,7 +176,7 @@ def two_models(registry):
     """A version with an 8-bit model, in service."""
     version = "20260103-000000-tiny-int8"
     card = tiny_card(NARROW, version)
-    full = FullPrecision(sha256=hashlib.sha256(WIDE).hexdigest(), threshold=0.7, smallest_lesion_px=80)
+    full = FullPrecision(sha256=hashlib.sha256(WIDE).hexdigest(), operating_points=POINTS)
     variant = card.variant.model_copy(update={"precision": "int8"})
     card = card.model_copy(update={"variant": variant, "full_precision": full})
     registry.publish(card, {"model.onnx": NARROW, "model-fp32.onnx": WIDE})
@@ -200,7 +201,7 @@ def test_a_slower_8_bit_model_is_rejected_and_logged(models, two_models, monkeyp
     predictor, warnings = models.champion()
     card = predictor.card
     assert (card.version, card.variant.precision) == (two_models, "fp32")
-    assert (predictor.threshold, predictor.smallest_lesion_px, warnings) == (0.7, 80, ())
+    assert (predictor.operating_points, warnings) == (POINTS, ())
     [refusal] = [record for record in caplog.records if "refused" in record.message]
     assert (refusal.int8_ms, refusal.fp32_ms, refusal.model) == (9.0, 8.0, two_models)
 

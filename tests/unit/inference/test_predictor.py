@@ -8,23 +8,25 @@ from onnx import TensorProto, helper
 from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
+from metseg.contracts import OperatingPoint
 from metseg.errors import ModelRejected
 from metseg.inference import OnnxPredictor, predictor, segment
 
 
-def test_a_model_receives_channels_first_and_returns_a_map():
+def test_a_model_receives_channels_first_and_returns_a_map_per_structure():
     model = tiny_model(brighter_than=0.0, steepness=1.0)
     tensor = np.random.default_rng(0).normal(size=(2, 32, 48, 3)).astype(np.float32)
     answer = OnnxPredictor(tiny_card(model), model, threads=1)(tensor)
     assert answer.dtype == np.float32
-    np.testing.assert_allclose(answer, 1 / (1 + np.exp(-tensor[..., 1])), atol=1e-6)
+    expected = 1 / (1 + np.exp(-tensor[..., 1]))
+    np.testing.assert_allclose(answer, [expected, expected], atol=1e-6)
 
 
-def test_threshold_and_preprocessing_are_the_cards():
+def test_operating_points_and_preprocessing_are_those_of_the_card():
     model = tiny_model()
     card = tiny_card(model)
     served = OnnxPredictor(card, model, threads=1)
-    assert (served.threshold, served.preprocessing) == (card.threshold, card.preprocessing)
+    assert (served.operating_points, served.preprocessing) == (card.operating_points, card.preprocessing)
 
 
 def test_bytes_other_than_a_model_are_rejected():
@@ -45,6 +47,13 @@ def test_a_model_with_another_interface_is_rejected():
         OnnxPredictor(tiny_card(model), model, threads=1)
 
 
+def test_a_model_with_fewer_maps_than_its_card_names_is_rejected():
+    model = tiny_model()
+    card = tiny_card(model).model_copy(update={"operating_points": {"whole": OperatingPoint()}})
+    with pytest.raises(ModelRejected, match="gives 2 maps; its card names 1"):
+        OnnxPredictor(card, model, threads=1)
+
+
 @pytest.fixture
 def accelerated(monkeypatch):
     """The CPU, treated like an accelerator: the same binding, in its own memory."""
@@ -62,7 +71,8 @@ def test_bound_batches_equal_single_slices(count):
         tensor = np.random.default_rng(rows).normal(size=(count, rows, 48, 3)).astype(np.float32)
         first = served(tensor)
         served(np.zeros_like(tensor))
-        np.testing.assert_allclose(first, 1 / (1 + np.exp(-tensor[..., 1])), atol=1e-6)
+        expected = 1 / (1 + np.exp(-tensor[..., 1]))
+        np.testing.assert_allclose(first, [expected, expected], atol=1e-6)
 
 
 @pytest.mark.usefixtures("accelerated")
@@ -99,7 +109,7 @@ def test_the_fastest_available_provider_comes_first(monkeypatch, available, chos
             return [SimpleNamespace(name="slices")]
 
         def get_outputs(self):
-            return [SimpleNamespace(name="probability")]
+            return [SimpleNamespace(name="probability", shape=["batch", 2, "height", "width"])]
 
     monkeypatch.setattr(predictor.onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(predictor.onnxruntime, "InferenceSession", Session)

@@ -7,27 +7,26 @@ import pytest
 from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
-from metseg.contracts import Preprocessing
+from metseg.contracts import OperatingPoint, Preprocessing
 from metseg.errors import Cancelled
-from metseg.imaging import Preprocessor
 from metseg.inference import OnnxPredictor, predict, segment
+from metseg.inference.segmentation import MODEL_WITHOUT_CORE
 
 
 class Bright:
     """Predicts a lesion where FLAIR exceeds one deviation, and records its inputs."""
 
     preprocessing = Preprocessing()
-    threshold = 0.5
-    smallest_lesion_px = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, **point: float) -> None:
+        self.operating_points = {"whole": OperatingPoint(**point)}
         self.asked: list[tuple[int, ...]] = []
 
     max_concurrency = batch_size = 1
 
     def __call__(self, tensor: np.ndarray) -> np.ndarray:
         self.asked.append(tensor.shape)
-        return 1 / (1 + np.exp(-4 * (tensor[..., 1] - 1)))
+        return 1 / (1 + np.exp(-4 * (tensor[None, ..., 1] - 1)))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_a_study_gets_a_map_mask_and_lesions_in_its_shape(head):
 
 def test_a_given_threshold_overrides_the_models(head):
     strict, loose = segment(head.volume, Bright(), 0.9), segment(head.volume, Bright(), 0.1)
-    assert (strict.threshold, loose.threshold) == (0.9, 0.1)
+    assert (strict.point.threshold, loose.point.threshold) == (0.9, 0.1)
     assert strict.mask.sum() < loose.mask.sum()
 
 
@@ -62,7 +61,7 @@ def test_slices_without_a_head_are_not_predicted(head):
 
 
 def test_a_lazily_restored_map_equals_the_full_map(head):
-    whole, kept = predict(head.volume, Bright()), segment(head.volume, Bright()).probability
+    whole, kept = predict(head.volume, Bright())["whole"], segment(head.volume, Bright()).probability
     box = (slice(1, 4), slice(20, 50), slice(8, 90))
     assert np.array_equal(np.asarray(kept), whole)
     assert np.array_equal(kept[box], whole[box])
@@ -74,7 +73,7 @@ def test_slices_are_reported_in_order_while_others_are_predicted():
     volume = phantom.head(5, slices=9, size_px=96, lesions=2).volume
     found = segment(volume, SideBySide().many, on_slice=lambda index, here: seen.append((index, here)))
     assert [index for index, _ in seen] == list(range(9))
-    assert np.array_equal(np.stack([here for _, here in seen]), np.asarray(found.probability))
+    assert np.array_equal(np.stack([here["core"] for _, here in seen]), np.asarray(found.probability))
 
 
 def test_progress_is_reported_after_every_slice(head):
@@ -109,16 +108,14 @@ def test_a_constant_slice_alone_is_not_a_study(head):
 
 
 def test_warnings_of_the_volume_reach_the_result(head):
-    assert segment(replace(head.volume, warnings=("Grey.",)), Bright()).warnings == ("Grey.",)
+    assert segment(replace(head.volume, warnings=("Grey.",)), Bright()).warnings == ("Grey.", MODEL_WITHOUT_CORE)
 
 
 def test_components_below_the_models_minimum_are_left_out(head):
     every = segment(head.volume, Bright())
     sizes = sorted(lesion.voxels for lesion in every.lesions)
-    area = Preprocessor(Bright.preprocessing).prepare(head.volume).geometry.reference_px
-    choosy = Bright()
-    choosy.smallest_lesion_px = (sizes[-1] - 0.5) * area
-    found = segment(head.volume, choosy)
+    voxel_mm3 = float(np.prod(head.volume.spacing_mm))
+    found = segment(head.volume, Bright(min_volume_mm3=(sizes[-1] - 0.5) * voxel_mm3))
     assert [lesion.voxels for lesion in found.lesions] == [sizes[-1]]
     assert found.mask.sum() == sizes[-1]
     assert np.array_equal(found.probability, every.probability)

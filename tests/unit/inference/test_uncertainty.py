@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metseg.contracts import Preprocessing
+from metseg.contracts import OperatingPoint, Preprocessing
 from metseg.imaging import Volume
 from metseg.inference import estimate_uncertainty, segment
 
@@ -14,19 +14,18 @@ LEFT, RIGHT = (slice(20, 32), slice(18, 30)), (slice(30, 42), slice(36, 48))
 class Bright:
     """Predicts lesions where FLAIR is bright, in the left `share` of columns."""
 
-    smallest_lesion_px = 0.0
     max_concurrency = batch_size = 1
 
     def __init__(self, share: float = 1.0, above: float = 2.0, pixel_scale: float = 0.5) -> None:
         self.preprocessing = Preprocessing(pixel_scale=pixel_scale)
-        self.threshold = 0.5
+        self.operating_points = {"whole": OperatingPoint()}
         self.share, self.above, self.asked = share, above, 0
 
     def __call__(self, tensor: np.ndarray) -> np.ndarray:
         self.asked += len(tensor)
         found = 1 / (1 + np.exp(-20 * np.clip(tensor[..., 1] - self.above, -4, 4)))
         found[:, :, round(self.share * tensor.shape[2]) :] = 0
-        return found.astype(np.float32)
+        return found.astype(np.float32)[None]
 
 
 def study(*spots, slices=5):

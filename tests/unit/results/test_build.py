@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from tests.models import tiny_card
+from tests.segmentations import segmentation_of
 
 from metseg import phantom
 from metseg.errors import NotFound, ProcessingFailed
 from metseg.formats import read_mask, read_probability
 from metseg.imaging import Volume, measure, rendering
-from metseg.inference import Segmentation
 from metseg.results import SliceArchive, build
 
 
@@ -26,10 +26,10 @@ def opened(png):
         return np.asarray(image)
 
 
-def segmentation_of(head, *warnings):
+def segmented(head, *warnings):
     probability = head.mask * np.float32(0.9)
     found = measure(head.mask, head.volume.spacing_mm, probability)
-    return Segmentation(probability, head.mask, 0.4, found, warnings)
+    return segmentation_of(probability, head.mask, found, warnings, threshold=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_png_keeps_every_pixel_and_is_reproducible(shape, dtype):
 
 def test_a_result_names_its_findings_and_model(head):
     card = tiny_card(b"model")
-    result = build.build_result("job", head.volume, segmentation_of(head), card, {"read": 0.5})
+    result = build.build_result("job", head.volume, segmented(head), card, {"read": 0.5})
     assert (result.job_id, result.model_version, result.network) == ("job", card.version, card.network)
     assert (result.threshold, result.durations_s) == (0.4, {"read": 0.5})
     assert (result.shape, result.spacing_mm) == ((5, 64, 64), head.volume.spacing_mm)
@@ -142,13 +142,13 @@ def test_a_result_names_its_findings_and_model(head):
 
 def test_a_result_repeats_no_warning(head):
     volume = replace(head.volume, warnings=("grey", "small"))
-    result = build.build_result("job", volume, segmentation_of(head, "grey", "old model"), tiny_card(b"model"), {})
+    result = build.build_result("job", volume, segmented(head, "grey", "old model"), tiny_card(b"model"), {})
     assert result.warnings == ["grey", "small", "old model"]
 
 
 def test_a_result_without_spacing_says_that_its_sizes_are_pixels(head):
     unplaced = replace(head, volume=replace(head.volume, spacing_mm=None, affine=None))
-    result = build.build_result("job", unplaced.volume, segmentation_of(unplaced), tiny_card(b"model"), {})
+    result = build.build_result("job", unplaced.volume, segmented(unplaced), tiny_card(b"model"), {})
     assert result.warnings == [build.NO_SPACING]
     assert result.lesions[0].long_diameter_mm is None
 
@@ -158,8 +158,14 @@ def drawn(volume):
 
 
 def test_artefacts_include_maps_and_an_image_per_slice(head):
-    kept = build.build_artefacts(head.volume, segmentation_of(head))
-    assert sorted(kept) == ["mask.nii.gz", "probability.nii.gz", "slices.zip"]
+    kept = build.build_artefacts(head.volume, segmented(head))
+    assert sorted(kept) == [
+        "mask.nii.gz",
+        "probability.nii.gz",
+        "slices.zip",
+        "whole.nii.gz",
+        "whole_probability.nii.gz",
+    ]
     assert np.array_equal(read_mask(kept["mask.nii.gz"]), head.mask)
     assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
 
@@ -193,7 +199,7 @@ def test_a_grey_study_has_grey_slices(head):
 
 
 def test_equal_studies_have_equal_artefacts(head):
-    once, again = (build.build_artefacts(head.volume, segmentation_of(head)) for _ in range(2))
+    once, again = (build.build_artefacts(head.volume, segmented(head)) for _ in range(2))
     assert once == again
 
 

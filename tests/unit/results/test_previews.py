@@ -32,7 +32,8 @@ def previewed(volume, threshold=0.5):
     """A preview after each slice, and the result."""
     ticks = iter(np.arange(0, 1000, INTERVAL_S))
     kept: list[bytes] = []
-    found = segment(volume, Bright(), threshold, on_slice=Previews(volume, threshold, kept.append, lambda: next(ticks)))
+    previews = Previews(volume, threshold, kept.append, lambda: next(ticks))
+    found = segment(volume, Bright(), threshold, on_slice=lambda index, maps: previews(index, maps["whole"]))
     return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
 
@@ -90,7 +91,7 @@ def test_every_number_of_slices_fits_the_sheet(slices):
 def test_a_quick_job_has_no_preview(head):
     asked: list[int] = []
     previews = Previews(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
-    segment(head.volume, Bright(), on_slice=previews)
+    segment(head.volume, Bright(), on_slice=lambda index, maps: previews(index, maps["whole"]))
     assert asked == []
 
 

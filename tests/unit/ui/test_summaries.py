@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.models import tiny_card
+from tests.segmentations import measured_structures
 
 from metseg.contracts import DiceSummary, OutOfDistribution, Result
 from metseg.imaging import lesions
@@ -21,7 +22,8 @@ def result(mask: np.ndarray, spacing: tuple[float, float, float] | None = SPACIN
         job_id="j",
         model_version="v",
         network="Nested U-Net (U-Net++)",
-        threshold=0.5,
+        structure="core",
+        structures=measured_structures(mask),
         shape=mask.shape,
         spacing_mm=spacing,
         lesions=found,

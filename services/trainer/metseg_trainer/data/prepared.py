@@ -126,7 +126,7 @@ def _write(place: Path, studies: Iterable[PreparedStudy]) -> None:
                     "deviation": study.prepared.deviation.tolist(),
                     "occupied": study.prepared.occupied.tolist(),
                     "geometry": [
-                        geometry.shape, geometry.frame, geometry.origin, geometry.box, geometry.reference_px,
+                        geometry.shape, geometry.frame, geometry.origin, geometry.box, geometry.voxel_mm3,
                     ],
                 }
             )  # fmt: skip
@@ -138,9 +138,9 @@ def _read(place: Path) -> list[PreparedStudy]:
     truth = np.memmap(place / "truth.bin", np.uint8, "r")
     studies, begin = [], 0
     for row in json.loads((place / "index.json").read_text()):
-        *shapes, reference_px = row["geometry"]
+        *shapes, voxel_mm3 = row["geometry"]
         shape, frame, origin, box = map(tuple, shapes)
-        geometry = Geometry(shape, frame, origin, box, reference_px)
+        geometry = Geometry(shape, frame, origin, box, voxel_mm3)
         size = (shape[0], *box)
         end = begin + int(np.prod(size))
         prepared = ModelInput(

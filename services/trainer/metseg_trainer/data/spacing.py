@@ -1,14 +1,8 @@
 """Voxel spacing, also of studies that store none."""
 
-import numpy as np
-
-from metseg.imaging import REFERENCE_PIXEL_MM, Volume
+from metseg.imaging import REFERENCE_PIXEL_MM, Volume, assumed_slice_distance_mm
 
 __all__ = ["spacing_or_assumed_mm"]
-
-HEAD_MM = 150.0
-"""The height of a head, which slices without spacing are assumed to cover together."""
-MIN_SLICE_MM, MAX_SLICE_MM = 1.0, 7.0
 
 
 def spacing_or_assumed_mm(volume: Volume) -> tuple[float, float, float]:
@@ -19,5 +13,4 @@ def spacing_or_assumed_mm(volume: Volume) -> tuple[float, float, float]:
     """
     if volume.spacing_mm is not None:
         return volume.spacing_mm
-    between = float(np.clip(HEAD_MM / len(volume.pixels), MIN_SLICE_MM, MAX_SLICE_MM))
-    return between, REFERENCE_PIXEL_MM, REFERENCE_PIXEL_MM
+    return assumed_slice_distance_mm(len(volume.pixels)), REFERENCE_PIXEL_MM, REFERENCE_PIXEL_MM

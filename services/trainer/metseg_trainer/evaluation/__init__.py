@@ -11,7 +11,7 @@ from metseg_trainer.evaluation.corruptions import CORRUPTIONS
 from metseg_trainer.evaluation.evaluate import evaluate_model
 from metseg_trainer.evaluation.evaluate_run import RunEvaluation, evaluate_networks, load_predictor, merge_evaluations
 from metseg_trainer.evaluation.masks import EMPTY_CONVENTION, dice
-from metseg_trainer.evaluation.operating_point import OperatingPoint, choose_operating_point
+from metseg_trainer.evaluation.operating_point import choose_operating_point
 from metseg_trainer.evaluation.patients import EvaluationPatient, implanted_patients, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult
 from metseg_trainer.evaluation.statistics import compare_networks, confidence_interval, highest_mean, measure
@@ -30,7 +30,6 @@ __all__ = [
     "EMPTY_CONVENTION",
     "EvaluationPatient",
     "EvaluationResult",
-    "OperatingPoint",
     "RunEvaluation",
     "StructureCase",
     "TorchPredictor",

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from metseg.contracts import Comparison
+from metseg.contracts import Comparison, OperatingPoint
 from metseg.imaging import Preprocessor
 from metseg.inference import predict
 from metseg_trainer.data import load_patient
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS
 from metseg_trainer.evaluation.evaluate import evaluate_model
-from metseg_trainer.evaluation.operating_point import OperatingPoint, choose_operating_point
+from metseg_trainer.evaluation.operating_point import choose_operating_point
 from metseg_trainer.evaluation.patients import implanted_patients, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult, merge_results
 from metseg_trainer.evaluation.statistics import compare_networks
@@ -88,7 +88,7 @@ def load_predictor(plan: Plan, network: str) -> TorchPredictor:
         The predictor.
     """
     predictor = TorchPredictor(load_network(plan.checkpoint(network)), plan.preprocessing)
-    return TorchPredictor(predictor.network, plan.preprocessing, _operating_point(plan, predictor))
+    return TorchPredictor(predictor.network, plan.preprocessing, {"whole": _operating_point(plan, predictor)})
 
 
 def merge_evaluations(evaluations: Sequence[RunEvaluation]) -> RunEvaluation:
@@ -109,9 +109,9 @@ def _operating_point(plan: Plan, predictor: TorchPredictor) -> OperatingPoint:
     drawn = ((one.volume, one.truth) for one in implanted_patients(patients, plan.config.seed))
     return choose_operating_point(
         (
-            predict(volume, predictor),
+            predict(volume, predictor)["whole"],
             truth,
-            Preprocessor(plan.preprocessing).prepare(volume).geometry.reference_px,
+            Preprocessor(plan.preprocessing).prepare(volume).geometry.voxel_mm3,
         )
         for volume, truth in chain(real, drawn)
     )

@@ -14,14 +14,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from metseg.contracts import FullPrecision, ModelCard, Preprocessing
+import numpy as np
+
+from metseg.contracts import FullPrecision, ModelCard, OperatingPoint, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Float32Array, Mask, Preprocessor, Volume, lesions
 from metseg.inference import OnnxPredictor, predict
 from metseg.registry import CARD, FULL_PRECISION_MODEL, MODEL
 from metseg_trainer.data import Patient, load_patient, read_split
 from metseg_trainer.evaluation import (
-    OperatingPoint,
     TorchPredictor,
     choose_operating_point,
     dice,
@@ -55,7 +56,7 @@ class _Case:
     id: str
     volume: Volume
     truth: Mask
-    reference_px: float
+    voxel_mm3: float
 
 
 def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _variants(plan: Plan, others: Sequence[Path]) -> Iterator[ExportedVariant]:
 
 def _load(patient: Patient) -> _Case:
     volume, truth = load_patient(patient)
-    return _Case(patient.id, volume, truth, Preprocessor(Preprocessing()).prepare(volume).geometry.reference_px)
+    return _Case(patient.id, volume, truth, Preprocessor(Preprocessing()).prepare(volume).geometry.voxel_mm3)
 
 
 def _evaluate(
@@ -110,17 +111,17 @@ def _evaluate(
     if exported.variant.precision == "fp32":
         trained = TorchPredictor(exported.network, exported.preprocessing)
         verify_export(predictor, trained, _middle_slices(validation, exported.preprocessing))
-    maps = [(one, predict(one.volume, predictor)) for one in validation]
-    point = choose_operating_point((probability, one.truth, one.reference_px) for one, probability in maps)
+    maps = [(one, predict(one.volume, predictor)["whole"]) for one in validation]
+    point = choose_operating_point((probability, one.truth, one.voxel_mm3) for one, probability in maps)
     scores = {one.id: _dice(one, probability, point) for one, probability in maps}
-    test_scores = {one.id: _dice(one, predict(one.volume, predictor), point) for one in test}
+    test_scores = {one.id: _dice(one, predict(one.volume, predictor)["whole"], point) for one in test}
     return EvaluatedVariant(exported, _card(plan, exported, point), scores, test_scores)
 
 
 def _dice(case: _Case, probability: Float32Array, point: OperatingPoint) -> float:
     """The Dice of the mask that `metseg.inference.segment` would compute."""
-    smallest = point.smallest_lesion_px / case.reference_px
-    return dice(lesions.remove_small(probability >= point.threshold, smallest), case.truth)
+    levels = 2 * (probability >= point.threshold).astype(np.uint8)
+    return dice(lesions.select_components(levels, point.min_volume_mm3 / case.voxel_mm3), case.truth)
 
 
 def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Float32Array]:
@@ -173,7 +174,7 @@ def _write_selected(plan: Plan, evaluated: Sequence[EvaluatedVariant], threads: 
         evaluation={title: result.card()},
         implanted={title: implanted.card()} if implanted.patients else {},
     )
-    point = OperatingPoint(selected.card.threshold, selected.card.smallest_lesion_px)
+    point = selected.card.operating_points["whole"]
     loss = best_variant(evaluated).mean - selected.mean
     changes: dict[str, Any] = {
         "variant": exported.variant.model_copy(update={"dice_loss": loss}),
@@ -185,9 +186,7 @@ def _write_selected(plan: Plan, evaluated: Sequence[EvaluatedVariant], threads: 
     if (source := full_precision_source(selected, evaluated)) is not None:
         (folder / FULL_PRECISION_MODEL).write_bytes(source.exported.model)
         changes["full_precision"] = FullPrecision(
-            sha256=source.card.sha256,
-            threshold=source.card.threshold,
-            smallest_lesion_px=source.card.smallest_lesion_px,
+            sha256=source.card.sha256, operating_points=source.card.operating_points
         )
     card = _card(plan, exported, point, figures).model_copy(update=changes)
     (folder / MODEL).write_bytes(exported.model)

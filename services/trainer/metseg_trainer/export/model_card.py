@@ -15,12 +15,13 @@ from metseg.contracts import (
     DiceSummary,
     Evaluation,
     ModelCard,
+    OperatingPoint,
     OutOfDistributionCard,
     Preprocessing,
 )
 from metseg.registry import CARD
 from metseg_trainer.data import Patient, fingerprint, split_sha256
-from metseg_trainer.evaluation import EMPTY_CONVENTION, OperatingPoint
+from metseg_trainer.evaluation import EMPTY_CONVENTION
 from metseg_trainer.networks import SegmentationNetwork
 from metseg_trainer.training import Plan, git_revision, packages
 
@@ -103,8 +104,7 @@ def make_card(
         parameters=network.parameter_count,
         sha256=sha256(model).hexdigest(),
         preprocessing=preprocessing,
-        threshold=point.threshold,
-        smallest_lesion_px=point.smallest_lesion_px,
+        operating_points={"whole": point},
         familiarity=familiarity,
         data=data,
         figures=dict(figures.figures),

@@ -131,7 +131,7 @@ def _row(one: EvaluatedVariant) -> dict[str, Any]:
         "mib": len(exported.model) / 2**20,
         "ms_a_slice": one.ms_per_slice,
         "threshold": card.threshold,
-        "smallest_lesion_px": card.smallest_lesion_px,
+        "min_volume_mm3": card.operating_points["whole"].min_volume_mm3,
         "validation": {"mean": one.mean, "lowest": min(one.validation.values())},
         "test": None if test is None else test.model_dump(),
     }

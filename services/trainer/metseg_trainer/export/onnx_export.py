@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metseg.errors import ModelRejected
 from metseg.imaging import Float32Array
 from metseg.inference import INPUT, OUTPUT, Predictor
-from metseg_trainer.networks import SegmentationNetwork
+from metseg_trainer.networks import SegmentationNetwork, structure_probabilities
 
 __all__ = ["to_onnx", "verify_export"]
 
@@ -29,7 +29,8 @@ class _WithSigmoid(nn.Module):
         self.network = network
 
     def forward(self, slices: Tensor) -> Tensor:
-        return torch.sigmoid(self.network(slices))
+        logits = self.network(slices)
+        return torch.sigmoid(logits) if logits.shape[1] == 1 else structure_probabilities(logits)
 
 
 def to_onnx(network: SegmentationNetwork) -> bytes:
@@ -37,7 +38,7 @@ def to_onnx(network: SegmentationNetwork) -> bytes:
 
     Returns:
         The bytes of a model from `slices`, float32 (batch, 3, row, column), to `probability`, float32
-        (batch, 1, row, column).
+        (batch, structure, row, column).
     """
     example = torch.zeros(2, 3, 64, 80)
     dynamic = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}

@@ -8,11 +8,10 @@ from metseg_trainer.networks.attention_unet import AttentionUNet
 from metseg_trainer.networks.blocks import SegmentationNetwork, channels_last
 from metseg_trainer.networks.nested_unet import NestedUNet
 from metseg_trainer.networks.registry import NETWORKS, create_network, network_title
-from metseg_trainer.networks.structures import STRUCTURES, log_probabilities, structure_probabilities
+from metseg_trainer.networks.structures import log_probabilities, structure_probabilities
 
 __all__ = [
     "NETWORKS",
-    "STRUCTURES",
     "AttentionUNet",
     "NestedUNet",
     "SegmentationNetwork",

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["STRUCTURES", "log_probabilities", "structure_probabilities"]
-
-STRUCTURES = ("core", "whole")
-"""The order of probabilities and truths; a network has one output for each."""
+__all__ = ["log_probabilities", "structure_probabilities"]
 
 
 def structure_probabilities(logits: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class NetworkRecord(TypedDict):
     minutes: float
     epochs: int
     threshold: float
-    smallest_lesion_px: float
+    min_volume_mm3: float
 
 
 class RunRecord(TypedDict):
@@ -63,8 +63,8 @@ def record_run(plan: Plan, evaluation: RunEvaluation, card: ModelCard | None) ->
             "parameters": predictor.network.parameter_count,
             "minutes": sum(row["seconds"] for rows in trainings for row in rows) / 60,
             "epochs": max(map(len, trainings), default=0),
-            "threshold": predictor.threshold,
-            "smallest_lesion_px": predictor.smallest_lesion_px,
+            "threshold": predictor.operating_points["whole"].threshold,
+            "min_volume_mm3": predictor.operating_points["whole"].min_volume_mm3,
         }
     data, trained_on = describe_data(plan), plan.run_folder / ENVIRONMENT
     record: RunRecord = {

@@ -10,10 +10,10 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from metseg.contracts import STRUCTURES
 from metseg.errors import InvalidParameter
 from metseg_trainer.data import StepBatchSampler
 from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig
-from metseg_trainer.networks import STRUCTURES
 from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch

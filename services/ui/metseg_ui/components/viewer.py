@@ -95,7 +95,7 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
         "compared": compared_job_id and {"job": compared_job_id, "volumes": f"volumes/{token}/{compared_job_id}"},
         "threshold": round(result.threshold, 2),
-        "smallestLesionPx": result.smallest_lesion_px,
+        "minVoxels": result.structures[result.structure].min_voxels,
         "disclaimer": result.disclaimer,
         "areasPx": [one.area_px for one in result.slices],
         "lesionsBySlice": [one.lesions for one in result.slices],

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from metseg.contracts import Lesion
 from metseg.errors import UnreadableImage
 from metseg.formats.dicom.safe_read import translate_errors
-from metseg.formats.dicom.segmentation import AlgorithmRun, build_segmentation
+from metseg.formats.dicom.segmentation import AlgorithmRun, Findings, build_segmentation
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.structured_report import build_report
-from metseg.imaging import Volume, from_canonical
+from metseg.imaging import LabelMap, Mask, Volume, from_canonical
 
 __all__ = ["REPORT_FILE", "SEGMENTATION_FILE", "write_results"]
 
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def write_results(
-    volume: Volume, labels: npt.NDArray[np.int32], lesions: Sequence[Lesion], algorithm: AlgorithmRun
+    volume: Volume, labels: LabelMap, lesions: Sequence[Lesion], algorithm: AlgorithmRun, whole: Mask | None = None
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Write the segmentation and the structured report of a result.
 
@@ -41,6 +40,8 @@ def write_results(
         labels: (slice, row, column), as the volume: 0, or the number of the lesion.
         lesions: those numbers' lesions, from 1.
         algorithm: what found them.
+        whole: bool, the shape of `labels`: lesions and the abnormality around them; None where the lesions are of the
+            whole.
 
     Returns:
         The files by their names in the store, and warnings; no file where the study's headers do not allow any.
@@ -48,11 +49,15 @@ def write_results(
     origin, grid = volume.origin, volume.grid
     if not isinstance(origin, SourceImages) or grid is None:
         return {}, (NO_REFERENCE,)
+    if whole is not None:
+        labels = np.where((labels == 0) & whole, len(lesions) + 1, labels)
     source_labels = from_canonical(labels, grid).transpose(2, 1, 0)[list(origin.indices)]
+    abnormality_mm3 = np.count_nonzero(labels > len(lesions)) * float(np.prod(volume.spacing_mm or 1))
+    found = Findings(lesions, whole is not None, abnormality_mm3)
     try:
         with translate_errors(NOT_WRITTEN):
-            segmentation = build_segmentation(origin, source_labels, lesions, algorithm)
-            report = build_report(origin, segmentation, lesions, algorithm)
+            segmentation = build_segmentation(origin, source_labels, found, algorithm)
+            report = build_report(origin, segmentation, found, algorithm)
             return {SEGMENTATION_FILE: _to_bytes(segmentation), REPORT_FILE: _to_bytes(report)}, ()
     except UnreadableImage as error:
         log.warning("no DICOM results", extra={"job": algorithm.job, "error": type(error.__cause__).__name__})

@@ -1,6 +1,7 @@
 """DICOM SEG: the lesions on the frames of the source.
 
-Each lesion is a separate segment, numbered as in the result. Viewers list segments by name and colour and jump to them,
+Each lesion is a separate segment, numbered as in the result; where lesions are of the core, the abnormality around all
+of them is the last segment. Viewers list segments by name and colour and jump to them,
 so a reader can show, hide and follow each lesion; a structured report refers to measured regions by segment number; and
 tracking needs one identifier per lesion. One segment of all lesions would give none of this. Frames are binary, with
 the source's size and position, and empty ones are omitted; where nothing was found, one empty segment covers every
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
@@ -19,11 +21,33 @@ from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.uids import make_uid
 from metseg.imaging import LabelMap
 
-__all__ = ["MANUFACTURER", "AlgorithmRun", "LabelMap", "build_segmentation", "tracking_identifier"]
+__all__ = [
+    "MANUFACTURER",
+    "AlgorithmRun",
+    "Findings",
+    "abnormality_identifier",
+    "build_segmentation",
+    "tracking_identifier",
+]
 
 MANUFACTURER = "metseg"
 SERIES_NUMBER = 9001
 COLOURS = ((230, 60, 60), (60, 160, 230), (240, 190, 40), (90, 200, 110), (190, 110, 220), (240, 130, 50))
+
+
+class Findings(NamedTuple):
+    """What was found.
+
+    Attributes:
+        lesions: largest first, numbered from 1.
+        of_core: whether they are of the core, with the abnormality around them as label `len(lesions) + 1`; otherwise
+            they are of the whole.
+        abnormality_mm3: volume of the abnormality around them; 0 if there is none.
+    """
+
+    lesions: Sequence[Lesion]
+    of_core: bool
+    abnormality_mm3: float = 0
 
 
 class AlgorithmRun(NamedTuple):
@@ -40,15 +64,13 @@ class AlgorithmRun(NamedTuple):
     job: str
 
 
-def build_segmentation(
-    origin: SourceImages, labels: LabelMap, lesions: Sequence[Lesion], algorithm: AlgorithmRun
-) -> Dataset:
+def build_segmentation(origin: SourceImages, labels: LabelMap, findings: Findings, algorithm: AlgorithmRun) -> Dataset:
     """Build the segmentation of a result.
 
     Args:
         origin: the source images.
-        labels: (slice, row, column) in the source's order: 0, or the lesion's number.
-        lesions: those numbers' lesions, from 1.
+        labels: (slice, row, column) in the source's order: 0, a lesion's number, or the label of what is around them.
+        findings: what the labels are of.
         algorithm: what found them.
 
     Returns:
@@ -60,7 +82,7 @@ def build_segmentation(
         source_images=list(origin.headers),
         pixel_array=labels.astype(np.uint16),
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_describe_segment(number, algorithm) for number in range(1, max(len(lesions), 1) + 1)],
+        segment_descriptions=_describe_segments(findings, algorithm),
         series_instance_uid=make_uid(algorithm.job, "segmentation series"),
         series_number=SERIES_NUMBER,
         sop_instance_uid=make_uid(algorithm.job, "segmentation"),
@@ -73,7 +95,7 @@ def build_segmentation(
         content_label="LESIONS",
         series_description=f"metseg: lesions ({RESEARCH_ONLY.lower()})",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        omit_empty_frames=bool(lesions),
+        omit_empty_frames=bool(labels.any()),
     )
     if origin.numbers is not None:
         _set_source_frame_numbers(dataset, origin.numbers)
@@ -105,18 +127,38 @@ def tracking_identifier(number: int, algorithm: AlgorithmRun) -> tuple[str, str]
     return f"Lesion {number}", make_uid(algorithm.job, "lesion", number)
 
 
-def _describe_segment(number: int, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
+def _describe_segments(findings: Findings, algorithm: AlgorithmRun) -> list[Any]:
+    """A segment of each lesion, at least one; and one of what is around them."""
+    from pydicom.sr.codedict import codes
+
+    lesion_type = codes.SCT.Neoplasm if findings.of_core else codes.SCT.Lesion
+    numbers = range(1, len(findings.lesions) + 1)
+    segments = [
+        _describe_segment(number, tracking_identifier(number, algorithm), lesion_type, algorithm) for number in numbers
+    ]
+    if findings.abnormality_mm3:
+        identity = abnormality_identifier(algorithm)
+        segments.append(_describe_segment(len(segments) + 1, identity, codes.SCT.Edema, algorithm))
+    return segments or [_describe_segment(1, tracking_identifier(1, algorithm), lesion_type, algorithm)]
+
+
+def abnormality_identifier(algorithm: AlgorithmRun) -> tuple[str, str]:
+    """The tracking identifier and tracking UID of the abnormality around the core."""
+    return "FLAIR abnormality", make_uid(algorithm.job, "abnormality")
+
+
+def _describe_segment(number: int, identity: tuple[str, str], kind: Code, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
     from pydicom.sr.codedict import codes
 
-    identifier, tracking_uid = tracking_identifier(number, algorithm)
+    identifier, tracking_uid = identity
     return SegmentDescription(
         segment_number=number,
         segment_label=identifier,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Lesion,
+        segmented_property_type=kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=f"{MANUFACTURER} {algorithm.network}",

@@ -12,8 +12,14 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
-from metseg.formats.dicom.segmentation import MANUFACTURER, AlgorithmRun, tracking_identifier
+from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER
+from metseg.formats.dicom.segmentation import (
+    MANUFACTURER,
+    AlgorithmRun,
+    Findings,
+    abnormality_identifier,
+    tracking_identifier,
+)
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.uids import make_uid
 
@@ -25,15 +31,13 @@ PRESENCE = Code("705057003", "SCT", "Presence")
 ABSENT = Code("2667000", "SCT", "Absent")
 
 
-def build_report(
-    origin: SourceImages, segmentation: Dataset, lesions: Sequence[Lesion], algorithm: AlgorithmRun
-) -> Dataset:
+def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings, algorithm: AlgorithmRun) -> Dataset:
     """Build the report of a result.
 
     Args:
         origin: the source images.
         segmentation: of the same result.
-        lesions: with sizes in millimetres.
+        findings: lesions with sizes in millimetres.
         algorithm: what found them.
 
     Returns:
@@ -45,7 +49,7 @@ def build_report(
     content = MeasurementReport(
         observation_context=_context(algorithm),
         procedure_reported=MR_OF_BRAIN,
-        imaging_measurements=[_group(each, segmentation, algorithm) for each in lesions] or [_nothing(algorithm)],
+        imaging_measurements=_measurements(segmentation, findings, algorithm),
         title=codes.DCM.ImagingMeasurementReport,
     )
     document = Comprehensive3DSR(
@@ -84,7 +88,39 @@ def _context(algorithm: AlgorithmRun) -> Any:  # noqa: ANN401 (highdicom is impo
     )
 
 
-def _group(lesion: Lesion, segmentation: Dataset, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
+def _measurements(segmentation: Dataset, findings: Findings, algorithm: AlgorithmRun) -> list[Any]:
+    """A group for each lesion, or one which says that there is none; and one for the abnormality around them."""
+    from pydicom.sr.codedict import codes
+
+    kind = codes.SCT.Neoplasm if findings.of_core else codes.SCT.Lesion
+    groups = [
+        _group(
+            _segment(segmentation, lesion.number),
+            tracking_identifier(lesion.number, algorithm),
+            kind,
+            (
+                (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
+                (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
+                (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
+            ),
+            algorithm,
+        )
+        for lesion in findings.lesions
+    ] or [_nothing(kind, algorithm)]
+    if findings.abnormality_mm3:
+        segment = _segment(segmentation, len(findings.lesions) + 1)
+        sizes = ((codes.SCT.Volume, findings.abnormality_mm3, codes.UCUM.CubicMillimeter),)
+        groups.append(_group(segment, abnormality_identifier(algorithm), codes.SCT.Edema, sizes, algorithm))
+    return groups
+
+
+def _group(
+    segment: Any,  # noqa: ANN401
+    identity: tuple[str, str],
+    kind: Code,
+    sizes: Sequence[tuple[Code, float | None, Code]],
+    algorithm: AlgorithmRun,
+) -> Any:  # noqa: ANN401
     from highdicom.sr import (
         AlgorithmIdentification,
         FindingSite,
@@ -94,17 +130,12 @@ def _group(lesion: Lesion, segmentation: Dataset, algorithm: AlgorithmRun) -> An
     )
     from pydicom.sr.codedict import codes
 
-    identifier, tracking_uid = tracking_identifier(lesion.number, algorithm)
-    sizes = (
-        (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
-        (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
-        (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
-    )
+    identifier, tracking_uid = identity
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=identifier),
-        referenced_segment=_segment(segmentation, lesion.number),
+        referenced_segment=segment,
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
-        finding_type=codes.SCT.Lesion,
+        finding_type=kind,
         finding_sites=[FindingSite(anatomic_location=codes.SCT.Brain)],
         algorithm_id=AlgorithmIdentification(name=f"{MANUFACTURER} {algorithm.network}", version=algorithm.version),
         measurements=[
@@ -148,12 +179,11 @@ def _group_of(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
     return item
 
 
-def _nothing(algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
+def _nothing(kind: Code, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, QualitativeEvaluation, TrackingIdentifier
-    from pydicom.sr.codedict import codes
 
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=make_uid(algorithm.job, "no lesion"), identifier="No lesion"),
-        finding_type=codes.SCT.Lesion,
+        finding_type=kind,
         qualitative_evaluations=[QualitativeEvaluation(name=PRESENCE, value=ABSENT)],
     )

@@ -10,7 +10,7 @@ from metseg.contracts import Align, Role
 from metseg.formats.raster.series import RasterSeries, group_series
 from metseg.formats.sequences import GREY_WARNING, REFERENCE_ORDER, missing_sequence_warning, reference_role
 from metseg.formats.study import Upload
-from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, Volume
+from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, Volume, present_sequences
 from metseg.settings import Limits
 
 __all__ = ["RasterStudyReader", "open_study"]
@@ -51,10 +51,12 @@ class RasterStudyReader:
             if None in series
             else _read_by_role(cast(Mapping[Role, RasterSeries], series))
         )
+        pre, flair, post = (role in series for role in ROLES)
         return Volume(
             pixels,
             self._reference.names,
             source=self.source,
+            present=present_sequences(pixels) if None in series else (pre, flair, post),
             warnings=tuple(dict.fromkeys([*warnings, *_study_warnings(series)])),
         )
 

@@ -1,5 +1,9 @@
 from .animation import render_animation as render_animation
 from .contours import outline_slice as outline_slice
+from .finished_job import MASK as MASK
+from .finished_job import PROBABILITY as PROBABILITY
+from .finished_job import WHOLE_MASK as WHOLE_MASK
+from .finished_job import WHOLE_PROBABILITY as WHOLE_PROBABILITY
 from .finished_job import FinishedJob as FinishedJob
 from .maps import copy_artefact as copy_artefact
 from .maps import export_mask as export_mask

@@ -6,6 +6,11 @@ from typing import BinaryIO, Protocol
 
 from metseg.contracts import ModelCard, Result
 
+MASK, PROBABILITY = "mask.nii.gz", "probability.nii.gz"
+"""Artefacts of the structure that the lesions are components of."""
+WHOLE_MASK, WHOLE_PROBABILITY = "whole.nii.gz", "whole_probability.nii.gz"
+"""The same of the whole, where the lesions are of the core."""
+
 
 class FinishedJob(Protocol):
     """A job that succeeded."""

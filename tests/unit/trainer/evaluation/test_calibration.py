@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from metseg_trainer.evaluation import OperatingPoint, choose_operating_point
+from metseg.contracts import OperatingPoint
+from metseg_trainer.evaluation import choose_operating_point
 from metseg_trainer.evaluation.calibration import ReliabilityDiagram
 
 
@@ -58,18 +59,18 @@ def test_the_threshold_maximises_dice():
 
 
 def test_in_a_tie_the_threshold_is_a_half_and_every_lesion_is_kept():
-    assert choose_operating_point([study(0.95)]) == OperatingPoint(0.5, 0.0)
+    assert choose_operating_point([study(0.95)]) == OperatingPoint()
 
 
 def test_specks_as_probable_as_lesions_are_removed_by_size():
-    assert choose_operating_point([study(0.95, specks=0.95)]) == OperatingPoint(0.5, 5.0)
+    assert choose_operating_point([study(0.95, specks=0.95)]) == OperatingPoint(min_volume_mm3=5.0)
 
 
-def test_sizes_are_in_reference_pixels():
+def test_sizes_are_volumes():
     probability, truth, _ = study(0.95, specks=0.95)
-    assert choose_operating_point([(probability, truth, 0.5)]).smallest_lesion_px == 5.0
-    assert choose_operating_point([(probability, truth, 4.0)]).smallest_lesion_px == 20.0
+    assert choose_operating_point([(probability, truth, 0.5)]).min_volume_mm3 == 5.0
+    assert choose_operating_point([(probability, truth, 4.0)]).min_volume_mm3 == 15.0
 
 
 def test_choosing_needs_validation_patients():
-    assert choose_operating_point([]) == OperatingPoint(0.5, 0.0)
+    assert choose_operating_point([]) == OperatingPoint()

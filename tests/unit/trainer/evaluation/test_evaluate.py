@@ -7,7 +7,7 @@ import pytest
 from tests.models import tiny_card, tiny_model
 
 from metseg import phantom
-from metseg.contracts import Evaluation, Preprocessing
+from metseg.contracts import Evaluation, OperatingPoint, Preprocessing
 from metseg.errors import ModelRejected
 from metseg.inference import OnnxPredictor, segment
 from metseg.registry import Registry
@@ -138,7 +138,8 @@ def test_patients_are_grouped_by_thirds_of_lesion_volume(patients, tiny):
 def test_an_export_is_verified_and_a_wrong_one_refused(patients):
     network, other = create_network("attention-unet", 2).eval(), create_network("attention-unet", 2).eval()
     model = to_onnx(network)
-    exported = OnnxPredictor(tiny_card(model), model, threads=1)
+    card = tiny_card(model).model_copy(update={"operating_points": {"whole": OperatingPoint()}})
+    exported = OnnxPredictor(card, model, threads=1)
     tensors = [np.random.default_rng(0).normal(size=(1, 48, 32, 3)).astype(np.float32)]
     assert verify_export(exported, TorchPredictor(network, Preprocessing()), tensors) < 1e-4
     with pytest.raises(ModelRejected, match="differs"):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from metseg_trainer.networks import NETWORKS, STRUCTURES, create_network, log_probabilities, structure_probabilities
+from metseg.contracts import STRUCTURES
+from metseg_trainer.networks import NETWORKS, create_network, log_probabilities, structure_probabilities
 
 
 @pytest.mark.parametrize("name", NETWORKS)

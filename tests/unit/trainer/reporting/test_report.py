@@ -69,7 +69,7 @@ def run():
     def network(title, parameters):
         return {
             "title": title, "parameters": parameters, "minutes": 41.26, "epochs": 24,
-            "threshold": 0.45, "smallest_lesion_px": 10.0,
+            "threshold": 0.45, "min_volume_mm3": 10.0,
         }  # fmt: skip
 
     return {

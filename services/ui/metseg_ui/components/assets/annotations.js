@@ -22,7 +22,7 @@ function describePreview({ data, settings, drawn, scene }) {
   const preview = `Preview at threshold ${settings.threshold.toFixed(2)}`;
   if (drawn.threshold !== settings.threshold) return `${preview} (${stored}). `;
   const count = scene.components.length;
-  const smallest = Math.ceil(data.smallestLesionPx);
+  const smallest = Math.ceil(data.minVoxels);
   const filter = smallest > 1 ? ` Areas below ${smallest} px are left out, as in a result. ` : " ";
   return `${preview}: ${count} ${plural("lesion", count)} (${stored}).${filter}`;
 }

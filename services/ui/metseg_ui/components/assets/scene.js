@@ -87,7 +87,7 @@ export class Scene {
 
   /** The lesions at another threshold, without those that are too small to be in a result. */
   preview(probability, { threshold }) {
-    return connectedComponents(probability, Math.ceil(threshold * PROBABILITY_ONE), this.data.smallestLesionPx);
+    return connectedComponents(probability, Math.ceil(threshold * PROBABILITY_ONE), this.data.minVoxels);
   }
 
   async whileLoading(promises) {

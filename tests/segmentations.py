@@ -1,0 +1,35 @@
+"""Segmentations and results made by hand, for tests that need no model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metseg.contracts import STRUCTURES, Lesion, OperatingPoint, Structure, StructureMeasurements
+from metseg.imaging import Float32Array, Mask
+from metseg.inference import Segmentation, StructureMap
+
+
+def segmentation_of(
+    probability: Float32Array,
+    mask: Mask,
+    lesions: list[Lesion],
+    warnings: Sequence[str] = (),
+    *,
+    threshold: float = 0.5,
+    structure: Structure = "core",
+) -> Segmentation:
+    """A segmentation whose core, if it has one, is the whole."""
+    found = StructureMap(probability, mask, OperatingPoint(threshold=threshold), 0)
+    names: tuple[Structure, ...] = STRUCTURES if structure == "core" else ("whole",)
+    return Segmentation(dict.fromkeys(names, found), structure, lesions, tuple(warnings))
+
+
+def measured_structures(
+    mask: Mask, threshold: float = 0.5, min_voxels: float = 0
+) -> dict[Structure, StructureMeasurements]:
+    """The measurements of a core and a whole with the same mask, without spacing."""
+    voxels = int(np.count_nonzero(mask))
+    measured = StructureMeasurements(
+        threshold=threshold, seed_threshold=0, min_voxels=min_voxels, voxels=voxels, volume_mm3=None
+    )
+    return dict.fromkeys(STRUCTURES, measured)
