@@ -143,6 +143,11 @@ class Result(Contract):
     disclaimer: str = DISCLAIMER
 
     @property
+    def finding(self) -> str:
+        """What a reader calls one of the lesions: without a known core it is no tumour that was outlined."""
+        return "lesion" if self.structure == "core" else "FLAIR abnormality"
+
+    @property
     def threshold(self) -> float:
         """Of the lesions' mask."""
         return self.structures[self.structure].threshold

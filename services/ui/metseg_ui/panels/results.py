@@ -8,6 +8,7 @@ from metseg_ui.panels import downloads
 from metseg_ui.text import messages, summaries
 
 DIAMETERS = "Longest diameter in a slice × longest diameter perpendicular to it"
+AROUND = "FLAIR abnormality around the lesion that is nearest to it"
 COLUMNS = {
     "No.": st.column_config.NumberColumn(width=36),
     "Slice": st.column_config.NumberColumn(width=48, help="The slice in which the lesion is largest"),
@@ -15,6 +16,8 @@ COLUMNS = {
     "Size, px": st.column_config.TextColumn(width=84, help=DIAMETERS),
     "Vol., ml": st.column_config.NumberColumn(format="%.2f", width=72, help="Volume in millilitres"),
     "Voxels": st.column_config.NumberColumn(width=72),
+    "Around, ml": st.column_config.NumberColumn(format="%.2f", width=80, help=AROUND),
+    "Around": st.column_config.NumberColumn(width=72, help=f"{AROUND}, in voxels"),
     "Uncert.": st.column_config.NumberColumn(
         format="%d%%", width=60, help="How far repeated predictions disagree on the lesion's extent"
     ),
@@ -43,7 +46,8 @@ def render(job_id: str, result: Result) -> None:
 
 def _lesion_table(job_id: str, result: Result) -> None:
     if not result.lesions:
-        st.info("The model found no lesions. That does not mean that there are none.", icon=":material/info:")
+        finding = messages.plural(result.finding, 0)
+        st.info(f"The model found no {finding}. That does not mean that there are none.", icon=":material/info:")
         return
     key = f"table-{job_id}"
 
@@ -58,9 +62,9 @@ def _lesion_table(job_id: str, result: Result) -> None:
         column_config=COLUMNS,
         on_select=show_lesion,
         selection_mode="single-cell",
-        alt=f"Table of {messages.counted(len(result.lesions), 'lesion')}, largest first.",
+        alt=f"Table of {messages.counted(len(result.lesions), result.finding)}, largest first.",
     )
-    st.caption("Click a lesion to go to the slice in which it is largest.")
+    st.caption(f"Click a {result.finding} to go to the slice in which it is largest.")
 
 
 def _sources(result: Result) -> None:

@@ -23,7 +23,7 @@ def counted(number: int, noun: str) -> str:
 
     Args:
         number: how many.
-        noun: in the singular; its plural is regular.
+        noun: in the singular; its plural ends in -s or -ies.
 
     Returns:
         As "1 lesion", "4 lesions" or "1,024 slices".
@@ -35,13 +35,15 @@ def plural(noun: str, number: int) -> str:
     """The singular or the plural of a noun.
 
     Args:
-        noun: in the singular; its plural is regular.
+        noun: in the singular; its plural ends in -s or -ies.
         number: how many.
 
     Returns:
         As "lesion" or "lesions".
     """
-    return noun if number == 1 else f"{noun}s"
+    if number == 1:
+        return noun
+    return f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
 
 
 def status_text(job: Job) -> str:

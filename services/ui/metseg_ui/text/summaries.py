@@ -31,7 +31,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
         longest = f"{max((lesion.long_diameter_mm or 0 for lesion in lesions), default=0):.0f} mm"
     size_label = "Total size" if result.spacing_mm is None else "Total volume"
     return [
-        ("Lesions", str(len(lesions))),
+        ("Lesions" if result.structure == "core" else "FLAIR abnormalities", str(len(lesions))),
         (size_label, size if lesions else "–"),
         ("Longest diameter", longest if lesions else "–"),
     ]
@@ -39,7 +39,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
 
 def one_line(result: Result) -> str:
     """Number of lesions and their total volume or size."""
-    count = counted(len(result.lesions), "lesion")
+    count = counted(len(result.lesions), result.finding)
     return f"{count} · {headline(result)[1][1]}" if result.lesions else count
 
 
@@ -47,6 +47,11 @@ def lesion_rows(result: Result) -> list[Row]:
     """One table row per lesion, largest first; sizes in mm if the spacing is known, else in pixels."""
     to_row = _pixel_row if result.spacing_mm is None else _metric_row
     rows = [to_row(lesion) for lesion in result.lesions]
+    for row, lesion in zip(rows, result.lesions, strict=True):
+        if lesion.surrounding_volume_mm3 is not None:
+            row["Around, ml"] = lesion.surrounding_volume_mm3 / 1000
+        elif lesion.surrounding_voxels is not None:
+            row["Around"] = lesion.surrounding_voxels
     if any(lesion.uncertainty is not None for lesion in result.lesions):
         for row, lesion in zip(rows, result.lesions, strict=True):
             row["Uncert."] = None if lesion.uncertainty is None else 100 * lesion.uncertainty
@@ -88,7 +93,7 @@ def notes(result: Result) -> list[str]:
     numbers = f"{plural('lesion', len(targets))} {', '.join(targets)}"
     if targets and result.target_diameter_sum_mm is not None:
         total = f"{result.target_diameter_sum_mm:.0f} mm"
-        found.append(f"RANO-BM target {numbers}; sum of longest diameters: {total}.")
+        found.append(f"Proposed RANO-BM target {numbers}; sum of longest diameters: {total}.")
     elif targets and result.target_diameter_sum_px is not None:
         total = f"{result.target_diameter_sum_px:.0f} px"
         found.append(f"Longest {numbers}; sum of longest diameters: {total}. Targets of RANO-BM need a spacing.")
