@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 
 from metseg.formats import Upload, dicom, read_volume
-from metseg.formats.dicom.segmentation import build_segmentation
+from metseg.formats.dicom.segmentation import Findings, build_segmentation
 from metseg.imaging import from_canonical, lesions
 from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_files
 from metseg.settings import Limits
@@ -100,7 +100,9 @@ def segmented(volume, mask):
     on_source = from_canonical(lesions.label_lesions(mask), volume.grid).transpose(2, 1, 0)
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     target = io.BytesIO()
-    build_segmentation(volume.origin, on_source, found, FINDER).save_as(target, enforce_file_format=True)
+    build_segmentation(volume.origin, on_source, Findings(found, of_core=False), FINDER).save_as(
+        target, enforce_file_format=True
+    )
     return target.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from tests.models import VERSION
+from tests.segmentations import measured_structures
 from tests.slice_archives import archived
 
 from metseg.contracts import Grid, Lesion, NiftiGeometry, Result, SliceMeasurements
@@ -29,6 +30,8 @@ def largest_artefacts(shape: tuple[int, int, int] = SHAPE) -> dict[str, bytes]:
     return {
         "mask.nii.gz": write_mask(mask, (), "nifti"),
         "probability.nii.gz": values,
+        "whole.nii.gz": write_mask(mask, (), "nifti"),
+        "whole_probability.nii.gz": values,
         "uncertainty.nii.gz": values,
         SLICE_ARCHIVE: archived(pngs[index % 4] for index in range(slices)),
     }
@@ -41,7 +44,8 @@ def largest_result(job_id: str, shape: tuple[int, int, int] = SHAPE, *, as_nifti
         job_id=job_id,
         model_version=VERSION,
         network="tiny",
-        threshold=0.5,
+        structure="core",
+        structures=measured_structures(np.zeros((1, 1, 1), np.bool_)),
         shape=shape,
         spacing_mm=(1.0, 1.0, 1.0),
         lesions=[_lesion(number, index) for number, index in enumerate((0, slices // 2, slices - 1), 1)],

@@ -1,6 +1,7 @@
 """Segmentations and results made by hand, for tests that need no model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,11 +18,15 @@ def segmentation_of(
     *,
     threshold: float = 0.5,
     structure: Structure = "core",
+    whole: Mask | None = None,
 ) -> Segmentation:
-    """A segmentation whose core, if it has one, is the whole."""
+    """A segmentation whose core, if it has one, has the same mask as the whole unless that is given."""
     found = StructureMap(probability, mask, OperatingPoint(threshold=threshold), 0)
     names: tuple[Structure, ...] = STRUCTURES if structure == "core" else ("whole",)
-    return Segmentation(dict.fromkeys(names, found), structure, lesions, tuple(warnings))
+    structures = dict.fromkeys(names, found)
+    if whole is not None:
+        structures["whole"] = replace(found, mask=whole)
+    return Segmentation(structures, structure, lesions, tuple(warnings))
 
 
 def measured_structures(

@@ -22,6 +22,7 @@ MetsegError
 ├── TooManyRequests          this caller has reached its limit of submissions
 ├── TooManyDownloads         this caller has reached its limit of files that are sent at a time
 ├── NotFound                 a job, model version or artefact that does not exist
+│   └── NoCore                 the tumour core of this job's study is not known
 ├── Conflict                 the resource's state does not allow the call
 │   ├── NotFinished            the job has not succeeded
 │   └── IdempotencyConflict    the key was used with another body
@@ -192,6 +193,12 @@ class NotFound(MetsegError):
     """There is no such job, model version, slice or URL."""
 
     type, title, status = "/problems/not-found", "Not found", 404
+
+
+class NoCore(NotFound):
+    """The core of the study is not known: it has no post-contrast T1, or the model segments the whole alone."""
+
+    type, title = "/problems/no-core", "The tumour core is not known"
 
 
 class Conflict(MetsegError):

@@ -36,17 +36,18 @@ class File(NamedTuple):
     disposition: Literal["attachment", "inline"] = "attachment"
 
     @classmethod
-    def of(cls, job_id: str, export: Export) -> Self:
+    def of(cls, job_id: str, export: Export, source: str) -> Self:
         """The file of an export.
 
         Args:
             job_id: of the job.
             export: which.
+            source: the stored artefact that it is or is made of.
 
         Returns:
             Its description.
         """
-        return cls(job_id, export.source, export.media_type, export.file_name, export.disposition)
+        return cls(job_id, source, export.media_type, export.file_name, export.disposition)
 
 
 class ChunkedResponse(StreamingResponse):
@@ -93,17 +94,18 @@ async def export_response(
     Returns:
         The file; 304 if the client's copy is current.
     """
-    file = File.of(job_id, export)
 
-    def is_stored() -> bool:
-        if export.is_dicom:
-            return True
-        if export.format != "nifti":
-            return False
-        grid = gateway.jobs.result(job_id).grid
-        return grid is None or grid.nifti is None  # a NIfTI upload gets its own grid back
+    def look_up() -> tuple[str, bool]:
+        """The artefact that the export is made of, and whether it is the export."""
+        if export.structure is None and export.format != "nifti":
+            return export.source, export.is_dicom
+        result = gateway.jobs.result(job_id)
+        keeps_grid = result.grid is None or result.grid.nifti is None  # a NIfTI upload gets its own grid back
+        return export.source_of(result), export.format == "nifti" and keeps_grid
 
-    if await to_thread.run_sync(is_stored):
+    source, is_stored = await to_thread.run_sync(look_up)
+    file = File.of(job_id, export, source)
+    if is_stored:
         return await stored_response(gateway, request, file)
     return await converted_response(
         gateway, request, file, export.write, quick=export.kind == "lesions", headers=headers

@@ -9,8 +9,15 @@ import httpx
 
 from metseg.atomic_io import atomic_write
 from metseg.client.connection import Connection, Response, parse
-from metseg.contracts import Result
-from metseg.results.exports import Export, LesionsFormat, MaskFormat, ProbabilityFormat, find_export
+from metseg.contracts import Result, Structure
+from metseg.results.exports import (
+    Export,
+    LesionsFormat,
+    MaskFormat,
+    MaskStructure,
+    ProbabilityFormat,
+    find_export,
+)
 
 __all__ = ["ResultReader", "VolumeLayer"]
 
@@ -63,29 +70,37 @@ class ResultReader:
 
             self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", read=write, params=export.query)
 
-    def mask(self, job_id: str, format: MaskFormat = "nifti") -> bytes:
-        """The mask.
+    def mask(self, job_id: str, format: MaskFormat = "nifti", structure: MaskStructure = "whole") -> bytes:
+        """The mask of a structure.
 
         Args:
             job_id: of a job that succeeded.
             format: of the file.
+            structure: `whole`, `core`, or `labels` for both in one map.
 
         Returns:
             The file.
-        """
-        return self.export(job_id, find_export("mask", format))
 
-    def probability(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
-        """The probability map.
+        Raises:
+            RemoteProblem: the job could not know the core (`/problems/no-core`).
+        """
+        return self.export(job_id, find_export("mask", format, structure))
+
+    def probability(self, job_id: str, format: ProbabilityFormat = "nifti", structure: Structure = "whole") -> bytes:
+        """The probability map of a structure.
 
         Args:
             job_id: of a job that succeeded.
             format: of the file.
+            structure: `whole` or `core`.
 
         Returns:
             The file.
+
+        Raises:
+            RemoteProblem: the job could not know the core (`/problems/no-core`).
         """
-        return self.export(job_id, find_export("probability", format))
+        return self.export(job_id, find_export("probability", format, structure))
 
     def uncertainty(self, job_id: str, format: ProbabilityFormat = "nifti") -> bytes:
         """The uncertainty map.

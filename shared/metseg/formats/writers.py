@@ -40,7 +40,7 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_mask(
-    mask: Mask,
+    mask: Mask | UInt8Array,
     names: Sequence[str],
     format: ArtefactFormat,
     *,
@@ -50,7 +50,7 @@ def write_mask(
     """Write a mask: 0 and 255 in images, 0 and 1 in NIfTI.
 
     Args:
-        mask: bool, (slice, row, column).
+        mask: bool, (slice, row, column); or uint8 labels, for `nifti` alone.
         names: one unique stem per slice; `zip` names its files `<stem>_mask.png`.
         format: `png` and `tiff` have a page for each slice. The pages of a PNG are the frames of an animation, of which
             a plain viewer shows only the first, so offer `zip` or `tiff` to people.

@@ -20,7 +20,7 @@ from metseg.imaging import (
     window_slices,
 )
 from metseg.inference import Segmentation, StructureMap
-from metseg.results.exports import MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
+from metseg.results.exports import LABELS, MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
 from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 __all__ = ["build_artefacts", "build_result", "render_slices"]
@@ -109,7 +109,8 @@ def build_artefacts(
     """Build the files that the store keeps of a job.
 
     `mask.nii.gz` and `probability.nii.gz` are those of the lesions, in the size and position of the upload. Where these
-    are of the core, `whole.nii.gz` and `whole_probability.nii.gz` are those of the whole. `slices.zip` has a PNG of
+    are of the core, `whole.nii.gz` and `whole_probability.nii.gz` are those of the whole, and `labels.nii.gz` is 1 in
+    the core and 2 in the rest of the whole. `slices.zip` has a PNG of
     each slice, with the sequences as colours, or in grey where there is only one. `uncertainty.nii.gz` exists where
     asked for.
 
@@ -130,6 +131,9 @@ def build_artefacts(
             found.mask, volume.names, "nifti", spacing_mm=volume.spacing_mm, affine=volume.affine
         )
         kept[PROBABILITY if lesions_structure else WHOLE_PROBABILITY] = probability
+    if segmentation.structure == "core":
+        labels = np.where(segmentation.mask, np.uint8(1), 2 * segmentation.structures["whole"].mask.view(np.uint8))
+        kept[LABELS] = write_mask(labels, volume.names, "nifti", spacing_mm=volume.spacing_mm, affine=volume.affine)
     if segmentation.uncertainty is not None:
         kept["uncertainty.nii.gz"] = _write_probability(segmentation.uncertainty, volume)
     return kept

@@ -48,7 +48,7 @@ def test_the_nifti_mask_is_the_object_in_the_store(gateway, done):
     assert response.headers["Content-Type"] == "application/gzip"
     assert response.headers["Content-Disposition"].endswith('_mask.nii.gz"')
     assert int(response.headers["Content-Length"]) == len(response.content)
-    assert response.content == gateway.store.get(gateway.jobs.artefact_key(done.path.split("/")[-1], "mask.nii.gz"))
+    assert response.content == gateway.store.get(gateway.jobs.artefact_key(done.path.split("/")[-1], "whole.nii.gz"))
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, done.mask)
 
@@ -234,7 +234,9 @@ def test_an_aborted_download_frees_its_connection(gateway):
     job = gateway.accepted()
     large = np.random.default_rng(0).bytes(16 * 2**20)  # more than the buffers in between hold
     begin(gateway.runner, job.id)
-    gateway.runner.finish(job.id, result(job.id, np.zeros((1, 32, 32), bool), ("slice_0",)), {"mask.nii.gz": large})
+    gateway.runner.finish(
+        job.id, result(job.id, np.zeros((1, 32, 32), bool), ("slice_0",)), {"mask.nii.gz": large, "whole.nii.gz": large}
+    )
     for _ in range(50):  # more than the connections in the store's pool
         with gateway.http.stream("GET", f"/v1/jobs/{job.id}/mask") as response:
             assert next(response.iter_raw(1024))

@@ -1,6 +1,7 @@
 """Exports: tables that are safe in spreadsheets, a report that runs nothing, an animation, overlays, maps."""
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -11,17 +12,19 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import get_args
 
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
-from tests.finished_jobs import finished_job, made
+from tests.finished_jobs import finished_job, job_that_found, made
 from tests.models import STARTER
 from tests.slice_archives import archived
 
+from metseg import phantom
 from metseg.contracts import Lesion, ModelCard, OutOfDistribution
-from metseg.errors import InvalidParameter, ProcessingFailed
+from metseg.errors import InvalidParameter, NoCore, ProcessingFailed
 from metseg.formats import read_mask
 from metseg.imaging.rendering import LESION_RGB
 from metseg.results import SLICE_ARCHIVE, exports
@@ -202,7 +205,7 @@ def test_a_report_shows_the_results_warnings_and_uncertainty(job):
     text = Page(made(exports.render_report, replace(job, figures=figures))).text
     assert "Unlike the scans that the model learned from." in text
     assert "Sure." in text
-    assert "1 (target)" in text
+    assert "1 (proposed target)" in text
     assert "0.34" in text
     assert "mm, sum of target diameters 12.3" in text
 
@@ -279,7 +282,26 @@ def test_every_export_has_its_media_type(export):
         "text/html": b"<!DOCTYPE html>",
     }
     assert made(export.write, job).startswith(begins[export.media_type])
-    assert export.source in job.asked or export.kind == "lesions"
+    assert export.source_of(job.result()) in job.asked or export.kind == "lesions"
+
+
+@pytest.mark.parametrize("name", ["core", "core-zip", "labels", "core-probability"])
+def test_without_a_core_its_exports_are_refused_by_name(name):
+    job = finished_job(slices=1, found=1)
+    job.figures = job.figures.model_copy(update={"structure": "whole"})
+    with pytest.raises(NoCore, match="post-contrast"):
+        made(exports.EXPORTS[name].write, job)
+
+
+def test_core_and_whole_are_exported_apart():
+    head = phantom.head(3, slices=3, size_px=64, lesions=2)
+    core = head.mask & (np.arange(64) % 2 == 0)
+    job = job_that_found(head.volume, core, whole=head.mask)
+    written = {name: made(exports.EXPORTS[name].write, job) for name in ("core", "nifti", "labels")}
+    assert np.array_equal(read_mask(written["core"]), core)
+    assert np.array_equal(read_mask(written["nifti"]), head.mask)
+    labels = np.asarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(written["labels"])).dataobj).T
+    assert np.array_equal(labels, np.where(core, 1, np.where(head.mask, 2, 0)))
 
 
 def test_url_formats_match_the_registry():

@@ -131,7 +131,7 @@ def test_target_lesions_are_summed_and_the_distribution_warning_is_first(mask):
         update={"target_diameter_sum_px": 15.2, "target_diameter_sum_mm": 15.2, "warnings": ["A sequence is missing."]}
     )
     [note] = summaries.notes(found)
-    assert note == "RANO-BM target lesion 1; sum of longest diameters: 15 mm."
+    assert note == "Proposed RANO-BM target lesion 1; sum of longest diameters: 15 mm."
     assert summaries.warnings(found) == ["A sequence is missing."]
     without_sum = found.model_copy(update={"target_diameter_sum_mm": None})
     [note] = summaries.notes(without_sum)

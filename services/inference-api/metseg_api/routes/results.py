@@ -8,12 +8,13 @@ from typing import Annotated, BinaryIO
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
-from metseg.contracts import Result
-from metseg.errors import NotAvailable, NotFinished, NotFound
+from metseg.contracts import Result, Structure
+from metseg.errors import NoCore, NotAvailable, NotFinished, NotFound
 from metseg.results.exports import (
     Export,
     FinishedJob,
     MaskFormat,
+    MaskStructure,
     ProbabilityFormat,
     find_export,
     media_types,
@@ -39,16 +40,25 @@ def result(gateway: CurrentGateway, job_id: JobId) -> Result:
     "/mask",
     summary="The mask",
     response_class=Response,
-    responses={**problem_responses(*NO_RESULT, NotAvailable), **file_responses(*media_types("mask"))},
+    responses={**problem_responses(*NO_RESULT, NoCore, NotAvailable), **file_responses(*media_types("mask"))},
 )
-async def mask(request: Request, gateway: CurrentGateway, job_id: JobId, format: MaskFormat = "nifti") -> Response:
-    """The mask in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
+async def mask(
+    request: Request,
+    gateway: CurrentGateway,
+    job_id: JobId,
+    format: MaskFormat = "nifti",
+    structure: MaskStructure = "whole",
+) -> Response:
+    """The mask of a structure in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
+
+    `whole` is the FLAIR abnormality with the tumour in it; `core` is the tumour itself, known only with post-contrast
+    T1; `labels`, in NIfTI alone, is 1 in the core and 2 in the rest of the whole. `dicom-seg` has all of them.
 
     For an uploaded volume, `nifti` has its grid and position, voxel for voxel; all other formats are in slice order.
     `png` and `tiff` have a page per slice; `zip` has a PNG `<name>_mask.png` per uploaded slice; `dicom-seg` exists for
     studies that were uploaded as DICOM.
     """
-    export = find_export("mask", format)
+    export = find_export("mask", format, structure)
     return await (_dicom if export.is_dicom else export_response)(gateway, request, job_id, export)
 
 
@@ -70,16 +80,20 @@ async def structured_report(request: Request, gateway: CurrentGateway, job_id: J
     "/probability",
     summary="The probability map",
     response_class=Response,
-    responses={**problem_responses(*NO_RESULT, NotAvailable), **file_responses(*media_types("probability"))},
+    responses={**problem_responses(*NO_RESULT, NoCore, NotAvailable), **file_responses(*media_types("probability"))},
 )
 async def probability(
-    request: Request, gateway: CurrentGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
+    request: Request,
+    gateway: CurrentGateway,
+    job_id: JobId,
+    format: ProbabilityFormat = "nifti",
+    structure: Structure = "whole",
 ) -> Response:
-    """The probability of a lesion at each pixel, in 16 bits; in pictures 65535 is 1.
+    """The probability of a structure at each pixel, in 16 bits; in pictures 65535 is 1.
 
     `tiff` has a page per slice, `zip` a PNG `<name>_probability.png` per slice; `png` is for a single slice.
     """
-    return await export_response(gateway, request, job_id, find_export("probability", format))
+    return await export_response(gateway, request, job_id, find_export("probability", format, structure))
 
 
 @router.get(

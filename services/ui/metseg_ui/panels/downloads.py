@@ -11,6 +11,7 @@ from metseg_ui.state import gateway
 
 MASKS = ("zip", "nifti", "tiff")
 DICOM_EXPORTS = ("dicom-seg", "structured-report")
+CORE_EXPORTS = ("core", "labels")
 MORE_EXPORTS = ("csv", "report", "overlays", "animation", "probability")
 
 
@@ -25,7 +26,8 @@ def render(job_id: str, result: Result) -> None:
     result_json = partial(result.model_dump_json, indent=2)
     st.markdown("**Downloads**")
     with st.container(horizontal=True, gap="small"):
-        _export_buttons(job_id, *masks, *(DICOM_EXPORTS if result.dicom else ()))
+        core = CORE_EXPORTS if result.structure == "core" else ()
+        _export_buttons(job_id, *core, *masks, *(DICOM_EXPORTS if result.dicom else ()))
         _button(job_id, "Result, JSON", result_json, "result.json", "application/json")
     with st.popover("More downloads", icon=":material/folder_zip:", type="tertiary"):
         _export_buttons(job_id, *MORE_EXPORTS, *(("uncertainty",) if result.uncertainty_words else ()))

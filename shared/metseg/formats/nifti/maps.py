@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from metseg.errors import ProcessingFailed
-from metseg.imaging import Affine, Array, Float32Array, Mask, Shape, Spacing
+from metseg.imaging import Affine, Array, Float32Array, Mask, Shape, Spacing, UInt8Array
 
 __all__ = [
     "DAMAGE",
@@ -46,16 +46,16 @@ DAMAGE = (
 )
 
 
-def write_mask(mask: Mask, spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
-    """Write a mask; equal input gives equal bytes.
+def write_mask(mask: Mask | UInt8Array, spacing_mm: Spacing | None, affine: Affine | None) -> bytes:
+    """Write a mask or a label map; equal input gives equal bytes.
 
     Args:
-        mask: bool, (slice, row, column).
+        mask: bool, (slice, row, column); or uint8 labels.
         spacing_mm: between slices, rows and columns; None where unknown.
         affine: from (column, row, slice) to RAS+ millimetres; None where unknown.
 
     Returns:
-        A `.nii.gz` of uint8, 0 and 1.
+        A `.nii.gz` of uint8: 0 and 1, or the labels.
     """
     writer = _SliceWriter(mask.shape, np.uint8, spacing_mm, affine)
     for one in mask:

@@ -1,5 +1,6 @@
 from .animation import render_animation as render_animation
 from .contours import outline_slice as outline_slice
+from .finished_job import LABELS as LABELS
 from .finished_job import MASK as MASK
 from .finished_job import PROBABILITY as PROBABILITY
 from .finished_job import WHOLE_MASK as WHOLE_MASK
@@ -15,6 +16,7 @@ from .registry import EXPORTS as EXPORTS
 from .registry import Export as Export
 from .registry import LesionsFormat as LesionsFormat
 from .registry import MaskFormat as MaskFormat
+from .registry import MaskStructure as MaskStructure
 from .registry import ProbabilityFormat as ProbabilityFormat
 from .registry import Writer as Writer
 from .registry import find_export as find_export

@@ -10,6 +10,8 @@ MASK, PROBABILITY = "mask.nii.gz", "probability.nii.gz"
 """Artefacts of the structure that the lesions are components of."""
 WHOLE_MASK, WHOLE_PROBABILITY = "whole.nii.gz", "whole_probability.nii.gz"
 """The same of the whole, where the lesions are of the core."""
+LABELS = "labels.nii.gz"
+"""1 in the core, 2 in the rest of the whole; where the core is known."""
 
 
 class FinishedJob(Protocol):

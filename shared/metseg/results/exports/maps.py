@@ -14,34 +14,36 @@ from metseg.formats import (
     restore_uploaded_grid,
     write_slices,
 )
-from metseg.results.exports.finished_job import FinishedJob
+from metseg.results.exports.finished_job import MASK, PROBABILITY, FinishedJob
 
 CHUNK_BYTES = 2**20
 
 
-def export_mask(job: FinishedJob, target: BinaryIO, format: ArtefactFormat) -> None:
-    """Write the mask.
+def export_mask(job: FinishedJob, target: BinaryIO, format: ArtefactFormat, source: str = MASK) -> None:
+    """Write a mask.
 
     Args:
         job: a finished job.
         target: where the file is written.
         format: of the file; NIfTI has the grid of the upload.
+        source: the artefact.
     """
-    _export(job, "mask.nii.gz", target, format, MASK_SUFFIX)
+    _export(job, source, target, format, MASK_SUFFIX)
 
 
-def export_probability(job: FinishedJob, target: BinaryIO, format: ArtefactFormat) -> None:
-    """Write the probability map.
+def export_probability(job: FinishedJob, target: BinaryIO, format: ArtefactFormat, source: str = PROBABILITY) -> None:
+    """Write a probability map.
 
     Args:
         job: a finished job.
         target: where the file is written.
         format: of the file; NIfTI has the grid of the upload.
+        source: the artefact.
 
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
-    _export(job, "probability.nii.gz", target, format, PROBABILITY_SUFFIX)
+    _export(job, source, target, format, PROBABILITY_SUFFIX)
 
 
 def export_uncertainty(job: FinishedJob, target: BinaryIO, format: ArtefactFormat) -> None:

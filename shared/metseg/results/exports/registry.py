@@ -8,15 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from metseg.errors import InvalidParameter
+from metseg.contracts import Result, Structure
+from metseg.errors import InvalidParameter, NoCore
 from metseg.results import exports
-from metseg.results.exports.finished_job import FinishedJob
+from metseg.results.exports.finished_job import (
+    LABELS,
+    MASK,
+    PROBABILITY,
+    WHOLE_MASK,
+    WHOLE_PROBABILITY,
+    FinishedJob,
+)
 
 __all__ = [
     "EXPORTS",
     "Export",
     "LesionsFormat",
     "MaskFormat",
+    "MaskStructure",
     "ProbabilityFormat",
     "Writer",
     "find_export",
@@ -27,6 +36,8 @@ Kind = Literal["mask", "structured-report", "probability", "uncertainty", "overl
 MaskFormat = Literal["nifti", "zip", "png", "tiff", "dicom-seg"]
 ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
 LesionsFormat = Literal["csv", "json"]
+MaskStructure = Literal["whole", "core", "labels"]
+"""`labels` is 1 in the core and 2 in the rest of the whole."""
 
 DICOM, GZIP, JSON, ZIP = "application/dicom", "application/gzip", "application/json", "application/zip"
 PNG, TIFF = "image/png", "image/tiff"
@@ -34,6 +45,11 @@ PNG, TIFF = "image/png", "image/tiff"
 
 Writer = Callable[[FinishedJob, BinaryIO], None]
 """Writes a file that is made of a job to a seekable target."""
+CORE: Structure = "core"
+DEFAULT_STRUCTURE: Structure = "whole"
+"""Of a URL that names none; it is always known."""
+WHOLE = {MASK: WHOLE_MASK, PROBABILITY: WHOLE_PROBABILITY}
+"""The artefacts of the whole where the lesions are of the core."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,7 @@ class Export:
         file_name: with its suffix.
         write: writes the file to a seekable target; imaging libraries are imported when it runs.
         source: the stored artefact that the file is made of, and whose ETag says whether it has changed.
+        structure: that a mask or probability map is of, and its URL's query says; None for what is of all.
         disposition: whether a browser saves or displays the file.
     """
 
@@ -59,7 +76,8 @@ class Export:
     media_type: str
     file_name: str
     write: Writer
-    source: str = "mask.nii.gz"
+    source: str = MASK
+    structure: MaskStructure | None = None
     disposition: Literal["attachment", "inline"] = "attachment"
 
     @property
@@ -70,21 +88,55 @@ class Export:
     @property
     def query(self) -> dict[str, str]:
         """The query of the URL."""
-        return {} if self.format is None else {"format": self.format}
+        structure = {} if self.structure in (None, DEFAULT_STRUCTURE) else {"structure": str(self.structure)}
+        return ({} if self.format is None else {"format": self.format}) | structure
+
+    def source_of(self, result: Result) -> str:
+        """The artefact that the file is made of in a certain job.
+
+        Raises:
+            NoCore: the export is of the core, which the job could not know.
+        """
+        if self.structure in ("core", "labels") and result.structure != "core":
+            raise NoCore(
+                "The core is not known: the study has no post-contrast T1, or the model segments the whole alone. Ask "
+                "for structure=whole."
+            )
+        if self.structure == "whole" and result.structure == "core":
+            return WHOLE[self.source]
+        return LABELS if self.structure == "labels" else self.source
 
 
-def _mask(name: str, title: str, format: ProbabilityFormat, media_type: str, file_name: str) -> Export:
+def _mask(
+    name: str,
+    title: str,
+    format: ProbabilityFormat,
+    media_type: str,
+    file_name: str,
+    *,
+    of: MaskStructure = DEFAULT_STRUCTURE,
+) -> Export:
     def write(job: FinishedJob, target: BinaryIO) -> None:
-        exports.export_mask(job, target, format)
+        exports.export_mask(job, target, format, export.source_of(job.result()))
 
-    return Export(name, title, "mask", format, media_type, file_name, write)
+    export = Export(name, title, "mask", format, media_type, file_name, write, structure=of)
+    return export
 
 
-def _probability(name: str, title: str, format: ProbabilityFormat, media_type: str, file_name: str) -> Export:
+def _probability(
+    name: str,
+    title: str,
+    format: ProbabilityFormat,
+    media_type: str,
+    file_name: str,
+    *,
+    of: Structure = DEFAULT_STRUCTURE,
+) -> Export:
     def write(job: FinishedJob, target: BinaryIO) -> None:
-        exports.export_probability(job, target, format)
+        exports.export_probability(job, target, format, export.source_of(job.result()))
 
-    return Export(name, title, "probability", format, media_type, file_name, write, source="probability.nii.gz")
+    export = Export(name, title, "probability", format, media_type, file_name, write, PROBABILITY, of)
+    return export
 
 
 def _uncertainty(name: str, title: str, format: ProbabilityFormat, media_type: str, file_name: str) -> Export:
@@ -106,12 +158,21 @@ _EXPORTS = (
     _mask("zip", "Masks, ZIP", "zip", ZIP, "masks.zip"),
     _mask("png", "Mask, PNG", "png", PNG, "mask.png"),
     _mask("tiff", "Mask, TIFF", "tiff", TIFF, "mask.tiff"),
+    _mask("core", "Core mask, NIfTI", "nifti", GZIP, "core.nii.gz", of=CORE),
+    _mask("core-zip", "Core masks, ZIP", "zip", ZIP, "core_masks.zip", of=CORE),
+    _mask("core-png", "Core mask, PNG", "png", PNG, "core.png", of=CORE),
+    _mask("core-tiff", "Core mask, TIFF", "tiff", TIFF, "core.tiff", of=CORE),
+    _mask("labels", "Label map, NIfTI", "nifti", GZIP, LABELS, of="labels"),
     _dicom("dicom-seg", "Mask, DICOM SEG", "mask", "dicom-seg", "segmentation.dcm"),
     _dicom("structured-report", "Measurements, DICOM SR", "structured-report", None, "report.dcm"),
     _probability("probability", "Probability, NIfTI", "nifti", GZIP, "probability.nii.gz"),
     _probability("probability-png", "Probability, PNG", "png", PNG, "probability.png"),
     _probability("probability-tiff", "Probability, TIFF", "tiff", TIFF, "probability.tiff"),
     _probability("probability-zip", "Probabilities, ZIP", "zip", ZIP, "probabilities.zip"),
+    _probability("core-probability", "Core probability, NIfTI", "nifti", GZIP, "core_probability.nii.gz", of=CORE),
+    _probability("core-probability-png", "Core probability, PNG", "png", PNG, "core_probability.png", of=CORE),
+    _probability("core-probability-tiff", "Core probability, TIFF", "tiff", TIFF, "core_probability.tiff", of=CORE),
+    _probability("core-probability-zip", "Core probabilities, ZIP", "zip", ZIP, "core_probabilities.zip", of=CORE),
     _uncertainty("uncertainty", "Uncertainty, NIfTI", "nifti", GZIP, "uncertainty.nii.gz"),
     _uncertainty("uncertainty-png", "Uncertainty, PNG", "png", PNG, "uncertainty.png"),
     _uncertainty("uncertainty-tiff", "Uncertainty, TIFF", "tiff", TIFF, "uncertainty.tiff"),
@@ -142,25 +203,27 @@ EXPORTS = {export.name: export for export in _EXPORTS}
 """By name."""
 
 
-def find_export(kind: Kind, format: str | None = None) -> Export:
+def find_export(kind: Kind, format: str | None = None, structure: MaskStructure = DEFAULT_STRUCTURE) -> Export:
     """The export at a URL.
 
     Args:
         kind: the last segment of the path.
         format: of the query; None for a kind that has only one.
+        structure: of the query; of no matter to a file that holds all.
 
     Returns:
         The export.
 
     Raises:
-        InvalidParameter: the kind has no such format.
+        InvalidParameter: the kind has no such format, or the structure has none.
     """
     for export in EXPORTS.values():
-        if (export.kind, export.format) == (kind, format):
+        if (export.kind, export.format) == (kind, format) and export.structure in (None, structure):
             return export
-    raise InvalidParameter(f"There is no {kind} in the format {format}.")
+    of_structure = f" of structure={structure}" if structure != DEFAULT_STRUCTURE else ""
+    raise InvalidParameter(f"There is no {kind}{of_structure} in the format {format}.")
 
 
 def media_types(kind: Kind) -> list[str]:
     """The media types of all exports of a kind."""
-    return [export.media_type for export in EXPORTS.values() if export.kind == kind]
+    return list(dict.fromkeys(export.media_type for export in EXPORTS.values() if export.kind == kind))
