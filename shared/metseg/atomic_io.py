@@ -37,7 +37,12 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write_bytes(target: Path, content: bytes | memoryview) -> None:
-    """Replace a file with `content`, at once."""
+    """Replace a file at once.
+
+    Args:
+        target: the file.
+        content: all of it.
+    """
     with atomic_write(target) as file:
         file.write(content)
 

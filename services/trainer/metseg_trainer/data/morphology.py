@@ -16,12 +16,28 @@ def disc(radius_px: float) -> UInt8Array:
 
 
 def opened(mask: Mask, radius_px: float) -> Mask:
-    """A mask without what is narrower than a disc."""
+    """Remove what is narrower than a disc.
+
+    Args:
+        mask: bool, (row, column).
+        radius_px: of the disc.
+
+    Returns:
+        The opened mask.
+    """
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc(radius_px)) > 0)
 
 
 def closed(mask: Mask, radius_px: float) -> Mask:
-    """A mask whose gaps narrower than a disc are closed."""
+    """Close gaps that are narrower than a disc.
+
+    Args:
+        mask: bool, (row, column).
+        radius_px: of the disc.
+
+    Returns:
+        The closed mask.
+    """
     return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disc(radius_px)) > 0)
 
 
