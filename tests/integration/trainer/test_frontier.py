@@ -74,7 +74,8 @@ def test_the_chosen_variant_is_written_with_its_card(runs, record):
     if card.full_precision is not None:
         wide = (folder / "model-fp32.onnx").read_bytes()
         assert card.full_precision.sha256 == hashlib.sha256(wide).hexdigest()
-        assert OnnxPredictor(card.in_full_precision(), wide, threads=1).threshold == card.full_precision.threshold
+        served = OnnxPredictor(card.in_full_precision(), wide, threads=1)
+        assert served.operating_points == card.full_precision.operating_points
     [best] = [row for row in record["variants"] if row["best"]]
     assert card.variant.dice_loss == pytest.approx(best["validation"]["mean"] - pick["validation"]["mean"])
 

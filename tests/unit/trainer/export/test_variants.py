@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.models import tiny_card
 
-from metseg.contracts import ModelCard, Preprocessing, Variant
+from metseg.contracts import ModelCard, OperatingPoint, Preprocessing, Variant
 from metseg.inference import OnnxPredictor
 from metseg_trainer.export.model_selection import (
     MARGIN,
@@ -52,7 +52,8 @@ def small(exact, tensors):
 
 
 def predictor(model):
-    return OnnxPredictor(tiny_card(model), model, threads=1)
+    card = tiny_card(model).model_copy(update={"operating_points": {"whole": OperatingPoint()}})
+    return OnnxPredictor(card, model, threads=1)
 
 
 def test_a_quantised_model_approximates_the_original_at_every_size(exact, small):
