@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from metseg import phantom
-from metseg_trainer.data.structures import Present, StoredStudy, StructureDataset, StructureSamplingConfig, store
+from metseg.imaging import Present
+from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig, store
 
 
 def stored_head(source: str, present: Present, slices: int = 1) -> StoredStudy:

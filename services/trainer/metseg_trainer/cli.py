@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    add = commands.add_parser("structures", help="train and evaluate core and whole; the model is not served yet")
+    add = commands.add_parser("structures", help="train, evaluate and export core and whole")
     add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
     add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
     add.add_argument("--brats", type=Path, help="BraTS studies, to evaluate both structures on")

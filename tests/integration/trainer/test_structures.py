@@ -5,6 +5,11 @@ import json
 import pytest
 from tests.structures import write_brisc
 
+from metseg import phantom
+from metseg.contracts import ModelCard
+from metseg.inference import OnnxPredictor, segment
+from metseg.registry import MODEL, Registry
+from metseg.storage import LocalFolderStore
 from metseg_trainer.cli import main
 from metseg_trainer.data import write_phantoms
 
@@ -45,6 +50,19 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
     assert record["samples_per_epoch"] == 16
     assert sum(record["structure_sampling"]["sequences"].values()) == pytest.approx(1)
     assert "pre+flair+post" in record["structure_sampling"]["sequences"]
+
+    store = LocalFolderStore(tmp_path / "store")
+    store.prepare(job_days=7)
+    registry = Registry(store)
+    place = tmp_path / "attention-unet"
+    card = ModelCard.model_validate_json((place / "card.json").read_bytes())
+    assert card.operating_points["core"].threshold == drawn["low"]
+    assert card.preprocessing.missing_sequences == "zero"
+    registry.publish(card, {MODEL: (place / MODEL).read_bytes()})
+    study = phantom.head(4, slices=6, size_px=128, lesions=2)
+    served = segment(study.volume, OnnxPredictor(card, registry.load(card.version)[1], threads=1))
+    assert set(served.structures) == {"core", "whole"}
+    assert not (served.structures["core"].mask & ~served.structures["whole"].mask).any()
 
     assert command(folders, tmp_path) == 1
     assert "add --resume" in capsys.readouterr().err

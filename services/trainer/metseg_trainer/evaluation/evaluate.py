@@ -21,7 +21,7 @@ def evaluate_model(
     patients: Iterable[EvaluationPatient],
     corruptions: Mapping[str, Corruption] = CORRUPTIONS,
 ) -> EvaluationResult:
-    """Compute all figures of a model.
+    """Compute all figures of a model on the whole.
 
     Args:
         network: the model's name, for the record.
@@ -37,15 +37,17 @@ def evaluate_model(
     lesion_voxels = {}
     for patient in patients:
         predicted = segment(patient.volume, predictor)
-        result.reliability.add(np.asarray(predicted.probability), patient.truth)
-        result.patients[patient.id] = _patient_result(patient, predicted.mask)
+        whole = predicted.structures["whole"]
+        result.reliability.add(np.asarray(whole.probability), patient.truth)
+        result.patients[patient.id] = _patient_result(patient, whole.mask)
         lesion_voxels[patient.id] = int(patient.truth.sum())
         if corruptions:
             single = dice(_segment_single_slices(patient.volume, predictor), patient.truth)
             result.corrupted.setdefault(SINGLE_SLICES, {})[patient.id] = single
         for key, corruption in corruptions.items():
             volume, truth = corruption.apply(patient.volume, patient.truth)
-            result.corrupted.setdefault(key, {})[patient.id] = dice(segment(volume, predictor).mask, truth)
+            corrupted = segment(volume, predictor).structures["whole"].mask
+            result.corrupted.setdefault(key, {})[patient.id] = dice(corrupted, truth)
     _group_by_volume(result, lesion_voxels)
     return result
 
@@ -73,5 +75,5 @@ def _segment_single_slices(volume: Volume, predictor: Predictor) -> Mask:
     mask = np.zeros(volume.shape, np.bool_)
     for index, single in enumerate(volume.single_slices()):
         if single is not None:
-            mask[index] = segment(single, predictor).mask[0]
+            mask[index] = segment(single, predictor).structures["whole"].mask[0]
     return mask

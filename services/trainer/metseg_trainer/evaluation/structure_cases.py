@@ -9,18 +9,16 @@ import cv2
 import numpy as np
 
 from metseg.errors import DatasetError
-from metseg.imaging import LabelMap, Mask, ModelInput, Preprocessor, Spacing, Volume
+from metseg.imaging import LabelMap, Mask, ModelInput, Preprocessor, Present, Spacing, Volume, present_sequences
 from metseg_trainer.data import Patient, brain_mask, load_patient, read_study, spacing_or_assumed_mm
 from metseg_trainer.data.structures import (
     BRAIN,
     PREPROCESSING,
     WHOLE,
     Canvas,
-    Present,
     SliceGeometry,
     draw_diameter_mm,
     draw_lesion,
-    present_sequences,
     read_brisc_index,
     read_brisc_slice,
     render_slice,
@@ -42,7 +40,7 @@ class StructureCase:
 
     Attributes:
         name: of the study.
-        model_input: of the study; channels of missing sequences must be set to 0.
+        model_input: of the study; the network sees 0 in channels of missing sequences.
         present: which of pre, FLAIR and post it has.
         spacing_mm: between slices, rows and columns.
         core: int32, (slice, row, column): its lesions numbered from 1; None if the core is unknown.
@@ -130,7 +128,7 @@ def _prepared(volume: Volume, present: Present) -> ModelInput:
     """The model input; for finding the head, a missing sequence is replaced by a present one."""
     channels = [channel if has else present.index(True) for channel, has in enumerate(present)]
     pixels = np.ascontiguousarray(volume.pixels[..., channels])
-    return Preprocessor(PREPROCESSING).prepare(Volume(pixels, volume.names, volume.spacing_mm))
+    return Preprocessor(PREPROCESSING).prepare(Volume(pixels, volume.names, volume.spacing_mm, present=present))
 
 
 def _drawn_case(patient: str, volume: Volume, glioma: Mask, present: Present, random: Random) -> StructureCase | None:

@@ -62,7 +62,7 @@ def predict_structures(network: SegmentationNetwork, case: StructureCase) -> Flo
     occupied = np.flatnonzero(model_input.occupied).tolist()
     for begin in range(0, len(occupied), BATCH_SIZE):
         chosen = occupied[begin : begin + BATCH_SIZE]
-        tensor = model_input.tensor(chosen) * np.array(case.present, np.float32)
+        tensor = model_input.tensor(chosen)
         slices = torch.from_numpy(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2), np.float32))
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             logits = network(slices.to(device, memory_format=torch.channels_last))

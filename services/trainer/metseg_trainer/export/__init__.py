@@ -3,15 +3,17 @@
 - `onnx_export`, `quantise`, `variants`: derivatives of a network without further training.
 - `frontier`, `model_selection`: the choice of the variant to serve.
 - `model_card`, `out_of_distribution`: the description of a version.
+- `structures`: the same for a network of core and whole.
 - `publish`, `promotion`: the registry, and whether a version becomes the champion.
 """
 
 from metseg_trainer.export.frontier import compare_variants
-from metseg_trainer.export.model_card import MARKDOWN, describe_data
+from metseg_trainer.export.model_card import MARKDOWN, describe_data, describe_structure_data
 from metseg_trainer.export.model_selection import format_frontier
 from metseg_trainer.export.out_of_distribution import update_card
 from metseg_trainer.export.promotion import PromotionPolicy, decide_promotion
 from metseg_trainer.export.publish import ExportedModel, export_winner, publish_version
+from metseg_trainer.export.structures import export_structures
 
 __all__ = [
     "MARKDOWN",
@@ -20,6 +22,8 @@ __all__ = [
     "compare_variants",
     "decide_promotion",
     "describe_data",
+    "describe_structure_data",
+    "export_structures",
     "export_winner",
     "format_frontier",
     "publish_version",

@@ -155,7 +155,7 @@ def _card(
         network=exported.network,
         model=exported.model,
         preprocessing=exported.preprocessing,
-        point=point,
+        points={"whole": point},
         data=describe_data(plan),
         figures=figures or CardFigures(),
     )

@@ -18,14 +18,16 @@ from metseg.contracts import (
     OperatingPoint,
     OutOfDistributionCard,
     Preprocessing,
+    Structure,
 )
 from metseg.registry import CARD
-from metseg_trainer.data import Patient, fingerprint, split_sha256
+from metseg_trainer.data import Patient, Split, fingerprint, split_sha256
+from metseg_trainer.data.structures import BriscSlice
 from metseg_trainer.evaluation import EMPTY_CONVENTION
 from metseg_trainer.networks import SegmentationNetwork
 from metseg_trainer.training import Plan, git_revision, packages
 
-__all__ = ["MARKDOWN", "CardFigures", "describe_data", "make_card", "save_card"]
+__all__ = ["MARKDOWN", "CardFigures", "describe_data", "describe_structure_data", "make_card", "save_card"]
 
 MARKDOWN = "model-card.md"
 LGG_CITATIONS = [
@@ -35,6 +37,11 @@ LGG_CITATIONS = [
     "with tumor genomic subtypes and patient outcomes in a multi-institutional study with The Cancer Genome Atlas "
     "data. Journal of Neuro-Oncology, 2017.",
     "Pedano N et al. The Cancer Genome Atlas Low Grade Glioma Collection (TCGA-LGG). The Cancer Imaging Archive, 2016.",
+]
+BRISC_CITATIONS = [
+    "Fateh A et al. BRISC: annotated dataset for brain tumor segmentation and classification. Scientific Data, 2026; "
+    "doi:10.1038/s41597-026-06753-y.",
+    "Cheng J. Brain tumor dataset. figshare, 2017; doi:10.6084/m9.figshare.1512427.",
 ]
 _COMMON_LIMITS = [
     DISCLAIMER,
@@ -76,7 +83,7 @@ def make_card(
     network: SegmentationNetwork,
     model: bytes,
     preprocessing: Preprocessing,
-    point: OperatingPoint,
+    points: Mapping[Structure, OperatingPoint],
     data: DataCard,
     figures: CardFigures,
     familiarity: OutOfDistributionCard | None = None,
@@ -89,7 +96,7 @@ def make_card(
         network: that it was exported from.
         model: the bytes of the ONNX file.
         preprocessing: of the model.
-        point: its operating point.
+        points: its operating points, by structure.
         data: from `describe_data`.
         figures: of the test patients.
         familiarity: the reference for detecting input unlike the training data.
@@ -104,7 +111,7 @@ def make_card(
         parameters=network.parameter_count,
         sha256=sha256(model).hexdigest(),
         preprocessing=preprocessing,
-        operating_points={"whole": point},
+        operating_points=dict(points),
         familiarity=familiarity,
         data=data,
         figures=dict(figures.figures),
@@ -138,6 +145,33 @@ def _markdown(card: ModelCard) -> str:
     )  # fmt: skip
     page: str = environment.get_template("model-card.md.j2").render(card=card, convention=EMPTY_CONVENTION)
     return page
+
+
+def describe_structure_data(
+    patients: Sequence[Patient], split: Split, slices: Mapping[str, Sequence[BriscSlice]]
+) -> DataCard:
+    """Describe the data that core and whole were trained on, without naming a patient.
+
+    Args:
+        patients: of gliomas, whose whole is known.
+        split: of these patients.
+        slices: of BRISC, whose core is known, by side; each counts as a patient of its own, since none is named.
+
+    Returns:
+        The description; the strictest licence of all sources holds.
+    """
+    name, licence, citations = _source(patients)
+    per_patient = {patient.id: len(patient.slices) for patient in patients}
+    sides = {"train": split.train, "validation": split.validation, "test": split.test}
+    return DataCard(
+        name=f"{name}; BRISC 2025 (tumour on post-contrast T1, CC BY 4.0) and drawn metastases",
+        licence=licence,
+        citations=[*citations, *BRISC_CITATIONS],
+        patients={side: len(ids) + len(slices.get(side, ())) for side, ids in sides.items()},
+        slices={side: sum(per_patient[id] for id in ids) + len(slices.get(side, ())) for side, ids in sides.items()},
+        sha256=sha256(f"{fingerprint(patients)} {slices!r}".encode()).hexdigest(),
+        split_sha256=split_sha256(split),
+    )
 
 
 def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:

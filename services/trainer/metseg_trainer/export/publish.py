@@ -56,7 +56,7 @@ def export_winner(plan: Plan, evaluation: RunEvaluation) -> ExportedModel:
         network=predictor.network,
         model=model,
         preprocessing=plan.preprocessing,
-        point=predictor.operating_points["whole"],
+        points=predictor.operating_points,
         data=describe_data(plan),
         figures=CardFigures(
             figures={network_title(name): result.summary for name, result in evaluation.results.items()},

@@ -9,10 +9,10 @@ from metseg_trainer.data.structures.brisc import BriscSlice, read_brisc_index, r
 from metseg_trainer.data.structures.config import StructureSamplingConfig
 from metseg_trainer.data.structures.drawing import Canvas
 from metseg_trainer.data.structures.lesion_model import draw_diameter_mm, draw_lesion
-from metseg_trainer.data.structures.prepare import PREPROCESSING, prepare_brisc, prepare_lgg, present_sequences
+from metseg_trainer.data.structures.prepare import PREPROCESSING, prepare_brisc, prepare_lgg
 from metseg_trainer.data.structures.rendering import SliceGeometry, render_slice
 from metseg_trainer.data.structures.samples import StructureDataset
-from metseg_trainer.data.structures.store import BRAIN, WHOLE, Present, StoredStudy
+from metseg_trainer.data.structures.store import BRAIN, WHOLE, StoredStudy
 
 __all__ = [
     "BRAIN",
@@ -20,7 +20,6 @@ __all__ = [
     "WHOLE",
     "BriscSlice",
     "Canvas",
-    "Present",
     "SliceGeometry",
     "StoredStudy",
     "StructureDataset",
@@ -29,7 +28,6 @@ __all__ = [
     "draw_lesion",
     "prepare_brisc",
     "prepare_lgg",
-    "present_sequences",
     "read_brisc_index",
     "read_brisc_slice",
     "render_slice",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from metseg_trainer.data.structures.store import Present
+from metseg.imaging import Present
 
 __all__ = ["StructureSamplingConfig"]
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from metseg.imaging import FLAIR, POST, PRE, Float32Array, Mask, UInt8Array
+from metseg.imaging import FLAIR, POST, PRE, Float32Array, Mask, Present, UInt8Array
 from metseg_trainer.data.morphology import solidity
 from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.lesion_model import Appearance
 from metseg_trainer.data.structures.rendering import RenderedLesion
-from metseg_trainer.data.structures.store import Present
 
 __all__ = ["Canvas"]
 

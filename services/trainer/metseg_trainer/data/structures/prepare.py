@@ -12,11 +12,11 @@ from tqdm import tqdm
 from metseg.contracts import Preprocessing
 from metseg.errors import DatasetError, UnusableImage
 from metseg.imaging import (
-    FLAIR,
     REFERENCE_PIXEL_MM,
     Array,
     Mask,
     Preprocessor,
+    Present,
     UInt8Array,
     Volume,
     crop_or_pad,
@@ -24,6 +24,7 @@ from metseg.imaging import (
     head_mask,
     intensity_bounds,
     mean_and_deviation,
+    present_sequences,
     rescale_intensity,
     resize,
 )
@@ -33,26 +34,16 @@ from metseg_trainer.data.spacing import spacing_or_assumed_mm
 from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.brisc import BriscSlice, read_brisc_index, read_brisc_slice
 from metseg_trainer.data.structures.single_slice_brain import single_slice_brain
-from metseg_trainer.data.structures.store import Normalisation, Present, StoredStudy, read_store, write_store
+from metseg_trainer.data.structures.store import Normalisation, StoredStudy, read_store, write_store
 
-__all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg", "present_sequences"]
+__all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg"]
 
-PREPROCESSING = Preprocessing(pixel_scale=1.0)
+PREPROCESSING = Preprocessing(pixel_scale=1.0, missing_sequences="zero")
 """A model pixel is 0.9 mm, so a slice of the public data is not resampled."""
 REVISION = 1
 """Changes with the format, so that stores of an earlier release are not used."""
 SINGLE_SLICE_MM = 6.0
 """Assumed thickness of a single slice."""
-
-
-def present_sequences(pixels: Array) -> Present:
-    """Which of pre, FLAIR and post, the last axis of `pixels`, are neither constant nor copies of FLAIR."""
-    pre, flair, post = (
-        bool(pixels[..., channel].min() < pixels[..., channel].max())
-        and (channel == FLAIR or not np.array_equal(pixels[..., channel], pixels[..., FLAIR]))
-        for channel in range(3)
-    )
-    return pre, flair, post
 
 
 def prepare_lgg(patients: Sequence[Patient], folder: Path) -> Sequence[StoredStudy]:

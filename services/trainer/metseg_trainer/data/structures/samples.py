@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metseg.errors import DatasetError
-from metseg.imaging import POST, Float32Array, UInt8Array, standardise
+from metseg.imaging import POST, Float32Array, Present, UInt8Array, standardise
 from metseg_trainer.data.augment import Augmentation
 from metseg_trainer.data.config import AugmentationConfig
 from metseg_trainer.data.structures import store
@@ -16,7 +16,7 @@ from metseg_trainer.data.structures.config import StructureSamplingConfig
 from metseg_trainer.data.structures.donors import find_donors
 from metseg_trainer.data.structures.prepare import normalise
 from metseg_trainer.data.structures.slices import Palette, sample_slice
-from metseg_trainer.data.structures.store import Present, StoredStudy
+from metseg_trainer.data.structures.store import StoredStudy
 
 __all__ = ["StructureDataset"]
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from metseg.imaging import Float32Array, Mask, UInt8Array, bounding_box
+from metseg.imaging import Float32Array, Mask, Present, UInt8Array, bounding_box
 from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.config import StructureSamplingConfig
 from metseg_trainer.data.structures.donors import Donor, with_donor
 from metseg_trainer.data.structures.drawing import Canvas
 from metseg_trainer.data.structures.lesion_model import draw_diameter_mm, draw_lesion
 from metseg_trainer.data.structures.rendering import SliceGeometry, render_slice
-from metseg_trainer.data.structures.store import Normalisation, Present, StoredStudy
+from metseg_trainer.data.structures.store import Normalisation, StoredStudy
 
 __all__ = ["Palette", "SliceTruth", "sample_slice"]
 

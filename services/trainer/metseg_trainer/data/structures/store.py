@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from metseg.atomic_io import atomic_write_bytes
-from metseg.imaging import UInt8Array
+from metseg.imaging import Present, UInt8Array
 
 __all__ = [
     "BRAIN",
@@ -22,7 +22,6 @@ __all__ = [
     "WHOLE",
     "WHOLE_UNKNOWN",
     "Normalisation",
-    "Present",
     "StoredStudy",
     "read_store",
     "write_store",
@@ -31,9 +30,6 @@ __all__ = [
 CORE, WHOLE, CORE_UNKNOWN, WHOLE_UNKNOWN, BRAIN, HEAD = 1, 2, 4, 8, 16, 32
 """Bits of a study's `flags`."""
 INDEX = "index.json"
-
-Present = tuple[bool, bool, bool]
-"""Which of pre, FLAIR and post a study has."""
 
 
 @dataclass(frozen=True)

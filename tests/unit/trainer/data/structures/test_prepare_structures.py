@@ -5,9 +5,9 @@ import pytest
 from tests.structures import write_brisc
 
 from metseg.errors import DatasetError
-from metseg.imaging import Preprocessor
+from metseg.imaging import Preprocessor, present_sequences
 from metseg_trainer.data import load_patient, scan_folder, write_phantoms
-from metseg_trainer.data.structures import PREPROCESSING, prepare_brisc, prepare_lgg, present_sequences, store
+from metseg_trainer.data.structures import PREPROCESSING, prepare_brisc, prepare_lgg, store
 from metseg_trainer.data.structures.prepare import normalise
 
 
