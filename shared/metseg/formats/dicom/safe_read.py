@@ -7,6 +7,8 @@ suppressed for the whole process.
 
 import logging
 import struct
+import sys
+import traceback
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -57,8 +59,11 @@ DAMAGE = (
     *(AttributeError, NotImplementedError, OverflowError, ArithmeticError, RecursionError, RuntimeError),
     *(struct.error, zlib.error, LookupError),
 )
-"""What pydicom and the decoders raise for damaged bytes. Many of these are bugs in other code, so only calls of these
-libraries belong in `translate_errors`."""
+"""What pydicom and the decoders raise for damaged bytes."""
+MISTAKES = (TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError)
+"""Those that are a bug where they are raised in code of metseg."""
+LIBRARIES = frozenset({"pydicom", "highdicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "PIL", "numpy"})
+"""Packages that raise for damaged bytes what would be a bug elsewhere."""
 
 for _library in ("pydicom", "highdicom"):
     logging.getLogger(_library).setLevel(logging.CRITICAL + 1)
@@ -70,7 +75,7 @@ config.settings.reading_validation_mode = config.IGNORE
 
 @contextmanager
 def translate_errors(detail: str = "A DICOM file is damaged or cut off; export it again.") -> Iterator[None]:
-    """Turn every error of pydicom and of the decoders into one of metseg's.
+    """Turn every error of pydicom and of the decoders into one of metseg's; a bug of metseg stays what it is.
 
     Raises:
         UnreadableImage: the block found damage; `detail` says what to do.
@@ -78,7 +83,18 @@ def translate_errors(detail: str = "A DICOM file is damaged or cut off; export i
     try:
         yield
     except DAMAGE as error:
+        if isinstance(error, MISTAKES) and not isinstance(error, RecursionError) and not _raised_by_library(error):
+            raise
         raise UnreadableImage(detail) from error
+
+
+def _raised_by_library(error: BaseException) -> bool:
+    """Whether the innermost code that is not the standard library's belongs to `LIBRARIES`."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in sys.stdlib_module_names:
+            return package in LIBRARIES
+    return False
 
 
 def read_class(stream: BinaryIO) -> str:
