@@ -46,6 +46,25 @@ MetsegError
     └── OutOfMemory            the machine or its GPU is out of memory
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class SeriesCandidate(NamedTuple):
+    """A series in doubt.
+
+    Attributes:
+        series: its number in the study.
+        description: by kind, plane, size and times: nothing that was typed.
+        files: how many it consists of.
+        fields: those that it may belong in: pre, flair, post.
+    """
+
+    series: int
+    description: str
+    files: int
+    fields: tuple[str, ...]
+
 
 class MetsegError(Exception):
     """An error that the caller can act on; `detail` says how, in one sentence, without patient data.
@@ -110,9 +129,18 @@ class MixedSizes(BadInput):
 
 
 class AmbiguousSeries(BadInput):
-    """Several series could be one sequence, and nothing says which; `detail` lists them."""
+    """Several series could be one sequence, and nothing says which; `detail` lists them.
+
+    Args:
+        detail: for people.
+        candidates: the same series for programs.
+    """
 
     type, title = "/problems/ambiguous-series", "It is not clear which series is which"
+
+    def __init__(self, detail: str, candidates: Sequence[SeriesCandidate] = ()) -> None:
+        super().__init__(detail)
+        self.candidates = tuple(candidates)
 
 
 class IncompleteSeries(BadInput):

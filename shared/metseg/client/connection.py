@@ -21,13 +21,17 @@ MAX_PAUSE_S = 10.0
 
 
 class RemoteProblem(MetsegError):
-    """The gateway's error response; type, title and status are those of its problem."""
+    """The gateway's error response; type, title and status are those of its problem.
+
+    `candidates` are the series in doubt where it is not clear which is which; empty for other problems.
+    """
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
         super().__init__(problem.detail)
         self.problem = problem
         self.type, self.title, self.status = problem.type, problem.title, problem.status
         self.retry_after_s = retry_after_s
+        self.candidates = tuple(problem.candidates or ())
 
     def __reduce__(self) -> tuple[type[Self], tuple[Problem, float | None]]:
         return type(self), (self.problem, self.retry_after_s)

@@ -19,6 +19,7 @@ from metseg.contracts.base import (
     Probability,
     Problem,
     Role,
+    SeriesInDoubt,
     StrictContract,
     Structure,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "Resubmission",
     "Result",
     "Role",
+    "SeriesInDoubt",
     "SliceMeasurements",
     "StrictContract",
     "Structure",

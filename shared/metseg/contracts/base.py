@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from metseg.errors import MetsegError
+from metseg.errors import AmbiguousSeries, MetsegError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
@@ -33,6 +33,17 @@ class StrictContract(Contract):
     model_config = ConfigDict(extra="forbid")
 
 
+class SeriesInDoubt(Contract):
+    """A series of which it is not clear which sequence it is."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    series: int = Field(description="its number in the study")
+    description: str = Field(description="kind, plane, size and times, nothing that was typed")
+    files: int = Field(description="how many it consists of")
+    fields: list[Role] = Field(alias="as", description="the form fields that it may belong in")
+
+
 class Problem(Contract):
     """A problem detail as defined by RFC 9457."""
 
@@ -41,6 +52,7 @@ class Problem(Contract):
     status: int
     detail: str
     instance: str | None = None
+    candidates: list[SeriesInDoubt] | None = Field(default=None, description="of /problems/ambiguous-series")
 
     @classmethod
     def of(cls, error: MetsegError, instance: str | None = None) -> "Problem":
@@ -53,4 +65,12 @@ class Problem(Contract):
         Returns:
             The problem.
         """
-        return cls(type=error.type, title=error.title, status=error.status, detail=error.detail, instance=instance)
+        doubtful = error.candidates if isinstance(error, AmbiguousSeries) else ()
+        return cls(
+            type=error.type,
+            title=error.title,
+            status=error.status,
+            detail=error.detail,
+            instance=instance,
+            candidates=[SeriesInDoubt.model_validate(one._asdict()) for one in doubtful] or None,
+        )

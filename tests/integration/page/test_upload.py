@@ -23,6 +23,7 @@ from metseg.errors import (
     MetsegError,
     QueueFull,
     QueueUnavailable,
+    SeriesCandidate,
     StorageFull,
     TooManyRequests,
     UnsupportedFormat,
@@ -132,9 +133,17 @@ def test_the_sequence_of_each_folder_can_be_chosen_and_long_series_are_packed(pa
 
 
 def test_a_study_with_unclear_sequences_leads_to_the_choice(page, gateway):
-    gateway.refusal = AmbiguousSeries("Series 3 and 5 may both be the post-contrast T1; send each in its field.")
+    candidates = [
+        SeriesCandidate(3, "T1, axial, 36 slices of 256 x 256, TR 8 ms", 36, ("pre", "post")),
+        SeriesCandidate(5, "unknown sequence", 20, ()),
+    ]
+    gateway.refusal = AmbiguousSeries("It is not clear which is which; send each in its field.", candidates)
     at = press(upload(page(), ("a.png", png())), "Find lesions")
-    assert "switch on “Choose the sequences”" in at.main.error[0].value
+    shown = at.main.error[0].value
+    assert "switch on “Choose the sequences”" in shown
+    assert "- Series 3, 36 files: T1, axial, 36 slices" in shown
+    assert "may be pre-contrast T1 or post-contrast T1" in shown.lower().replace("t1", "T1")
+    assert "- Series 5, 20 files" in shown
 
 
 def test_a_visitor_reads_which_sequences_are_wanted(page):

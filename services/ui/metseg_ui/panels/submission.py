@@ -107,7 +107,7 @@ def render_refusals() -> None:
 def _show_refusals(refused: Iterable[tuple[str, RemoteProblem]]) -> None:
     for name, problem in refused:
         text = messages.problem_text(problem) + messages.sequence_advice(problem)
-        scan = f"  \n:small[{messages.escape_markdown(name)}]"
+        scan = f"  \n:small[{messages.escape_markdown(name)}]{messages.candidates_text(problem)}"
         if problem.status in messages.TRANSIENT_STATUSES:
             st.warning(f"{text} {messages.retry_advice(problem)}{scan}", icon=":material/hourglass_empty:")
         else:

@@ -91,6 +91,16 @@ def sequence_advice(problem: RemoteProblem | Problem) -> str:
     )
 
 
+def candidates_text(problem: RemoteProblem) -> str:
+    """The series in doubt, each on a line of Markdown with what it may be; empty where there are none."""
+    lines = [
+        f"- Series {one.series}, {one.files} files: {escape_markdown(one.description)}; "
+        f"may be {' or '.join(ROLE_TITLES[role] for role in one.fields) or 'none of them'}"
+        for one in problem.candidates
+    ]
+    return "\n\n" + "\n".join(lines) if lines else ""
+
+
 def escape_markdown(text: str) -> str:
     """The text with everything escaped that Markdown would interpret."""
     return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS else sign for sign in text)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from metseg.contracts import Role
-from metseg.errors import AmbiguousSeries, UnusableImage
+from metseg.errors import AmbiguousSeries, SeriesCandidate, UnusableImage
 from metseg.formats.dicom.acquisition import Acquisition
 from metseg.formats.dicom.evidence import IN_PHASE, WATER, Evidence, weigh
 from metseg.formats.dicom.stacks import Stack
@@ -35,14 +35,29 @@ class Candidate(NamedTuple):
 
     @property
     def name(self) -> str:
-        """By number, kind, plane, size and times: nothing that was typed."""
+        """By number and description."""
+        return f"series {self.stack.first.series_number} ({self.description})"
+
+    @property
+    def description(self) -> str:
+        """By kind, plane, size and times: nothing that was typed."""
         frames, rows, columns = self.stack.shape
         acquisition = self.stack.acquisition
         plane = "" if self.stack.affine is None else f" {slice_plane(self.stack.affine)},"
         times = (("TR", acquisition.repetition_ms), ("TE", acquisition.echo_ms), ("TI", acquisition.inversion_ms))
         timing = "".join(f", {name} {value:g} ms" for name, value in times if value)
         size = f"{frames} slices of {rows} x {columns}"
-        return f"series {self.stack.first.series_number} ({self._kind},{plane} {size}{timing})"
+        return f"{self._kind},{plane} {size}{timing}"
+
+    @property
+    def fields(self) -> tuple[Role, ...]:
+        """Those that it may belong in."""
+        possible = (self.evidence.weighting,) if self.evidence.weighting else self.evidence.possible
+        by_contrast: dict[bool | None, tuple[Role, ...]] = {True: ("post",), False: ("pre",), None: ("pre", "post")}
+        found = (by_contrast[self.evidence.contrast] if "t1" in possible else ()) + (
+            ("flair",) if "flair" in possible else ()
+        )
+        return tuple(role for role in ROLES if role in found)
 
     @property
     def _kind(self) -> str:
@@ -78,7 +93,7 @@ def choose_stacks(stacks: Sequence[Stack]) -> tuple[dict[Role | None, ChosenStac
     unknown = [each for each in usable if each.evidence.weighting is None]
     if not recognised:
         if len(unknown) > 1:
-            raise AmbiguousSeries(f"No series is recognised as FLAIR or T1: {_names(unknown)}. {HOW_TO_NAME}")
+            raise _ask("No series is recognised as FLAIR or T1", unknown, HOW_TO_NAME)
         return {None: ChosenStack(unknown[0].stack, "itself, as the only series")}, list(_left_out(candidates, unknown))
     by_role, warnings = _assign(recognised)
     _refuse_doubtful(by_role, unknown)
@@ -105,9 +120,10 @@ def choose_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
     if len(stacks) > 1:
         matching = [each for each in candidates if role_of_acquisition(each.stack.acquisition)[0] == role]
     if len(matching) != 1:
-        raise AmbiguousSeries(
-            f"The field {role} holds several series, and not exactly one is recognised as {SEQUENCE_NAMES[role]}: "
-            f"{_names(candidates)}. Send one series in each field."
+        raise _ask(
+            f"The field {role} holds several series, and not exactly one is recognised as {SEQUENCE_NAMES[role]}",
+            candidates,
+            "Send one series in each field.",
         )
     return ChosenStack(matching[0].stack, "its field")
 
@@ -143,9 +159,10 @@ def _assign(candidates: Sequence[Candidate]) -> tuple[dict[Role, list[Candidate]
     silent, warnings = known[None], []
     if silent and not known[True]:
         if len(_acquisitions([*silent, *known[False]])) > 1 or any(each.evidence.is_contradictory for each in silent):
-            raise AmbiguousSeries(
-                "It is not clear which T1 series is before and which after contrast: "
-                f"{_names([*known[False], *silent])}. {HOW_TO_NAME}"
+            raise _ask(
+                "It is not clear which T1 series is before and which after contrast",
+                [*known[False], *silent],
+                HOW_TO_NAME,
             )
         warnings.append(
             f"The T1 series {silent[0].stack.first.series_number} does not say whether a contrast agent was given, and "
@@ -173,9 +190,7 @@ def _refuse_doubtful(by_role: Mapping[Role, Sequence[Candidate]], unknown: Seque
     doubtful = [each for each in unknown if missing.intersection(each.evidence.possible)]
     if doubtful:
         known = [each for role in ROLES for each in by_role[role]]
-        raise AmbiguousSeries(
-            f"It is not clear which sequence each series is: {_names([*doubtful, *known])}. {HOW_TO_NAME}"
-        )
+        raise _ask("It is not clear which sequence each series is", [*doubtful, *known], HOW_TO_NAME)
 
 
 def _preferred(role: Role, candidates: Sequence[Candidate], warnings: list[str]) -> Candidate:
@@ -222,6 +237,19 @@ def _left_out(candidates: Sequence[Candidate], considered: Sequence[Candidate]) 
     others = [each for each in candidates if each not in considered]
     if others:
         yield f"Series that the model does not take were left out: {_names(others)}."
+
+
+def _ask(doubt: str, candidates: Sequence[Candidate], what_to_do: str) -> AmbiguousSeries:
+    series = [
+        SeriesCandidate(
+            each.stack.first.series_number,
+            each.description,
+            len({id(member.instance) for member in each.stack.members}),
+            each.fields,
+        )
+        for each in candidates[:MAX_NAMED]
+    ]
+    return AmbiguousSeries(f"{doubt}: {_names(candidates)}. {what_to_do}", series)
 
 
 def _names(candidates: Sequence[Candidate]) -> str:

@@ -1,9 +1,13 @@
 """Which series of a study becomes which sequence, and what is ambiguous."""
 
+import json
+import pickle
+
 import numpy as np
 import pytest
 from tests.dicoms import uploads, volume_of, warned
 
+from metseg.contracts import Problem
 from metseg.errors import AmbiguousSeries, UnusableImage
 from metseg.formats import dicom, read_volume
 from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, enhanced_file, series_files
@@ -116,6 +120,14 @@ def test_two_t1_series_without_a_hint_of_contrast_are_ambiguous(phantom):
     for word in ("series 4 (T1, axial", "series 7 (T1, axial", "8 slices of 64 x 64", "pre, flair or post"):
         assert word in asked.value.detail
     assert "Doe" not in asked.value.detail
+    candidates = json.loads(Problem.of(asked.value).model_dump_json())["candidates"]
+    assert [(one["series"], one["files"], one["as"]) for one in candidates] == [
+        (4, 8, ["pre", "post"]),
+        (7, 8, ["pre", "post"]),
+    ]
+    assert all(one["description"].startswith("T1, axial, 8 slices of 64 x 64") for one in candidates)
+    again = pickle.loads(pickle.dumps(asked.value))
+    assert Problem.model_validate_json(Problem.of(again).model_dump_json()) == Problem.of(asked.value)
     named = [*uploads(one, "pre"), *uploads(flair, "flair"), *uploads(other, "post")]
     assert read_volume(named, LIMITS).sequences.keys() == {"pre", "flair", "post"}
 
@@ -127,8 +139,10 @@ def test_contradictory_contrast_is_ambiguous(phantom):
 
 def test_a_possible_flair_is_ambiguous(phantom):
     unknown = SeriesParameters(8, "AX", 50, 2000)
-    with pytest.raises(AmbiguousSeries, match="series 8"):
+    with pytest.raises(AmbiguousSeries, match="series 8") as asked:
         read(series(phantom, 2, SERIES_PARAMETERS["post"]), series(phantom, 1, unknown))
+    fields = {one.series: one.fields for one in asked.value.candidates}
+    assert "flair" in fields[8] and fields[SERIES_PARAMETERS["post"].number] == ("post",)
 
 
 @pytest.mark.parametrize(
