@@ -51,7 +51,7 @@ def test_a_scan_keeps_its_name_in_another_session(page, gateway):
     [entry] = gateway.submissions
     later = page_text(page(entry["id"]))
     assert "left\\_head.png" in later and "Scan of" not in later
-    assert "left\\_head.png" in page_text(page(view="history"))
+    assert "left\\_head.png" in page_text(page(entry["id"], view="history"))
 
 
 def test_a_scan_without_a_name_is_called_after_its_time(page, gateway):

@@ -51,11 +51,22 @@ def test_the_page_says_if_no_model_is_in_service(page, gateway):
 def test_the_history_lists_every_job_with_its_outcome_and_leads_to_it(page, gateway):
     first, second = submit_jobs(gateway, 2)
     at = page(view="history")
+    at.toggle(key="everyone").set_value(True)
+    at = run(at)
     assert page_text(at).count("4 lesions ·") == 2 and f"`{gateway.card.version}`" in page_text(at)
     at.button(key=f"open-{first}").click()
     at = run(at)
     assert viewer_data(at)["job"] == first and listed_jobs(at) == [first]
     assert second not in listed_jobs(at)
+
+
+def test_without_keys_a_visitor_sees_the_scans_of_the_session_only(page, gateway):
+    own, other = submit_jobs(gateway, 2)
+    at = page(own, view="history")
+    assert "## Your scans" in page_text(at)
+    shown = {button.key for button in at.button if (button.key or "").startswith("open-")}
+    assert shown == {f"open-{own}"}
+    assert f"open-{other}" not in shown and not any(call == "GET /v1/jobs" for call in gateway.requests)
 
 
 @pytest.mark.parametrize(("scopes", "title"), [(["submit", "read"], "Your scans"), (["read", "admin"], "All scans")])
@@ -71,7 +82,7 @@ def test_only_a_list_of_the_readers_own_scans_is_called_theirs(page, gateway, sc
 
 def test_a_job_can_be_deleted_from_the_history(page, gateway):
     first, second = submit_jobs(gateway, 2)
-    at = page(view="history")
+    at = page(first, second, view="history")
     at.button(key=f"delete-{first}").click()
     run(at)
     assert set(gateway.accepted_at) == {second}

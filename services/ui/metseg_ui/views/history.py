@@ -1,4 +1,9 @@
-"""The scans of one API key, or all for an admin: their state, what was found, and a link to each."""
+"""The scans of one API key, or all for an admin: their state, what was found, and a link to each.
+
+Without API keys nobody has a name, so the reader's own scans are those of the session, which its URL lists.
+"""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -9,6 +14,7 @@ from metseg_ui.panels import jobs
 from metseg_ui.state import gateway, sessions, url_state
 from metseg_ui.text import messages, summaries
 
+EVERYONE_HELP = "This deployment has no API keys, so your scans are those that this tab has opened."
 COLUMN_WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
@@ -20,15 +26,15 @@ def is_available(key_info: KeyInfo) -> bool:
 def render(key_info: KeyInfo) -> None:
     """The list, one page at a time."""
     st.markdown(f"## {title(key_info)}")
-    if key_info.is_admin:
+    if key_info.name is None:
+        if not st.toggle("Show the scans of everyone", key="everyone", help=EVERYONE_HELP):
+            _render_own()
+            return
+    elif _sees_all(key_info):
         st.caption("The scans of everyone who uses this deployment, because you may administer it.")
     cursors: list[str | None] = st.session_state.setdefault("history_cursors", [None])
     listed, next_cursor = gateway.history(cursors[-1])
-    if not listed:
-        st.info("No scans yet. Upload one, or try an example.", icon=":material/info:")
-    with st.container(key="history", gap="small"):
-        for job in listed:
-            _row(job)
+    _render_rows(listed)
     with st.container(horizontal=True):
         if len(cursors) > 1 and st.button("Newer"):
             cursors.pop()
@@ -38,9 +44,33 @@ def render(key_info: KeyInfo) -> None:
             st.rerun()
 
 
+def _render_own() -> None:
+    """The scans that the session's URL lists; those that were deleted are left out."""
+    listed = []
+    for job_id in url_state.job_ids():
+        try:
+            listed.append(gateway.job(job_id))
+        except RemoteProblem as problem:
+            if not gateway.is_not_found(problem):
+                raise
+    _render_rows(listed)
+
+
+def _render_rows(listed: Sequence[Job]) -> None:
+    if not listed:
+        st.info("No scans yet. Upload one, or try an example.", icon=":material/info:")
+    with st.container(key="history", gap="small"):
+        for job in listed:
+            _row(job)
+
+
 def title(key_info: KeyInfo) -> str:
     """What the list is called: the gateway lists an admin the scans of all keys."""
-    return "All scans" if key_info.is_admin else "Your scans"
+    return "All scans" if _sees_all(key_info) else "Your scans"
+
+
+def _sees_all(key_info: KeyInfo) -> bool:
+    return key_info.name is not None and key_info.is_admin
 
 
 def _row(job: Job) -> None:
