@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
+from http import HTTPStatus
 from typing import BinaryIO, cast
 
 import urllib3
@@ -45,10 +46,12 @@ class S3Store(ObjectStore):
         secure: bool = False,
         timeout_s: float = 5.0,
     ) -> None:
-        def client(retries: urllib3.Retry, maxsize: int) -> Minio:
+        def pool(retries: urllib3.Retry, maxsize: int) -> urllib3.PoolManager:
             timeout = urllib3.Timeout(connect=timeout_s, read=timeout_s)
-            pool = urllib3.PoolManager(timeout=timeout, retries=retries, maxsize=maxsize)
-            return Minio(endpoint, access_key, secret_key, secure=secure, http_client=pool)
+            return urllib3.PoolManager(timeout=timeout, retries=retries, maxsize=maxsize)
+
+        def client(http: urllib3.PoolManager) -> Minio:
+            return Minio(endpoint, access_key, secret_key, secure=secure, http_client=http)
 
         retries = urllib3.Retry(
             total=2,
@@ -58,8 +61,9 @@ class S3Store(ObjectStore):
             respect_retry_after_header=False,  # a server may ask for minutes, and callers wait for seconds
         )
         self._bucket = bucket
-        self._client = client(retries, maxsize=32)
-        self._client_without_retries = client(urllib3.Retry(0), maxsize=1)
+        self._http = pool(retries, maxsize=32)
+        self._client = client(self._http)
+        self._client_without_retries = client(pool(urllib3.Retry(0), maxsize=1))
 
     @override
     def put(
@@ -82,16 +86,20 @@ class S3Store(ObjectStore):
     def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
         """See ObjectStore.
 
-        The client has no call for this: it is a PUT with `If-None-Match: *`, which S3 has had since 2024.
+        The client has no call for this: it is a PUT with `If-None-Match: *`, which S3 has had since 2024, to a URL that
+        the client signs.
         """
         check_key(key)
-        try:
-            with _s3_errors(key):
-                self._client._put_object(self._bucket, key, data, {"Content-Type": content_type, "If-None-Match": "*"})
-        except _Exists:
+        headers = {"Content-Type": content_type, "If-None-Match": "*"}
+        with _s3_errors(key):
+            url = self._client.get_presigned_url("PUT", self._bucket, key)
+            status = self._http.request("PUT", url, body=data, headers=headers).status
+        if status == HTTPStatus.PRECONDITION_FAILED:
             with contextlib.suppress(NotFound):
                 return self.get(key) == data  # ours, if a first attempt succeeded and its response was lost
             return False
+        if status != HTTPStatus.OK:
+            raise StoreUnavailable("The object store refused the request.")
         return True
 
     @override
@@ -184,10 +192,6 @@ class S3Store(ObjectStore):
                 raise
 
 
-class _Exists(Exception):
-    """The object exists already."""
-
-
 def _expire(top: str, days: int) -> Rule:
     expiration = Expiration(days=days)
     return Rule(ENABLED, rule_filter=Filter(prefix=f"{top}/"), rule_id=f"expire-{top}", expiration=expiration)
@@ -200,8 +204,6 @@ def _s3_errors(key: str) -> Iterator[None]:
     except S3Error as error:
         if error.code in {"NoSuchKey", "NoSuchObject"}:
             raise NotFound(f"There is no object {key}.") from error
-        if error.code == "PreconditionFailed":
-            raise _Exists from error
         raise StoreUnavailable("The object store refused the request.") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise StoreUnavailable("The object store does not answer; try again later.") from error
