@@ -86,7 +86,7 @@ def study_name(path: Path, depth: int = 1) -> str:
 
 @contextmanager
 def open_study(path: Path, ignored_name: str | None = None) -> Iterator[list[Attachment]]:
-    """The files of a study, or a ZIP of them if they are more than a submission may have.
+    """The files of a study, or a ZIP of them if they are more than a submission may have; one for each sequence.
 
     Args:
         path: of a file or a folder.
@@ -107,11 +107,14 @@ def open_study(path: Path, ignored_name: str | None = None) -> Iterator[list[Att
         if not files:
             raise EmptyUpload("The folder contains no files; name one with the slices of a study.")
         attachments = _by_role(path, files) or [Attachment(base_name(file.name), file) for file in files]
-        if len(files) <= Limits().files or attachments[0].role is not None:
+        if len(files) <= Limits().files:
             yield attachments
             return
+        by_role: dict[Role | None, list[Path]] = {}
+        for file, attachment in zip(files, attachments, strict=True):
+            by_role.setdefault(attachment.role, []).append(file)
         with TemporaryDirectory(prefix="metseg-") as folder:
-            yield [Attachment(f"{base_name(path.name)}.zip", _zip(path, files, Path(folder) / "study.zip"))]
+            yield [_packed(path, role, series, Path(folder)) for role, series in by_role.items()]
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise UnreadableImage("A file of the study cannot be read or has been deleted; check its folder.") from error
 
@@ -176,6 +179,12 @@ def _by_role(folder: Path, files: Sequence[Path]) -> list[Attachment]:
 def _role(path: Path) -> Role | None:
     first = path.parts[0] if len(path.parts) > 1 else SUFFIXES.sub("", path.name)
     return ROLES.get(first.lower())
+
+
+def _packed(study: Path, role: Role | None, files: Sequence[Path], folder: Path) -> Attachment:
+    """A sequence of a study, or all of it, as a ZIP in `folder`."""
+    name = role or base_name(study.name)
+    return Attachment(f"{name}.zip", _zip(study, files, folder / f"{role}.zip"), role)
 
 
 def _zip(folder: Path, files: Sequence[Path], target: Path) -> Path:

@@ -3,10 +3,13 @@
 import io
 import zipfile
 
+import numpy as np
 import pytest
+from tests.unit import pictures
 
 from metseg.client.local_studies import Attachment, find_studies, open_study, study_digest
 from metseg.errors import EmptyUpload, NotFound, UnreadableImage
+from metseg.formats import Upload, read_volume
 from metseg.settings import Limits
 
 
@@ -132,3 +135,22 @@ def test_the_header_of_a_metaimage_is_sent_with_its_voxels_and_with_nothing_else
     assert sent(tmp_path / "scan.mhd") == [("scan.mhd", None), *([(named, None)] if complete else [])]
     (tmp_path / "damaged.mhd").write_bytes(b"\xff")
     assert sent(tmp_path / "damaged.mhd") == [("damaged.mhd", None)]
+
+
+def test_sequences_of_many_slices_are_packed_each_on_its_own(tmp_path):
+    slices = 80
+    for role in ("pre", "flair", "post"):
+        for index in range(slices):
+            path = tmp_path / role / f"{index}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(pictures.png(pictures.noise(20, 24, seed=index)))
+    with open_study(tmp_path) as files:
+        assert sorted((file.name, file.role) for file in files) == [
+            ("flair.zip", "flair"),
+            ("post.zip", "post"),
+            ("pre.zip", "pre"),
+        ]
+        uploads = [Upload(file.name, io.BytesIO(file.content.read_bytes()), file.role) for file in files]
+    volume = read_volume(uploads, Limits())
+    assert volume.shape == (slices, 20, 24)
+    assert np.array_equal(volume.pixels[7, ..., 2], pictures.noise(20, 24, seed=7))
