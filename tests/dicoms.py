@@ -88,10 +88,10 @@ def figure_files(axes, flips, role="flair", **more):
     )
 
 
-def answered(volume, mask):
-    """A result's files, lesions and warnings."""
+def answered(volume, mask, whole=None):
+    """A result's files, lesions and warnings; with `whole` the lesions are of the core."""
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
-    files, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, FINDER)
+    files, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, FINDER, whole)
     return files, found, warnings
 
 

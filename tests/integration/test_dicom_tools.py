@@ -49,6 +49,8 @@ def results(phantom, files):
         "one lesion": answered(volume, _largest(phantom.mask))[0],
         "none": answered(volume, np.zeros_like(phantom.mask))[0],
         "enhanced": answered(enhanced, phantom.mask)[0],
+        "core and whole": answered(volume, _largest(phantom.mask), phantom.mask)[0],
+        "whole alone": answered(volume, np.zeros_like(phantom.mask), phantom.mask)[0],
     }
 
 
@@ -56,7 +58,7 @@ def _largest(mask):
     return lesions.label_lesions(mask) == 1
 
 
-@pytest.mark.parametrize("study", ["lesions", "one lesion", "none", "enhanced"])
+@pytest.mark.parametrize("study", ["lesions", "one lesion", "none", "enhanced", "core and whole", "whole alone"])
 @pytest.mark.parametrize("name", ["segmentation.dcm", "report.dcm"])
 def test_the_validator_finds_no_error(results, study, name, tmp_path):
     if shutil.which("dciodvfy") is None:
