@@ -49,7 +49,7 @@ gateway, worker and page run, and the few libraries marked "without Docker". Whe
 OpenCV's contains FFmpeg (LGPL 2.1), which metseg does not call; NumPy's and SciPy's contain OpenBLAS (BSD) and GCC's
 run-time library (GPL with an exception for such use). Images of Redis, the S3 server, Prometheus, Grafana (AGPL) and
 Caddy run unchanged, under their makers' licences. The page ships NiiVue (BSD 2-Clause); `niivue.LICENSE.txt` next to it
-has the licences of its parts. The licence of the weights stands in each model's card.
+has the licences of its parts. The licence of the weights is in each model's card.
 
 | library | version | licence | in |
 | --- | --- | --- | --- |

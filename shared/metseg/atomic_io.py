@@ -15,7 +15,7 @@ from metseg.errors import Conflict
 __all__ = ["atomic_write", "atomic_write_bytes", "folder_lock", "remove_leftovers"]
 
 _SCRATCH = ".~"
-"""What the name of an unfinished file begins with."""
+"""The prefix of an unfinished file's name."""
 
 
 @contextmanager
@@ -37,11 +37,11 @@ def atomic_write(target: Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write_bytes(target: Path, content: bytes | memoryview) -> None:
-    """Replace a file at once.
+    """Replace a file atomically.
 
     Args:
         target: the file.
-        content: all of it.
+        content: its new bytes.
     """
     with atomic_write(target) as file:
         file.write(content)
@@ -55,7 +55,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @cache
 def _umask() -> int:
-    """Of this process. It can only be read by setting it, so it is read once."""
+    """The umask of this process. It can only be read by setting it, so it is read once."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,7 +1,7 @@
 """The error tree: errors that a caller can act on, over HTTP, on the command line and across Celery.
 
 MetsegError
-├── BadInput                 the upload or a field has to change
+├── BadInput                 the upload or a field must change
 │   ├── EmptyUpload            no file, or an empty file
 │   ├── UnsupportedFormat      the content has no supported format
 │   ├── UnreadableImage        a supported format, but damaged
@@ -87,7 +87,7 @@ class MetsegError(Exception):
 
 
 class BadInput(MetsegError):
-    """The upload or a field has to change before it can be accepted."""
+    """The upload or a field must change before it can be accepted."""
 
     type, title, status = "/problems/bad-input", "The input cannot be used", 422
 

@@ -48,7 +48,7 @@ def test_a_head_that_moved_is_registered_and_the_result_reports_how_far(gateway,
     assert registered.role == "post"
     assert registered.moved_mm == pytest.approx(np.linalg.norm(SHIFT_MM), abs=1.0)
     assert registered.turned_degrees == pytest.approx(np.degrees(TURN.magnitude()), abs=1.0)
-    sentence = f"moved it by {registered.moved_mm:.1f} mm and turned it by {registered.turned_degrees:.1f} degrees"
+    sentence = f"moved it by {registered.moved_mm:.1f} mm and rotated it by {registered.turned_degrees:.1f} degrees"
     assert any(sentence in warning for warning in result.warnings)
     assert sentence in report
     assert set(result.sequences) == {"pre", "flair", "post"}
@@ -61,8 +61,8 @@ def test_a_head_that_moved_is_registered_and_the_result_reports_how_far(gateway,
 def test_registration_can_be_turned_off(gateway, volumes):
     result, _, report = done(gateway, volumes, align="none")
     assert result.alignment == []
-    assert any("without registration, as asked for" in warning for warning in result.warnings)
-    assert "without registration, as asked for" in report
+    assert any("without registration, as requested" in warning for warning in result.warnings)
+    assert "without registration, as requested" in report
 
 
 def test_volumes_by_field_need_no_names(gateway, volumes):

@@ -46,7 +46,7 @@ class ResultWriter:
 
     def _submit(self, write: Callable[[], None]) -> None:
         if self._last is not None and wait([self._last], self._max_wait_s).not_done:
-            raise StoreUnavailable("The results of the job before cannot be stored; the store is too slow.")
+            raise StoreUnavailable("The results of the previous job cannot be stored; the store is too slow.")
         self._last = self._pool.submit(copy_context().run, write)
 
     def flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:

@@ -171,7 +171,7 @@ def _check_safe(name: str, info: ZipInfo) -> None:
 
 
 def check_one_scan(names: Sequence[str]) -> None:
-    """Refuse slices in several folders, or with several names that are numbered on their own.
+    """Refuse slices in several folders, or with names numbered in several series.
 
     Raises:
         SeveralPatients: there are several, as if of several patients.
@@ -180,13 +180,13 @@ def check_one_scan(names: Sequence[str]) -> None:
     if len(folders) > 1:
         raise SeveralPatients(
             f"The upload holds files in {len(folders)} folders, as if of several patients; submit each patient's "
-            "folder on its own."
+            "folder separately."
         )
     stems = [PurePosixPath(name).stem.casefold() for name in names]
     numbered = Counter(NUMBER_AT_END.sub("", stem) for stem in stems if NUMBER_AT_END.search(stem))
     scans = sum(count > 1 for count in numbered.values())
     if scans > 1:
         raise SeveralPatients(
-            f"The names of the slices are numbered in {scans} series, as if of several patients; submit each scan on "
-            "its own, or each series of a patient in its field pre, flair or post."
+            f"The names of the slices are numbered in {scans} series, as if of several patients; submit each scan "
+            "separately, or each series of a patient in its field pre, flair or post."
         )

@@ -17,7 +17,7 @@ __all__ = ["UNUSED_SEQUENCES", "NamedSequence", "refuse_unused", "sequence_from_
 NamedSequence = Role | Literal["t2", "mask", "other"]
 
 UNUSED_SEQUENCES: dict[str, str] = {"t2": "T2", "mask": "segmentation", "other": "another sequence"}
-"""What a name may indicate and the model does not take, in words."""
+"""Images that a name may indicate and the model does not use, as text."""
 ENTITIES = re.compile(r"(?:^|_)(?:sub|ses|run|acq|rec|dir|echo|task)-[^_]*", re.IGNORECASE)
 WORDS = re.compile(r"[a-z0-9]+")
 KEYWORDS: tuple[tuple[NamedSequence, frozenset[str]], ...] = (
@@ -76,7 +76,7 @@ def sequence_from_name(name: str) -> NamedSequence | None:
 
 
 def refuse_unused(names: Sequence[str]) -> None:
-    """Refuse files that are the only ones of a study, and all named as what the model does not take.
+    """Refuse files that are the only ones of a study, and all named as images that the model does not use.
 
     Raises:
         UnusableImage: they are; a field by role overrules their names.
@@ -85,6 +85,6 @@ def refuse_unused(names: Sequence[str]) -> None:
     kinds = [kind for sequence, kind in UNUSED_SEQUENCES.items() if sequence in found]
     if kinds and len(kinds) == len(found):
         raise UnusableImage(
-            f"The name indicates what the model does not take ({', '.join(kinds)}). If the file is a T1 or FLAIR, send "
-            "it in the field pre, flair or post."
+            f"The name indicates an image that the model does not use ({', '.join(kinds)}). If the file is a T1 or "
+            "FLAIR, send it in the field pre, flair or post."
         )

@@ -114,7 +114,7 @@ def missing_sequence_warning(role: Role, substitute: Role) -> str:
         One sentence.
     """
     name, copied = SEQUENCE_NAMES[role], SEQUENCE_NAMES[substitute]
-    return f"No series is known to be {name}; a copy of the {copied} series stands in for it."
+    return f"No series is known to be {name}; a copy of the {copied} series is used instead."
 
 
 def check_volume_size(shape: Shape, limits: Limits) -> None:
@@ -155,7 +155,7 @@ def check_geometry(geometry: VolumeGeometry) -> None:
     ):
         sizes = " x ".join(f"{size:.3g}" for size in geometry.spacing_mm)
         raise UnusableImage(
-            f"The header gives voxels of {sizes} mm, which do not add up to a head; correct its spacing."
+            f"The header gives voxels of {sizes} mm, which are impossible for a head; correct its spacing."
         )
 
 
@@ -257,14 +257,14 @@ def _geometry_warnings(geometry: VolumeGeometry) -> list[str]:
     warnings = []
     if (plane := slice_plane(geometry.affine)) != "axial":
         warnings.append(
-            f"The slices are {plane}; the model has learned from axial ones, so the result may be less exact."
+            f"The slices are {plane}; the model was trained on axial ones, so the result may be less exact."
         )
     within, across = skew_degrees(geometry.affine)
     if within > SKEW_DEGREES:
         warnings.append(f"Rows and columns are {within:.1f} degrees off a right angle, so lengths are less exact.")
     if across > SKEW_DEGREES:
         warnings.append(
-            "The volume is sheared: its slices lie shifted against each other; the distance between them is measured "
+            "The volume is sheared: its slices are shifted against each other; the distance between them is measured "
             "at right angles to them."
         )
     return warnings

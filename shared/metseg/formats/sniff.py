@@ -53,7 +53,7 @@ def detect_kind_of_stream(stream: BinaryIO) -> Kind:
         return kind
     if foreign := _foreign_kind(head):
         raise UnsupportedFormat(f"A file is {foreign}; {SUPPORTED}.")
-    raise UnsupportedFormat(f"The content of a file is none that can be read, whatever its name says; {SUPPORTED}.")
+    raise UnsupportedFormat(f"The content of a file is in no supported format, whatever its name; {SUPPORTED}.")
 
 
 def detect_kind(head: bytes) -> Kind | None:
@@ -92,7 +92,7 @@ def _is_dataset(head: bytes) -> bool:
 
 
 def _foreign_kind(head: bytes) -> str | None:
-    """What a file is that metseg does not read, and what to do with it; None where that is unknown."""
+    """The format of a file that metseg does not read, and what to do with it; None if unknown."""
     if head.startswith(b"\x1f\x8b"):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, 512)

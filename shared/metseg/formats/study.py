@@ -175,7 +175,7 @@ def check_single_archive(archives: int, uploads: int) -> None:
         BadArchive: there are other files.
     """
     if archives == uploads > 1:
-        raise SeveralPatients("Several archives were sent; submit each patient's archive on its own.")
+        raise SeveralPatients("Several archives were sent; submit each patient's archive separately.")
     if uploads > 1:
         raise BadArchive("An archive was sent with other files; send only the archive.")
 

@@ -136,7 +136,7 @@ def write_slices(
         pages.save(target, "TIFF", save_all=count > 1, compression="tiff_adobe_deflate")
     else:
         formats = ", ".join(get_args(ArtefactFormat))
-        raise NotAvailable(f"There is no such format for this artefact; ask for {formats}.")
+        raise NotAvailable(f"There is no such format for this artefact; request {formats}.")
 
 
 def _write_png(slices: Iterable[npt.NDArray[np.uint8 | np.uint16]], count: int, target: BinaryIO) -> None:
@@ -148,7 +148,7 @@ def _write_png(slices: Iterable[npt.NDArray[np.uint8 | np.uint16]], count: int, 
     elif first.dtype == np.uint8:
         target.writelines(encode_animated_png(cast(Iterator[UInt8Array], chain([first], others)), count))
     else:
-        raise NotAvailable("A PNG holds the probabilities of one slice only; ask for zip, tiff or nifti.")
+        raise NotAvailable("A PNG holds the probabilities of one slice only; request zip, tiff or nifti.")
 
 
 class FrameSequence(Image.Image):

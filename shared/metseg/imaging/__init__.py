@@ -4,7 +4,7 @@
 - `orientation`, `registration`: the order of voxels, and the resampling of one sequence onto another's grid.
 - `preprocess`: from a volume to model input and exactly back; training and serving share it. `foreground` finds the
   head, `lookup_tables` make this and `rendering` fast.
-- `lesions`: components of a mask, measured as RANO-BM asks.
+- `lesions`: components of a mask, measured as defined by RANO-BM.
 - `rendering`: slices as a screen shows them.
 """
 

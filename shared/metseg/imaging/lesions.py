@@ -73,9 +73,9 @@ def measure(
     Target lesions are chosen as RANO-BM defines them for a first scan: up to five measurable lesions, the longest
     first. A measurable lesion appears in two or more slices, is at least 10 mm long and 5 mm across in one of them,
     and is at least twice as long as the distance between slices, which matters where that is more than 5 mm. For a
-    single slice the number of slices does not matter. Without spacing the longest lesions are taken whatever their
-    size. The paper also requires that a lesion can be measured reproducibly and was not irradiated; a mask does not
-    show this, so a reader may choose otherwise.
+    single slice the number of slices does not matter. Without spacing the longest lesions are used, whatever
+    their size. The paper also requires that a lesion can be measured reproducibly and was not irradiated; a mask does
+    not show this, so a reader may choose otherwise.
 
     Args:
         mask: bool, (slice, row, column).

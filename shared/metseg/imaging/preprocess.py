@@ -57,7 +57,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a model input lies in its study, in rows and columns.
+    """The position of a model input in its study, in rows and columns.
 
     Attributes:
         shape: of the study: slices, rows, columns.
@@ -83,7 +83,7 @@ class ModelInput:
         mean: float32, (channel,), over the study's head.
         deviation: float32, (channel,), over the study's head.
         occupied: bool, (slice,): whether the slice shows any head; the others need no network.
-        geometry: the way back.
+        geometry: for restoring its output.
         shown: the channels that the network sees; it sees 0 in the others.
     """
 
@@ -95,7 +95,7 @@ class ModelInput:
     shown: tuple[bool, ...] = (True, True, True)
 
     def tensor(self, slices: slice | list[int]) -> Float32Array:
-        """Some slices as a network takes them: float32, (slice, row, column, channel), standardised."""
+        """Some slices as network input: float32, (slice, row, column, channel), standardised."""
         standardised = standardise(self.pixels[slices], self.mean, self.deviation)
         return standardised if all(self.shown) else standardised * np.array(self.shown, np.float32)
 
@@ -133,7 +133,7 @@ class Preprocessor:
 
     @staticmethod
     def restore(probability: Float32Array, geometry: Geometry) -> Float32Array:
-        """Bring a probability map from model pixels back to the size of its study.
+        """Scale a probability map from model pixels back to the size of its study.
 
         Args:
             probability: float32 in [0, 1], (slice, row, column), rows and columns of `geometry.box`.
@@ -154,7 +154,7 @@ class Preprocessor:
 
     @staticmethod
     def prepare_truth(mask: Mask, geometry: Geometry) -> Float32Array:
-        """Bring a true mask into model pixels, to train with.
+        """Scale a true mask to model pixels, for training.
 
         Args:
             mask: bool, (slice, row, column) as the study.
@@ -325,7 +325,7 @@ def intensity_bounds(pixels: Array, head: Mask, contract: Preprocessing) -> Floa
 
 
 def rescale_intensity(dtype: "np.dtype[Any]", bounds: Float32Array) -> Callable[[Array], UInt8Array]:
-    """What rescales every channel of a slice to 8 bits.
+    """The function that rescales every channel of a slice to 8 bits.
 
     Args:
         dtype: of the pixels.

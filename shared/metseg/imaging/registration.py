@@ -127,7 +127,7 @@ def register(fixed: SpatialImage, moving: SpatialImage, align: Align, threads: i
 
 
 def describe_registration(registered: RegisteredImage, name: str, fixed_name: str, align: Align) -> list[str]:
-    """What was done to a sequence, for the reader of the result.
+    """Describe the registration of a sequence, for the reader of the result.
 
     Args:
         registered: the sequence on the other's grid.
@@ -139,14 +139,14 @@ def describe_registration(registered: RegisteredImage, name: str, fixed_name: st
         One or two sentences.
     """
     motion = registered.motion
-    start = f"The {name} volume lies on another grid than the {fixed_name} one and was resampled onto it"
+    start = f"The {name} volume is on another grid than the {fixed_name} one and was resampled onto it"
     if motion is not None:
-        moved = f"moved it by {motion.translation_mm:.1f} mm and turned it by {motion.rotation_degrees:.1f} degrees"
+        moved = f"moved it by {motion.translation_mm:.1f} mm and rotated it by {motion.rotation_degrees:.1f} degrees"
         sentences = [f"{start}, after a registration that {moved}."]
     elif align == "rigid":
         sentences = [f"{start} where its header puts it: it could not be registered, so compare their outlines."]
     else:
-        sentences = [f"{start} where its header puts it, without registration, as asked for."]
+        sentences = [f"{start} where its header puts it, without registration, as requested."]
     if registered.coverage < FULL_COVERAGE:
         share = f"{registered.coverage:.0%}"
         sentences.append(f"The {name} volume covers {share} of the {fixed_name} one; beyond it that channel is dark.")
@@ -277,7 +277,7 @@ def _metric(fixed: ItkImage, moving: ItkImage, transform: ItkTransform) -> float
     method.SetInitialTransform(transform)
     try:
         return float(method.MetricEvaluate(fixed, moving))
-    except RuntimeError:  # SimpleITK's only error; here: no sample lies in both images
+    except RuntimeError:  # SimpleITK's only error; here: no sample is in both images
         return None
 
 

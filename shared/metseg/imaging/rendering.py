@@ -1,4 +1,4 @@
-"""Slices as a screen shows them: windowed to 8 bits, with lesions marked, as PNG."""
+"""Slices for display: windowed to 8 bits, with lesions marked, as PNG."""
 
 import struct
 import zlib
@@ -68,7 +68,7 @@ def window_slices(volume: Volume) -> Iterator[UInt8Array]:
 
 
 def _windows(volume: Volume) -> Float64Array:
-    """What to show black, and what white; (2, channel)."""
+    """The values to show black and white; (2, channel)."""
     return np.array([estimate_window(channel_values(volume, channel)) for channel in range(len(CHANNELS))]).T
 
 

@@ -50,7 +50,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SCALES_PX = (1.0, 2.0, 4.0)
 """Of the texture, in reference pixels of 0.9 mm."""
 MAX_SLICES = 24
-"""Slices of a study, evenly spread, that its features are means of: more change little."""
+"""Slices of a study, evenly spread, over which its features are averaged: more change little."""
 
 FEATURES = (
     *(f"brightness in row {row} column {column} of {CELLS}" for row in range(CELLS) for column in range(CELLS)),
@@ -155,15 +155,15 @@ def flip_ratio(features: Floats, reference: OutOfDistributionReference) -> float
 def _words(what: str, score: float, *, flipped: bool) -> str:
     figures = f"(score {score:.2f}, limit 1)"
     if score <= 1:
-        return f"This {what} looks like what the model learned from {figures}."
+        return f"This {what} resembles the model's training data {figures}."
     if flipped:
-        why = "it seems to be upside down; turn it so that the forehead is at the top, and submit it again."
+        why = "it seems to be upside down; rotate it so that the forehead is at the top, and submit it again."
     else:
         why = (
-            "it may be no axial brain MRI with FLAIR, turned, or near the top or base of the head; what is marked may "
-            "mean nothing."
+            "it may not be an axial brain MRI with FLAIR, or be rotated or near the top or base of the head; the marks "
+            "may be meaningless."
         )
-    return f"This {what} looks unlike what the model learned from {figures}: {why}"
+    return f"This {what} is unlike the model's training data {figures}: {why}"
 
 
 def _crop(flair: Float32Array, head: Mask) -> _Slice:

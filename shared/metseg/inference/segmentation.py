@@ -1,4 +1,4 @@
-"""Segmentation: a study goes in, its lesions come out, whatever computes the probabilities."""
+"""Segmentation: from a study to its lesions, with any predictor of probabilities."""
 
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterator, Mapping
@@ -50,11 +50,11 @@ STUDY_WITHOUT_CORE = (
 
 
 class Predictor(Protocol):
-    """A model, whatever runs it."""
+    """A model, independent of its runtime."""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The contract that the model's input has to follow."""
+        """The contract of the model's input."""
 
     @property
     def operating_points(self) -> Mapping[Structure, OperatingPoint]:

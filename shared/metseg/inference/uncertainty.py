@@ -6,7 +6,7 @@ model is uncertain: Wang et al. (Neurocomputing 2019;338:34-45) take their sprea
 et al. (NeuroImage 2019;195:11-22) their overlap, structure by structure, for that of a structure.
 
 Only slices in which the first view reaches a probability of `MIN_PROBABILITY` are predicted again. Most slices do not,
-and there is nothing to be uncertain of in them.
+so they have no uncertainty.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ __all__ = ["estimate_uncertainty"]
 MIN_PROBABILITY = 0.1
 """Slices that reach it are predicted again."""
 MIN_SURE_OVERLAP = 0.7
-"""From this overlap on, the extent of a lesion found in all views is called sure."""
+"""The overlap from which the extent of a lesion found in all views is called sure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +136,9 @@ def _overlap(lesion: Lesion, numbers: LabelMap, labels: LabelMap) -> float:
 
 
 def _summary(rated: Sequence[Lesion], views: int) -> str:
-    start = f"Looked at in {views} views"
+    start = f"Compared {views} views"
     if not rated:
-        return f"{start}: no lesion to be sure of."
+        return f"{start}: no lesion was found."
     unsure = [str(lesion.number) for lesion in rated if not (lesion.uncertainty_words or "").startswith("sure")]
     if not unsure:
         return f"{start}: sure of {'the lesion' if len(rated) == 1 else f'all {len(rated)} lesions'}."

@@ -1,4 +1,4 @@
-"""What a job needs before it can be worked on: its inputs, fetched on a background thread, and its model.
+"""The prerequisites of a job: its inputs, fetched on a background thread, and its model.
 
 with JobInputs.fetch(request, store, models) as inputs:
     volume = formats.read_volume(inputs.files(), limits)
@@ -48,7 +48,7 @@ class JobInputs:
     @classmethod
     @contextmanager
     def fetch(cls, request: Request, store: ObjectStore, models: ModelCache) -> Iterator[Self]:
-        """Fetch what a request names, for the length of the block.
+        """Fetch the inputs of a request, for the length of the block.
 
         Args:
             request: as accepted.

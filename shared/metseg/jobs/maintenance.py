@@ -1,4 +1,4 @@
-"""Bringing Redis and the store into agreement, whatever Redis has forgotten, and deleting what has expired."""
+"""Makes Redis and the store agree, whatever Redis has lost, and deletes expired jobs."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Maintenance:
-    """What a worker does for all jobs, apart from its own.
+    """The work of a worker for all jobs.
 
     Args:
         objects: the object store.
@@ -119,7 +119,7 @@ class Maintenance:
         return recovered
 
     def _handled(self, job_id: str, step: Callable[[str], bool]) -> bool:
-        """Do one step for one job: whatever is wrong with that job, the others get their turn; Unavailable."""
+        """Do one step for one job, whose defects do not affect the other jobs; Unavailable."""
         try:
             return step(job_id)
         except QueueUnavailable:

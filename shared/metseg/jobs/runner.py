@@ -65,7 +65,7 @@ class JobRunner:
         crashes the worker has to be counted.
 
         Returns:
-            What is asked for; None where nothing is to be done: the job is final, deleted, or leased by another worker.
+            The request; None if there is nothing to do: the job is final, deleted, or leased by another worker.
 
         Raises:
             Unavailable: the store or Redis does not answer; `Maintenance.recover` will queue the job again.

@@ -63,7 +63,7 @@ class JobService:
         return self._store.key(job_id, f"input/{index:04d}")
 
     def deposit(self, request: Request, files: Iterable[BinaryIO]) -> None:
-        """Write what a job needs before it can be accepted: its inputs and its first state.
+        """Write the prerequisites of a job's acceptance: its inputs and its first state.
 
         Args:
             request: as it will be submitted.
@@ -71,7 +71,7 @@ class JobService:
 
         Raises:
             UploadInterrupted: a file is not as long as announced.
-            StoreUnavailable: it could not be written. In both cases the caller has to discard what was written.
+            StoreUnavailable: it could not be written. In both cases the caller must discard what was written.
         """
         writes = [partial(self._store.put_inputs, request.inputs, files), partial(self._store.put_job, _new(request))]
         run_all(writes, len(writes))

@@ -120,7 +120,7 @@ class JobStore:
         return [info.key.split("/")[1] for info in self._store.list(_ROOT) if _is_request(info.key)]
 
     def expired_ids(self, days: int, now: datetime) -> tuple[list[str], int]:
-        """Which jobs are unchanged for so long that they have expired.
+        """The jobs that have expired, since they have not changed for long.
 
         Args:
             days: after which a job expires; an upload that was never accepted expires after one.
@@ -157,7 +157,7 @@ class JobStore:
         """A job of which only the objects are known, as a failed one; NotFound."""
         objects = list(self._store.list(self.key(job_id, "")))
         if not objects:
-            raise NotFound(f"There is no job {job_id}, or not any more.")
+            raise NotFound(f"There is no job {job_id}, or it was deleted.")
         return Job(
             id=job_id,
             status=JobStatus.FAILED,
@@ -172,7 +172,7 @@ class JobStore:
         except NotFound as error:
             if name in {"request.json", "job.json"}:
                 self._store.check()  # an empty store in the place of this one knows no job either
-            raise NotFound(f"There is no job {job_id}, or not any more.") from error
+            raise NotFound(f"There is no job {job_id}, or it was deleted.") from error
 
     # Writing
 
@@ -215,7 +215,7 @@ class JobStore:
             self._delete_preview(job_id)
 
     def put_artefact(self, job_id: str, name: str, content: bytes) -> None:
-        """Write an artefact of an attempt; `put_end` and `clean_up` have to follow.
+        """Write an artefact of an attempt; `put_end` and `clean_up` must follow.
 
         Args:
             job_id: of the job.
@@ -225,7 +225,7 @@ class JobStore:
         self._store.put(self.key(job_id, name), content)
 
     def put_result(self, result: Result, folder: str) -> None:
-        """Write the result of an attempt; `put_end` and `clean_up` have to follow.
+        """Write the result of an attempt; `put_end` and `clean_up` must follow.
 
         Args:
             result: of the attempt.
@@ -234,7 +234,7 @@ class JobStore:
         self._write(result.job_id, f"{folder}/result.json", result)
 
     def put_end(self, job: Job, results: str | None = None) -> bool:
-        """Write how a job ended, unless it had ended before; `clean_up` has to follow.
+        """Write how a job ended, unless it had ended before; `clean_up` must follow.
 
         Args:
             job: its last state.
@@ -260,7 +260,7 @@ class JobStore:
             self._store.delete(self.key(job_id, unwanted))
 
     def withdraw(self, job_id: str) -> None:
-        """Let a job no longer exist; `delete` has to follow."""
+        """End a job's existence; `delete` must follow."""
         self._store.delete(self.key(job_id, "request.json"))
 
     def delete(self, job_id: str) -> None:

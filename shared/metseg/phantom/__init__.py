@@ -1,8 +1,8 @@
 """Phantoms: procedural heads with known lesions, for tests, examples in the page and training without data.
 
 A head is drawn tissue by tissue (`anatomy`), receives metastases, and is then imaged as a scanner would:
-contrast of each sequence, blur, coil shading, Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995), and a
-an arbitrary brightness. It is based on no person's scan.
+contrast of each sequence, blur, coil shading, Rician noise (Gudbjartsson and Patz, Magn Reson Med 1995), and an
+arbitrary brightness. It is based on no person's scan.
 
 The lesions follow what is known of brain metastases:
 

@@ -194,7 +194,7 @@ def _place(
     border = free & (anatomy.cortex_mm > 3) & (anatomy.cortex_mm < 8)
     places = [np.argwhere(where) for where in (border & (anatomy.region == region), border, free)]
     if not len(places[-1]):
-        raise ValueError("the brain has no room for so many lesions; ask for fewer, or for a larger head")
+        raise ValueError("the brain has no room for so many lesions; request fewer, or a larger head")
     oedema_mm = min(1.0 + diameter_mm * rng.uniform(0.25, 0.9), 12.0)
     lesion = PhantomLesion((0, 0, 0), diameter_mm, oedema_mm, bool(diameter_mm > MIN_RING_MM and rng.random() < 0.7))
     while lesion.diameter_mm > DIAMETER_MM[0]:

@@ -27,7 +27,7 @@ __all__ = ["build_artefacts", "build_result", "render_slices"]
 
 NO_SPACING = "The upload has no pixel spacing, so sizes are given in pixels, not in millimetres."
 TARGETS_WITHOUT_SPACING = (
-    "Without spacing it is unknown which lesions reach RANO-BM's 10 mm; the longest ones are taken as targets."
+    "Without spacing it is unknown which lesions reach RANO-BM's 10 mm; the longest ones are used as targets."
 )
 
 

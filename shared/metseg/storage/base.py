@@ -122,7 +122,7 @@ class SizedStream:
         chunk = self._stream.read(count)
         self._done += len(chunk)
         if not chunk and self._size is not None and self._done != self._size:
-            raise UploadInterrupted(f"{self._done} bytes came where {self._size} were announced.")
+            raise UploadInterrupted(f"{self._done} bytes were received, {self._size} were announced.")
         return chunk
 
 

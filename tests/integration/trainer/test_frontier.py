@@ -99,7 +99,7 @@ def test_a_run_of_another_split_is_refused(runs, tmp_path):
     other = shutil.copytree(runs / "narrow", tmp_path / "other")
     split = read_split(other / "split.json")
     write_split(Split(split.test, split.validation, split.train), other / "split.json")
-    with pytest.raises(DatasetError, match="split otherwise"):
+    with pytest.raises(DatasetError, match="another split"):
         compare_variants(load_plan(runs / "phantoms", runs / "first"), [other], threads=1)
 
 

@@ -163,13 +163,13 @@ def test_a_run_can_continue_from_another_unless_that_saw_its_test_patients(confi
     (early / "split.json").write_text(json.dumps({"train": patients, "validation": [], "test": []}))
     words = ["run", "--preset", "quick", "--data", str(configured / "heads"), "--name", "late"]
     assert main([*words, "--start", str(early)]) == 1
-    assert "has learned from" in capsys.readouterr().err
+    assert "was trained on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("way", [["--folds", "2"], ["--leave-site-out", "P1"], ["--split", "slice"]])
 def test_only_a_split_by_patient_continues_from_another_run(configured, capsys, way):
     assert main(["run", "--preset", "smoke", "--name", "late", "--start", str(configured), *way]) == 1
-    assert "where the split is by patient" in capsys.readouterr().err
+    assert "with a split by patient" in capsys.readouterr().err
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(configured, capsys):

@@ -91,7 +91,7 @@ def test_a_large_member_is_spooled_to_disk():
 @pytest.mark.parametrize("folders", [("a/", "b/"), ("all/a/", "all/b/"), ("", "b/"), ("a/", "a/b/")])
 def test_an_archive_of_several_patients_is_refused_with_advice(folders):
     files = {name: data for folder in folders for name, data in slices(2, folder).items()}
-    assert "submit each patient's folder on its own" in refused(SeveralPatients, zipped(files))
+    assert "submit each patient's folder separately" in refused(SeveralPatients, zipped(files))
 
 
 def test_several_archives_are_several_patients():
@@ -284,7 +284,7 @@ def test_a_folder_of_masks_and_a_readme_are_left_out_by_name():
     plain = read_volume([upload(zipped(images), "study.zip")], LIMITS)
     assert np.array_equal(volume.pixels, plain.pixels) and volume.names == plain.names
     assert "Masks of uploaded images were left out: 2." in volume.warnings
-    assert "Files of the archive that are no images were left out: 2 (.txt, README)." in volume.warnings
+    assert "Files of the archive that are not images were left out: 2 (.txt, README)." in volume.warnings
 
 
 def test_folders_of_two_patients_are_not_sequences():

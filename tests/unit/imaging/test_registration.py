@@ -140,11 +140,11 @@ def test_the_warnings_report_motion_and_missing_coverage():
     warnings = describe_registration(
         RegisteredImage(pixels, RigidMotion(3.21, 4.56), 0.8), "post-contrast", "FLAIR", "rigid"
     )
-    assert "by 3.2 mm and turned it by 4.6 degrees" in warnings[0]
+    assert "by 3.2 mm and rotated it by 4.6 degrees" in warnings[0]
     assert "covers 80%" in warnings[1]
     assert (
         "could not be registered"
         in describe_registration(RegisteredImage(pixels, None, 1.0), "FLAIR", "post-contrast", "rigid")[0]
     )
     [alone] = describe_registration(RegisteredImage(pixels, None, 1.0), "FLAIR", "post-contrast", "none")
-    assert "without registration, as asked for" in alone
+    assert "without registration, as requested" in alone

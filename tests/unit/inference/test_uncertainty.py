@@ -57,7 +57,7 @@ def test_agreement_of_all_views_is_certain():
     [lesion] = found.lesions
     assert lesion.uncertainty == pytest.approx(0, abs=0.02)
     assert lesion.uncertainty_words.startswith("sure: found in all 2 views")
-    assert found.uncertainty_words == "Looked at in 2 views: sure of the lesion."
+    assert found.uncertainty_words == "Compared 2 views: sure of the lesion."
     assert found.uncertainty.max() < 0.05
 
 
@@ -66,7 +66,7 @@ def test_a_lesion_of_one_view_is_uncertain_in_text_and_map():
     found = doubted(study(LEFT), Bright(share=0.5))
     [lesion] = found.lesions
     assert (lesion.uncertainty, lesion.uncertainty_words) == (1, "unsure: found in 1 of 2 views")
-    assert found.uncertainty_words == "Looked at in 2 views: sure of 0 of 1 lesion, unsure of lesion 1."
+    assert found.uncertainty_words == "Compared 2 views: sure of 0 of 1 lesion, unsure of lesion 1."
     assert found.uncertainty[found.mask].min() > 0.9
     assert found.uncertainty.dtype == np.float32
 
@@ -138,6 +138,6 @@ def test_without_a_lesion_uncertainty_is_not_computed_and_that_is_reported():
     first = segment(volume, predictor)
     asked = predictor.asked
     found = estimate_uncertainty(volume, first, [predictor])
-    assert found.uncertainty_words == "Looked at in 2 views: no lesion to be sure of."
+    assert found.uncertainty_words == "Compared 2 views: no lesion was found."
     assert predictor.asked == asked
     assert not found.uncertainty.any()

@@ -81,7 +81,7 @@ def test_uncertainty_is_computed_only_on_request(store):
 def test_requested_uncertainty_has_a_map_figures_and_text(store):
     publish(store)
     result, artefacts = done(store, uncertainty=True)
-    assert result.uncertainty_words.startswith("Looked at in 2 views: ")
+    assert result.uncertainty_words.startswith("Compared 2 views: ")
     assert read_probability(artefacts["uncertainty.nii.gz"]).shape == result.shape
     assert all(0 <= lesion.uncertainty <= 1 and lesion.uncertainty_words for lesion in result.lesions)
 
@@ -89,10 +89,10 @@ def test_requested_uncertainty_has_a_map_figures_and_text(store):
 def test_the_registrys_other_network_also_predicts(store):
     publish(store)
     publish(store, "20260101-000001-same", brighter_than=0.5)
-    assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Looked at in 2 views: ")
+    assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Compared 2 views: ")
     publish(store, OTHER, "other", brighter_than=9)
     result, _ = done(store, uncertainty=True)
-    assert result.uncertainty_words.startswith("Looked at in 4 views: sure of 0 of")
+    assert result.uncertainty_words.startswith("Compared 4 views: sure of 0 of")
     assert {lesion.uncertainty_words for lesion in result.lesions} == {"unsure: found in 2 of 4 views"}
 
 
@@ -100,4 +100,4 @@ def test_a_damaged_other_network_is_not_used(store):
     publish(store)
     publish(store, OTHER, "other")
     store.put(f"models/{OTHER}/model.onnx", b"changed")
-    assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Looked at in 2 views: ")
+    assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Compared 2 views: ")

@@ -198,12 +198,12 @@ def test_a_report_of_many_lesions_shows_the_largest_and_counts_the_rest():
 
 
 def test_a_report_shows_the_results_warnings_and_uncertainty(job):
-    unlike = OutOfDistribution(score=9, limit=2, unlike=True, words="Unlike the scans that the model learned from.")
+    unlike = OutOfDistribution(score=9, limit=2, unlike=True, words="Unlike the model's training data.")
     lesions = [lesion.model_copy(update={"uncertainty": 0.34, "target": True}) for lesion in job.figures.lesions]
     changes = {"familiarity": unlike, "uncertainty_words": "Sure.", "target_diameter_sum_mm": 12.34, "lesions": lesions}
     figures = job.figures.model_copy(update=changes)
     text = Page(made(exports.render_report, replace(job, figures=figures))).text
-    assert "Unlike the scans that the model learned from." in text
+    assert "Unlike the model's training data." in text
     assert "Sure." in text
     assert "1 (proposed target)" in text
     assert "0.34" in text

@@ -154,7 +154,7 @@ async def _dicom(gateway: Gateway, request: Request, job_id: str, export: Export
     except NotFound:
         await to_thread.run_sync(gateway.jobs.results_prefix, job_id)
         raise NotAvailable(
-            "Results in DICOM need a study that was uploaded as DICOM, with all attributes that they refer to; ask for "
+            "Results in DICOM need a study that was uploaded as DICOM, with all attributes that they refer to; request "
             "nifti, png, tiff or zip."
         ) from None
 

@@ -73,7 +73,7 @@ class Audit:
         if self.healthy:
             lines.append(f"{self.healthy} studies have an empty mask and count as healthy")
         if self.copies:
-            lines.append(f"{self.copies} slices lie in the folder more than once and count once")
+            lines.append(f"{self.copies} slices are in the folder more than once and count once")
         lines += _listed("images without a mask, left out", self.images_without_mask)
         lines += _listed("masks without an image, left out", self.masks_without_image)
         lines += _listed("unreadable files, left out", [f"{name}: {why}" for name, why in self.unreadable])

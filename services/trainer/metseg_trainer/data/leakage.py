@@ -41,7 +41,7 @@ def check_split(split: Split, patients: Sequence[Patient]) -> None:
         raise DatasetError(f"The split {fault} patient {id}; the data have changed, so split again.")
     for patient in patients:
         if patient.subset == "test" and sides[patient.id] != "test":
-            raise DatasetError(f"Patient {patient.id} lies in test/, but the split has it in {sides[patient.id]}.")
+            raise DatasetError(f"Patient {patient.id} is in test/, but the split has it in {sides[patient.id]}.")
     _one_side(((patient.person, patient.id) for patient in patients), sides, "are of the same person")
     _one_side(_contents(patients), sides, "hold the same image")
 

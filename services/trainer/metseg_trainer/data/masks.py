@@ -21,7 +21,7 @@ def read_mask(path: Path) -> Mask:
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) != 1:
-                raise DatasetError("several pages in one file; write one mask a file")
+                raise DatasetError("several pages in one file; write one mask per file")
             levels: npt.NDArray[np.generic] = np.asarray(image)
             lossy = image.format == "JPEG"
             colours = len(image.getbands()) - ("A" in image.getbands())

@@ -10,7 +10,7 @@ __all__ = ["closed", "disc", "filled", "largest_part", "opened", "solidity"]
 
 
 def disc(radius_px: float) -> UInt8Array:
-    """A disc of at least one pixel's radius, as OpenCV takes it."""
+    """A disc of at least one pixel's radius, as OpenCV expects it."""
     side = 2 * max(1, round(radius_px)) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
 

@@ -122,7 +122,7 @@ class _Auditor:
             self.unreadable.append((self._name(image), reason(error)))
             return None
         if seen.slices != 1:
-            self.unreadable.append((self._name(image), f"{seen.slices} pages in one file; write one slice a file"))
+            self.unreadable.append((self._name(image), f"{seen.slices} pages in one file; write one slice per file"))
             return None
         return seen.rows, seen.columns
 

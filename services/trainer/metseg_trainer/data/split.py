@@ -92,8 +92,7 @@ def k_fold_splits(patients: Sequence[Patient], count: int, seed: int, validation
     units = _units(patients)
     if count < 2 or len(units) < max(count, 3):
         raise DatasetError(
-            f"{len(units)} patients cannot be split into {count} folds; ask for 2 or more, at most "
-            "one for each patient."
+            f"{len(units)} patients cannot be split into {count} folds; request 2 or more, at most one per patient."
         )
     ordered = [
         unit

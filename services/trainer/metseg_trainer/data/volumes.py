@@ -38,7 +38,7 @@ MAX_INSTANCES = 100_000
 """Files of a study on the researcher's disk; uploads have a lower limit."""
 ROUNDING = 1e-4
 """The largest distance of a label from a whole number: scaled headers round."""
-RESAMPLED = "The mask lies on another grid than the images and was resampled onto theirs"
+RESAMPLED = "The mask is on another grid than the images and was resampled onto theirs"
 FULL_LEVEL = 255.0
 HIGH_PERCENTILE = 99.9
 
@@ -151,9 +151,9 @@ def _nifti(path: Path, channel: int | None) -> BytesIO:
         return BytesIO(path.read_bytes())
     if channel is not None:
         if len(sides) != 4 or channel >= sides[3]:
-            raise DatasetError(f"{path.name} is {_size(sides)}, but volume {channel} of a 4D file is wanted")
+            raise DatasetError(f"{path.name} is {_size(sides)}, but volume {channel} of a 4D file is expected")
     elif len(sides) > 3:
-        raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one is wanted")
+        raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one is expected")
     with _damage_named(path):
         return BytesIO((image if channel is None else image.slicer[..., channel]).to_bytes())
 
@@ -170,7 +170,7 @@ def _open(path: Path) -> tuple[Any, tuple[int, ...]]:
     while len(sides) > 3 and sides[-1] == 1:
         sides = sides[:-1]
     if len(sides) < 3 or min(sides[:3]) == 1:
-        raise DatasetError(f"{path.name} is {_size(sides)}: a single slice, where a volume is wanted")
+        raise DatasetError(f"{path.name} is {_size(sides)}: a single slice, where a volume is expected")
     return image, sides
 
 
@@ -184,7 +184,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (ImageFileError, OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
-        raise DatasetError(f"{path.name} is damaged, cut off, or no volume") from error
+        raise DatasetError(f"{path.name} is damaged, truncated or not a volume") from error
 
 
 def _is_metaimage(path: Path) -> bool:
@@ -218,7 +218,7 @@ def _read_outlines(files: TruthFiles) -> _Outlines:
         return _named(*read_structure_set(path, _read_images({None: ImageFiles(files.reference)})))
     image, sides = _open(path)
     if len(sides) > 3:
-        raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one mask is wanted")
+        raise DatasetError(f"{path.name} is {_size(sides)}: {sides[3]} volumes in one file, where one mask is expected")
     with _damage_named(path):
         stored = np.asanyarray(image.dataobj).reshape(sides)
     values = _whole_numbers(stored, path.name)

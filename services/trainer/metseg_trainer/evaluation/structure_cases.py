@@ -110,7 +110,7 @@ def brats_cases(patients: Iterable[Patient]) -> Iterator[StructureCase]:
     """
     for patient in patients:
         if patient.files is None:
-            raise DatasetError(f"{patient.id} is no study of volumes with a label map.")
+            raise DatasetError(f"{patient.id} is not a study of volumes with a label map.")
         study = read_study(patient.files)
         volume, truth = study.volume, study.truth
         present = present_sequences(volume.pixels)

@@ -76,7 +76,9 @@ def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[s
     """
     for other in others:
         if read_split(other / "split.json") != plan.split:
-            raise DatasetError(f"The run in {other} was split otherwise; it may have learned from validation patients.")
+            raise DatasetError(
+                f"The run in {other} has another split; it may have been trained on validation patients."
+            )
     (plan.folder / FOLDER).mkdir(exist_ok=True)
     validation, test = ([_load(one) for one in side] for side in (plan.validation_patients, plan.test_patients))
     evaluated = [_evaluate(plan, one, validation, test, threads) for one in _variants(plan, others)]

@@ -190,5 +190,5 @@ def _limits(data: DataCard) -> list[str]:
             "Non-commercial use only, under the licence of its data.",
         ]
     if data.name.startswith("metseg head phantoms"):
-        return ["It has seen drawn heads only; on real MRI it finds nothing that can be relied on."]
+        return ["It has seen drawn heads only; on real MRI it finds nothing reliable."]
     return []

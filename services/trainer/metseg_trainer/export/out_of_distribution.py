@@ -89,7 +89,7 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
     split = split_patients(patients, seed)
     if (fingerprint(patients), split_sha256(split)) != (card.data.sha256, card.data.split_sha256):
         raise DatasetError(
-            f"Version {card.version} was trained on other data or by another split; name those it was trained with."
+            f"Version {card.version} was trained on other data or with another split; name those of its training."
         )
     sides = [[one for one in patients if one.id in ids] for ids in (split.train, split.validation)]
     reference = reference_from_patients(sides[0], sides[1], card.preprocessing)

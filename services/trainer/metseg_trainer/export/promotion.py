@@ -49,7 +49,7 @@ def decide_promotion(
         StoreUnavailable: the registry cannot be reached.
     """
     if store is None:
-        return PromotionDecision(False, "The training used no registry, so it put no version into service itself.")
+        return PromotionDecision(False, "The training used no registry, so it promoted no version.")
     if policy != "better":
         return PromotionDecision(policy == "always", f"Promotion was set to `{policy}`.")
     registry = Registry(store)

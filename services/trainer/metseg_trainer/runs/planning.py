@@ -76,7 +76,7 @@ def make_plan(
             on patients who are tested here.
     """
     if start is not None and split_by != BY_PATIENT:
-        raise DatasetError("Networks of an earlier run are trained further only where the split is by patient.")
+        raise DatasetError("Networks of an earlier run can be continued only with a split by patient.")
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = Preprocessing() if input_px is None else Preprocessing(pixel_scale=input_px / REFERENCE_PX)
     config = _config(preset, epochs, base_width, preprocessing)
@@ -216,9 +216,7 @@ def _write_split(folder: Path, split: Split) -> None:
     """Write split.json, or refuse to continue with another one."""
     path = folder / SPLIT
     if path.exists() and read_split(path) != split:
-        raise DatasetError(
-            f"The data are split otherwise than when {folder} was started; start a run with another --name."
-        )
+        raise DatasetError(f"The data are not split as when {folder} was started; start a run with another --name.")
     write_split(split, path)
 
 
@@ -226,6 +224,4 @@ def _check_start(start: Path, split: Split) -> None:
     """Refuse to continue networks that were trained on patients of the current test or validation side."""
     learned = set(read_split(start / SPLIT).train)
     if overlap := learned & {*split.test, *split.validation}:
-        raise DatasetError(
-            f"The run in {start} has learned from {len(overlap)} patients that this one is evaluated on."
-        )
+        raise DatasetError(f"The run in {start} was trained on {len(overlap)} patients that this one is evaluated on.")

@@ -32,7 +32,7 @@ def resource_errors_translated(folder: Path) -> Iterator[None]:
         OutOfMemory: the memory of the machine or of the GPU is too small.
         TrainingFailed: the folder cannot be written.
     """
-    resume = f"What is in {folder} is complete; the same command with --resume continues from there."
+    resume = f"The files in {folder} are complete; the same command with --resume continues from there."
     try:
         yield
     except FileNotFoundError as error:

@@ -108,6 +108,6 @@ def _progress(job: Job) -> None:
             preview,
             width="stretch",
             caption="The latest slice, and the slices so far in order. Of a long scan, only some are shown. "
-            "Areas smaller than the model's smallest lesion are outlined here, but are no part of the result.",
+            "Areas smaller than the model's smallest lesion are outlined here, but are not part of the result.",
             alt="The latest slice and the slices before it, with the lesions found so far",
         )

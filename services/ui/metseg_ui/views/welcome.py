@@ -16,5 +16,5 @@ def render() -> None:
         f"It uses {upload.SEQUENCES}. The better it knows which file is which, the better the result: name the files "
         "accordingly, or switch on “Choose the sequences”. A missing sequence is replaced by another, with a warning."
     )
-    st.markdown("**No scan to hand?** Try a synthetic head, which contains no patient data.")
+    st.markdown("**No scan available?** Try a synthetic head, which contains no patient data.")
     examples.render_gallery()

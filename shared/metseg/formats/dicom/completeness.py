@@ -12,7 +12,7 @@ from metseg.imaging import LPS_TO_RAS, SEQUENCE_NAMES, Affine, Float64Array
 __all__ = ["check_coverage", "check_repetitions", "check_whole"]
 
 MAX_LEFT_OUT = 0.1
-"""A share of a series, or of what another shows; more is said."""
+"""A share of a series, or of the extent of another; if more is missing, there is a warning."""
 MAX_MISSING = 0.5
 """With more missing, a series is refused."""
 MAX_MISSING_ACROSS = 0.75
@@ -33,8 +33,8 @@ def check_repetitions(stack: Stack) -> None:
     allowed = 1 if len(stack.members) > 2 else 0  # parts of a series may share a position
     if stack.left_out > max(MAX_LEFT_OUT * total, allowed):
         raise IncompleteSeries(
-            f"In series {stack.first.series_number}, {stack.left_out} of {total} images lie where another does, and "
-            "nothing in the headers distinguishes them. Send the images of one acquisition only."
+            f"In series {stack.first.series_number}, {stack.left_out} of {total} images are at the same position as "
+            "another, and nothing in the headers distinguishes them. Send the images of one acquisition only."
         )
 
 
@@ -114,7 +114,7 @@ def _is_part(other: Stack, chosen: Stack) -> bool:
 
 
 def _outside(other: Stack, chosen: Stack) -> int:
-    """How many positions of a stack lie where another has no slice."""
+    """The number of positions of a stack where another has no slice."""
     normal = _normal(np.asarray(chosen.affine))
     ours, theirs = (_positions(stack) @ normal for stack in (chosen, other))
     distance_mm = 1.0 if chosen.spacing_mm is None else chosen.spacing_mm[0]
@@ -125,7 +125,7 @@ def _outside(other: Stack, chosen: Stack) -> int:
 
 
 def _positions(stack: Stack) -> Float64Array:
-    """The position of each slice in RAS+ millimetres, as its header has it: gaps are none in an affine."""
+    """The position of each slice in RAS+ millimetres, by its header, since an affine has no gaps."""
     positions = [member.frame.position for member in stack.members if member.frame.position is not None]
     own: Float64Array = np.array(positions, np.float64) * LPS_TO_RAS.diagonal()[:3]
     return own

@@ -1,7 +1,7 @@
 """De-identification of MR images: the Basic Application Level Confidentiality Profile, PS3.15 Annex E.
 
 The action for each attribute comes from the standard's table E.1-1, edition 2026c, as in the package dicom-anonymizer
-(BSD). The traversal is metseg's own, since it has to stream pixels, be consistent only within one submission, and be
+(BSD). The traversal is metseg's own, since it must stream pixels, be consistent only within one submission, and be
 strict:
 
 - The profile's action for every attribute at every depth. X, X/Z and X/D remove or empty; D and Z/D replace a value by
@@ -10,7 +10,7 @@ strict:
 - Private attributes, and attributes that the standard's dictionary does not know, are removed.
 - Clean Descriptors Option in its narrowest form: of the description of a series only its role is kept, since it may be
   the only sign of a FLAIR.
-- Pixels are copied unchanged. An image that declares burned-in words is refused. A face can be recognised from a head:
+- Pixels are copied unchanged. An image that declares burned-in text is refused. A face can be recognised from a head:
   this is not defacing.
 """
 
@@ -80,13 +80,13 @@ def deidentify(source: BinaryIO, target: BinaryIO, pseudonyms: Pseudonyms) -> No
 
     Raises:
         UnreadableImage: the file is damaged.
-        UnusableImage: it declares burned-in words.
+        UnusableImage: it declares burned-in text.
     """
     with translate_errors():
         dataset = read_elements(source, ())
         if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
             raise UnusableImage(
-                "An image has words burned into its pixels, so it cannot be de-identified; send it without them."
+                "An image has text burned into its pixels, so it cannot be de-identified; send it without them."
             )
         acquisition = read_acquisition(dataset)
         evidence = weigh(acquisition)

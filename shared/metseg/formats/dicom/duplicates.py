@@ -41,8 +41,8 @@ def without_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], l
     shared = sum(count for uid, count in Counter(each.uid for each in unique).items() if uid and count > 1)
     if shared:
         warnings.append(
-            f"Different images share an identifier (SOPInstanceUID): {shared}. They were told apart by position and "
-            "pixels; a viewer may not display the DICOM results on them."
+            f"Different images share an identifier (SOPInstanceUID): {shared}. They were distinguished by position "
+            "and pixels; a viewer may not display the DICOM results on them."
         )
     return unique, warnings
 

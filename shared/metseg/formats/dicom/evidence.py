@@ -1,4 +1,4 @@
-"""The weighting of a series, by scored evidence: one table of rules, each with what it speaks for and how strongly.
+"""The weighting of a series, by scored evidence: a table of rules, each with its weighting and points.
 
 The standard's attributes say how an image was acquired, so they count most; free text is different in each hospital and
 counts less, but names what no attribute does. A weighting is accepted with enough points and a margin over the next.
@@ -81,8 +81,8 @@ class Evidence(NamedTuple):
 
     Attributes:
         scores: points of each weighting.
-        source: what decided, in words without the header's own.
-        kind: of an image that the model does not take, in words; empty where unknown.
+        source: the deciding evidence, without text of the header.
+        kind: of an image that the model does not use, as text; empty if unknown.
         contrast: whether an agent was given; None where nothing says so, or things contradict each other.
         is_contradictory: whether an agent is both named and denied.
     """
@@ -101,7 +101,7 @@ class Evidence(NamedTuple):
 
     @property
     def possible(self) -> tuple[Weighting, ...]:
-        """The weightings of T1 and FLAIR that cannot be ruled out where none is clear."""
+        """The weightings of T1 and FLAIR that cannot be ruled out if none is clear."""
         best = max(self.scores.values())
         usable: tuple[Weighting, ...] = ("t1", "flair")
         return tuple(each for each in usable if best < MIN_SCORE or best - self.scores[each] < MARGIN)

@@ -1,7 +1,7 @@
 """Values of a DICOM header as Python types, checked as hostile input.
 
-What an image needs is parsed leniently, but has to be there; what it does not need counts as missing where it is not
-what the standard asks for.
+Required elements are parsed leniently, but must be present; optional ones count as missing if they do not follow the
+standard.
 """
 
 import math
@@ -33,7 +33,7 @@ NEEDED = frozenset(
         *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
     ]
 )
-"""Without these elements, or with others, the pixels or their positions are wrong."""
+"""Without these elements, or with wrong ones, the pixels or their positions are wrong."""
 Vector = tuple[float, float, float]
 DirectionCosines = tuple[float, float, float, float, float, float]
 
@@ -93,7 +93,7 @@ def get_numbers(dataset: Dataset, keyword: str, count: int | None = None) -> lis
     Args:
         dataset: that has it.
         keyword: of the element.
-        count: how many there have to be; None takes any number.
+        count: the required number; None: any.
 
     Returns:
         None where the element is missing or has another number of values.

@@ -19,11 +19,11 @@ __all__ = ["REPORT_FILE", "SEGMENTATION_FILE", "write_results"]
 
 SEGMENTATION_FILE, REPORT_FILE = "segmentation.dcm", "report.dcm"
 NO_REFERENCE = (
-    "The study's headers lack identifiers or places that a DICOM segmentation has to refer to, so its result has none; "
-    "the mask is there in other formats."
+    "The study's headers lack identifiers or positions that a DICOM segmentation must refer to, so there is none; "
+    "the mask is available in other formats."
 )
 NOT_WRITTEN = (
-    "From this study's headers no DICOM segmentation and no structured report could be made; the mask is there in "
+    "No DICOM segmentation or structured report could be made from this study's headers; the mask is available in "
     "other formats."
 )
 

@@ -1,4 +1,4 @@
-"""Which series becomes which sequence: one for each role, or a question where the headers leave a doubt."""
+"""Which series becomes which sequence: one for each role, or an error if the headers are ambiguous."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
 
     @property
     def description(self) -> str:
-        """By kind, plane, size and times: nothing that was typed."""
+        """By kind, plane, size and times, without free text."""
         frames, rows, columns = self.stack.shape
         acquisition = self.stack.acquisition
         plane = "" if self.stack.affine is None else f" {slice_plane(self.stack.affine)},"
@@ -166,7 +166,7 @@ def _assign(candidates: Sequence[Candidate]) -> tuple[dict[Role, list[Candidate]
             )
         warnings.append(
             f"The T1 series {silent[0].stack.first.series_number} does not say whether a contrast agent was given, and "
-            "was taken as pre-contrast. If it is after contrast, send it in the field post."
+            "was read as pre-contrast. If it is after contrast, send it in the field post."
         )
     if not known[False]:
         roles["pre"] = silent
@@ -174,13 +174,13 @@ def _assign(candidates: Sequence[Candidate]) -> tuple[dict[Role, list[Candidate]
 
 
 def _acquisitions(candidates: Sequence[Candidate]) -> set[tuple[int, str]]:
-    """The series that were scanned; reformats and members of one family do not count again."""
+    """The acquired series; reformats and members of one family do not count again."""
     scanned = [each for each in candidates if "DERIVED" not in each.stack.acquisition.image_type] or candidates
     return {(each.stack.first.series_number, each.stack.first.series) for each in scanned}
 
 
 def _refuse_doubtful(by_role: Mapping[Role, Sequence[Candidate]], unknown: Sequence[Candidate]) -> None:
-    """Ask where a series that nothing identifies could be a sequence that no other is.
+    """Refuse studies in which an unidentified series could be a missing sequence.
 
     Raises:
         AmbiguousSeries: one could.
@@ -194,7 +194,7 @@ def _refuse_doubtful(by_role: Mapping[Role, Sequence[Candidate]], unknown: Seque
 
 
 def _preferred(role: Role, candidates: Sequence[Candidate], warnings: list[str]) -> Candidate:
-    """The best of the candidates of one role; that others were left out is said."""
+    """The best of the candidates of one role, with a warning of the others."""
     best = max(candidates, key=_preference)
     others = sorted({each.stack.first.series_number for each in candidates if each is not best})
     if others:
@@ -236,7 +236,7 @@ def _left_out(candidates: Sequence[Candidate], considered: Sequence[Candidate]) 
     """One sentence on the series that have no role."""
     others = [each for each in candidates if each not in considered]
     if others:
-        yield f"Series that the model does not take were left out: {_names(others)}."
+        yield f"Series that the model does not use were left out: {_names(others)}."
 
 
 def _ask(doubt: str, candidates: Sequence[Candidate], what_to_do: str) -> AmbiguousSeries:

@@ -1,4 +1,4 @@
-"""From frames to stacks: groups frames that are parallel and aligned, orders them, and reports what is wrong with them.
+"""From frames to stacks: groups frames that are parallel and aligned, orders them, and reports their defects.
 
 The order is that of positions along the slices' normal (ImagePositionPatient, ImageOrientationPatient), never that of
 file names or instance numbers. DICOM uses LPS+ millimetres; the affines that leave this module are RAS+.
@@ -53,7 +53,7 @@ class Stack:
         left_out: frames of the same positions that nothing in the headers distinguishes.
         affine: from (column, row, frame) to RAS+ millimetres; None where a single image has no position.
         spacing_mm: between frames, rows and columns; None where unknown.
-        warnings: sentences on what is wrong with it.
+        warnings: sentences on its defects.
         indices: of each member along the normal; those that no member has are gaps.
     """
 
@@ -116,7 +116,7 @@ def group_stacks(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]
 
 
 def _join_scattered(series: Sequence[list[Instance]], warnings: list[str]) -> list[list[Instance]]:
-    """Join series that are slices of one, as where an exporter gave each slice its own SeriesInstanceUID."""
+    """Join series that are slices of one, such as where an exporter gave each slice a new SeriesInstanceUID."""
     joined = []
     for group in _group_by(series, _likeness).values():
         together = [instance for each in group for instance in each]
@@ -243,7 +243,7 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
             kept.append(index)
     left_out = len(members) - len(kept)
     if left_out:
-        warnings.append(f"Slices that lie where another of their series does were left out: {left_out}.")
+        warnings.append(f"Slices at the same position as another of their series were left out: {left_out}.")
     ordered = tuple(members[index] for index in kept)
     if len(ordered) == 1:
         return _single_frame(ordered[0], left_out, warnings)
@@ -254,7 +254,7 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
     if missing:
         counts = np.rint(steps / distance).astype(int)
         if counts.min() < 1:
-            raise MixedSizes("The slices of a DICOM series lie at uneven distances, with gaps; send the whole series.")
+            raise MixedSizes("The slices of a DICOM series have uneven distances, with gaps; send the whole series.")
         indices = (0, *np.cumsum(counts).tolist())
         distance = float(offsets[kept[-1]] - offsets[kept[0]]) / indices[-1]
         warnings.append(
@@ -262,7 +262,7 @@ def _order_stack(members: Sequence[StackFrame]) -> Stack:
             "Lesions across a gap are not exact; send the whole series."
         )
     elif np.abs(steps - distance).max() > max(MAX_UNEVENNESS * distance, MIN_DISTANCE_MM):
-        warnings.append("The slices of a series lie at uneven distances; sizes across them are not exact.")
+        warnings.append("The slices of a series have uneven distances; sizes across them are not exact.")
     if not missing:
         distance = float(steps.mean())
     _check_aligned(ordered)
@@ -275,7 +275,7 @@ def _check_aligned(members: Sequence[StackFrame]) -> None:
     normal = _normal(members[0].frame)
     shifts = positions - positions[0] - np.outer((positions - positions[0]) @ normal, normal)
     if np.linalg.norm(shifts, axis=1).max() > MAX_SHIFT_MM:
-        raise MixedSizes("The slices of a DICOM series do not lie behind one another; send each stack on its own.")
+        raise MixedSizes("The slices of a DICOM series do not form one stack; send each stack separately.")
 
 
 def _single_frame(member: StackFrame, left_out: int = 0, warnings: Iterable[str] = ()) -> Stack:

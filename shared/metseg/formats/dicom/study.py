@@ -122,8 +122,8 @@ def _instances(files: Sequence[StudyFile], limits: Limits) -> tuple[list[Instanc
             others[found] += 1
     kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
     if not images:
-        raise UnsupportedFormat(f"The DICOM files hold no MR image but: {kinds}; send the MR series of the head.")
-    warnings = [f"DICOM files that are no MR images were left out: {kinds}."] if kinds else []
+        raise UnsupportedFormat(f"The DICOM files contain no MR image, only: {kinds}; send the MR series of the head.")
+    warnings = [f"DICOM files that are not MR images were left out: {kinds}."] if kinds else []
     if foreign:
         warnings.append(f"Files that are not DICOM were left out: {foreign}.")
     return images, warnings
@@ -132,9 +132,9 @@ def _instances(files: Sequence[StudyFile], limits: Limits) -> tuple[list[Instanc
 def _check_one_study(instances: Sequence[Instance]) -> None:
     """Refuse images of several patients or, without fields by role, of several studies."""
     if len({each.patient for each in instances} - {""}) > 1:
-        raise SeveralPatients("The DICOM files are of several patients; submit each patient on its own.")
+        raise SeveralPatients("The DICOM files are of several patients; submit each patient separately.")
     if len({each.study for each in instances if each.file.role is None}) > 1:
-        raise SeveralPatients("The DICOM files are of several studies; submit each study on its own.")
+        raise SeveralPatients("The DICOM files are of several studies; submit each study separately.")
 
 
 def _choose(instances: Sequence[Instance]) -> tuple[dict[Role | None, ChosenStack], list[str]]:
@@ -160,7 +160,7 @@ def _coverage_warnings(chosen: Mapping[Role | None, ChosenStack], *, by_field: b
 def _group(instances: Sequence[Instance]) -> tuple[list[Stack], list[str]]:
     stacks, warnings = group_stacks(instances)
     if not stacks:
-        raise UnusableImage("The DICOM files hold only localisers; send the series that show the whole head.")
+        raise UnusableImage("The DICOM files contain only localisers; send the series that show the whole head.")
     return stacks, warnings
 
 
@@ -179,7 +179,7 @@ def _frame_of_reference_warnings(chosen: Mapping[Role | None, ChosenStack]) -> I
     if len({choice.stack.first.frame_of_reference for choice in chosen.values()}) > 1:
         yield (
             "The series do not share a frame of reference, so the patient may have moved between them: check that "
-            "they lie on each other."
+            "they are aligned."
         )
 
 

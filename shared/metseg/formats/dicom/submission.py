@@ -48,7 +48,7 @@ def deidentify_uploads(uploads: Sequence[Upload], limits: Limits) -> Iterator[li
             if _write_archive([file for file in files if file.role == role], archive, limits, pseudonyms):
                 archives.append(Upload(_name(role), archive, role))
         if not archives:
-            raise UnsupportedFormat("The DICOM files hold no MR image; send the MR series of the head.")
+            raise UnsupportedFormat("The DICOM files contain no MR image; send the MR series of the head.")
         yield archives
 
 

@@ -1,4 +1,4 @@
-"""What the free text of a series means: weighting, contrast agent and kind of image, in the words of hospitals.
+"""The meaning of a series' free text: weighting, contrast agent and kind of image, in the words of hospitals.
 
 Descriptions are typed by people in their language, with their vendor's abbreviations. Each rule is a pattern for whole
 words of `normalise`d text, so that `T1WPostGd`, `t1_post_gd` and `T1 POST-GD` are the same.
@@ -153,7 +153,7 @@ NEUTRAL = re.compile(
     r"con y sin|sin y con|con e senza|senza e con|c ?\+ ?/ ?-|\+ ?/ ?-|-? ?/ ?\+)"
     rf"(?: ?{LOOSE_NOUN})?(?![a-z])|造影前後"
 )
-"""What says nothing of this series' contrast: removed before contrast is looked for."""
+"""Text that says nothing about this series' contrast; removed before contrast is looked for."""
 PLAIN = re.compile(
     rf"(?<![a-z])(?:t1w?)?{NEGATION}[ /-]{{0,2}}(?:(?:de|di|del|the|le|du|iv|any|d) )?{LOOSE_NOUN}(?![a-z])"
     r"|(?<![a-z])(?:t1w?)?(?:pre|native?s?|nativ\w*|unenhanced|noncon\w*|nonenh\w*|plain|blanco|basale?|simple|sinc|"
@@ -172,7 +172,7 @@ ENHANCED = re.compile(
 
 
 def normalise(text: str) -> str:
-    """The text in lower case without accents, one space between words; signs that mean something stay."""
+    """The text in lower case without accents, one space between words; meaningful signs are kept."""
     plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
     plain = unicodedata.normalize("NFC", plain)
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain.replace("T1w", "T1w ").replace("T2w", "T2w "))
@@ -180,7 +180,7 @@ def normalise(text: str) -> str:
 
 
 def interpret(text: str) -> Meaning:
-    """What a description says of its series."""
+    """The meaning of a series' description."""
     words = normalise(text)
     contrast = _contrast(words)
     kind = next((kind for kind, pattern in OTHER if pattern.search(words)), None)

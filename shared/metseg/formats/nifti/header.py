@@ -109,7 +109,7 @@ def _dtype(raw: Any) -> np.dtype[Any]:  # noqa: ANN401
     try:
         dtype: np.dtype[Any] = np.dtype(cast(Any, data_type_codes.dtype[int(raw["datatype"])]))
     except KeyError as error:
-        raise UnsupportedFormat("The voxels of a NIfTI file are of no type that is read; store numbers.") from error
+        raise UnsupportedFormat("The voxels of a NIfTI file have an unsupported type; store numbers.") from error
     if dtype.kind not in "iuf" or dtype.itemsize == 0:
         raise UnsupportedFormat("The voxels of a NIfTI file are colours or complex numbers; store plain numbers.")
     ordered: np.dtype[Any] = dtype.newbyteorder(raw.endianness)

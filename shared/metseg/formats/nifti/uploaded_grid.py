@@ -36,7 +36,7 @@ def restore_uploaded_grid(stored: BinaryIO, grid: Grid, target: BinaryIO) -> Non
         NotAvailable: the upload was not NIfTI.
     """
     if grid.nifti is None:
-        raise NotAvailable("The upload was no NIfTI file, so there is no header to go back to.")
+        raise NotAvailable("The upload was not a NIfTI file, so there is no header to restore.")
     slices = StoredSlices(stored)
     compressor = gzip_compressor()
     target.write(compressor.compress(_header(grid.nifti, slices.dtype).binaryblock + NO_EXTENSION))

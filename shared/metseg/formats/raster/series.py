@@ -133,7 +133,7 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
     if documents:
         suffixes = sorted({PurePosixPath(archive.names[index]).suffix.lower() or "README" for index in documents})
         warnings.append(
-            f"Files of the archive that are no images were left out: {len(documents)} ({', '.join(suffixes)})."
+            f"Files of the archive that are not images were left out: {len(documents)} ({', '.join(suffixes)})."
         )
     kept = [images[index] for index in exclude_masks([archive.names[index] for index in images])]
     folders = _folders_by_role([archive.names[index] for index in kept]) if role is None else {}
@@ -143,7 +143,7 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
         folders = {str(PurePosixPath(archive.names[index]).parent): role for index in kept}
     unused = [name for name in folders.values() if name in ("mask", "t2", "other")]
     if {"t2", "other"}.intersection(unused):
-        warnings.append("A folder of T2 images, or of others that the model does not take, was left out.")
+        warnings.append("A folder of T2 images, or of others that the model does not use, was left out.")
     study: dict[Role | None, RasterSeries] = {}
     for folder, found in folders.items():
         members = [index for index in kept if str(PurePosixPath(archive.names[index]).parent) == folder]
@@ -168,14 +168,14 @@ def _folders_by_role(names: Sequence[str]) -> dict[str, NamedSequence | None]:
 
 
 def _is_document(archive: Archive, index: int, name: str) -> bool:
-    """Whether a member is text that accompanies images; anything else that is no image is refused."""
+    """Whether a member is text that accompanies images; anything else that is not an image is refused."""
     path = PurePosixPath(name)
     named = path.suffix.lower() in DOCUMENTS or path.name.casefold() in ("readme", "license")
     return named and detect_kind(archive.peek(index, HEAD_BYTES)) is None
 
 
 def _check_names(names: Sequence[str], role: Role | None) -> None:
-    """Refuse slices whose names say that they are of several scans, or not an image that the model takes."""
+    """Refuse slices whose names say that they are of several scans, or not an image that the model uses."""
     check_one_scan([name.replace("\\", "/") for name in names])
     if role is None:
         refuse_unused(names)

@@ -74,8 +74,8 @@ def _refuse_hyperstack(first: Ifd, pages: int) -> None:
     images = sizes.get(b"images", pages)
     if times > 1 or (channels > 1 and pages > 1):
         raise UnsupportedFormat(
-            f"A TIFF is a hyperstack of {channels} channels and {times} times; save each sequence as a stack of its "
-            "own (in ImageJ: Image > Color > Split Channels)."
+            f"A TIFF is a hyperstack of {channels} channels and {times} times; save each sequence as a separate "
+            "stack (in ImageJ: Image > Color > Split Channels)."
         )
     if images > max(pages, channels):
         raise UnsupportedFormat(
@@ -110,7 +110,7 @@ def _page(number: int, ifd: Ifd, limits: Limits) -> Page:
     needs_opencv = dtype != "uint8"
     if not (_is_opencv_layout(ifd) if needs_opencv else _is_pillow_layout(ifd)):
         raise UnsupportedFormat(
-            "A TIFF stores its pixels in a way that is not read; save it as grey or RGB, uncompressed or with deflate."
+            "A TIFF stores its pixels in an unsupported way; save it as grey or RGB, uncompressed or with deflate."
         )
     white_is_zero = ifd.value(Tag.PHOTOMETRIC, BLACK_IS_ZERO) == WHITE_IS_ZERO
     size = ifd.value(Tag.LENGTH, 0), ifd.value(Tag.WIDTH, 0)
@@ -124,7 +124,7 @@ def _pixel_type(ifd: Ifd) -> PixelType:
     bits = set(ifd.tags.get(Tag.BITS_PER_SAMPLE, (1,)))
     dtype = PIXEL_TYPES.get((kinds.pop(), bits.pop()))
     if dtype is None or kinds or bits:
-        raise UnsupportedFormat("A TIFF has samples that are not read; save it with 8, 16 or 32 bits per sample.")
+        raise UnsupportedFormat("A TIFF has unsupported samples; save it with 8, 16 or 32 bits per sample.")
     return dtype
 
 

@@ -107,7 +107,7 @@ def _is_true(word: str | None) -> bool:
 def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:
     code = DTYPES.get(fields["ElementType"].upper())
     if code is None:
-        raise UnsupportedFormat("The voxels of a MetaImage file are of no type that is read; store numbers.")
+        raise UnsupportedFormat("The voxels of a MetaImage file have an unsupported type; store numbers.")
     is_big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB")))
     return np.dtype((">" if is_big else "<") + code)
 

@@ -121,7 +121,7 @@ def _parse_header(fields: Mapping[str, str], start: int) -> VolumeHeader:
 def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:
     code = DTYPES.get(fields["type"].lower())
     if code is None:
-        raise UnsupportedFormat("The voxels of an NRRD file are of no type that is read; store numbers.")
+        raise UnsupportedFormat("The voxels of an NRRD file have an unsupported type; store numbers.")
     order = "|" if code.endswith("1") else BYTE_ORDERS[fields["endian"].lower()]
     return np.dtype(order + code)
 

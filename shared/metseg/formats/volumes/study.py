@@ -126,7 +126,7 @@ def open_study(files: Sequence[StudyFile], limits: Limits) -> VolumeStudyReader:
     chosen, choice_warnings = _choose(volumes)
     opened = {role: _open_file(file, role_source, files) for role, (file, role_source) in chosen.items()}
     others = len(files) - len(volumes) - sum(one.voxels is not one.file for one in opened.values())
-    warnings = [f"Files that are no volumes were left out: {others}."] if others else []
+    warnings = [f"Files that are not volumes were left out: {others}."] if others else []
     sequences = _sequences(opened)
     _check_sequences(sequences, limits)
     source = "+".join(sorted({one.file.kind for one in opened.values() if one.file.kind is not None}))
@@ -191,7 +191,7 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
             "No file name indicates a sequence; name the files t1, flair and t1c, or choose the sequence of each file "
             "(the fields pre, flair and post)."
         )
-    return chosen, [f"Volumes that the model does not take were left out: {', '.join(left_out)}."] if left_out else []
+    return chosen, [f"Volumes that the model does not use were left out: {', '.join(left_out)}."] if left_out else []
 
 
 def _choose_by_field(volumes: Sequence[StudyFile]) -> dict[Role | None, tuple[StudyFile, str]]:
@@ -273,7 +273,7 @@ def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
     missing = np.isnan(voxels) if voxels.dtype.kind == "f" else np.zeros(1, bool)
     if missing.any() and not missing.all():
         voxels[missing] = np.nanmin(voxels)
-        warnings.append("Voxels that are no number (NaN) were set to the darkest value of their volume.")
+        warnings.append("Voxels that are not a number (NaN) were set to the darkest value of their volume.")
     slices, rows, columns = geometry.shape
     description = f"{slices} slices of {rows} x {columns} pixels, identified {sequence.role_source}"
     return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)

@@ -100,7 +100,7 @@ def test_the_examinations_protocol_does_not_describe_a_series(phantom):
 def test_ges_protocol_describes_the_examination_even_with_one_series(phantom):
     exam = {"ProtocolName": "BRAIN WITH CONTRAST", "Manufacturer": "GE MEDICAL SYSTEMS"}
     volume = volume_of(series(phantom, 0, SERIES_PARAMETERS["pre"], extra=exam))
-    assert warned(volume, "taken as pre-contrast")
+    assert warned(volume, "read as pre-contrast")
 
 
 @pytest.mark.parametrize("post", ["3D T1 GAD", "T1 CON CONTRASTE", "AX T1 POST NON FS", "PRE-OP STEALTH AX T1 POST GD"])

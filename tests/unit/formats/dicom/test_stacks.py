@@ -185,7 +185,7 @@ def test_other_modalities_and_objects_are_refused_by_name(files, kind, words):
     def change(found, _):
         found.SOPClassUID = found.file_meta.MediaStorageSOPClassUID = kind
 
-    with pytest.raises(UnsupportedFormat, match=f"no MR image but: {words}"):
+    with pytest.raises(UnsupportedFormat, match=f"no MR image, only: {words}"):
         volume_of(edited(files, change))
 
 
@@ -213,7 +213,7 @@ def test_shifted_slices_are_refused(files):
     def shift(found, index):
         found.ImagePositionPatient[0] += 5 * (index % 2)
 
-    with pytest.raises(MixedSizes, match="behind one another"):
+    with pytest.raises(MixedSizes, match="form one stack"):
         volume_of(edited(files, shift))
 
 

@@ -62,7 +62,7 @@ def test_a_zip_of_a_study_equals_the_study(files):
     volume = volume_of({"study.zip": zipped(packed)})
     assert np.array_equal(volume.pixels, volume_of(files).pixels)
     assert warned(volume, "not DICOM were left out: 1")
-    assert warned(volume, "no MR images were left out")
+    assert warned(volume, "not MR images were left out")
 
 
 def test_no_message_about_a_study_contains_an_identifier(files):

@@ -79,7 +79,7 @@ def test_a_file_unpaired_in_both_copies_is_named_once(tmp_path):
     shutil.copytree(tmp_path / "kaggle_3m", tmp_path / "lgg-mri-segmentation" / "kaggle_3m")
     _, audit = scan_folder(tmp_path)
     assert (audit.slices, audit.copies, len(audit.images_without_mask)) == (1, 2, 1)
-    assert "2 slices lie in the folder more than once" in audit.text()
+    assert "2 slices are in the folder more than once" in audit.text()
 
 
 def test_equally_named_folders_with_different_content_are_different_patients(tmp_path):
@@ -132,7 +132,7 @@ def test_names_of_numbers_alone_make_every_slice_a_patient_and_say_so(tmp_path):
 def test_a_patient_in_train_and_in_test_is_refused(tmp_path):
     generic(tmp_path / "train", "anna_1.png")
     generic(tmp_path / "test", "anna_2.png", 1)
-    with pytest.raises(DatasetError, match="Patient anna lies in more than one of train/, test/"):
+    with pytest.raises(DatasetError, match="Patient anna is in more than one of train/, test/"):
         scan_folder(tmp_path)
 
 

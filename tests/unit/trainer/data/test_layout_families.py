@@ -41,7 +41,9 @@ def nnunet(folder, labels, channels=("T1ce",), mask=(1,)):
 
 def test_a_label_that_may_be_core_or_whole_is_ambiguous(tmp_path):
     nnunet(tmp_path, {"background": 0, "tumour": 1})
-    assert "what its labels mean is open (tumour): say in a labels.yaml which are core and whole" in refused(tmp_path)
+    assert "the meaning of its labels is open (tumour): say in a labels.yaml which are core and whole" in refused(
+        tmp_path
+    )
     (tmp_path / "labels.yaml").write_text("whole: [1]\n")
     assert scan_folder(tmp_path)[1].structures == {"whole": 1}
 
@@ -54,7 +56,7 @@ def test_metastasis_labels_are_cores_with_unknown_whole(tmp_path):
 
 def test_oedema_alone_is_not_a_whole(tmp_path):
     nnunet(tmp_path, {"background": 0, "edema": 1})
-    assert "what its labels mean is open (background, edema)" in refused(tmp_path)
+    assert "the meaning of its labels is open (background, edema)" in refused(tmp_path)
 
 
 def test_channels_that_name_no_sequence_are_refused(tmp_path):
@@ -145,7 +147,7 @@ def test_regions_with_an_unclear_name_are_ambiguous(dicom):
         structures.StructureSetROISequence[0].ROIName = "Tumor left"
 
     edit(dicom / "patient_001" / "structures.dcm", rename)
-    assert "what its labels mean is open (Tumor left)" in refused(dicom)
+    assert "the meaning of its labels is open (Tumor left)" in refused(dicom)
     (dicom / "labels.yaml").write_text("core: [Tumor left]\nwhole: [Tumor left, Edema]\n")
     assert scan_folder(dicom)[1].structures == {"core and whole": 1}
 

@@ -207,7 +207,7 @@ def test_a_missing_sequence_is_reported(tmp_path):
     case(tmp_path, sequences=("t1c", "t2f"))
     _, audit = scan_folder(tmp_path)
     assert audit.sequences == {"flair": 1, "post": 1}
-    assert list(audit.remarks) == ["No series is known to be pre-contrast; a copy of the FLAIR series stands in for it"]
+    assert list(audit.remarks) == ["No series is known to be pre-contrast; a copy of the FLAIR series is used instead"]
 
 
 def test_a_missing_dicom_series_is_said(phantoms, tmp_path):
@@ -227,8 +227,7 @@ def test_a_mask_on_another_grid_is_resampled(tmp_path):
     save(folder / f"{folder.name}-seg.nii.gz", fine, affine)
     assert study(tmp_path).truth.core.sum() == 32
     assert (
-        "The mask lies on another grid than the images and was resampled onto theirs"
-        in scan_folder(tmp_path)[1].remarks
+        "The mask is on another grid than the images and was resampled onto theirs" in scan_folder(tmp_path)[1].remarks
     )
 
 
@@ -262,11 +261,19 @@ def test_a_mask_elsewhere_in_space_is_refused(tmp_path):
         (
             "t1c",
             image(shape=(20, 18, 6, 2)),
-            "20 x 18 x 6 x 2: 2 volumes in one file, where one is wanted",
+            "20 x 18 x 6 x 2: 2 volumes in one file, where one is expected",
         ),
-        ("t1c", image(shape=(20, 18)), "t1c.nii.gz is 20 x 18: a single slice, where a volume is wanted"),
-        ("seg", labelled(3, shape=(20, 18, 1)), "seg.nii.gz is 20 x 18 x 1: a single slice, where a volume is wanted"),
-        ("seg", np.zeros((20, 18, 6, 3), np.uint8), "20 x 18 x 6 x 3: 3 volumes in one file, where one mask is wanted"),
+        ("t1c", image(shape=(20, 18)), "t1c.nii.gz is 20 x 18: a single slice, where a volume is expected"),
+        (
+            "seg",
+            labelled(3, shape=(20, 18, 1)),
+            "seg.nii.gz is 20 x 18 x 1: a single slice, where a volume is expected",
+        ),
+        (
+            "seg",
+            np.zeros((20, 18, 6, 3), np.uint8),
+            "20 x 18 x 6 x 3: 3 volumes in one file, where one mask is expected",
+        ),
     ],
 )
 def test_an_array_that_is_not_a_volume_is_refused_with_its_size(tmp_path, what, voxels, words):

@@ -176,7 +176,7 @@ def test_a_missing_and_an_unknown_patient_are_refused(patient):
 
 def test_training_on_the_folder_test_is_refused(patient):
     patients = [patient("a", part="test"), patient("b"), patient("c")]
-    with pytest.raises(DatasetError, match="lies in test/, but the split has it in train"):
+    with pytest.raises(DatasetError, match="is in test/, but the split has it in train"):
         check_split(Split(("a",), ("b",), ("c",)), patients)
 
 

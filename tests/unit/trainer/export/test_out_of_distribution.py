@@ -36,7 +36,7 @@ def asked(volume: Volume, card):
 def test_other_heads_are_in_distribution(card):
     scores = [asked(head(seed), card) for seed in range(40, 46)]
     assert sum(one.unlike for one in scores) <= 1
-    assert all("looks like what the model learned from" in one.words for one in scores if not one.unlike)
+    assert all("resembles the model's training data" in one.words for one in scores if not one.unlike)
 
 
 def test_heads_upside_down_are_flagged_as_such(card):
@@ -55,7 +55,7 @@ def test_noise_and_sagittal_slices_are_flagged(card):
     for pixels in (noise, sagittal):
         found = asked(Volume(pixels, tuple(map(str, range(len(pixels))))), card)
         assert found.unlike
-        assert "unlike what the model learned from" in found.words
+        assert "unlike the model's training data" in found.words
 
 
 def test_single_slices_have_a_separate_reference(card):
@@ -123,9 +123,9 @@ def test_an_earlier_version_is_renewed_as_a_new_version(data, tmp_path, monkeypa
 
 def test_other_data_or_another_split_are_refused(data, tmp_path):
     written(tmp_path, data[:32])
-    with pytest.raises(DatasetError, match="other data or by another split"):
+    with pytest.raises(DatasetError, match="other data or with another split"):
         update_card(tmp_path, data[:30], 1)
-    with pytest.raises(DatasetError, match="other data or by another split"):
+    with pytest.raises(DatasetError, match="other data or with another split"):
         update_card(tmp_path, data[:32], 2)
 
 

@@ -19,7 +19,7 @@ __all__ = ["find_bids"]
 FILE = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9+]+)*)_(?P<suffix>[A-Za-z0-9]+)\.nii(?:\.gz)?")
 DERIVATIVES = "derivatives"
 OF_THE_HEAD = ("brain", "head")
-OPEN = "what its labels mean is open: add a _dseg.tsv with the columns index and name, or a labels.yaml"
+OPEN = "the meaning of its labels is open: add a _dseg.tsv with the columns index and name, or a labels.yaml"
 
 
 def find_bids(folder: Path) -> FolderContents | None:

@@ -75,8 +75,8 @@ def find_slices(folder: Path) -> FolderContents | None:
         slices[place.stem] = before._replace(mask=place.path) if place.mask else before._replace(image=place.path)
     if nameless:
         found.notes.append(
-            f"{nameless} images have only a number for a name, so their patients cannot be told apart: each counts as "
-            "a patient, and slices of one patient may lie on both sides of the split; put each patient in a folder"
+            f"{nameless} images have only a number for a name, so their patients cannot be distinguished: each counts "
+            "as a patient, and slices of one patient may be on both sides of the split; put each patient in a folder"
         )
     _without_copies(groups, found)
     return found
@@ -141,7 +141,7 @@ def _without_copies(
     for patient, sources in sorted(by_patient.items()):
         if len({subset for subset, _ in sources}) > 1:
             raise DatasetError(
-                f"Patient {patient} lies in more than one of train/, test/ and the rest; give each patient a "
+                f"Patient {patient} is in more than one of train/, test/ and the rest; give each patient a "
                 "separate name and keep all of a patient's slices on one side."
             )
         kept: list[tuple[tuple[str, ...], PatientFiles]] = []

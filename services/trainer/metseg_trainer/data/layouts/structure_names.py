@@ -51,5 +51,5 @@ def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: 
     question = None
     if open_names or (core is None and whole is None):
         unclear = ", ".join(sorted(open_names or names)) or "none"
-        question = f"what its labels mean is open ({unclear}): say in a labels.yaml which are core and whole"
+        question = f"the meaning of its labels is open ({unclear}): say in a labels.yaml which are core and whole"
     return LabelMap(core, whole, by_meaning["neither"], others_ignored=others_ignored, question=question)
