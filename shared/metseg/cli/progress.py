@@ -7,12 +7,12 @@ from typing import Self
 
 from tqdm import tqdm
 
-__all__ = ["Progress"]
+__all__ = ["ProgressBar"]
 
 STEP = 0.01
 
 
-class Progress:
+class ProgressBar:
     """Shows progress on stderr if that is a terminal. Thread-safe.
 
     Args:

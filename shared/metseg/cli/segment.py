@@ -12,7 +12,7 @@ from metseg.atomic_io import folder_lock
 from metseg.cli.backend import Backend, Interrupted, ServerBackend
 from metseg.cli.exit_codes import ExitCode, UsageError
 from metseg.cli.formats import parse_formats
-from metseg.cli.progress import Progress
+from metseg.cli.progress import ProgressBar
 from metseg.cli.segment_study import SegmentOptions, StudyOutcome, segment_study
 from metseg.client import Client, LocalStudy, find_studies
 from metseg.contracts import Result
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     except MetsegError as error:
         raise UsageError(error.detail) from error
     stop = threading.Event()
-    with folder_lock(arguments.out), open_backend(arguments, stop) as backend, Progress(len(studies)) as progress:
+    with folder_lock(arguments.out), open_backend(arguments, stop) as backend, ProgressBar(len(studies)) as progress:
         return _segment_all(studies, out=arguments.out, options=options, backend=backend, progress=progress, stop=stop)
 
 
@@ -39,7 +39,7 @@ def _segment_all(
     out: Path,
     options: SegmentOptions,
     backend: Backend,
-    progress: Progress,
+    progress: ProgressBar,
     stop: threading.Event,
 ) -> ExitCode:
     def segment_one(study: LocalStudy) -> StudyOutcome:
@@ -65,7 +65,7 @@ def _segment_all(
     return max(codes)
 
 
-def _report(study: LocalStudy, future: Future[StudyOutcome], progress: Progress, stop: threading.Event) -> ExitCode:
+def _report(study: LocalStudy, future: Future[StudyOutcome], progress: ProgressBar, stop: threading.Event) -> ExitCode:
     """Print how a study ended; stop the others if they would fail for the same reason."""
     try:
         outcome = future.result()

@@ -12,7 +12,7 @@ from metseg.imaging import Volume
 from metseg.parallel import cpu_quota, parallel_map
 from metseg_trainer.data.audit import Audit, structure_counts
 from metseg_trainer.data.dataset import Patient, VolumeSlice
-from metseg_trainer.data.layouts import LABELS_FILE, FolderContents, Label, LabelMap, VolumeFiles, site_of
+from metseg_trainer.data.layouts import LABELS_FILE, FolderContents, Label, StructureLabels, VolumeFiles, site_of
 from metseg_trainer.data.volumes import StudyVolume, read_study
 
 __all__ = ["audit_volumes"]
@@ -60,7 +60,7 @@ class _Auditor:
         self.sequences.update(_sequences(files, read))
         self.remarks.update(remark.removesuffix(".") for remark in read.remarks)
 
-    def without_doubtful(self, patients: Sequence[Patient], labels: LabelMap) -> list[Patient]:
+    def without_doubtful(self, patients: Sequence[Patient], labels: StructureLabels) -> list[Patient]:
         """The patients, except those with a label that the layout has only together with another."""
         for label, partner in labels.only_with:
             doubtful = {*self.with_label.get(label, ())}

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-__all__ = ["Variant", "dice_by_patient", "frontier", "learning_curve", "reliability_diagram", "style_of"]
+__all__ = ["FrontierPoint", "dice_by_patient", "frontier", "learning_curve", "reliability_diagram", "style_of"]
 
 Points = Sequence[tuple[float, float]]
 
@@ -52,7 +52,7 @@ _RC: Any = {
 
 
 @dataclass(frozen=True)
-class Variant:
+class FrontierPoint:
     """A point of the frontier; `style` is of its network."""
 
     style: str
@@ -137,7 +137,7 @@ def dice_by_patient(scores: Mapping[str, Mapping[str, float]], order: Sequence[s
         return _svg(figure, "Dice of each test patient with each network")
 
 
-def frontier(variants: Sequence[Variant], margin_line: float) -> Markup:
+def frontier(variants: Sequence[FrontierPoint], margin_line: float) -> Markup:
     """Dice against milliseconds per slice, with the Pareto front joined.
 
     Args:

@@ -23,7 +23,7 @@ def write_frontier_page(folder: Path, record: Mapping[str, Any]) -> None:
     titles = list(dict.fromkeys(row["title"] for row in rows))
     styles = {title: charts.style_of(index) for index, title in enumerate(titles)}
     variants = [
-        charts.Variant(
+        charts.FrontierPoint(
             style=styles[row["title"]],
             ms=row["ms_a_slice"],
             dice=row["validation"]["mean"],

@@ -12,7 +12,7 @@ from pathlib import Path
 from metseg.contracts import Role
 from metseg_trainer.data.layouts.files import Cases, list_files
 from metseg_trainer.data.layouts.structure_names import labels_from_names
-from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, LabelMap, TruthFiles
+from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, StructureLabels, TruthFiles
 
 __all__ = ["find_bids"]
 
@@ -57,11 +57,11 @@ def _role(suffix: str, entities: dict[str, str]) -> Role | None:
     return None
 
 
-def _truth(folder: Path, label_map: Path | None, masks: Mapping[str, Path]) -> tuple[list[TruthFiles], LabelMap]:
+def _truth(folder: Path, label_map: Path | None, masks: Mapping[str, Path]) -> tuple[list[TruthFiles], StructureLabels]:
     """The outlines of a session and their meaning: its label map, otherwise its masks."""
     if label_map is not None:
         table = next((table for table in _tables(label_map, folder) if table.is_file()), None)
-        labels = LabelMap(None, None, question=OPEN) if table is None else _labels(table)
+        labels = StructureLabels(None, None, question=OPEN) if table is None else _labels(table)
         return [TruthFiles((label_map,))], labels
     named = {name: frozenset[Label]({name}) for name in masks}
     return [TruthFiles((path,), label=name) for name, path in masks.items()], labels_from_names(named)
@@ -74,7 +74,7 @@ def _tables(path: Path, folder: Path) -> list[Path]:
     return [adjacent, *above]
 
 
-def _labels(table: Path) -> LabelMap:
+def _labels(table: Path) -> StructureLabels:
     with table.open(newline="") as file:
         rows = [
             row for row in csv.DictReader(file, delimiter="\t") if row.get("index", "").isdigit() and row.get("name")

@@ -15,7 +15,7 @@ from pathlib import Path
 from metseg.contracts import Role
 from metseg.formats import natural_key
 from metseg_trainer.data.layouts.files import Cases, list_files, subset_of
-from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, LabelMap, TruthFiles
+from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, StructureLabels, TruthFiles
 
 __all__ = ["find_brainmetshare"]
 
@@ -26,7 +26,7 @@ SEQUENCES: dict[str, Role | str] = {
 MASKS = "seg"
 SPACING_MM = (1.0, 0.94, 0.94)
 """Between slices, rows and columns, as published; PNG stores none."""
-ENHANCING = LabelMap(core="any", whole=None)
+ENHANCING = StructureLabels(core="any", whole=None)
 
 
 def find_brainmetshare(folder: Path) -> FolderContents | None:

@@ -16,16 +16,18 @@ from typing import NamedTuple
 
 from metseg.contracts import Role
 from metseg_trainer.data.layouts.files import VOLUME_SUFFIX, Cases, list_files, subset_of
-from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, LabelMap, TruthFiles
+from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, StructureLabels, TruthFiles
 
 __all__ = ["find_brats"]
 
-SINCE_2023 = LabelMap(
+SINCE_2023 = StructureLabels(
     core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3), (1, 3))
 )
-PAEDIATRIC = LabelMap(core=frozenset({1, 2, 3}), whole=frozenset({1, 2, 3, 4}))
+PAEDIATRIC = StructureLabels(core=frozenset({1, 2, 3}), whole=frozenset({1, 2, 3, 4}))
 # In files with these names but with label 1 alone, 1 does not mean necrosis.
-BEFORE_2023 = LabelMap(core=frozenset({1, 3, 4}), whole=frozenset({1, 2, 3, 4}), only_with=((1, 2), (3, 2), (4, 2)))
+BEFORE_2023 = StructureLabels(
+    core=frozenset({1, 3, 4}), whole=frozenset({1, 2, 3, 4}), only_with=((1, 2), (3, 2), (4, 2))
+)
 ROLES: dict[str, Role] = {
     **dict.fromkeys(("t1n", "t1"), "pre"),
     **dict.fromkeys(("t1c", "t1ce", "t1gd"), "post"),
@@ -47,7 +49,7 @@ class _Match(NamedTuple):
 
 def find_brats(folder: Path) -> FolderContents | None:
     """Cases of any BraTS challenge; None if no file is named as in these."""
-    cases, labels = Cases(), dict[str, LabelMap]()
+    cases, labels = Cases(), dict[str, StructureLabels]()
     for path in list_files(folder):
         if (match := _match(folder, path)) is None:
             if re.search(f"{VOLUME_SUFFIX}$", path.name):

@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 
 from metseg_trainer.data.layouts.files import Case, Cases, list_files, subset_of
 from metseg_trainer.data.layouts.structure_names import labels_from_names, structure_from_name
-from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, LabelMap, TruthFiles
+from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, StructureLabels, TruthFiles
 
 __all__ = ["find_dicom"]
 
@@ -47,7 +47,7 @@ def find_dicom(folder: Path) -> FolderContents | None:
     if not headers:
         return None
     studies = _grouped(headers)
-    cases, labels = Cases(), dict[str, LabelMap]()
+    cases, labels = Cases(), dict[str, StructureLabels]()
     for study in studies:
         id = _name(folder, study, cases)
         cases[id] = _case(folder, study)
@@ -122,7 +122,7 @@ def _case(folder: Path, study: _Study) -> Case:
     return case
 
 
-def _labels(study: _Study) -> LabelMap:
+def _labels(study: _Study) -> StructureLabels:
     """The meaning of segments and regions; the label of each is its name."""
     names: dict[str, frozenset[Label]] = {}
     for _, header in study.outlines:

@@ -13,7 +13,7 @@ from metseg.imaging import Spacing
 from metseg_trainer.data.layouts.studies import (
     FolderContents,
     ImageFiles,
-    LabelMap,
+    StructureLabels,
     Subset,
     TruthFiles,
     VolumeFiles,
@@ -119,7 +119,7 @@ class Cases(defaultdict[str, Case]):
         self[id] = Case(person=id)
         return self[id]
 
-    def contents(self, layout: str, labels: LabelMap | Mapping[str, LabelMap]) -> FolderContents | None:
+    def contents(self, layout: str, labels: StructureLabels | Mapping[str, StructureLabels]) -> FolderContents | None:
         """The studies that have images and truth; None if there are none.
 
         Args:
@@ -132,7 +132,7 @@ class Cases(defaultdict[str, Case]):
         found = FolderContents(layout)
         for id, case in sorted(self.items()):
             if case.images and case.truth:
-                meaning = labels if isinstance(labels, LabelMap) else labels[id]
+                meaning = labels if isinstance(labels, StructureLabels) else labels[id]
                 truth, left_out = tuple(case.truth), tuple(case.left_out)
                 found.volumes.append(
                     VolumeFiles(

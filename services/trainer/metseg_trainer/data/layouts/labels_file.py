@@ -26,8 +26,8 @@ from metseg_trainer.data.layouts.files import VOLUME_SUFFIXES, Cases, list_files
 from metseg_trainer.data.layouts.studies import (
     FolderContents,
     ImageFiles,
-    LabelMap,
     Labels,
+    StructureLabels,
     TruthFiles,
 )
 
@@ -62,13 +62,15 @@ class LabelsFile(pydantic.BaseModel):
             raise ValueError("a pattern of files lacks {case}")
         return self
 
-    def applied(self, labels: LabelMap) -> LabelMap:
+    def applied(self, labels: StructureLabels) -> StructureLabels:
         """The meaning of labels, overridden by this file."""
         if self.core is None and self.whole is None and not self.ignore:
             return labels
         core = labels.core if self.core is None else _labels(self.core)
         whole = labels.whole if self.whole is None else _labels(self.whole)
-        return LabelMap(core, whole, labels.ignored | frozenset(self.ignore), others_ignored=labels.others_ignored)
+        return StructureLabels(
+            core, whole, labels.ignored | frozenset(self.ignore), others_ignored=labels.others_ignored
+        )
 
     def applied_to(self, found: FolderContents) -> FolderContents:
         """The contents of a folder, with labels as in this file."""
@@ -128,13 +130,13 @@ def find_named_files(folder: Path) -> FolderContents | None:
     return found
 
 
-def _labels_of_masks(content: LabelsFile) -> LabelMap:
+def _labels_of_masks(content: LabelsFile) -> StructureLabels:
     """The meaning of each structure's masks; that of a label map is in `core` and `whole`."""
     core: Labels = frozenset({"core"}) if "core" in content.files else None
     whole: Labels = frozenset({"core", "whole"}) if "whole" in content.files else None
     if "mask" not in content.files or content.core is not None or content.whole is not None:
-        return LabelMap(core, whole)
-    return LabelMap(core, whole, question="labels.yaml names a mask but not what its labels mean")
+        return StructureLabels(core, whole)
+    return StructureLabels(core, whole, question="labels.yaml names a mask but not what its labels mean")
 
 
 def _labels(meaning: Meaning) -> Labels:

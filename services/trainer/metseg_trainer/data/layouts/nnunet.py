@@ -16,7 +16,7 @@ from metseg.formats import sequence_from_name
 from metseg.imaging import ROLES
 from metseg_trainer.data.layouts.files import VOLUME_SUFFIX, Case, Cases, list_files
 from metseg_trainer.data.layouts.structure_names import labels_from_names
-from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, LabelMap, TruthFiles
+from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, StructureLabels, TruthFiles
 
 __all__ = ["find_nnunet"]
 
@@ -39,7 +39,7 @@ class _Dataset:
     root: Path
     prefix: str
     channels: Mapping[int, str]
-    labels: LabelMap
+    labels: StructureLabels
 
     def take(self, cases: Cases, file: Path) -> None:
         """Add a file to its case, if it has one."""
@@ -73,7 +73,7 @@ class _Dataset:
 def find_nnunet(folder: Path) -> FolderContents | None:
     """The cases of every dataset.json below a folder; None if none has images next to it."""
     files = list_files(folder)
-    cases, labels = Cases(), dict[str, LabelMap]()
+    cases, labels = Cases(), dict[str, StructureLabels]()
     for path in (path for path in files if path.name == DESCRIPTION):
         if not (path.parent / "imagesTr").is_dir():
             continue
@@ -112,7 +112,7 @@ def _read(path: Path, folder: Path) -> _Dataset:
     return _Dataset(root, prefix, channels, labels)
 
 
-def _labels(stored: dict[str, Any]) -> LabelMap:
+def _labels(stored: dict[str, Any]) -> StructureLabels:
     """Labels by number, as in version 1 and the decathlon, or by name, as in version 2; regions may have several."""
     names: dict[str, frozenset[Label]] = {}
     for key, value in stored.items():

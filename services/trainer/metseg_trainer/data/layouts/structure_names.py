@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from metseg_trainer.data.layouts.studies import Label, LabelMap, Labels
+from metseg_trainer.data.layouts.studies import Label, Labels, StructureLabels
 
 __all__ = ["labels_from_names", "structure_from_name"]
 
@@ -28,7 +28,7 @@ def structure_from_name(name: str) -> Meaning | None:
     return next((meaning for meaning, pattern in PATTERNS if re.search(pattern, words)), None)
 
 
-def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: bool = False) -> LabelMap:
+def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: bool = False) -> StructureLabels:
     """Map labels to structures by their names.
 
     Args:
@@ -52,4 +52,4 @@ def labels_from_names(names: Mapping[str, frozenset[Label]], *, others_ignored: 
     if open_names or (core is None and whole is None):
         unclear = ", ".join(sorted(open_names or names)) or "none"
         question = f"the meaning of its labels is open ({unclear}): say in a labels.yaml which are core and whole"
-    return LabelMap(core, whole, by_meaning["neither"], others_ignored=others_ignored, question=question)
+    return StructureLabels(core, whole, by_meaning["neither"], others_ignored=others_ignored, question=question)

@@ -13,10 +13,10 @@ __all__ = [
     "FolderContents",
     "ImageFiles",
     "Label",
-    "LabelMap",
     "Labels",
     "PatientFiles",
     "SliceFiles",
+    "StructureLabels",
     "Subset",
     "TruthFiles",
     "VolumeFiles",
@@ -30,7 +30,7 @@ Labels = frozenset[Label] | Literal["any"] | None
 
 
 @dataclass(frozen=True)
-class LabelMap:
+class StructureLabels:
     """Which labels make up a structure. An unknown structure is not an empty one.
 
     Attributes:
@@ -57,7 +57,7 @@ class LabelMap:
         return sorted((label for label in found if label not in known), key=str)
 
 
-SLICE_MASK = LabelMap(core=None, whole="any")
+SLICE_MASK = StructureLabels(core=None, whole="any")
 """Masks of the raster layouts outline the whole, like those of the public data."""
 
 
@@ -75,7 +75,7 @@ class PatientFiles:
     id: str
     subset: Subset | None
     slices: dict[str, SliceFiles]
-    labels: LabelMap = SLICE_MASK
+    labels: StructureLabels = SLICE_MASK
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class VolumeFiles:
     subset: Subset | None
     images: Mapping[Role | None, ImageFiles]
     truth: tuple[TruthFiles, ...]
-    labels: LabelMap
+    labels: StructureLabels
     left_out: tuple[str, ...] = ()
     spacing_mm: Spacing | None = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metseg.contracts import Role
 from metseg_trainer.data.layouts.files import VOLUME_SUFFIX, Cases, list_files, subset_of
-from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, LabelMap, TruthFiles
+from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, StructureLabels, TruthFiles
 
 __all__ = ["find_ucsf"]
 
@@ -18,8 +18,10 @@ FILE = re.compile(
     re.IGNORECASE,
 )
 ROLES: dict[str, Role] = {"t1pre": "pre", "t1post": "post", "flair": "flair"}
-WITH_OEDEMA = LabelMap(core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3),))
-ENHANCING = LabelMap(core="any", whole=None)
+WITH_OEDEMA = StructureLabels(
+    core=frozenset({1, 3}), whole=frozenset({1, 2, 3}), ignored=frozenset({4}), only_with=((4, 3),)
+)
+ENHANCING = StructureLabels(core="any", whole=None)
 
 
 def find_ucsf(folder: Path) -> FolderContents | None:

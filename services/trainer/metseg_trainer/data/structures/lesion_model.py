@@ -11,7 +11,7 @@ import numpy as np
 
 from metseg.imaging import Float32Array
 
-__all__ = ["Appearance", "Lesion", "draw_diameter_mm", "draw_lesion"]
+__all__ = ["Appearance", "DrawnLesion", "draw_diameter_mm", "draw_lesion"]
 
 MEDIAN_MM3 = 40.0
 SMALLER_SIGMA, LARGER_SIGMA = 1.73, 2.19
@@ -78,7 +78,7 @@ class Appearance:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesion:
+class DrawnLesion:
     """A metastasis.
 
     Attributes:
@@ -117,7 +117,7 @@ def draw_diameter_mm(random: Random) -> float:
     return float(np.clip((6 * volume / np.pi) ** (1 / 3), *DIAMETERS_MM))
 
 
-def draw_lesion(diameter_mm: float, random: Random) -> Lesion:
+def draw_lesion(diameter_mm: float, random: Random) -> DrawnLesion:
     """Draw a lesion of a given size; larger ones are more often necrotic and more often have oedema.
 
     Args:
@@ -132,7 +132,7 @@ def draw_lesion(diameter_mm: float, random: Random) -> Lesion:
     radii = diameter_mm / 2 * stretch / np.cbrt(stretch.prod())
     rotation, _ = np.linalg.qr(random.standard_normal((3, 3)))
     has_oedema = random.random() < np.interp(diameter_mm, (3, 6, 12), (0.2, 0.5, 0.85))
-    return Lesion(
+    return DrawnLesion(
         diameter_mm=diameter_mm,
         style=style,
         to_unit=(rotation / radii).T.astype(np.float32),

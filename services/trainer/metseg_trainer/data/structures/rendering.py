@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from metseg.imaging import Float32Array
-from metseg_trainer.data.structures.lesion_model import Lesion
+from metseg_trainer.data.structures.lesion_model import DrawnLesion
 
 __all__ = ["RenderedLesion", "SliceGeometry", "render_slice"]
 
@@ -62,7 +62,7 @@ class RenderedLesion:
         )
 
 
-def render_slice(lesion: Lesion, geometry: SliceGeometry) -> RenderedLesion:
+def render_slice(lesion: DrawnLesion, geometry: SliceGeometry) -> RenderedLesion:
     """Render a lesion in a slice, with partial volume in and across the plane.
 
     Args:
@@ -82,7 +82,7 @@ def render_slice(lesion: Lesion, geometry: SliceGeometry) -> RenderedLesion:
 
 
 def _inner(
-    lesion: Lesion, geometry: SliceGeometry, reach: int
+    lesion: DrawnLesion, geometry: SliceGeometry, reach: int
 ) -> tuple[Float32Array, Float32Array, Float32Array, Float32Array]:
     """Core, necrosis, haemorrhage and texture of a slice, averaged over a finer grid."""
     fine = 4 if lesion.diameter_mm < FOURFOLD_MM else 3 if lesion.diameter_mm < THREEFOLD_MM else 2
@@ -111,7 +111,7 @@ def _fine_points(geometry: SliceGeometry, reach: int, fine: int) -> Float32Array
     return np.stack(np.meshgrid(depths, rows, columns, indexing="ij"), -1).astype(np.float32)
 
 
-def _surface(lesion: Lesion, unit: Float32Array, length: Float32Array) -> Float32Array:
+def _surface(lesion: DrawnLesion, unit: Float32Array, length: Float32Array) -> Float32Array:
     """The distance of the outline from the centre in each direction, in units of the radius."""
     return 1 + lesion.ruggedness * lesion.outline.at((unit / np.maximum(length, 0.3)[..., None]).astype(np.float32))
 
@@ -122,7 +122,7 @@ def _averaged(fine_map: Float32Array, fine: int, blur_px: float) -> Float32Array
     return np.asarray(blurred.reshape(side, fine, side, fine).mean(axis=(1, 3)), np.float32)
 
 
-def _oedema(lesion: Lesion, geometry: SliceGeometry, half: int) -> Float32Array:
+def _oedema(lesion: DrawnLesion, geometry: SliceGeometry, half: int) -> Float32Array:
     side = 2 * half + 1
     if not lesion.oedema_mm:
         return np.zeros((side, side), np.float32)
