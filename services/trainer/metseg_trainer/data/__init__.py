@@ -15,10 +15,10 @@ from metseg_trainer.data.augment import LESION_LEVEL, Augmentation
 from metseg_trainer.data.config import AugmentationConfig, SamplingConfig, Source
 from metseg_trainer.data.dataset import Patient, SlicePair, VolumeSlice, fingerprint, load_patient
 from metseg_trainer.data.download import download_dataset
+from metseg_trainer.data.image_files import read_mask
 from metseg_trainer.data.layouts import site_of
 from metseg_trainer.data.leakage import check_split
 from metseg_trainer.data.lesion_synthesis import ImplantedStudy, enhancing_mask, implant_lesions, lesion_free_run
-from metseg_trainer.data.masks import read_mask
 from metseg_trainer.data.phantoms import PHANTOM_LAYOUTS, write_phantoms
 from metseg_trainer.data.prepared import prepare_sources
 from metseg_trainer.data.samples import PreparedStudy, SampleDataset, StepBatchSampler, prepare_study

@@ -1,9 +1,8 @@
 """Patients: the usable part of a training folder, and how it is read."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ from metseg import formats
 from metseg.errors import BadInput, DatasetError
 from metseg.imaging import Mask, Volume
 from metseg.settings import settings
+from metseg_trainer.data.image_files import read_mask, reason, uploads
 from metseg_trainer.data.layouts import Subset, VolumeFiles, person_of
-from metseg_trainer.data.masks import read_mask
 from metseg_trainer.data.volumes import read_study
 
-__all__ = ["Patient", "SlicePair", "VolumeSlice", "fingerprint", "load_patient", "reason", "uploads"]
+__all__ = ["Patient", "SlicePair", "VolumeSlice", "fingerprint", "load_patient"]
 
 
 @dataclass(frozen=True)
@@ -117,16 +116,3 @@ def fingerprint(patients: Iterable[Patient]) -> str:
         for kind, path in patient.paths()
     )
     return hashlib.sha256("".join(sorted(files)).encode()).hexdigest()
-
-
-def uploads(paths: Sequence[Path]) -> list[formats.Upload]:
-    """The files in this order, whatever their names."""
-    return [
-        formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), None)
-        for index, path in enumerate(paths)
-    ]
-
-
-def reason(error: BadInput | OSError) -> str:
-    """Why a file cannot be read."""
-    return error.detail if isinstance(error, BadInput) else error.strerror or type(error).__name__

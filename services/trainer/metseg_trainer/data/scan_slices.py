@@ -12,9 +12,9 @@ from metseg.errors import BadInput, DatasetError, UnusableImage
 from metseg.imaging import Mask
 from metseg.settings import settings
 from metseg_trainer.data.audit import Audit, structure_counts
-from metseg_trainer.data.dataset import Patient, SlicePair, reason, uploads
+from metseg_trainer.data.dataset import Patient, SlicePair
+from metseg_trainer.data.image_files import read_mask, reason, uploads
 from metseg_trainer.data.layouts import FolderContents, PatientFiles, SliceFiles, site_of
-from metseg_trainer.data.masks import read_mask
 
 __all__ = ["audit_slices"]
 

@@ -28,9 +28,9 @@ from metseg.imaging import (
 )
 from metseg.settings import Limits, settings
 from metseg_trainer.data.dicom_outlines import read_segmentation, read_structure_set
+from metseg_trainer.data.image_files import read_mask, reason, uploads
 from metseg_trainer.data.layouts import ImageFiles, Label, TruthFiles, VolumeFiles
 from metseg_trainer.data.layouts.files import VOLUME_SUFFIXES
-from metseg_trainer.data.masks import read_mask
 
 __all__ = ["StudyVolume", "Truth", "read_study"]
 
@@ -124,10 +124,10 @@ def _read_images(images: Mapping[Role | None, ImageFiles]) -> Volume:
         DatasetError: a file cannot be read.
     """
     try:
-        uploads = [upload for role, files in images.items() for upload in _uploads_of(role, files)]
-        return formats.read_volume(uploads, _limits(), align="none")
+        files = [upload for role, one in images.items() for upload in _uploads_of(role, one)]
+        return formats.read_volume(files, _limits(), align="none")
     except (BadInput, OSError) as error:
-        raise DatasetError(error.detail if isinstance(error, BadInput) else str(error.strerror)) from error
+        raise DatasetError(reason(error)) from error
 
 
 def _limits() -> Limits:
@@ -137,10 +137,7 @@ def _limits() -> Limits:
 def _uploads_of(role: Role | None, images: ImageFiles) -> list[formats.Upload]:
     [first, *more] = images.paths
     if more or not first.name.lower().endswith(VOLUME_SUFFIXES):
-        return [
-            formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), role)
-            for index, path in enumerate(images.paths)
-        ]
+        return uploads(images.paths, role)
     return [formats.Upload(f"{role}.nii", _nifti(first, images.channel), role)]
 
 

@@ -1,15 +1,37 @@
-"""Masks from image files."""
+"""Reading the files of a training folder: images as the worker reads uploads, and masks."""
 
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from metseg.errors import DatasetError
+from metseg import formats
+from metseg.contracts import Role
+from metseg.errors import BadInput, DatasetError
 from metseg.imaging import Mask
 
-__all__ = ["read_mask"]
+__all__ = ["read_mask", "reason", "uploads"]
+
+
+def uploads(paths: Sequence[Path], role: Role | None = None) -> list[formats.Upload]:
+    """The files in this order, whatever their names.
+
+    Args:
+        paths: of the files.
+        role: of the sequence that they hold, where it is known.
+    """
+    return [
+        formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), role)
+        for index, path in enumerate(paths)
+    ]
+
+
+def reason(error: BadInput | OSError) -> str:
+    """Why a file cannot be read."""
+    return error.detail if isinstance(error, BadInput) else error.strerror or type(error).__name__
 
 
 def read_mask(path: Path) -> Mask:
