@@ -1,26 +1,24 @@
 """Training of a network with two structures, core and whole, on partial truth; it can be resumed after any step."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from metseg.contracts import STRUCTURES
 from metseg.errors import InvalidParameter
-from metseg_trainer.data import StepBatchSampler
 from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig
+from metseg_trainer.training.batches import remaining_batches
 from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch
 from metseg_trainer.training.resource_errors import resource_errors_translated
 from metseg_trainer.training.structure_losses import structure_loss
 from metseg_trainer.training.train_state import Objective, TrainState
-from metseg_trainer.training.trainer import CHECKPOINT_EVERY_S, MAX_GPU_LOADERS, use_one_thread
+from metseg_trainer.training.trainer import CHECKPOINT_EVERY_S
 
 __all__ = ["STRUCTURE_OBJECTIVE", "StructureTrainingConfig", "train_structures"]
 
@@ -88,18 +86,10 @@ def _take_steps(
     state: TrainState, dataset: StructureDataset, checkpoint: Path, checkpoint_every_s: float, stop: StopSignal
 ) -> None:
     """Take all remaining steps."""
-    config, on_gpu = state.config, state.device.type == "cuda"
-    steps = range(state.step, config.total_steps)
-    loader = DataLoader(
-        dataset,
-        batch_sampler=StepBatchSampler(steps, config.batch_size),
-        num_workers=min(MAX_GPU_LOADERS, os.cpu_count() or 1) if on_gpu else 0,
-        pin_memory=on_gpu,
-        worker_init_fn=use_one_thread,
-    )
+    config = state.config
     saved_s, losses = time.monotonic(), list[float]()
     with tqdm(total=config.total_steps, initial=state.step, desc=state.name, unit="step", disable=None) as bar:
-        for slices, truth in loader:
+        for slices, truth in remaining_batches(state, dataset):
             loss, stopping = state.train_step(slices, truth, stop=stop.is_set())
             bar.update()
             losses.append(loss)

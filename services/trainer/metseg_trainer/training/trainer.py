@@ -5,39 +5,35 @@ from the checkpoint of any step ends with the weights of an uninterrupted one, o
 trainer is used, since none keeps that promise.
 """
 
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Never
 
-import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from metseg.atomic_io import remove_leftovers
 from metseg.errors import InvalidParameter, LossNotFinite
-from metseg_trainer.data import PreparedStudy, SampleDataset, Source, StepBatchSampler
+from metseg_trainer.data import PreparedStudy, SampleDataset, Source
 from metseg_trainer.training import checkpoints
+from metseg_trainer.training.batches import remaining_batches
 from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_network
 from metseg_trainer.training.config import TrainingConfig
-from metseg_trainer.training.distributed import StopSignal, launch, rank, world_size
+from metseg_trainer.training.distributed import StopSignal, launch, rank
 from metseg_trainer.training.learning_curves import LearningCurves, Row
 from metseg_trainer.training.resource_errors import resource_errors_translated
 from metseg_trainer.training.train_state import TrainState
 from metseg_trainer.training.validation import validate
 
-__all__ = ["CHECKPOINT_EVERY_S", "MAX_GPU_LOADERS", "Trainer", "is_finished", "train_network", "use_one_thread"]
+__all__ = ["CHECKPOINT_EVERY_S", "Trainer", "is_finished", "train_network"]
 
 CHECKPOINT_EVERY_S = 300.0
 """The most work that is lost when the machine is switched off."""
-MAX_GPU_LOADERS = 8
-"""Processes that draw samples for a GPU; on a CPU drawing takes a fortieth of a step and is done in the loop."""
 
 
 def train_network(
@@ -137,7 +133,7 @@ class Trainer:
         try:
             with self._progress_bar() as bar:
                 self._ticked_s = self._saved_s = time.monotonic()
-                for slices, truth in self._batches():
+                for slices, truth in remaining_batches(self._state, self._dataset):
                     stopping = self._train_step(slices, truth, stop=stop.is_set())
                     bar.update()
                     epoch_ended = self._state.step % self._task.config.steps_per_epoch == 0
@@ -200,19 +196,6 @@ class Trainer:
         now = time.monotonic()
         self._epoch_s, self._ticked_s = self._epoch_s + now - self._ticked_s, now
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of the remaining batches."""
-        config = self._task.config
-        steps = range(self._state.step, config.total_steps)
-        on_gpu = self._state.device.type == "cuda"
-        yield from DataLoader(
-            self._dataset,
-            batch_sampler=StepBatchSampler(steps, config.batch_size, rank(), world_size()),
-            num_workers=min(MAX_GPU_LOADERS, os.cpu_count() or 1) if on_gpu else 0,
-            pin_memory=on_gpu,
-            worker_init_fn=use_one_thread,
-        )
-
     def _patients_of_next_step(self) -> list[str]:
         batch_size, step = self._task.config.batch_size, self._state.step
         numbers = range(step * batch_size, (step + 1) * batch_size)
@@ -223,8 +206,3 @@ class Trainer:
             total=self._task.config.total_steps, initial=self._state.step, desc=self._state.name, unit="step",
             disable=None if rank() == 0 else True,  # None: only if the output is a terminal
         )  # fmt: skip
-
-
-def use_one_thread(_: int) -> None:
-    """OpenCV would use all cores in each of several processes that draw samples."""
-    cv2.setNumThreads(0)
