@@ -17,11 +17,14 @@ __all__ = ["read_mask", "reason", "uploads"]
 
 
 def uploads(paths: Sequence[Path], role: Role | None = None) -> list[formats.Upload]:
-    """The files in this order, whatever their names.
+    """Upload files in this order, whatever their names.
 
     Args:
         paths: of the files.
         role: of the sequence that they hold, where it is known.
+
+    Returns:
+        One upload for each.
     """
     return [
         formats.Upload(f"{index:06d}{path.suffix}", BytesIO(path.read_bytes()), role)

@@ -17,7 +17,15 @@ MAX_GPU_LOADERS = 8
 
 
 def remaining_batches(state: TrainState, dataset: Dataset[Any]) -> "DataLoader[Any]":
-    """This process's share of the batches that a training has not used yet."""
+    """This process's share of the batches that a training has not used yet.
+
+    Args:
+        state: of the training.
+        dataset: of its samples.
+
+    Returns:
+        A loader of the batches, in the order of the steps.
+    """
     config, on_gpu = state.config, state.device.type == "cuda"
     steps = range(state.step, config.total_steps)
     return DataLoader(
