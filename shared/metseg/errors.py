@@ -309,6 +309,11 @@ class ProcessingFailed(MetsegError):
 
     type, title = "/problems/processing-failed", "The job could not be processed"
 
+    @classmethod
+    def damaged_result(cls) -> "ProcessingFailed":
+        """What was stored of an earlier job cannot be read."""
+        return cls("A stored result is damaged; submit the study again.")
+
 
 class PoisonedInput(ProcessingFailed):
     """Each worker that took the job crashed or never finished it; it is not retried."""

@@ -23,7 +23,6 @@ from metseg.settings import Limits
 __all__ = ["Attachment", "LocalStudy", "find_studies", "is_ignored", "open_study", "study_digest", "study_name"]
 
 CHUNK_BYTES = 2**20
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 DICOM_INDEX = "dicomdir"
 METAIMAGE_HEADER, METAIMAGE_HEADER_BYTES = ".mhd", 2**16
 METAIMAGE_VOXELS = (".raw", ".zraw")
@@ -188,10 +187,10 @@ def _packed(study: Path, role: Role | None, files: Sequence[Path], folder: Path)
 
 
 def _zip(folder: Path, files: Sequence[Path], target: Path) -> Path:
-    """A ZIP of the files; equal files give equal bytes."""
+    """A ZIP of the files; equal files give equal bytes, dated 1980."""
     with ZipFile(target, "w", ZIP_STORED) as archive:
         for path in files:
-            info = ZipInfo(path.relative_to(folder).as_posix(), ZIP_EPOCH)
+            info = ZipInfo(path.relative_to(folder).as_posix())
             with path.open("rb") as source, archive.open(info, "w", force_zip64=True) as member:
                 while chunk := source.read(CHUNK_BYTES):
                     member.write(chunk)

@@ -8,7 +8,7 @@ from .nifti.display import write_display_volume as write_display_volume
 from .reader import Inspection as Inspection
 from .reader import inspect_upload as inspect_upload
 from .reader import read_volume as read_volume
-from .roles import sequence_from_name as sequence_from_name
+from .roles import role_from_name as role_from_name
 from .study import Upload as Upload
 from .writers import PROBABILITY_SUFFIX as PROBABILITY_SUFFIX
 from .writers import UNCERTAINTY_SUFFIX as UNCERTAINTY_SUFFIX

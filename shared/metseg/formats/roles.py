@@ -11,8 +11,9 @@ from typing import Literal
 
 from metseg.contracts import Role
 from metseg.errors import UnusableImage
+from metseg.imaging import ROLES
 
-__all__ = ["UNUSED_SEQUENCES", "NamedSequence", "refuse_unused", "sequence_from_name"]
+__all__ = ["UNUSED_SEQUENCES", "NamedSequence", "refuse_unused", "role_from_name", "sequence_from_name"]
 
 NamedSequence = Role | Literal["t2", "mask", "other"]
 
@@ -73,6 +74,16 @@ def sequence_from_name(name: str) -> NamedSequence | None:
     last = PurePosixPath(name.replace("\\", "/")).name
     words = set(WORDS.findall(ENTITIES.sub("_", last).lower()))
     return next((role for role, known in KEYWORDS if words & known), None)
+
+
+def role_from_name(name: str) -> Role | None:
+    """The role that a name indicates; None for a sequence that the model does not take, and for no sequence.
+
+    Args:
+        name: see `sequence_from_name`.
+    """
+    sequence = sequence_from_name(name)
+    return next((role for role in ROLES if role == sequence), None)
 
 
 def refuse_unused(names: Sequence[str]) -> None:

@@ -36,7 +36,6 @@ __all__ = [
 
 ArtefactFormat = Literal["png", "tiff", "nifti", "zip"]
 PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX = "_probability", "_uncertainty"
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_mask(
@@ -179,7 +178,7 @@ class FrameSequence(Image.Image):
 
 
 def write_zip(files: Iterable[tuple[str, bytes]], target: BinaryIO) -> None:
-    """Write files, by name, into a ZIP one after the other; equal input gives equal bytes.
+    """Write files, by name, into a ZIP one after the other; equal input gives equal bytes, dated 1980.
 
     Args:
         files: names and contents.
@@ -187,4 +186,4 @@ def write_zip(files: Iterable[tuple[str, bytes]], target: BinaryIO) -> None:
     """
     with ZipFile(target, "w") as archive:
         for name, data in files:
-            archive.writestr(ZipInfo(name, ZIP_EPOCH), data)  # stored: a PNG is compressed already
+            archive.writestr(ZipInfo(name), data)  # stored: a PNG is compressed already

@@ -246,6 +246,6 @@ def decode_flair(png: bytes, shape: tuple[int, ...]) -> UInt8Array:
     """
     decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
     if decoded is None or decoded.shape[:2] != shape:
-        raise ProcessingFailed("A stored result is damaged; submit the study again.")
+        raise ProcessingFailed.damaged_result()
     pixels: UInt8Array = np.atleast_3d(np.asarray(decoded, np.uint8))
     return pixels[..., FLAIR if pixels.shape[2] > 1 else 0]  # the middle one of three, in RGB and in BGR

@@ -40,7 +40,7 @@ class SliceArchive:
         try:
             self._archive = ZipFile(file)
         except BadZipFile as error:
-            raise _damaged() from error
+            raise ProcessingFailed.damaged_result() from error
 
     def read_slice(self, index: int) -> bytes:
         """The PNG of a slice; the first is 0.
@@ -54,12 +54,8 @@ class SliceArchive:
         except KeyError as error:
             raise NotFound(f"There is no slice {index}.") from error
         except (BadZipFile, EOFError) as error:
-            raise _damaged() from error
+            raise ProcessingFailed.damaged_result() from error
 
 
 def _name(index: int) -> str:
     return f"{index:04d}.png"
-
-
-def _damaged() -> ProcessingFailed:
-    return ProcessingFailed("A stored result is damaged; submit the study again.")

@@ -16,7 +16,6 @@ strict:
 
 import hmac
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -33,7 +32,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from metseg.errors import UnreadableImage, UnusableImage
 from metseg.formats.dicom.acquisition import component_of, read_acquisition
 from metseg.formats.dicom.evidence import weigh
-from metseg.formats.dicom.safe_read import find_pixels, read_elements, translate_errors
+from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, find_pixels, read_elements, translate_errors
 
 __all__ = ["Pseudonyms", "deidentify"]
 
@@ -41,7 +40,6 @@ EDITION = "dicomfields_2026c"
 CHUNK_BYTES = 2**20
 UNDEFINED_LENGTH = 0xFFFFFFFF
 DELIMITER_TAG, ITEM_TAG = 0xFFFEE0DD, 0xFFFEE000
-CUT_OFF = "The pixels of a DICOM file are damaged or cut off; export it again."
 T1_DESCRIPTIONS = {True: "T1 post contrast", False: "T1 pre contrast", None: "T1"}
 DESCRIPTIONS = {"flair": "FLAIR", "other": "OTHER", None: "UNKNOWN"}
 DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000", "AS": "000Y", "UR": "urn:removed"}
@@ -222,7 +220,7 @@ def _copy_pixels(source: BinaryIO, target: BinaryIO, syntax: UID) -> None:
         if header[4:6] in (b"OB", b"OW", b"UN", b"OF", b"OD"):
             header += _read_exactly(source, 4)
         else:
-            raise UnreadableImage(CUT_OFF)
+            raise UnreadableImage(DAMAGED_PIXELS)
     length = int.from_bytes(header[-4:], order)  # type: ignore[arg-type]
     target.write(header)
     if length != UNDEFINED_LENGTH:
@@ -235,24 +233,19 @@ def _copy_pixels(source: BinaryIO, target: BinaryIO, syntax: UID) -> None:
         if tag == DELIMITER_TAG:
             return
         if tag != ITEM_TAG:
-            raise UnreadableImage(CUT_OFF)
+            raise UnreadableImage(DAMAGED_PIXELS)
         _copy(source, target, int.from_bytes(item[4:], "little"))
 
 
-def _chunks(source: BinaryIO, length: int) -> Iterator[bytes]:
+def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
     while length:
         chunk = _read_exactly(source, min(length, CHUNK_BYTES))
         length -= len(chunk)
-        yield chunk
-
-
-def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
-    for chunk in _chunks(source, length):
         target.write(chunk)
 
 
 def _read_exactly(source: BinaryIO, count: int) -> bytes:
     data = source.read(count)
     if len(data) < count:
-        raise UnreadableImage(CUT_OFF)
+        raise UnreadableImage(DAMAGED_PIXELS)
     return data

@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 from metseg.formats.dicom.instances import Instance
-from metseg.formats.dicom.safe_read import read_with_pixels, translate_errors
+from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, read_with_pixels, translate_errors
 
 __all__ = ["without_duplicates"]
 
 PIXELS = ("PixelData", "FloatPixelData")
-DAMAGED = "The pixels of a DICOM file are damaged or cut off; export it again."
 
 
 def without_duplicates(instances: Sequence[Instance]) -> tuple[list[Instance], list[str]]:
@@ -54,7 +53,7 @@ def _place(instance: Instance) -> Hashable:
 
 
 def _pixel_digest(instance: Instance) -> bytes:
-    with instance.file.open() as stream, translate_errors(DAMAGED):
+    with instance.file.open() as stream, translate_errors(DAMAGED_PIXELS):
         dataset = read_with_pixels(stream, PIXELS)
         found = next((dataset[keyword].value for keyword in PIXELS if keyword in dataset), b"")
         return hashlib.sha256(found if isinstance(found, bytes) else repr(found).encode()).digest()

@@ -32,7 +32,7 @@ from pydicom.uid import (
 from metseg.errors import UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.header_values import get_number
 from metseg.formats.dicom.instances import Frame, Instance
-from metseg.formats.dicom.safe_read import read_with_pixels, translate_errors
+from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, read_with_pixels, translate_errors
 from metseg.formats.dicom.stacks import Stack
 from metseg.imaging import Array, Mask
 
@@ -56,7 +56,6 @@ TAGS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData"),
     *("ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
-DAMAGED = "The pixels of a DICOM file are damaged or cut off; export it again."
 JPEG_START, J2K_SIZE = b"\xff\xd8", b"\xff\x4f\xff\x51"
 FRAME_HEADERS = frozenset([*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7])
 """Markers of JPEG and JPEG-LS whose segment has the size of the frame."""
@@ -83,7 +82,7 @@ def decode_stack(stack: Stack) -> Array:
             if padded is not None:
                 padding[index] = padded
     if values is None:
-        raise UnreadableImage(DAMAGED)
+        raise UnreadableImage(DAMAGED_PIXELS)
     _fill(values, padding, stack.indices)
     return values
 
@@ -115,16 +114,16 @@ def _decode_frames(
     if instance.syntax not in SUPPORTED_SYNTAXES:
         raise UnsupportedFormat("A DICOM file is compressed in a way that cannot be read; export it uncompressed.")
     with instance.file.open() as stream:
-        with translate_errors(DAMAGED):
+        with translate_errors(DAMAGED_PIXELS):
             dataset = read_with_pixels(stream, TAGS)
         for index, frame in frames:
             plugin = DECODERS.get(instance.syntax, "")
             if plugin:
                 _check_code_stream(dataset, instance, frame)
-            with translate_errors(DAMAGED):
+            with translate_errors(DAMAGED_PIXELS):
                 stored = pixel_array(dataset, index=frame.number, decoding_plugin=plugin)
             if stored.shape != (instance.rows, instance.columns):
-                raise UnreadableImage(DAMAGED)
+                raise UnreadableImage(DAMAGED_PIXELS)
             yield index, frame, stored, _padding(dataset, stored)
 
 
@@ -173,11 +172,11 @@ def _check_code_stream(dataset: Dataset, instance: Instance, frame: Frame) -> No
     if instance.syntax == RLELossless:
         return
     count = len(instance.frames)
-    with translate_errors(DAMAGED):
+    with translate_errors(DAMAGED_PIXELS):
         code_stream = get_frame(dataset.PixelData, frame.number, number_of_frames=count)
     size = _code_stream_size(code_stream)
     if size != (instance.rows, instance.columns):
-        raise UnreadableImage(DAMAGED)
+        raise UnreadableImage(DAMAGED_PIXELS)
     if instance.syntax == JPEGExtended12Bit and get_number(dataset, "BitsStored") != 8:
         raise UnsupportedFormat("A DICOM file is compressed as JPEG of 12 bits, which cannot be read; decompress it.")
 

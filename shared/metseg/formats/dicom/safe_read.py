@@ -37,6 +37,7 @@ from metseg.errors import UnreadableImage
 from metseg.settings import MIB
 
 __all__ = [
+    "DAMAGED_PIXELS",
     "find_pixels",
     "is_deflated",
     "open_inflated",
@@ -46,6 +47,7 @@ __all__ = [
     "translate_errors",
 ]
 
+DAMAGED_PIXELS = "The pixels of a DICOM file are damaged or cut off; export it again."
 MAX_READS = 400_000
 MAX_HEADER_BYTES = 32 * MIB
 """Twenty times what an enhanced series of a thousand frames needs; each read creates an object of about 100 bytes."""

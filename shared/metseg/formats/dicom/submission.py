@@ -16,7 +16,6 @@ from metseg.settings import Limits
 __all__ = ["deidentify_uploads"]
 
 COMPRESSION_LEVEL = 1  # of deflate: higher ones compress pixels little better
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @contextmanager
@@ -61,7 +60,7 @@ def _write_archive(files: Sequence[StudyFile], target: BinaryIO, limits: Limits,
             if not isinstance(instance, Instance):
                 continue
             count += 1
-            entry = ZipInfo(f"{count:04}.dcm", ZIP_EPOCH)
+            entry = ZipInfo(f"{count:04}.dcm")
             entry.compress_type = ZIP_DEFLATED
             with instance.file.open() as source, archive.open(entry, "w", force_zip64=True) as output:
                 deidentify(source, cast(BinaryIO, output), pseudonyms)

@@ -42,7 +42,7 @@ def write_display_volume(mask: BinaryIO, slices: Iterable[bytes], channel: int) 
         yield compressor.compress(_decode_channel(png, channel, (rows, columns)))
         written += 1
     if written != count:
-        raise _damaged()
+        raise ProcessingFailed.damaged_result()
     yield compressor.flush()
 
 
@@ -51,7 +51,7 @@ def _header(mask: BinaryIO) -> Any:  # noqa: ANN401 (nibabel has no types)
     try:
         header = nibabel.Nifti1Header(igzip.IGzipFile(fileobj=mask, mode="rb").read(HEADER_BYTES))  # type: ignore[no-untyped-call]
     except (*DAMAGE, struct.error) as error:
-        raise _damaged() from error
+        raise ProcessingFailed.damaged_result() from error
     header.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"], header["cal_max"] = 0, 255
@@ -62,9 +62,5 @@ def _header(mask: BinaryIO) -> Any:  # noqa: ANN401 (nibabel has no types)
 def _decode_channel(png: bytes, channel: int, shape: tuple[int, int]) -> bytes:
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
     if pixels is None or pixels.shape[:2] != shape:
-        raise _damaged()
+        raise ProcessingFailed.damaged_result()
     return bytes(pixels if pixels.ndim == 2 else pixels[..., len(CHANNELS) - 1 - channel])  # OpenCV's order is BGR
-
-
-def _damaged() -> ProcessingFailed:
-    return ProcessingFailed("A stored result is damaged; submit the study again.")

@@ -136,7 +136,7 @@ class StoredSlices:
             header: Any = nibabel.Nifti1Header(self._content.read(HEADER_BYTES))  # type: ignore[no-untyped-call]
             columns, rows, slices = (int(side) for side in header.get_data_shape())
         except DAMAGE as error:
-            raise _damaged() from error
+            raise ProcessingFailed.damaged_result() from error
         self.shape: Shape = (slices, rows, columns)
         self.dtype: np.dtype[Any] = header.get_data_dtype()
         self._first_byte = int(header["vox_offset"])
@@ -162,13 +162,13 @@ class StoredSlices:
         try:
             self._content.seek(self._first_byte + index * self._slice_bytes)
         except DAMAGE as error:
-            raise _damaged() from error
+            raise ProcessingFailed.damaged_result() from error
 
     def _read(self) -> Array:
         try:
             values: Array = np.frombuffer(self._content.read(self._slice_bytes), self.dtype).reshape(self.shape[1:])
         except DAMAGE as error:
-            raise _damaged() from error
+            raise ProcessingFailed.damaged_result() from error
         return values
 
     def _check_end(self) -> None:
@@ -176,9 +176,9 @@ class StoredSlices:
         try:
             ended = not self._content.read(1)
         except DAMAGE as error:
-            raise _damaged() from error
+            raise ProcessingFailed.damaged_result() from error
         if not ended:
-            raise _damaged()
+            raise ProcessingFailed.damaged_result()
 
 
 def read_mask(data: bytes) -> Mask:
@@ -248,7 +248,3 @@ class _SliceWriter:
 def gzip_compressor() -> Any:  # noqa: ANN401 (isal has no types)
     """A compressor of a gzip file without a date, so that equal content gives equal bytes."""
     return isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, isal_zlib.MAX_WBITS | 16)
-
-
-def _damaged() -> ProcessingFailed:
-    return ProcessingFailed("A stored result is damaged; submit the study again.")

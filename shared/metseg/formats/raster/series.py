@@ -18,7 +18,7 @@ from metseg.formats.limits import check_stack
 from metseg.formats.names import exclude_masks, natural_key, page_stems, unique_names
 from metseg.formats.raster.decoders import Page, PixelType
 from metseg.formats.raster.pages import decode_pages, read_pages
-from metseg.formats.roles import NamedSequence, refuse_unused, sequence_from_name
+from metseg.formats.roles import UNUSED_SEQUENCES, NamedSequence, refuse_unused, sequence_from_name
 from metseg.formats.sniff import HEAD_BYTES, Kind, detect_kind, detect_kind_of_stream
 from metseg.formats.study import Opener, Upload, check_single_archive, rewind
 from metseg.imaging import Array, Shape
@@ -141,7 +141,7 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
     if not folders:
         _check_names([archive.names[index] for index in kept], role)
         folders = {str(PurePosixPath(archive.names[index]).parent): role for index in kept}
-    unused = [name for name in folders.values() if name in ("mask", "t2", "other")]
+    unused = [name for name in folders.values() if name in UNUSED_SEQUENCES]
     if {"t2", "other"}.intersection(unused):
         warnings.append("A folder of T2 images, or of others that the model does not use, was left out.")
     study: dict[Role | None, RasterSeries] = {}
@@ -149,7 +149,7 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
         members = [index for index in kept if str(PurePosixPath(archive.names[index]).parent) == folder]
         if found == "mask":
             masks += len(members)
-        elif found not in ("t2", "other"):
+        elif found not in UNUSED_SEQUENCES:
             files = _files([(archive.names[index], partial(archive.open, index)) for index in members], limits)
             study[cast(Role | None, found)] = RasterSeries(files, 0, "zip", tuple(warnings))
     first = next(iter(study))
@@ -161,7 +161,7 @@ def _folders_by_role(names: Sequence[str]) -> dict[str, NamedSequence | None]:
     """The sequence of each folder by its name; empty where these are not the folders of one study."""
     folders = {PurePosixPath(name).parent for name in names}
     roles = {str(folder): sequence_from_name(folder.name) for folder in folders}
-    used = [role for role in roles.values() if role not in ("mask", "t2", "other")]
+    used = [role for role in roles.values() if role not in UNUSED_SEQUENCES]
     one_study = len(folders) > 1 and len({folder.parent for folder in folders}) == 1
     told_apart = used and len(set(used)) == len(used) and (None not in used or len(used) == 1)
     return dict(sorted(roles.items())) if one_study and told_apart else {}

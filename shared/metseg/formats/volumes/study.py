@@ -12,7 +12,7 @@ from metseg.contracts import Align, Role
 from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, UnsupportedFormat
 from metseg.formats.names import base_name, file_stem, page_stems
 from metseg.formats.nifti import header as nifti
-from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, sequence_from_name
+from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, role_from_name, sequence_from_name
 from metseg.formats.sequences import (
     SequenceImage,
     VolumeGeometry,
@@ -169,21 +169,19 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
         return _choose_by_field(volumes), []
     if len(volumes) == 1:
         refuse_unused([volumes[0].name])
-        named = sequence_from_name(volumes[0].name)
-        return {next((role for role in ROLES if role == named), None): (volumes[0], "by its name")}, []
+        return {role_from_name(volumes[0].name): (volumes[0], "by its name")}, []
     chosen: dict[Role | None, tuple[StudyFile, str]] = {}
     left_out = []
     for file in volumes:
-        named = sequence_from_name(file.name)
-        if named in chosen:
+        role = role_from_name(file.name)
+        if role is None:
+            kind = UNUSED_SEQUENCES.get(sequence_from_name(file.name) or "", "no sequence in its name")
+            left_out.append(f"{PurePosixPath(file.name).name} ({kind})")
+        elif role in chosen:
             raise InvalidParameter(
-                f"Two volumes are named as {SEQUENCE_NAMES[named]}; send one, or choose the sequence of each file "  # type: ignore[index]
+                f"Two volumes are named as {SEQUENCE_NAMES[role]}; send one, or choose the sequence of each file "
                 "(the fields pre, flair and post)."
             )
-        role = next((role for role in ROLES if role == named), None)
-        if role is None:
-            kind = UNUSED_SEQUENCES.get(named or "", "no sequence in its name")
-            left_out.append(f"{PurePosixPath(file.name).name} ({kind})")
         else:
             chosen[role] = (file, "by its name")
     if not chosen:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metseg.errors import DatasetError
-from metseg.formats import sequence_from_name
-from metseg.imaging import ROLES
+from metseg.formats import role_from_name
 from metseg_trainer.data.layouts.files import VOLUME_SUFFIX, Case, Cases, list_files
 from metseg_trainer.data.layouts.structure_names import labels_from_names
 from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, StructureLabels, TruthFiles
@@ -63,7 +62,7 @@ class _Dataset:
         """Add the channels of a file that are one of our sequences; the others are left out by name."""
         for channel in channels:
             name = self.channels.get(channel, f"channel {channel}")
-            role = next((role for role in ROLES if role == sequence_from_name(name)), None)
+            role = role_from_name(name)
             if role is None:
                 case.left_out.append(name)
             else:
@@ -102,7 +101,7 @@ def _read(path: Path, folder: Path) -> _Dataset:
         labels = _labels(content["labels"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} is not a dataset.json with channel_names (or modality) and labels.") from error
-    if not any(sequence_from_name(name) in ROLES for name in channels.values()):
+    if not any(role_from_name(name) for name in channels.values()):
         raise DatasetError(
             f"{path} names the channels {', '.join(channels.values())}, none of which is a sequence that metseg knows; "
             "name them T1, T1ce and FLAIR in its channel_names."
