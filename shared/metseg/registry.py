@@ -16,10 +16,10 @@ from metseg.contracts import Champion, ModelCard, is_model_version
 from metseg.errors import Conflict, ModelRejected, NotFound
 from metseg.storage import ObjectStore
 
-__all__ = ["CARD", "CHAMPION", "FULL_PRECISION_MODEL", "MODEL", "MODELS", "Registry", "read_card"]
+__all__ = ["CARD", "CHAMPION", "FULL_PRECISION_MODEL", "MODEL", "MODELS", "REPORT", "Registry", "read_card"]
 
 MODEL, FULL_PRECISION_MODEL = "model.onnx", "model-fp32.onnx"
-CARD = "card.json"
+CARD, REPORT = "card.json", "report.html"
 MODELS = "models/"
 """What the keys of all models begin with."""
 CHAMPION = f"{MODELS}champion.json"

@@ -26,18 +26,17 @@ _BUCKET = "arn:aws:s3:::metseg"
 log = logging.getLogger("metseg_worker.setup")
 
 
-def policy(service: str, bucket: str, folder: Path = POLICIES) -> dict[str, Any]:
+def policy(service: str, bucket: str) -> dict[str, Any]:
     """What a service may do in the store.
 
     Args:
         service: one of `SERVICES`.
         bucket: that the policy is for.
-        folder: of the policies.
 
     Returns:
         An IAM policy document.
     """
-    text = (folder / f"{service}.json").read_text(encoding="utf-8")
+    text = (POLICIES / f"{service}.json").read_text(encoding="utf-8")
     document: dict[str, Any] = json.loads(text.replace(_BUCKET, f"arn:aws:s3:::{bucket}"))
     return document
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from metseg.contracts import Champion, ModelCard, ModelPage, ModelVersion, StrictContract
 from metseg.errors import InvalidParameter, ModelRejected, NotFound
+from metseg.registry import REPORT
 from metseg_api.auth import Admin, Reader
 from metseg_api.gateway import CurrentGateway
 from metseg_api.openapi import CHAMPION, VERSION, example_response, file_responses, problem_responses
@@ -55,4 +56,4 @@ def model(gateway: CurrentGateway, _: Reader, version: Version) -> ModelCard:
 def report(gateway: CurrentGateway, _: Reader, version: Version) -> Response:
     """The report of its training: curves, results and comparisons, without pictures or names of patients."""
     headers = {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "private, no-cache"}
-    return Response(gateway.registry.file(version, "report.html"), headers=headers, media_type="text/html")
+    return Response(gateway.registry.file(version, REPORT), headers=headers, media_type="text/html")

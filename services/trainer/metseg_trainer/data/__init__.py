@@ -26,12 +26,13 @@ from metseg_trainer.data.scan import scan_folder
 from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 from metseg_trainer.data.split import k_fold_splits, leave_site_out_split, split_by_slice, split_patients
-from metseg_trainer.data.split_file import Split, read_split, split_sha256, write_split
+from metseg_trainer.data.split_file import SPLIT, Split, read_split, split_sha256, write_split
 from metseg_trainer.data.volumes import read_study
 
 __all__ = [
     "LESION_LEVEL",
     "PHANTOM_LAYOUTS",
+    "SPLIT",
     "Audit",
     "Augmentation",
     "AugmentationConfig",

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 __all__ = ["CORE_ONLY", "Audit", "structure_counts"]
 
+MAX_LISTED = 10
 CORE_ONLY = "only the core is known, and the networks learn the whole"
 
 
@@ -113,16 +114,16 @@ def structure_counts(known: Iterable[tuple[bool, bool]]) -> dict[str, int]:
     return dict(sorted(Counter(names[each] for each in known if any(each)).items()))
 
 
-def _counted(title: str, counts: Mapping[str, int], limit: int = 10) -> list[str]:
+def _counted(title: str, counts: Mapping[str, int]) -> list[str]:
     """Studies by kind, one line each."""
-    if not counts:
-        return []
-    rest = [f"  ... and {len(counts) - limit} more"] if len(counts) > limit else []
-    return [f"{title}:", *(f"  {name}: {count}" for name, count in [*counts.items()][:limit]), *rest]
+    return [f"{title}:", *_shortened([f"{name}: {count}" for name, count in counts.items()])] if counts else []
 
 
-def _listed(title: str, names: Sequence[str], limit: int = 10) -> list[str]:
-    if not names:
-        return []
-    rest = [f"  ... and {len(names) - limit} more"] if len(names) > limit else []
-    return [f"{len(names)} {title}:", *(f"  {name}" for name in names[:limit]), *rest]
+def _listed(title: str, names: Sequence[str]) -> list[str]:
+    return [f"{len(names)} {title}:", *_shortened(names)] if names else []
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    rest = [f"  ... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    return [*(f"  {line}" for line in lines[:MAX_LISTED]), *rest]

@@ -17,6 +17,10 @@ from metseg_trainer.data.split_file import Split
 
 __all__ = ["k_fold_splits", "leave_site_out_split", "split_by_slice", "split_patients"]
 
+TEST_SHARE = 0.2
+"""Of all persons."""
+VALIDATION_SHARE = 0.1
+"""Of the persons that are not on the test side."""
 MIN_SITE_PERSONS = 6
 """Smaller sites are pooled."""
 LOADS = 3
@@ -33,9 +37,7 @@ class _Unit:
     ids: tuple[str, ...]
 
 
-def split_patients(
-    patients: Sequence[Patient], seed: int, test_fraction: float = 0.2, validation_fraction: float = 0.1
-) -> Split:
+def split_patients(patients: Sequence[Patient], seed: int) -> Split:
     """Split by person, so that each side has the same mix of sites and of lesion load.
 
     A stratum is a site (small ones pooled) times a third of the lesion load; each gives to a side by its share,
@@ -44,8 +46,6 @@ def split_patients(
     Args:
         patients: from `scan_folder`, in any order.
         seed: decides who is drawn within a stratum.
-        test_fraction: of all persons.
-        validation_fraction: of the persons that are not on the test side.
 
     Returns:
         The split, checked.
@@ -64,15 +64,13 @@ def split_patients(
             f"each side; the folder has {len(rest)}. Put the slices of each patient in a separate folder."
         )
     if not test:
-        test = _draw(rest, _share(len(rest), test_fraction, leave=2), f"test {seed}")
-        rest = [unit for unit in rest if unit not in test]
-    validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), f"validation {seed}")
-    result = Split(*(_ids(side) for side in ([unit for unit in rest if unit not in validation], validation, test)))
+        test = _draw(rest, _share(len(rest), TEST_SHARE, leave=2), f"test {seed}")
+    result = _around(test, units, f"validation {seed}")
     check_split(result, patients)
     return result
 
 
-def k_fold_splits(patients: Sequence[Patient], count: int, seed: int, validation_fraction: float = 0.1) -> list[Split]:
+def k_fold_splits(patients: Sequence[Patient], count: int, seed: int) -> list[Split]:
     """Split for cross-validation: every patient is tested once, in one of `count` folds.
 
     Persons are assigned to folds stratum by stratum, as in `split_patients`.
@@ -81,7 +79,6 @@ def k_fold_splits(patients: Sequence[Patient], count: int, seed: int, validation
         patients: from `scan_folder`, in any order.
         count: of the folds.
         seed: decides who is drawn within a stratum.
-        validation_fraction: of the persons that a fold does not test.
 
     Returns:
         A split for each fold.
@@ -99,17 +96,16 @@ def k_fold_splits(patients: Sequence[Patient], count: int, seed: int, validation
         for _, members in sorted(_strata(units).items())
         for unit in sorted(members, key=lambda unit: _drawn(f"fold {seed}", unit.name))
     ]
-    return [_around(ordered[fold::count], units, f"fold {fold} {seed}", validation_fraction) for fold in range(count)]
+    return [_around(ordered[fold::count], units, f"fold {fold} {seed}") for fold in range(count)]
 
 
-def leave_site_out_split(patients: Sequence[Patient], site: str, seed: int, validation_fraction: float = 0.1) -> Split:
+def leave_site_out_split(patients: Sequence[Patient], site: str, seed: int) -> Split:
     """Train on all sites but one, and test on that one.
 
     Args:
         patients: from `scan_folder`, in any order.
         site: the one tested on.
         seed: decides who validates.
-        validation_fraction: of the persons of other sites.
 
     Returns:
         The split.
@@ -123,7 +119,7 @@ def leave_site_out_split(patients: Sequence[Patient], site: str, seed: int, vali
         raise DatasetError(
             f"Site {site} cannot be left out: {len(test)} patients are of it and {len(units) - len(test)} of others."
         )
-    return _around(test, units, f"without {site} {seed}", validation_fraction)
+    return _around(test, units, f"without {site} {seed}")
 
 
 def split_by_slice(patients: Sequence[Patient], seed: int) -> tuple[list[Patient], Split]:
@@ -151,10 +147,10 @@ def split_by_slice(patients: Sequence[Patient], seed: int) -> tuple[list[Patient
     return parts, Split(**sides)
 
 
-def _around(test: Sequence[_Unit], units: Sequence[_Unit], lot: str, validation_fraction: float) -> Split:
+def _around(test: Sequence[_Unit], units: Sequence[_Unit], lot: str) -> Split:
     """The split that tests on some units, validates on a share of the others and trains on the rest."""
     rest = [unit for unit in units if unit not in test]
-    validation = _draw(rest, _share(len(rest), validation_fraction, leave=1), lot)
+    validation = _draw(rest, _share(len(rest), VALIDATION_SHARE, leave=1), lot)
     return Split(_ids(unit for unit in rest if unit not in validation), _ids(validation), _ids(test))
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from metseg.atomic_io import atomic_write_bytes
 from metseg.errors import DatasetError
 
-__all__ = ["Split", "read_split", "split_sha256", "write_split"]
+__all__ = ["SPLIT", "Split", "read_split", "split_sha256", "write_split"]
+
+SPLIT = "split.json"
 
 
 @dataclass(frozen=True)

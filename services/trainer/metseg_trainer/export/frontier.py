@@ -21,7 +21,7 @@ from metseg.errors import DatasetError
 from metseg.imaging import Float32Array, Mask, Preprocessor, Volume, lesions
 from metseg.inference import OnnxPredictor, predict
 from metseg.registry import CARD, FULL_PRECISION_MODEL, MODEL
-from metseg_trainer.data import Patient, load_patient, read_split
+from metseg_trainer.data import SPLIT, Patient, load_patient, read_split
 from metseg_trainer.evaluation import (
     TorchPredictor,
     choose_operating_point,
@@ -38,7 +38,7 @@ from metseg_trainer.export.model_selection import (
     full_precision_source,
     select_variant,
 )
-from metseg_trainer.export.onnx_export import verify_export
+from metseg_trainer.export.onnx_export import middle_slice, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
 from metseg_trainer.export.variants import ExportedVariant, calibration_inputs, export_variants
 from metseg_trainer.training import CONFIG, Plan, preprocessing_of, trained_networks
@@ -75,7 +75,7 @@ def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[s
         ModelRejected: an export does not compute the same as its network.
     """
     for other in others:
-        if read_split(other / "split.json") != plan.split:
+        if read_split(other / SPLIT) != plan.split:
             raise DatasetError(
                 f"The run in {other} has another split; it may have been trained on validation patients."
             )
@@ -128,8 +128,8 @@ def _dice(case: _Case, probability: Float32Array, point: OperatingPoint) -> floa
 
 def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Float32Array]:
     """The middle slice of each patient, as a model input."""
-    prepared = [Preprocessor(preprocessing).prepare(case.volume) for case in cases]
-    return [one.tensor(slice(len(one.pixels) // 2, len(one.pixels) // 2 + 1)) for one in prepared]
+    preprocessor = Preprocessor(preprocessing)
+    return [middle_slice(preprocessor.prepare(case.volume)) for case in cases]
 
 
 def _time(predictors: Sequence[OnnxPredictor], cases: Sequence[_Case]) -> list[float]:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from metseg.errors import ModelRejected
-from metseg.imaging import Float32Array
+from metseg.imaging import Float32Array, ModelInput
 from metseg.inference import INPUT, OUTPUT, Predictor
 from metseg_trainer.networks import SegmentationNetwork, structure_probabilities
 
-__all__ = ["to_onnx", "verify_export"]
+__all__ = ["middle_slice", "to_onnx", "verify_export"]
 
 TOLERANCE = 1e-4
 
@@ -56,6 +56,11 @@ def to_onnx(network: SegmentationNetwork) -> bytes:
     if program is None:
         raise ModelRejected("torch exported no ONNX program; use the torch version of the lock file.")
     return _without_metadata(program.model_proto)
+
+
+def middle_slice(prepared: ModelInput) -> Float32Array:
+    """The middle slice of a study, as a model input: float32, (1, row, column, channel)."""
+    return prepared.tensor([len(prepared.pixels) // 2])
 
 
 def _without_metadata(model: onnx.ModelProto) -> bytes:

@@ -16,7 +16,7 @@ from metseg.storage import ObjectStore
 from metseg_trainer.data import load_patient
 from metseg_trainer.evaluation import RunEvaluation
 from metseg_trainer.export.model_card import CardFigures, describe_data, make_card, save_card
-from metseg_trainer.export.onnx_export import to_onnx, verify_export
+from metseg_trainer.export.onnx_export import middle_slice, to_onnx, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
 from metseg_trainer.networks import network_title
 from metseg_trainer.training import Plan
@@ -93,10 +93,6 @@ def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[
 
 def _verification_inputs(plan: Plan) -> list[Float32Array]:
     """The middle slices of some test patients."""
-    inputs = []
-    for patient in islice(plan.test_patients, VERIFIED_SLICES):
-        volume, _ = load_patient(patient)
-        prepared = Preprocessor(plan.preprocessing).prepare(volume)
-        middle = len(prepared.pixels) // 2
-        inputs.append(prepared.tensor(slice(middle, middle + 1)))
-    return inputs
+    preprocessor = Preprocessor(plan.preprocessing)
+    volumes = (load_patient(patient)[0] for patient in islice(plan.test_patients, VERIFIED_SLICES))
+    return [middle_slice(preprocessor.prepare(volume)) for volume in volumes]

@@ -95,5 +95,5 @@ def calibration_inputs(patients: Sequence[Patient], preprocessing: Preprocessing
         prepared = Preprocessor(preprocessing).prepare(volume)
         occupied = np.flatnonzero(prepared.occupied)
         for index in {int(truth.sum(axis=(1, 2)).argmax()), int(occupied[len(occupied) // 2])}:
-            tensors.append(prepared.tensor(slice(index, index + 1)))
+            tensors.append(prepared.tensor([index]))
     return tensors

@@ -12,6 +12,7 @@ from metseg.contracts import Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import REFERENCE_PX
 from metseg_trainer.data import (
+    SPLIT,
     Patient,
     Split,
     check_split,
@@ -38,7 +39,7 @@ from metseg_trainer.training import (
 __all__ = ["load_plan", "make_plan", "plan_fold"]
 
 SMOKE_PATIENTS, SMOKE_SLICES, SMOKE_PX = 8, 8, 128
-SPLIT, AUDIT = "split.json", "audit.json"
+AUDIT = "audit.json"
 
 
 def make_plan(

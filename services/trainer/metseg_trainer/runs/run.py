@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metseg.atomic_io import atomic_write_bytes
+from metseg.registry import REPORT
 from metseg.storage import ObjectStore
 from metseg_trainer.data import PreparedStudy, Source, load_patient, prepare_sources, prepare_study
 from metseg_trainer.evaluation import RunEvaluation, evaluate_networks, load_patients
@@ -147,7 +148,7 @@ def _finish(plan: Plan, evaluation: RunEvaluation, policy: PromotionPolicy, stor
     if store is not None:
         upload_run(plan.run_folder, store)
         # the report without patients
-        files = {"report.html": plan.folder / ANONYMOUS_REPORT, MARKDOWN: plan.folder / MARKDOWN}
+        files = {REPORT: plan.folder / ANONYMOUS_REPORT, MARKDOWN: plan.folder / MARKDOWN}
         publish_version(store, exported, files, promote=decision.promote)
     print(verdict)
     return RunOutcome(plan.folder, exported.card.version if store is not None else None, verdict)
