@@ -271,6 +271,9 @@ def _geometry_warnings(geometry: VolumeGeometry) -> list[str]:
 
 
 def _stack(channels: Sequence[Array]) -> Array:
+    """The channels as one array; if they are all the same one, a view of it."""
+    if all(channel is channels[0] for channel in channels):
+        return np.broadcast_to(channels[0][..., np.newaxis], (*channels[0].shape, len(channels)))
     dtype = np.result_type(*(channel.dtype for channel in channels))
     stacked = np.empty((*channels[0].shape, len(channels)), dtype)
     for index, channel in enumerate(channels):

@@ -20,10 +20,12 @@ def foreground_mask(grey: UInt8Array) -> Mask:
     Returns:
         bool, shaped as `grey`; empty where nothing is bright enough.
     """
-    threshold, _ = cv2.threshold(grey.reshape(len(grey), -1), 0, 255, cv2.THRESH_OTSU)
+    threshold = cv2.threshold(grey.reshape(len(grey), -1), 0, 255, cv2.THRESH_OTSU)[0]
     kernel = np.ones((3, 3), np.uint8)
-    opened = [cv2.morphologyEx((one > threshold / 2).astype(np.uint8), cv2.MORPH_OPEN, kernel) for one in grey]
-    return np.stack(opened).astype(bool)
+    mask = np.empty(grey.shape, bool)
+    for one, target in zip(grey, mask, strict=True):
+        target[:] = cv2.morphologyEx((one > threshold / 2).astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    return mask
 
 
 def bounding_box(mask: Mask) -> tuple[slice, slice]:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from metseg.contracts import Preprocessing
+from metseg.errors import UnusableImage
 from metseg.imaging.arrays import Array, Float32Array, Mask, Shape, UInt8Array
 from metseg.imaging.foreground import bounding_box, foreground_mask
 from metseg.imaging.lookup_tables import lookup_function, mean_and_deviation, percentiles
@@ -50,6 +51,9 @@ PLAUSIBLE_HEAD = (0.7, 1.1)
 """Heads between these multiples of `HEAD_PX` are as large as those in the training data."""
 PLAUSIBLE_SINGLE_SLICE_HEAD = (0.3, 1.1)
 """The same for a single slice, which may cut the head near its top."""
+
+MAX_SCALED_PX = 2**29
+"""Of all slices in model pixels: twice the largest study."""
 
 Size = tuple[int, int]
 """Rows and columns."""
@@ -119,14 +123,14 @@ class Preprocessor:
             max(1, round(rows * factors[0] * contract.pixel_scale)),
             max(1, round(columns * factors[1] * contract.pixel_scale)),
         )
-        scaled = resize(volume.pixels, frame)
-        head = head_mask(scaled, frame)
+        _check_scaled_size(volume.shape, frame)
+        head = head_mask(volume.pixels, frame)
         origin, box = _crop_box(head, contract.multiple)
         geometry = Geometry(volume.shape, frame, origin, box, _voxel_mm3(volume, factors))
-        pixels, head = crop_or_pad(scaled, origin, box), crop_or_pad(head, origin, box)
+        pixels, head = _ScaledSlices(volume.pixels, frame, origin, box), crop_or_pad(head, origin, box)
         rescale = rescale_intensity(pixels.dtype, intensity_bounds(pixels, head, contract))
         equalised = equalise(pixels, rescale, contract)
-        mean, deviation = mean_and_deviation(_masked_pixels(equalised, head))
+        mean, deviation = mean_and_deviation(list(_MaskedPixels(equalised, head)))
         shown = volume.present if contract.missing_sequences == "zero" else (True, True, True)
         occupied = np.asarray(head.any(axis=(1, 2)))
         return ModelInput(equalised, mean, np.maximum(deviation, 1), occupied, geometry, shown)
@@ -165,6 +169,37 @@ class Preprocessor:
         """
         scaled = resize(mask[..., None].astype(np.float32), geometry.frame)
         return crop_or_pad(scaled, geometry.origin, geometry.box)[..., 0]
+
+
+class _ScaledSlices:
+    """The slices of a study in a head's box, in model pixels; each is scaled whenever it is read.
+
+    Attributes:
+        shape: slices, rows, columns, channels.
+        dtype: of the pixels.
+    """
+
+    def __init__(self, pixels: Array, frame: Size, origin: Size, box: Size) -> None:
+        self._pixels, self._frame, self._origin, self._box = pixels, frame, origin, box
+        self.shape, self.dtype = (len(pixels), *box, pixels.shape[3]), pixels.dtype
+
+    def __iter__(self) -> Iterator[Array]:
+        for one in _resized_slices(self._pixels, self._frame):
+            yield crop_or_pad(one[np.newaxis], self._origin, self._box)[0]
+
+
+Slices = Array | _ScaledSlices
+"""What has `shape` and `dtype` and gives (row, column, channel) slice by slice, as often as it is read."""
+
+
+class _MaskedPixels:
+    """The pixels of the head, (pixel, channel) of each slice."""
+
+    def __init__(self, pixels: Slices, head: Mask) -> None:
+        self._pixels, self._head = pixels, head
+
+    def __iter__(self) -> Iterator[Array]:
+        return (one[inside] for one, inside in zip(self._pixels, self._head, strict=True))
 
 
 def standardise(pixels: UInt8Array, mean: Float32Array, deviation: Float32Array) -> Float32Array:
@@ -207,6 +242,15 @@ def _voxel_mm3(volume: Volume, factors: tuple[float, float]) -> float:
     return between_mm * factors[0] * factors[1] * REFERENCE_PIXEL_MM**2
 
 
+def _check_scaled_size(shape: Shape, frame: Size) -> None:
+    """Refuse a study that would grow without bound, since its head is a speck in its slices."""
+    if shape[0] * frame[0] * frame[1] > MAX_SCALED_PX and frame[0] * frame[1] > shape[1] * shape[2]:
+        raise UnusableImage(
+            "The head is so small in its slices that they would have to be enlarged beyond what fits into memory; crop "
+            "them to the head."
+        )
+
+
 def resize(pixels: Array, size: Size) -> Array:
     """Scale every slice.
 
@@ -232,7 +276,9 @@ def _resized_slices(pixels: Array, size: Size) -> Iterator[Array]:
         return
     shrinks = size[0] * size[1] < pixels.shape[1] * pixels.shape[2]
     for one in pixels:
-        resized = cv2.resize(one, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        resized = cv2.resize(
+            np.ascontiguousarray(one), size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
         yield resized.reshape(*size, pixels.shape[3])
 
 
@@ -247,7 +293,7 @@ def head_mask(pixels: Array, size: Size) -> Mask:
         bool, (slice, row, column) of `size`; everything where there is no foreground.
     """
     channels = pixels.shape[-1]
-    bounds = percentiles((one.reshape(-1, channels) for one in _resized_slices(pixels, size)), (0, 99.5))
+    bounds = percentiles(_WholeSlices(pixels, size), (0, 99.5))
     low, high = bounds.astype(np.float32)
     span = np.maximum(high - low, np.finfo(np.float32).eps)
     brightness = lookup_function(pixels.dtype, channels, lambda values: ((values - low) / span).clip(0, 1))
@@ -256,6 +302,16 @@ def head_mask(pixels: Array, size: Size) -> Mask:
         target[:] = np.rint(_mean_of_channels(brightness(one)) * 255).astype(np.uint8)
     head = foreground_mask(grey)
     return head if head.any() else np.ones_like(head)
+
+
+class _WholeSlices:
+    """The pixels of every scaled slice, (pixel, channel)."""
+
+    def __init__(self, pixels: Array, size: Size) -> None:
+        self._pixels, self._size = pixels, size
+
+    def __iter__(self) -> Iterator[Array]:
+        return (one.reshape(-1, one.shape[-1]) for one in _resized_slices(self._pixels, self._size))
 
 
 def _mean_of_channels(pixels: Float32Array) -> Float32Array:
@@ -304,12 +360,7 @@ def crop_or_pad(pixels: Array, origin: Size, box: Size) -> Array:
     return out
 
 
-def _masked_pixels(pixels: Array, head: Mask) -> list[Array]:
-    """The pixels of the head, (pixel, channel) of each slice."""
-    return [one[inside] for one, inside in zip(pixels, head, strict=True)]
-
-
-def intensity_bounds(pixels: Array, head: Mask, contract: Preprocessing) -> Float32Array:
+def intensity_bounds(pixels: Slices, head: Mask, contract: Preprocessing) -> Float32Array:
     """The two percentiles of every channel over a study's head.
 
     Args:
@@ -321,7 +372,7 @@ def intensity_bounds(pixels: Array, head: Mask, contract: Preprocessing) -> Floa
         float32, (2, channel): low and high.
     """
     bounds = (contract.low_percentile, contract.high_percentile)
-    return percentiles(_masked_pixels(pixels, head), bounds).astype(np.float32)
+    return percentiles(_MaskedPixels(pixels, head), bounds).astype(np.float32)
 
 
 def rescale_intensity(dtype: "np.dtype[Any]", bounds: Float32Array) -> Callable[[Array], UInt8Array]:
@@ -341,7 +392,7 @@ def rescale_intensity(dtype: "np.dtype[Any]", bounds: Float32Array) -> Callable[
     )
 
 
-def equalise(pixels: Array, rescale: Callable[[Array], UInt8Array], contract: Preprocessing) -> UInt8Array:
+def equalise(pixels: Slices, rescale: Callable[[Array], UInt8Array], contract: Preprocessing) -> UInt8Array:
     """CLAHE of every slice and channel after rescaling.
 
     Args:

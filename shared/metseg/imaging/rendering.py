@@ -82,7 +82,7 @@ def channel_values(volume: Volume, channel: int) -> Array:
     Returns:
         (pixel,); a view where the volume's pixels are contiguous, as they usually are.
     """
-    return volume.pixels.reshape(-1, len(CHANNELS))[:, channel]
+    return volume.pixels[..., channel].reshape(-1)
 
 
 def apply_window(values: Array, low: float | Float64Array, high: float | Float64Array) -> UInt8Array:

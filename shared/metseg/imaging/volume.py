@@ -20,7 +20,8 @@ class Volume:
     """The slices of one study in anatomical order.
 
     Attributes:
-        pixels: uint8, uint16 or float32, (slice, row, column, channel); the channels are `CHANNELS`.
+        pixels: uint8, uint16 or float32, (slice, row, column, channel); the channels are `CHANNELS`. If all are the
+            same sequence they share its memory and cannot be written.
         names: one stem per slice, unique; names the artefacts of that slice.
         spacing_mm: between slices, rows and columns; None where the format stores none.
         affine: from (column, row, slice) indices to patient millimetres (RAS+, as in NIfTI); None where the format
@@ -58,7 +59,7 @@ class Volume:
             raise ValueError("slice names must be unique")
         if min(self.pixels.shape[1:3]) < MIN_SIDE_PX:
             raise UnusableImage(f"A slice must be at least {MIN_SIDE_PX} pixels high and wide; upload the whole slice.")
-        if self.pixels.dtype.kind == "f" and not np.isfinite(self.pixels).all():
+        if self.pixels.dtype.kind == "f" and not all(np.isfinite(one).all() for one in self.pixels):
             raise UnusableImage("The image holds values that are not finite (NaN or infinity); export it again.")
         if self.pixels.min() == self.pixels.max():
             raise UnusableImage("All pixels of the study have the same value; upload slices that show a head.")

@@ -59,8 +59,10 @@ def estimate_uncertainty(volume: Volume, first: Segmentation, predictors: Sequen
         first_view = first.probability[index : index + 1, :, :]
         maps = np.stack([first_view, *(view.probability[position : position + 1] for view in views)])
         spread[index : index + 1] = np.minimum(2 * maps.std(axis=0), 1)
-    rated = _rate_lesions(first, [view.mask for view in views])
-    return replace(first, uncertainty=spread, lesions=rated, uncertainty_words=_summary(rated, len(views) + 1))
+    masks = [view.mask for view in views]
+    del views  # their probabilities may be as large as the study
+    rated = _rate_lesions(first, masks)
+    return replace(first, uncertainty=spread, lesions=rated, uncertainty_words=_summary(rated, len(masks) + 1))
 
 
 def _views(

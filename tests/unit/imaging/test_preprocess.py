@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from metseg import phantom
 from metseg.contracts import Preprocessing
-from metseg.imaging import HEAD_PX, Preprocessor, Volume
+from metseg.errors import UnusableImage
+from metseg.imaging import HEAD_PX, Preprocessor, Volume, preprocess
 from metseg.imaging.preprocess import crop_or_pad
 
 CONTRACT = Preprocessing()
@@ -173,3 +174,19 @@ def test_any_study_is_restored_to_its_own_size(shape, dtype, spacing, seed):
     assert back.shape == shape
     assert back.min() >= 0
     assert back.max() <= 0.7501
+
+
+def test_slices_in_which_the_head_is_a_speck_are_refused(monkeypatch):
+    monkeypatch.setattr(preprocess, "MAX_SCALED_PX", 2 * 256 * 256)
+    pixels = np.zeros((2, 320, 320, 3), np.uint8)
+    pixels[:, 150:165, 150:165] = 200
+    with pytest.raises(UnusableImage, match="crop them to the head"):
+        PREPROCESSOR.prepare(Volume(pixels, ("a", "b")))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_one_sequence_for_all_channels_is_prepared_as_three_copies_of_it(head, dtype):
+    grey = head.volume.pixels[..., 1].astype(dtype)
+    shared = replace(head.volume, pixels=np.broadcast_to(grey[..., np.newaxis], (*grey.shape, 3)))
+    copied = replace(head.volume, pixels=np.repeat(grey[..., np.newaxis], 3, axis=3))
+    assert np.array_equal(everything(shared), everything(copied))
