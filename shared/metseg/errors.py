@@ -7,6 +7,7 @@ MetsegError
 │   ├── UnreadableImage        a supported format, but damaged
 │   ├── UnusableImage          readable, but nothing to segment: constant, not finite, too small
 │   ├── ImageTooLarge          more pixels than allowed, judging by the header
+│   ├── StudyTooLarge          a study that needs more memory than the worker has
 │   ├── MixedSizes             slices of one study with different sizes
 │   ├── AmbiguousSeries        which series is which sequence is not clear
 │   ├── IncompleteSeries       too many slices of a series cannot be used
@@ -120,6 +121,12 @@ class ImageTooLarge(BadInput):
     """An image has more pixels than the deployment allows."""
 
     type, title, status = "/problems/image-too-large", "An image is too large", 413
+
+
+class StudyTooLarge(BadInput):
+    """The study is within all limits, but its segmentation needs more memory than the worker has."""
+
+    type, title, status = "/problems/study-too-large", "The study needs too much memory", 413
 
 
 class MixedSizes(BadInput):

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-__all__ = ["cpu_quota", "in_background", "parallel_map", "run_all"]
+__all__ = ["cpu_quota", "in_background", "memory_limit_bytes", "parallel_map", "run_all"]
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -90,3 +90,13 @@ def _cgroup_quota() -> float | None:
     if v1.is_file() and (microseconds := int(v1.read_text())) > 0:
         return microseconds / int((_CGROUP / "cpu" / "cpu.cfs_period_us").read_text())
     return None
+
+
+def memory_limit_bytes() -> int:
+    """Memory that this container may use: its cgroup's limit, or without one that of the machine."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroup v2, v1
+        limit = _CGROUP / name
+        if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
+            return min(physical, int(text))
+    return physical

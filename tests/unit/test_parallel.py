@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from metseg import parallel
-from metseg.parallel import cpu_quota, in_background, parallel_map
+from metseg.parallel import cpu_quota, in_background, memory_limit_bytes, parallel_map
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3])
@@ -112,3 +112,15 @@ def test_threads_follow_the_cgroup_v1_quota(cgroup, granted, cpus):
 
 def test_without_a_quota_threads_follow_the_cpu_affinity(cgroup):
     assert cpu_quota() == 8
+
+
+@pytest.mark.parametrize("file", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_the_memory_is_the_containers_or_the_machines(monkeypatch, tmp_path, file):
+    monkeypatch.setattr(parallel, "_CGROUP", tmp_path)
+    machine = memory_limit_bytes()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("1048576\n")
+    assert memory_limit_bytes() == 1048576
+    for unlimited in ("max\n", f"{2**63 - 4096}\n"):
+        (tmp_path / file).write_text(unlimited)
+        assert memory_limit_bytes() == machine > 2**28

@@ -23,7 +23,7 @@ from metseg.contracts import (
     is_model_version,
 )
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
-from metseg.imaging import ROLES
+from metseg.imaging import ROLES, check_fits
 from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
 from metseg.settings import Limits
@@ -103,7 +103,7 @@ def submit(
         return gateway.jobs.get(holder)
     if not admitted:
         admit(gateway, caller, 0)
-    formats.inspect_upload(uploads, gateway.settings.limits)
+    _check_memory(gateway, formats.inspect_upload(uploads, gateway.settings.limits), options)
     job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
         check = stack.enter_context(in_background(lambda _: check_model_exists(gateway, options.model)))
@@ -121,6 +121,13 @@ def submit(
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         check()
         return _enqueue(gateway, request.model_copy(update={"key_sha256": key}), digest)
+
+
+def _check_memory(gateway: Gateway, study: formats.Inspection, options: Options) -> None:
+    """Refuse a study that the smallest worker could not segment; StudyTooLarge. Without a worker, all are accepted."""
+    memory_bytes = gateway.jobs.worker_memory_bytes()
+    if memory_bytes is not None:
+        check_fits(study.size, memory_bytes, uncertainty=options.uncertainty)
 
 
 def _deidentified(uploads: list[formats.Upload], limits: Limits) -> AbstractContextManager[list[formats.Upload]]:

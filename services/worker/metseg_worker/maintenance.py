@@ -9,6 +9,7 @@ from socket import gethostname
 
 from metseg.errors import Unavailable
 from metseg.jobs import Maintenance, WorkerRegistry
+from metseg.parallel import memory_limit_bytes
 
 __all__ = ["MaintenanceThread"]
 
@@ -58,7 +59,7 @@ class MaintenanceThread(threading.Thread):
 
     def _recover(self) -> None:
         """Send a heartbeat and recover lost jobs."""
-        self._workers.heartbeat(gethostname())
+        self._workers.heartbeat(gethostname(), memory_limit_bytes())
         if recovered := self._maintenance.recover():
             log.warning("lost jobs queued again", extra={"jobs": recovered})
 

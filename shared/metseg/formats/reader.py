@@ -10,7 +10,7 @@ from metseg.formats.roles import sequence_from_name
 from metseg.formats.sniff import Kind
 from metseg.formats.study import StudyFile, StudyReader, Upload, check_upload, list_files
 from metseg.formats.volumes import study as volume_study
-from metseg.imaging import Volume
+from metseg.imaging import StudySize, Volume
 from metseg.settings import Limits
 
 __all__ = ["Inspection", "inspect_upload", "read_volume"]
@@ -38,12 +38,14 @@ class Inspection(NamedTuple):
         slices: of the study, without masks.
         rows: of each slice.
         columns: of each slice.
+        size: what decides how much memory the study takes.
     """
 
     source: str
     slices: int
     rows: int
     columns: int
+    size: StudySize
 
 
 def inspect_upload(uploads: Sequence[Upload], limits: Limits) -> Inspection:
@@ -62,10 +64,17 @@ def inspect_upload(uploads: Sequence[Upload], limits: Limits) -> Inspection:
         BadInput: one of its subclasses.
     """
     study = _open_study(uploads, limits)
-    return Inspection(study.source, *study.shape)
+    return Inspection(study.source, *study.shape, study.size)
 
 
-def read_volume(uploads: Sequence[Upload], limits: Limits, *, align: Align = "rigid", threads: int = 1) -> Volume:
+def read_volume(
+    uploads: Sequence[Upload],
+    limits: Limits,
+    *,
+    align: Align = "rigid",
+    threads: int = 1,
+    check_size: Callable[[StudySize], None] = lambda _: None,
+) -> Volume:
     """Read one study.
 
     Several files, one ZIP or one TIFF of several pages are the slices of one volume, in the natural order of the
@@ -80,6 +89,7 @@ def read_volume(uploads: Sequence[Upload], limits: Limits, *, align: Align = "ri
         limits: of one submission.
         align: `rigid` registers volumes on different grids, `none` only resamples them as their headers say.
         threads: that registration may use.
+        check_size: called with the study's size before a pixel is read; raises if it does not fit.
 
     Returns:
         The study's pixels and geometry, with warnings for the reader of the result.
@@ -87,7 +97,9 @@ def read_volume(uploads: Sequence[Upload], limits: Limits, *, align: Align = "ri
     Raises:
         BadInput: one of its subclasses; all that `inspect_upload` raises, and damage found in the pixels.
     """
-    return _open_study(uploads, limits).read_volume(align, threads)
+    study = _open_study(uploads, limits)
+    check_size(study.size)
+    return study.read_volume(align, threads)
 
 
 def _open_study(uploads: Sequence[Upload], limits: Limits) -> StudyReader:

@@ -32,7 +32,7 @@ from metseg.errors import (
 )
 from metseg.formats.archive import Archive
 from metseg.formats.sniff import HEAD_BYTES, Kind, detect_kind
-from metseg.imaging import Volume
+from metseg.imaging import StudySize, Volume
 from metseg.settings import MIB, Limits
 
 __all__ = [
@@ -89,6 +89,10 @@ class StudyReader(Protocol):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns of the volume that `read_volume` returns."""
+
+    @property
+    def size(self) -> StudySize:
+        """What decides how much memory the study takes."""
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.

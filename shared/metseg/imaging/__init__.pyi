@@ -29,6 +29,9 @@ from .lesions import measure_slices as measure_slices
 from .lesions import select_components as select_components
 from .lesions import sum_target_diameters as sum_target_diameters
 from .lookup_tables import mean_and_deviation as mean_and_deviation
+from .memory import StudySize as StudySize
+from .memory import check_fits as check_fits
+from .memory import peak_bytes as peak_bytes
 from .orientation import LPS_TO_RAS as LPS_TO_RAS
 from .orientation import canonical_affine as canonical_affine
 from .orientation import canonical_grid as canonical_grid

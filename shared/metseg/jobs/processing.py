@@ -7,10 +7,10 @@ from functools import partial
 
 from metseg import formats
 from metseg.contracts import ModelCard, Request, Result, Structure
-from metseg.imaging import Float32Array, Volume, lesions
+from metseg.imaging import Float32Array, Volume, check_fits, lesions
 from metseg.inference import Segmentation, choose_operating_points, measured_structure, run_pipeline
 from metseg.jobs.inputs import JobInputs
-from metseg.parallel import in_background
+from metseg.parallel import in_background, memory_limit_bytes
 from metseg.results import Previews, build_artefacts, build_result, render_slices
 from metseg.settings import Limits
 
@@ -41,7 +41,13 @@ def process(
     predictor, warnings = inputs.predictor()
     uploads = inputs.files()
     clock.lap("load")
-    volume = formats.read_volume(uploads, limits, align=request.align, threads=inputs.models.threads)
+    volume = formats.read_volume(
+        uploads,
+        limits,
+        align=request.align,
+        threads=inputs.models.threads,
+        check_size=partial(check_fits, memory_bytes=memory_limit_bytes(), uncertainty=request.uncertainty),
+    )
     inputs.close_files()
     clock.lap("read")
     points = choose_operating_points(volume, predictor, request.threshold)

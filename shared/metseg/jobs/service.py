@@ -289,6 +289,10 @@ class JobService:
         """How many workers sent a heartbeat within a minute; QueueUnavailable."""
         return self._workers.count()
 
+    def worker_memory_bytes(self) -> int | None:
+        """Memory of the smallest live worker; None if none is known; QueueUnavailable."""
+        return self._workers.memory_bytes()
+
     def check(self) -> None:
         """Check that jobs can be queued; QueueUnavailable."""
         self._redis.check()

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from metseg.jobs.redis_connection import PREFIX, RedisConnection
+from metseg.jobs.redis_connection import PREFIX, RedisConnection, text
 
 __all__ = ["WorkerRegistry"]
 
@@ -18,10 +18,25 @@ class WorkerRegistry:
     def __init__(self, redis: RedisConnection) -> None:
         self._redis = redis
 
-    def heartbeat(self, worker: str) -> None:
-        """Record that a worker is alive."""
+    def heartbeat(self, worker: str, memory_bytes: int | None = None) -> None:
+        """Record that a worker is alive.
+
+        Args:
+            worker: its name.
+            memory_bytes: of its container; None: not known.
+        """
+        with self._redis.errors(), self._redis.client.pipeline() as pipe:
+            pipe.zadd(HEARTBEATS, {worker: self._now_s()})
+            if memory_bytes is not None:
+                pipe.set(_memory_key(worker), memory_bytes, ex=int(HEARTBEAT_TTL_S))
+            pipe.execute()
+
+    def memory_bytes(self) -> int | None:
+        """Memory of the smallest container of a live worker; None if that of none is known."""
         with self._redis.errors():
-            self._redis.client.zadd(HEARTBEATS, {worker: self._now_s()})
+            alive = self._redis.client.zrangebyscore(HEARTBEATS, self._now_s() - HEARTBEAT_TTL_S, "+inf")
+            known = self._redis.client.mget([_memory_key(text(name)) for name in alive]) if alive else []
+        return min((int(each) for each in known if each is not None), default=None)
 
     def count(self) -> int:
         """How many workers sent a heartbeat within the last minute; all others are removed."""
@@ -49,6 +64,10 @@ class WorkerRegistry:
     def probe_acknowledged(self, worker: str) -> bool:
         """Whether a worker's child ran a liveness probe within the last 45 seconds."""
         return math.isfinite(self.probe_age_s(worker))
+
+
+def _memory_key(worker: str) -> str:
+    return f"{PREFIX}worker-memory:{worker}"
 
 
 def _probe_key(worker: str) -> str:

@@ -159,3 +159,15 @@ def test_a_message_carries_its_jobs_time_limits(gateway, redis):
     gateway.accepted()
     [message] = Redis.from_url(redis.url).lrange("metseg", 0, -1)
     assert json.loads(message)["headers"]["timelimit"] == [BASE_LIMIT_S + 660, BASE_LIMIT_S]
+
+
+def test_a_study_that_no_worker_has_the_memory_for_is_refused_before_it_is_stored(gateway):
+    accepted = gateway.accepted()  # no worker is known yet
+    gateway.workers.heartbeat("large", 2**40)
+    gateway.workers.heartbeat("small", 2**29)  # what a worker takes without a study
+    response = gateway.submit(png())
+    assert (response.status_code, response.json()["type"]) == (413, "/problems/study-too-large")
+    assert "the worker has 0.5 GiB" in response.json()["detail"]
+    assert {key.split("/")[1] for key in gateway.job_keys()} == {accepted.id}
+    gateway.workers.heartbeat("small", 2**32)
+    gateway.accepted()

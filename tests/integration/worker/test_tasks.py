@@ -201,7 +201,7 @@ class Counting:
 
     recovered = expired = 0
 
-    def heartbeat(self, worker):
+    def heartbeat(self, worker, memory_bytes):
         assert worker
 
     def recover(self):

@@ -24,6 +24,7 @@ from metseg.errors import (
     SeveralPatients,
     StorageFull,
     StoreUnavailable,
+    StudyTooLarge,
     TooManyFiles,
     TooManyRequests,
     UnreadableImage,
@@ -46,7 +47,7 @@ MAX_WAIT_S = 60
 WAIT_STEP_S = 5.0
 SUBMISSION_ERRORS = (
     *(UploadInterrupted, IdempotencyConflict, UnsupportedFormat),
-    *(UploadTooLarge, TooManyFiles, ImageTooLarge, ArchiveBomb),
+    *(UploadTooLarge, TooManyFiles, ImageTooLarge, StudyTooLarge, ArchiveBomb),
     *(EmptyUpload, InvalidParameter, UnreadableImage, UnusableImage, MixedSizes, BadArchive, SeveralPatients),
     *(NoChampion, StoreUnavailable, QueueUnavailable, QueueFull, StorageFull, TooManyRequests),
 )

@@ -39,7 +39,8 @@ MR_CLASSES = {
 TAGS: tuple[str | int, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"),
     *("Modality", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier"),
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "PixelRepresentation"),
     *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient"),
     *("RescaleSlope", "RescaleIntercept", "BurnedInAnnotation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -97,6 +98,8 @@ class Instance:
         frames: in the file's order.
         acquisition: of the sequence.
         inverted: whether large values are dark (MONOCHROME1).
+        bits: of a stored value.
+        signed: whether stored values have a sign.
         syntax: the transfer syntax.
     """
 
@@ -114,6 +117,8 @@ class Instance:
     frames: tuple[Frame, ...]
     acquisition: Acquisition
     inverted: bool
+    bits: int
+    signed: bool
     syntax: UID
 
 
@@ -156,6 +161,8 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
             frames=tuple(_frames(dataset, frames)),
             acquisition=read_acquisition(dataset),
             inverted=get_string(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+            bits=int(get_number(dataset, "BitsAllocated") or 0),
+            signed=bool(get_number(dataset, "PixelRepresentation")),
             syntax=UID(str(dataset.file_meta.TransferSyntaxUID)),
         )
 

@@ -36,7 +36,7 @@ from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, read_with_pixels, tra
 from metseg.formats.dicom.stacks import Stack
 from metseg.imaging import Array, Mask
 
-__all__ = ["SUPPORTED_SYNTAXES", "decode_stack"]
+__all__ = ["SUPPORTED_SYNTAXES", "decode_stack", "itemsize"]
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 DECODERS: Mapping[UID, str] = {
@@ -151,6 +151,12 @@ def _as_stored(value: object, dtype: np.dtype[Any]) -> int | None:
     modulus = 1 << (8 * int(dtype.itemsize))
     number %= modulus
     return number - modulus if dtype.kind == "i" and number >= modulus // 2 else number
+
+
+def itemsize(stack: Stack) -> int:
+    """Bytes of a decoded value at most, by the headers."""
+    stored = {f"{'i' if each.instance.signed else 'u'}{each.instance.bits // 8}" for each in stack.members}
+    return max(_output_dtype(stack, np.dtype(each)).itemsize for each in stored)
 
 
 def _output_dtype(stack: Stack, stored: np.dtype[Any]) -> np.dtype[Any]:

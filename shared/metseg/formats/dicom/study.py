@@ -16,7 +16,7 @@ from metseg.errors import (
 )
 from metseg.formats.dicom.completeness import check_coverage, check_repetitions, check_whole
 from metseg.formats.dicom.instances import Instance, read_instance
-from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack
+from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack, itemsize
 from metseg.formats.dicom.roles import ChosenStack, choose_for_field, choose_stacks
 from metseg.formats.dicom.source_headers import read_source_images
 from metseg.formats.dicom.stacks import Stack, group_stacks
@@ -30,7 +30,7 @@ from metseg.formats.sequences import (
     reference_role,
 )
 from metseg.formats.study import StudyFile
-from metseg.imaging import ROLES, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
+from metseg.imaging import ROLES, StudySize, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
 from metseg.settings import Limits
 
 __all__ = ["DicomStudyReader", "open_study"]
@@ -56,6 +56,20 @@ class DicomStudyReader:
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns."""
         return _geometry(self.reference).shape
+
+    @property
+    def size(self) -> StudySize:
+        """What decides how much memory the study takes."""
+        geometries = [_geometry(choice.stack) for choice in self.chosen.values()]
+        reference = _geometry(self.reference)
+        return StudySize(
+            reference.shape,
+            max(itemsize(choice.stack) for choice in self.chosen.values()),
+            decoded=len(geometries),
+            channels=1 if len(geometries) == 1 else len(ROLES),
+            spacing_mm=reference.spacing_mm,
+            resampled=not all(each.matches(reference) for each in geometries),
+        )
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.

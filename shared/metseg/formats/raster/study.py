@@ -10,7 +10,7 @@ from metseg.contracts import Align, Role
 from metseg.formats.raster.series import RasterSeries, group_series
 from metseg.formats.sequences import GREY_WARNING, REFERENCE_ORDER, missing_sequence_warning, reference_role
 from metseg.formats.study import Upload
-from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, Volume, present_sequences
+from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, StudySize, Volume, present_sequences
 from metseg.settings import Limits
 
 __all__ = ["RasterStudyReader", "open_study"]
@@ -31,6 +31,12 @@ class RasterStudyReader:
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns."""
         return self._reference.shape
+
+    @property
+    def size(self) -> StudySize:
+        """What decides how much memory the study takes."""
+        itemsize = max(np.dtype(series.dtype).itemsize for series in self.series.values())
+        return StudySize(self.shape, itemsize, decoded=0, channels=len(CHANNELS), spacing_mm=None)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.

@@ -25,11 +25,12 @@ from metseg.formats.sniff import Kind
 from metseg.formats.study import StudyFile
 from metseg.formats.volumes import metaimage, nrrd
 from metseg.formats.volumes.header import VolumeHeader
-from metseg.formats.volumes.voxels import read_voxels
+from metseg.formats.volumes.voxels import output_dtype, read_voxels
 from metseg.imaging import (
     CHANNELS,
     ROLES,
     SEQUENCE_NAMES,
+    StudySize,
     Volume,
     canonical_affine,
     canonical_grid,
@@ -84,6 +85,20 @@ class VolumeStudyReader:
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns."""
         return self.sequences[reference_role(list(self.sequences))].geometry.shape
+
+    @property
+    def size(self) -> StudySize:
+        """What decides how much memory the study takes."""
+        reference = self.sequences[reference_role(list(self.sequences))].geometry
+        sequences = self.sequences.values()
+        return StudySize(
+            reference.shape,
+            max(output_dtype(each.header).itemsize for each in sequences),
+            decoded=len(sequences),
+            channels=1 if len(sequences) == 1 else len(ROLES),
+            spacing_mm=reference.spacing_mm,
+            resampled=not all(each.geometry.matches(reference) for each in sequences),
+        )
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.

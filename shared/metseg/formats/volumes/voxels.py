@@ -14,7 +14,7 @@ from metseg.formats.volumes.header import Compression, VolumeHeader
 from metseg.imaging import Array
 from metseg.settings import MIB
 
-__all__ = ["open_content", "read_voxels"]
+__all__ = ["open_content", "output_dtype", "read_voxels"]
 
 DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error)
 ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
@@ -36,11 +36,9 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int) -> Array:
         UnreadableImage: the file is damaged or cut off.
     """
     dtype = header.dtype
-    scaled = (header.slope, header.intercept) != (1.0, 0.0)
-    native = dtype.newbyteorder("=")
-    output = np.dtype(np.float32) if scaled or native not in (np.uint8, np.uint16) else native
+    scaled = _is_scaled(header)
     columns, rows, planes = header.shape
-    voxels: Array = np.empty(header.shape, output, order="F")
+    voxels: Array = np.empty(header.shape, output_dtype(header), order="F")
     plane_bytes = columns * rows * dtype.itemsize
     start = header.start if header.start >= 0 else stream.seek(0, SEEK_END) - header.content_bytes
     try:
@@ -57,6 +55,16 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int) -> Array:
     except DAMAGE as error:
         raise UnreadableImage(f"A {header.format} file is damaged or cut off; export it again.") from error
     return voxels
+
+
+def output_dtype(header: VolumeHeader) -> "np.dtype[Any]":
+    """The type of the voxels that `read_voxels` returns."""
+    native: np.dtype[Any] = header.dtype.newbyteorder("=")
+    return np.dtype(np.float32) if _is_scaled(header) or native not in (np.uint8, np.uint16) else native
+
+
+def _is_scaled(header: VolumeHeader) -> bool:
+    return (header.slope, header.intercept) != (1.0, 0.0)
 
 
 @contextmanager
