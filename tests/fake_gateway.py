@@ -62,6 +62,7 @@ class FakeStudy:
         lesions_placed: int = 4,
         spacing: bool = True,
         min_voxels: float = 0,
+        oedema_px: int = 0,
     ) -> None:
         head = phantom.head(seed, slices=slices, lesions=lesions_placed)
         self.pixels = head.volume.pixels.astype(np.uint8)
@@ -70,6 +71,8 @@ class FakeStudy:
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
         self.min_voxels = min_voxels
         self.mask = lesions.select_components(2 * (self.probability >= THRESHOLD).astype(np.uint8), min_voxels)
+        around = np.ones((1, 2 * oedema_px + 1, 2 * oedema_px + 1))
+        self.whole = ndimage.binary_dilation(self.mask, around) if oedema_px else None
 
     def as_other_model_sees_it(self) -> "FakeStudy":
         """The same scan with the answer of another model: the smallest lesion is missed, the others are larger."""
@@ -101,7 +104,7 @@ class FakeStudy:
             model_version=card.version,
             network=card.network,
             structure="core",
-            structures=measured_structures(self.mask, THRESHOLD, self.min_voxels),
+            structures=measured_structures(self.mask, THRESHOLD, self.min_voxels, whole=self.whole),
             shape=self.mask.shape,
             spacing_mm=self.spacing_mm,
             lesions=found,
@@ -281,6 +284,8 @@ def app(gateway: FakeGateway) -> FastAPI:
         mask = write_mask(study.mask, study.names, "nifti", spacing_mm=study.spacing_mm)
         if layer == "mask":
             return Response(mask, media_type="application/gzip")
+        if layer == "whole" and study.whole is not None:
+            return Response(write_mask(study.whole, study.names, "nifti", spacing_mm=study.spacing_mm))
         if layer == "probability":
             return probability(job_id)
         pictures_ = map(rendering.encode_png, study.pixels)

@@ -30,11 +30,12 @@ def segmentation_of(
 
 
 def measured_structures(
-    mask: Mask, threshold: float = 0.5, min_voxels: float = 0
+    mask: Mask, threshold: float = 0.5, min_voxels: float = 0, whole: Mask | None = None
 ) -> dict[Structure, StructureMeasurements]:
-    """The measurements of a core and a whole with the same mask, without spacing."""
+    """The measurements of a core and a whole, which have the same mask unless `whole` is given; without spacing."""
     voxels = int(np.count_nonzero(mask))
     measured = StructureMeasurements(
         threshold=threshold, seed_threshold=0, min_voxels=min_voxels, voxels=voxels, volume_mm3=None
     )
-    return dict.fromkeys(STRUCTURES, measured)
+    of_whole = measured if whole is None else measured.model_copy(update={"voxels": int(np.count_nonzero(whole))})
+    return {"core": measured, "whole": of_whole}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 from scipy import ndimage
-from tests.e2e.reader import SHOTS, finished, look, opened, picture, press, saved, shown_slice
+from tests.e2e.reader import SHOTS, changed, finished, look, opened, picture, press, saved, shown_slice
 from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
 
@@ -303,3 +303,19 @@ def test_the_slice_is_saved_as_it_is_shown(viewer: Page) -> None:
     assert np.ptp([pictures[1].shape, shown.shape], axis=0).max() <= 1, "a screenshot is rounded to whole pixels"
     picture_part = (slice(60, rows - 60), slice(columns))
     assert np.corrcoef(pictures[1][picture_part].ravel(), shown[picture_part].ravel())[0, 1] > 0.97
+
+
+def test_the_abnormality_around_the_tumour_is_outlined_too(page: Page) -> None:
+    study = FakeStudy(seed=60, slices=6, lesions_placed=2, oedema_px=9)
+    with serving(FakeGateway(study=study)) as gateway, serving_page(gateway.url) as url:
+        job = gateway.submit(["head.zip"], None).id
+        finished(opened(page, f"{url}/?job={job}"))
+        both = look(page)
+        page.screenshot(path=SHOTS / "core-and-whole.png")
+        masks = page.get_by_role("group", name="Masks")
+        masks.get_by_role("button", name="Tumour", exact=True).click()
+        changed(page, both)
+        tumour = look(page)
+        masks.get_by_role("button", name="Whole", exact=True).click()
+        changed(page, tumour)
+        assert look(page) != both

@@ -21,7 +21,7 @@ from metseg.results.exports import (
 
 __all__ = ["ResultReader", "VolumeLayer"]
 
-VolumeLayer = Literal["pre", "flair", "post", "mask", "probability", "uncertainty"]
+VolumeLayer = Literal["pre", "flair", "post", "mask", "whole", "probability", "uncertainty"]
 
 CHUNK_BYTES = 2**20
 

@@ -95,7 +95,7 @@ def test_two_models_are_compared_on_one_scan(page, gateway):
     [compared] = [entry["id"] for entry in gateway.submissions if entry["names"] == ["again"]]
     assert gateway.model_versions[compared] == other.version
     at = run(at)
-    assert viewer_data(at)["compared"]["job"] == compared
+    assert viewer_data(at)["second"]["volumes"].endswith(compared)
     first, second = gateway.study, gateway.study.as_other_model_sees_it()
     dice = 2 * (first.mask & second.mask).sum() / (first.mask.sum() + second.mask.sum())
     assert metrics(at)["Dice"] == f"{dice:.3f}"
@@ -103,4 +103,4 @@ def test_two_models_are_compared_on_one_scan(page, gateway):
     assert f"Marked only by this model: lesion {smallest.number} (slice" in page_text(at)
     assert "Marked only by the other model: none" in page_text(at)
     at = press(at, "End comparison")
-    assert viewer_data(at)["compared"] is None
+    assert viewer_data(at)["second"] is None

@@ -30,6 +30,7 @@ from metseg_trainer.training import Plan, git_revision, packages
 __all__ = ["MARKDOWN", "CardFigures", "describe_data", "describe_structure_data", "make_card", "save_card"]
 
 MARKDOWN = "model-card.md"
+DRAWN = "drawn metastases"
 LGG_CITATIONS = [
     "Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features "
     "automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",
@@ -66,7 +67,7 @@ def describe_data(plan: Plan) -> DataCard:
     name, licence, citations = _source(plan.patients)
     with_implants = plan.config.sampling.source_shares["implanted"] > 0
     return DataCard(
-        name=f"{name} and drawn metastases" if with_implants else name,
+        name=f"{name} and {DRAWN}" if with_implants else name,
         licence=licence,
         citations=citations,
         patients={side: len(ids) for side, ids in sides.items()},
@@ -164,7 +165,7 @@ def describe_structure_data(
     per_patient = {patient.id: len(patient.slices) for patient in patients}
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
     return DataCard(
-        name=f"{name}; BRISC 2025 (tumour on post-contrast T1, CC BY 4.0) and drawn metastases",
+        name=f"{name}; BRISC 2025 (tumour on post-contrast T1, CC BY 4.0) and {DRAWN}",
         licence=licence,
         citations=[*citations, *BRISC_CITATIONS],
         patients={side: len(ids) + len(slices.get(side, ())) for side, ids in sides.items()},
@@ -184,9 +185,11 @@ def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:
 
 def _limits(data: DataCard) -> list[str]:
     if data.licence == "CC BY-NC-SA 4.0":
+        learned = ["the FLAIR abnormality of adult lower-grade gliomas"]
+        learned += ["other tumours on post-contrast T1"] if "BRISC" in data.name else []
+        learned += ["metastases that were drawn into real heads"] if DRAWN in data.name else []
         return [
-            "It learned the FLAIR abnormality of adult lower-grade gliomas, and metastases that were drawn into real "
-            "heads; it has seen no real metastasis.",
+            f"It learned {' and '.join(learned)}; it has seen no real metastasis.",
             "Non-commercial use only, under the licence of its data.",
         ]
     if data.name.startswith("metseg head phantoms"):

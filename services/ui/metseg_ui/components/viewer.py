@@ -93,7 +93,7 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "sliceCount": len(result.slices),
         "channels": list(zip(layers, names, strict=True)),
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
-        "compared": compared_job_id and {"job": compared_job_id, "volumes": f"volumes/{token}/{compared_job_id}"},
+        "second": _second_mask(token, job_id, result, compared_job_id),
         "threshold": round(result.threshold, 2),
         "minVoxels": result.structures[result.structure].min_voxels,
         "disclaimer": result.disclaimer,
@@ -102,6 +102,15 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "lesions": [_lesion_data(lesion) for lesion in result.lesions],
         "jump": st.session_state.get("jump", NO_JUMP),
     }
+
+
+def _second_mask(token: str, job_id: str, result: Result, compared_job_id: str | None) -> dict[str, Any] | None:
+    """The mask that is shown beside that of the lesions: another model's, or the whole where the lesions are cores."""
+    if compared_job_id is not None:
+        return {"volumes": f"volumes/{token}/{compared_job_id}", "layer": "mask", "names": ["This", "Other"]}
+    if result.structure == "core" and result.structures["whole"].voxels > result.structures["core"].voxels:
+        return {"volumes": f"volumes/{token}/{job_id}", "layer": "whole", "names": ["Tumour", "Whole"]}
+    return None
 
 
 def _lesion_data(lesion: Lesion) -> dict[str, Any]:

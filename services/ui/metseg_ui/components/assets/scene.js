@@ -34,17 +34,17 @@ export class Scene {
 
   /** Load what is shown first. */
   async open({ channel }) {
-    const { compared, lesions, niivue: script } = this.data;
-    const [niivue, grey, mask, comparedMask] = await Promise.all([
+    const { second, lesions, niivue: script } = this.data;
+    const [niivue, grey, mask, secondMask] = await Promise.all([
       import(new URL(script, document.baseURI).href).then(() => globalThis.niivue),
       this.volume(channel),
       this.volume("mask"),
-      compared && this.volume("mask", compared.volumes),
+      second && this.volume(second.layer, second.volumes),
     ]);
     if (this.isClosed) return;
     await this.canvas.open(niivue, grey);
     this.channel = channel;
-    this.stored = [mask, comparedMask].filter(Boolean).map((each) => connectedComponents(each, 1));
+    this.stored = [mask, secondMask].filter(Boolean).map((each) => connectedComponents(each, 1));
     this.numbered = numberComponents(this.stored[0], lesions);
     this.masks = this.stored.map(() => mask.emptyMask());
     for (const [index, each] of this.masks.entries()) await this.canvas.addLayer(each, maskColormap(index));

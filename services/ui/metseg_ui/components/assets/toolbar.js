@@ -31,7 +31,10 @@ export function createButtonGroups(data, onChange) {
     map: group("Map overlay", "map", data.maps.map((name) => [name, MAPS[name]])),
     multiplanar: group("Planes", "multiplanar", [[false, "Slices"], [true, "Three planes"]]),
   };
-  if (data.compared) groups.masks = group("Masks", "masks", [["both", "Both"], ["first", "This"], ["second", "Other"]]);
+  if (data.second) {
+    const [first, second] = data.second.names;
+    groups.masks = group("Masks", "masks", [["both", "Both"], ["first", first], ["second", second]]);
+  }
   groups.channel.root.hidden = data.channels.length === 1;
   groups.multiplanar.root.hidden = data.sliceCount === 1;
   return groups;

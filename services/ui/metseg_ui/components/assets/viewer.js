@@ -15,7 +15,7 @@ const viewers = new WeakMap();
 export function mount(component) {
   const { parentElement, data } = component;
   let viewer = viewers.get(parentElement);
-  if (viewer?.data.job !== data.job || viewer?.data.compared?.job !== data.compared?.job) {
+  if (viewer?.data.job !== data.job || viewer?.data.second?.volumes !== data.second?.volumes) {
     viewer?.close();
     viewer = new Viewer(parentElement, component);
     viewers.set(parentElement, viewer);
