@@ -79,7 +79,7 @@ def _read(uploads: list[formats.Upload]) -> str:
         if not refusal.detail.endswith((".", "?")) or MARK in refusal.detail:
             raise AssertionError("a refusal that is no sentence, or quotes a name") from None
         return refusal.type
-    assert volume.shape == seen[1:]
+    assert volume.shape == seen[1:4]
     return "volume"
 
 

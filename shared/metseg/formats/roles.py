@@ -77,7 +77,7 @@ def sequence_from_name(name: str) -> NamedSequence | None:
 
 
 def role_from_name(name: str) -> Role | None:
-    """The role that a name indicates; None for a sequence that the model does not take, and for no sequence.
+    """The role that a name indicates; None for a sequence that the model does not use, and for no sequence.
 
     Args:
         name: see `sequence_from_name`.

@@ -115,7 +115,7 @@ def test_loose_slices_of_several_patients_are_refused_as_in_an_archive(prefixes,
 
 @pytest.mark.parametrize("name", ["mask.png", "T2_001.png", "adc.png", "seg_12.png", "b1000.png"])
 def test_a_single_image_named_as_another_kind_is_refused_unless_a_field_names_it(name):
-    with pytest.raises(UnusableImage, match="does not take"):
+    with pytest.raises(UnusableImage, match="does not use"):
         read_volume([Upload(name, io.BytesIO(png(noise(20, 24))))], Limits())
     assert read_volume([Upload(name, io.BytesIO(png(noise(20, 24))), "flair")], Limits()).shape == (1, 20, 24)
 

@@ -83,7 +83,7 @@ def choose_stacks(stacks: Sequence[Stack]) -> tuple[dict[Role | None, ChosenStac
 
     Raises:
         AmbiguousSeries: several series could be one sequence, or none is recognised.
-        UnusableImage: all series are recognised as sequences that the model does not take.
+        UnusableImage: all series are recognised as sequences that the model does not use.
     """
     candidates = _weigh_all(stacks)
     usable = [each for each in candidates if each.evidence.weighting != "other"]

@@ -17,7 +17,7 @@ class Meaning(NamedTuple):
     """What a text says.
 
     Attributes:
-        subject: the weighting; `other` is an image that the model does not take; None where nothing is said.
+        subject: the weighting; `other` is an image that the model does not use; None where nothing is said.
         kind: of an `other` image, in words for a message.
         contrast: whether an agent was given; None where nothing is said, or both.
     """
@@ -113,7 +113,7 @@ OTHER: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("another image", _words("other")),
     ("secondary capture", _words("screen ?(?:save|shot)s?", "report", "smartbrain", "results?", "key ?images?")),
 )
-"""What the model does not take, with the name of its kind."""
+"""What the model does not use, with the name of its kind."""
 FLAIR = re.compile(r"flair|dark ?fluid|(?<![a-z])(?:da ?fl|tirm|spc ?ir|spcir)(?![a-z])|フレア|フレアー")
 T1 = re.compile(
     r"(?<![a-z])(?:ax|axi|axial|tra|sag|cor|3d|2d)?t1(?![0-9])|mp ?2?rage|(?<![a-z])(?:bravo|i?r?f?spgr|fspgr|efgre3d|"

@@ -178,7 +178,7 @@ def test_a_field_overrides_the_name_of_a_sequence():
 @pytest.mark.parametrize("name", ["Segmentation.seg.nrrd", "t2.mha"])
 def test_a_single_file_of_another_kind_is_refused(name):
     content = nrrd(LEVELS) if name.endswith("nrrd") else mha(LEVELS)
-    assert "does not take" in refused(UnusableImage, upload(content, name))
+    assert "does not use" in refused(UnusableImage, upload(content, name))
 
 
 def test_a_slicer_segmentation_in_a_dicom_study_is_left_out():

@@ -146,7 +146,7 @@ def test_names_without_a_sequence_are_refused():
 
 @pytest.mark.parametrize("name", ["t2w", "seg", "sub-01_adc", "dwi", "T2", "label"])
 def test_a_single_volume_named_as_another_kind_is_refused_unless_a_field_names_it(name):
-    assert "does not take" in refused(UnusableImage, upload(nifti(GREY), f"{name}.nii"))
+    assert "does not use" in refused(UnusableImage, upload(nifti(GREY), f"{name}.nii"))
     assert volume_of(upload(nifti(GREY), f"{name}.nii", "flair")).shape == (6, 64, 64)
 
 
