@@ -42,7 +42,7 @@ NETWORK = "attention-unet"
 NEVER, ALWAYS = 1e9, 0.0
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload(["albumentations", "scipy.stats", "torch.utils.tensorboard"])
+_context.set_forkserver_preload([__name__, "albumentations", "scipy.stats", "torch._dynamo", "torch.utils.tensorboard"])
 
 
 def sample_dataset(sources: Mapping[Source, Sequence[PreparedStudy]], config: TrainingConfig) -> SampleDataset:
