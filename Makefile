@@ -78,8 +78,8 @@ format: $(DEV)/.ready ## format the code and fix what ruff can
 	$(DEV)/bin/ruff check --fix .
 
 .PHONY: test
-test: $(DEV)/.ready ## unit and integration tests with branch coverage of metseg; needs nothing but pip
-	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not real_data and not e2e and not dicom_tools" --cov --cov-report=term $(ARGS)
+test: $(DEV)/.ready ## unit and integration tests; needs nothing but pip
+	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not real_data and not e2e and not dicom_tools" $(ARGS)
 
 .PHONY: test-real
 test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA, and in METSEG_REAL_NIFTI if that is set
