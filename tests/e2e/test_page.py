@@ -28,10 +28,10 @@ from metseg.contracts import DISCLAIMER
 SIZE = (256, 256)
 
 
-def test_an_example_scan_shows_lesions_after_one_click(page: Page, url: str) -> None:
+def test_an_example_scan_shows_its_findings_after_one_click(page: Page, url: str) -> None:
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
-    assert int(figure(page, "Lesions")) >= 1
+    assert int(figure(page, "FLAIR abnormalities")) >= 1
     expect(page.get_by_role("img", name=re.compile("Marked: lesion"))).to_be_visible()
 
 
@@ -39,10 +39,10 @@ def test_an_uploaded_scan_survives_a_reload(page: Page, url: str, scan: Path) ->
     send(opened(page, url), scan)
     finished(page)
     expect(page).to_have_url(re.compile(r"job=[0-9a-f-]+"))
-    found = figure(page, "Lesions")
+    found = figure(page, "FLAIR abnormalities")
     page.reload()
     finished(page)
-    assert figure(page, "Lesions") == found
+    assert figure(page, "FLAIR abnormalities") == found
 
 
 def test_masks_are_downloaded_one_per_slice_and_of_the_same_size(page: Page, url: str) -> None:
