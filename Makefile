@@ -79,7 +79,7 @@ format: $(DEV)/.ready ## format the code and fix what ruff can
 
 .PHONY: test
 test: $(DEV)/.ready ## unit and integration tests; needs nothing but pip
-	$(DEV)/bin/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not real_data and not e2e and not dicom_tools" $(ARGS)
+	$(DEV)/bin/pytest -n $$(($$(nproc) < 4 ? $$(nproc) * 2 : 8)) --dist loadfile --no-loadscope-reorder -m "not real_data and not e2e and not dicom_tools" $(ARGS)
 
 .PHONY: test-real
 test-real: $(DEV)/.ready ## tests on real MRI in the folder METSEG_REAL_DATA, and in METSEG_REAL_NIFTI if that is set
