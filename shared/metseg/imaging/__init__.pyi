@@ -19,6 +19,9 @@ from .channels import Present as Present
 from .channels import present_sequences as present_sequences
 from .foreground import bounding_box as bounding_box
 from .foreground import foreground_mask as foreground_mask
+from .head_crop import crop_or_pad as crop_or_pad
+from .head_crop import head_mask as head_mask
+from .head_crop import resize as resize
 from .lesions import CONNECTIVITY_26 as CONNECTIVITY_26
 from .lesions import ProbabilityMap as ProbabilityMap
 from .lesions import Region as Region
@@ -47,12 +50,9 @@ from .preprocess import Geometry as Geometry
 from .preprocess import ModelInput as ModelInput
 from .preprocess import Preprocessor as Preprocessor
 from .preprocess import assumed_slice_distance_mm as assumed_slice_distance_mm
-from .preprocess import crop_or_pad as crop_or_pad
 from .preprocess import equalise as equalise
-from .preprocess import head_mask as head_mask
 from .preprocess import intensity_bounds as intensity_bounds
 from .preprocess import rescale_intensity as rescale_intensity
-from .preprocess import resize as resize
 from .preprocess import standardise as standardise
 from .registration import SpatialImage as SpatialImage
 from .registration import describe_registration as describe_registration

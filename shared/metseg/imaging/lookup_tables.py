@@ -93,7 +93,7 @@ def percentiles(parts: Iterable[Array], wanted: Sequence[float]) -> Float64Array
 def _percentiles_of_floats(parts: Iterable[Array], wanted: Sequence[float], channels: int) -> Float64Array:
     """Percentiles of float32 by two histograms, so that no more than a part is in memory.
 
-    The first one, of the upper 16 bits of each value's sort key, tells which of them the wanted values have; the second
+    The first one, of the upper 16 bits of each value's sort key, shows which of them the wanted values have; the second
     one is of the lower 16 bits of those.
     """
     upper = np.zeros((channels, HALF), np.intp)

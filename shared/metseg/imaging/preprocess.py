@@ -20,7 +20,7 @@ import numpy as np
 from metseg.contracts import Preprocessing
 from metseg.errors import UnusableImage
 from metseg.imaging.arrays import Array, Float32Array, Mask, Shape, UInt8Array
-from metseg.imaging.foreground import bounding_box, foreground_mask
+from metseg.imaging.head_crop import ScaledSlices, Size, Slices, crop_box, crop_or_pad, head_mask, overlap, resize
 from metseg.imaging.lookup_tables import lookup_function, mean_and_deviation, percentiles
 from metseg.imaging.volume import Volume
 
@@ -32,12 +32,9 @@ __all__ = [
     "ModelInput",
     "Preprocessor",
     "assumed_slice_distance_mm",
-    "crop_or_pad",
     "equalise",
-    "head_mask",
     "intensity_bounds",
     "rescale_intensity",
-    "resize",
     "standardise",
 ]
 
@@ -54,9 +51,6 @@ PLAUSIBLE_SINGLE_SLICE_HEAD = (0.3, 1.1)
 
 MAX_SCALED_PX = 2**29
 """Of all slices in model pixels: twice the largest study."""
-
-Size = tuple[int, int]
-"""Rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +119,9 @@ class Preprocessor:
         )
         _check_scaled_size(volume.shape, frame)
         head = head_mask(volume.pixels, frame)
-        origin, box = _crop_box(head, contract.multiple)
+        origin, box = crop_box(head, contract.multiple)
         geometry = Geometry(volume.shape, frame, origin, box, _voxel_mm3(volume, factors))
-        pixels, head = _ScaledSlices(volume.pixels, frame, origin, box), crop_or_pad(head, origin, box)
+        pixels, head = ScaledSlices(volume.pixels, frame, origin, box), crop_or_pad(head, origin, box)
         rescale = rescale_intensity(pixels.dtype, intensity_bounds(pixels, head, contract))
         equalised = equalise(pixels, rescale, contract)
         mean, deviation = mean_and_deviation(list(_MaskedPixels(equalised, head)))
@@ -152,7 +146,7 @@ class Preprocessor:
         if probability.shape != (geometry.shape[0], *geometry.box):
             raise ValueError(f"expected {(geometry.shape[0], *geometry.box)}, got {probability.shape}")
         whole = np.zeros((len(probability), *geometry.frame), np.float32)
-        in_box, in_frame = _overlap(geometry.origin, geometry.box, geometry.frame)
+        in_box, in_frame = overlap(geometry.origin, geometry.box, geometry.frame)
         whole[:, *in_frame] = probability[:, *in_box]
         return resize(whole[..., None], geometry.shape[1:])[..., 0]
 
@@ -169,27 +163,6 @@ class Preprocessor:
         """
         scaled = resize(mask[..., None].astype(np.float32), geometry.frame)
         return crop_or_pad(scaled, geometry.origin, geometry.box)[..., 0]
-
-
-class _ScaledSlices:
-    """The slices of a study in a head's box, in model pixels; each is scaled whenever it is read.
-
-    Attributes:
-        shape: slices, rows, columns, channels.
-        dtype: of the pixels.
-    """
-
-    def __init__(self, pixels: Array, frame: Size, origin: Size, box: Size) -> None:
-        self._pixels, self._frame, self._origin, self._box = pixels, frame, origin, box
-        self.shape, self.dtype = (len(pixels), *box, pixels.shape[3]), pixels.dtype
-
-    def __iter__(self) -> Iterator[Array]:
-        for one in _resized_slices(self._pixels, self._frame):
-            yield crop_or_pad(one[np.newaxis], self._origin, self._box)[0]
-
-
-Slices = Array | _ScaledSlices
-"""What has `shape` and `dtype` and gives (row, column, channel) slice by slice, as often as it is read."""
 
 
 class _MaskedPixels:
@@ -224,7 +197,7 @@ def _scale_factors(volume: Volume) -> tuple[float, float]:
     whole_frame = REFERENCE_PX / max(rows, columns)
     if whole_frame == 1:
         return 1.0, 1.0
-    _, box = _crop_box(head_mask(volume.pixels, (round(rows * whole_frame), round(columns * whole_frame))), 1)
+    _, box = crop_box(head_mask(volume.pixels, (round(rows * whole_frame), round(columns * whole_frame))), 1)
     low, high = PLAUSIBLE_SINGLE_SLICE_HEAD if slices == 1 else PLAUSIBLE_HEAD
     relative_size = max(box) / HEAD_PX
     factor = whole_frame if low <= relative_size <= high else whole_frame / relative_size
@@ -249,115 +222,6 @@ def _check_scaled_size(shape: Shape, frame: Size) -> None:
             "The head is so small in its slices that they would have to be enlarged beyond what fits into memory; crop "
             "them to the head."
         )
-
-
-def resize(pixels: Array, size: Size) -> Array:
-    """Scale every slice.
-
-    Args:
-        pixels: (slice, row, column, channel).
-        size: rows and columns of the result.
-
-    Returns:
-        The same dtype; the input itself where it has that size.
-    """
-    if pixels.shape[1:3] == size:
-        return pixels
-    out = np.empty((len(pixels), *size, pixels.shape[3]), pixels.dtype)
-    for source, target in zip(_resized_slices(pixels, size), out, strict=True):
-        target[:] = source
-    return out
-
-
-def _resized_slices(pixels: Array, size: Size) -> Iterator[Array]:
-    """The same one by one, so that they are never all in memory."""
-    if pixels.shape[1:3] == size:
-        yield from pixels
-        return
-    shrinks = size[0] * size[1] < pixels.shape[1] * pixels.shape[2]
-    for one in pixels:
-        resized = cv2.resize(
-            np.ascontiguousarray(one), size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-        yield resized.reshape(*size, pixels.shape[3])
-
-
-def head_mask(pixels: Array, size: Size) -> Mask:
-    """Find the head: the foreground of the mean of channels.
-
-    Args:
-        pixels: (slice, row, column, channel).
-        size: rows and columns that the slices are scaled to first.
-
-    Returns:
-        bool, (slice, row, column) of `size`; everything where there is no foreground.
-    """
-    channels = pixels.shape[-1]
-    bounds = percentiles(_WholeSlices(pixels, size), (0, 99.5))
-    low, high = bounds.astype(np.float32)
-    span = np.maximum(high - low, np.finfo(np.float32).eps)
-    brightness = lookup_function(pixels.dtype, channels, lambda values: ((values - low) / span).clip(0, 1))
-    grey = np.empty((len(pixels), *size), np.uint8)
-    for one, target in zip(_resized_slices(pixels, size), grey, strict=True):
-        target[:] = np.rint(_mean_of_channels(brightness(one)) * 255).astype(np.uint8)
-    head = foreground_mask(grey)
-    return head if head.any() else np.ones_like(head)
-
-
-class _WholeSlices:
-    """The pixels of every scaled slice, (pixel, channel)."""
-
-    def __init__(self, pixels: Array, size: Size) -> None:
-        self._pixels, self._size = pixels, size
-
-    def __iter__(self) -> Iterator[Array]:
-        return (one.reshape(-1, one.shape[-1]) for one in _resized_slices(self._pixels, self._size))
-
-
-def _mean_of_channels(pixels: Float32Array) -> Float32Array:
-    """(row, column); added channel by channel, as NumPy's mean over so short an axis does."""
-    mean = pixels[..., 0].copy()
-    for channel in range(1, pixels.shape[-1]):
-        mean += pixels[..., channel]
-    return np.divide(mean, pixels.shape[-1], out=mean)
-
-
-def _crop_box(head: Mask, multiple: int) -> tuple[Size, Size]:
-    """Origin and size of the smallest box, centred on the head of all slices, of whole multiples."""
-    sides = []
-    for side in bounding_box(np.asarray(head.any(axis=0))):
-        extent = side.stop - side.start
-        size = -(-extent // multiple) * multiple
-        sides.append((side.start - (size - extent) // 2, size))
-    (top, rows), (left, columns) = sides
-    return (top, left), (rows, columns)
-
-
-def _overlap(origin: Size, box: Size, frame: Size) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of a box that lies in the frame, in the coordinates of the box and of the frame."""
-    in_box, in_frame = [], []
-    for first, size, whole in zip(origin, box, frame, strict=True):
-        start, stop = max(first, 0), min(first + size, whole)
-        in_frame.append(slice(start, stop))
-        in_box.append(slice(start - first, stop - first))
-    return (in_box[0], in_box[1]), (in_frame[0], in_frame[1])
-
-
-def crop_or_pad(pixels: Array, origin: Size, box: Size) -> Array:
-    """Crop a box out of every slice, padded with zeros where it reaches beyond the slice.
-
-    Args:
-        pixels: (slice, row, column) or (slice, row, column, channel).
-        origin: first row and column of the box; may be negative.
-        box: its rows and columns.
-
-    Returns:
-        The same dtype, with rows and columns of `box`.
-    """
-    in_box, in_frame = _overlap(origin, box, (pixels.shape[1], pixels.shape[2]))
-    out = np.zeros((len(pixels), *box, *pixels.shape[3:]), pixels.dtype)
-    out[:, *in_box] = pixels[:, *in_frame]
-    return out
 
 
 def intensity_bounds(pixels: Slices, head: Mask, contract: Preprocessing) -> Float32Array:

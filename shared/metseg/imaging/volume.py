@@ -31,7 +31,7 @@ class Volume:
         sequences: what each channel was made from, described without identifiers; empty for slices.
         alignment: how far each volume was moved onto the reference one.
         grid: how to restore the voxel order of the upload; None where the slices came in this order.
-        present: which channels hold a sequence of their own; the others hold a copy of one.
+        present: which channels hold a separate sequence; the others hold a copy of one.
         origin: what the format needs to write results in the same format; private to it.
 
     Raises:

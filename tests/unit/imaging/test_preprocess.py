@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from metseg import phantom
 from metseg.contracts import Preprocessing
 from metseg.errors import UnusableImage
-from metseg.imaging import HEAD_PX, Preprocessor, Volume, preprocess
-from metseg.imaging.preprocess import crop_or_pad
+from metseg.imaging import HEAD_PX, Preprocessor, Volume, crop_or_pad, preprocess
 
 CONTRACT = Preprocessing()
 PREPROCESSOR = Preprocessor(CONTRACT)
