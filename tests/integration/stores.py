@@ -5,7 +5,7 @@ from metseg.storage.base import MARKER
 
 
 def s3_store(s3, bucket="lone", **changes):
-    """A client of its own, on another bucket than the fixture `store`, which no test but its own may write to."""
+    """A separate client, on another bucket than that of the fixture `store`, which other tests may not write to."""
     options = {"access_key": s3.access_key, "secret_key": s3.secret_key, "timeout_s": 5.0}
     return S3Store(changes.pop("endpoint", s3.endpoint), bucket, **{**options, **changes})
 

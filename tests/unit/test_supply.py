@@ -48,7 +48,7 @@ def test_a_vulnerability_is_reported_with_its_id_and_fixed_release():
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "message"), [("clean", 0, "0 not looked up"), ("deaf", 1, "were not looked up")]
+    ("answer", "status", "message"), [("clean", 0, "0 not looked up"), ("unreachable", 1, "were not looked up")]
 )
 def test_the_audit_fails_if_a_lookup_was_impossible(tmp_path, answer, status, message):
     script = tmp_path / "pip-audit"

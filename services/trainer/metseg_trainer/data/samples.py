@@ -21,7 +21,7 @@ __all__ = ["PreparedStudy", "SampleDataset", "StepBatchSampler", "prepare_single
 class PreparedStudy:
     """A patient, prepared once: model input and truth in model pixels (uint8, 255 where all is lesion).
 
-    `patient` is an id; `person` is who that is, since the studies of one person may have ids of their own.
+    `patient` is an id; `person` is who that is, since the studies of one person may have different ids.
     """
 
     patient: str

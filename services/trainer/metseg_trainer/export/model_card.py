@@ -156,7 +156,7 @@ def describe_structure_data(
     Args:
         patients: of gliomas, whose whole is known.
         split: of these patients.
-        slices: of BRISC, whose core is known, by side; each counts as a patient of its own, since none is named.
+        slices: of BRISC, whose core is known, by side; each counts as a separate patient, since none is named.
 
     Returns:
         The description; the strictest licence of all sources holds.

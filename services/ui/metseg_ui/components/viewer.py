@@ -105,7 +105,7 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
 
 
 def _second_mask(token: str, job_id: str, result: Result, compared_job_id: str | None) -> dict[str, Any] | None:
-    """The mask that is shown beside that of the lesions: another model's, or the whole where the lesions are cores."""
+    """The mask shown in addition to that of the lesions: another model's, or the whole where the lesions are cores."""
     if compared_job_id is not None:
         return {"volumes": f"volumes/{token}/{compared_job_id}", "layer": "mask", "names": ["This", "Other"]}
     if result.structure == "core" and result.structures["whole"].voxels > result.structures["core"].voxels:
