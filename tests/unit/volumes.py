@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 import nibabel
 import numpy as np
+import pytest
 import SimpleITK
 from scipy.spatial.transform import Rotation
-from tests.unit.pictures import upload
+from tests.unit.pictures import LIMITS, upload
 
-from metseg.formats import Upload, read_volume
+from metseg.formats import Upload, inspect_upload, read_volume
 from metseg.imaging import Volume
 from metseg.phantom import head
 from metseg.settings import Limits
@@ -92,3 +93,18 @@ def opened_by_itk(name, content):
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     return SimpleITK.GetArrayFromImage(image).T, np.diag([-1, -1, 1, 1]) @ affine
+
+
+def ours(voxels):
+    """Voxels with the affine `TITLED`, as (slice, row, column)."""
+    return voxels.transpose(2, 1, 0)
+
+
+def refused(error, *uploads):
+    """The sentence with which gateway and worker refuse an upload; both say the same."""
+    with pytest.raises(error) as at_the_gateway:
+        inspect_upload(uploads, LIMITS)
+    with pytest.raises(error) as in_the_worker:
+        read_volume(uploads, LIMITS)
+    assert at_the_gateway.value.detail == in_the_worker.value.detail
+    return at_the_gateway.value.detail

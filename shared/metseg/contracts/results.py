@@ -148,6 +148,11 @@ class Result(Contract):
         return "lesion" if self.structure == "core" else "FLAIR abnormality"
 
     @property
+    def findings(self) -> str:
+        """The plural of `finding`."""
+        return "lesions" if self.structure == "core" else "FLAIR abnormalities"
+
+    @property
     def threshold(self) -> float:
         """Of the lesions' mask."""
         return self.structures[self.structure].threshold

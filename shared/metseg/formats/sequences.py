@@ -23,6 +23,7 @@ from metseg.imaging import (
     Shape,
     Spacing,
     SpatialImage,
+    StudySize,
     Volume,
     describe_registration,
     register,
@@ -42,6 +43,7 @@ __all__ = [
     "check_volume_size",
     "missing_sequence_warning",
     "reference_role",
+    "study_size",
 ]
 
 REFERENCE_ORDER: tuple[Role, ...] = ("flair", "post", "pre")
@@ -115,6 +117,27 @@ def missing_sequence_warning(role: Role, substitute: Role) -> str:
     """
     name, copied = SEQUENCE_NAMES[role], SEQUENCE_NAMES[substitute]
     return f"No series is known to be {name}; a copy of the {copied} series is used instead."
+
+
+def study_size(geometries: Sequence[VolumeGeometry], reference: VolumeGeometry, itemsize: int) -> StudySize:
+    """What decides how much memory a study of volumes takes.
+
+    Args:
+        geometries: of its sequences.
+        reference: of the one whose grid the study has.
+        itemsize: bytes of a value, the largest of all sequences.
+
+    Returns:
+        Its size.
+    """
+    return StudySize(
+        reference.shape,
+        itemsize,
+        decoded=len(geometries),
+        channels=1 if len(geometries) == 1 else len(ROLES),
+        spacing_mm=reference.spacing_mm,
+        resampled=not all(each.matches(reference) for each in geometries),
+    )
 
 
 def check_volume_size(shape: Shape, limits: Limits) -> None:

@@ -1,6 +1,6 @@
 """Publish: the winner of a run as ONNX with its card, and as a version of the registry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 
 from metseg.contracts import ModelCard
-from metseg.imaging import Float32Array, Preprocessor
+from metseg.imaging import Preprocessor
 from metseg.inference import OnnxPredictor
 from metseg.registry import MODEL, Registry
 from metseg.storage import ObjectStore
-from metseg_trainer.data import load_patient
-from metseg_trainer.evaluation import RunEvaluation
+from metseg_trainer.data import Patient, load_patient
+from metseg_trainer.evaluation import RunEvaluation, TorchPredictor
 from metseg_trainer.export.model_card import CardFigures, describe_data, make_card, save_card
 from metseg_trainer.export.onnx_export import middle_slice, to_onnx, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
 from metseg_trainer.networks import network_title
 from metseg_trainer.training import Plan
 
-__all__ = ["ExportedModel", "export_winner", "publish_version"]
+__all__ = ["ExportedModel", "export_winner", "publish_version", "save_verified"]
 
 VERIFIED_SLICES = 8
 
@@ -66,10 +66,30 @@ def export_winner(plan: Plan, evaluation: RunEvaluation) -> ExportedModel:
         ),
         familiarity=reference_from_patients(plan.train_patients, plan.validation_patients, plan.preprocessing),
     )
-    verify_export(OnnxPredictor(card, model, torch.get_num_threads()), predictor, _verification_inputs(plan))
-    (plan.folder / MODEL).write_bytes(model)
-    save_card(plan.folder, card)
-    return ExportedModel(model, card)
+    exported = ExportedModel(model, card)
+    save_verified(exported, plan.folder, predictor, plan.test_patients)
+    return exported
+
+
+def save_verified(exported: ExportedModel, folder: Path, trained: TorchPredictor, patients: Iterable[Patient]) -> None:
+    """Verify an export on the middle slices of some patients, and write it with its card.
+
+    Args:
+        exported: the model with its card.
+        folder: for the files; exists.
+        trained: the network that it was made from.
+        patients: whom the network has not seen.
+
+    Raises:
+        ModelRejected: the export does not compute the same as the network.
+        DatasetError: a file of a patient has changed or gone.
+    """
+    preprocessor = Preprocessor(exported.card.preprocessing)
+    volumes = (load_patient(patient)[0] for patient in islice(patients, VERIFIED_SLICES))
+    inputs = [middle_slice(preprocessor.prepare(volume)) for volume in volumes]
+    verify_export(OnnxPredictor(exported.card, exported.model, torch.get_num_threads()), trained, inputs)
+    (folder / MODEL).write_bytes(exported.model)
+    save_card(folder, exported.card)
 
 
 def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[str, Path], *, promote: bool) -> None:
@@ -89,10 +109,3 @@ def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[
     registry.publish(exported.card, {MODEL: exported.model, **content})
     if promote:
         registry.promote(exported.card.version)
-
-
-def _verification_inputs(plan: Plan) -> list[Float32Array]:
-    """The middle slices of some test patients."""
-    preprocessor = Preprocessor(plan.preprocessing)
-    volumes = (load_patient(patient)[0] for patient in islice(plan.test_patients, VERIFIED_SLICES))
-    return [middle_slice(preprocessor.prepare(volume)) for volume in volumes]

@@ -4,23 +4,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from metseg.contracts import DataCard, ModelCard, OperatingPoint, Structure
 from metseg.imaging import Preprocessor
-from metseg.inference import OnnxPredictor, predict
-from metseg.registry import MODEL
+from metseg.inference import predict
 from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.data.structures import PREPROCESSING
 from metseg_trainer.evaluation import TorchPredictor, choose_operating_point, evaluate_model, load_patients
-from metseg_trainer.export.model_card import CardFigures, make_card, save_card
-from metseg_trainer.export.onnx_export import to_onnx, verify_export
+from metseg_trainer.export.model_card import CardFigures, make_card
+from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.export.out_of_distribution import reference_from_patients
+from metseg_trainer.export.publish import ExportedModel, save_verified
 from metseg_trainer.networks import SegmentationNetwork
 
 __all__ = ["export_structures"]
-
-VERIFIED_PATIENTS = 4
 
 
 def export_structures(
@@ -63,14 +59,7 @@ def export_structures(
         figures=CardFigures(figures={network.title: result.summary}, evaluation={network.title: result.card()}),
         familiarity=reference_from_patients(patients["train"], patients["validation"], PREPROCESSING),
     )
-    inputs = []
-    for patient in patients["test"][:VERIFIED_PATIENTS]:
-        prepared = Preprocessor(PREPROCESSING).prepare(load_patient(patient)[0])
-        middle = len(prepared.pixels) // 2
-        inputs.append(prepared.tensor(slice(middle, middle + 1)))
-    verify_export(OnnxPredictor(card, model, torch.get_num_threads()), trained, inputs)
-    (folder / MODEL).write_bytes(model)
-    save_card(folder, card)
+    save_verified(ExportedModel(model, card), folder, trained, patients["test"])
     return card
 
 

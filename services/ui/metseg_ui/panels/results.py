@@ -46,8 +46,9 @@ def render(job_id: str, result: Result) -> None:
 
 def _lesion_table(job_id: str, result: Result) -> None:
     if not result.lesions:
-        finding = messages.plural(result.finding, 0)
-        st.info(f"The model found no {finding}. That does not mean that there are none.", icon=":material/info:")
+        st.info(
+            f"The model found no {result.findings}. That does not mean that there are none.", icon=":material/info:"
+        )
         return
     key = f"table-{job_id}"
 

@@ -31,7 +31,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
         longest = f"{max((lesion.long_diameter_mm or 0 for lesion in lesions), default=0):.0f} mm"
     size_label = "Total size" if result.spacing_mm is None else "Total volume"
     return [
-        ("Lesions" if result.structure == "core" else "FLAIR abnormalities", str(len(lesions))),
+        (f"{result.findings[0].upper()}{result.findings[1:]}", str(len(lesions))),
         (size_label, size if lesions else "–"),
         ("Longest diameter", longest if lesions else "–"),
     ]

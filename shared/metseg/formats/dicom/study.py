@@ -28,6 +28,7 @@ from metseg.formats.sequences import (
     check_geometry,
     check_volume_size,
     reference_role,
+    study_size,
 )
 from metseg.formats.study import StudyFile
 from metseg.imaging import ROLES, StudySize, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
@@ -61,15 +62,8 @@ class DicomStudyReader:
     def size(self) -> StudySize:
         """What decides how much memory the study takes."""
         geometries = [_geometry(choice.stack) for choice in self.chosen.values()]
-        reference = _geometry(self.reference)
-        return StudySize(
-            reference.shape,
-            max(itemsize(choice.stack) for choice in self.chosen.values()),
-            decoded=len(geometries),
-            channels=1 if len(geometries) == 1 else len(ROLES),
-            spacing_mm=reference.spacing_mm,
-            resampled=not all(each.matches(reference) for each in geometries),
-        )
+        largest = max(itemsize(choice.stack) for choice in self.chosen.values())
+        return study_size(geometries, _geometry(self.reference), largest)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.

@@ -20,6 +20,7 @@ from metseg.formats.sequences import (
     check_geometry,
     check_volume_size,
     reference_role,
+    study_size,
 )
 from metseg.formats.sniff import Kind
 from metseg.formats.study import StudyFile
@@ -91,14 +92,8 @@ class VolumeStudyReader:
         """What decides how much memory the study takes."""
         reference = self.sequences[reference_role(list(self.sequences))].geometry
         sequences = self.sequences.values()
-        return StudySize(
-            reference.shape,
-            max(output_dtype(each.header).itemsize for each in sequences),
-            decoded=len(sequences),
-            channels=1 if len(sequences) == 1 else len(ROLES),
-            spacing_mm=reference.spacing_mm,
-            resampled=not all(each.geometry.matches(reference) for each in sequences),
-        )
+        itemsize = max(output_dtype(each.header).itemsize for each in sequences)
+        return study_size([each.geometry for each in sequences], reference, itemsize)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.

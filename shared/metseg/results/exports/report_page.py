@@ -49,7 +49,6 @@ def render_report(job: FinishedJob, target: BinaryIO) -> None:
         finished_at=job.finished_at(),
         metric=result.spacing_mm is not None,
         headline=_headline(result),
-        findings="lesions" if result.structure == "core" else "FLAIR abnormalities",
         rows=result.lesions[:MAX_ROWS],
         more=len(result.lesions) - MAX_ROWS,
         pictures=_pictures(job, result),
@@ -71,8 +70,7 @@ def _environment() -> Environment:
 def _headline(result: Result) -> list[tuple[str, str]]:
     """The most important measurements, each with its name."""
     lesions = result.lesions
-    name = "lesions" if result.structure == "core" else "FLAIR abnormalities"
-    figures = [(name, str(len(lesions)))]
+    figures = [(result.findings, str(len(lesions)))]
     if result.spacing_mm is not None:
         volume_ml = sum(lesion.volume_mm3 or 0 for lesion in lesions) / 1000
         longest = max((lesion.long_diameter_mm or 0 for lesion in lesions), default=0)
@@ -83,7 +81,7 @@ def _headline(result: Result) -> list[tuple[str, str]]:
         figures += [("px, longest diameter", f"{longest:.1f}")]
     figures += _target_sum(result)
     touched = sum(bool(each.lesions) for each in result.slices)
-    return [*figures, (f"slices with {name}", f"{touched} of {len(result.slices)}")]
+    return [*figures, (f"slices with {result.findings}", f"{touched} of {len(result.slices)}")]
 
 
 def _target_sum(result: Result) -> list[tuple[str, str]]:

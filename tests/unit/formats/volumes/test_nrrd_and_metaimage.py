@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from tests.finished_jobs import job_that_found, made
 from tests.unit.pictures import LIMITS, upload, zipped
-from tests.unit.volumes import ORDERS, TITLED, nifti, opened_by_itk, saved_by_itk, skull, volume_of
+from tests.unit.volumes import ORDERS, TITLED, nifti, opened_by_itk, ours, refused, saved_by_itk, skull, volume_of
 
 from metseg.errors import (
     ArchiveBomb,
@@ -37,20 +37,6 @@ LEVELS = np.rint(GREY / GREY.max() * 200).astype("int16")
 
 def sent(files, role=None):
     return [upload(content, name, role) for name, content in files.items()]
-
-
-def ours(voxels):
-    """Voxels with the affine `TITLED`, as (slice, row, column)."""
-    return voxels.transpose(2, 1, 0)
-
-
-def refused(error, *uploads):
-    with pytest.raises(error) as at_the_gateway:
-        inspect_upload(uploads, LIMITS)
-    with pytest.raises(error) as in_the_worker:
-        read_volume(uploads, LIMITS)
-    assert at_the_gateway.value.detail == in_the_worker.value.detail
-    return at_the_gateway.value.detail
 
 
 def nrrd(voxels, *, encoding="raw", directions=True, **fields):

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 from tests.unit.pictures import LIMITS, png, upload, zipped
-from tests.unit.volumes import TITLED, nifti, skull, study, volume_of
+from tests.unit.volumes import TITLED, nifti, ours, refused, skull, study, volume_of
 
 from metseg.errors import (
     ArchiveBomb,
@@ -25,21 +25,6 @@ from metseg.formats.roles import sequence_from_name
 
 PIXELS = skull()
 GREY = PIXELS[..., 1]
-
-
-def refused(error, *sent):
-    """Both refuse, with the same sentence."""
-    with pytest.raises(error) as at_the_gateway:
-        inspect_upload(sent, LIMITS)
-    with pytest.raises(error) as in_the_worker:
-        read_volume(sent, LIMITS)
-    assert at_the_gateway.value.detail == in_the_worker.value.detail
-    return at_the_gateway.value.detail
-
-
-def ours(voxels):
-    """Voxels with the affine `TITLED`, as (slice, row, column)."""
-    return voxels.transpose(2, 1, 0)
 
 
 def test_one_file_is_a_grey_study_in_patient_space():
