@@ -1,5 +1,6 @@
 """Properties of images and services that no Dockerfile linter checks."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from metseg_worker.app import celery
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 TLS = (ROOT / "docker-compose.tls.yml").read_text()
+S3 = yaml.safe_load((ROOT / "docker-compose.s3.yml").read_text().replace("!reset ", ""))
 SERVED = ("inference-api", "worker", "ui")
 
 
@@ -46,6 +48,28 @@ def test_a_workers_child_is_replaced_below_the_containers_memory_limit():
     conf = celery.conf
     assert (conf.worker_pool, conf.worker_concurrency) == ("prefork", 1)
     assert 0 < conf.worker_max_memory_per_child * 2**10 <= default_gib * 2**30 / 2
+
+
+@pytest.mark.parametrize("name", ["docker-compose.yml", "docker-compose.tls.yml"])
+def test_every_image_is_pinned_by_a_full_version(name):
+    text = (ROOT / name).read_text()
+    images = re.findall(r"^    image: (?:\$\{\w+:-)?([^}\s]+)", text, re.MULTILINE)
+    assert len(images) == len(re.findall(r"\bimage:", text))
+    assert [image for image in images if not re.search(r":(v?\d+\.\d+\.\d+|RELEASE\.[\dTZ-]+)(-\w+)?$", image)] == []
+
+
+def test_another_s3_server_takes_the_place_of_the_bundled_store():
+    for name in ("setup", "api", "worker", "trainer"):
+        environment = COMPOSE["services"][name]["environment"]
+        assert environment["METSEG_S3_ENDPOINT"] == "${METSEG_S3_ENDPOINT:-store:9000}"
+        assert "METSEG_S3_BUCKET" in environment
+    waiting_for_the_store = {name for name, one in COMPOSE["services"].items() if "store" in one.get("depends_on", {})}
+    assert waiting_for_the_store == {name for name, one in S3["services"].items() if one.get("depends_on") == {}}
+    for name in ("store", "store-owner"):
+        assert S3["services"][name]["profiles"] not in [one.get("profiles") for one in COMPOSE["services"].values()]
+    for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"):
+        assert S3["services"]["setup"]["environment"][f"METSEG_S3_{name}"].startswith(f"${{METSEG_S3_{name}:?")
+    assert S3["networks"]["objects"] == {"internal": False}
 
 
 def test_page_queue_and_store_share_no_network():
