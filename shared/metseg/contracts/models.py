@@ -117,6 +117,9 @@ class ModelCard(Contract):
     figures: dict[str, DiceSummary] = Field(description="test results of every network that was compared")
     evaluation: dict[str, Evaluation] = Field(default={}, description="all results on the same patients, by network")
     implanted: dict[str, Evaluation] = Field(default={}, description="synthetic metastases in real heads, by network")
+    further_evaluation: dict[str, Evaluation] = Field(
+        default={}, description="of this version on further studies, by their set and structure"
+    )
     comparison: Comparison | None = None
     git_revision: str
     packages: dict[str, str] = Field(description="versions of the packages that trained and exported it")

@@ -8,7 +8,7 @@ from tests.structures import write_brisc
 from metseg import phantom
 from metseg.contracts import ModelCard
 from metseg.inference import OnnxPredictor, segment
-from metseg.registry import MODEL, Registry
+from metseg.registry import FULL_PRECISION_MODEL, MODEL, Registry
 from metseg.storage import LocalFolderStore
 from metseg_trainer.cli import main
 from metseg_trainer.data import write_phantoms
@@ -33,17 +33,15 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
     assert command(folders, tmp_path) == 0
     table = capsys.readouterr().out
     figures = json.loads((tmp_path / "attention-unet" / "figures.json").read_text())
-    assert all(name in table for name in figures)
-    known = {name: sorted({"core", "whole"} & one.keys()) for name, one in figures.items()}
-    assert known == {
-        "LGG validation": ["whole"],
-        "BRISC validation, axial": ["core"],
-        "drawn metastases": ["core"],
-        "BraTS": ["core", "whole"],
+    assert figures.keys() == {
+        "gliomas, whole",
+        "drawn metastases, core",
+        "drawn metastases, core, post-contrast T1 alone",
+        "BRISC axial validation slices, core",
+        "volumes, core",
+        "volumes, whole",
     }
-    drawn = figures["drawn metastases"]["drawn"]
-    assert all(0 <= share <= 1 for share in drawn["found"].values())
-    assert "found: 3 to 6 mm" in table
+    assert all(name in table for name in figures)
 
     record = json.loads((tmp_path / "attention-unet" / "config.json").read_text())
     assert {"clip_norm", "warm_up", "weight_decay", "ema_decay", "loss", "augmentation"} <= record.keys()
@@ -56,9 +54,11 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
     registry = Registry(store)
     place = tmp_path / "attention-unet"
     card = ModelCard.model_validate_json((place / "card.json").read_bytes())
-    assert card.operating_points["core"].threshold == drawn["low"]
+    assert card.further_evaluation.keys() == figures.keys() - {"gliomas, whole"}
+    assert "PHANTOM" not in (place / "model-card.md").read_text() + card.model_dump_json()
     assert card.preprocessing.missing_sequences == "zero"
-    registry.publish(card, {MODEL: (place / MODEL).read_bytes()})
+    models = (MODEL, FULL_PRECISION_MODEL) if card.full_precision else (MODEL,)
+    registry.publish(card, {name: (place / name).read_bytes() for name in models})
     study = phantom.head(4, slices=6, size_px=128, lesions=2)
     served = segment(study.volume, OnnxPredictor(card, registry.load(card.version)[1], threads=1))
     assert set(served.structures) == {"core", "whole"}

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import FLAIR, Mask, UInt8Array, Volume
+from metseg.imaging import CHANNELS, FLAIR, POST, Mask, Present, UInt8Array, Volume
 from metseg_trainer.data import brain_mask, strip_skull
 
 __all__ = ["CORRUPTIONS", "SINGLE_SLICES", "SINGLE_SLICES_TITLE", "Corruption"]
@@ -38,8 +38,14 @@ def _eight_bits(volume: Volume) -> UInt8Array:
     return np.asarray(np.rint((pixels.astype(np.float32) - low) / (high - low) * 255), np.uint8)
 
 
-def _flair_only(volume: Volume, truth: Mask) -> VolumeAndTruth:
-    return replace(volume, pixels=np.repeat(volume.pixels[..., FLAIR : FLAIR + 1], 3, axis=-1)), truth
+def _alone(channel: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
+    """One sequence in all channels, as a grey upload is read; a study without that sequence is unchanged."""
+    if not volume.present[channel]:
+        return volume, truth
+    pre, flair, post = (channel == each for each in range(len(CHANNELS)))
+    present: Present = (pre, flair, post)
+    pixels = np.repeat(volume.pixels[..., channel : channel + 1], len(CHANNELS), axis=-1)
+    return replace(volume, pixels=pixels, present=present), truth
 
 
 def _jpeg(quality: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
@@ -99,7 +105,8 @@ def _stripped(volume: Volume, truth: Mask) -> VolumeAndTruth:
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "flair-only": Corruption("FLAIR alone, grey", _flair_only),
+    "flair-only": Corruption("FLAIR alone, grey", partial(_alone, FLAIR)),
+    "post-only": Corruption("post-contrast T1 alone, grey", partial(_alone, POST)),
     "jpeg-75": Corruption("JPEG, quality 75", partial(_jpeg, 75)),
     "512-px": Corruption("512 x 512 pixels", partial(_resized, 512)),
     "180-px": Corruption("180 x 180 pixels", partial(_resized, 180)),

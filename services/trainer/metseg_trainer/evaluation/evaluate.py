@@ -1,9 +1,11 @@
 """Evaluate a model by patient, through the pipeline that serves."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from metseg.contracts import Structure
 from metseg.imaging import Mask, Volume
 from metseg.inference import Predictor, segment
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, Corruption
@@ -21,12 +23,12 @@ def evaluate_model(
     patients: Iterable[EvaluationPatient],
     corruptions: Mapping[str, Corruption] = CORRUPTIONS,
 ) -> EvaluationResult:
-    """Compute all figures of a model on the whole.
+    """Compute all figures of a model on one structure.
 
     Args:
         network: the model's name, for the record.
         predictor: the model.
-        patients: unseen by the model.
+        patients: unseen by the model, each with the truth of a structure that the model can segment in it.
         corruptions: after which each patient's scans are evaluated too, in addition to each slice alone; without
             any, single slices are skipped too.
 
@@ -36,29 +38,47 @@ def evaluate_model(
     result = EvaluationResult(network)
     lesion_voxels = {}
     for patient in patients:
-        predicted = segment(patient.volume, predictor)
-        whole = predicted.structures["whole"]
-        result.reliability.add(np.asarray(whole.probability), patient.truth)
-        result.patients[patient.id] = _patient_result(patient, whole.mask)
+        known = np.ones(patient.truth.shape, np.bool_) if patient.unknown is None else ~patient.unknown
+        predicted = segment(patient.volume, predictor).structures[patient.structure]
+        result.reliability.add(np.asarray(predicted.probability)[known], patient.truth[known])
+        result.patients[patient.id] = _patient_result(patient, predicted.mask, known)
         lesion_voxels[patient.id] = int(patient.truth.sum())
         if corruptions:
-            single = dice(_segment_single_slices(patient.volume, predictor), patient.truth)
-            result.corrupted.setdefault(SINGLE_SLICES, {})[patient.id] = single
+            single = _segment_single_slices(patient.volume, predictor, patient.structure)
+            result.corrupted.setdefault(SINGLE_SLICES, {})[patient.id] = dice(single & known, patient.truth & known)
         for key, corruption in corruptions.items():
-            volume, truth = corruption.apply(patient.volume, patient.truth)
-            corrupted = segment(volume, predictor).structures["whole"].mask
-            result.corrupted.setdefault(key, {})[patient.id] = dice(corrupted, truth)
+            if (score := _corrupted_dice(patient, predictor, corruption, known)) is not None:
+                result.corrupted.setdefault(key, {})[patient.id] = score
     _group_by_volume(result, lesion_voxels)
     return result
 
 
-def _patient_result(patient: EvaluationPatient, predicted: Mask) -> PatientResult:
+def _corrupted_dice(
+    patient: EvaluationPatient, predictor: Predictor, corruption: Corruption, known: Mask
+) -> float | None:
+    """Dice after a corruption; None if it takes away the sequence that shows the structure."""
+    volume, truth = corruption.apply(patient.volume, patient.truth)
+    found = segment(volume, predictor).structures.get(patient.structure)
+    if found is None:
+        return None
+    if not known.all():
+        known = ~corruption.apply(patient.volume, ~known)[1]
+        return dice(found.mask & known, truth & known)
+    return dice(found.mask, truth)
+
+
+def _patient_result(patient: EvaluationPatient, predicted: Mask, known: Mask) -> PatientResult:
     labels = label_components(patient.truth) if patient.labels is None else patient.labels
     lesions = match_lesions(
-        predicted, labels, patient.spacing_mm, diameters_mm=patient.diameters_mm, vessels=patient.vessels
+        predicted,
+        labels,
+        patient.spacing_mm,
+        diameters_mm=patient.diameters_mm,
+        vessels=patient.vessels,
+        unknown=patient.unknown,
     )
     groups = {"site": patient.site, "missing sequences": " and ".join(patient.missing_sequences) or "none"}
-    return PatientResult(compare_masks(predicted, patient.truth, patient.spacing_mm), lesions, groups)
+    return PatientResult(compare_masks(predicted & known, patient.truth & known, patient.spacing_mm), lesions, groups)
 
 
 def _group_by_volume(result: EvaluationResult, lesion_voxels: Mapping[str, int]) -> None:
@@ -67,13 +87,13 @@ def _group_by_volume(result: EvaluationResult, lesion_voxels: Mapping[str, int])
     for rank, id in enumerate(order):
         third = ("smallest third", "middle third", "largest third")[rank * 3 // len(order)]
         old = result.patients[id]
-        result.patients[id] = PatientResult(old.mask, old.lesions, {**old.groups, "lesion volume": third})
+        result.patients[id] = replace(old, groups={**old.groups, "lesion volume": third})
 
 
-def _segment_single_slices(volume: Volume, predictor: Predictor) -> Mask:
+def _segment_single_slices(volume: Volume, predictor: Predictor, structure: Structure) -> Mask:
     """The mask of a study whose slices are each submitted alone; empty for a constant slice, which is refused."""
     mask = np.zeros(volume.shape, np.bool_)
     for index, single in enumerate(volume.single_slices()):
         if single is not None:
-            mask[index] = segment(single, predictor).structures["whole"].mask[0]
+            mask[index] = segment(single, predictor).structures[structure].mask[0]
     return mask

@@ -64,6 +64,7 @@ def match_lesions(
     *,
     diameters_mm: Sequence[float] | None = None,
     vessels: Mask | None = None,
+    unknown: Mask | None = None,
 ) -> LesionwiseMetrics:
     """Match predicted components with true lesions.
 
@@ -76,6 +77,7 @@ def match_lesions(
         spacing_mm: between slices, rows and columns.
         diameters_mm: of the true lesions, if known; None measures them.
         vessels: enhancing structures other than lesions, if known; the same shape.
+        unknown: where the truth is unknown; a component that touches it is not false; the same shape.
 
     Returns:
         Found, missed and false lesions.
@@ -91,7 +93,8 @@ def match_lesions(
     if len(known) != len(numbers):
         raise ValueError(f"{len(known)} diameters for {len(numbers)} lesions")
     lesions = tuple(_lesion(truth, components, sizes, *of) for of in zip(numbers, known, strict=True))
-    touching = set(np.unique(components[truth > 0]).tolist())
+    excused = truth > 0 if unknown is None else (truth > 0) | unknown
+    touching = set(np.unique(components[excused]).tolist())
     false_ones = [number for number in range(1, len(sizes)) if number not in touching]
     on_vessels = np.zeros_like(sizes) if vessels is None else np.bincount(components[vessels], minlength=len(sizes))
     return LesionwiseMetrics(

@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from metseg.imaging import CHANNELS, FLAIR, LabelMap, Mask, Volume
+from metseg.contracts import Structure
+from metseg.imaging import CHANNELS, LabelMap, Mask, Volume
 from metseg_trainer.data import (
     Patient,
     brain_mask,
@@ -34,6 +33,8 @@ class EvaluationPatient:
         volume: the study.
         truth: bool, (slice, row, column).
         spacing_mm: between slices, rows and columns, assumed if the study stores none.
+        structure: that the truth is of.
+        unknown: bool, the same shape: where the truth is unknown, so that nothing counts; None if it is known.
         labels: its lesions, numbered, if known; None uses the connected components of the truth.
         diameters_mm: of the numbered lesions, if known.
         vessels: enhancing structures other than lesions, if known.
@@ -44,6 +45,8 @@ class EvaluationPatient:
     volume: Volume
     truth: Mask
     spacing_mm: tuple[float, float, float]
+    structure: Structure = "whole"
+    unknown: Mask | None = None
     labels: LabelMap | None = None
     diameters_mm: tuple[float, ...] | None = None
     vessels: Mask | None = None
@@ -65,13 +68,8 @@ class EvaluationPatient:
 
     @property
     def missing_sequences(self) -> tuple[str, ...]:
-        """The sequences that are copies of FLAIR."""
-        flair = self.volume.pixels[..., FLAIR]
-        return tuple(
-            name
-            for channel, name in enumerate(CHANNELS)
-            if channel != FLAIR and np.array_equal(self.volume.pixels[..., channel], flair)
-        )
+        """The sequences that the study lacks."""
+        return tuple(name for name, present in zip(CHANNELS, self.volume.present, strict=True) if not present)
 
 
 def load_patients(patients: Sequence[Patient]) -> Iterator[EvaluationPatient]:

@@ -1,170 +1,125 @@
-"""Evaluation by structure: Dice of core and whole, drawn metastases by diameter, and the table of them."""
+"""Evaluation by structure: operating points from validation patients, then every set of studies with a known truth."""
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from scipy import ndimage
+from metseg.contracts import OperatingPoint, Structure
+from metseg.imaging import Preprocessor, Volume
+from metseg.inference import Predictor, predict
+from metseg_trainer.data import Patient
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS
+from metseg_trainer.evaluation.evaluate import evaluate_model
+from metseg_trainer.evaluation.lesionwise import label_components
+from metseg_trainer.evaluation.operating_point import (
+    LesionCase,
+    choose_lesion_operating_point,
+    choose_operating_point,
+)
+from metseg_trainer.evaluation.patients import EvaluationPatient, load_patients
+from metseg_trainer.evaluation.result import EvaluationResult
+from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 
-from metseg.imaging import CONNECTIVITY_26, Float32Array, Float64Array, Mask, Preprocessor
-from metseg_trainer.evaluation.masks import dice
-from metseg_trainer.evaluation.structure_cases import StructureCase
-from metseg_trainer.networks import SegmentationNetwork, channels_last, structure_probabilities
-from metseg_trainer.training import amp_dtype
+__all__ = ["WHOLE_SET", "StructureData", "choose_structure_points", "evaluate_structures", "format_structures"]
 
-__all__ = ["evaluate_structures", "format_structures", "predict_structures"]
-
-THRESHOLD = 0.5
-STRATA_MM = ((3.0, 6.0), (6.0, 10.0), (10.0, float("inf")))
-LOW, HIGH, MIN_MM3 = (0.2, 0.3, 0.4, 0.5), (0.5, 0.7, 0.8, 0.9, 0.95), (0.0, 5.0, 15.0)
-"""The operating points among which the best lesion-wise F1 is chosen."""
-BATCH_SIZE = 4
-
-Figures = dict[str, Any]
-
-
-def evaluate_structures(network: SegmentationNetwork, sets: dict[str, Iterable[StructureCase]]) -> Figures:
-    """Evaluate a network on sets of cases.
-
-    Args:
-        network: with two outputs.
-        sets: cases by the name of their set.
-
-    Returns:
-        For each set that has cases: their number, the mean Dice of each known structure at threshold 0.5, and, with
-        drawn lesions, `drawn`: the operating point with the best lesion-wise F1 and its figures.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = channels_last(network.eval().to(device))
-    figures = {name: _evaluate_set(network, cases) for name, cases in sets.items()}
-    return {name: found for name, found in figures.items() if found["cases"]}
-
-
-@torch.inference_mode()
-def predict_structures(network: SegmentationNetwork, case: StructureCase) -> Float32Array:
-    """Probabilities of a case.
-
-    Args:
-        network: with two outputs, in evaluation mode.
-        case: a study.
-
-    Returns:
-        float32, (structure, slice, row, column) on the study's grid, core first.
-    """
-    model_input = case.model_input
-    device = next(network.parameters()).device
-    dtype = amp_dtype(device)
-    maps = np.zeros((2, *model_input.pixels.shape[:3]), np.float32)
-    occupied = np.flatnonzero(model_input.occupied).tolist()
-    for begin in range(0, len(occupied), BATCH_SIZE):
-        chosen = occupied[begin : begin + BATCH_SIZE]
-        tensor = model_input.tensor(chosen)
-        slices = torch.from_numpy(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2), np.float32))
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            logits = network(slices.to(device, memory_format=torch.channels_last))
-        maps[:, chosen] = structure_probabilities(logits.float()).cpu().numpy().transpose(1, 0, 2, 3)
-    return np.stack([Preprocessor.restore(structure, model_input.geometry) for structure in maps])
-
-
-def _evaluate_set(network: SegmentationNetwork, cases: Iterable[StructureCase]) -> Figures:
-    core_dice, whole_dice, studies, count = [], [], [], 0
-    for case in cases:
-        count += 1
-        core, whole = predict_structures(network, case)
-        if case.core is not None:
-            known = np.ones_like(core, np.bool_) if case.unknown is None else ~case.unknown
-            core_dice.append(dice((core >= THRESHOLD) & known, (case.core > 0) & known))
-        if case.whole is not None:
-            whole_dice.append(dice(whole >= THRESHOLD, case.whole))
-        if case.diameters_mm:
-            studies.append({low: _Components.of(case, core, low) for low in LOW})
-    figures: Figures = {"cases": count}
-    figures |= {"core": float(np.mean(core_dice))} if core_dice else {}
-    figures |= {"whole": float(np.mean(whole_dice))} if whole_dice else {}
-    return figures | ({"drawn": _best_operating_point(studies)} if studies else {})
+WHOLE_SET, DRAWN_CORE = "gliomas, whole", "drawn metastases, core"
+"""Test patients, and the same with drawn metastases: the sets that are evaluated after all corruptions too."""
+DRAWN_POST_ALONE = "drawn metastases, core, post-contrast T1 alone"
+BRISC_CORE, VOLUMES_CORE, VOLUMES_WHOLE = "BRISC axial validation slices, core", "volumes, core", "volumes, whole"
 
 
 @dataclass(frozen=True, eq=False)
-class _Components:
-    """The components of a study above a low threshold, numbered from 0.
+class StructureData:
+    """The studies that networks of core and whole are evaluated on.
 
     Attributes:
-        peaks: the highest probability of each.
-        volumes_mm3: of each.
-        excused: whether each touches a true lesion or unknown truth.
-        of_lesion: the components that touch each true lesion.
-        diameters_mm: of the true lesions.
+        validation: glioma patients, on whom the operating points are chosen.
+        test: glioma patients, who choose nothing.
+        brisc: the folder of BRISC, whose validation side chooses nothing either.
+        volumes: studies of volumes with label maps.
     """
 
-    peaks: Float64Array
-    volumes_mm3: Float64Array
-    excused: Mask
-    of_lesion: tuple[npt.NDArray[np.intp], ...]
-    diameters_mm: tuple[float, ...]
+    validation: Sequence[Patient]
+    test: Sequence[Patient]
+    brisc: Path
+    volumes: Sequence[Patient] = ()
 
-    @classmethod
-    def of(cls, case: StructureCase, probability: Float32Array, low: float) -> "_Components":
-        labels, count = ndimage.label(probability >= low, CONNECTIVITY_26)
-        lesions = np.zeros(labels.shape, np.int32) if case.core is None else case.core
-        ignored = lesions > 0 if case.unknown is None else (lesions > 0) | case.unknown
-        excused = np.zeros(count + 1, np.bool_)
-        excused[np.unique(labels[ignored])] = True
-        touching = (np.unique(labels[lesions == number]) for number in range(1, len(case.diameters_mm) + 1))
-        numbers = np.arange(1, count + 1)
-        return cls(
-            np.asarray(ndimage.maximum(probability, labels, numbers), np.float64) if count else np.zeros(0),
-            np.asarray(np.bincount(labels.ravel(), minlength=count + 1)[1:] * np.prod(case.spacing_mm), np.float64),
-            excused[1:],
-            tuple(found[found > 0] - 1 for found in touching),
-            case.diameters_mm,
+
+def choose_structure_points(predictor: Predictor, validation: Sequence[Patient]) -> dict[Structure, OperatingPoint]:
+    """The operating points of a model of core and whole.
+
+    Args:
+        predictor: the model, at any operating points.
+        validation: glioma patients: as they are for the whole, with drawn metastases for the core.
+
+    Returns:
+        Points by structure, core first.
+
+    Raises:
+        DatasetError: a file has changed or gone.
+    """
+    drawn = chain(drawn_patients(validation), drawn_patients(validation, post_alone=True))
+    cases = (
+        LesionCase(
+            predict(one.volume, predictor)["core"],
+            label_components(one.truth) if one.labels is None else one.labels,
+            one.unknown,
+            _voxel_mm3(one.volume, predictor),
         )
+        for one in drawn
+    )
+    wholes = (
+        (predict(one.volume, predictor)["whole"], one.truth, _voxel_mm3(one.volume, predictor))
+        for one in load_patients(validation)
+    )
+    return {"core": choose_lesion_operating_point(cases), "whole": choose_operating_point(wholes)}
 
 
-def _best_operating_point(studies: Sequence[dict[float, _Components]]) -> Figures:
-    """Hysteresis thresholds and the smallest volume with the best lesion-wise F1, and the figures there."""
-    points = itertools.product(LOW, HIGH, MIN_MM3)
-    return max((_lesionwise(studies, *point) for point in points), key=lambda figures: float(figures["f1"]))
+def evaluate_structures(network: str, predictor: Predictor, data: StructureData) -> dict[str, EvaluationResult]:
+    """Evaluate a model on every set of studies; the two sets of test patients after all `CORRUPTIONS` too.
 
+    Args:
+        network: the model's name, for the record.
+        predictor: the model, at its operating points.
+        data: the studies.
 
-def _lesionwise(studies: Sequence[dict[float, _Components]], low: float, high: float, min_mm3: float) -> Figures:
-    """F1, false positives per study and sensitivity by diameter."""
-    hits: list[tuple[float, bool]] = []
-    false = 0
-    for study in (by_threshold[low] for by_threshold in studies):
-        kept = (study.peaks >= high) & (study.volumes_mm3 >= min_mm3)
-        found = [bool(kept[components].any()) for components in study.of_lesion]
-        hits += zip(study.diameters_mm, found, strict=True)
-        false += int((kept & ~study.excused).sum())
-    detected = sum(found for _, found in hits)
-    strata = [[found for size, found in hits if first <= size < last] for first, last in STRATA_MM]
-    return {
-        "low": low,
-        "high": high,
-        "min_mm3": min_mm3,
-        "f1": 2 * detected / max(1, len(hits) + detected + false),
-        "false_per_study": false / len(studies),
-        "found": {
-            f"{first:g} to {last:g} mm" if np.isfinite(last) else f"from {first:g} mm": float(np.mean(stratum))
-            for (first, last), stratum in zip(STRATA_MM, strata, strict=True)
-            if stratum
-        },
+    Returns:
+        Results by set; sets without a study are left out.
+
+    Raises:
+        DatasetError: a file has changed or gone.
+    """
+    sets: dict[str, Callable[[], Iterator[EvaluationPatient]]] = {
+        WHOLE_SET: lambda: load_patients(data.test),
+        DRAWN_CORE: lambda: drawn_patients(data.test),
+        DRAWN_POST_ALONE: lambda: drawn_patients(data.test, post_alone=True),
+        BRISC_CORE: lambda: brisc_slices(data.brisc),
+        VOLUMES_CORE: lambda: volume_patients(data.volumes, "core"),
+        VOLUMES_WHOLE: lambda: volume_patients(data.volumes, "whole"),
     }
+    results = {
+        name: evaluate_model(network, predictor, studies(), CORRUPTIONS if name in (WHOLE_SET, DRAWN_CORE) else {})
+        for name, studies in sets.items()
+    }
+    return {name: result for name, result in results.items() if result.patients}
 
 
-def format_structures(figures: Figures) -> str:
-    """The table by structure, and a line for the drawn metastases."""
-    lines = [f"{'cases':24}{'':>8}{'core':>8}{'whole':>8}"]
-    for name, one in figures.items():
-        core, whole = (f"{one[part]:.3f}" if part in one else "-" for part in ("core", "whole"))
-        lines.append(f"{name:24}{one['cases']:>8}{core:>8}{whole:>8}")
-        if drawn := one.get("drawn"):
-            found = ", ".join(f"{stratum} {share:.2f}" for stratum, share in drawn["found"].items())
-            lines.append(
-                f"  found: {found}; false positives per study {drawn['false_per_study']:.2f}; F1 {drawn['f1']:.3f} at "
-                f"thresholds {drawn['low']:g} and {drawn['high']:g}, from {drawn['min_mm3']:g} mm3"
-            )
+def format_structures(results: Mapping[str, EvaluationResult]) -> str:
+    """A table of all sets: studies, Dice, lesions found by diameter and false positives per study."""
+    lines = [f"{'set':50}{'studies':>8}{'mean':>8}{'median':>8}{'false':>8}  found"]
+    for name, result in results.items():
+        summary, lesions = result.summary, result.card().lesions
+        found = ", ".join(
+            f"{stratum} {one.sensitivity:.2f} of {one.lesions}" for stratum, one in lesions.by_diameter.items()
+        )
+        lines.append(
+            f"{name:50}{summary.patients:>8}{summary.mean:>8.3f}{summary.median:>8.3f}"
+            f"{lesions.false_positives.mean:>8.2f}  {found}"
+        )
     return "\n".join(lines)
+
+
+def _voxel_mm3(volume: Volume, predictor: Predictor) -> float:
+    """The volume of a voxel, as serving takes it."""
+    return Preprocessor(predictor.preprocessing).prepare(volume).geometry.voxel_mm3

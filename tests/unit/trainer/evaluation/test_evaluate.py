@@ -79,13 +79,10 @@ def test_a_constant_single_slice_counts_as_empty(patients, tiny):
     assert single == dice(found, patient.truth)
 
 
-def test_a_sequence_replaced_by_flair_counts_as_missing(patients):
-    pixels = patients[0].volume.pixels.copy()
-    pixels[..., 0] = pixels[..., 1]
+def test_the_sequences_that_a_study_lacks_are_named(patients):
     assert patients[0].missing_sequences == ()
-    assert replace(patients[0], volume=replace(patients[0].volume, pixels=pixels)).missing_sequences == (
-        "pre-contrast",
-    )
+    without_pre = replace(patients[0].volume, present=(False, True, True))
+    assert replace(patients[0], volume=without_pre).missing_sequences == ("pre-contrast",)
 
 
 def scored(score: float, **more: float) -> EvaluationResult:

@@ -1,80 +1,147 @@
-"""Metrics by structure: Dice where a structure is known, and drawn lesions by diameter at the best operating point."""
+"""Metrics by structure: studies with a known core, unknown truth, and operating points by lesion-wise F1."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.structures import write_brisc
 
-from metseg import phantom
-from metseg.imaging import Preprocessor
-from metseg_trainer.data.structures import PREPROCESSING
-from metseg_trainer.evaluation import StructureCase, evaluate_structures, format_structures
+from metseg.contracts import OperatingPoint, Preprocessing
+from metseg.imaging import Volume
+from metseg_trainer.data import scan_folder, write_phantoms
+from metseg_trainer.evaluation import EvaluationPatient, evaluate_model, format_structures
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES
+from metseg_trainer.evaluation.operating_point import LesionCase, choose_lesion_operating_point
+from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 
 
-class Oracle:
-    """Stands in for a network: its output is given."""
+class BrightPost:
+    """A model whose core is where post-contrast T1 stands out, and whose whole is where any sequence does."""
 
-    def eval(self):
-        return self
+    max_concurrency = batch_size = 1
 
-    def to(self, *_, **__):
-        return self
+    def __init__(self):
+        self.preprocessing = Preprocessing(pixel_scale=1.0, missing_sequences="zero")
+        self.operating_points = {"core": OperatingPoint(), "whole": OperatingPoint()}
+
+    def __call__(self, tensor):
+        core = (tensor[..., 2] > 2.5).astype(np.float32)
+        return np.stack([core, np.maximum(core, (tensor[..., 1] > 2.5).astype(np.float32))])
 
 
 @pytest.fixture
-def case():
-    head = phantom.head(0, slices=6, size_px=64, spacing_mm=(5.0, 3.6, 3.6), lesions=1)
-    core = np.zeros(head.volume.shape, np.int32)
-    core[2, 20:24, 20:24], core[3, 40:48, 40:48] = 1, 2
-    whole = core > 0
-    whole[3, 38:50, 38:50] = True
-    model_input = Preprocessor(PREPROCESSING).prepare(head.volume)
-    return StructureCase("one", model_input, (True, True, True), (5.0, 1.0, 1.0), core, whole, diameters_mm=(4.0, 12.0))
+def patient():
+    """Two bright squares in a uniform head, the core of both known."""
+    pixels = np.zeros((4, 64, 64, 3), np.uint8)
+    pixels[:, 8:56, 8:56] = 90
+    pixels[:, 8:56:2, 8:56:2] = 100
+    labels = np.zeros((4, 64, 64), np.int32)
+    labels[1, 20:24, 20:24], labels[2, 40:48, 40:48] = 1, 2
+    pixels[labels > 0, 2] = 250
+    volume = Volume(pixels, ("a", "b", "c", "d"), (5.0, 0.9, 0.9))
+    return EvaluationPatient("P0", "ward", volume, labels > 0, (5.0, 0.9, 0.9), "core", labels=labels)
 
 
-def evaluate(monkeypatch, case, core, whole):
-    maps = np.stack([core, whole]).astype(np.float32)
-    monkeypatch.setattr("metseg_trainer.evaluation.structures.predict_structures", lambda network, case: maps)
-    monkeypatch.setattr("metseg_trainer.evaluation.structures.channels_last", lambda network: network)
-    return evaluate_structures(Oracle(), {"set": [case], "empty": []})
+def test_a_perfect_core_scores_1_and_each_lesion_is_found(patient):
+    result = evaluate_model("bright", BrightPost(), [patient], {})
+    assert result.dice == {"P0": 1}
+    lesions = result.card().lesions
+    assert all(one.sensitivity == 1 for one in lesions.by_diameter.values())
+    assert lesions.false_positives.mean == 0
 
 
-def test_a_perfect_prediction_scores_1_in_both_structures(monkeypatch, case):
-    figures = evaluate(monkeypatch, case, case.core > 0, case.whole)
-    assert list(figures) == ["set"]
-    assert (figures["set"]["core"], figures["set"]["whole"]) == (1, 1)
-    assert figures["set"]["drawn"]["found"] == {"3 to 6 mm": 1, "from 10 mm": 1}
-    assert figures["set"]["drawn"]["false_per_study"] == 0
+def test_where_the_truth_is_unknown_nothing_is_right_or_wrong(patient):
+    pixels = patient.volume.pixels.copy()
+    pixels[0, 30:36, 30:36, 2] = 250
+    with_false = replace(patient, volume=replace(patient.volume, pixels=pixels))
+    unknown = np.zeros(patient.truth.shape, bool)
+    unknown[0, 28:38, 28:38] = True
+    counted, excused = (
+        evaluate_model("bright", BrightPost(), [one], {}) for one in (with_false, replace(with_false, unknown=unknown))
+    )
+    assert counted.dice["P0"] < 1
+    assert counted.card().lesions.false_positives.mean == 1
+    assert excused.dice["P0"] == 1
+    assert excused.card().lesions.false_positives.mean == 0
 
 
-def test_a_missed_and_a_false_lesion_count(monkeypatch, case):
-    core = (case.core == 2).astype(float)
-    core[0, 5:9, 5:9] = 1
-    drawn = evaluate(monkeypatch, case, core, case.whole)["set"]["drawn"]
-    assert drawn["found"] == {"3 to 6 mm": 0, "from 10 mm": 1}
-    assert drawn["false_per_study"] == 1
-    assert drawn["f1"] == pytest.approx(0.5)
+def test_a_core_is_not_judged_without_the_sequence_that_shows_it(patient):
+    corruptions = {key: CORRUPTIONS[key] for key in ("flair-only", "post-only", "noise")}
+    result = evaluate_model(
+        "bright", BrightPost(), [replace(patient, unknown=np.zeros_like(patient.truth))], corruptions
+    )
+    assert result.corrupted.keys() == {SINGLE_SLICES, "post-only", "noise"}
+    assert result.corrupted["post-only"]["P0"] == 1
 
 
-def test_unknown_truth_is_neither_right_nor_wrong(monkeypatch, case):
-    core = (case.core > 0).astype(float)
-    core[0, 5:9, 5:9] = 1
-    unknown = np.zeros(core.shape, bool)
-    unknown[0, 4:10, 4:10] = True
-    figures = evaluate(monkeypatch, replace(case, unknown=unknown), core, case.whole)["set"]
-    assert figures["core"] == 1
-    assert figures["drawn"]["false_per_study"] == 0
+def case(labels, probability, unknown=None):
+    return LesionCase(np.asarray(probability, np.float32), labels, unknown, voxel_mm3=4.0)
 
 
-def test_a_lesion_must_reach_the_high_threshold(monkeypatch, case):
-    core = (case.core > 0) * 0.97
-    core[0, 5:9, 5:9] = 0.6
-    drawn = evaluate(monkeypatch, case, core, case.whole)["set"]["drawn"]
-    assert drawn["high"] > 0.6
-    assert drawn["false_per_study"] == 0
+def test_a_false_component_raises_the_seed_threshold(patient):
+    probability = (patient.labels > 0) * 0.97
+    probability[0, 5:9, 5:9] = 0.6
+    point = choose_lesion_operating_point([case(patient.labels, probability)])
+    assert point.seed_threshold > 0.6
+    assert point.threshold <= 0.5
 
 
-def test_a_structure_without_truth_has_no_metric(monkeypatch, case):
-    figures = evaluate(monkeypatch, replace(case, core=None, diameters_mm=()), case.whole, case.whole)
-    assert figures["set"] == {"cases": 1, "whole": 1.0}
-    assert format_structures(figures).splitlines()[1].split() == ["set", "1", "-", "1.000"]
+def test_a_false_component_in_unknown_truth_changes_nothing(patient):
+    probability = (patient.labels > 0) * 0.6
+    probability[0, 5:9, 5:9] = 0.6
+    unknown = np.zeros(patient.truth.shape, bool)
+    unknown[0, 5:9, 5:9] = True
+    assert choose_lesion_operating_point([case(patient.labels, probability, unknown)]).seed_threshold == 0.5
+
+
+def test_small_false_components_raise_the_smallest_volume(patient):
+    probability = (patient.labels > 0) * 0.6
+    probability[0, 5, 5] = 0.99
+    point = choose_lesion_operating_point([case(patient.labels, probability)])
+    assert point.min_volume_mm3 == 5
+
+
+def test_without_cases_the_default_is_used():
+    assert choose_lesion_operating_point([]) == OperatingPoint()
+
+
+def test_a_slice_of_brisc_shows_post_contrast_t1_alone_and_its_core_is_known(tmp_path):
+    write_brisc(tmp_path)
+    patients = list(brisc_slices(tmp_path))
+    assert len(patients) == 3
+    assert all(one.structure == "core" and one.truth.any() for one in patients)
+    assert all(one.missing_sequences == ("pre-contrast", "FLAIR") for one in patients)
+    assert {one.site for one in patients} == {"glioma"}
+
+
+def test_studies_of_volumes_give_the_structures_that_their_labels_name(tmp_path):
+    write_phantoms(tmp_path, patients=1, slices=8, size_px=128, layout="brats2013")
+    studies, _ = scan_folder(tmp_path)
+    [core], [whole] = (list(volume_patients(studies, structure)) for structure in ("core", "whole"))
+    assert (core.structure, whole.structure) == ("core", "whole")
+    assert core.truth.any()
+    assert not (core.truth & ~whole.truth).any()
+
+
+def test_metastases_are_drawn_alike_each_time_and_the_missing_sequences_are_copies(tmp_path):
+    write_phantoms(tmp_path, patients=2, slices=8, size_px=160)
+    patients, _ = scan_folder(tmp_path)
+    drawn, again, alone = (list(drawn_patients(patients, post_alone=post_alone)) for post_alone in (False, False, True))
+    assert [one.id for one in drawn] == [one.id for one in alone] != []
+    for one, other in zip(drawn, again, strict=True):
+        assert np.array_equal(one.volume.pixels, other.volume.pixels)
+        assert one.labels.max() == len(one.diameters_mm) > 0
+        assert min(one.diameters_mm) >= 3
+    assert all(one.missing_sequences == ("pre-contrast", "FLAIR") for one in alone)
+    pixels = alone[0].volume.pixels
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_the_table_names_each_set_with_its_figures(patient):
+    result = evaluate_model("bright", BrightPost(), [patient], {})
+    header, line = format_structures({"drawn metastases, core": result}).splitlines()
+    assert header.split()[:2] == ["set", "studies"]
+    assert line.startswith("drawn metastases, core")
+    assert "1.000" in line
+    assert "found" in header
+    assert "below 6 mm 1.00 of 1" in line

@@ -78,7 +78,8 @@ def read_brisc_slice(folder: Path, name: str) -> tuple[Volume, Mask]:
     grey, mask = _grey(folder / "images" / f"{name}.png"), _grey(folder / "masks" / f"{name}.png") > 127
     if grey.shape != mask.shape:
         raise DatasetError(f"The mask of {name} has another size than its image.")
-    return Volume(np.repeat(grey[None, ..., None], 3, axis=-1), (name,)), np.asarray(mask[None], np.bool_)
+    pixels = np.repeat(grey[None, ..., None], 3, axis=-1)
+    return Volume(pixels, (name,), present=(False, False, True)), np.asarray(mask[None], np.bool_)
 
 
 def _grey(path: Path) -> UInt8Array:

@@ -16,7 +16,6 @@ from metseg.imaging import (
     Array,
     Mask,
     Preprocessor,
-    Present,
     UInt8Array,
     Volume,
     crop_or_pad,
@@ -24,7 +23,6 @@ from metseg.imaging import (
     head_mask,
     intensity_bounds,
     mean_and_deviation,
-    present_sequences,
     rescale_intensity,
     resize,
 )
@@ -100,7 +98,7 @@ def _lgg_study(patient: Patient) -> StoredStudy:
     brain |= mask & np.asarray(brain.any(axis=(1, 2)))[:, None, None]
     near = np.stack([cv2.dilate(one.astype(np.uint8), np.ones((3, 3), np.uint8)) for one in mask]) > 0
     flags = mask * np.uint8(store.WHOLE) + near * np.uint8(store.CORE_UNKNOWN) + brain * np.uint8(store.BRAIN)
-    return _stored(patient.id, "lgg", volume, present_sequences(volume.pixels), flags)
+    return _stored(patient.id, "lgg", volume, flags)
 
 
 def _brisc_studies(folder: Path, rows: Iterable[BriscSlice]) -> Iterator[StoredStudy]:
@@ -112,12 +110,12 @@ def _brisc_studies(folder: Path, rows: Iterable[BriscSlice]) -> Iterator[StoredS
             brain |= mask
         flags = mask * np.uint8(store.CORE) + brain * np.uint8(store.BRAIN) + np.uint8(store.WHOLE_UNKNOWN)
         try:
-            yield _stored(row.name, f"brisc-{row.plane}", volume, (False, False, True), flags)
+            yield _stored(row.name, f"brisc-{row.plane}", volume, flags)
         except UnusableImage:  # a blank slice
             continue
 
 
-def _stored(patient: str, source: str, volume: Volume, present: Present, flags: UInt8Array) -> StoredStudy:
+def _stored(patient: str, source: str, volume: Volume, flags: UInt8Array) -> StoredStudy:
     """Scale a study to model resolution and crop it to its head."""
     geometry = Preprocessor(PREPROCESSING).prepare(volume).geometry
     frame, origin, box = geometry.frame, geometry.origin, geometry.box
@@ -126,14 +124,14 @@ def _stored(patient: str, source: str, volume: Volume, present: Present, flags: 
     if frame != volume.shape[1:]:
         flags = np.stack([cv2.resize(one, frame[::-1], interpolation=cv2.INTER_NEAREST) for one in flags])
     flags = crop_or_pad(flags | head * np.uint8(store.HEAD), origin, box)
-    pixels = crop_or_pad(scaled * np.array(present, np.uint8), origin, box)
+    pixels = crop_or_pad(scaled * np.array(volume.present, np.uint8), origin, box)
     brain = (flags & store.BRAIN) > 0
     single = len(pixels) == 1
     between_mm = SINGLE_SLICE_MM if single else spacing_or_assumed_mm(volume)[0]
     return StoredStudy(
         patient,
         source,
-        present,
+        volume.present,
         (between_mm, REFERENCE_PIXEL_MM / PREPROCESSING.pixel_scale, REFERENCE_PIXEL_MM / PREPROCESSING.pixel_scale),
         None if single else normalise(pixels, (flags & store.HEAD) > 0)[1],
         None if single or not brain.any() else normalise(pixels * brain[..., None], brain)[1],

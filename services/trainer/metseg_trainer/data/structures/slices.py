@@ -22,6 +22,8 @@ CANDIDATES = 8
 """Candidates for a diameter, since a slice is likelier to cut a large lesion."""
 MAX_LESIONS, LESIONS_P = 8, 0.4
 """Lesions in a slice follow a geometric distribution."""
+LARGE_P, LARGE_MM = 0.15, (12.0, 50.0)
+"""Share of the lesions with a uniform diameter in this range: the distribution has too few large, hollow ones."""
 SLICE_MM = (1.0, 6.0)
 AS_THICK_AS_STUDY_P = 0.4
 DONOR_CONTRAST, DONOR_SIGMA = 0.7, 0.45

@@ -1,0 +1,147 @@
+"""Studies whose core is known: BRISC's slices, volumes with a label map, and metastases drawn into glioma patients."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from metseg.contracts import Structure
+from metseg.errors import DatasetError
+from metseg.imaging import POST, Mask, Present, Spacing, Volume
+from metseg_trainer.data import Patient, brain_mask, load_patient, read_study, spacing_or_assumed_mm
+from metseg_trainer.data.structures import (
+    BRAIN,
+    WHOLE,
+    Canvas,
+    SliceGeometry,
+    draw_diameter_mm,
+    draw_lesion,
+    read_brisc_index,
+    read_brisc_slice,
+    render_slice,
+)
+from metseg_trainer.evaluation.patients import EvaluationPatient
+
+__all__ = ["brisc_slices", "drawn_patients", "volume_patients"]
+
+LESIONS, MIN_DIAMETER_MM = 8, 3.0
+"""Metastases drawn into a study."""
+POST_ALONE = (False, False, True)
+SINGLE_SLICE_MM: Spacing = (6.0, 0.9, 0.9)
+
+Random = np.random.Generator
+
+
+def brisc_slices(folder: Path) -> Iterator[EvaluationPatient]:
+    """The axial slices of BRISC's validation side, each a patient: core is known; the site is the kind of tumour.
+
+    Raises:
+        DatasetError: the index or a file cannot be read.
+    """
+    for row in read_brisc_index(folder, "validation"):
+        if row.plane == "axial":
+            volume, mask = read_brisc_slice(folder, row.name)
+            yield EvaluationPatient(row.name, row.tumour, volume, mask, SINGLE_SLICE_MM, "core")
+
+
+def volume_patients(patients: Iterable[Patient], structure: Structure) -> Iterator[EvaluationPatient]:
+    """Studies of volumes in whose labels a structure is known.
+
+    Args:
+        patients: studies with label maps.
+        structure: that is evaluated.
+
+    Yields:
+        Those studies.
+
+    Raises:
+        DatasetError: a study is not one of volumes, or a file has changed or gone.
+    """
+    for patient in patients:
+        if patient.files is None:
+            raise DatasetError(f"{patient.id} is not a study of volumes with a label map.")
+        study = read_study(patient.files)
+        truth = study.truth.core if structure == "core" else study.truth.whole
+        if truth is not None:
+            spacing_mm = spacing_or_assumed_mm(study.volume)
+            yield EvaluationPatient(patient.id, patient.site, study.volume, truth, spacing_mm, structure)
+
+
+def drawn_patients(patients: Iterable[Patient], *, post_alone: bool = False) -> Iterator[EvaluationPatient]:
+    """Metastases drawn into glioma patients with post-contrast T1: core is known outside of the glioma.
+
+    Args:
+        patients: those without post-contrast T1, or that show too little brain, are left out.
+        post_alone: show post-contrast T1 alone; otherwise all sequences that the patient has.
+
+    Yields:
+        Patients; the draws differ between the two forms, but not between calls.
+
+    Raises:
+        DatasetError: a file has changed or gone.
+    """
+    for patient in patients:
+        volume, mask = load_patient(patient)
+        if volume.present[POST] and volume.pixels.dtype == np.uint8:
+            shown = POST_ALONE if post_alone else volume.present
+            digest = hashlib.sha256(f"{patient.id} {shown}".encode()).digest()
+            if drawn := _draw_into(patient, volume, mask, shown, np.random.default_rng([*digest[:4]])):
+                yield drawn
+
+
+def _draw_into(
+    patient: Patient, volume: Volume, glioma: Mask, present: Present, random: Random
+) -> EvaluationPatient | None:
+    """A patient with metastases; None if the study shows too little brain."""
+    spacing_mm = spacing_or_assumed_mm(volume)
+    flags = (brain_mask(volume) * BRAIN + glioma * WHOLE).astype(np.uint8)
+    pixels = volume.pixels * np.array(present, np.uint8)
+    canvases = {
+        index: canvas
+        for index, (one, bits) in enumerate(zip(pixels, flags, strict=True))
+        if (canvas := Canvas.of(one, bits, spacing_mm[1])) is not None
+    }
+    if not canvases:
+        return None
+    labels, diameters = np.zeros(volume.shape, np.int32), []
+    drawn = (max(MIN_DIAMETER_MM, draw_diameter_mm(random)) for _ in range(LESIONS))
+    for diameter in sorted(drawn, reverse=True):
+        before = {index: canvas.core.copy() for index, canvas in canvases.items()}
+        if _draw(canvases, diameter, spacing_mm[0], present, random):
+            diameters.append(diameter)
+            for index, canvas in canvases.items():
+                new = (canvas.core > before[index]) & (canvas.core >= 0.5) & (labels[index] == 0)
+                labels[index][new] = len(diameters)
+    unknown = glioma.copy()
+    for index, canvas in canvases.items():
+        pixels[index] = np.rint(canvas.pixels.clip(0, 255))
+        unknown[index] |= cv2.dilate(canvas.unknown.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    shown = replace(volume, pixels=_copy_into_missing(pixels, present), present=present)
+    return EvaluationPatient(
+        patient.id, patient.site, shown, labels > 0, spacing_mm, "core", unknown, labels, tuple(diameters)
+    )
+
+
+def _copy_into_missing(pixels: np.ndarray, present: Present) -> np.ndarray:
+    """The pixels with a copy of a present sequence in place of each missing one, as in serving."""
+    channels = [channel if has else present.index(True) for channel, has in enumerate(present)]
+    return np.ascontiguousarray(pixels[..., channels])
+
+
+def _draw(canvases: dict[int, Canvas], diameter_mm: float, between_mm: float, present: Present, random: Random) -> bool:
+    """Draw a lesion into all slices that it reaches; returns whether it is visible."""
+    lesion, index = draw_lesion(diameter_mm, random), int(random.choice(sorted(canvases)))
+    at = canvases[index].place(present, random)
+    if at is None:
+        return False
+    shift = float(random.uniform(-0.5, 0.5)), float(random.uniform(-0.5, 0.5))
+    offset, seen = float(random.uniform(-0.4, 0.4)), False
+    for other, canvas in canvases.items():
+        off_mm = (other - index + offset) * between_mm
+        if abs(off_mm) < 0.75 * diameter_mm + between_mm:
+            rendered = render_slice(lesion, SliceGeometry(off_mm, between_mm, canvas.pixel_mm, shift))
+            seen |= canvas.draw(rendered, lesion.appearance, at)
+    return seen
