@@ -30,6 +30,7 @@ from tests.servers import free_ports
 from metseg import phantom
 from metseg.contracts import (
     Champion,
+    IdentifiedSequence,
     Job,
     JobPage,
     JobStatus,
@@ -137,6 +138,7 @@ class FakeGateway:
     champion: bool = True
     outcomes: dict[str, int] | None = None
     warnings: list[str] = field(default_factory=list)
+    identified: dict[Role, IdentifiedSequence] = field(default_factory=dict)
     submissions: list[dict[str, object]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     accepted_at: dict[str, datetime] = field(default_factory=dict)
@@ -234,7 +236,7 @@ def app(gateway: FakeGateway) -> FastAPI:
             fields = [(name, file) for name, file in form.multi_items() if name in ("files", *get_args(Role))]
             uploads = [Upload(file.filename, file.file, None if name == "files" else name) for name, file in fields]
             inspect_upload(uploads, Limits())
-            options = {name: form.get(name) for name in ("uncertainty", "align", "label")}
+            options = {name: form.get(name) for name in ("uncertainty", "align", "label", "sequence")}
             options["roles"] = [upload.role for upload in uploads]
             return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **options)
 
@@ -249,7 +251,8 @@ def app(gateway: FakeGateway) -> FastAPI:
     @api.get("/v1/jobs/{job_id}/result")
     def result(job_id: str) -> Result:
         study = gateway.finished_study(job_id)
-        changes = {"warnings": gateway.warnings, "model_version": gateway.job(job_id).model_version}
+        changes = {"warnings": gateway.warnings, "identified": gateway.identified}
+        changes |= {"model_version": gateway.job(job_id).model_version}
         return study.result(job_id, gateway.card).model_copy(update=changes)
 
     @api.get("/v1/jobs/{job_id}/mask")
@@ -301,6 +304,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         gateway.created_at(job_id)
         again = gateway.submit(["again"], None)
         gateway.model_versions[again.id] = repetition.model
+        gateway.submissions[-1]["sequence"] = repetition.sequence
         return again
 
     @api.get("/v1/models")

@@ -10,6 +10,7 @@ MetsegError
 │   ├── StudyTooLarge          a study that needs more memory than the worker has
 │   ├── MixedSizes             slices of one study with different sizes
 │   ├── AmbiguousSeries        which series is which sequence is not clear
+│   ├── UnknownSequence        which sequence the only image is, is not clear
 │   ├── IncompleteSeries       too many slices of a series cannot be used
 │   ├── SeveralPatients        an archive with folders of several patients
 │   ├── UploadTooLarge         more bytes than allowed
@@ -148,6 +149,12 @@ class AmbiguousSeries(BadInput):
     def __init__(self, detail: str, candidates: Sequence[SeriesCandidate] = ()) -> None:
         super().__init__(detail)
         self.candidates = tuple(candidates)
+
+
+class UnknownSequence(BadInput):
+    """The study is one grey image, and neither its name, its header nor its pixels say which sequence it is."""
+
+    type, title = "/problems/unknown-sequence", "The sequence is not recognised"
 
 
 class IncompleteSeries(BadInput):

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from metseg.contracts import DISCLAIMER, MAX_LABEL_CHARACTERS, MODEL_VERSION_PATTERN, Align, Problem
+from metseg.contracts import DISCLAIMER, MAX_LABEL_CHARACTERS, MODEL_VERSION_PATTERN, Align, Problem, SequenceChoice
 from metseg.errors import Forbidden, InvalidParameter, MetsegError, NotFinished, NotFound, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
@@ -56,6 +56,12 @@ UPLOAD: dict[str, Any] = {
                         "post": _FILES | {"description": "the post-contrast volume or its slices"},
                         "threshold": {"type": "number", "minimum": 0, "maximum": 1, "example": 0.5},
                         "model": {"type": "string", "pattern": MODEL_VERSION_PATTERN, "example": VERSION},
+                        "sequence": {
+                            "type": "string",
+                            "enum": list(get_args(SequenceChoice)),
+                            "default": "auto",
+                            "description": "of a study of one grey image, whatever its name or header says",
+                        },
                         "align": {
                             "type": "string",
                             "enum": list(get_args(Align)),

@@ -40,10 +40,18 @@ def resubmit(
     ]
     changes = {"id": new, "created_at": datetime.now(UTC), "inputs": inputs, "key_sha256": None}
     changes |= {"request_id": request_id, "model": options.model, "threshold": options.threshold}
+    if options.sequence is not None:
+        changes |= {"sequence": options.sequence, "inputs": _without_single_role(inputs)}
     request = earlier.model_copy(update=changes)
     with discard_on_failure(gateway, new, None):
         gateway.jobs.deposit(request, _copies(gateway, earlier.inputs))
         return gateway.jobs.submit(request)
+
+
+def _without_single_role(inputs: list[InputFile]) -> list[InputFile]:
+    """The inputs without their role, which the option `sequence` overrules, if all have the same one."""
+    one_sequence = len({file.role for file in inputs}) == 1
+    return [file.model_copy(update={"role": None}) for file in inputs] if one_sequence else inputs
 
 
 def _copies(gateway: Gateway, files: Iterable[InputFile]) -> Iterator[BinaryIO]:

@@ -20,6 +20,7 @@ from metseg.contracts import (
     Probability,
     Request,
     Role,
+    SequenceChoice,
     is_model_version,
 )
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
@@ -33,6 +34,7 @@ from metseg_api.gateway import Gateway
 from metseg_api.multipart import MultipartForm, Part
 
 ALIGNS: tuple[Align, ...] = get_args(Align)
+SEQUENCES: tuple[SequenceChoice, ...] = get_args(SequenceChoice)
 Fingerprint = tuple[Role | None, str, str]
 """Role, name and SHA-256 of a file as it was uploaded."""
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
@@ -43,6 +45,7 @@ class Options(NamedTuple):
 
     threshold: float | None
     model: str | None
+    sequence: SequenceChoice
     align: Align
     deidentify: bool
     uncertainty: bool
@@ -103,7 +106,8 @@ def submit(
         return gateway.jobs.get(holder)
     if not admitted:
         admit(gateway, caller, 0)
-    _check_memory(gateway, formats.inspect_upload(uploads, gateway.settings.limits), options)
+    study = formats.inspect_upload(uploads, gateway.settings.limits, options.sequence)
+    _check_memory(gateway, study, options)
     job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
         check = stack.enter_context(in_background(lambda _: check_model_exists(gateway, options.model)))
@@ -202,7 +206,7 @@ def _upload(form: MultipartForm, part: Part) -> formats.Upload:
 def _options(parts: list[Part]) -> Options:
     if not {part.name for part in parts} <= set(Options._fields):
         raise InvalidParameter(
-            "The fields are `threshold`, `model`, `align`, `deidentify`, `uncertainty` and `label`; "
+            "The fields are `threshold`, `model`, `sequence`, `align`, `deidentify`, `uncertainty` and `label`; "
             "every file needs a filename."
         )
     if len({part.name for part in parts}) < len(parts):
@@ -211,6 +215,7 @@ def _options(parts: list[Part]) -> Options:
     return Options(
         _threshold(fields.get("threshold")),
         _model(fields.get("model")),
+        _sequence(fields.get("sequence")),
         _align(fields.get("align")),
         _boolean("deidentify", fields.get("deidentify")),
         _boolean("uncertainty", fields.get("uncertainty")),
@@ -234,6 +239,13 @@ def _model(value: bytes | None) -> str | None:
     if not is_model_version(version):
         raise InvalidParameter("`model` must be a version that /v1/models lists.")
     return version
+
+
+def _sequence(value: bytes | None) -> SequenceChoice:
+    chosen = next((each for each in SEQUENCES if value in (None, each.encode())), None)
+    if chosen is None:
+        raise InvalidParameter("`sequence` must be `auto`, `pre`, `flair` or `post`.")
+    return chosen
 
 
 def _align(value: bytes | None) -> Align:

@@ -139,6 +139,7 @@ class ServerBackend(Backend):
                     state.align,
                     deidentify=state.deidentify,
                     uncertainty=state.uncertainty,
+                    sequence=state.sequence,
                 )
             except RemoteProblem as problem:
                 if problem.type != Conflict.type:

@@ -117,6 +117,7 @@ def _request(attachments: Sequence[Attachment], state: RunState, root: Path) -> 
         inputs=inputs,
         threshold=state.threshold,
         model=state.model,
+        sequence=state.sequence,
         align=state.align,
         uncertainty=state.uncertainty,
     )

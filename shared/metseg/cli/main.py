@@ -10,7 +10,7 @@ from typing import get_args
 from metseg.cli import jobs, models, segment, watch
 from metseg.cli.exit_codes import ExitCode
 from metseg.cli.formats import DEFAULT
-from metseg.contracts import DISCLAIMER, Align
+from metseg.contracts import DISCLAIMER, Align, SequenceChoice
 from metseg.errors import MetsegError
 from metseg.results.exports import EXPORTS
 
@@ -59,6 +59,10 @@ def _segment_options(add: argparse.ArgumentParser) -> None:
     _server(add)
     add.add_argument("--model", metavar="VERSION", help="default: the champion")
     add.add_argument("--threshold", type=float, metavar="T", help="from 0 to 1; default: the model's own")
+    add.add_argument(
+        "--sequence", choices=get_args(SequenceChoice), default="auto",
+        help="of studies of one grey image; auto: their names, headers or pixels decide; default: %(default)s",
+    )  # fmt: skip
     add.add_argument(
         "--align", choices=get_args(Align), default="rigid",
         help="volumes on different grids: rigid registers them, none trusts their headers; default: %(default)s",

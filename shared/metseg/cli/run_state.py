@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from metseg.atomic_io import atomic_write_bytes
-from metseg.contracts import Align, Problem
+from metseg.contracts import Align, Problem, SequenceChoice
 
 __all__ = ["RunState"]
 
@@ -25,6 +25,7 @@ class RunState(BaseModel):
     model: str | None = None
     server: str | None = None
     deidentify: bool = False
+    sequence: SequenceChoice = "auto"
     align: Align = "rigid"
     uncertainty: bool = False
     attempt: int = 1
@@ -58,7 +59,7 @@ class RunState(BaseModel):
     def _request(self) -> tuple[str | float | bool | None, ...]:
         """What identifies equal submissions."""
         study = (self.study_sha256, self.threshold, self.model, self.server)
-        return (*study, self.deidentify, self.align, self.uncertainty)
+        return (*study, self.sequence, self.deidentify, self.align, self.uncertainty)
 
     def is_complete(self, folder: Path, files: list[str]) -> bool:
         """Whether this run has written all files.

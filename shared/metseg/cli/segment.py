@@ -115,6 +115,7 @@ def parse_options(arguments: argparse.Namespace) -> SegmentOptions:
         None if arguments.local else arguments.server,
         exports,
         deidentify=arguments.deidentify,
+        sequence=arguments.sequence,
         align=arguments.align,
         uncertainty=arguments.uncertainty,
     )

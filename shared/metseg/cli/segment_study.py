@@ -11,7 +11,7 @@ from metseg.cli.backend import Backend, OnProgress, Segmented
 from metseg.cli.exit_codes import ExitCode
 from metseg.cli.run_state import RunState
 from metseg.client import open_study, study_digest
-from metseg.contracts import Align, Problem, Result
+from metseg.contracts import Align, Problem, Result, SequenceChoice
 from metseg.errors import MetsegError
 from metseg.results.exports import Export
 
@@ -29,6 +29,7 @@ class SegmentOptions(NamedTuple):
     exports: Sequence[Export]
     ignored_name: str | None = None
     deidentify: bool = False
+    sequence: SequenceChoice = "auto"
     align: Align = "rigid"
     uncertainty: bool = False
 
@@ -68,6 +69,7 @@ def segment_study(
             model=options.model,
             server=options.server,
             deidentify=options.deidentify,
+            sequence=options.sequence,
             align=options.align,
             uncertainty=options.uncertainty,
         )

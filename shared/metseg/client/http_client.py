@@ -23,6 +23,7 @@ from metseg.contracts import (
     Overview,
     Resubmission,
     Result,
+    SequenceChoice,
 )
 from metseg.errors import Cancelled
 
@@ -78,6 +79,7 @@ class Client(ResultReader):
         model: str | None = None,
         progress: Callable[[Job], None] | None = None,
         *,
+        sequence: SequenceChoice | None = None,
         align: Align | None = None,
         uncertainty: bool = False,
     ) -> Result:
@@ -88,6 +90,7 @@ class Client(ResultReader):
             threshold: None: the model's own.
             model: a version; None: the champion.
             progress: called with the job's state every few seconds.
+            sequence: see `submit`.
             align: see `submit`.
             uncertainty: see `submit`.
 
@@ -99,7 +102,7 @@ class Client(ResultReader):
             Cancelled: someone cancelled the job.
         """
         with open_study(Path(study)) as files:
-            job = self.submit(files, threshold, model, align=align, uncertainty=uncertainty)
+            job = self.submit(files, threshold, model, align=align, uncertainty=uncertainty, sequence=sequence)
         job = self.wait(job.id, progress)
         if job.problem is not None:
             raise RemoteProblem(job.problem)
@@ -136,6 +139,7 @@ class Client(ResultReader):
         deidentify: bool = False,
         uncertainty: bool = False,
         label: str | None = None,
+        sequence: SequenceChoice | None = None,
     ) -> Job:
         """Submit one study; its files are streamed, not read into memory.
 
@@ -148,12 +152,13 @@ class Client(ResultReader):
             deidentify: remove identities from a DICOM study before the gateway stores it.
             uncertainty: also compute an uncertainty map, which takes longer.
             label: what the study is called in lists of jobs; at most 200 characters.
+            sequence: of a study of one grey image; None: its name, header or pixels decide.
 
         Returns:
             The queued job.
         """
         flags = {"deidentify": deidentify, "uncertainty": uncertainty}
-        fields = {"threshold": threshold, "model": model, "align": align, "label": label}
+        fields = {"threshold": threshold, "model": model, "align": align, "label": label, "sequence": sequence}
         fields |= {name: "true" for name, is_set in flags.items() if is_set}
         attachments = [Attachment(*file) for file in files]
         streams = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
@@ -200,7 +205,13 @@ class Client(ResultReader):
         query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
         return self._read(JobPage, "GET", "/v1/jobs", params=query)
 
-    def repeat(self, job_id: str, model: str | None = None, threshold: float | None = None) -> Job:
+    def repeat(
+        self,
+        job_id: str,
+        model: str | None = None,
+        threshold: float | None = None,
+        sequence: SequenceChoice | None = None,
+    ) -> Job:
         """Submit the study of a job again without uploading it.
 
         The call is not retried, since a retry after a lost response would create a second job.
@@ -209,11 +220,12 @@ class Client(ResultReader):
             job_id: of the job.
             model: a version; None: the champion.
             threshold: None: the model's own.
+            sequence: of a study of one grey image; None: as submitted.
 
         Returns:
             The new job.
         """
-        options = Resubmission(model=model, threshold=threshold).model_dump(exclude_none=True)
+        options = Resubmission(model=model, threshold=threshold, sequence=sequence).model_dump(exclude_none=True)
         return parse(Job, self._connection.send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
 
     def delete(self, job_id: str) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metseg.contracts.base import Align, Contract, Probability, Problem, Role, StrictContract
+from metseg.contracts.base import Align, Contract, Probability, Problem, Role, SequenceChoice, StrictContract
 from metseg.contracts.ids import ModelVersion
 from metseg.contracts.models import Champion
 
@@ -79,6 +79,7 @@ class Request(Contract):
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     model: str | None = Field(default=None, description="None: the champion")
     key_sha256: str | None = Field(default=None, description="of its caller and Idempotency-Key, if it has one")
+    sequence: SequenceChoice = Field(default="auto", description="of a grey image that does not say what it is")
     uncertainty: bool = Field(default=False, description="whether to also predict mirrored copies of possible lesions")
     request_id: str | None = Field(default=None, description="of the HTTP request that submitted it; in every log line")
     align: Align = Field(default="rigid", description="how volumes on different grids are aligned")
@@ -114,3 +115,4 @@ class Resubmission(StrictContract):
 
     model: ModelVersion | None = Field(default=None, description="None: the champion")
     threshold: Probability | None = Field(default=None, description="None: the model's own")
+    sequence: SequenceChoice | None = Field(default=None, description="of its grey image; None: as submitted")

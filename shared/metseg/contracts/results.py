@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metseg.contracts.base import DISCLAIMER, Contract, Probability, Role, Structure
+from metseg.contracts.base import DISCLAIMER, Contract, IdentifiedBy, Probability, Role, Structure
 
 Int3 = tuple[int, int, int]
 Float4 = tuple[float, float, float, float]
@@ -42,6 +42,13 @@ class Alignment(Contract):
     role: Role
     moved_mm: float = Field(ge=0, description="of the middle of the volume")
     turned_degrees: float = Field(ge=0)
+
+
+class IdentifiedSequence(Contract):
+    """How it was decided which sequence an image of the upload is."""
+
+    by: IdentifiedBy
+    probability: Probability | None = Field(default=None, description="of the sequence, where the pixels decided")
 
 
 class BoundingBox(Contract):
@@ -137,6 +144,9 @@ class Result(Contract):
     warnings: list[str]
     durations_s: dict[str, float] = Field(description="by phase: load, read, predict, know, report")
     sequences: dict[Role, str] = Field(default={}, description="the source of each channel, without identifiers")
+    identified: dict[Role, IdentifiedSequence] = Field(
+        default={}, description="the sequences of the upload, and what decided which is which"
+    )
     alignment: list[Alignment] = Field(default=[], description="of the volumes that were registered")
     grid: Grid | None = Field(default=None, description="None if slices were uploaded, which have no other order")
     dicom: bool = Field(default=False, description="whether there are a DICOM segmentation and a structured report")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from metseg.contracts import Align
+from metseg.contracts import Align, Role, SequenceChoice
 from metseg.errors import MixedSizes
 from metseg.formats.raster import study as raster_study
 from metseg.formats.roles import sequence_from_name
@@ -16,14 +16,14 @@ from metseg.settings import Limits
 __all__ = ["Inspection", "inspect_upload", "read_volume"]
 
 
-def _open_dicom(files: Sequence[StudyFile], limits: Limits) -> StudyReader:
+def _open_dicom(files: Sequence[StudyFile], limits: Limits, told: Role | None) -> StudyReader:
     """Open a study of DICOM files; pydicom is imported only when one is uploaded."""
     from metseg.formats import dicom
 
-    return dicom.open_study(files, limits)
+    return dicom.open_study(files, limits, told)
 
 
-VOLUME_READERS: dict[Kind, Callable[[Sequence[StudyFile], Limits], StudyReader]] = {
+VOLUME_READERS: dict[Kind, Callable[[Sequence[StudyFile], Limits, Role | None], StudyReader]] = {
     "dicom": _open_dicom,
     **dict.fromkeys(volume_study.HEADER_READERS, volume_study.open_study),
 }
@@ -48,7 +48,7 @@ class Inspection(NamedTuple):
     size: StudySize
 
 
-def inspect_upload(uploads: Sequence[Upload], limits: Limits) -> Inspection:
+def inspect_upload(uploads: Sequence[Upload], limits: Limits, sequence: SequenceChoice = "auto") -> Inspection:
     """Refuse a study that cannot be read, by its headers; no pixel is decoded.
 
     Memory stays small: the members of an archive are decompressed one by one, large ones into a temporary file.
@@ -56,6 +56,7 @@ def inspect_upload(uploads: Sequence[Upload], limits: Limits) -> Inspection:
     Args:
         uploads: of the study.
         limits: of one submission.
+        sequence: see `read_volume`.
 
     Returns:
         Format and size of the study.
@@ -63,7 +64,7 @@ def inspect_upload(uploads: Sequence[Upload], limits: Limits) -> Inspection:
     Raises:
         BadInput: one of its subclasses.
     """
-    study = _open_study(uploads, limits)
+    study = _open_study(uploads, limits, sequence)
     return Inspection(study.source, *study.shape, study.size)
 
 
@@ -71,6 +72,7 @@ def read_volume(
     uploads: Sequence[Upload],
     limits: Limits,
     *,
+    sequence: SequenceChoice = "auto",
     align: Align = "rigid",
     threads: int = 1,
     check_size: Callable[[StudySize], None] = lambda _: None,
@@ -78,7 +80,8 @@ def read_volume(
     """Read one study.
 
     Several files, one ZIP or one TIFF of several pages are the slices of one volume, in the natural order of the
-    numbers in their names. A grey study is copied to the three channels. Uploads with roles are one series per channel;
+    numbers in their names. A grey study is copied to the three channels; where nothing says which sequence it is,
+    `Volume.identified` is empty. Uploads with roles are one series per channel;
     a missing one is filled with a copy of the FLAIR series, or of the post-contrast one.
 
     Volumes (NIfTI, NRRD, MetaImage, DICOM) are one sequence each; those on different grids are resampled onto that of
@@ -87,6 +90,7 @@ def read_volume(
     Args:
         uploads: of the study.
         limits: of one submission.
+        sequence: of a study of one grey image, whatever its name or header says; `auto`: these decide.
         align: `rigid` registers volumes on different grids, `none` only resamples them as their headers say.
         threads: that registration may use.
         check_size: called with the study's size before a pixel is read; raises if it does not fit.
@@ -97,19 +101,20 @@ def read_volume(
     Raises:
         BadInput: one of its subclasses; all that `inspect_upload` raises, and damage found in the pixels.
     """
-    study = _open_study(uploads, limits)
+    study = _open_study(uploads, limits, sequence)
     check_size(study.size)
     return study.read_volume(align, threads)
 
 
-def _open_study(uploads: Sequence[Upload], limits: Limits) -> StudyReader:
+def _open_study(uploads: Sequence[Upload], limits: Limits, sequence: SequenceChoice) -> StudyReader:
     check_upload(uploads, limits)
+    told = None if sequence == "auto" else sequence
     files = list_files(uploads, limits)
     volumes = [file for file in files if file.kind in VOLUME_READERS]
     if not volumes:
-        return raster_study.open_study(uploads, limits)
+        return raster_study.open_study(uploads, limits, told)
     images = [file for file in volumes if file.role is not None or sequence_from_name(file.name) != "mask"]
     readers = {VOLUME_READERS[file.kind] for file in images or volumes if file.kind is not None}
     if len(readers) > 1:
         raise MixedSizes("The upload mixes DICOM with volumes in files; send one study in one format.")
-    return readers.pop()(files, limits)
+    return readers.pop()(files, limits, told)

@@ -13,7 +13,14 @@ from metseg.contracts import Role
 from metseg.errors import UnusableImage
 from metseg.imaging import ROLES
 
-__all__ = ["UNUSED_SEQUENCES", "NamedSequence", "refuse_unused", "role_from_name", "sequence_from_name"]
+__all__ = [
+    "UNUSED_SEQUENCES",
+    "NamedSequence",
+    "refuse_unused",
+    "role_from_name",
+    "role_of_slices",
+    "sequence_from_name",
+]
 
 NamedSequence = Role | Literal["t2", "mask", "other"]
 
@@ -21,6 +28,8 @@ UNUSED_SEQUENCES: dict[str, str] = {"t2": "T2", "mask": "segmentation", "other":
 """Images that a name may indicate and the model does not use, as text."""
 ENTITIES = re.compile(r"(?:^|_)(?:sub|ses|run|acq|rec|dir|echo|task)-[^_]*", re.IGNORECASE)
 WORDS = re.compile(r"[a-z0-9]+")
+PRE_CONTRAST = frozenset({"pre", "t1n", "t1pre", "precontrast", "native", "plain"})
+PLAIN_T1 = frozenset({"t1", "t1w", "mprage"})
 KEYWORDS: tuple[tuple[NamedSequence, frozenset[str]], ...] = (
     (
         "mask",
@@ -51,7 +60,7 @@ KEYWORDS: tuple[tuple[NamedSequence, frozenset[str]], ...] = (
             "stir",
         },
     ),
-    ("pre", frozenset({"pre", "t1n", "t1pre", "precontrast", "native", "plain"})),
+    ("pre", PRE_CONTRAST),
     (
         "post",
         frozenset(
@@ -60,9 +69,28 @@ KEYWORDS: tuple[tuple[NamedSequence, frozenset[str]], ...] = (
         ),
     ),
     ("t2", frozenset({"t2", "t2w", "t2star", "t2tse"})),
-    ("pre", frozenset({"t1", "t1w", "mprage"})),
+    ("pre", PLAIN_T1),
 )
 """In order of precedence: `t1_post` is post-contrast, `flair_mask` is a mask."""
+
+
+def role_of_slices(names: Sequence[str]) -> Role | None:
+    """The role that the names of all slices of a grey series, or else their folders, indicate; None for no role.
+
+    A plain `t1` is no role: slices from before and from after contrast are called so.
+
+    Args:
+        names: of the files, with their folders.
+    """
+    roles = {_role_of_slice(name.replace("\\", "/")) for name in names}
+    return roles.pop() if len(roles) == 1 else None
+
+
+def _role_of_slice(name: str) -> Role | None:
+    path = PurePosixPath(name)
+    role = role_from_name(path.name) or role_from_name(path.parent.name)
+    words = set(WORDS.findall(name.lower()))
+    return None if role == "pre" and words & PLAIN_T1 and not words & PRE_CONTRAST else role
 
 
 def sequence_from_name(name: str) -> NamedSequence | None:

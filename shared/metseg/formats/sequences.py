@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from metseg.contracts import Align, Alignment, Grid, Role
+from metseg.contracts import Align, Alignment, Grid, IdentifiedBy, IdentifiedSequence, Role
 from metseg.errors import MixedSizes, UnusableImage
 from metseg.formats.limits import check_sides, check_slice_pixels, check_stack
 from metseg.imaging import (
@@ -36,6 +36,7 @@ from metseg.settings import Limits
 __all__ = [
     "GREY_WARNING",
     "REFERENCE_ORDER",
+    "UNUSED_CHOICE",
     "SequenceImage",
     "VolumeGeometry",
     "assemble_volume",
@@ -50,6 +51,9 @@ REFERENCE_ORDER: tuple[Role, ...] = ("flair", "post", "pre")
 GREY_WARNING = (
     f"The upload is grey: its one sequence was used for all three channels ({', '.join(CHANNELS)}), "
     "so the result may be less exact than with all of them."
+)
+UNUSED_CHOICE = (
+    "The sequence that was given was not used: it is for a study of one grey image, and this one has several."
 )
 VOXEL_MM = (0.02, 100.0)
 FIELD_MM = (16.0, 1000.0)
@@ -93,11 +97,13 @@ class SequenceImage:
         pixels: uint8, uint16 or float32, (slice, row, column).
         geometry: of these voxels.
         description: what it is and how its role was found, without identifiers.
+        identified_by: what decided its role; None where it has none.
     """
 
     pixels: Array
     geometry: VolumeGeometry
     description: str
+    identified_by: IdentifiedBy | None
 
 
 def reference_role(roles: Sequence[Role | None]) -> Role | None:
@@ -226,6 +232,7 @@ def assemble_volume(
         sequences={role: _origin(role, images, role_of_reference) for role in ROLES},
         alignment=tuple(alignments),
         grid=reference.geometry.grid,
+        identified=_identified(images),
         present=_present([role_of_reference] if role_of_reference is None else list(images)),
     )
 
@@ -234,6 +241,12 @@ def _present(roles: Sequence[Role | None]) -> Present:
     """Which sequences a study has; a single one of unknown role is taken for FLAIR."""
     pre, flair, post = (role in roles for role in ROLES)
     return pre, flair or roles == [None], post
+
+
+def _identified(images: Mapping[Role | None, SequenceImage]) -> dict[Role, IdentifiedSequence]:
+    """What decided the role of each image that has one."""
+    found = {role: images[role].identified_by for role in ROLES if role in images}
+    return {role: IdentifiedSequence(by=by) for role, by in found.items() if by is not None}
 
 
 def _origin(role: Role, images: Mapping[Role | None, SequenceImage], role_of_reference: Role | None) -> str:

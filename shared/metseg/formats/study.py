@@ -3,10 +3,10 @@
 Slices as images are one kind of study (`raster`); a format of volumes is another. To add one:
 
 1. `sniff` detects its files by their content, as a `Kind`.
-2. A package here, like `volumes`, has a function `open_study(files, limits) -> StudyReader`, which `VOLUME_READERS` in
-   `reader` lists under that kind. It receives every file of the upload, including those inside a ZIP, and treats them
-   as hostile: it reads headers only and refuses what `Limits` do not allow, before anything of that size is allocated.
-   The gateway stops there; the worker goes on to `StudyReader.read_volume`.
+2. A package here, like `volumes`, has a function `open_study(files, limits, told) -> StudyReader`, which
+   `VOLUME_READERS` in `reader` lists under that kind. It receives every file of the upload, including those inside a
+   ZIP, and treats them as hostile: it reads headers only and refuses what `Limits` do not allow, before anything of
+   that size is allocated. The gateway stops there; the worker goes on to `StudyReader.read_volume`.
 3. `read_volume` reads each sequence into a `sequences.SequenceImage`, in canonical order (`imaging.orientation`), and
    leaves the rest to `sequences.assemble_volume`: the three channels, substitutes for missing ones, registration,
    resampling, warnings.

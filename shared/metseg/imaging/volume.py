@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from metseg.contracts import Alignment, Grid, Role
+from metseg.contracts import Alignment, Grid, IdentifiedSequence, Role
 from metseg.errors import UnusableImage
 from metseg.imaging.arrays import Affine, Array, Shape, Spacing
 from metseg.imaging.channels import CHANNELS, Present
@@ -31,6 +31,7 @@ class Volume:
         sequences: what each channel was made from, described without identifiers; empty for slices.
         alignment: how far each volume was moved onto the reference one.
         grid: how to restore the voxel order of the upload; None where the slices came in this order.
+        identified: what decided which sequence each image is; empty where nothing did, for a study of one grey image.
         present: which channels hold a separate sequence; the others hold a copy of one.
         origin: what the format needs to write results in the same format; private to it.
 
@@ -48,6 +49,7 @@ class Volume:
     sequences: Mapping[Role, str] = field(default_factory=dict)
     alignment: tuple[Alignment, ...] = ()
     grid: Grid | None = None
+    identified: Mapping[Role, IdentifiedSequence] = field(default_factory=dict)
     present: Present = (True, True, True)
     origin: object = None
 

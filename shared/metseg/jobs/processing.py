@@ -44,6 +44,7 @@ def process(
     volume = formats.read_volume(
         uploads,
         limits,
+        sequence=request.sequence,
         align=request.align,
         threads=inputs.models.threads,
         check_size=partial(check_fits, memory_bytes=memory_limit_bytes(), uncertainty=request.uncertainty),

@@ -76,6 +76,7 @@ def build_result(
         ),
         durations_s=dict(durations_s),
         sequences=dict(volume.sequences),
+        identified=dict(volume.identified),
         alignment=list(volume.alignment),
         grid=volume.grid,
     )

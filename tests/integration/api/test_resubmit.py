@@ -95,3 +95,14 @@ def test_a_preview_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):
     gateway.http.delete(f"/v1/jobs/{job.id}")
     gateway.runner.put_preview(job.id, png(8))
     assert not [key for key in gateway.job_keys() if job.id in key]
+
+
+def test_a_resubmission_as_another_sequence_overrules_the_field_of_a_single_one(gateway):
+    for field in ("files", "flair"):
+        response = gateway.http.post("/v1/jobs", files=[(field, ("a.png", png()))], data={"sequence": "pre"})
+        with Client(gateway.url) as client:
+            again = client.repeat(response.json()["id"], sequence="post")
+            unchanged = client.repeat(response.json()["id"])
+        request = gateway.jobs.request(again.id)
+        assert request.sequence == "post" and [file.role for file in request.inputs] == [None]
+        assert gateway.jobs.request(unchanged.id).sequence == "pre"

@@ -63,14 +63,14 @@ def test_each_study_has_its_own_results_folder(server, studies, tmp_path, capsys
 
 def test_options_reach_the_server(server, studies, tmp_path):
     assert run(server, studies[0], "--out", tmp_path / "plain", "--formats", "csv") == 0
-    wishes = ["--align", "none", "--uncertainty"]
+    wishes = ["--align", "none", "--uncertainty", "--sequence", "post"]
     assert run(server, studies[0], "--out", tmp_path / "wished", "--formats", "csv,uncertainty", *wishes) == 0
     asked = {}
     for out in ("plain", "wished"):
         job = RunState.read(tmp_path / out / "patient-0").job_id
         request = json.loads(server.gateway.store.get(f"jobs/{job}/request.json"))
-        asked[out] = (request["align"], request["uncertainty"])
-    assert asked == {"plain": ("rigid", False), "wished": ("none", True)}
+        asked[out] = (request["align"], request["uncertainty"], request["sequence"])
+    assert asked == {"plain": ("rigid", False, "auto"), "wished": ("none", True, "post")}
     assert (tmp_path / "wished/patient-0/uncertainty.nii.gz").read_bytes()
     result = Result.model_validate_json((tmp_path / "wished/patient-0/result.json").read_bytes())
     assert result.uncertainty_words
@@ -92,6 +92,7 @@ def test_a_map_that_is_not_made_cannot_be_requested(server, studies, tmp_path, c
 def test_each_option_changes_the_idempotency_key():
     state = RunState(study_sha256="a", threshold=0.4, model=None, server="http://s")
     changes = [{}, {"align": "none"}, {"uncertainty": True}, {"deidentify": True}, {"threshold": 0.5}, {"attempt": 2}]
+    changes += [{"sequence": "post"}]
     assert len({state.model_copy(update=change).idempotency_key for change in changes}) == len(changes)
 
 

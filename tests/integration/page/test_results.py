@@ -6,7 +6,8 @@ import numpy as np
 from tests.fake_gateway import FakeGateway, FakeStudy
 from tests.integration.page.visitor import metrics, page_text, press, run, submit_jobs, viewer_data
 
-from metseg.contracts import ModelCard
+from metseg.contracts import IdentifiedSequence, ModelCard
+from metseg.errors import UnknownSequence
 
 
 def add_older_model(gateway: FakeGateway) -> ModelCard:
@@ -104,3 +105,21 @@ def test_two_models_are_compared_on_one_scan(page, gateway):
     assert "Marked only by the other model: none" in page_text(at)
     at = press(at, "End comparison")
     assert viewer_data(at)["second"] is None
+
+
+def test_a_single_image_can_be_submitted_again_as_another_sequence(page, gateway):
+    gateway.identified = {"flair": IdentifiedSequence(by="recognised", probability=0.99)}
+    at = page(*submit_jobs(gateway))
+    assert "FLAIR: recognised by its pixels" in page_text(at)
+    [other] = [box for box in at.selectbox if box.label == "If it is another sequence"]
+    assert other.options == ["Pre-contrast T1", "Post-contrast T1"]
+    press(run(other.set_value("post")), "Segment again")
+    assert gateway.submissions[-1]["sequence"] == "post"
+
+
+def test_an_image_that_is_not_recognised_can_be_submitted_again_with_its_sequence(page, gateway):
+    gateway.failure = UnknownSequence("It is not clear which sequence the image a.png is.")
+    at = page(*submit_jobs(gateway))
+    assert "which sequence the image a.png is" in at.error[0].value
+    press(at, "Segment again")
+    assert gateway.submissions[-1]["sequence"] == "pre"

@@ -244,3 +244,11 @@ def test_a_refused_example_is_explained_in_the_gateways_words(page, gateway):
 def test_file_names_cannot_inject_markdown(page, gateway):
     at = press(upload(page(), ("![x](http://example.org/x.png)<b>.png", png())), "Find lesions")
     assert "![x](" not in page_text(at) and "http" in page_text(at)
+
+
+def test_the_sequence_of_a_grey_image_is_recognised_unless_the_reader_chooses_it(page, gateway):
+    press(upload(page(), ("a.png", png())), "Find lesions")
+    at = upload(page(), ("a.png", png()))
+    at.selectbox(key="sequence-0").set_value("post")
+    press(run(at), "Find lesions")
+    assert [entry["sequence"] for entry in gateway.submissions] == ["auto", "post"]

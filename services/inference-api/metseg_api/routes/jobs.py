@@ -102,7 +102,7 @@ async def submit(
 async def repeat(
     request: Request, response: Response, caller: Submitter, job_id: JobId, options: Annotated[Resubmission, Body()]
 ) -> Job:
-    """A new job with the same files and another model or threshold; nothing is uploaded again."""
+    """A new job with the same files and another model, threshold or sequence; nothing is uploaded again."""
     gateway: Gateway = request.app.state.gateway
     with metrics.count_submission():
         await to_thread.run_sync(admit, gateway, caller, 0)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from metseg.contracts import Result
 from metseg_ui.components import viewer
-from metseg_ui.panels import downloads
+from metseg_ui.panels import downloads, sequence_choice
 from metseg_ui.text import messages, summaries
 
 DIAMETERS = "Longest diameter in a slice × longest diameter perpendicular to it"
@@ -37,7 +37,7 @@ def render(job_id: str, result: Result) -> None:
     _lesion_table(job_id, result)
     for note in summaries.notes(result):
         st.caption(messages.escape_markdown(note))
-    _sources(result)
+    _sources(job_id, result)
     for warning in summaries.warnings(result):
         st.warning(messages.escape_markdown(warning), icon=":material/info:")
     downloads.render(job_id, result)
@@ -68,12 +68,14 @@ def _lesion_table(job_id: str, result: Result) -> None:
     st.caption(f"Click a {result.finding} to go to the slice in which it is largest.")
 
 
-def _sources(result: Result) -> None:
-    """What was used as which sequence."""
+def _sources(job_id: str, result: Result) -> None:
+    """What was used as which sequence; a single image can be submitted again as another one."""
     sources = summaries.sources(result)
     if sources:
         lines = "".join(f"\n- {messages.escape_markdown(source)}" for source in sources)
         st.caption(f"Sequences that the model received:\n{lines}")
+    if len(result.identified) == 1:
+        sequence_choice.render(job_id, next(iter(result.identified)), result.model_version)
 
 
 def _details(result: Result) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from metseg.client import Attachment, RemoteProblem
-from metseg.contracts import MAX_LABEL_CHARACTERS, Role
+from metseg.contracts import MAX_LABEL_CHARACTERS, Role, SequenceChoice
 from metseg.settings import settings
 from metseg_ui.state import gateway, url_state
 from metseg_ui.text import messages
@@ -59,6 +59,7 @@ def submit(
     *,
     uncertainty: bool = False,
     align: bool = True,
+    sequence: SequenceChoice = "auto",
 ) -> None:
     """Submit scans; add the accepted ones to the URL, keep the reasons of the others for `render_refusals`.
 
@@ -68,6 +69,7 @@ def submit(
         uploaded: files whose memory is released if nothing was refused.
         uncertainty: whether to estimate uncertainty.
         align: whether to register volumes that lie on different grids.
+        sequence: of a scan of one grey image.
     """
     refused: list[tuple[str, RemoteProblem]] = []
     with st.spinner("Uploading …"):
@@ -75,7 +77,13 @@ def submit(
             try:
                 key = uuid.uuid4().hex
                 job = gateway.submit(
-                    attachments, threshold, key, label=_label(name), uncertainty=uncertainty, align=align
+                    attachments,
+                    threshold,
+                    key,
+                    label=_label(name),
+                    uncertainty=uncertainty,
+                    align=align,
+                    sequence=sequence,
                 )
                 url_state.add(job.id)
             except RemoteProblem as problem:

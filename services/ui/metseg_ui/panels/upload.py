@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from metseg.contracts import ModelCard, Role
+from metseg.contracts import ModelCard, Role, SequenceChoice
 from metseg.imaging import ROLES
 from metseg.settings import MIB, settings
 from metseg_ui.panels import submission
@@ -14,6 +14,11 @@ SEQUENCES = "pre-contrast T1, FLAIR and post-contrast T1"
 SEQUENCES_HELP = (
     f"The model uses {SEQUENCES}. File names or DICOM headers indicate them; if they do not, or are wrong, "
     "choose the files of each sequence here, or in a whole folder the folder of each."
+)
+AUTO: SequenceChoice = "auto"
+SEQUENCE_HELP = (
+    "For scans of one grey image, such as a PNG: which sequence it is. If you do not choose, its name, DICOM header "
+    "or pixels decide."
 )
 FORMATS = "NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or ZIP"
 ONE_SCAN, SEPARATE_SCANS = "slices of one scan", "separate scans"
@@ -36,6 +41,7 @@ def render(card: ModelCard | None) -> None:
     if len(files) > 1 and not folder:
         relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
     roles = _roles([file.name for file in files], key) if relation == ONE_SCAN else {}
+    sequence = AUTO if roles else _sequence(key)
     threshold = _threshold(card)
     uncertainty = st.toggle(
         "Estimate uncertainty",
@@ -50,7 +56,19 @@ def render(card: ModelCard | None) -> None:
     )
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
         scans = submission.group_into_scans(files, separate=relation == SEPARATE_SCANS, roles=roles)
-        submission.submit(scans, threshold, files, uncertainty=uncertainty, align=align)
+        submission.submit(scans, threshold, files, uncertainty=uncertainty, align=align, sequence=sequence)
+
+
+def _sequence(key: int) -> SequenceChoice:
+    """The sequence of scans of one grey image, if the reader chooses it."""
+    options: tuple[SequenceChoice, ...] = (AUTO, *ROLES)
+    return st.selectbox(
+        "A grey image is",
+        options,
+        format_func=lambda option: "recognised" if option == AUTO else messages.ROLE_TITLES[option],
+        key=f"sequence-{key}",
+        help=SEQUENCE_HELP,
+    )
 
 
 def _roles(names: Sequence[str], key: int) -> dict[int, Role]:

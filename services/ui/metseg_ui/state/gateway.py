@@ -7,7 +7,7 @@ import streamlit as st
 from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
-from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result
+from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result, SequenceChoice
 from metseg.errors import NotFound, Unauthorised
 from metseg.imaging import UInt8Array
 from metseg_ui.state import sessions
@@ -28,6 +28,7 @@ def submit(
     label: str,
     uncertainty: bool = False,
     align: bool = True,
+    sequence: SequenceChoice = "auto",
 ) -> Job:
     """Submit one study.
 
@@ -38,6 +39,7 @@ def submit(
         label: what the reader calls the study.
         uncertainty: whether to estimate uncertainty.
         align: whether to register volumes that lie on different grids.
+        sequence: of a study of one grey image.
 
     Returns:
         The queued job.
@@ -49,6 +51,7 @@ def submit(
         align="rigid" if align else "none",
         uncertainty=uncertainty,
         label=label,
+        sequence=sequence,
     )
 
 
@@ -132,17 +135,18 @@ def history(cursor: str | None) -> tuple[list[Job], str | None]:
     return page.jobs, page.next
 
 
-def resubmit(job_id: str, model: str) -> Job:
-    """Submit a job's study again for another model.
+def resubmit(job_id: str, model: str | None, sequence: SequenceChoice | None = None) -> Job:
+    """Submit a job's study again for another model, or as another sequence.
 
     Args:
         job_id: of the job whose study is used.
-        model: the model version.
+        model: the model version; None: the champion.
+        sequence: of its grey image; None: as before.
 
     Returns:
         The new job.
     """
-    return sessions.current().upload_client.repeat(job_id, model)
+    return sessions.current().upload_client.repeat(job_id, model, sequence=sequence)
 
 
 def overview() -> Overview:

@@ -2,11 +2,17 @@
 
 import numpy as np
 
-from metseg.contracts import Lesion, ModelCard, Result
+from metseg.contracts import IdentifiedBy, Lesion, ModelCard, Result
 from metseg.imaging import CHANNELS, UInt8Array
 from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
+IDENTIFIED_BY: dict[IdentifiedBy, str] = {
+    "told": "as given with the upload",
+    "name": "by its name",
+    "recognised": "recognised by its pixels",
+}
+"""What decided the sequence of slices, in words."""
 Row = dict[str, str | int | float | None]
 
 MIN_ROUNDED_LENGTH = 9.95
@@ -110,7 +116,11 @@ def warnings(result: Result) -> list[str]:
 
 def sources(result: Result) -> list[str]:
     """What each sequence that the model received was made from; empty if slices were uploaded in colour."""
-    return [f"{messages.ROLE_TITLES[role]}: {source}" for role, source in result.sequences.items()]
+    found = dict(result.sequences)
+    for role, identified in result.identified.items():
+        if role not in found and identified.by in IDENTIFIED_BY:
+            found[role] = IDENTIFIED_BY[identified.by]
+    return [f"{messages.ROLE_TITLES[role]}: {source}" for role, source in found.items()]
 
 
 def scan_size(result: Result) -> str:

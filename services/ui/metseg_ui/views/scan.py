@@ -6,8 +6,9 @@ import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.contracts import Job, JobStatus
+from metseg.errors import UnknownSequence
 from metseg_ui.components import problems, viewer
-from metseg_ui.panels import comparison, jobs, results
+from metseg_ui.panels import comparison, jobs, results, sequence_choice
 from metseg_ui.state import gateway, url_state
 from metseg_ui.text import messages
 
@@ -61,6 +62,8 @@ def _show_failure(job: Job) -> None:
         return
     advice = messages.sequence_advice(job.problem)
     st.error(f"**{job.problem.title}.** {job.problem.detail}{advice}", icon=":material/error:")
+    if job.problem.type == UnknownSequence.type:
+        sequence_choice.render(job.id)
     st.caption("Other scans are not affected. After fixing the cause, delete this scan and submit it again.")
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from metseg.contracts import Role
+from metseg.contracts import IdentifiedBy, Role
 from metseg.errors import AmbiguousSeries, SeriesCandidate, UnusableImage
 from metseg.formats.dicom.acquisition import Acquisition
 from metseg.formats.dicom.evidence import IN_PHASE, WATER, Evidence, weigh
@@ -21,10 +21,11 @@ AGENT = "its contrast agent"
 
 
 class ChosenStack(NamedTuple):
-    """A stack that becomes a channel, and how its role was found, in words."""
+    """A stack that becomes a channel, how its role was found, in words, and what decided it: None for no role."""
 
     stack: Stack
     role_source: str
+    identified_by: IdentifiedBy | None
 
 
 class Candidate(NamedTuple):
@@ -94,12 +95,15 @@ def choose_stacks(stacks: Sequence[Stack]) -> tuple[dict[Role | None, ChosenStac
     if not recognised:
         if len(unknown) > 1:
             raise _ask("No series is recognised as FLAIR or T1", unknown, HOW_TO_NAME)
-        return {None: ChosenStack(unknown[0].stack, "itself, as the only series")}, list(_left_out(candidates, unknown))
+        alone = ChosenStack(unknown[0].stack, "itself, as the only series", None)
+        return {None: alone}, list(_left_out(candidates, unknown))
     by_role, warnings = _assign(recognised)
     _refuse_doubtful(by_role, unknown)
     chosen = {role: _preferred(role, by_role[role], warnings) for role in ROLES if by_role.get(role)}
     warnings += _left_out(candidates, [each for role in ROLES for each in by_role[role]])
-    return {role: ChosenStack(each.stack, _role_source(role, each)) for role, each in chosen.items()}, warnings
+    return {
+        role: ChosenStack(each.stack, _role_source(role, each), "header") for role, each in chosen.items()
+    }, warnings
 
 
 def choose_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
@@ -125,7 +129,7 @@ def choose_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
             candidates,
             "Send one series in each field.",
         )
-    return ChosenStack(matching[0].stack, "its field")
+    return ChosenStack(matching[0].stack, "its field", "told")
 
 
 def _weigh_all(stacks: Sequence[Stack]) -> list[Candidate]:

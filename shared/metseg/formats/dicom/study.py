@@ -22,6 +22,7 @@ from metseg.formats.dicom.source_headers import read_source_images
 from metseg.formats.dicom.stacks import Stack, group_stacks
 from metseg.formats.names import file_stem, page_stems, unique_names
 from metseg.formats.sequences import (
+    UNUSED_CHOICE,
     SequenceImage,
     VolumeGeometry,
     assemble_volume,
@@ -87,12 +88,13 @@ class DicomStudyReader:
         return replace(volume, origin=read_source_images(self.reference))
 
 
-def open_study(files: Sequence[StudyFile], limits: Limits) -> DicomStudyReader:
+def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = None) -> DicomStudyReader:
     """Open a study by its headers.
 
     Args:
         files: of the upload.
         limits: of one submission.
+        told: the sequence of a single series, according to its submitter; overrules its header.
 
     Returns:
         Its reader.
@@ -104,7 +106,7 @@ def open_study(files: Sequence[StudyFile], limits: Limits) -> DicomStudyReader:
         raise BadArchive("An archive within an archive is not opened; zip the DICOM files themselves.")
     instances, warnings = _instances(files, limits)
     _check_one_study(instances)
-    chosen, choice_warnings = _choose(instances)
+    chosen, choice_warnings = _choose(instances, told)
     _check_chosen(chosen, limits)
     stack_warnings = (warning for choice in chosen.values() for warning in choice.stack.warnings)
     all_warnings = [*warnings, *choice_warnings, *stack_warnings, *_frame_of_reference_warnings(chosen)]
@@ -145,10 +147,14 @@ def _check_one_study(instances: Sequence[Instance]) -> None:
         raise SeveralPatients("The DICOM files are of several studies; submit each study separately.")
 
 
-def _choose(instances: Sequence[Instance]) -> tuple[dict[Role | None, ChosenStack], list[str]]:
+def _choose(instances: Sequence[Instance], told: Role | None) -> tuple[dict[Role | None, ChosenStack], list[str]]:
     roles = {each.file.role for each in instances}
     if roles == {None}:
         stacks, warnings = _group(instances)
+        if told is not None and len(stacks) == 1:
+            chosen: dict[Role | None, ChosenStack] = {told: choose_for_field(told, stacks)}
+            return chosen, [*warnings, *_coverage_warnings(chosen, by_field=True)]
+        warnings += [] if told is None else [UNUSED_CHOICE]
         chosen, choice_warnings = choose_stacks(stacks)
         whole = [warning for choice in chosen.values() for warning in check_whole(choice.stack, stacks)]
         return chosen, [*warnings, *choice_warnings, *whole, *_coverage_warnings(chosen, by_field=False)]
@@ -207,7 +213,9 @@ def _read_sequence(choice: ChosenStack) -> SequenceImage:
     voxels = decode_stack(choice.stack).transpose(2, 1, 0)
     frames, rows, columns = choice.stack.shape
     description = f"{frames} slices of {rows} x {columns} pixels, identified by {choice.role_source}"
-    return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)
+    return SequenceImage(
+        np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description, choice.identified_by
+    )
 
 
 def _names(stack: Stack) -> tuple[str, ...]:

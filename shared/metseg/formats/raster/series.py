@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple, cast
 
-from metseg.contracts import Role
+from metseg.contracts import IdentifiedBy, Role
 from metseg.errors import (
     BadArchive,
     EmptyUpload,
@@ -47,12 +47,14 @@ class RasterSeries:
         excluded_masks: how many masks of these images were left out.
         source: `png`, `jpeg`, `tiff`, `zip`, or several of them joined by `+`.
         warnings: sentences on what was left out.
+        identified_by: what decided its role, if it has one.
     """
 
     files: tuple[_RasterFile, ...]
     excluded_masks: int
     source: str
     warnings: tuple[str, ...] = ()
+    identified_by: IdentifiedBy = "told"
 
     @property
     def pages(self) -> list[Page]:
@@ -86,12 +88,15 @@ class RasterSeries:
                 yield from decode_pages(file.kind, stream, file.pages)
 
 
-def group_series(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | None, RasterSeries]:
+def group_series(
+    uploads: Sequence[Upload], limits: Limits, told: Role | None = None
+) -> Mapping[Role | None, RasterSeries]:
     """Group uploads into series by their headers.
 
     Args:
         uploads: of the study.
         limits: of one submission.
+        told: the sequence of a single series, according to its submitter; its names are not checked.
 
     Returns:
         The series by role, or a single one by None; all of one shape.
@@ -102,7 +107,7 @@ def group_series(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | No
     roles = {upload.role for upload in uploads}
     study: dict[Role | None, RasterSeries] = {}
     for role in roles:
-        study |= _series(role, [upload for upload in uploads if upload.role == role], limits)
+        study |= _series(role, [upload for upload in uploads if upload.role == role], limits, told)
     for series in study.values():
         _check_series(series, limits)
     if len({series.shape for series in study.values()}) > 1:
@@ -110,21 +115,25 @@ def group_series(uploads: Sequence[Upload], limits: Limits) -> Mapping[Role | No
     return study
 
 
-def _series(role: Role | None, uploads: Sequence[Upload], limits: Limits) -> dict[Role | None, RasterSeries]:
+def _series(
+    role: Role | None, uploads: Sequence[Upload], limits: Limits, told: Role | None
+) -> dict[Role | None, RasterSeries]:
     """The series of one field, or those of an archive with a folder for each."""
     kinds = [detect_kind_of_stream(upload.stream) for upload in uploads]
     if "zip" in kinds:
         check_single_archive(kinds.count("zip"), len(uploads))
-        return _from_archive(role, Archive(uploads[0].stream, limits), limits)
+        return _from_archive(role, Archive(uploads[0].stream, limits), limits, told)
     ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
     slices = [ordered[index] for index in exclude_masks([upload.name for upload in ordered])]
-    _check_names([upload.name for upload in slices], role)
+    _check_names([upload.name for upload in slices], role or told)
     files = _files([(upload.name, partial(rewind, upload.stream)) for upload in slices], limits)
     source = "+".join(sorted({file.kind for file in files}))
     return {role: RasterSeries(files, len(uploads) - len(slices), source)}
 
 
-def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[Role | None, RasterSeries]:
+def _from_archive(
+    role: Role | None, archive: Archive, limits: Limits, told: Role | None
+) -> dict[Role | None, RasterSeries]:
     documents = [index for index, name in enumerate(archive.names) if _is_document(archive, index, name)]
     images = sorted(set(range(len(archive.names))) - set(documents))
     if not images:
@@ -138,8 +147,9 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
     kept = [images[index] for index in exclude_masks([archive.names[index] for index in images])]
     folders = _folders_by_role([archive.names[index] for index in kept]) if role is None else {}
     masks = len(images) - len(kept)
+    identified_by: IdentifiedBy = "name" if folders else "told"
     if not folders:
-        _check_names([archive.names[index] for index in kept], role)
+        _check_names([archive.names[index] for index in kept], role or told)
         folders = {str(PurePosixPath(archive.names[index]).parent): role for index in kept}
     unused = [name for name in folders.values() if name in UNUSED_SEQUENCES]
     if {"t2", "other"}.intersection(unused):
@@ -151,7 +161,7 @@ def _from_archive(role: Role | None, archive: Archive, limits: Limits) -> dict[R
             masks += len(members)
         elif found not in UNUSED_SEQUENCES:
             files = _files([(archive.names[index], partial(archive.open, index)) for index in members], limits)
-            study[cast(Role | None, found)] = RasterSeries(files, 0, "zip", tuple(warnings))
+            study[cast(Role | None, found)] = RasterSeries(files, 0, "zip", tuple(warnings), identified_by)
     first = next(iter(study))
     study[first] = replace(study[first], excluded_masks=masks)
     return study

@@ -6,9 +6,16 @@ from typing import cast
 
 import numpy as np
 
-from metseg.contracts import Align, Role
+from metseg.contracts import Align, IdentifiedSequence, Role
 from metseg.formats.raster.series import RasterSeries, group_series
-from metseg.formats.sequences import GREY_WARNING, REFERENCE_ORDER, missing_sequence_warning, reference_role
+from metseg.formats.roles import role_of_slices
+from metseg.formats.sequences import (
+    GREY_WARNING,
+    REFERENCE_ORDER,
+    UNUSED_CHOICE,
+    missing_sequence_warning,
+    reference_role,
+)
 from metseg.formats.study import Upload
 from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, StudySize, Volume, present_sequences
 from metseg.settings import Limits
@@ -18,9 +25,10 @@ __all__ = ["RasterStudyReader", "open_study"]
 
 @dataclass(frozen=True)
 class RasterStudyReader:
-    """Reads series by role, or a single one by None."""
+    """Reads series by role, or a single one by None, which is of the sequence `told` if it is grey."""
 
     series: Mapping[Role | None, RasterSeries]
+    told: Role | None = None
 
     @property
     def source(self) -> str:
@@ -51,20 +59,36 @@ class RasterStudyReader:
         Raises:
             UnreadableImage: a file is damaged.
         """
-        series = self.series
-        pixels, warnings = (
-            _read_single_series(series[None])
-            if None in series
-            else _read_by_role(cast(Mapping[Role, RasterSeries], series))
-        )
-        pre, flair, post = (role in series for role in ROLES)
+        if None in self.series:
+            pixels, warnings, identified = self._read_single_series(self.series[None])
+        else:
+            series = cast(Mapping[Role, RasterSeries], self.series)
+            pixels, warnings = _read_by_role(series)
+            warnings += [] if self.told is None else [UNUSED_CHOICE]
+            identified = {role: IdentifiedSequence(by=one.identified_by) for role, one in series.items()}
+        pre, flair, post = (role in identified for role in ROLES)
+        is_colour = None in self.series and len(identified) > 1
         return Volume(
             pixels,
             self._reference.names,
             source=self.source,
-            present=present_sequences(pixels) if None in series else (pre, flair, post),
-            warnings=tuple(dict.fromkeys([*warnings, *_study_warnings(series)])),
+            present=present_sequences(pixels) if is_colour else (pre, flair or not identified, post),
+            identified=identified,
+            warnings=tuple(dict.fromkeys([*warnings, *_study_warnings(self.series)])),
         )
+
+    def _read_single_series(self, series: RasterSeries) -> tuple[Array, list[str], Mapping[Role, IdentifiedSequence]]:
+        """The pixels of a study without roles, warnings, and what decided which sequence they are."""
+        pixels = np.empty((*series.shape, len(CHANNELS)), series.dtype)
+        for target, page in zip(pixels, series.decode(), strict=True):
+            target[...] = page if page.ndim == 3 else page[..., np.newaxis]
+        if not all(map(_is_grey, pixels)):
+            identified = dict.fromkeys(ROLES, IdentifiedSequence(by="place"))
+            return pixels, [] if self.told is None else [UNUSED_CHOICE], identified
+        if self.told is not None:
+            return pixels, [GREY_WARNING], {self.told: IdentifiedSequence(by="told")}
+        named = role_of_slices([file.name for file in series.files])
+        return pixels, [GREY_WARNING], {} if named is None else {named: IdentifiedSequence(by="name")}
 
     @property
     def _reference(self) -> RasterSeries:
@@ -72,12 +96,13 @@ class RasterStudyReader:
         return self.series[reference_role(list(self.series))]
 
 
-def open_study(uploads: Sequence[Upload], limits: Limits) -> RasterStudyReader:
+def open_study(uploads: Sequence[Upload], limits: Limits, told: Role | None = None) -> RasterStudyReader:
     """Open a study of slices by its headers.
 
     Args:
         uploads: of the study.
         limits: of one submission.
+        told: the sequence of grey slices, according to their submitter; overrules their names.
 
     Returns:
         Its reader.
@@ -85,15 +110,7 @@ def open_study(uploads: Sequence[Upload], limits: Limits) -> RasterStudyReader:
     Raises:
         BadInput: one of its subclasses.
     """
-    return RasterStudyReader(group_series(uploads, limits))
-
-
-def _read_single_series(series: RasterSeries) -> tuple[Array, list[str]]:
-    """The pixels of a study without roles: grey, or with the channels as colours."""
-    pixels = np.empty((*series.shape, len(CHANNELS)), series.dtype)
-    for target, page in zip(pixels, series.decode(), strict=True):
-        target[...] = page if page.ndim == 3 else page[..., np.newaxis]
-    return pixels, [GREY_WARNING] if all(map(_is_grey, pixels)) else []
+    return RasterStudyReader(group_series(uploads, limits, told), told)
 
 
 def _is_grey(page: Array) -> bool:

@@ -8,12 +8,13 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from metseg.contracts import Align, Role
+from metseg.contracts import Align, IdentifiedBy, Role
 from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, UnsupportedFormat
 from metseg.formats.names import base_name, file_stem, page_stems
 from metseg.formats.nifti import header as nifti
 from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, role_from_name, sequence_from_name
 from metseg.formats.sequences import (
+    UNUSED_CHOICE,
     SequenceImage,
     VolumeGeometry,
     assemble_volume,
@@ -49,6 +50,16 @@ HEADER_READERS: dict[Kind, Callable[[BinaryIO], VolumeHeader]] = {
     "metaimage": metaimage.read_header,
 }
 """What reads the header of a file, by its kind; every kind here is opened by `open_study`."""
+SOURCES: dict[IdentifiedBy, str] = {
+    "told": "by its field",
+    "name": "by its name",
+    "place": "by its place in the file",
+}
+"""How the role of a volume was found, in words."""
+
+
+_Choice = dict[Role | None, tuple[StudyFile, IdentifiedBy | None]]
+"""The file of each role, and what decided it."""
 
 
 class _OpenedFile(NamedTuple):
@@ -57,7 +68,7 @@ class _OpenedFile(NamedTuple):
     file: StudyFile
     voxels: StudyFile
     header: VolumeHeader
-    role_source: str
+    identified_by: IdentifiedBy | None
 
 
 class _Sequence(NamedTuple):
@@ -66,7 +77,7 @@ class _Sequence(NamedTuple):
     opened: _OpenedFile
     geometry: VolumeGeometry
     volume: int
-    role_source: str
+    identified_by: IdentifiedBy | None
 
     @property
     def header(self) -> VolumeHeader:
@@ -117,12 +128,13 @@ class VolumeStudyReader:
         return assemble_volume(images, names, self.source, warnings=warnings, align=align, threads=threads)
 
 
-def open_study(files: Sequence[StudyFile], limits: Limits) -> VolumeStudyReader:
+def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = None) -> VolumeStudyReader:
     """Open a study by its headers.
 
     Args:
         files: of the upload.
         limits: of one submission.
+        told: the sequence of a single volume, according to its submitter; overrules its name.
 
     Returns:
         Its reader.
@@ -133,17 +145,19 @@ def open_study(files: Sequence[StudyFile], limits: Limits) -> VolumeStudyReader:
     volumes = [file for file in files if file.kind in HEADER_READERS]
     if any(file.kind == "zip" for file in files):
         raise BadArchive("An archive within an archive is not opened; zip the volumes themselves.")
-    chosen, choice_warnings = _choose(volumes)
-    opened = {role: _open_file(file, role_source, files) for role, (file, role_source) in chosen.items()}
+    chosen, choice_warnings = _choose(volumes, told)
+    opened = {role: _open_file(file, by, files) for role, (file, by) in chosen.items()}
     others = len(files) - len(volumes) - sum(one.voxels is not one.file for one in opened.values())
     warnings = [f"Files that are not volumes were left out: {others}."] if others else []
     sequences = _sequences(opened)
     _check_sequences(sequences, limits)
+    if told is not None and len(sequences) > 1:
+        warnings.append(UNUSED_CHOICE)
     source = "+".join(sorted({one.file.kind for one in opened.values() if one.file.kind is not None}))
     return VolumeStudyReader(sequences, (*warnings, *choice_warnings, *_header_warnings(sequences)), source)
 
 
-def _open_file(file: StudyFile, role_source: str, files: Sequence[StudyFile]) -> _OpenedFile:
+def _open_file(file: StudyFile, by: IdentifiedBy | None, files: Sequence[StudyFile]) -> _OpenedFile:
     """A chosen file and its header, with the file that has its voxels.
 
     Raises:
@@ -158,7 +172,7 @@ def _open_file(file: StudyFile, role_source: str, files: Sequence[StudyFile]) ->
         with voxels.open() as stream:
             file_bytes = stream.seek(0, SEEK_END)
     header.check_length(file_bytes)
-    return _OpenedFile(file, voxels, header, role_source)
+    return _OpenedFile(file, voxels, header, by)
 
 
 def _voxel_file(file: StudyFile, name: str, files: Sequence[StudyFile]) -> StudyFile:
@@ -173,14 +187,17 @@ def _voxel_file(file: StudyFile, name: str, files: Sequence[StudyFile]) -> Study
     )
 
 
-def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[StudyFile, str]], list[str]]:
+def _choose(volumes: Sequence[StudyFile], told: Role | None) -> tuple[_Choice, list[str]]:
     """The file of each role and how the role was found, and a warning of what was left out."""
     if volumes[0].role is not None:
         return _choose_by_field(volumes), []
+    if len(volumes) == 1 and told is not None:
+        return {told: (volumes[0], "told")}, []
     if len(volumes) == 1:
         refuse_unused([volumes[0].name])
-        return {role_from_name(volumes[0].name): (volumes[0], "by its name")}, []
-    chosen: dict[Role | None, tuple[StudyFile, str]] = {}
+        role = role_from_name(volumes[0].name)
+        return {role: (volumes[0], None if role is None else "name")}, []
+    chosen: _Choice = {}
     left_out = []
     for file in volumes:
         role = role_from_name(file.name)
@@ -193,7 +210,7 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
                 "(the fields pre, flair and post)."
             )
         else:
-            chosen[role] = (file, "by its name")
+            chosen[role] = (file, "name")
     if not chosen:
         raise InvalidParameter(
             "No file name indicates a sequence; name the files t1, flair and t1c, or choose the sequence of each file "
@@ -202,12 +219,12 @@ def _choose(volumes: Sequence[StudyFile]) -> tuple[dict[Role | None, tuple[Study
     return chosen, [f"Volumes that the model does not use were left out: {', '.join(left_out)}."] if left_out else []
 
 
-def _choose_by_field(volumes: Sequence[StudyFile]) -> dict[Role | None, tuple[StudyFile, str]]:
-    chosen: dict[Role | None, tuple[StudyFile, str]] = {}
+def _choose_by_field(volumes: Sequence[StudyFile]) -> _Choice:
+    chosen: _Choice = {}
     for file in volumes:
         if file.role in chosen:
             raise InvalidParameter("A field holds several volumes; send one volume in each of pre, flair and post.")
-        chosen[file.role] = (file, "by its field")
+        chosen[file.role] = (file, "told")
     return chosen
 
 
@@ -218,8 +235,7 @@ def _sequences(opened: Mapping[Role | None, _OpenedFile]) -> dict[Role | None, _
     first = files[0]
     if len(files) == 1 and first.header.volumes == len(ROLES) and first.file.role is None:
         return {
-            role: _Sequence(first, _geometry(first.header, guide), volume, "by its place in the file")
-            for volume, role in enumerate(ROLES)
+            role: _Sequence(first, _geometry(first.header, guide), volume, "place") for volume, role in enumerate(ROLES)
         }
     for one in files:
         if one.header.volumes is not None:
@@ -227,7 +243,7 @@ def _sequences(opened: Mapping[Role | None, _OpenedFile]) -> dict[Role | None, _
                 f"A {one.header.format} file holds {one.header.volumes} volumes; send one volume per file, or one file "
                 "of three: pre-contrast, FLAIR, post-contrast."
             )
-    return {role: _Sequence(one, _geometry(one.header, guide), 0, one.role_source) for role, one in opened.items()}
+    return {role: _Sequence(one, _geometry(one.header, guide), 0, one.identified_by) for role, one in opened.items()}
 
 
 def _geometry(header: VolumeHeader, guide: VolumeHeader | None) -> VolumeGeometry:
@@ -283,5 +299,8 @@ def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
         voxels[missing] = np.nanmin(voxels)
         warnings.append("Voxels that are not a number (NaN) were set to the darkest value of their volume.")
     slices, rows, columns = geometry.shape
-    description = f"{slices} slices of {rows} x {columns} pixels, identified {sequence.role_source}"
-    return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description)
+    by = sequence.identified_by
+    description = f"{slices} slices of {rows} x {columns} pixels" + (
+        "" if by is None else f", identified {SOURCES[by]}"
+    )
+    return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description, by)

@@ -281,3 +281,13 @@ def test_every_mutated_header_is_read_or_refused_with_a_sentence(files):
             words.append(error.detail)
     assert 50 < len(words) < 400
     assert all(each.endswith(".") and "2.25" not in each and "Phantom" not in each for each in words)
+
+
+def test_the_submitter_says_which_sequence_a_single_series_is_whatever_its_header(phantom):
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    flair = SeriesParameters(echo_ms=120, repetition_ms=9000, inversion_ms=2500, scanning_sequence=("SE", "IR"))
+    sent = uploads(series_files(pixels, phantom.volume.affine, flair))
+    by_header, told = read_volume(sent, Limits()), read_volume(sent, Limits(), sequence="post")
+    assert {role: one.by for role, one in by_header.identified.items()} == {"flair": "header"}
+    assert {role: one.by for role, one in told.identified.items()} == {"post": "told"}
+    assert told.present == (False, False, True)

@@ -297,3 +297,20 @@ def test_a_damaged_checksum_is_detected():
 )
 def test_names_indicate_sequences(name, role):
     assert sequence_from_name(name) == role
+
+
+def test_the_submitter_says_which_sequence_a_volume_is_whatever_its_name():
+    for name in ("scan.nii.gz", "t1.nii.gz", "t2.nii.gz"):
+        volume = read_volume([upload(nifti(GREY), name)], LIMITS, sequence="post")
+        assert volume.present == (False, False, True)
+        assert {role: one.by for role, one in volume.identified.items()} == {"post": "told"}
+    by_name = volume_of(upload(nifti(GREY), "t1c.nii.gz"))
+    assert {role: one.by for role, one in by_name.identified.items()} == {"post": "name"}
+    assert volume_of(upload(nifti(GREY), "scan.nii.gz")).identified == {}
+
+
+def test_a_sequence_that_is_given_for_several_volumes_is_not_used():
+    sent = study(t1=nifti(PIXELS[..., 0]), flair=nifti(GREY))
+    volume = read_volume(sent, LIMITS, sequence="post")
+    assert set(volume.identified) == {"pre", "flair"}
+    assert any("was not used" in warning for warning in volume.warnings)
