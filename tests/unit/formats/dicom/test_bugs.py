@@ -22,7 +22,7 @@ def mistake(*_arguments):
 
 
 def test_a_bug_in_deidentification_stays_one(monkeypatch):
-    monkeypatch.setattr("metseg.formats.dicom.deidentify._clean", mistake)
+    monkeypatch.setattr("metseg.formats.dicom.deidentify.clean_header", mistake)
     content = next(iter(FILES.values()))
     with pytest.raises(AttributeError, match="a bug"):
         deidentify(io.BytesIO(content), io.BytesIO(), Pseudonyms())
