@@ -19,6 +19,7 @@ from metseg.imaging.foreground import bounding_box
 
 __all__ = [
     "CONNECTIVITY_26",
+    "MAX_TARGETS",
     "ProbabilityMap",
     "Region",
     "count_surrounding_voxels",

@@ -48,6 +48,9 @@ STUDY_WITHOUT_CORE = (
     "abnormality, and no target lesion is proposed."
 )
 
+MAX_SLICE_DISTANCE_MM = 3.0
+"""Above it, a result states from which size on lesions can be expected to be visible."""
+
 
 class Predictor(Protocol):
     """A model, independent of its runtime."""
@@ -205,7 +208,7 @@ def segment(
         structures,
         structure,
         _measure(structures, structure, volume),
-        (*volume.warnings, *_structure_warnings(structure, predictor)),
+        (*volume.warnings, *_structure_warnings(structure, predictor), *_distance_warnings(volume)),
         model_input,
     )
 
@@ -291,6 +294,17 @@ def _structure_warnings(structure: Structure, predictor: Predictor) -> list[str]
     if structure == "core":
         return []
     return [STUDY_WITHOUT_CORE if "core" in predictor.operating_points else MODEL_WITHOUT_CORE]
+
+
+def _distance_warnings(volume: Volume) -> list[str]:
+    """A lesion as long as the distance of slices fills at least half of one of them, wherever it lies."""
+    if volume.spacing_mm is None or len(volume.pixels) == 1 or volume.spacing_mm[0] <= MAX_SLICE_DISTANCE_MM:
+        return []
+    distance = f"{volume.spacing_mm[0]:.2g} mm"
+    return [
+        f"Slices are {distance} apart: lesions can be expected to be visible from a diameter of about {distance} on; "
+        "smaller ones may lie between two slices."
+    ]
 
 
 def predict(volume: Volume, predictor: Predictor) -> dict[Structure, Float32Array]:

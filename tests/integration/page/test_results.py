@@ -38,6 +38,30 @@ def test_the_viewer_offers_the_sequences_of_the_scan(page, gateway):
     assert viewer_data(page(job))["channels"] == [["pre", "Pre"], ["flair", "FLAIR"], ["post", "Post"]]
 
 
+def test_the_reader_changes_the_proposed_targets_and_their_sum(page, gateway):
+    [job] = submit_jobs(gateway)
+    at = page(job)
+    [targets] = at.multiselect
+    assert targets.label == "Target lesions"
+    lesions = gateway.study.result(job, gateway.card).lesions
+    assert targets.value == [lesion.number for lesion in lesions if lesion.target]
+    assert "Your target" not in page_text(at)
+    targets.set_value([1, 4])
+    total_mm = lesions[0].long_diameter_mm + lesions[3].long_diameter_mm
+    text = page_text(run(at))
+    assert f"Your target lesions 1, 4; sum of longest diameters: {total_mm:.0f} mm." in text
+
+
+def test_the_viewer_knows_the_rule_of_the_mask_and_what_its_parts_are_called(page, gateway):
+    [job] = submit_jobs(gateway)
+    data, result = viewer_data(page(job)), gateway.study.result(job, gateway.card)
+    rule = result.structures[result.structure]
+    assert (data["threshold"], data["seedThreshold"]) == (round(rule.threshold, 2), round(rule.seed_threshold, 2))
+    assert data["minVoxels"] == rule.min_voxels
+    assert (data["finding"], data["findings"]) == (result.finding, result.findings)
+    assert data["channel"] == ("post" if result.structure == "core" else "flair")
+
+
 def test_pixels_do_not_pass_through_the_session(page, gateway):
     [job] = submit_jobs(gateway)
     run(page(job))

@@ -108,7 +108,17 @@ def test_a_constant_slice_alone_is_not_a_study(head):
 
 
 def test_warnings_of_the_volume_reach_the_result(head):
-    assert segment(replace(head.volume, warnings=("Grey.",)), Bright()).warnings == ("Grey.", MODEL_WITHOUT_CORE)
+    thin = replace(head.volume, warnings=("Grey.",), spacing_mm=(3.0, 1.0, 1.0))
+    assert segment(thin, Bright()).warnings == ("Grey.", MODEL_WITHOUT_CORE)
+
+
+def test_thick_slices_state_from_which_size_on_lesions_are_expected_to_be_visible(head):
+    thick = replace(head.volume, spacing_mm=(6.5, 1.0, 1.0))
+    [*_, warning] = segment(thick, Bright()).warnings
+    assert "visible from a diameter of about 6.5 mm on" in warning
+    alone = next(thick.single_slices())
+    for other in (replace(thick, spacing_mm=None), alone):
+        assert not any("apart" in sentence for sentence in segment(other, Bright()).warnings)
 
 
 def test_components_below_the_models_minimum_are_left_out(head):

@@ -122,24 +122,31 @@ def test_agreement_is_the_dice_of_two_masks_and_the_lesions_that_only_one_of_the
     assert comparison.agreement(empty, empty, [], []) == (1.0, [], [])
 
 
-def test_target_lesions_are_summed_and_the_distribution_warning_is_first(mask):
-    found = result(mask)
-    found = found.model_copy(
-        update={"lesions": [found.lesions[0].model_copy(update={"target": True}), found.lesions[1]]}
-    )
-    found = found.model_copy(
-        update={"target_diameter_sum_px": 15.2, "target_diameter_sum_mm": 15.2, "warnings": ["A sequence is missing."]}
-    )
-    [note] = summaries.notes(found)
-    assert note == "Proposed RANO-BM target lesion 1; sum of longest diameters: 15 mm."
+def test_the_distribution_warning_comes_first(mask):
+    found = result(mask).model_copy(update={"warnings": ["A sequence is missing."]})
     assert summaries.warnings(found) == ["A sequence is missing."]
-    without_sum = found.model_copy(update={"target_diameter_sum_mm": None})
-    [note] = summaries.notes(without_sum)
-    assert note == "Longest lesion 1; sum of longest diameters: 15 px. Targets of RANO-BM need a spacing."
     unlike = OutOfDistribution(score=9, limit=4, unlike=True, words="This looks like no head.")
     warnings = summaries.warnings(found.model_copy(update={"familiarity": unlike}))
     assert warnings == ["This looks like no head.", "A sequence is missing."]
-    assert summaries.notes(result(np.zeros_like(mask))) == []
+
+
+def test_the_targets_that_are_proposed_or_chosen_are_summed(mask):
+    found = result(mask)
+    first, second = found.lesions
+    found = found.model_copy(update={"lesions": [first.model_copy(update={"target": True}), second]})
+    assert summaries.proposed_targets(found) == [1]
+    longest = f"{first.long_diameter_mm:.0f} mm"
+    assert (
+        summaries.target_note(found, [1]) == f"Proposed RANO-BM target lesion 1; sum of longest diameters: {longest}."
+    )
+    both = f"{first.long_diameter_mm + second.long_diameter_mm:.0f} mm"
+    chosen = f"Your target lesions 1, 2; sum of longest diameters: {both}. Downloads keep the proposed targets."
+    assert summaries.target_note(found, [2, 1]) == chosen
+    assert summaries.target_note(found, []) == ""
+    without_mm = [lesion.model_copy(update={"long_diameter_mm": None}) for lesion in found.lesions]
+    note = summaries.target_note(found.model_copy(update={"lesions": without_mm}), [1])
+    assert note.startswith("Longest lesion 1; sum of longest diameters: ")
+    assert note.endswith(" px. Targets of RANO-BM need a spacing.")
 
 
 def test_the_source_of_each_sequence_is_shown(mask):

@@ -11,14 +11,14 @@ __all__ = ["masked_dice_bce_loss", "structure_loss"]
 
 
 def masked_dice_bce_loss(
-    logits: Tensor, truth: Tensor, known: Tensor, config: LossConfig, all_reduce: Sum = own_share
+    logits: Tensor, truth: Tensor, weights: Tensor, config: LossConfig, all_reduce: Sum = own_share
 ) -> Tensor:
     """The mean of both structures' `dice_bce_loss`; a pixel without truth adds nothing to its structure's.
 
     Args:
         logits: (batch, 2, row, column): whole, and core given whole.
         truth: in [0, 1], the same shape: core, whole.
-        known: 0 or 1, the same shape: where core and whole are known.
+        weights: of the pixels of core and whole, the same shape; 0 where they are unknown.
         config: weights of the three parts.
         all_reduce: sums over all processes that have a share of the batch.
 
@@ -26,12 +26,13 @@ def masked_dice_bce_loss(
         A scalar, 0 for a perfect prediction.
     """
     log_p, log_not_p = log_probabilities(logits)
-    probability, truth = log_p.exp() * known, truth * known
-    overlap, both = (probability * truth).sum((2, 3)), probability.sum((2, 3)) + truth.sum((2, 3))
-    has_lesion = (truth.amax((2, 3)) > MIN_LESION_SHARE).to(overlap.dtype)
+    probability, weighted = log_p.exp(), truth * weights
+    overlap = (probability * weighted).sum((2, 3))
+    both = (probability * weights).sum((2, 3)) + weighted.sum((2, 3))
+    has_lesion = (weighted.amax((2, 3)) > MIN_LESION_SHARE).to(overlap.dtype)
     slice_losses = (has_lesion * dice_loss(overlap, both)).sum(0)
-    cross_entropies = -(truth * log_p + (known - truth) * log_not_p).sum((0, 2, 3))
-    parts = [overlap.sum(0), both.sum(0), slice_losses, has_lesion.sum(0), cross_entropies, known.sum((0, 2, 3))]
+    cross_entropies = -(weighted * log_p + (weights - weighted) * log_not_p).sum((0, 2, 3))
+    parts = [overlap.sum(0), both.sum(0), slice_losses, has_lesion.sum(0), cross_entropies, weights.sum((0, 2, 3))]
     overlap, both, slice_losses, lesions, cross_entropies, pixels = all_reduce(torch.stack(parts))
     losses: Tensor = (
         config.batch_dice * dice_loss(overlap, both)
@@ -46,7 +47,7 @@ def structure_loss(outputs: list[Tensor], truth: Tensor, config: LossConfig, all
 
     Args:
         outputs: logits, (batch, 2, row, column) each.
-        truth: in [0, 1], (batch, 4, row, column): core, whole, and where core and whole are known.
+        truth: (batch, 4, row, column): core and whole, in [0, 1], and the weights of their pixels.
         config: see `masked_dice_bce_loss`.
         all_reduce: see `masked_dice_bce_loss`.
 

@@ -82,7 +82,7 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
     token, assets = sessions.current().token, f"assets/{proxy_routes.assets_version()}"
     index = current_slice(job_id, result)
     names = summaries.sequences(gateway.slice_pixels(job_id, index))
-    layers = ROLES if len(names) > 1 else (GREY_LAYER,)
+    layers, rule = ROLES if len(names) > 1 else (GREY_LAYER,), result.structures[result.structure]
     return {
         "script": f"{assets}/viewer.js",
         "niivue": f"{assets}/niivue.umd.js",
@@ -92,10 +92,14 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "slice": index,
         "sliceCount": len(result.slices),
         "channels": list(zip(layers, names, strict=True)),
+        "channel": "post" if result.structure == "core" and len(names) > 1 else GREY_LAYER,
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
         "second": _second_mask(token, job_id, result, compared_job_id),
         "threshold": round(result.threshold, 2),
-        "minVoxels": result.structures[result.structure].min_voxels,
+        "seedThreshold": round(rule.seed_threshold, 2),
+        "minVoxels": rule.min_voxels,
+        "finding": result.finding,
+        "findings": result.findings,
         "disclaimer": result.disclaimer,
         "areasPx": [one.area_px for one in result.slices],
         "lesionsBySlice": [one.lesions for one in result.slices],

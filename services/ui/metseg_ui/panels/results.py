@@ -3,6 +3,7 @@
 import streamlit as st
 
 from metseg.contracts import Result
+from metseg.imaging import lesions
 from metseg_ui.components import viewer
 from metseg_ui.panels import downloads, sequence_choice
 from metseg_ui.text import messages, summaries
@@ -35,8 +36,9 @@ def render(job_id: str, result: Result) -> None:
     for column, (label, value) in zip(st.columns(3), summaries.headline(result), strict=True):
         column.metric(label, value)
     _lesion_table(job_id, result)
-    for note in summaries.notes(result):
-        st.caption(messages.escape_markdown(note))
+    _targets(job_id, result)
+    if result.uncertainty_words:
+        st.caption(messages.escape_markdown(result.uncertainty_words))
     _sources(job_id, result)
     for warning in summaries.warnings(result):
         st.warning(messages.escape_markdown(warning), icon=":material/info:")
@@ -66,6 +68,24 @@ def _lesion_table(job_id: str, result: Result) -> None:
         alt=f"Table of {messages.counted(len(result.lesions), result.finding)}, largest first.",
     )
     st.caption(f"Click a {result.finding} to go to the slice in which it is largest.")
+
+
+def _targets(job_id: str, result: Result) -> None:
+    """The proposed targets, which the reader can change for as long as the page is open."""
+    proposed = summaries.proposed_targets(result)
+    if result.structure != "core" or not result.lesions:
+        return
+    chosen = st.multiselect(
+        "Target lesions",
+        [lesion.number for lesion in result.lesions],
+        default=proposed,
+        key=f"targets-{job_id}",
+        max_selections=lesions.MAX_TARGETS,
+        help="Proposed by number and size, as RANO-BM defines targets. Choose others if one cannot be measured "
+        "reproducibly or was irradiated.",
+    )
+    if note := summaries.target_note(result, chosen):
+        st.caption(note)
 
 
 def _sources(job_id: str, result: Result) -> None:

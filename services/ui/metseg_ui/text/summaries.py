@@ -1,9 +1,11 @@
 """Table rows, figures and sentences about results and models."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from metseg.contracts import IdentifiedBy, Lesion, ModelCard, Result
-from metseg.imaging import CHANNELS, UInt8Array
+from metseg.imaging import CHANNELS, UInt8Array, lesions
 from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
@@ -28,18 +30,18 @@ def sequences(pixels: UInt8Array) -> tuple[str, ...]:
 
 def headline(result: Result) -> list[tuple[str, str]]:
     """The three figures that a reader looks for first, each with its label."""
-    lesions = result.lesions
+    found = result.lesions
     if result.spacing_mm is None:
-        size = f"{sum(lesion.voxels for lesion in lesions):,} voxels"
-        longest = f"{max((lesion.long_diameter_px for lesion in lesions), default=0):.0f} px"
+        size = f"{sum(lesion.voxels for lesion in found):,} voxels"
+        longest = f"{max((lesion.long_diameter_px for lesion in found), default=0):.0f} px"
     else:
-        size = f"{sum(lesion.volume_mm3 or 0 for lesion in lesions) / 1000:.1f} ml"
-        longest = f"{max((lesion.long_diameter_mm or 0 for lesion in lesions), default=0):.0f} mm"
+        size = f"{sum(lesion.volume_mm3 or 0 for lesion in found) / 1000:.1f} ml"
+        longest = f"{max((lesion.long_diameter_mm or 0 for lesion in found), default=0):.0f} mm"
     size_label = "Total size" if result.spacing_mm is None else "Total volume"
     return [
-        (f"{result.findings[0].upper()}{result.findings[1:]}", str(len(lesions))),
-        (size_label, size if lesions else "–"),
-        ("Longest diameter", longest if lesions else "–"),
+        (f"{result.findings[0].upper()}{result.findings[1:]}", str(len(found))),
+        (size_label, size if found else "–"),
+        ("Longest diameter", longest if found else "–"),
     ]
 
 
@@ -92,20 +94,29 @@ def _diameters(longest: float | None, perpendicular: float | None) -> str:
     )
 
 
-def notes(result: Result) -> list[str]:
-    """Sentences that belong below the table of lesions."""
-    targets = [str(lesion.number) for lesion in result.lesions if lesion.target]
-    found = []
-    numbers = f"{plural('lesion', len(targets))} {', '.join(targets)}"
-    if targets and result.target_diameter_sum_mm is not None:
-        total = f"{result.target_diameter_sum_mm:.0f} mm"
-        found.append(f"Proposed RANO-BM target {numbers}; sum of longest diameters: {total}.")
-    elif targets and result.target_diameter_sum_px is not None:
-        total = f"{result.target_diameter_sum_px:.0f} px"
-        found.append(f"Longest {numbers}; sum of longest diameters: {total}. Targets of RANO-BM need a spacing.")
-    if result.uncertainty_words:
-        found.append(result.uncertainty_words)
-    return found
+def proposed_targets(result: Result) -> list[int]:
+    """The numbers of the lesions that are proposed as targets."""
+    return [lesion.number for lesion in result.lesions if lesion.target]
+
+
+def target_note(result: Result, chosen: Collection[int]) -> str:
+    """The sum of the target lesions' diameters, in a sentence or two; empty without a target.
+
+    Args:
+        result: with the proposed targets.
+        chosen: numbers of the lesions that the reader takes as targets.
+    """
+    targets = [lesion.model_copy(update={"target": lesion.number in chosen}) for lesion in result.lesions]
+    sum_px, sum_mm = lesions.sum_target_diameters(targets)
+    if sum_px is None:
+        return ""
+    numbers = f"{plural('lesion', len(chosen))} {', '.join(map(str, sorted(chosen)))}"
+    if sum_mm is None:
+        return f"Longest {numbers}; sum of longest diameters: {sum_px:.0f} px. Targets of RANO-BM need a spacing."
+    total = f"sum of longest diameters: {sum_mm:.0f} mm"
+    if set(chosen) == set(proposed_targets(result)):
+        return f"Proposed RANO-BM target {numbers}; {total}."
+    return f"Your target {numbers}; {total}. Downloads keep the proposed targets."
 
 
 def warnings(result: Result) -> list[str]:

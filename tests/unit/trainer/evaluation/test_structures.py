@@ -94,6 +94,12 @@ def test_a_false_component_in_unknown_truth_changes_nothing(patient):
     assert choose_lesion_operating_point([case(patient.labels, probability, unknown)]).seed_threshold == 0.5
 
 
+def test_a_low_threshold_that_swells_lesions_is_not_chosen(patient):
+    probability = (patient.labels > 0) * 0.97
+    probability[2, 36:52, 36:52] = np.maximum(probability[2, 36:52, 36:52], 0.45)
+    assert choose_lesion_operating_point([case(patient.labels, probability)]).threshold >= 0.5
+
+
 def test_small_false_components_raise_the_smallest_volume(patient):
     probability = (patient.labels > 0) * 0.6
     probability[0, 5, 5] = 0.99

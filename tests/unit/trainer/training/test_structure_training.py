@@ -46,6 +46,15 @@ def test_a_perfect_prediction_costs_nothing():
     assert loss.item() == pytest.approx(0, abs=1e-3)
 
 
+def test_a_lesion_of_greater_weight_costs_more_where_it_is_missed():
+    truth, weights = torch.zeros(1, 2, 16, 16), torch.ones(1, 2, 16, 16)
+    truth[..., :4, :4] = 1
+    missed = torch.full((1, 2, 16, 16), -4.0)
+    plain = masked_dice_bce_loss(missed, truth, weights, LossConfig())
+    weights[..., :4, :4] = 8
+    assert masked_dice_bce_loss(missed, truth, weights, LossConfig()) > plain
+
+
 class StopAtOnce:
     """A stop signal that is set before the first step."""
 

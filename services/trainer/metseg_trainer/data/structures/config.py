@@ -37,10 +37,10 @@ class StructureSamplingConfig:
         sequences: of pre, FLAIR and post, the choices for a sample; those that a study lacks are left out.
     """
 
-    lgg: float = 0.5
+    lgg: float = 0.55
     axial: float = 0.7
     tumour: float = 0.4
-    drawn_lgg: float = 0.6
+    drawn_lgg: float = 0.8
     drawn_brisc: float = 0.6
     stripped: float = 0.5
     lone: float = 0.5

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from metseg_trainer.data.structures.store import StoredStudy
 
 __all__ = ["StructureDataset"]
 
+EVEN_AREA_PX, EVEN_POWER, MAX_WEIGHT = 200, 0.7, 8
+"""A pixel of a lesion of fewer pixels than this weighs more: (200 / area) ** 0.7, at most 8."""
 MARGIN_PX = 24
 """Margin around a patch for rotation and scaling."""
 NEAR_LESION_PX = 60
@@ -34,8 +37,8 @@ Place = tuple[StoredStudy, int]
 class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
     """Augmented patches with partial truth.
 
-    An item is float32 (3, row, column), standardised, 0 in missing sequences; and float32 (4, row, column) in [0, 1]:
-    core, whole, and where core and where whole are known.
+    An item is float32 (3, row, column), standardised, 0 in missing sequences; and float32 (4, row, column): core and
+    whole, in [0, 1], and the weights of their pixels: 0 where they are unknown, above 1 in small lesions.
 
     Args:
         lgg: studies of glioma patients.
@@ -101,8 +104,9 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         """A window somewhat larger than a patch, often near a lesion; the truth as uint8."""
         rows, columns = planes.shape[:2]
         centre = random.uniform(0, rows), random.uniform(0, columns)
-        lesion = np.flatnonzero(planes[..., :2].max(axis=-1) >= 0.5)
-        if len(lesion) and random.random() < self._sampling.centred:
+        count, lesions = cv2.connectedComponents((planes[..., :2].max(axis=-1) >= 0.5).astype(np.uint8))
+        if count > 1 and random.random() < self._sampling.centred:
+            lesion = np.flatnonzero(lesions == random.integers(1, count))
             row, column = np.unravel_index(int(random.choice(lesion)), (rows, columns))
             shift = random.uniform(-NEAR_LESION_PX, NEAR_LESION_PX, 2)
             centre = float(row + shift[0]), float(column + shift[1])
@@ -128,7 +132,19 @@ def _around(centre: float, side: int, length: int) -> slice:
 
 
 def _truth(planes: UInt8Array, present: Present) -> Float32Array:
-    """Core, whole, and where they are known; without post-contrast T1 no core is."""
-    shares = planes.astype(np.float32) / 255
-    core_known = (shares[..., 2] < MAX_UNKNOWN) & present[POST]
-    return np.stack([shares[..., 0], shares[..., 1], core_known, shares[..., 3] < MAX_UNKNOWN]).astype(np.float32)
+    """Core, whole, and the weights of their pixels; without post-contrast T1 no core is known."""
+    core, whole, core_unknown, whole_unknown = np.moveaxis(planes.astype(np.float32) / 255, -1, 0)
+    core_weights = _weights(core)
+    whole_weights = np.maximum(core_weights, _weights(whole))
+    core_known = (core_unknown < MAX_UNKNOWN) & present[POST]
+    return np.stack([core, whole, core_known * core_weights, (whole_unknown < MAX_UNKNOWN) * whole_weights])
+
+
+def _weights(share: Float32Array) -> Float32Array:
+    """Weights that give a small lesion a larger part of the loss, after blob loss (Kofler et al., IPMI 2023)."""
+    _, labels, figures, _ = cv2.connectedComponentsWithStats((share >= 0.5).astype(np.uint8))
+    of_lesions = (EVEN_AREA_PX / np.maximum(figures[:, cv2.CC_STAT_AREA], 1)) ** EVEN_POWER
+    weights = np.asarray(of_lesions.clip(1, MAX_WEIGHT), np.float32)
+    weights[0] = 1
+    by_pixel: Float32Array = weights[labels]
+    return by_pixel

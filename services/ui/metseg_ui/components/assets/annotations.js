@@ -1,5 +1,5 @@
 // What is written about and on the picture: its description, the lesions' numbers, and both in the PNG that is saved.
-import { createElement, plural } from "./controls.js";
+import { createElement } from "./controls.js";
 import { diagonalVoxels } from "./lesions.js";
 
 /** The texts about what a viewer shows: a note on a preview, the position, and all in words for screen readers. */
@@ -8,23 +8,27 @@ export function describe(viewer) {
   const [, sequence] = data.channels.find(([value]) => value === settings.channel);
   const isPreview = scene.isPreview(settings);
   const position = `Slice ${slice + 1} of ${data.sliceCount}, ${sequence}`;
-  const selected = !isPreview && viewer.isHere(viewer.lesion) ? `, lesion ${viewer.lesion} of ${data.lesions.length}` : "";
+  const selected = !isPreview && viewer.isHere(viewer.lesion) ? `, ${data.finding} ${viewer.lesion} of ${data.lesions.length}` : "";
   const note = isPreview ? describePreview(viewer) : "";
   const area = scene.markedPixels(slice);
   const numbers = isPreview ? [] : data.lesionsBySlice[slice];
-  const marked = numbers.length ? `${plural("lesion", numbers.length)} ${numbers.join(", ")}` : "an area";
-  const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : "No lesion marked."}`;
+  const marked = numbers.length ? `${nameOf(data, numbers.length)} ${numbers.join(", ")}` : "an area";
+  const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : `No ${data.finding} marked.`}`;
   return { note, position: position + selected, description };
 }
 
+/** What a reader calls so many of the lesions. */
+const nameOf = ({ finding, findings }, count) => (count === 1 ? finding : findings);
+
 function describePreview({ data, settings, drawn, scene }) {
-  const stored = `stored: ${data.threshold.toFixed(2)}, ${data.lesions.length}`;
+  const seeds = data.seedThreshold > data.threshold ? ` with a peak of ${data.seedThreshold.toFixed(2)}` : "";
+  const stored = `stored: ${data.threshold.toFixed(2)}${seeds}, ${data.lesions.length}`;
   const preview = `Preview at threshold ${settings.threshold.toFixed(2)}`;
   if (drawn.threshold !== settings.threshold) return `${preview} (${stored}). `;
   const count = scene.components.length;
   const smallest = Math.ceil(data.minVoxels);
   const filter = smallest > 1 ? ` Areas below ${smallest} px are left out, as in a result. ` : " ";
-  return `${preview}: ${count} ${plural("lesion", count)} (${stored}).${filter}`;
+  return `${preview}: ${count} ${nameOf(data, count)} (${stored}).${filter}`;
 }
 
 /** The numbers of the lesions in the slice, and where: at the upper right corner of each as it is drawn. */

@@ -45,9 +45,9 @@ export class Slider {
   }
 }
 
-/** The slice slider, the lesion area in each slice below it, and buttons to the next lesion on either side. */
+/** The slice slider, the marked area in each slice below it, and buttons to the next marked slice on either side. */
 export class SliceNavigator {
-  constructor(areasPx, onSlice, onStep) {
+  constructor({ areasPx, finding, findings }, onSlice, onStep) {
     const largest = Math.max(1, ...areasPx);
     this.bars = areasPx.map((area) =>
       createElement("i", {}, createElement("b", { style: `height:${Math.round((100 * area) / largest)}%` })),
@@ -56,12 +56,12 @@ export class SliceNavigator {
     this.input.addEventListener("input", () => onSlice(Number(this.input.value) - 1));
     const arrow = (sign, label, direction) =>
       createElement("button", { type: "button", class: "framed", "aria-label": label, title: label, onclick: () => onStep(direction) }, sign);
-    this.previous = arrow("‹", "Previous slice with a lesion", -1);
-    this.next = arrow("›", "Next slice with a lesion", 1);
+    this.previous = arrow("‹", `Previous slice with a ${finding}`, -1);
+    this.next = arrow("›", `Next slice with a ${finding}`, 1);
     const affected = areasPx.filter((area) => area > 0).length;
     this.profile = createElement(
       "div",
-      { class: "profile", role: "img", "aria-label": `Lesion area by slice; lesions in ${affected} of ${areasPx.length} ${plural("slice", areasPx.length)}.` },
+      { class: "profile", role: "img", "aria-label": `Marked area by slice; ${findings} in ${affected} of ${areasPx.length} ${plural("slice", areasPx.length)}.` },
       ...this.bars,
     );
     this.root = createElement("div", { class: "slices", hidden: areasPx.length === 1 });

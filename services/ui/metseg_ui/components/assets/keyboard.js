@@ -3,7 +3,7 @@ import { createElement } from "./controls.js";
 
 const SHORTCUTS = [
   { keys: "↑ ↓", text: "slice", needsSlices: true },
-  { keys: "N P", text: "next, previous lesion", needsLesions: true },
+  { keys: "N P", text: "next, previous outline", needsLesions: true },
   { keys: "1 2 3", text: "sequence", needsChannels: true },
   { keys: "O", text: "outline, fill, off" },
   { keys: "M", text: "map" },

@@ -27,7 +27,7 @@ export function createButtonGroups(data, onChange) {
   const group = (label, name, options) => new ButtonGroup(label, options, (value) => onChange({ [name]: value }));
   const groups = {
     channel: group("Sequence", "channel", data.channels),
-    maskStyle: group("Lesion style", "maskStyle", MASK_STYLES),
+    maskStyle: group("Mask style", "maskStyle", MASK_STYLES),
     map: group("Map overlay", "map", data.maps.map((name) => [name, MAPS[name]])),
     multiplanar: group("Planes", "multiplanar", [[false, "Slices"], [true, "Three planes"]]),
   };

@@ -32,9 +32,8 @@ class Viewer {
     this.data = data;
     this.slice = data.slice;
     this.lesion = data.lesions.find(({ slice }) => slice === data.slice)?.number;
-    const [channel] = data.channels.at(data.channels.length > 1 ? 1 : 0);
     this.settings = {
-      channel, maskStyle: "outline", map: "none", multiplanar: false, masks: "both",
+      channel: data.channel, maskStyle: "outline", map: "none", multiplanar: false, masks: "both",
       zoom: 1, opacity: 0.5, threshold: data.threshold, ...FULL_WINDOW,
     };
     this.drawn = this.settings;
@@ -57,7 +56,7 @@ class Viewer {
       opacity: set("opacity"),
       threshold: set("threshold"),
     });
-    this.navigator = new SliceNavigator(data.areasPx, (slice) => this.showSlice(slice), (direction) => this.stepToLesionSlice(direction));
+    this.navigator = new SliceNavigator(data, (slice) => this.showSlice(slice), (direction) => this.stepToLesionSlice(direction));
     const reset = () => this.update({ threshold: data.threshold });
     this.resetThreshold = createElement("button", { type: "button", class: "framed", hidden: true, onclick: reset }, "Reset threshold");
     const save = createElement("button", { type: "button", class: "framed", onclick: () => savePicture(this) }, "This slice, PNG");
@@ -117,7 +116,7 @@ class Viewer {
     const hasWebgl = globalThis.WebGL2RenderingContext && this.picture.getContext("webgl2");
     this.status.textContent = hasWebgl
       ? error.message
-      : "This browser does not support WebGL2; slices are shown as images, with lesions outlined on FLAIR.";
+      : "This browser does not support WebGL2; slices are shown as images, with outlines on FLAIR.";
     this.root.dataset.ready = "fallback";
     this.render();
   }

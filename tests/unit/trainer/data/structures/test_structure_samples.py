@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from tests.structures import stored_studies, structure_dataset
 
 from metseg.errors import DatasetError
@@ -44,6 +45,21 @@ def test_the_core_of_a_glioma_and_the_whole_of_brisc_are_unknown():
     single = [truth for _, truth in samples(lgg=0.0, drawn_brisc=0.0, stripped=0.0, centred=1.0)]
     assert sum(bool(truth[0].max() > 0.5) for truth in single) > 10
     assert all(not truth[3][truth[0] > 0.5].any() for truth in single)
+
+
+def test_pixels_of_small_lesions_weigh_more_and_of_large_ones_as_much_as_others():
+    drawn = [truth.numpy() for _, truth in samples(lgg=1.0, drawn_lgg=1.0, tumour=0.0)]
+    by_area = {}
+    for truth in drawn:
+        labels, count = ndimage.label(truth[0] >= 0.5, np.ones((3, 3)))
+        for number in range(1, count + 1):
+            known = (labels == number) & (truth[2] > 0)
+            if known.any():
+                by_area[int((labels == number).sum())] = float(truth[2][known].max())
+        assert set(np.unique(truth[2][truth[1] < 0.5])) <= {0, 1}
+    assert all(weight > 3 for area, weight in by_area.items() if area < 40)
+    assert all(weight == 1 for area, weight in by_area.items() if area >= 200)
+    assert min(by_area) < 40 and max(by_area) >= 200
 
 
 def test_patches_have_the_requested_size_and_are_finite():
