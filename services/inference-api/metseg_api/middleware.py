@@ -1,11 +1,13 @@
 """The outermost middleware: request IDs, body limits, security headers, metrics and the access log."""
 
 import logging
+import math
 import re
 import time
 import uuid
 from http import HTTPStatus
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,8 @@ from metseg.errors import UploadTooLarge
 from metseg_api import metrics, problems
 
 MAX_PLAIN_BODY_BYTES = 64 * 1024
+MAX_PLAIN_BODY_S = 20.0
+"""For a whole body that is no submission; FastAPI reads it before it looks at the API key."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -47,7 +51,8 @@ class GatewayMiddleware:
             await self._app(scope, receive, send)
             return
         is_submission = (scope["method"], scope["path"]) == ("POST", "/v1/jobs")
-        cycle = _RequestCycle(scope, receive, send, self._max_upload_bytes if is_submission else MAX_PLAIN_BODY_BYTES)
+        limits = (self._max_upload_bytes, math.inf) if is_submission else (MAX_PLAIN_BODY_BYTES, MAX_PLAIN_BODY_S)
+        cycle = _RequestCycle(scope, receive, send, *limits)
         try:
             await cycle.run(self._app)
         finally:
@@ -57,8 +62,9 @@ class GatewayMiddleware:
 class _RequestCycle:
     """One request and its response."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
-        self._scope, self._receive, self._send, self._max_body_bytes = scope, receive, send, max_body_bytes
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, max_body_s: float) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._max_body_bytes, self._max_body_s = max_body_bytes, max_body_s
         self._started = time.perf_counter()
         self._status = 0
         self._received_bytes = self._sent_bytes = 0
@@ -83,12 +89,22 @@ class _RequestCycle:
 
     async def receive(self) -> Message:
         """Count the bytes of the body; one beyond the limit is refused, whatever Content-Length says."""
-        message = await self._receive()
+        message = await self._receive_in_time()
         self._received_bytes += len(message.get("body", b""))
         self._body_pending = self._body_pending and message.get("more_body", False)
         if self._is_too_large():
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large_detail())
         return message
+
+    async def _receive_in_time(self) -> Message:
+        if not self._body_pending or self._status:
+            return await self._receive()
+        try:
+            with anyio.fail_after(self._started + self._max_body_s - time.perf_counter()):
+                return await self._receive()
+        except TimeoutError:
+            detail = f"The body did not arrive within {self._max_body_s:g} seconds"
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail) from None
 
     async def send(self, message: Message) -> None:
         """Add the headers that every response has, and count the bytes of the body."""

@@ -28,6 +28,8 @@ MAX_IDLE_S = 30.0
 CHUNK_BYTES = 256 * 1024
 """Parsed and written at once: a server reads less from a socket at a time, and a thread per such read costs more than
 the parsing."""
+MAX_CHUNK_S = 60.0
+"""For a whole chunk to arrive, so that a byte now and then does not hold a connection and a file: 4 KiB per second."""
 MAX_FIELDS = 8
 MAX_FIELD_BYTES = 1024
 MAX_PART_HEADERS = 8
@@ -175,7 +177,7 @@ async def receive_form(request: Request, max_files: int) -> AsyncIterator[Multip
 
     Raises:
         UnsupportedFormat: the body has another media type.
-        UploadInterrupted: it ended early, paused for too long or is damaged.
+        UploadInterrupted: it ended early, is too slow or is damaged.
         TooManyFiles, InvalidParameter: it has more parts than a submission may have.
     """
     with _form(request, max_files) as form:
@@ -192,9 +194,14 @@ async def receive_form(request: Request, max_files: int) -> AsyncIterator[Multip
 async def _read_chunk(stream: AsyncIterator[bytes]) -> bytes:
     """The next bytes of a body; empty at its end."""
     messages, size = [], 0
-    while size < CHUNK_BYTES and (message := await _read_message(stream)) is not None:
-        messages.append(message)
-        size += len(message)
+    try:
+        with anyio.fail_after(MAX_CHUNK_S):
+            while size < CHUNK_BYTES and (message := await _read_message(stream)) is not None:
+                messages.append(message)
+                size += len(message)
+    except TimeoutError as error:
+        rate = CHUNK_BYTES / 1024 / MAX_CHUNK_S
+        raise UploadInterrupted(f"The upload is slower than {rate:.0f} KiB per second.") from error
     return b"".join(messages)
 
 

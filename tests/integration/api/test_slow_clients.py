@@ -15,7 +15,7 @@ from tests.servers import wait_until
 
 from metseg.settings import Settings
 from metseg_api import gateway as gateway_module
-from metseg_api import http_protocol
+from metseg_api import http_protocol, middleware, multipart
 
 SHAPE = (64, 512, 512)
 
@@ -25,6 +25,8 @@ def deadlines() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(http_protocol, "HEADERS_S", 1.0)
         patched.setattr(http_protocol, "SEND_S", 1.0)
+        patched.setattr(middleware, "MAX_PLAIN_BODY_S", 1.0)
+        patched.setattr(multipart, "MAX_CHUNK_S", 1.0)
         patched.setattr(http_protocol, "MAX_CONNECTIONS", 40)
         patched.setattr(gateway_module, "DOWNLOADS_PER_KEY", 3)
         patched.setattr(gateway_module, "DOWNLOAD_WAIT_S", 0.5)
@@ -129,3 +131,28 @@ def test_idle_connections_beyond_the_limit_make_room_for_others(impatient, monke
         for _ in range(18):
             with httpx.Client(base_url=impatient.url, timeout=5) as client:
                 assert client.get("/healthz").status_code == 200
+
+
+def byte_by_byte(client: socket.socket, path: str, headers: str) -> bytes:
+    """The answer to a request whose body comes a byte at a time, for ever."""
+    client.sendall(f"{path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9999\r\n{headers}\r\n\r\n".encode())
+    client.settimeout(0.1)
+    for _ in range(100):
+        with contextlib.suppress(TimeoutError):
+            return client.recv(4096)
+        client.sendall(b"-")
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "answer"),
+    [
+        ("POST /v1/jobs", "Content-Type: multipart/form-data; boundary=x", b"400"),
+        ("PUT /v1/models/champion", "Content-Type: application/json", b"408"),
+    ],
+    ids=["submission", "JSON"],
+)
+def test_a_body_that_comes_a_byte_at_a_time_is_refused(impatient, path, headers, answer):
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=10) as client:
+        received = byte_by_byte(client, path, headers)
+    assert received.startswith(b"HTTP/1.1 " + answer)
