@@ -1,6 +1,7 @@
 """Admission control: whether a submission is accepted, decided before its body is read.
 
-It depends on free disk space, the length of the queue and the caller's own jobs. The counts are in Redis. If Redis is
+It depends on free disk space, the length of the queue and the caller's own jobs; of these, again once the number of
+slices is known. The counts are in Redis. If Redis is
 down nothing is accepted, since nothing could be queued either; if Redis was emptied the counts start from zero, which
 lets a caller submit twice as much for one minute.
 """
@@ -10,10 +11,11 @@ import shutil
 import tempfile
 
 from metseg.errors import QueueFull, StorageFull, TooManyRequests
+from metseg.jobs import SLICES_PER_PLACE, QueueLoad, places_of
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 
-__all__ = ["admit", "check_free_disk"]
+__all__ = ["admit", "check_free_disk", "check_share"]
 
 
 def admit(gateway: Gateway, caller: Caller, content_length: int) -> None:
@@ -35,14 +37,38 @@ def admit(gateway: Gateway, caller: Caller, content_length: int) -> None:
     load = jobs.queue_load(caller.tag)
     if load.waiting >= settings.queue_limit:
         raise QueueFull(f"{load.waiting} jobs are waiting already; submit again when some are done.")
-    if load.open >= settings.key_open_jobs:
-        raise TooManyRequests(
-            f"You have {settings.key_open_jobs} jobs that wait or run; submit again when one is done."
-        )
+    _check_share(gateway, caller, load, 1)
     if wait_s := jobs.admit(caller.tag, settings.key_jobs_per_minute):
         refusal = TooManyRequests(f"You may submit {settings.key_jobs_per_minute} studies per minute; wait a little.")
         refusal.retry_after_s = math.ceil(wait_s)
         raise refusal
+
+
+def check_share(gateway: Gateway, caller: Caller, slices: int | None) -> None:
+    """Refuse a study that would take more than a caller's share of the queue.
+
+    Args:
+        gateway: whose settings limit submissions.
+        caller: who submits.
+        slices: of the study, if known.
+
+    Raises:
+        TooManyRequests: the caller's open jobs leave no room for it.
+        QueueUnavailable: Redis does not answer.
+    """
+    _check_share(gateway, caller, gateway.jobs.queue_load(caller.tag), places_of(slices))
+
+
+def _check_share(gateway: Gateway, caller: Caller, load: QueueLoad, places: int) -> None:
+    """A key may have as many places as the queue has free ones, so that no number of keys fills it."""
+    settings = gateway.settings
+    free = math.inf if caller.name is None else settings.queue_limit - load.waiting
+    allowed = min(settings.key_open_jobs, free)
+    if load.places and load.places + places > allowed:
+        raise TooManyRequests(
+            f"Your open jobs take {load.places} of the {allowed} places that you may have now, one for every "
+            f"{SLICES_PER_PLACE} slices of a job; submit again when one is done."
+        )
 
 
 def check_free_disk(gateway: Gateway, content_length: int = 0) -> None:

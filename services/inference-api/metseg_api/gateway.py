@@ -13,12 +13,17 @@ from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg.storage import ObjectStore, open_store
 from metseg_api.auth import Keyring
-from metseg_api.limiters import DownloadLimiter, VoxelLimiter
+from metseg_api.limiters import DownloadLimiter, UploadLimiter, VoxelLimiter
 
 LARGEST_CONVERSIONS = 2
 """Conversions of the largest study that run at a time; of smaller ones more do."""
 DOWNLOADS_PER_KEY = 8
 DOWNLOAD_WAIT_S = 30.0
+UPLOADS_RECEIVED, UPLOADS_RECEIVED_PER_KEY = 192, 64
+"""At a time; each takes a connection and a temporary file. 1,024 descriptors suffice for them and 512 connections."""
+UPLOAD_WAIT_S = 30.0
+UPLOADS_STORED, UPLOADS_STORED_PER_KEY = 8, 6
+"""Checked and stored at a time, each on a thread."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class ThreadLimiters:
     """
 
     waits: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(64))
-    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
+    uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_STORED))
     conversions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
 
 
@@ -45,6 +50,10 @@ class Gateway:
     keyring: Keyring
     conversions: VoxelLimiter
     threads: ThreadLimiters = field(default_factory=ThreadLimiters)
+    received: UploadLimiter = field(
+        default_factory=lambda: UploadLimiter(UPLOADS_RECEIVED, UPLOADS_RECEIVED_PER_KEY, UPLOAD_WAIT_S)
+    )
+    stored: UploadLimiter = field(default_factory=lambda: UploadLimiter(UPLOADS_STORED, UPLOADS_STORED_PER_KEY))
     downloads: DownloadLimiter = field(default_factory=lambda: DownloadLimiter(DOWNLOADS_PER_KEY, DOWNLOAD_WAIT_S))
 
 

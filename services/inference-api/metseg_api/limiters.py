@@ -1,15 +1,16 @@
 """Limits on what one process of the gateway does at a time; what is beyond them waits in order."""
 
-from collections import defaultdict, deque
+import math
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
-from metseg.errors import TooManyDownloads
+from metseg.errors import TooManyDownloads, TooManyRequests
 
-__all__ = ["DownloadLimiter", "VoxelLimiter"]
+__all__ = ["DownloadLimiter", "UploadLimiter", "VoxelLimiter"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,57 @@ class DownloadLimiter:
     def release(self, key: str) -> None:
         """Return one of a key's downloads."""
         self._free[key].release()
+
+
+@dataclass(frozen=True)
+class _WaitingUpload:
+    key: str
+    admitted: anyio.Event = field(default_factory=anyio.Event)
+
+
+class UploadLimiter:
+    """Uploads that are received or stored at a time, shared fairly: a free slot goes to the key that holds the fewest.
+
+    Args:
+        slots: in all.
+        per_key: of one API key, fewer than all, so that it cannot take them from others.
+        max_wait_s: after which a further upload is refused.
+    """
+
+    def __init__(self, slots: int, per_key: int, max_wait_s: float = math.inf) -> None:
+        self._free, self._per_key, self._max_wait_s = slots, per_key, max_wait_s
+        self._held: Counter[str] = Counter()
+        self._queue: list[_WaitingUpload] = []
+
+    @asynccontextmanager
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it within the block.
+
+        Raises:
+            TooManyRequests: none becomes free in time.
+        """
+        one = _WaitingUpload(key)
+        self._queue.append(one)
+        self._admit()
+        try:
+            with anyio.move_on_after(self._max_wait_s):
+                await one.admitted.wait()
+            if not one.admitted.is_set():
+                raise TooManyRequests("Too many of your uploads are being received; submit again when they are done.")
+            yield
+        finally:
+            if one.admitted.is_set():
+                self._free += 1
+                self._held[key] -= 1
+            else:
+                self._queue.remove(one)
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._free and (able := [each for each in self._queue if self._held[each.key] < self._per_key]):
+            one = min(able, key=lambda each: self._held[each.key])  # the first of them
+            self._queue.remove(one)
+            self._free -= 1
+            self._held[one.key] += 1
+            one.admitted.set()
+        self._held = +self._held

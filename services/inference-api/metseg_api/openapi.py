@@ -31,6 +31,7 @@ JOB = {
     "status": "queued",
     "created_at": "2026-01-01T12:00:00Z",
     "files": 2,
+    "slices": 2,
     "attempts": 0,
     "queue_position": 1,
 }

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from metseg.contracts import InputFile, Job, Resubmission
 from metseg.jobs import new_job_id
+from metseg_api.admission import check_share
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.submissions import check_model_exists, discard_on_failure
@@ -29,11 +30,13 @@ def resubmit(
 
     Raises:
         NotFound: there is no such job.
+        TooManyRequests: the caller's open jobs leave no room for it.
         InvalidParameter: `options` name a model version that does not exist.
         Unavailable: the store or the queue is down, or there is no champion; nothing was stored.
     """
     earlier = gateway.jobs.request(job_id)
     check_model_exists(gateway, options.model)
+    check_share(gateway, caller, earlier.slices)
     new = new_job_id(caller.tag)
     inputs = [
         file.model_copy(update={"key": gateway.jobs.input_key(new, index)}) for index, file in enumerate(earlier.inputs)

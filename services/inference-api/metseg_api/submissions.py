@@ -28,7 +28,7 @@ from metseg.imaging import ROLES, check_fits
 from metseg.jobs import hash_key, new_job_id
 from metseg.parallel import in_background
 from metseg.settings import Limits
-from metseg_api.admission import admit
+from metseg_api.admission import admit, check_share
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.multipart import MultipartForm, Part
@@ -108,6 +108,7 @@ def submit(
         admit(gateway, caller, 0)
     study = formats.inspect_upload(uploads, gateway.settings.limits, options.sequence)
     _check_memory(gateway, study, options)
+    check_share(gateway, caller, study.slices)
     job_id = new_job_id(caller.tag)
     with ExitStack() as stack:
         check = stack.enter_context(in_background(lambda _: check_model_exists(gateway, options.model)))
@@ -121,7 +122,8 @@ def submit(
         ]
         stack.enter_context(discard_on_failure(gateway, job_id, key))
         now = datetime.now(UTC)
-        request = Request(id=job_id, created_at=now, inputs=inputs, request_id=request_id, **options._asdict())
+        identity = {"id": job_id, "created_at": now, "request_id": request_id}
+        request = Request(**identity, inputs=inputs, slices=study.slices, **options._asdict())
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         check()
         return _enqueue(gateway, request.model_copy(update={"key_sha256": key}), digest)

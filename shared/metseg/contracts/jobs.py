@@ -45,6 +45,7 @@ class Job(Contract):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     files: int = Field(ge=1, description="uploaded files")
+    slices: int | None = Field(default=None, ge=1, description="of the study, as its headers say")
     label: str | None = Field(default=None, description="what the submitter calls the study; never logged")
     attempts: int = Field(default=0, ge=0, description="how often a worker started it")
     queue_position: int | None = Field(default=None, ge=1, description="1 is next")
@@ -76,6 +77,7 @@ class Request(Contract):
     id: str
     created_at: datetime
     inputs: list[InputFile] = Field(min_length=1)
+    slices: int | None = Field(default=None, ge=1, description="of the study, as its headers say")
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     model: str | None = Field(default=None, description="None: the champion")
     key_sha256: str | None = Field(default=None, description="of its caller and Idempotency-Key, if it has one")

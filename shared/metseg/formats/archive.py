@@ -29,6 +29,8 @@ CHUNK_BYTES = MIB
 IN_MEMORY_BYTES = 16 * MIB
 MIN_SUSPECT_BYTES = 256 * MIB  # below it, the ratio does not matter: black slices compress to almost nothing
 DIRECTORY_BYTES_PER_FILE = 4096
+DIRECTORY_ENTRY = b"PK\x01\x02"
+ENTRIES_PER_FILE = 3  # a folder, and what macOS adds
 MIN_READ_BYTES = 2**17  # zipfile seeks the directory's end in the last 64 KiB
 ENCRYPTED = 0x1
 DRIVE = re.compile("[A-Za-z]:")
@@ -50,8 +52,10 @@ class Archive:
     def __init__(self, stream: BinaryIO, limits: Limits) -> None:
         self._limits = limits
         self._decompressed_bytes: dict[int, int] = {}
+        bounded = _BoundedStream(stream, limits.members)
         try:
-            self._zip = ZipFile(cast(IO[bytes], _BoundedStream(stream, limits.members * DIRECTORY_BYTES_PER_FILE)))
+            self._zip = ZipFile(cast(IO[bytes], bounded))
+            bounded.max_entries = None
         except DAMAGE as error:
             raise BadArchive("The archive is damaged or cut off; zip the slices again.") from error
         members = [(info.filename.replace("\\", "/"), info) for info in self._zip.infolist()]
@@ -132,11 +136,20 @@ class Archive:
 
 
 class _BoundedStream:
-    """A stream that returns at most `max_bytes` bytes per read: zipfile reads a whole directory into memory."""
+    """A stream that bounds a directory: zipfile reads it in one call, then makes an object for each entry.
 
-    def __init__(self, stream: BinaryIO, max_bytes: int) -> None:
+    Args:
+        stream: the archive.
+        members: that it may have.
+
+    Attributes:
+        max_entries: of a directory in what one call reads; None: no directory is being read.
+    """
+
+    def __init__(self, stream: BinaryIO, members: int) -> None:
         self._stream = stream
-        self._max_bytes = max(max_bytes, MIN_READ_BYTES)
+        self._max_bytes = max(members * DIRECTORY_BYTES_PER_FILE, MIN_READ_BYTES)
+        self.max_entries: int | None = members * ENTRIES_PER_FILE
         self.seek = stream.seek
         self.tell = stream.tell
         self.seekable = stream.seekable
@@ -145,10 +158,11 @@ class _BoundedStream:
         """Read as from any stream.
 
         Raises:
-            TooManyFiles: more bytes would be returned than allowed.
+            TooManyFiles: more bytes would be returned, or a directory of more entries, than allowed.
         """
         data = self._stream.read(size if 0 <= size <= self._max_bytes else self._max_bytes + 1)
-        if len(data) > self._max_bytes:
+        entries = 0 if self.max_entries is None else data.count(DIRECTORY_ENTRY)
+        if len(data) > self._max_bytes or entries > (self.max_entries or 0):
             raise TooManyFiles("The archive lists far more files than allowed; submit one study at a time.")
         return data
 

@@ -10,9 +10,11 @@ from .ids import ANONYMOUS as ANONYMOUS
 from .ids import new_job_id as new_job_id
 from .ids import owner_of as owner_of
 from .ids import owner_tag as owner_tag
+from .index import SLICES_PER_PLACE as SLICES_PER_PLACE
 from .index import JobIndex as JobIndex
 from .index import QueueLoad as QueueLoad
 from .index import QueueStatus as QueueStatus
+from .index import places_of as places_of
 from .inputs import JobInputs as JobInputs
 from .maintenance import Maintenance as Maintenance
 from .metrics import BUCKETS_S as BUCKETS_S

@@ -6,6 +6,7 @@ may raise QueueUnavailable.
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
@@ -26,12 +27,15 @@ from metseg.jobs.redis_connection import (
     text,
 )
 
-__all__ = ["JobIndex", "JobSnapshot", "QueueLoad", "QueueStatus"]
+__all__ = ["SLICES_PER_PLACE", "JobIndex", "JobSnapshot", "QueueLoad", "QueueStatus", "places_of"]
+
+SLICES_PER_PLACE: Final = 64
 
 INDEX: Final = f"{PREFIX}index"  # sorted set: ids of all jobs; they sort by time
 COMPLETE: Final = f"{PREFIX}index-complete"  # exists unless the index was lost
 SCANNED: Final = f"{PREFIX}scanned"  # exists while the last search of the store is recent
 OPEN: Final = f"{PREFIX}open"  # set: ids of the jobs that are not final
+PLACES: Final = f"{PREFIX}places"  # hash for each owner: places by the id of a job that is not final
 WAITING: Final = f"{PREFIX}waiting"  # sorted set: ids by the time they were queued
 
 
@@ -54,11 +58,11 @@ class QueueLoad(NamedTuple):
 
     Attributes:
         waiting: jobs of all owners that wait for a worker.
-        open: jobs of one owner that wait or run.
+        places: of one owner's jobs that wait or run, as `places_of` weighs them.
     """
 
     waiting: int
-    open: int
+    places: int
 
 
 class QueueStatus(NamedTuple):
@@ -75,6 +79,11 @@ class QueueStatus(NamedTuple):
     working: int
 
 
+def places_of(slices: int | None) -> int:
+    """What a job of so many slices counts for its owner's share: one, and one more for every 64 further slices."""
+    return max(1, math.ceil((slices or 1) / SLICES_PER_PLACE))
+
+
 class JobIndex:
     """The jobs that Redis knows."""
 
@@ -83,13 +92,17 @@ class JobIndex:
 
     # One job
 
-    def enqueue(self, job_id: str) -> None:
-        """Add a job, open and last in the queue."""
+    def enqueue(self, job_id: str, slices: int | None = None) -> None:
+        """Add a job, open and last in the queue.
+
+        Args:
+            job_id: of the job.
+            slices: of its study, if known.
+        """
         with self._redis.errors(), self._redis.client.pipeline() as pipe:
             for index in _indices(job_id):
                 pipe.zadd(index, {job_id: 0})
-            for name in _open_sets(job_id):
-                pipe.sadd(name, job_id)
+            self._open(pipe, job_id, slices)
             pipe.zadd(WAITING, {job_id: time.time()}, nx=True).execute()
 
     def mark_started(self, job_id: str) -> None:
@@ -102,12 +115,15 @@ class JobIndex:
         with self._redis.errors(), self._redis.client.pipeline() as pipe:
             self._finish(pipe, job_id).execute()
 
-    def mark_open(self, job_id: str) -> None:
-        """Record that a job is not final."""
+    def mark_open(self, job_id: str, slices: int | None = None) -> None:
+        """Record that a job is not final.
+
+        Args:
+            job_id: of the job.
+            slices: of its study, if known.
+        """
         with self._redis.errors(), self._redis.client.pipeline() as pipe:
-            for name in _open_sets(job_id):
-                pipe.sadd(name, job_id)
-            pipe.execute()
+            self._open(pipe, job_id, slices).execute()
 
     def remove(self, job_id: str) -> None:
         """Remove a job that was deleted, and notify all clients that wait for it.
@@ -121,9 +137,12 @@ class JobIndex:
             pipe.execute()
 
     @staticmethod
+    def _open(pipe: Any, job_id: str, slices: int | None) -> Any:  # noqa: ANN401 (a pipeline, typed like the client)
+        return pipe.sadd(OPEN, job_id).hset(_open_of(owner_of(job_id)), job_id, places_of(slices))
+
+    @staticmethod
     def _finish(pipe: Any, job_id: str) -> Any:  # noqa: ANN401 (a pipeline, typed like the client)
-        for name in _open_sets(job_id):
-            pipe.srem(name, job_id)
+        pipe.srem(OPEN, job_id).hdel(_open_of(owner_of(job_id)), job_id)
         pipe.zrem(WAITING, job_id).delete(progress_key(job_id))
         return pipe.publish(finished_channel(job_id), "1")
 
@@ -160,10 +179,10 @@ class JobIndex:
     # The queue
 
     def queue_load(self, owner: str) -> QueueLoad:
-        """How many jobs wait, and how many of an owner's tag are open."""
+        """How many jobs wait, and how many places the open ones of an owner's tag take."""
         with self._redis.errors(), self._redis.client.pipeline(transaction=False) as pipe:
-            waiting, owned = pipe.zcard(WAITING).scard(_open_of(owner)).execute()
-        return QueueLoad(int(waiting), int(owned))
+            waiting, places = pipe.zcard(WAITING).hvals(_open_of(owner)).execute()
+        return QueueLoad(int(waiting), sum(map(int, places)))
 
     def queue_status(self) -> QueueStatus:
         """How many jobs wait, for how long, and how many workers work on."""
@@ -233,12 +252,8 @@ def _indices(job_id: str) -> tuple[str, ...]:
     return (INDEX,) if owner == ANONYMOUS else (INDEX, _index_of(owner))
 
 
-def _open_sets(job_id: str) -> tuple[str, str]:
-    return OPEN, _open_of(owner_of(job_id))
-
-
 def _open_of(owner: str) -> str:
-    return f"{OPEN}:{owner}"
+    return f"{PLACES}:{owner}"
 
 
 def _index_of(owner: str) -> str:

@@ -144,7 +144,7 @@ class Maintenance:
             self._fail(job_id, error)
             return False
         log.warning("job %s was lost and is queued again", job_id)
-        self._index.enqueue(job_id)
+        self._index.enqueue(job_id, request.slices)
         self._queue.publish(request)
         return True
 
@@ -166,7 +166,7 @@ class Maintenance:
         if job.status.final:
             self._index.mark_finished(job_id)
             return False
-        self._index.mark_open(job_id)
+        self._index.mark_open(job_id, job.slices)
         age = abs(datetime.now(UTC) - job.created_at)  # a clock may be wrong, either way
         on_its_way = job.attempts == 0 and age < timedelta(seconds=self._leases.ttl_s)
         return not (on_its_way or job_id in queued or self._index.snapshot(job_id).leased)

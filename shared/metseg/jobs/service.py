@@ -87,7 +87,7 @@ class JobService:
         try:
             self._redis.check()  # before the job exists
             self._store.put_request(request)
-            self._index.enqueue(job.id)
+            self._index.enqueue(job.id, job.slices)
             self._queue.publish(request)
         except Unavailable:
             with suppress(StoreUnavailable):
@@ -274,7 +274,7 @@ class JobService:
         return self._rates.admit(owner, max_per_minute)
 
     def queue_load(self, owner: str) -> QueueLoad:
-        """How many jobs wait, and how many of an owner's tag wait or run; QueueUnavailable."""
+        """How many jobs wait, and how many places those of an owner's tag that wait or run take; QueueUnavailable."""
         return self._index.queue_load(owner)
 
     def queue_status(self) -> QueueStatus:
@@ -328,5 +328,6 @@ def _new(request: Request) -> Job:
         status=JobStatus.QUEUED,
         created_at=request.created_at,
         files=len(request.inputs),
+        slices=request.slices,
         label=request.label,
     )

@@ -1,16 +1,22 @@
 """Backpressure: a submission without room is refused before its body is read, with a sentence and a Retry-After."""
 
+import hashlib
 import json
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from redis import Redis
-from tests.gateways import png, promote_tiny, running
+from tests.gateways import png, promote_tiny, running, zipped
+from tests.servers import wait_until
 
+from metseg import formats
 from metseg.errors import StorageFull
 from metseg.jobs.broker import BASE_LIMIT_S, soft_limit_s
 from metseg.settings import MIB, Settings
 
+KEYS = ("greedy", "hungry", "hasty", "modest")
 FEW = {"queue_limit": 3, "key_jobs_per_minute": 100, "key_open_jobs": 100}
 
 
@@ -21,6 +27,25 @@ def gateway(request, redis, tmp_path):
     with running(Settings(store_directory=tmp_path, redis_url=redis.url, **changes)) as gateway:
         promote_tiny(gateway.store)
         yield gateway
+
+
+@pytest.fixture
+def shared_gateway(request, redis, tmp_path):
+    """A gateway with four API keys."""
+    redis.flush()
+    entries = [
+        {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "scopes": ["submit", "read"]}
+        for name in KEYS
+    ]
+    (tmp_path / "keys.json").write_text(json.dumps(entries))
+    changes = {"key_jobs_per_minute": 1000, "api_keys_file": tmp_path / "keys.json"} | getattr(request, "param", {})
+    with running(Settings(store_directory=tmp_path / "store", redis_url=redis.url, **changes)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
+
+
+def of(name):
+    return {"Authorization": f"Bearer {name}"}
 
 
 def refused(response, status, kind):
@@ -133,11 +158,11 @@ def test_a_sliding_window_admits_its_limit_in_any_interval(gateway, monkeypatch)
 def test_counts_are_rebuilt_after_redis_lost_them(gateway, redis):
     job = gateway.accepted()
     redis.flush()
-    assert gateway.jobs.queue_load("0" * 8).open == 0
+    assert gateway.jobs.queue_load("0" * 8).places == 0
     gateway.maintenance.recover()
-    assert gateway.jobs.queue_load("0" * 8).open == 1
+    assert gateway.jobs.queue_load("0" * 8).places == 1
     gateway.jobs.delete(job.id)
-    assert gateway.jobs.queue_load("0" * 8).open == 0
+    assert gateway.jobs.queue_load("0" * 8).places == 0
 
 
 @pytest.mark.parametrize("gateway", [{"disk_reserve_bytes": 2**60}], indirect=True)
@@ -171,3 +196,57 @@ def test_a_study_that_no_worker_has_the_memory_for_is_refused_before_it_is_store
     assert {key.split("/")[1] for key in gateway.job_keys()} == {accepted.id}
     gateway.workers.heartbeat("small", 2**32)
     gateway.accepted()
+
+
+@pytest.mark.parametrize("shared_gateway", [{"queue_limit": 16}], indirect=True)
+def test_keys_that_submit_all_they_may_leave_room_for_another(shared_gateway):
+    for name in KEYS[:3]:
+        while (response := shared_gateway.submit(png(), headers=of(name))).status_code == 202:
+            pass
+        refused(response, 429, "too-many-requests")
+    assert shared_gateway.submit(png(), headers=of("modest")).status_code == 202
+
+
+@pytest.mark.parametrize("gateway", [{"key_open_jobs": 4, "queue_limit": 100}], indirect=True)
+def test_open_jobs_are_weighed_by_slices(gateway, redis):
+    long_study = zipped({f"{index}.png": png() for index in range(130)})  # three places
+    first = gateway.submit(long_study)
+    assert (first.status_code, first.json()["slices"]) == (202, 130)
+    assert "3 of the 4 places" in refused(gateway.submit(long_study), 429, "too-many-requests")
+    gateway.accepted()
+    redis.flush()
+    gateway.maintenance.recover()
+    refused(gateway.submit(png()), 429, "too-many-requests")
+    gateway.jobs.delete(first.json()["id"])
+    gateway.accepted()
+
+
+@pytest.mark.parametrize("gateway", [{"key_open_jobs": 2, "queue_limit": 100}], indirect=True)
+def test_a_study_of_more_places_than_a_key_has_is_accepted_alone(gateway):
+    long_study = zipped({f"{index}.png": png() for index in range(130)})
+    job_id = gateway.submit(long_study).json()["id"]
+    refused(gateway.http.post(f"/v1/jobs/{job_id}/repeat", json={}), 429, "too-many-requests")
+
+
+def test_a_key_with_many_slow_uploads_does_not_delay_another(shared_gateway, monkeypatch):
+    inspect, slow_name, resume = formats.inspect_upload, "slow.png", threading.Event()
+
+    def inspect_slowly(uploads, *others):
+        if uploads[0].name == slow_name:
+            resume.wait(60)
+        return inspect(uploads, *others)
+
+    def post(name, file_name):
+        parts = {"files": (file_name, png())}
+        return shared_gateway.http.post("/v1/jobs", files=parts, headers=of(name), timeout=30).status_code
+
+    monkeypatch.setattr(formats, "inspect_upload", inspect_slowly)
+    with ThreadPoolExecutor(24) as clients:
+        answers = [clients.submit(post, "greedy", slow_name) for _ in range(24)]
+        wait_until(lambda: shared_gateway.threads.uploads.borrowed_tokens >= 6, 10)
+        try:
+            assert post("modest", "quick.png") == 202
+            assert not any(answer.done() for answer in answers)
+        finally:
+            resume.set()
+        assert {answer.result() for answer in answers} == {202}

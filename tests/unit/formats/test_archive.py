@@ -182,6 +182,19 @@ def test_too_many_files_in_an_archive_are_refused():
     refused(TooManyFiles, zipped(slices(4)), Limits(members=3))
 
 
+def test_too_many_entries_are_refused_before_they_are_parsed(monkeypatch):
+    archive = zipped(dict.fromkeys(map(str, range(20_000)), b""))
+    parsed, real = [], zipfile.ZipInfo
+    monkeypatch.setattr(zipfile, "ZipInfo", lambda *given: parsed.append(given) or real(*given))
+    refused(TooManyFiles, archive)
+    assert not parsed
+
+
+def test_an_archive_in_an_archive_may_have_more_entries_than_the_outer_one():
+    inner = zipped(dict.fromkeys(map(str, range(2000)), b""))
+    assert Archive(io.BytesIO(zipped({"inner.zip": inner, "1.png": png()})), Limits(members=500)).names
+
+
 def test_an_oversized_directory_is_not_read():
     files = [(f"{'long' * 60}{number}.png", b"?") for number in range(800)]
     assert "far more files" in refused(TooManyFiles, zipped(files), Limits(members=3))

@@ -82,7 +82,11 @@ async def submit(
         replay = await to_thread.run_sync(submissions.is_replay, gateway, caller, idempotency_key)
         if not replay:
             await to_thread.run_sync(admit, gateway, caller, int(header) if header.isdecimal() else 0)
-        async with receive_form(request, gateway.settings.limits.files) as form:
+        async with (
+            gateway.received.hold(caller.tag),
+            receive_form(request, gateway.settings.limits.files) as form,
+            gateway.stored.hold(caller.tag),
+        ):
             request_id = request.scope["state"]["request_id"]
             store = partial(submissions.submit, gateway, form, caller, idempotency_key, request_id, admitted=not replay)
             job = await to_thread.run_sync(store, limiter=gateway.threads.uploads)
@@ -107,7 +111,8 @@ async def repeat(
     with metrics.count_submission():
         await to_thread.run_sync(admit, gateway, caller, 0)
         copy = partial(resubmit, gateway, job_id, options, caller, request.scope["state"]["request_id"])
-        job = await to_thread.run_sync(copy, limiter=gateway.threads.uploads)
+        async with gateway.stored.hold(caller.tag):
+            job = await to_thread.run_sync(copy, limiter=gateway.threads.uploads)
     return _accepted(request, response, job)
 
 
