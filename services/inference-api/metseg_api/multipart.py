@@ -8,7 +8,7 @@ file for each upload.
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Self, cast
@@ -21,7 +21,14 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 from typing_extensions import Buffer
 
-from metseg.errors import InvalidParameter, TooManyFiles, Unavailable, UnsupportedFormat, UploadInterrupted
+from metseg.errors import (
+    InvalidParameter,
+    StorageFull,
+    TooManyFiles,
+    Unavailable,
+    UnsupportedFormat,
+    UploadInterrupted,
+)
 from metseg.seekable import Seekable
 
 MAX_IDLE_S = 30.0
@@ -30,6 +37,8 @@ CHUNK_BYTES = 256 * 1024
 the parsing."""
 MAX_CHUNK_S = 60.0
 """For a whole chunk to arrive, so that a byte now and then does not hold a connection and a file: 4 KiB per second."""
+ALLOCATED_STEP_BYTES = 16 * 1024 * 1024
+"""Of a body that announces no size, taken from the disk at a time."""
 MAX_FIELDS = 8
 MAX_FIELD_BYTES = 1024
 MAX_PART_HEADERS = 8
@@ -102,6 +111,17 @@ class MultipartForm:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def allocate(self, size: int) -> None:
+        """Take disk space for the content before it arrives; StorageFull. All processes then see it as used.
+
+        Args:
+            size: in bytes, from the start.
+        """
+        try:
+            os.posix_fallocate(self._file.fileno(), 0, size)
+        except OSError as error:
+            raise StorageFull("Too little disk space is left for this upload; try again later.") from error
+
     def write(self, chunk: bytes) -> None:
         """Parse a chunk and write the file content in it. Blocks on the disk."""
         try:
@@ -165,12 +185,15 @@ class MultipartForm:
 
 
 @asynccontextmanager
-async def receive_form(request: Request, max_files: int) -> AsyncIterator[MultipartForm]:
-    """Receive the multipart body of a request.
+async def receive_form(
+    request: Request, max_files: int, check_disk: Callable[[], None] = lambda: None
+) -> AsyncIterator[MultipartForm]:
+    """Receive the multipart body of a request, once there is disk space for all that is announced.
 
     Args:
         request: the request.
         max_files: more of them are refused.
+        check_disk: called after disk space was taken; it raises StorageFull if too little is left.
 
     Yields:
         The whole form, on disk until the block ends.
@@ -179,16 +202,34 @@ async def receive_form(request: Request, max_files: int) -> AsyncIterator[Multip
         UnsupportedFormat: the body has another media type.
         UploadInterrupted: it ended early, is too slow or is damaged.
         TooManyFiles, InvalidParameter: it has more parts than a submission may have.
+        StorageFull: there is too little disk space.
     """
+
+    def allocate(size: int) -> None:
+        form.allocate(size)
+        check_disk()
+
     with _form(request, max_files) as form:
-        stream = request.stream()
+        stream, received, allocated = request.stream(), 0, announced_bytes(request)
         try:
+            if allocated:
+                await to_thread.run_sync(allocate, allocated)
             while chunk := await _read_chunk(stream):
+                received += len(chunk)
+                if received > allocated:  # nothing was announced
+                    allocated = received + ALLOCATED_STEP_BYTES
+                    await to_thread.run_sync(allocate, allocated)
                 await to_thread.run_sync(form.write, chunk)
         except ClientDisconnect as error:
             raise UploadInterrupted("The connection ended before the upload did.") from error
         await to_thread.run_sync(form.finalize)
         yield form
+
+
+def announced_bytes(request: Request) -> int:
+    """The size of a body by its Content-Length; 0 if it has none."""
+    header = request.headers.get("Content-Length", "")
+    return int(header) if header.isdecimal() else 0
 
 
 async def _read_chunk(stream: AsyncIterator[bytes]) -> bytes:

@@ -105,6 +105,18 @@ class ObjectStore(Protocol):
     def free_bytes(self) -> int | None:
         """Free space, bytes; None where the store does not report it."""
 
+    def reserve(self, size: int) -> AbstractContextManager[None]:
+        """Take disk space, within the block, for what is about to be written, if `free_bytes` is known.
+
+        The file system counts it, so that all processes see it and nothing is left of it after a crash.
+
+        Args:
+            size: in bytes.
+
+        Raises:
+            StoreUnavailable: there is too little.
+        """
+
     def prepare(self, job_days: int) -> None:
         """Create the bucket or folder, the rules that expire `jobs/` (late) and `keys/`, and the marker. Idempotent."""
 

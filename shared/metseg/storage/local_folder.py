@@ -1,16 +1,19 @@
 """Objects as files below a folder."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from typing_extensions import override
 
@@ -18,6 +21,7 @@ from metseg.errors import NotFound, StoreUnavailable
 from metseg.storage.base import CHUNK_BYTES, MARKER, ObjectInfo, ObjectStore, SizedStream, check_key, check_prefix
 
 DAY_S = 86400
+WITHOUT_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR}
 
 
 class LocalFolderStore(ObjectStore):
@@ -41,42 +45,50 @@ class LocalFolderStore(ObjectStore):
     ) -> None:
         """See ObjectStore; a folder keeps no content type."""
         path = self._path(key)
-        with self._new_file(path, SizedStream(data, size)) as name:
-            os.replace(name, path)
+        with self._new_file(path, SizedStream(data, size)) as link:
+            scratch = path.with_name(f"~{secrets.token_hex(8)}")
+            link(scratch)
+            try:
+                os.replace(scratch, path)
+            except OSError:
+                scratch.unlink()
+                raise
 
     @override
     def create(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> bool:
         """See ObjectStore."""
         path = self._path(key)
-        with self._new_file(path, SizedStream(data, None)) as name:
+        with self._new_file(path, SizedStream(data, None)) as link:
             try:
-                os.link(name, path)
+                link(path)
             except FileExistsError:
                 return False
         return True
 
     @contextlib.contextmanager
-    def _new_file(self, path: Path, stream: SizedStream) -> Iterator[str]:
-        """The name of a complete file in the folder of `path`, to be renamed or linked to it."""
+    def _new_file(self, path: Path, stream: SizedStream) -> Iterator[Callable[[Path], None]]:
+        """A function that gives a complete file a name in the folder of `path`, which exists within the block."""
         self.check()  # where a volume is not mounted, do not create a new store
-        with _write_errors(), self._scratch(path) as file:
+        with _write_errors(), self._scratch() as file:
             shutil.copyfileobj(stream, file, CHUNK_BYTES)
             file.flush()
             os.fsync(file.fileno())
-            yield file.name
+            with self._folder_lock(fcntl.LOCK_SH):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                yield partial(_link, file)
             _sync_folder(path.parent)
 
-    @contextlib.contextmanager
-    def _scratch(self, path: Path) -> Iterator["tempfile._TemporaryFileWrapper[bytes]"]:
-        """A file in the folder of `path`, with a name that no key can have; deleted unless renamed."""
-        with self._folder_lock(fcntl.LOCK_SH):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = tempfile.NamedTemporaryFile(dir=path.parent, prefix="~", delete=False)  # noqa: SIM115
+    def _scratch(self) -> IO[bytes]:
+        """A new file without a name, so that nothing of it outlives this process.
+
+        Where the file system cannot make one, it has a name that no key can have until it is closed.
+        """
         try:
-            yield file
-        finally:
-            file.close()
-            Path(file.name).unlink(missing_ok=True)
+            return os.fdopen(os.open(self._root, os.O_TMPFILE | os.O_RDWR, 0o600), "w+b")
+        except OSError as error:
+            if error.errno not in WITHOUT_TMPFILE:
+                raise
+            return tempfile.NamedTemporaryFile(dir=self._root, prefix="~")
 
     @contextlib.contextmanager
     def _folder_lock(self, lock: int) -> Iterator[None]:
@@ -186,6 +198,17 @@ class LocalFolderStore(ObjectStore):
             return shutil.disk_usage(self._root).free
 
     @override
+    @contextlib.contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """See ObjectStore."""
+        with contextlib.ExitStack() as stack:
+            with _write_errors():
+                file = stack.enter_context(self._scratch())
+                if size:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            yield
+
+    @override
     def prepare(self, job_days: int) -> None:
         """Create the folder, and delete what interrupted writes left. `Maintenance.expire` expires jobs and keys."""
         with _write_errors():
@@ -222,6 +245,14 @@ def _write_errors(*but: type[OSError]) -> Iterator[None]:
 def _file_info(key: str, stat: os.stat_result) -> ObjectInfo:
     etag = hashlib.sha256(f"{stat.st_ino}-{stat.st_mtime_ns}-{stat.st_size}".encode()).hexdigest()[:32]
     return ObjectInfo(key, stat.st_size, etag, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _link(file: IO[bytes], path: Path) -> None:
+    """Give a scratch file a name; FileExistsError."""
+    descriptor = file.fileno()
+    named = isinstance(file.name, str)
+    source = file.name if named else f"/proc/self/fd/{descriptor}"
+    os.link(source, path, src_dir_fd=descriptor)  # ignored, since `source` is absolute, but follows the link in /proc
 
 
 def _sync_folder(folder: Path) -> None:

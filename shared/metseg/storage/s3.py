@@ -175,6 +175,11 @@ class S3Store(ObjectStore):
         """None: S3 does not report it; a server that is full refuses writes."""
 
     @override
+    def reserve(self, size: int) -> contextlib.AbstractContextManager[None]:
+        """Nothing, as of `free_bytes`."""
+        return contextlib.nullcontext()
+
+    @override
     def prepare(self, job_days: int) -> None:
         """Create the bucket and its lifecycle rules."""
         rules = [_expire("jobs", job_days + BACKSTOP_DAYS), _expire("keys", KEY_DAYS)]

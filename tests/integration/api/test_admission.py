@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -57,10 +58,16 @@ def refused(response, status, kind):
 
 def half_a_submission(gateway):
     """The gateway's whole answer to a submission of which it has only seen the headers."""
-    head = b"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
-        connection.sendall(head + b"Content-Length: 1000000\r\n\r\n")
+    with announced(gateway, 1_000_000) as connection:
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+def announced(gateway, size):
+    """A connection that has announced a submission of this size."""
+    head = b"POST /v1/jobs HTTP/1.1\r\nHost: gateway\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    connection.sendall(head + b"Content-Length: %d\r\n\r\n" % size)
+    return connection
 
 
 def test_a_full_queue_refuses_before_the_upload_is_read(gateway):
@@ -171,6 +178,33 @@ def test_a_nearly_full_disk_refuses_submissions(gateway):
     refused(gateway.http.get("/readyz"), 503, "storage-full")
     assert gateway.job_keys() == []
     assert StorageFull.status == 503
+
+
+def test_uploads_in_flight_count_against_the_disk(redis, tmp_path):
+    reserve = shutil.disk_usage(tmp_path).free - 600 * MIB
+    settings = Settings(store_directory=tmp_path, redis_url=redis.url, disk_reserve_bytes=reserve)
+    with running(settings) as gateway:
+        promote_tiny(gateway.store)
+        with announced(gateway, 200 * MIB) as first:  # 200 MiB each for spool and store, both on this disk
+            wait_until(lambda: shutil.disk_usage(tmp_path).free < reserve + 300 * MIB, 10)
+            with announced(gateway, 200 * MIB) as second:
+                assert b"/problems/storage-full" in second.recv(65536)
+            first.sendall(b"--x")
+        wait_until(lambda: shutil.disk_usage(tmp_path).free > reserve + 500 * MIB, 10)
+        gateway.accepted()
+
+
+def test_a_body_of_unknown_size_takes_disk_space_as_it_comes(gateway, monkeypatch):
+    def full(_):
+        raise StorageFull("No room.")
+
+    def body():
+        yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="1.png"\r\n\r\n'
+        yield from [b"x" * MIB] * 8
+
+    monkeypatch.setattr("metseg_api.routes.jobs.check_free_disk", full)
+    media_type = {"Content-Type": "multipart/form-data; boundary=x"}
+    refused(gateway.http.post("/v1/jobs", content=body(), headers=media_type), 503, "storage-full")
 
 
 def test_a_jobs_time_limit_grows_with_its_size_up_to_a_maximum():

@@ -1,6 +1,10 @@
 """Behaviour specific to the folder store, and its errors when the disk fails."""
 
+import errno
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -34,6 +38,48 @@ def test_a_partial_write_is_never_listed_and_is_removed_later(folder, tmp_path):
     assert keys(folder) == ["x/a"]
     folder.prepare(7)
     assert [path.exists() for path in remains] == [False, True]
+
+
+def test_a_write_that_is_killed_leaves_nothing(folder, tmp_path):
+    program = f"""
+import io, os, pathlib, signal
+from metseg.storage import LocalFolderStore
+
+class Killer(io.BytesIO):
+    def read(self, size=-1):
+        return super().read(10) or os.kill(os.getpid(), signal.SIGKILL)
+
+LocalFolderStore(pathlib.Path({str(tmp_path / "store")!r})).put("jobs/1/input/0000", Killer(b"pixels"))
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "store").rglob("*")] == [MARKER]
+
+
+def test_a_file_system_without_unnamed_files_is_written_too(folder, tmp_path, monkeypatch):
+    real = os.open
+
+    def open_named(path, flags, *more, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not supported")
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", open_named)
+    folder.put("x/a", b"1")
+    folder.put("x/a", b"2")
+    assert folder.create("x/b", b"3")
+    assert not folder.create("x/b", b"4")
+    assert (keys(folder), folder.get("x/a"), folder.get("x/b")) == (["x/a", "x/b"], b"2", b"3")
+    assert sorted(path.name for path in (tmp_path / "store").rglob("*")) == ["a", "b", MARKER, "x"]
+
+
+def test_a_reservation_takes_space_until_it_ends(folder):
+    before = folder.free_bytes()
+    with folder.reserve(2**28):
+        assert folder.free_bytes() < before - 2**27
+        assert keys(folder) == []
+    assert folder.free_bytes() > before - 2**27
+    with pytest.raises(StoreUnavailable), folder.reserve(2**60):
+        pass
 
 
 def test_concurrent_puts_and_deletes_in_one_folder_succeed(folder):

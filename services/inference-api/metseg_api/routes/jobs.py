@@ -1,6 +1,8 @@
 """Jobs: submit, poll, list, repeat and delete them."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Annotated
 
@@ -34,10 +36,10 @@ from metseg.errors import (
     UploadTooLarge,
 )
 from metseg_api import metrics, submissions
-from metseg_api.admission import admit
+from metseg_api.admission import admit, check_free_disk
 from metseg_api.auth import Reader, Submitter
 from metseg_api.gateway import CurrentGateway, Gateway
-from metseg_api.multipart import receive_form
+from metseg_api.multipart import MultipartForm, announced_bytes, receive_form
 from metseg_api.openapi import IDEMPOTENCY_KEY_DESCRIPTION, JOB, JOB_ID, UPLOAD, example_response, problem_responses
 from metseg_api.resubmit import resubmit
 from metseg_api.routes.paths import JobId
@@ -78,13 +80,12 @@ async def submit(
     """
     with metrics.count_submission():
         check_idempotency_key(idempotency_key)
-        header = request.headers.get("Content-Length", "")
         replay = await to_thread.run_sync(submissions.is_replay, gateway, caller, idempotency_key)
         if not replay:
-            await to_thread.run_sync(admit, gateway, caller, int(header) if header.isdecimal() else 0)
+            await to_thread.run_sync(admit, gateway, caller, announced_bytes(request))
         async with (
             gateway.received.hold(caller.tag),
-            receive_form(request, gateway.settings.limits.files) as form,
+            _receive(request, gateway, reserve=not replay) as form,
             gateway.stored.hold(caller.tag),
         ):
             request_id = request.scope["state"]["request_id"]
@@ -164,6 +165,22 @@ async def job(
 def delete(gateway: CurrentGateway, _: Submitter, job_id: JobId) -> None:
     """Cancel a job if it waits or runs; delete its inputs and results."""
     gateway.jobs.delete(job_id)
+
+
+@asynccontextmanager
+async def _receive(request: Request, gateway: Gateway, *, reserve: bool) -> AsyncIterator[MultipartForm]:
+    """Receive a submission; with `reserve`, disk space is taken for it until it is about to be stored."""
+    max_files = gateway.settings.limits.files
+    if not reserve:
+        async with receive_form(request, max_files) as form:
+            yield form
+        return
+    with ExitStack() as reservation:
+        reserved = gateway.store.reserve(announced_bytes(request))
+        await to_thread.run_sync(reservation.enter_context, reserved)
+        async with receive_form(request, max_files, partial(check_free_disk, gateway)) as form:
+            reservation.close()
+            yield form
 
 
 def _accepted(request: Request, response: Response, job: Job) -> Job:
