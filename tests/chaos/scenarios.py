@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tests.chaos.attacks import idle_connections, largest_study, starved_key
 from tests.chaos.keeper import Keeper
 from tests.chaos.site import CLOCK, Site
 from tests.e2e.deployment import ROOT
@@ -205,5 +206,8 @@ SCENARIOS = [
     Scenario("a promotion and a rollback under load", _promoted),
     Scenario("the champion's file is damaged", _corrupted, "the worker keeps the previous model and warns"),
     Scenario("the worker has 160 MB of memory", _out_of_memory),
+    Scenario("the largest study, with the memory that compose allows", largest_study),
+    Scenario("24 uploads of one key with 130,000 elements each", starved_key),
+    Scenario("700 idle and slow connections", idle_connections),
     Scenario("power cut of all services", _power_cut),
 ]

@@ -1,6 +1,7 @@
 """A deployment and the means to break it: signals, pauses, cut networks, a small disk."""
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from tests.e2e.deployment import Deployment
 
-__all__ = ["Site", "site"]
+__all__ = ["Site", "parse_oom_kills", "site"]
 
 NAME = "metseg-chaos"
 DISK_MIB = 1536
@@ -152,6 +153,24 @@ class Site(Deployment):
         finally:
             self.compose(*again)
 
+    @contextlib.contextmanager
+    def api_keys(self, *keys: str) -> Iterator[None]:
+        """Start the gateway with these API keys, each with a name of its own, and afterwards without any."""
+        file, again = self._folder / "api-keys.json", ("up", "--detach", "--no-build", "--no-deps", "--wait", "api")
+        file.write_text(json.dumps([_entry(key) for key in keys]), encoding="utf-8")
+        file.chmod(0o644)
+        self._environment["METSEG_API_KEYS_FILE"] = str(file)
+        self.compose(*again)
+        try:
+            yield
+        finally:
+            del self._environment["METSEG_API_KEYS_FILE"]
+            self.compose(*again)
+
+    def oom_kills(self, service: str) -> int:
+        """How many of a service's processes the kernel has killed for memory."""
+        return parse_oom_kills(self.docker("exec", self.box(service), "cat", "/sys/fs/cgroup/memory.events"))
+
     def in_setup(self, program: str) -> None:
         """Run Python with the store's rights."""
         self.compose("run", "--rm", "--no-deps", "setup", "python", "-c", program)
@@ -172,6 +191,15 @@ class Site(Deployment):
         while self.docker("inspect", "--format", "{{.State.Running}}", self.box(service)) != "true":
             assert time.monotonic() < deadline, f"{service} did not come back"
             time.sleep(0.2)
+
+
+def _entry(key: str) -> dict[str, object]:
+    return {"name": key, "sha256": hashlib.sha256(key.encode()).hexdigest(), "scopes": ["submit", "read"]}
+
+
+def parse_oom_kills(events: str) -> int:
+    """The count `oom_kill` of cgroup v2's `memory.events`."""
+    return int(dict(line.split() for line in events.splitlines())["oom_kill"])
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPIOffline(
         redoc_url=None,
+        redirect_slashes=False,  # such a redirect would lead to whatever Host the request names
         title="metseg",
         version=__version__,
         description=openapi.DESCRIPTION,

@@ -10,7 +10,9 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -37,6 +39,9 @@ __all__ = [
 ]
 
 Scope = Literal["submit", "read", "admin"]
+CHECK_FILE_EVERY_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 class ApiKey(StrictContract):
@@ -85,12 +90,16 @@ class Caller:
 class Keyring:
     """The API keys of a deployment.
 
+    A file that changes is read again, so that a key is revoked without a restart.
+
     Args:
         keys: None if everyone who can reach the gateway may use it.
+        file: that they were read from.
     """
 
-    def __init__(self, keys: Sequence[ApiKey] | None) -> None:
-        self._keys = keys
+    def __init__(self, keys: Sequence[ApiKey] | None, file: Path | None = None) -> None:
+        self._keys, self._file = keys, file
+        self._state, self._checked_at = _state_of(file), time.monotonic()
 
     @classmethod
     def read(cls, file: Path | None) -> Self:
@@ -99,15 +108,7 @@ class Keyring:
         Raises:
             InvalidParameter: the file is missing, is not a list of entries, or a name or key occurs twice.
         """
-        if file is None:
-            return cls(None)
-        try:
-            keys = TypeAdapter(list[ApiKey]).validate_json(file.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise InvalidParameter(f"{file} cannot be read as a JSON list of API keys.") from error
-        if len({owner_tag(key.name) for key in keys}) < len(keys) or len({key.sha256 for key in keys}) < len(keys):
-            raise InvalidParameter(f"{file} contains a name or a key twice.")
-        return cls(keys)
+        return cls(None) if file is None else cls(_read_keys(file), file)
 
     def authenticate(self, key: str | None) -> Caller:
         """The caller with this key.
@@ -117,13 +118,49 @@ class Keyring:
         """
         if self._keys is None:
             return Caller(None)
+        self._read_again()
         if key is None:
             raise Unauthorised("Send an API key, as `Authorization: Bearer KEY`.")
         sha256 = hashlib.sha256(key.encode()).hexdigest()
-        matches = [each for each in self._keys if hmac.compare_digest(each.sha256, sha256)]  # in constant time
+        matches = [each for each in self._keys or () if hmac.compare_digest(each.sha256, sha256)]  # in constant time
         if not matches:
             raise Unauthorised("This API key is unknown.")
         return Caller(matches[0])
+
+    def _read_again(self) -> None:
+        """Read the file again if it has changed; one that cannot be read changes nothing."""
+        if self._file is None or time.monotonic() < self._checked_at + CHECK_FILE_EVERY_S:
+            return
+        self._checked_at = time.monotonic()
+        state = _state_of(self._file)
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            self._keys = _read_keys(self._file)
+            log.warning("the API keys were read again", extra={"keys": len(self._keys)})
+        except InvalidParameter as error:
+            log.error("the API keys stay as they were: %s", error.detail)
+
+
+def _read_keys(file: Path) -> list[ApiKey]:
+    """The keys in a file; InvalidParameter."""
+    try:
+        keys = TypeAdapter(list[ApiKey]).validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InvalidParameter(f"{file} cannot be read as a JSON list of API keys.") from error
+    if len({owner_tag(key.name) for key in keys}) < len(keys) or len({key.sha256 for key in keys}) < len(keys):
+        raise InvalidParameter(f"{file} contains a name or a key twice.")
+    return keys
+
+
+def _state_of(file: Path | None) -> tuple[int, int, int] | None:
+    """What changes if a file does; None if there is none."""
+    try:
+        found = None if file is None else file.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 _bearer = HTTPBearer(auto_error=False, description="an API key, if the deployment has keys")

@@ -18,6 +18,7 @@ from metseg_api.auth import Keyring, require_keys_if_exposed
 from metseg_api.http_protocol import GatewayProtocol
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_PREFIX = "metseg-metrics-"
 
 
 class Worker(Protocol):
@@ -79,11 +80,20 @@ def on_starting(server: Arbiter) -> None:
     except InvalidParameter as error:  # in a worker it would be retried forever
         raise SystemExit(f"metseg: {error.detail}") from None
     if MULTIPROC_DIR not in os.environ:
-        os.environ[MULTIPROC_DIR] = tempfile.mkdtemp(prefix="metseg-metrics-")
+        delete_abandoned_metrics()
+        os.environ[MULTIPROC_DIR] = tempfile.mkdtemp(prefix=f"{METRICS_PREFIX}{os.getpid()}-")
     folder = Path(os.environ[MULTIPROC_DIR])
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("*.db"):
         leftover.unlink()
+
+
+def delete_abandoned_metrics() -> None:
+    """Delete the folders of counters of main processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{METRICS_PREFIX}*-*"):
+        owner = folder.name.removeprefix(METRICS_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def child_exit(server: object, worker: Worker) -> None:

@@ -63,7 +63,9 @@ class _RequestCycle:
     """One request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, max_body_s: float) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+        self._method = scope["method"]
+        self._scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
+        self._receive, self._send = receive, send
         self._max_body_bytes, self._max_body_s = max_body_bytes, max_body_s
         self._started = time.perf_counter()
         self._status = 0
@@ -71,7 +73,7 @@ class _RequestCycle:
         self._headers = Headers(scope=scope)
         self._body_pending = not {"content-length", "transfer-encoding"}.isdisjoint(self._headers)
         self._request_id = self._choose_request_id()
-        scope.setdefault("state", {})["request_id"] = self._request_id
+        self._scope.setdefault("state", {})["request_id"] = self._request_id
 
     async def run(self, app: ASGIApp) -> None:
         """Respond, whatever happens."""
@@ -107,7 +109,7 @@ class _RequestCycle:
             raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail) from None
 
     async def send(self, message: Message) -> None:
-        """Add the headers that every response has, and count the bytes of the body."""
+        """Add the headers that every response has, and count the bytes of the body, of which HEAD gets none."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -116,6 +118,8 @@ class _RequestCycle:
                 headers.setdefault(name, value)
             if self._body_pending:  # otherwise the server would read the rest of the body, which may never come
                 headers["Connection"] = "close"
+        if self._method == "HEAD" and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         self._sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
@@ -123,7 +127,7 @@ class _RequestCycle:
         """Count the request by route, and log which key did what with which job, but nothing of the job's content."""
         duration_s = time.perf_counter() - self._started
         route = getattr(self._scope.get("route"), "path", "unmatched")
-        method = self._scope["method"] if self._scope["method"] in METHODS else "other"
+        method = self._method if self._method in METHODS else "other"
         metrics.REQUESTS.labels(method, route, str(self._status)).inc()
         metrics.DURATIONS.labels(method, route).observe(duration_s)
         metrics.RECEIVED_BYTES.inc(self._received_bytes)
@@ -134,6 +138,7 @@ class _RequestCycle:
             "method": method,
             "route": route,
             "key": state.get("key"),
+            "client": (self._scope.get("client") or [None])[0],
             "job": job_id if is_job_id(job_id) else None,
             "status": self._status,
             "duration_s": round(duration_s, 4),

@@ -6,6 +6,7 @@ file for each upload.
 """
 
 import io
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,8 @@ MAX_FIELDS = 8
 MAX_FIELD_BYTES = 1024
 MAX_PART_HEADERS = 8
 MAX_PART_HEADER_BYTES = 4096
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)  # its warnings quote the body
 
 
 @dataclass

@@ -2,11 +2,18 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from metseg.errors import AmbiguousSeries, MetsegError
 
-Probability = Annotated[float, Field(ge=0, le=1)]
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("it must be a number")
+    return value
+
+
+Probability = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
 SequenceChoice = Literal["auto", "pre", "flair", "post"]
 """What a submitter says of the one grey image of a study; `auto`: its name, its header or its pixels decide."""

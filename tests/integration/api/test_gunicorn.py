@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.gateways import png, promote_tiny
 from tests.servers import free_ports, wait_until
 
 from metseg.storage import LocalFolderStore
+from metseg_api import gunicorn_conf
 
 pytestmark = pytest.mark.slow
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
@@ -76,6 +78,16 @@ def test_metrics_cover_all_processes(process, port):
 def counted(port: int) -> float:
     text = HTTP.get(f"http://127.0.0.1:{port}/metrics").text
     return float(re.search(r'route="/v1/models",status="200"} (\S+)', text)[1])
+
+
+def test_counters_of_a_gateway_that_was_killed_are_deleted_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for name in (f"{dead.pid}-abandoned", f"{os.getpid()}-running"):
+        (tmp_path / f"{gunicorn_conf.METRICS_PREFIX}{name}").mkdir()
+    gunicorn_conf.delete_abandoned_metrics()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{gunicorn_conf.METRICS_PREFIX}{os.getpid()}-running"]
 
 
 def test_no_answer_names_the_server(process, port):

@@ -118,6 +118,40 @@ def test_an_unsupported_method_is_a_problem_with_an_allow_header(gateway):
     assert response.headers["Allow"] in problem(response, 405, "method-not-allowed")
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs/", "/v1/models/", "/healthz/"])
+def test_no_answer_redirects_to_the_host_that_a_request_names(gateway, path):
+    response = gateway.http.get(path, headers={"Host": "evil.example"})
+    assert "evil" not in str(response.headers)
+    problem(response, 404, "not-found")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/v1/models", "/openapi.json", "/nothing"])
+def test_head_is_answered_as_get_without_a_body(gateway, path):
+    whole, head = gateway.http.get(path), gateway.http.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["Content-Length"] == str(len(whole.content))
+    assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+    assert gateway.http.get("/healthz").status_code == 200  # on the same connection
+
+
+def test_head_of_a_call_that_has_no_get_is_refused(gateway):
+    assert gateway.http.head(f"/v1/jobs/{'0' * 32}/repeat").status_code == 405
+
+
+def test_a_boolean_is_no_threshold(gateway):
+    job = gateway.accepted()
+    response = gateway.http.post(f"/v1/jobs/{job.id}/repeat", json={"threshold": True})
+    assert "`threshold`" in problem(response, 422, "invalid-parameter")
+
+
+def test_a_damaged_body_leaves_none_of_it_in_the_log(gateway, caplog):
+    media_type = {"Content-Type": "multipart/form-data; boundary=x"}
+    with caplog.at_level(logging.DEBUG):
+        gateway.http.post("/v1/jobs", content=b"--x\r\nDOE^JANE: \x01\r\n\r\n--x", headers=media_type)
+        gateway.http.post("/v1/jobs", content=b"Q", headers=media_type)
+    assert not [each for each in caplog.records if each.name.startswith(("python_multipart", "multipart"))]
+
+
 def test_broken_json_is_one_clear_sentence(gateway):
     response = gateway.http.put("/v1/models/champion", content=b"{", headers={"Content-Type": "application/json"})
     assert "JSON" in problem(response, 422, "invalid-parameter")
@@ -161,6 +195,7 @@ def test_the_access_log_names_the_route_and_the_job_and_no_file(gateway, caplog)
         wait_until(lambda: {sent.headers["X-Request-ID"], "followed"} <= access_lines(caplog).keys(), 5)
     submitted, followed = (access_lines(caplog)[each] for each in (sent.headers["X-Request-ID"], "followed"))
     assert (submitted.route, submitted.method, submitted.status) == ("/v1/jobs", "POST", 202)
+    assert submitted.client == "127.0.0.1"
     assert submitted.received_bytes > len(png())
     assert (followed.route, followed.request_id) == ("/v1/jobs/{job_id}", "followed")
     logged = json.dumps([vars(each) for each in caplog.records], default=str)

@@ -7,6 +7,7 @@ import pytest
 
 from metseg.errors import Forbidden, InvalidParameter, Unauthorised
 from metseg.jobs import ANONYMOUS, new_job_id, owner_tag
+from metseg_api import auth
 from metseg_api.auth import ApiKey, Keyring, main, require_keys_if_exposed
 
 
@@ -26,6 +27,24 @@ def test_without_a_key_file_everyone_has_all_scopes_and_owns_nothing():
     for scope in ("submit", "read", "admin"):
         caller.require(scope)
     assert (caller.name, caller.tag, caller.visible_tag) == (None, ANONYMOUS, None)
+
+
+def test_a_key_is_revoked_once_its_entry_is_removed(keyring, tmp_path, monkeypatch):
+    monkeypatch.setattr(auth, "CHECK_FILE_EVERY_S", 0)
+    (tmp_path / "keys.json").write_text(json.dumps([entry("head", "three", "admin")]))
+    assert keyring.authenticate("three").name == "head"
+    for key in ("one", "two"):
+        with pytest.raises(Unauthorised):
+            keyring.authenticate(key)
+
+
+@pytest.mark.parametrize("content", ["[{", None], ids=["damaged", "missing"])
+def test_a_keys_file_that_becomes_unreadable_changes_nothing(keyring, tmp_path, monkeypatch, caplog, content):
+    monkeypatch.setattr(auth, "CHECK_FILE_EVERY_S", 0)
+    file = tmp_path / "keys.json"
+    file.unlink() if content is None else file.write_text(content)
+    assert keyring.authenticate("one").name == "ward"
+    assert "stay as they were" in caplog.text
 
 
 def test_a_key_is_known_by_its_hash(keyring):

@@ -218,6 +218,23 @@ def test_a_jpeg_truncated_in_its_header_is_unreadable():
     refused(UnreadableImage, pillow(noise(20, 24), "JPEG")[:60])
 
 
+@pytest.mark.parametrize("kept", [0.4, 0.7, 0.95])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}], ids=str)
+def test_a_jpeg_whose_data_end_early_is_unreadable(options, kept):
+    data = pillow(noise(60, 64), "JPEG", **options)
+    start = data.index(b"\xff\xda")
+    cut = data[: start + int(kept * (len(data) - start))].rstrip(b"\xff")
+    with pytest.raises(UnreadableImage, match="JPEG"):
+        read_volume([upload(cut + b"\xff\xd9")], LIMITS)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}, {"quality": 5}], ids=str)
+@pytest.mark.parametrize("behind", [b"", b"\0" * 100, b"\xff\xd9"], ids=["nothing", "zeros", "another end"])
+def test_a_complete_jpeg_is_read_whatever_is_behind_it(options, behind):
+    for shape in ((60, 64), (33, 47), (33, 47, 3)):
+        assert read_volume([upload(pillow(noise(*shape), "JPEG", **options) + behind)], LIMITS).shape[0] == 1
+
+
 def test_a_jpeg_truncated_in_its_pixels_is_unreadable():
     data = pillow(noise(60, 64), "JPEG")
     damaged(data[: len(data) // 2])

@@ -119,7 +119,7 @@ def test_no_name_becomes_a_formula_or_breaks_a_row(name):
         assert not row["largest_slice_name"].startswith(tables.FORMULA)
 
 
-@pytest.mark.parametrize("begin", tables.FORMULA)
+@pytest.mark.parametrize("begin", [*tables.FORMULA, "＝", "＋", "－", "＠", " =", "\u3000＝", "\t", "\r"])
 def test_a_text_that_starts_a_formula_is_quoted(begin):
     job = called(f"{begin}cmd|' /C calc'!A1")
     assert {row["largest_slice_name"] for row in rows(made(exports.write_lesions_csv, job))} == {

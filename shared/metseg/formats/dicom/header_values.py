@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from metseg.errors import UnreadableImage
 
 __all__ = [
+    "MIN_PIXEL_MM",
     "DirectionCosines",
     "Vector",
     "as_orientation",

@@ -13,6 +13,7 @@ from metseg.errors import TooManyFiles, UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.acquisition import PRIVATE_TAGS, Acquisition, read_acquisition, read_image_type
 from metseg.formats.dicom.acquisition import TAGS as ACQUISITION_TAGS
 from metseg.formats.dicom.header_values import (
+    MIN_PIXEL_MM,
     DirectionCosines,
     Vector,
     as_orientation,
@@ -219,7 +220,7 @@ def _frame(index: int, groups: tuple[Dataset, Dataset, Dataset]) -> Frame:
     slope = get_number(values, "RescaleSlope")
     echo_ms = get_number(of("MREchoSequence"), "EffectiveEchoTime") or get_number(groups[2], "EchoTime")
     b_value = get_number(of("MRDiffusionSequence"), "DiffusionBValue")
-    thickness = next((abs(each) for each in distances if each), None)
+    thickness = next((abs(each) for each in distances if each and abs(each) >= MIN_PIXEL_MM), None)
     check_plausible_mm([thickness or 0.0])
     return Frame(
         number=index,

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any, BinaryIO
@@ -19,8 +20,8 @@ AXES: dict[str, tuple[str, ...]] = {
 }
 """Columns of the parts of a coordinate, each with its unit; patient axes point right, anterior and superior (RAS+)."""
 COLUMN_NAMES = {"largest_slice": "largest_slice_index"}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Characters that start a formula in a spreadsheet."""
+FORMULA = ("=", "+", "-", "@")
+"""Characters that start a formula in a spreadsheet, also in full width and after space."""
 EXCLUDED = {"job_id", "slices", "durations_s", "grid"}
 
 
@@ -83,4 +84,7 @@ def _columns() -> list[str]:
 
 
 def _harmless(value: Any) -> Any:  # noqa: ANN401
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    is_formula = unicodedata.normalize("NFKC", value).lstrip().startswith(FORMULA)
+    return f"'{value}" if is_formula or value.startswith(("\t", "\r", "\n")) else value

@@ -31,6 +31,16 @@ def slice_file():
     return next(iter(series_files(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"]).values()))
 
 
+@pytest.mark.parametrize("value", ["1e-300", "1e300", "5e-324", "-1e-300", "0", "99999"])
+@pytest.mark.parametrize("keyword", ["PixelSpacing", "SliceThickness", "ImagePositionPatient", "RescaleSlope"])
+def test_numbers_far_outside_any_scanner_are_read_or_refused(slice_file, keyword, value):
+    count = {"PixelSpacing": 2, "ImagePositionPatient": 3}.get(keyword, 1)
+    changed = rewritten(slice_file, **{keyword: [value] * count if count > 1 else value})
+    for read in (lambda: inspect_upload(uploads({"a.dcm": changed}), LIMITS), lambda: volume_of({"a.dcm": changed})):
+        with contextlib.suppress(BadInput):
+            read()
+
+
 def rewritten(content, **elements):
     found = pydicom.dcmread(io.BytesIO(content))
     for keyword, value in elements.items():
