@@ -46,8 +46,12 @@ class LesionMetrics(Contract):
     """Metrics per lesion: a 26-connected component, in a single slice an 8-connected one."""
 
     by_diameter: dict[str, Detection]
-    lesionwise_dice: MetricSummary = Field(description="per patient; missed and false lesions count 0 (BraTS-METS)")
+    lesionwise_dice: MetricSummary = Field(description="per patient; missed and false lesions count 0")
     false_positives: MetricSummary = Field(description="per patient")
+    brats_dice: MetricSummary | None = Field(
+        default=None, description="lesion-wise Dice by the rules of BraTS-METS 2026; None without a lesion of 20 mm3"
+    )
+    brats_surface_dice: MetricSummary | None = Field(default=None, description="the same for surface Dice")
     false_positives_on_vessels: float | None = Field(
         default=None, description="share of them on vessels or other tissue that enhances normally"
     )

@@ -8,6 +8,7 @@ import numpy as np
 from metseg.contracts import Structure
 from metseg.imaging import Mask, Volume
 from metseg.inference import Predictor, segment
+from metseg_trainer.evaluation.brats_mets import brats_mets
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, Corruption
 from metseg_trainer.evaluation.lesionwise import label_components, match_lesions
 from metseg_trainer.evaluation.masks import compare_masks, dice
@@ -78,7 +79,12 @@ def _patient_result(patient: EvaluationPatient, predicted: Mask, known: Mask) ->
         unknown=patient.unknown,
     )
     groups = {"site": patient.site, "missing sequences": " and ".join(patient.missing_sequences) or "none"}
-    return PatientResult(compare_masks(predicted & known, patient.truth & known, patient.spacing_mm), lesions, groups)
+    return PatientResult(
+        compare_masks(predicted & known, patient.truth & known, patient.spacing_mm),
+        lesions,
+        brats_mets(predicted, labels, patient.spacing_mm, patient.unknown),
+        groups,
+    )
 
 
 def _group_by_volume(result: EvaluationResult, lesion_voxels: Mapping[str, int]) -> None:

@@ -46,7 +46,7 @@ class LesionwiseMetrics:
 
     @property
     def dice(self) -> float:
-        """Lesion-wise Dice as in BraTS-METS: missed and false lesions count 0; without lesions, 1."""
+        """Lesion-wise Dice: missed and false lesions count 0; without lesions, 1."""
         count = len(self.lesions) + len(self.false_positives_mm)
         return sum(lesion.dice for lesion in self.lesions) / count if count else 1.0
 
@@ -69,7 +69,8 @@ def match_lesions(
     """Match predicted components with true lesions.
 
     A predicted component may touch several true lesions and counts for each of them, and several may touch one:
-    BraTS-METS (Moawad et al., 2023) matches in the same way, after a dilation by one voxel that is omitted here.
+    BraTS-METS matched in the same way until 2025 (Moawad et al., 2023), after a dilation by one voxel that is omitted
+    here; `brats_mets` matches as it does since.
 
     Args:
         predicted: bool, (slice, row, column).

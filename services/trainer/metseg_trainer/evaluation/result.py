@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metseg.contracts import CalibrationPoint, Detection, DiceSummary, Evaluation, LesionMetrics, MetricSummary
+from metseg_trainer.evaluation.brats_mets import BratsMets
 from metseg_trainer.evaluation.calibration import ReliabilityDiagram
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, SINGLE_SLICES_TITLE
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, diameter_stratum
@@ -21,6 +22,7 @@ class PatientResult:
 
     mask: MaskMetrics
     lesions: LesionwiseMetrics
+    brats: BratsMets
     groups: Mapping[str, str]
 
 
@@ -80,6 +82,7 @@ class EvaluationResult:
 
     def _lesions(self) -> LesionMetrics:
         results = [result.lesions for result in self.patients.values()]
+        brats = [result.brats for result in self.patients.values()]
         strata = defaultdict(list)
         for lesion in sorted((one for by in results for one in by.lesions), key=lambda one: one.diameter_mm):
             strata[diameter_stratum(lesion.diameter_mm)].append(lesion)
@@ -102,6 +105,8 @@ class EvaluationResult:
             },
             lesionwise_dice=known["dice"],
             false_positives=known["false positives"],
+            brats_dice=measure([one.dice for one in brats]),
+            brats_surface_dice=measure([one.surface_dice for one in brats]),
             false_positives_on_vessels=on_vessels / false_positives if false_positives else None,
         )
 

@@ -21,6 +21,7 @@ from metseg_trainer.evaluation import (
     dice,
     evaluate_model,
 )
+from metseg_trainer.evaluation.brats_mets import BratsMets
 from metseg_trainer.evaluation.corruptions import SINGLE_SLICES
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
 from metseg_trainer.evaluation.masks import MaskMetrics
@@ -93,7 +94,8 @@ def scored(score: float, **more: float) -> EvaluationResult:
 def _patient(score: float) -> PatientResult:
     found = TrueLesion(7.0, score > 0, score)
     lesions = LesionwiseMetrics((found, TrueLesion(3.0, False, 0.0)), (4.0,), false_on_vessels=1)
-    return PatientResult(MaskMetrics(score, score, None, 2.0, score, 0.1), lesions, {"site": "A"})
+    mask = MaskMetrics(score, score, None, 2.0, score, 0.1)
+    return PatientResult(mask, lesions, BratsMets(1, 1, 1, score / 3, None), {"site": "A"})
 
 
 def test_the_summary_is_over_patients():
@@ -115,6 +117,8 @@ def test_the_card_has_every_metric_and_no_name():
     assert card.lesions.by_diameter["6 to 10 mm"].sensitivity == 1
     assert card.lesions.by_diameter["below 6 mm"].sensitivity == 0
     assert card.lesions.lesionwise_dice.mean == pytest.approx((0.5 + 0.7 + 0.9) / 3 / 3)
+    assert card.lesions.brats_dice.mean == pytest.approx(0.7 / 3)
+    assert card.lesions.brats_surface_dice is None
     assert card.lesions.false_positives.mean == 1
     assert card.lesions.false_positives_on_vessels == 1
     assert card.subgroups["site"]["A"].patients == 3

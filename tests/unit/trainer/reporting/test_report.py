@@ -12,6 +12,7 @@ import pytest
 
 from metseg_trainer.data import Audit, Split
 from metseg_trainer.evaluation import EMPTY_CONVENTION, EvaluationResult, RunEvaluation, compare_networks
+from metseg_trainer.evaluation.brats_mets import BratsMets
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
 from metseg_trainer.evaluation.masks import MaskMetrics
 from metseg_trainer.evaluation.result import PatientResult
@@ -45,7 +46,7 @@ def figures(network: str, **scores: float) -> EvaluationResult:
     for id, score in scores.items():
         lesions = LesionwiseMetrics((TrueLesion(8.0, True, score), TrueLesion(3.0, False, 0.0)), (5.0,), 1)
         mask = MaskMetrics(score, score, score, 1.5, score, 0.25)
-        result.patients[NAMES.get(id, id)] = PatientResult(mask, lesions, {"site": "CS"})
+        result.patients[NAMES.get(id, id)] = PatientResult(mask, lesions, BratsMets(1, 0, 0, 0.9, 0.8), {"site": "CS"})
     result.corrupted["gamma-0.7"] = {id: one.mask.dice - 0.1 for id, one in result.patients.items()}
     result.reliability.add(np.array([0.9, 0.9], np.float32), np.array([True, False]))
     return result
