@@ -98,6 +98,8 @@ def _foreign_kind(head: bytes) -> str | None:
             head = zlib.decompressobj(wbits=31).decompress(head, 512)
         except zlib.error:
             return None
+        if head[128:132] == b"DICM":
+            return "DICOM compressed by gzip: decompress it"
     if head[257:262] == b"ustar":
         return "a tar archive: send a ZIP"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":

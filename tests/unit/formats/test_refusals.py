@@ -342,13 +342,14 @@ def test_no_bytes_are_unreadable_for_opencv():
     ("content", "named"),
     [
         (gzip.compress(b"\0\0\0\x01" + bytes(300), mtime=0), "FreeSurfer"),
+        (gzip.compress(bytes(128) + b"DICM" + bytes(200), mtime=0), "DICOM compressed by gzip"),
         (b"\x5c\x01\0\0" + bytes(344), "Analyze"),
         (bz2.compress(bytes(400)), "bzip2"),
         (gzip.compress(bytes(257) + b"ustar" + bytes(300), mtime=0), "tar"),
         (b"RIFF\x10\0\0\0WEBPVP8 " + bytes(20), "WebP"),
         (b"BM" + bytes(60), "BMP"),
     ],
-    ids=["mgz", "analyze", "bzip2", "tar", "webp", "bmp"],
+    ids=["mgz", "dicom", "analyze", "bzip2", "tar", "webp", "bmp"],
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_unsupported_format_is_refused_by_name(content, named, packed):

@@ -3,6 +3,7 @@
 Single-frame MR has the elements in the data set itself, enhanced MR in the functional groups of each frame.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,10 +26,12 @@ TAGS = (
 )
 """The elements that this module reads outside the functional groups, by keyword."""
 PRIVATE_TAGS = (GE_RAW_DATA_TYPE,)
-NO_AGENT = frozenset(
-    {"NONE", "NO", "N", "NA", "N/A", "0", "-", "NIL", "NO CONTRAST", "NON CONTRAST", "WITHOUT", "UNENHANCED", "NATIVE"}
-    | {"OHNE", "KEIN", "KEINE", "KEINES", "SANS", "AUCUN", "SIN", "NINGUNO", "NATIV"}
+NO_AGENT = re.compile(
+    r"(?:NO|NOT|NON(?![ -]?ION)|NONE|NIL|N|N/?A|W/?O|WITHOUT|UNENHANCED|NATIVE?|OHNE|KEINE?S?|SANS|AUCUN|SIN|NINGUNO|"
+    r"SENZA|SEM|ZONDER|UTEN|UTAN|UDEN|BEZ|0|-)(?![A-Z0-9.,/])"
 )
+"""The beginning of what people enter as the agent where none was given."""
+UNKNOWN_AGENT = frozenset({"UNKNOWN", "UNK", "?", "UNBEKANNT", "INCONNU", "DESCONOCIDO"})
 FLAGS = {
     "EchoPlanarPulseSequence": "EP",
     "TimeOfFlightContrast": "TOF",
@@ -159,7 +162,7 @@ def _agent(dataset: Dataset, usage: Dataset) -> bool | None:
     if administered in ("YES", "NO"):
         return administered == "YES"
     named = get_string(dataset, "ContrastBolusAgent").upper()
-    if named:
-        return named not in NO_AGENT
+    if named and named not in UNKNOWN_AGENT:
+        return NO_AGENT.match(named) is None
     amounts = (get_number(dataset, keyword) for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose"))
     return True if dataset.get("ContrastBolusAgentSequence") or any(amounts) else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from metseg.formats.dicom.acquisition import Acquisition
-from metseg.formats.dicom.words import Meaning, interpret
+from metseg.formats.words import Meaning, interpret
 
 __all__ = ["IMAGE_KINDS", "Evidence", "Weighting", "weigh"]
 
@@ -198,6 +198,11 @@ def _is_t2(series: Subject) -> bool:
     return _echo(series) >= MIN_T2_ECHO_MS and not _is_inverted(series) and series.header.repetition_ms is not None
 
 
+def _suppresses_fat(series: Subject) -> bool:
+    """A spin echo after an inversion that is too short to suppress water, whatever it is called."""
+    return 0 < _inversion(series) < MIN_SHORT_INVERSION_MS and not _is_gradient(series)
+
+
 def _is_spin_echo_t1(series: Subject) -> bool:
     repetition, echo, inversion = series.header.repetition_ms, series.header.echo_ms, series.header.inversion_ms
     if echo is None or repetition is None or echo >= MAX_T1_ECHO_MS:
@@ -247,6 +252,7 @@ RULES: tuple[Rule, ...] = (
     # Its weighting by times
     Rule(TIMES, 6, "flair", lambda it: _echo(it) >= MIN_T2_ECHO_MS and _inversion(it) >= MIN_FLAIR_INVERSION_MS),
     Rule(TIMES, 2, "other", _is_t2, "T2"),
+    Rule(TIMES, 6, "other", _suppresses_fat, "fat suppression by inversion (STIR)"),
     Rule(TIMES, 4, "t1", lambda it: not _is_gradient(it) and _is_spin_echo_t1(it)),
     Rule(TIMES, 3, "t1", lambda it: _is_gradient(it) and _is_gradient_t1(it)),
     # What people call it

@@ -12,6 +12,7 @@ from pydicom.uid import UID
 from metseg.errors import TooManyFiles, UnreadableImage, UnsupportedFormat
 from metseg.formats.dicom.acquisition import PRIVATE_TAGS, Acquisition, read_acquisition, read_image_type
 from metseg.formats.dicom.acquisition import TAGS as ACQUISITION_TAGS
+from metseg.formats.dicom.evidence import weigh
 from metseg.formats.dicom.header_values import (
     MIN_PIXEL_MM,
     DirectionCosines,
@@ -38,7 +39,8 @@ MR_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR Image Storage
 }
 TAGS: tuple[str | int, ...] = (
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID"),
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
+    *("PatientID", "PatientBirthDate", "PatientSex"),
     *("Modality", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "PixelRepresentation"),
@@ -90,7 +92,7 @@ class Instance:
         uid: SOPInstanceUID, or empty.
         study: StudyInstanceUID, or empty.
         series: SeriesInstanceUID, or empty.
-        patient: PatientID, or empty; only compared.
+        patient: PatientID, birth date and sex, each empty where missing; only compared.
         frame_of_reference: or empty.
         series_number: or 0.
         number: InstanceNumber, or 0.
@@ -109,7 +111,7 @@ class Instance:
     uid: str
     study: str
     series: str
-    patient: str
+    patient: tuple[str, str, str]
     frame_of_reference: str
     series_number: int
     number: int
@@ -131,11 +133,11 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
         limits: of one submission.
 
     Returns:
-        The instance; for a file that is not an MR image, the name of its kind.
+        The instance; for a file that is not an MR image, or one that no model uses, the name of its kind.
 
     Raises:
         UnreadableImage: the header is damaged, or lacks what an image needs.
-        UnsupportedFormat: an MR image in colour or with an unsupported number of bits.
+        UnsupportedFormat: an MR image with an unsupported number of bits.
         ImageTooLarge: a frame has more pixels than allowed.
         TooManyFiles: there are more frames than slices allowed.
     """
@@ -146,6 +148,9 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
         if is_deflated(stream):
             return read_instance(file._replace(open=partial(_open_inflated, file)), limits)
         dataset = read_elements(stream, TAGS)
+        kind = _unused_kind(dataset, limits)
+        if kind is not None:
+            return kind
         rows, columns, frames = _layout(dataset, limits)
         return Instance(
             file=file,
@@ -153,7 +158,7 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
             uid=get_string(dataset, "SOPInstanceUID"),
             study=get_string(dataset, "StudyInstanceUID"),
             series=get_string(dataset, "SeriesInstanceUID"),
-            patient=get_string(dataset, "PatientID"),
+            patient=_patient(dataset),
             frame_of_reference=get_string(dataset, "FrameOfReferenceUID"),
             series_number=int(get_number(dataset, "SeriesNumber") or 0),
             number=int(get_number(dataset, "InstanceNumber") or 0),
@@ -183,6 +188,23 @@ def _other_kind(class_uid: str) -> str | None:
     return known.removesuffix(" Storage") or "an object of no known kind"
 
 
+def _unused_kind(dataset: Dataset, limits: Limits) -> str | None:
+    """The name of a kind of MR image that no model uses, which must not end a study that has others."""
+    photometric = get_string(dataset, "PhotometricInterpretation")
+    if int(get_number(dataset, "SamplesPerPixel") or 1) != 1 or photometric == "PALETTE COLOR":
+        return "MR Image in colour"
+    frames = int(get_number(dataset, "NumberOfFrames") or 1)
+    if frames > limits.slices and weigh(read_acquisition(dataset)).weighting == "other":
+        return f"MR Image of {frames} frames and another weighting"
+    return None
+
+
+def _patient(dataset: Dataset) -> tuple[str, str, str]:
+    sex = get_string(dataset, "PatientSex").upper()
+    birth_date = get_string(dataset, "PatientBirthDate")
+    return get_string(dataset, "PatientID").casefold(), birth_date, sex if sex in ("F", "M") else ""
+
+
 def _layout(dataset: Dataset, limits: Limits) -> tuple[int, int, int]:
     """Rows, columns and frames, if they are allowed."""
     rows, columns = int(get_number(dataset, "Rows") or 0), int(get_number(dataset, "Columns") or 0)
@@ -192,8 +214,6 @@ def _layout(dataset: Dataset, limits: Limits) -> tuple[int, int, int]:
     check_slice_pixels(rows, columns, limits)
     if frames > limits.slices:
         raise TooManyFiles(f"A file has {frames} frames, {limits.slices} are allowed; submit one series at a time.")
-    if int(get_number(dataset, "SamplesPerPixel") or 1) != 1:
-        raise UnsupportedFormat("An MR image is in colour; send the images as the scanner made them.")
     if int(get_number(dataset, "BitsAllocated") or 0) not in BITS_ALLOCATED:
         raise UnsupportedFormat("An MR image has a depth other than 8, 16 or 32 bits; export it again.")
     return rows, columns, frames

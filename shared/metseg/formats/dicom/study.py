@@ -141,7 +141,7 @@ def _instances(files: Sequence[StudyFile], limits: Limits) -> tuple[list[Instanc
 
 def _check_one_study(instances: Sequence[Instance]) -> None:
     """Refuse images of several patients or, without fields by role, of several studies."""
-    if len({each.patient for each in instances} - {""}) > 1:
+    if any(len(set(values) - {""}) > 1 for values in zip(*(each.patient for each in instances), strict=True)):
         raise SeveralPatients("The DICOM files are of several patients; submit each patient separately.")
     if len({each.study for each in instances if each.file.role is None}) > 1:
         raise SeveralPatients("The DICOM files are of several studies; submit each study separately.")

@@ -19,7 +19,7 @@ from metseg.formats.volumes.header import VolumeHeader, damaged, geometry_fields
 from metseg.formats.volumes.voxels import open_content
 from metseg.imaging import Affine, Float64Array
 
-__all__ = ["read_header"]
+__all__ = ["read_header", "unit_mm"]
 
 FORMAT: Literal["NIfTI"] = "NIfTI"
 GZIP = b"\x1f\x8b"
@@ -99,10 +99,12 @@ def _shape(raw: Any) -> tuple[tuple[int, int, int], int | None]:  # noqa: ANN401
     if not 1 <= count <= 7 or min(sides) < 1:
         raise damaged(FORMAT)
     first, second, third, *more = sides + [1] * (3 - count)
-    more = [side for side in more if side > 1]
-    if len(more) > 1:
-        raise UnsupportedFormat("A NIfTI file has more than four dimensions; send one volume per file.")
-    return (first, second, third), more[0] if more else None
+    if any(side > 1 for side in more[1:]):
+        raise UnsupportedFormat(
+            "A NIfTI file has several values for each voxel (vectors), or more than four dimensions; send one volume "
+            "per file."
+        )
+    return (first, second, third), more[0] if more and more[0] > 1 else None
 
 
 def _dtype(raw: Any) -> np.dtype[Any]:  # noqa: ANN401
@@ -132,8 +134,13 @@ def _affine(raw: Any) -> tuple[Affine, bool]:  # noqa: ANN401
     return np.diag([-sizes[0], sizes[1], sizes[2], 1.0]), False
 
 
+def unit_mm(units: int) -> float:
+    """Millimetres per unit of length, by the header's `xyzt_units`."""
+    return MM_IN.get(units & 7, 1.0)
+
+
 def _unit_mm(raw: Any) -> float:  # noqa: ANN401
-    return MM_IN.get(int(raw["xyzt_units"]) & 7, 1.0)
+    return unit_mm(int(raw["xyzt_units"]))
 
 
 @np.errstate(over="ignore")

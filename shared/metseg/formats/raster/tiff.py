@@ -75,7 +75,7 @@ def _refuse_hyperstack(first: Ifd, pages: int) -> None:
     if times > 1 or (channels > 1 and pages > 1):
         raise UnsupportedFormat(
             f"A TIFF is a hyperstack of {channels} channels and {times} times; save each sequence as a separate "
-            "stack (in ImageJ: Image > Color > Split Channels)."
+            "stack (in ImageJ: Image > Color > Split Channels; if these are slices, say so in Image > Properties)."
         )
     if images > max(pages, channels):
         raise UnsupportedFormat(

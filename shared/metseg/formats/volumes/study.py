@@ -1,5 +1,6 @@
 """A study of volumes in files: one sequence per file, or three in one file; inside a ZIP or not."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import SEEK_END
@@ -9,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from metseg.contracts import Align, IdentifiedBy, Role
-from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, UnsupportedFormat
+from metseg.errors import ArchiveBomb, BadArchive, InvalidParameter, MixedSizes, SeveralPatients, UnsupportedFormat
 from metseg.formats.names import base_name, file_stem, page_stems
 from metseg.formats.nifti import header as nifti
 from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, role_from_name, sequence_from_name
@@ -26,7 +27,7 @@ from metseg.formats.sequences import (
 from metseg.formats.sniff import Kind
 from metseg.formats.study import StudyFile
 from metseg.formats.volumes import metaimage, nrrd
-from metseg.formats.volumes.header import VolumeHeader
+from metseg.formats.volumes.header import VolumeHeader, is_plausible
 from metseg.formats.volumes.voxels import output_dtype, read_voxels
 from metseg.imaging import (
     CHANNELS,
@@ -44,6 +45,13 @@ from metseg.settings import MIB, Limits
 __all__ = ["HEADER_READERS", "VolumeStudyReader", "open_study"]
 
 SUFFIX = ".nii"
+PATIENT = re.compile(
+    r"(?<![a-z0-9])(?:(?:sub|subj|subject|pat|patient|pt|case)[-_ ]?0*([a-z]*[0-9]+)"
+    r"|brats[a-z0-9]*[-_](?:[a-z]+[-_])?0*([0-9]+)|tcga[-_][a-z0-9]{2}[-_]([a-z0-9]{4}))"
+)
+"""How names say whose volume it is; that of the file counts, then that of its folders."""
+MAX_SIZE_DIFFERENCE = 0.02
+"""A share of a voxel's side by which two fields of a header may differ."""
 HEADER_READERS: dict[Kind, Callable[[BinaryIO], VolumeHeader]] = {
     "nifti": nifti.read_header,
     "nrrd": nrrd.read_header,
@@ -146,6 +154,7 @@ def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = N
     if any(file.kind == "zip" for file in files):
         raise BadArchive("An archive within an archive is not opened; zip the volumes themselves.")
     chosen, choice_warnings = _choose(volumes, told)
+    _check_one_patient([file for file, _ in chosen.values()])
     opened = {role: _open_file(file, by, files) for role, (file, by) in chosen.items()}
     others = len(files) - len(volumes) - sum(one.voxels is not one.file for one in opened.values())
     warnings = [f"Files that are not volumes were left out: {others}."] if others else []
@@ -219,6 +228,24 @@ def _choose(volumes: Sequence[StudyFile], told: Role | None) -> tuple[_Choice, l
     return chosen, [f"Volumes that the model does not use were left out: {', '.join(left_out)}."] if left_out else []
 
 
+def _check_one_patient(files: Sequence[StudyFile]) -> None:
+    """Refuse volumes of several patients, by their names or, without fields by role, by their folders.
+
+    Raises:
+        SeveralPatients: the names have different patients, or folders differ that are not named as sequences.
+    """
+    found = [PATIENT.findall(file.name.casefold()) for file in files]
+    if len({"".join(each[-1]) for each in found if each}) > 1:
+        raise SeveralPatients("The names of the volumes are of several patients; submit each patient separately.")
+    folders = [set(PurePosixPath(file.name).parent.parts) for file in files]
+    apart = [own for folder in folders if (own := folder - folders[0].intersection(*folders))]
+    if files[0].role is None and len(apart) > 1 and not all(any(map(sequence_from_name, parts)) for parts in apart):
+        raise SeveralPatients(
+            "The volumes are in several folders, as if of several patients; submit each patient's separately, or send "
+            "each volume in its field: pre, flair or post."
+        )
+
+
 def _choose_by_field(volumes: Sequence[StudyFile]) -> _Choice:
     chosen: _Choice = {}
     for file in volumes:
@@ -284,9 +311,23 @@ def _header_warnings(sequences: Mapping[Role | None, _Sequence]) -> list[str]:
     warnings = []
     if not all(sequence.header.has_position for sequence in sequences.values()):
         warnings.append("The header has no orientation, so the usual one was assumed: check that the head is upright.")
+    if any(_is_contradictory(sequence.header) for sequence in sequences.values()):
+        warnings.append(
+            "A header gives two sizes of its voxels; that of the transformation to the patient's space was used (in "
+            "NIfTI: sform or qform, not pixdim). If it is wrong, so are all lengths and volumes."
+        )
     if any(sequence.header.volumes for sequence in sequences.values()):
         warnings.append(f"The three volumes of the file were read as {', '.join(CHANNELS)}, in this order.")
     return warnings
+
+
+def _is_contradictory(header: VolumeHeader) -> bool:
+    """Whether the sizes of voxels in a NIfTI header differ from those of its transformation."""
+    sizes = np.array(header.fields.pixdim[1:4]) * nifti.unit_mm(header.fields.xyzt_units)
+    if not header.has_position or not is_plausible(sizes).all():
+        return False
+    by_affine = np.linalg.norm(header.affine[:3, :3], axis=0)
+    return bool((np.abs(sizes / by_affine - 1) > MAX_SIZE_DIFFERENCE).any())
 
 
 def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:

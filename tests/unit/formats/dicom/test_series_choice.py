@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from tests.dicoms import uploads, volume_of, warned
+from tests.dicoms import edited, uploads, volume_of, warned
 
 from metseg.contracts import Problem
 from metseg.errors import AmbiguousSeries, UnusableImage
@@ -108,6 +108,49 @@ def test_contrast_in_a_description_needs_no_agent_element(phantom, post):
     files = [series(phantom, index, SERIES_PARAMETERS[role]) for index, role in enumerate(("pre", "flair"))]
     volume = read(*files, series(phantom, 2, SERIES_PARAMETERS["post"], contrast="", description=post))
     assert np.array_equal(volume.pixels, phantom.volume.pixels)
+
+
+@pytest.mark.parametrize(
+    "agent",
+    ["NOT ADMINISTERED", "WITHOUT CONTRAST", "NO GAD", "None used", "Not Applicable", "ohne KM", "0 ml", "Unknown"],
+)
+def test_an_agent_that_is_denied_in_words_was_not_given(phantom, agent):
+    pre, flair = (series(phantom, index, SERIES_PARAMETERS[role]) for index, role in enumerate(("pre", "flair")))
+    without = edited(pre, lambda found, _: setattr(found, "ContrastBolusAgent", agent))
+    assert read(without, flair).present == (True, True, False)
+
+
+@pytest.mark.parametrize("agent", ["NON-IONIC GADOLINIUM", "0.1 mmol/kg Gadovist", "Normagad", "Yes"])
+def test_an_agent_that_begins_like_a_denial_was_given(phantom, agent):
+    post = series(phantom, 2, SERIES_PARAMETERS["post"], contrast=agent, description="T1")
+    assert read(post, series(phantom, 1, SERIES_PARAMETERS["flair"])).present == (False, True, True)
+
+
+def test_a_short_inversion_is_no_flair_whatever_its_name(phantom):
+    stir = SeriesParameters(3, "t2_tirm_cor", 60, 4000, 160, ("SE", "IR"))
+    volume = read(series(phantom, 0, SERIES_PARAMETERS["pre"]), series(phantom, 1, stir))
+    assert volume.present == (True, False, False)
+    assert warned(volume, "STIR")
+
+
+def test_images_that_no_model_uses_do_not_end_the_study(phantom, files):
+    colour, palette = (
+        edited(
+            series(phantom, 0, SERIES_PARAMETERS["pre"], number=number, description=""),
+            lambda found, _, elements=elements: [setattr(found, *each) for each in elements.items()],
+        )
+        for number, elements in (
+            (8, {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}),
+            (9, {"PhotometricInterpretation": "PALETTE COLOR"}),
+        )
+    )
+    functional = enhanced_file(
+        np.zeros((1500, 16, 16), np.uint16), phantom.volume.affine, SeriesParameters(7, "fMRI", 30, 2000)
+    )
+    volume = read(files, colour, palette, {"fmri.dcm": functional})
+    assert np.array_equal(volume.pixels, read(files).pixels)
+    assert warned(volume, "MR Image in colour (16)")
+    assert warned(volume, "MR Image of 1500 frames and another weighting (1)")
 
 
 def test_two_t1_series_without_a_hint_of_contrast_are_ambiguous(phantom):

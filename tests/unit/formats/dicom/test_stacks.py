@@ -26,7 +26,7 @@ from metseg.errors import (
     UnsupportedFormat,
     UnusableImage,
 )
-from metseg.formats import inspect_upload
+from metseg.formats import inspect_upload, read_volume
 
 
 @pytest.mark.parametrize("missing", [[4], [2, 3, 4]])
@@ -196,9 +196,29 @@ def test_several_patients_and_several_studies_are_refused(files):
     def part(found, index):
         found.StudyInstanceUID = f"1.2.{1 + index % 2}"
 
-    for edit in (rename, part):
+    def age(found, index):
+        found.PatientID, found.PatientBirthDate = "", f"19{50 + index % 2}0101"
+
+    for edit in (rename, part, age):
         with pytest.raises(SeveralPatients):
             volume_of(edited(files, edit))
+
+
+def test_two_patients_without_identifiers_are_refused_in_fields(files):
+    def sex(found, index):
+        found.PatientID, found.PatientSex = "", "FM"[index % 2]
+
+    one, other = (dict(list(edited(files, sex).items())[start:24:2]) for start in (0, 1))
+    with pytest.raises(SeveralPatients):
+        read_volume([*uploads(one, "flair"), *uploads(other, "post")], LIMITS)
+
+
+def test_one_patient_may_be_written_in_several_ways(files):
+    def rewrite(found, index):
+        found.PatientID = ("Phantom-1", "PHANTOM-1 ")[index % 2]
+        found.PatientSex = ("O", "F")[index % 2]
+
+    assert np.array_equal(volume_of(edited(files, rewrite)).pixels, volume_of(files).pixels)
 
 
 def test_slices_without_positions_are_refused(files):

@@ -16,12 +16,12 @@ from metseg.errors import (
     ImageTooLarge,
     InvalidParameter,
     MixedSizes,
+    SeveralPatients,
     UnreadableImage,
     UnsupportedFormat,
     UnusableImage,
 )
 from metseg.formats import inspect_upload, read_volume
-from metseg.formats.roles import sequence_from_name
 
 PIXELS = skull()
 GREY = PIXELS[..., 1]
@@ -277,26 +277,59 @@ def test_a_damaged_checksum_is_detected():
 
 
 @pytest.mark.parametrize(
-    ("name", "role"),
+    ("one", "other"),
     [
-        ("BraTS-GLI-00001-000-t1n.nii.gz", "pre"),
-        ("BraTS-GLI-00001-000-t1c.nii.gz", "post"),
-        ("BraTS-GLI-00001-000-t2f.nii.gz", "flair"),
-        ("BraTS-GLI-00001-000-t2w.nii.gz", "t2"),
-        ("BraTS-GLI-00001-000-seg.nii.gz", "mask"),
-        ("sub-01/ses-post/anat/sub-01_ses-post_T1w.nii.gz", "pre"),
-        ("sub-01_ce-gadolinium_T1w.nii.gz", "post"),
-        ("sub-01_FLAIR.nii.gz", "flair"),
-        ("T1_post_contrast.nii", "post"),
-        ("T1_pre_contrast.nii", "pre"),
-        ("flair_mask.nii", "mask"),
-        ("t1ce.nii.gz", "post"),
-        ("scan.nii", None),
-        ("t1000.nii", None),
+        ("patient_001_flair", "patient_002_t1c"),
+        ("sub-01_FLAIR", "sub-02_ce-gadolinium_T1w"),
+        ("BraTS-MET-00001-000-t2f", "BraTS-MET-00002-000-t1c"),
+        ("BraTS20_Training_001_flair", "BraTS20_Training_002_t1ce"),
+        ("TCGA-CS-4941_flair", "TCGA-CS-4942_t1gd"),
     ],
 )
-def test_names_indicate_sequences(name, role):
-    assert sequence_from_name(name) == role
+@pytest.mark.parametrize("by_field", [False, True])
+def test_volumes_that_are_named_after_two_patients_are_refused(one, other, by_field):
+    roles = ("flair", "post") if by_field else (None, None)
+    sent = [upload(nifti(GREY), f"{name}.nii.gz", role) for name, role in zip((one, other), roles, strict=True)]
+    refused(SeveralPatients, *sent)
+    again = [upload(nifti(GREY), f"{name}.nii.gz") for name in (one, one.replace("flair", "t1").replace("t2f", "t1n"))]
+    assert volume_of(*again[: 1 if "FLAIR" in one else 2]).present[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [("A", "B", False), ("1/nifti", "2/nifti", False), ("flair", "t1", True), ("x/3-FLAIR/out", "x/5-T1c/out", True)],
+)
+def test_volumes_in_several_folders_are_of_one_patient_if_the_folders_are_named_as_sequences(one, other, is_one):
+    files = {f"{one}/flair.nii.gz": nifti(GREY), f"{other}/t1c.nii.gz": nifti(GREY)}
+    if is_one:
+        assert volume_of(upload(zipped(files), "study.zip")).present == (False, True, True)
+    else:
+        refused(SeveralPatients, upload(zipped(files), "study.zip"))
+
+
+def changed(**fields):
+    """A NIfTI file with changed fields of its header."""
+    data = bytearray(nifti(PIXELS[..., :3], pack=False))
+    header = nibabel.Nifti1Header(bytes(data[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    data[:348] = header.binaryblock
+    return upload(bytes(data), "flair.nii")
+
+
+def test_vectors_are_not_read_as_three_sequences():
+    with pytest.raises(UnsupportedFormat, match="several values"):
+        volume_of(changed(dim=[5, 64, 64, 6, 1, 3, 1, 1]))
+
+
+def test_two_sizes_of_voxels_in_one_header_are_warned_of():
+    same, other = (
+        volume_of(changed(dim=[4, 64, 64, 6, 1, 1, 1, 1], pixdim=[1, *sizes, 1, 1, 1, 1]))
+        for sizes in ((0.9, 0.85, 5.0), (1.0, 1.0, 1.0))
+    )
+    assert other.spacing_mm == same.spacing_mm
+    assert any("two sizes of its voxels" in warning for warning in other.warnings)
+    assert not any("two sizes of its voxels" in warning for warning in same.warnings)
 
 
 def test_the_submitter_says_which_sequence_a_volume_is_whatever_its_name():

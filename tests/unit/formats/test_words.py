@@ -2,7 +2,7 @@
 
 import pytest
 
-from metseg.formats.dicom.words import interpret
+from metseg.formats.words import interpret
 
 WITH_AGENT = (
     ("3D T1 GAD", "t1"),
@@ -81,6 +81,16 @@ WITH_AGENT = (
     ("post Gd t1 se cor", "t1"),
     ("T1 CUBE GD", "t1"),
     ("t1_space_sag_fs_KM", "t1"),
+    ("T1 KONTRASTLI", "t1"),
+    ("T1 po kontraście", "t1"),
+    ("T1 po KL", "t1"),
+    ("T1 CON CTE", "t1"),
+    ("T1WI Gd(+)", "t1"),
+    ("T1 造影あり", "t1"),
+    ("T1 增强后", "t1"),
+    ("T1 после контраста", "t1"),
+    ("T1 kontrast sonrası", "t1"),
+    ("T1 tehosteaine", "t1"),
 )
 WITHOUT_AGENT = (
     ("AX T1 PRE", "t1"),
@@ -109,6 +119,28 @@ WITHOUT_AGENT = (
     ("T1 zonder contrast", "t1"),
     ("T1 AX  PRE-CONTRASTE", "t1"),
     ("T1 TRA S/ CONTRASTE", "t1"),
+    ("T1 uten kontrast", "t1"),
+    ("T1 utan kontrast", "t1"),
+    ("T1 KONTRASTSIZ", "t1"),
+    ("T1 kontrastsız", "t1"),
+    ("T1 kontrast öncesi", "t1"),
+    ("T1 przed podaniem kontrastu", "t1"),
+    ("T1 fără contrast", "t1"),
+    ("T1 před KL", "t1"),
+    ("T1 prije kontrasta", "t1"),
+    ("T1 ilman tehosteainetta", "t1"),
+    ("T1 SIN CTE", "t1"),
+    ("T1 sans produit de contraste", "t1"),
+    ("T1 GAD PRE", "t1"),
+    ("T1 contrast: no", "t1"),
+    ("T1WI CE(-)", "t1"),
+    ("T1 CE-", "t1"),
+    ("NCE T1", "t1"),
+    ("T1 造影なし", "t1"),
+    ("造影(-) T1", "t1"),
+    ("T1 增强前", "t1"),
+    ("T1 조영제 없이", "t1"),
+    ("T1 до введения контраста", "t1"),
 )
 SAYS_NOTHING = (
     ("BRAIN W/WO CONTRAST", None),
@@ -153,6 +185,8 @@ SAYS_NOTHING = (
     ("IR-FSPGR", "t1"),
     ("3D IR PREP BRAVO", "t1"),
     ("T1w MPRAGE Standard", "t1"),
+    ("FLAIR MPR", "flair"),
+    ("T2 MPR cor", "t2"),
 )
 NOT_TAKEN = (
     "001_8NV_Brain+MRA",
@@ -198,6 +232,10 @@ NOT_TAKEN = (
     "Exponential ADC",
     "Mag_Images",
     "relCBV",
+    "fMRI",
+    "rs-fMRI",
+    "T1 rho",
+    "MOLLI T1",
 )
 
 

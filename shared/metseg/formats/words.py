@@ -1,4 +1,4 @@
-"""The meaning of a series' free text: weighting, contrast agent and kind of image, in the words of hospitals.
+"""The meaning of free text, of a series or a file's name: weighting, agent and kind, in the words of hospitals.
 
 Descriptions are typed by people in their language, with their vendor's abbreviations. Each rule is a pattern for whole
 words of `normalise`d text, so that `T1WPostGd`, `t1_post_gd` and `T1 POST-GD` are the same.
@@ -8,7 +8,7 @@ import re
 import unicodedata
 from typing import Literal, NamedTuple
 
-__all__ = ["Meaning", "interpret", "normalise"]
+__all__ = ["Meaning", "contrast_of", "interpret", "is_quantitative", "normalise", "weighting_of", "without_treatment"]
 
 Subject = Literal["t1", "t2", "flair", "other"]
 
@@ -40,7 +40,7 @@ OTHER: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     ("diffusion", _words(r"b ?(?:0|50|1?[0-9]00|[23]000)", "b ?value", r"tensor\w*", "hardi", "noddi", "dki", "ivim")),
     ("diffusion", re.compile("拡散|弥散|확산|диффуз")),
-    ("echo planar imaging", _words("epi", r"ep2d\w*", "ep ?se", "bold", "fmri", "rs ?fmri", r"resting\w*")),
+    ("echo planar imaging", _words("epi", r"ep2d\w*", "ep ?se", "bold", "(?:rs ?)?f ?mri", r"resting\w*")),
     (
         "susceptibility",
         _words("swi", "swan", "swip", r"suscept\w*", "fsbb", "venobold", "qsm", r"hemo\w*", "vbold", r"mag ?images?"),
@@ -100,7 +100,7 @@ OTHER: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("double inversion", _words("dir", r"double ?(?:ir|inversion)", "stir", "psir")),
     (
         "quantitative map",
-        _words(r"(?:t1|t2|r1|r2|t1 ?rho|fa|pd)\*? ?(?:map\w*|mapping)", r"quant\w*", "mrf", "mdme", "magic"),
+        _words(r"(?:t1|t2|r1|r2|fa|pd)\*? ?map\w*", r"t1 ?rho\w*", "(?:sh)?molli", r"quant\w*", "mrf", "mdme", "magic"),
     ),
     ("first inversion of MP2RAGE", _words(r"inv ?[12]", "mp2rage ?inv ?[12]")),
     (
@@ -114,11 +114,14 @@ OTHER: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("secondary capture", _words("screen ?(?:save|shot)s?", "report", "smartbrain", "results?", "key ?images?")),
 )
 """What the model does not use, with the name of its kind."""
+QUANTITATIVE = ("field map", "quantitative map", "first inversion of MP2RAGE")
 FLAIR = re.compile(r"flair|dark ?fluid|(?<![a-z])(?:da ?fl|tirm|spc ?ir|spcir)(?![a-z])|フレア|フレアー")
 T1 = re.compile(
     r"(?<![a-z])(?:ax|axi|axial|tra|sag|cor|3d|2d)?t1(?![0-9])|mp ?2?rage|(?<![a-z])(?:bravo|i?r?f?spgr|fspgr|efgre3d|"
     r"vibe|thrive|lava|tfl3d\w*|mprage|mpr|fl3d|ir ?prep)(?![a-z])|(?<![0-9])t1強調|t1加权"
 )
+REFORMATTED = re.compile(r"(?<![a-z])mpr(?![a-z])")
+"""A T1 of Siemens by its name, and a reformat of any sequence."""
 T2 = re.compile(r"(?<![a-z])(?:ax|axi|tra|sag|cor|3d|2d)?t2(?![0-9])")
 
 AGENTS = (
@@ -127,16 +130,16 @@ AGENTS = (
 )
 NOUN = (
     rf"(?:contras\w*|kontras\w*|gd ?(?:dtpa|dota|bt)?|gad|gado\w*|ce|km|kmg|mdc|inj|injec\w*|injek\w*|iniezione|enh|"
-    rf"enhanced|enhancement|civ|pdc|{AGENTS})"
+    rf"enhanced|enhancement|civ|pdc|tehoste\w*|{AGENTS})"
 )
-LOOSE_NOUN = rf"(?:{NOUN}|c|con|iv|i v|cm|k)"
+LOOSE_NOUN = rf"(?:{NOUN}|c|con|iv|i v|cm|k|cte|kl)"
 """Also what means an agent only next to a word such as `with` or `without`."""
 NEGATION = (
     r"(?:w ?/ ?o|wo|without|with ?out|no|non|not|un|ohne|vor|kein\w*|sans|avant|sin|antes(?: del?)?|senza|"
-    r"prima(?: del?)?|sem|zonder|voor|bez|pre|prior to|before)"
+    r"prima(?: del?)?|sem|zonder|voor|bez|pre|prior to|before|uten|utan|uden|ilman|fara|pred|prije|przed(?: podaniem)?)"
 )
 AFFIRMATION = (
-    r"(?:with|w|w ?/|mit|nach|avec|apres|ap|con|despues(?: del?)?|tras|dopo|com|apos|pos|met|na|after|post|"
+    r"(?:with|w|w ?/|mit|nach|avec|apres|ap|con|despues(?: del?)?|tras|dopo|com|apos|pos|met|na|po|after|post|"
     r"p|plus|\+)"
 )
 TREATMENT = (
@@ -155,11 +158,14 @@ NEUTRAL = re.compile(
 )
 """Text that says nothing about this series' contrast; removed before contrast is looked for."""
 PLAIN = re.compile(
-    rf"(?<![a-z])(?:t1w?)?{NEGATION}[ /-]{{0,2}}(?:(?:de|di|del|the|le|du|iv|any|d) )?{LOOSE_NOUN}(?![a-z])"
+    rf"(?<![a-z])(?:t1w?)?{NEGATION}[ /-]{{0,2}}(?:(?:de|di|del|the|le|du|iv|any|d|produit de) )?{LOOSE_NOUN}"
+    r"(?![a-z])"
+    rf"|(?<![a-z]){NOUN} ?(?:-(?!\w)|(?:no|none|pre|nein|oncesi)(?![a-z]))"
+    r"|(?<![a-z])(?:kontrasts[iı]z|kontrastivaba|nce)"
     r"|(?<![a-z])(?:t1w?)?(?:pre|native?s?|nativ\w*|unenhanced|noncon\w*|nonenh\w*|plain|blanco|basale?|simple|sinc|"
     r"s ?/ ?c|s ?/ ?contraste|ncct|t1n)(?![a-z])"
     r"|(?<![a-z])(?:w ?/ ?o|wo|without)[ ]*$|(?<![a-z+])(?:c ?-|gd ?-|- ?c|- ?gd)(?![a-z+])"
-    r"|造影前|非造影|単純|平扫|平掃|조영 ?전|비조영|без к|до к"
+    r"|造影(?:前|なし|無| ?-)|非造影|単純|平扫|平掃|增强前|未增强|조영 ?전|조영제? ?없|비조영|без к|до (?:введ\w* )?к"
 )
 ENHANCED = re.compile(
     rf"(?<![a-z])(?:t1w?)?(?:{AFFIRMATION}[ .]{{0,2}}{LOOSE_NOUN}|{NOUN}|post|"
@@ -182,20 +188,38 @@ def normalise(text: str) -> str:
 def interpret(text: str) -> Meaning:
     """The meaning of a series' description."""
     words = normalise(text)
-    contrast = _contrast(words)
+    contrast = contrast_of(words)
     kind = next((kind for kind, pattern in OTHER if pattern.search(words)), None)
     if kind is not None:
         return Meaning("other", kind, contrast)
-    t1, t2 = bool(T1.search(words)), bool(T2.search(words))
-    if FLAIR.search(words) and not t1:
-        return Meaning("flair", "", contrast)
+    weighting = weighting_of(words)
+    return Meaning(weighting, "T2" if weighting == "t2" else "", contrast)
+
+
+def weighting_of(words: str) -> Literal["t1", "t2", "flair"] | None:
+    """The weighting that normalised text names; None where it names none, or several."""
+    flair, t2 = bool(FLAIR.search(words)), bool(T2.search(words))
+    t1 = bool(T1.search(REFORMATTED.sub(" ", words) if flair or t2 else words))
+    if flair and not t1:
+        return "flair"
     if t1 != t2:
-        return Meaning("t1" if t1 else "t2", "" if t1 else "T2", contrast)
-    return Meaning(None, "", contrast)
+        return "t1" if t1 else "t2"
+    return None
 
 
-def _contrast(words: str) -> bool | None:
-    rest = NEUTRAL.sub(" ", words)
+def is_quantitative(words: str) -> bool:
+    """Whether normalised text names a map, or an image that one is computed from."""
+    return any(pattern.search(words) for kind, pattern in OTHER if kind in QUANTITATIVE)
+
+
+def without_treatment(words: str) -> str:
+    """Normalised text without what only seems to speak of contrast, such as `post op`."""
+    return NEUTRAL.sub(" ", words)
+
+
+def contrast_of(words: str) -> bool | None:
+    """Whether normalised text says that an agent was given; None where it says nothing, or both."""
+    rest = without_treatment(words)
     plain = bool(PLAIN.search(rest))
     enhanced = bool(ENHANCED.search(PLAIN.sub(" ", rest)))
     return None if plain == enhanced else enhanced
