@@ -90,7 +90,7 @@ class FakeStudy:
         """The preview that a worker stores when `done` slices are finished."""
         kept: list[bytes] = []
         seconds = iter([0.0] * done + [INTERVAL_S] * 2)
-        previews = Previews(Volume(self.pixels, self.names), THRESHOLD, kept.append, lambda: next(seconds))
+        previews = Previews(Volume(self.pixels, self.names), "whole", THRESHOLD, kept.append, lambda: next(seconds))
         for index in range(done):
             previews(index, self.probability[index])
         return kept[0]

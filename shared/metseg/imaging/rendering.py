@@ -19,7 +19,7 @@ __all__ = [
     "LESION_RGB",
     "apply_window",
     "channel_values",
-    "decode_flair",
+    "decode_channel",
     "draw_contours",
     "encode_animated_png",
     "encode_png",
@@ -215,12 +215,13 @@ def _chunk(name: bytes, content: bytes) -> bytes:
     )
 
 
-def draw_contours(png: bytes, mask: Mask) -> bytes:
-    """FLAIR with the contours of its lesions.
+def draw_contours(png: bytes, mask: Mask, channel: int = FLAIR) -> bytes:
+    """One sequence of a slice with the contours of its lesions.
 
     Args:
         png: a slice, as `metseg.results` stores it.
         mask: bool, (row, column), of the same slice.
+        channel: of the sequence.
 
     Returns:
         A PNG, RGB.
@@ -228,15 +229,17 @@ def draw_contours(png: bytes, mask: Mask) -> bytes:
     Raises:
         ProcessingFailed: the PNG is damaged.
     """
-    return encode_png(overlay(decode_flair(png, mask.shape)[..., np.newaxis], mask, 0, opacity=1.0, contour=True))
+    grey = decode_channel(png, mask.shape, channel)[..., np.newaxis]
+    return encode_png(overlay(grey, mask, 0, opacity=1.0, contour=True))
 
 
-def decode_flair(png: bytes, shape: tuple[int, ...]) -> UInt8Array:
-    """The FLAIR channel of a slice.
+def decode_channel(png: bytes, shape: tuple[int, ...], channel: int) -> UInt8Array:
+    """One channel of a slice.
 
     Args:
         png: the slice, as `metseg.results` stores it.
         shape: rows and columns that it must have.
+        channel: which one; a slice of a single sequence has no other.
 
     Returns:
         uint8, (row, column).
@@ -248,4 +251,4 @@ def decode_flair(png: bytes, shape: tuple[int, ...]) -> UInt8Array:
     if decoded is None or decoded.shape[:2] != shape:
         raise ProcessingFailed.damaged_result()
     pixels: UInt8Array = np.atleast_3d(np.asarray(decoded, np.uint8))
-    return pixels[..., FLAIR if pixels.shape[2] > 1 else 0]  # the middle one of three, in RGB and in BGR
+    return pixels[..., len(CHANNELS) - 1 - channel if pixels.shape[2] > 1 else 0]  # OpenCV decodes to BGR

@@ -53,7 +53,7 @@ def process(
     clock.lap("read")
     points = choose_operating_points(volume, predictor, request.threshold)
     structure = measured_structure(points)
-    previews = None if on_preview is None else Previews(volume, points[structure].threshold, on_preview)
+    previews = None if on_preview is None else Previews(volume, structure, points[structure].threshold, on_preview)
     probabilities = {one: formats.ProbabilityWriter(volume.shape, volume.spacing_mm, volume.affine) for one in points}
 
     def on_slice(index: int, slice_maps: Mapping[Structure, Float32Array]) -> None:

@@ -10,8 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from metseg.imaging import FLAIR, Float32Array, Mask, UInt8Array, Volume, rendering
-from metseg.results.exports import outline_slice
+from metseg.contracts import Structure
+from metseg.imaging import Float32Array, Mask, UInt8Array, Volume, rendering
+from metseg.results.exports import outline_slice, outlined_channel
 
 __all__ = ["INTERVAL_S", "Previews"]
 
@@ -26,6 +27,7 @@ class Previews:
 
     Args:
         volume: the study.
+        structure: that is outlined, on the sequence that defines it.
         threshold: from which a pixel is marked.
         on_preview: called with each preview, a PNG: the latest slice on the left, those so far on the right, in order.
         clock: returns seconds.
@@ -34,11 +36,13 @@ class Previews:
     def __init__(
         self,
         volume: Volume,
+        structure: Structure,
         threshold: float,
         on_preview: Callable[[bytes], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._volume, self._threshold, self._on_preview, self._clock = volume, threshold, on_preview, clock
+        self._channel = outlined_channel(structure)
         self._last_s = clock()
         self._window: tuple[float, float] | None = None
         self._sheet = _ContactSheet(len(volume.pixels))
@@ -67,8 +71,8 @@ class Previews:
 
     def _draw(self, index: int, mask: Mask, side_px: int, line_px: int) -> UInt8Array:
         if self._window is None:
-            self._window = rendering.estimate_window(rendering.channel_values(self._volume, FLAIR))
-        pixels = rendering.apply_window(self._volume.pixels[index, ..., FLAIR], *self._window)
+            self._window = rendering.estimate_window(rendering.channel_values(self._volume, self._channel))
+        pixels = rendering.apply_window(self._volume.pixels[index, ..., self._channel], *self._window)
         return outline_slice(pixels, mask, self._volume.spacing_mm, side_px, line_px)
 
 

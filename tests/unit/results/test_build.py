@@ -171,16 +171,17 @@ def test_artefacts_include_maps_and_an_image_per_slice(head):
     assert read_probability(kept["probability.nii.gz"]) == pytest.approx(head.mask * 0.9, abs=1e-4)
 
 
+@pytest.mark.parametrize("channel", [0, 1, 2])
 @pytest.mark.parametrize("channels", [[0, 1, 2], [1, 1, 1]])
-def test_lesions_are_outlined_on_flair(head, channels):
+def test_lesions_are_outlined_on_the_chosen_sequence(head, channels, channel):
     shown = replace(head.volume, pixels=head.volume.pixels[..., channels])
     index = int(head.mask.sum(axis=(1, 2)).argmax())
-    marked = opened(rendering.draw_contours(drawn(shown).read_slice(index), head.mask[index]))
+    marked = opened(rendering.draw_contours(drawn(shown).read_slice(index), head.mask[index], channel))
     outlined = (marked == rendering.LESION_RGB).all(axis=2)
     assert outlined.any()
     assert not (outlined & head.mask[index]).any()
-    flair = rendering.window_volume(shown)[index, ..., 1:2]
-    assert np.array_equal(marked[~outlined], np.repeat(flair, 3, axis=2)[~outlined])
+    grey = rendering.window_volume(shown)[index, ..., channel : channel + 1]
+    assert np.array_equal(marked[~outlined], np.repeat(grey, 3, axis=2)[~outlined])
 
 
 @pytest.mark.parametrize("damaged", [b"", b"junk", rendering.encode_png(np.zeros((3, 4), np.uint8))])

@@ -26,9 +26,10 @@ from metseg import phantom
 from metseg.contracts import Lesion, ModelCard, OutOfDistribution
 from metseg.errors import InvalidParameter, NoCore, ProcessingFailed
 from metseg.formats import read_mask
+from metseg.imaging import FLAIR, POST, draw_contours
 from metseg.imaging.rendering import LESION_RGB
 from metseg.results import SLICE_ARCHIVE, exports
-from metseg.results.exports import animation, tables
+from metseg.results.exports import animation, outlined_channel, tables
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
@@ -252,6 +253,15 @@ def test_overlays_are_outlined_slices_with_their_uploaded_names(job):
         pixels = np.asarray(opened(content))
         assert pixels.shape[:2] == job.mask.shape[1:]
         assert (pixels == LESION_RGB).all(axis=2).any() == job.mask[index].any()
+
+
+@pytest.mark.parametrize(("structure", "channel"), [("core", POST), ("whole", FLAIR)])
+def test_a_structure_is_outlined_on_the_sequence_that_defines_it(job, structure, channel):
+    figures = job.figures.model_copy(update={"structure": structure})
+    index = int(job.mask.sum(axis=(1, 2)).argmax())
+    expected = draw_contours(job.slice_png(index), job.mask[index], channel)
+    assert made(exports.render_overlay, replace(job, figures=figures), index) == expected
+    assert outlined_channel(structure) == channel
 
 
 def test_maps_are_exported_in_every_format(job):

@@ -32,7 +32,7 @@ def previewed(volume, threshold=0.5):
     """A preview after each slice, and the result."""
     ticks = iter(np.arange(0, 1000, INTERVAL_S))
     kept: list[bytes] = []
-    previews = Previews(volume, threshold, kept.append, lambda: next(ticks))
+    previews = Previews(volume, "whole", threshold, kept.append, lambda: next(ticks))
     found = segment(volume, Bright(), threshold, on_slice=lambda index, maps: previews(index, maps["whole"]))
     return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
@@ -81,7 +81,7 @@ def test_every_number_of_slices_fits_the_sheet(slices):
     )
     kept: list[bytes] = []
     seconds = iter([0.0] * slices + [INTERVAL_S] * 2)
-    previews = Previews(volume, 0.5, kept.append, lambda: next(seconds))
+    previews = Previews(volume, "whole", 0.5, kept.append, lambda: next(seconds))
     for index in range(slices):
         previews(index, np.zeros((16, 16), np.float32))
     [picture] = kept
@@ -90,7 +90,7 @@ def test_every_number_of_slices_fits_the_sheet(slices):
 
 def test_a_quick_job_has_no_preview(head):
     asked: list[int] = []
-    previews = Previews(head.volume, 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
+    previews = Previews(head.volume, "whole", 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
     segment(head.volume, Bright(), on_slice=lambda index, maps: previews(index, maps["whole"]))
     assert asked == []
 
@@ -98,7 +98,7 @@ def test_a_quick_job_has_no_preview(head):
 def test_previews_are_a_second_apart(head):
     now = 0.0
     kept: list[bytes] = []
-    previews = Previews(head.volume, 0.5, kept.append, clock=lambda: now)
+    previews = Previews(head.volume, "whole", 0.5, kept.append, clock=lambda: now)
     blank = np.zeros(head.volume.shape[1:], np.float32)
     for index in (0, 1, 2, 3, 0, 1, 2, 3):
         now += INTERVAL_S / 4

@@ -3,10 +3,16 @@
 import cv2
 import numpy as np
 
-from metseg.imaging import Mask, UInt8Array, decode_flair, overlay
+from metseg.contracts import Structure
+from metseg.imaging import FLAIR, POST, Mask, UInt8Array, decode_channel, overlay
 from metseg.results.exports.finished_job import FinishedJob
 
 LINE_PX = 2
+
+
+def outlined_channel(structure: Structure) -> int:
+    """The sequence on which a structure is outlined: the one that defines it."""
+    return POST if structure == "core" else FLAIR
 
 
 def render_contours(job: FinishedJob, index: int, mask: Mask, side_px: int) -> UInt8Array:
@@ -21,20 +27,20 @@ def render_contours(job: FinishedJob, index: int, mask: Mask, side_px: int) -> U
     Returns:
         RGB, uint8, (row, column, 3).
     """
-    return outline_slice(
-        decode_flair(job.slice_png(index), mask.shape), mask, job.result().spacing_mm, side_px, LINE_PX
-    )
+    result = job.result()
+    grey = decode_channel(job.slice_png(index), mask.shape, outlined_channel(result.structure))
+    return outline_slice(grey, mask, result.spacing_mm, side_px, LINE_PX)
 
 
 def outline_slice(
-    flair: UInt8Array, mask: Mask, spacing_mm: tuple[float, float, float] | None, side_px: int, line_px: int
+    grey: UInt8Array, mask: Mask, spacing_mm: tuple[float, float, float] | None, side_px: int, line_px: int
 ) -> UInt8Array:
     """A slice in grey, scaled to square pixels, with the contours of its lesions.
 
     Contours are drawn after scaling, so that all lines are equally wide and a lesion of a single pixel has one too.
 
     Args:
-        flair: uint8, (row, column).
+        grey: uint8, (row, column).
         mask: bool, the same shape.
         spacing_mm: between slices, rows and columns; None if unknown.
         side_px: length of the longer side.
@@ -45,7 +51,7 @@ def outline_slice(
     """
     size = _size(mask.shape, spacing_mm, side_px)
     shrinks = size[0] < mask.shape[1] or size[1] < mask.shape[0]
-    large = cv2.resize(flair, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    large = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     nearest = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
     marked = cv2.resize(mask.astype(np.float32), size, interpolation=nearest) > 0
     return overlay(np.asarray(large, np.uint8)[..., np.newaxis], _line(np.asarray(marked), line_px), 0, opacity=1.0)

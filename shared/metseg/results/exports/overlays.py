@@ -5,13 +5,14 @@ from typing import BinaryIO
 
 from metseg.formats import StoredSlices, write_zip
 from metseg.imaging import draw_contours
+from metseg.results.exports.contours import outlined_channel
 from metseg.results.exports.finished_job import FinishedJob
 
 SUFFIX = "_overlay"
 
 
 def render_overlay(job: FinishedJob, target: BinaryIO, index: int) -> None:
-    """Write one slice of FLAIR with the contours of its lesions, as a PNG.
+    """Write one slice with the contours of its lesions, as a PNG.
 
     Args:
         job: a finished job.
@@ -21,9 +22,9 @@ def render_overlay(job: FinishedJob, target: BinaryIO, index: int) -> None:
     Raises:
         NotFound: there is no such slice.
     """
-    slice_png = job.slice_png(index)
+    slice_png, channel = job.slice_png(index), outlined_channel(job.result().structure)
     with job.open_artefact("mask.nii.gz") as stored:
-        target.write(draw_contours(slice_png, StoredSlices(stored).read(index) > 0))
+        target.write(draw_contours(slice_png, StoredSlices(stored).read(index) > 0, channel))
 
 
 def write_overlays(job: FinishedJob, target: BinaryIO) -> None:
@@ -38,5 +39,7 @@ def write_overlays(job: FinishedJob, target: BinaryIO) -> None:
 
 
 def _overlays(job: FinishedJob, mask: StoredSlices) -> Iterator[tuple[str, bytes]]:
-    for each, marked in zip(job.result().slices, mask, strict=True):
-        yield f"{each.name}{SUFFIX}.png", draw_contours(job.slice_png(each.index), marked > 0)
+    result = job.result()
+    channel = outlined_channel(result.structure)
+    for each, marked in zip(result.slices, mask, strict=True):
+        yield f"{each.name}{SUFFIX}.png", draw_contours(job.slice_png(each.index), marked > 0, channel)

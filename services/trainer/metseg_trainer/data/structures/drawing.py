@@ -21,9 +21,9 @@ AT_BORDER = 0.65
 """Share of lesions at that depth."""
 TUMOUR_MARGIN_PX = 17
 """Side of the square by which the patient's own tumour is widened before lesions are placed."""
-MIN_CHANGE = 0.07
+MIN_CHANGE = 0.10
 """A lesion that changes its sequence by less than this share of the brain's median is invisible."""
-MIN_CHANGE_NOISE = 1.5
+MIN_CHANGE_NOISE = 2.0
 """So is one that changes it by less than this many standard deviations of the noise."""
 MIN_PEAK = 0.2
 MIN_BRAIN_MM2, MIN_SOLIDITY = 4000.0, 0.88

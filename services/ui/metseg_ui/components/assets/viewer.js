@@ -116,7 +116,7 @@ class Viewer {
     const hasWebgl = globalThis.WebGL2RenderingContext && this.picture.getContext("webgl2");
     this.status.textContent = hasWebgl
       ? error.message
-      : "This browser does not support WebGL2; slices are shown as images, with outlines on FLAIR.";
+      : "This browser does not support WebGL2; slices are shown as images with outlines.";
     this.root.dataset.ready = "fallback";
     this.render();
   }
