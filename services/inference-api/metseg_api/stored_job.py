@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 from metseg.contracts import ModelCard, Result
 from metseg.errors import ModelRejected, NotFound
 from metseg.formats import StoredSlices
+from metseg.jobs import Results
 from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import FinishedJob
 from metseg.storage import RangedFile
@@ -81,12 +82,9 @@ class StoredJob(FinishedJob):
         return SliceArchive(self._open(SLICE_ARCHIVE, self._read_ahead_bytes))
 
     def _open(self, name: str, read_ahead_bytes: int) -> BinaryIO:
-        info = self._gateway.store.stat(self._key(name))
+        info = self._gateway.jobs.stat(self._results, name)
         return cast(BinaryIO, io.BufferedReader(RangedFile(self._gateway.store, info, read_ahead_bytes)))
 
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}{name}"
-
     @cached_property
-    def _prefix(self) -> str:
-        return self._gateway.jobs.results_prefix(self._job_id)
+    def _results(self) -> Results:
+        return self._gateway.jobs.results(self._job_id)

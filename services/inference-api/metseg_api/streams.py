@@ -1,8 +1,10 @@
 """Responses with files: streamed from the store as they are stored, or converted, with ETags for caches."""
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Literal, NamedTuple, Self
 
 import anyio
@@ -11,6 +13,8 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from metseg.errors import ProcessingFailed
+from metseg.jobs import Digest
 from metseg.results.exports import Export, Writer, renderer_revision
 from metseg.storage import ObjectInfo
 from metseg_api import spool
@@ -125,12 +129,16 @@ async def stored_response(gateway: Gateway, request: Request, file: File) -> Res
     """
 
     def respond() -> Response:
-        info = _stat(gateway, file)
+        results = gateway.jobs.results(file.job_id)
+        info, digest = gateway.jobs.stat(results, file.source), results.digests.get(file.source)
         headers = file_headers(file, info.etag)
+        if digest is not None:
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest.sha256)).decode()}:"
         if is_current(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         headers["Content-Length"] = str(info.size)
-        return ChunkedResponse(gateway.store.stream(info.key), headers, file.media_type)
+        content = gateway.store.stream(info.key)
+        return ChunkedResponse(content if digest is None else _verified(content, digest), headers, file.media_type)
 
     return await to_thread.run_sync(respond)
 
@@ -183,6 +191,25 @@ async def converted_response(
     return response
 
 
+@contextmanager
+def _verified(source: AbstractContextManager[Iterator[bytes]], digest: Digest) -> Iterator[Iterator[bytes]]:
+    """The chunks of an artefact; the last one is held back unless all of them are what was written."""
+
+    def verify(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        sha256, last = hashlib.sha256(), b""
+        for chunk in chunks:
+            if last:
+                yield last
+            sha256.update(chunk)
+            last = chunk
+        if sha256.hexdigest() != digest.sha256:
+            raise ProcessingFailed.damaged_result()
+        yield last
+
+    with source as chunks:
+        yield verify(chunks)
+
+
 def key_name(request: Request) -> str:
     """The name of the request's API key; empty without keys."""
     return request.scope["state"].get("key") or ""
@@ -195,7 +222,7 @@ def _voxels(job: StoredJob, file: File, slices: int | None) -> int:
 
 
 def _stat(gateway: Gateway, file: File) -> ObjectInfo:
-    return gateway.store.stat(gateway.jobs.artefact_key(file.job_id, file.source))
+    return gateway.jobs.stat(gateway.jobs.results(file.job_id), file.source)
 
 
 def rendered_etag(source: ObjectInfo, name: str) -> str:

@@ -25,4 +25,6 @@ from .redis_connection import RedisConnection as RedisConnection
 from .runner import MAX_ATTEMPTS as MAX_ATTEMPTS
 from .runner import JobRunner as JobRunner
 from .service import JobService as JobService
+from .store import Digest as Digest
+from .store import Results as Results
 from .workers import WorkerRegistry as WorkerRegistry

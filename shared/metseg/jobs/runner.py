@@ -8,13 +8,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 
 from metseg.contracts import Job, JobStatus, Problem, Progress, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable, UnreadableRecord
 from metseg.jobs.index import JobIndex
 from metseg.jobs.lease import Lease, LeaseTable
 from metseg.jobs.metrics import JobMetrics
-from metseg.jobs.store import JobStore, results_folder
+from metseg.jobs.store import Digest, JobStore, results_folder
 from metseg.parallel import in_background, run_all
 
 __all__ = ["MAX_ATTEMPTS", "JobRunner"]
@@ -148,7 +149,8 @@ class JobRunner:
                 for name, content in artefacts.items()
             ]
             run_all(writes, MAX_CONCURRENT_WRITES)
-            if self._end(job, JobStatus.SUCCEEDED, folder, model_version=result.model_version):
+            digests = {name: Digest.of(content) for name, content in artefacts.items()}
+            if self._end(job, JobStatus.SUCCEEDED, folder, digests, model_version=result.model_version):
                 self._metrics.record_success(result.model_version, result.durations_s)
 
         self._end_ours(job_id, write)
@@ -239,10 +241,17 @@ class JobRunner:
         if self._end(job, JobStatus.FAILED, problem=problem):
             self._metrics.record_failure(problem.type)
 
-    def _end(self, job: Job, status: JobStatus, results: str | None = None, **changes: object) -> bool:
+    def _end(
+        self,
+        job: Job,
+        status: JobStatus,
+        results: str | None = None,
+        digests: Mapping[str, Digest] = MappingProxyType({}),
+        **changes: object,
+    ) -> bool:
         """Write how a job ended; False where it had ended before."""
         last = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
-        ours = self._store.put_end(last, results)
+        ours = self._store.put_end(last, results, digests)
         if not ours:
             log.warning("job %s had ended before; this end is dropped", job.id)
         with suppress(QueueUnavailable):

@@ -7,7 +7,15 @@ from functools import partial
 from typing import BinaryIO
 
 from metseg.contracts import Job, JobPage, JobStatus, Request, Result
-from metseg.errors import NotFinished, NotFound, QueueUnavailable, StoreUnavailable, Unavailable, UnreadableRecord
+from metseg.errors import (
+    NotFinished,
+    NotFound,
+    ProcessingFailed,
+    QueueUnavailable,
+    StoreUnavailable,
+    Unavailable,
+    UnreadableRecord,
+)
 from metseg.jobs.broker import JobQueue
 from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.jobs.ids import owner_of
@@ -16,10 +24,10 @@ from metseg.jobs.lease import LeaseTable
 from metseg.jobs.metrics import JobMetrics, MetricsSnapshot
 from metseg.jobs.rate_limit import RateLimiter
 from metseg.jobs.redis_connection import RedisConnection
-from metseg.jobs.store import JobStore, parse_record
+from metseg.jobs.store import JobStore, Results, parse_record
 from metseg.jobs.workers import WorkerRegistry
 from metseg.parallel import run_all
-from metseg.storage import ObjectStore
+from metseg.storage import ObjectInfo, ObjectStore
 
 __all__ = ["JobService"]
 
@@ -199,18 +207,38 @@ class JobService:
         """
         return parse_record(Result, self._objects.get(self.artefact_key(job_id, "result.json")))
 
-    def results_prefix(self, job_id: str) -> str:
-        """The prefix of the keys of a job's artefacts in the store.
+    def results(self, job_id: str) -> Results:
+        """Where a job's artefacts are in the store, and what they must be.
 
         Raises:
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
         """
-        job, prefix = self._store.job_and_results(job_id)
-        if prefix is None:
+        job, results = self._store.job_and_results(job_id)
+        if results is None:
             status = self._with_snapshot(job).status
             raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
-        return prefix
+        return results
+
+    def stat(self, results: Results, name: str) -> ObjectInfo:
+        """The metadata of an artefact in the store.
+
+        Args:
+            results: that it belongs to.
+            name: of the artefact.
+
+        Returns:
+            The metadata.
+
+        Raises:
+            NotFound: there is no such artefact.
+            ProcessingFailed: it is not as long as it was when it was written.
+        """
+        info = self._objects.stat(f"{results.prefix}{name}")
+        digest = results.digests.get(name)
+        if digest is not None and digest.size != info.size:
+            raise ProcessingFailed.damaged_result()
+        return info
 
     def artefact_key(self, job_id: str, name: str) -> str:
         """The key of an artefact in the store.
@@ -226,7 +254,7 @@ class JobService:
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
         """
-        return f"{self.results_prefix(job_id)}{name}"
+        return f"{self.results(job_id).prefix}{name}"
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable."""

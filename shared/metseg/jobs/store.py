@@ -17,10 +17,12 @@ A job whose state cannot be read is shown as failed. Nothing is written for that
 as it is.
 """
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import BinaryIO, TypeVar, cast
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple, Self, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
@@ -29,7 +31,7 @@ from metseg.errors import NotFound, UnreadableRecord
 from metseg.parallel import parallel_map
 from metseg.storage import ObjectStore
 
-__all__ = ["JobStore", "parse_record", "results_folder"]
+__all__ = ["Digest", "JobStore", "Results", "parse_record", "results_folder"]
 
 Record = TypeVar("Record", bound=Contract)
 
@@ -38,11 +40,36 @@ ABANDONED = timedelta(days=1)
 _ROOT = "jobs/"
 
 
+class Digest(Contract):
+    """What an artefact must be, byte for byte."""
+
+    size: int = Field(ge=0)
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """The digest of this content."""
+        return cls(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+class Results(NamedTuple):
+    """The results of a job that succeeded.
+
+    Attributes:
+        prefix: of the keys of its artefacts in the store.
+        digests: of the artefacts by name.
+    """
+
+    prefix: str
+    digests: Mapping[str, Digest]
+
+
 class _End(Contract):
     """How a job ended."""
 
     job: Job
     results: str | None = Field(default=None, description="the folder of the results that count")
+    digests: dict[str, Digest] = Field(default_factory=dict, description="of the artefacts in it, by name")
 
 
 def results_folder(token: str) -> str:
@@ -79,15 +106,15 @@ class JobStore:
         """A job's state; NotFound."""
         return self.job_and_results(job_id)[0]
 
-    def job_and_results(self, job_id: str) -> tuple[Job, str | None]:
-        """A job's state, and the prefix of the keys of its results if it has any; NotFound."""
+    def job_and_results(self, job_id: str) -> tuple[Job, Results | None]:
+        """A job's state, and its results if it has any; NotFound."""
         try:
             end = self._end(job_id)
             if end is None:
                 return self._unfinished(job_id), None
         except UnreadableRecord as error:
             return self._unreadable(job_id, error), None
-        return end.job, None if end.results is None else self.key(job_id, f"{end.results}/")
+        return end.job, None if end.results is None else Results(self.key(job_id, f"{end.results}/"), end.digests)
 
     def job_and_request(self, job_id: str) -> tuple[Job, Request]:
         """A job's state and its request, read concurrently; NotFound, UnreadableRecord where the request is."""
@@ -233,17 +260,20 @@ class JobStore:
         """
         self._write(result.job_id, f"{folder}/result.json", result)
 
-    def put_end(self, job: Job, results: str | None = None) -> bool:
+    def put_end(
+        self, job: Job, results: str | None = None, digests: Mapping[str, Digest] = MappingProxyType({})
+    ) -> bool:
         """Write how a job ended, unless it had ended before; `clean_up` must follow.
 
         Args:
             job: its last state.
             results: the folder that this attempt wrote.
+            digests: of the artefacts in it, by name.
 
         Returns:
             Whether this is how it ended.
         """
-        content = _End(job=job, results=results).model_dump_json().encode()
+        content = _End(job=job, results=results, digests=dict(digests)).model_dump_json().encode()
         return self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
 
     def clean_up(self, job_id: str, unwanted: str | None) -> None:

@@ -1,6 +1,8 @@
 """Results over REST: each artefact in each format, with an ETag, streamed, and only if it exists."""
 
+import base64
 import gzip
+import hashlib
 import io
 import uuid
 import zipfile
@@ -68,6 +70,33 @@ def test_the_zip_holds_one_mask_per_uploaded_slice(gateway, done):
         assert archive.namelist() == [f"{name}_mask.png" for name in NAMES]
         masks = [np.asarray(Image.open(archive.open(name))) for name in archive.namelist()]
     np.testing.assert_array_equal(np.stack(masks), done.mask * np.uint8(255))
+
+
+def test_a_stored_file_comes_with_its_checksum(gateway, done):
+    response = gateway.http.get(f"{done.path}/mask")
+    sha256 = base64.b64encode(hashlib.sha256(response.content).digest()).decode()
+    assert response.headers["Repr-Digest"] == f"sha-256=:{sha256}:"
+
+
+@pytest.mark.parametrize("path", ["mask", "mask?format=tiff", "overlay/0", "volume/flair"])
+def test_a_truncated_result_is_an_error_not_a_shorter_file(gateway, done, path):
+    job = gateway.accepted(png(1), png(2), png(3))
+    gateway.succeed(job.id, done.mask, NAMES)
+    for name in ("whole.nii.gz", "mask.nii.gz"):
+        key = gateway.jobs.artefact_key(job.id, name)
+        gateway.store.put(key, gateway.store.get(key)[:-20])
+    problem(gateway.http.get(f"/v1/jobs/{job.id}/{path}"), 500, "processing-failed")
+
+
+def test_a_changed_result_is_cut_not_completed(gateway, done):
+    job = gateway.accepted(png(1), png(2), png(3))
+    gateway.succeed(job.id, done.mask, NAMES)
+    key = gateway.jobs.artefact_key(job.id, "whole.nii.gz")
+    content = bytearray(gateway.store.get(key))
+    content[len(content) // 2] ^= 1
+    gateway.store.put(key, bytes(content))
+    with pytest.raises(httpx.RemoteProtocolError):
+        gateway.http.get(f"/v1/jobs/{job.id}/mask")
 
 
 def test_dicom_seg_needs_a_dicom_study(gateway, done):

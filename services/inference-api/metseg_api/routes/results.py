@@ -112,7 +112,7 @@ async def uncertainty(
     try:
         return await export_response(gateway, request, job_id, find_export("uncertainty", format))
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.results_prefix, job_id)
+        await to_thread.run_sync(gateway.jobs.results, job_id)
         raise NotAvailable("This job has no uncertainty map; submit the study with uncertainty=true.") from None
 
 
@@ -152,7 +152,7 @@ async def _dicom(gateway: Gateway, request: Request, job_id: str, export: Export
     try:
         return await export_response(gateway, request, job_id, export)
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.results_prefix, job_id)
+        await to_thread.run_sync(gateway.jobs.results, job_id)
         raise NotAvailable(
             "Results in DICOM need a study that was uploaded as DICOM, with all attributes that they refer to; request "
             "nifti, png, tiff or zip."

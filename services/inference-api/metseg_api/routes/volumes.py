@@ -66,7 +66,7 @@ def _file(job_id: str, layer: VolumeLayer, source: str) -> File:
 
 def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer) -> Response:
     """A channel, assembled from its slices while it is sent; 304 if the client's copy is current."""
-    mask = gateway.store.stat(gateway.jobs.artefact_key(job_id, "mask.nii.gz"))
+    mask = gateway.jobs.stat(gateway.jobs.results(job_id), "mask.nii.gz")
     headers = file_headers(_file(job_id, layer, "mask.nii.gz"), rendered_etag(mask, layer))
     if is_current(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
