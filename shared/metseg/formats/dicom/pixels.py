@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from metseg.errors import UnreadableImage, UnsupportedFormat
+from metseg.formats import jpeg
 from metseg.formats.dicom.header_values import get_number
 from metseg.formats.dicom.instances import Frame, Instance
 from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, read_with_pixels, translate_errors
@@ -174,7 +175,7 @@ def _rescale(stored: Array, frame: Frame, inverted: bool, dtype: np.dtype[Any]) 
 
 
 def _check_code_stream(dataset: Dataset, instance: Instance, frame: Frame) -> None:
-    """Refuse a code stream of another size than the header's."""
+    """Refuse a code stream of another size than the header's, or one of which data are missing."""
     if instance.syntax == RLELossless:
         return
     count = len(instance.frames)
@@ -183,6 +184,11 @@ def _check_code_stream(dataset: Dataset, instance: Instance, frame: Frame) -> No
     size = _code_stream_size(code_stream)
     if size != (instance.rows, instance.columns):
         raise UnreadableImage(DAMAGED_PIXELS)
+    if instance.syntax == JPEGBaseline8Bit:
+        with translate_errors(DAMAGED_PIXELS):
+            complete = jpeg.is_complete(code_stream)
+        if not complete:
+            raise UnreadableImage(DAMAGED_PIXELS)
     if instance.syntax == JPEGExtended12Bit and get_number(dataset, "BitsStored") != 8:
         raise UnsupportedFormat("A DICOM file is compressed as JPEG of 12 bits, which cannot be read; decompress it.")
 

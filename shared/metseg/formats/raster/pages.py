@@ -4,7 +4,6 @@ Pillow decodes up to 8 bits per sample. OpenCV decodes the rest, because Pillow 
 include libpng, libjpeg and libtiff, so LZW, deflate and JPEG in a TIFF need no other library.
 """
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from metseg.errors import MetsegError, UnreadableImage
+from metseg.formats import jpeg
 from metseg.formats.limits import check_sides, check_slice_pixels
 from metseg.formats.raster import tiff
 from metseg.formats.raster.decoders import DAMAGE, Page, apply_orientation, decode_with_opencv, decode_with_pillow
@@ -30,9 +30,6 @@ __all__ = ["decode_pages", "read_pages"]
 PNG_HEAD_BYTES = 33
 PNG_MULTIPLE_SAMPLES = (2, 4, 6)  # colour types
 JPEG_HEAD_BYTES = 2**21
-JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of those followed by a length, and of the end
-JPEG_END = 0xD9
-MORE_DATA = bytes(range(1, 251)) * 16
 
 
 def read_pages(kind: Kind, stream: BinaryIO, limits: Limits) -> list[Page]:
@@ -141,21 +138,9 @@ def _decode_jpeg(stream: BinaryIO, pages: Sequence[Page]) -> Iterator[Array]:
     try:
         data = stream.read()
         pixels = decode_with_pillow(_Jpeg(BytesIO(data)), page)
-        is_complete = np.array_equal(pixels, decode_with_pillow(_Jpeg(BytesIO(_with_more_data(data))), page))
+        is_complete = np.array_equal(pixels, decode_with_pillow(_Jpeg(BytesIO(jpeg.with_more_data(data))), page))
     except DAMAGE as error:
         raise UnreadableImage("A JPEG is damaged or cut off; export it again.") from error
     if not is_complete:
         raise UnreadableImage("The data of a JPEG end before its last row; export it again.")
     yield apply_orientation(pixels, page.orientation)
-
-
-def _with_more_data(data: bytes) -> bytes:
-    """A JPEG with more data before its end, which change the pixels only if data were missing.
-
-    libjpeg fills what is missing with grey, and does not report it.
-    """
-    end = 2
-    while (marker := JPEG_MARKER.search(data, end)) and marker[0][1] != JPEG_END:
-        end = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    end = marker.start() if marker else len(data)
-    return data[:end] + MORE_DATA + data[end:]

@@ -3,18 +3,21 @@
 import contextlib
 import io
 import struct
+import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
 from tests.dicoms import LIMITS, uploads, volume_of
 
 from metseg.errors import BadInput, TooManyFiles, UnreadableImage
-from metseg.formats import inspect_upload
+from metseg.formats import Upload, inspect_upload
 from metseg.formats.dicom import deidentify_uploads
 from metseg.phantom import head
 from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file, series_files
@@ -39,6 +42,40 @@ def test_numbers_far_outside_any_scanner_are_read_or_refused(slice_file, keyword
     for read in (lambda: inspect_upload(uploads({"a.dcm": changed}), LIMITS), lambda: volume_of({"a.dcm": changed})):
         with contextlib.suppress(BadInput):
             read()
+
+
+@pytest.mark.parametrize("kept", [0.4, 0.95, 1])
+def test_a_jpeg_whose_data_end_early_is_refused(slice_file, kept):
+    target = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(target, "JPEG")
+    whole = target.getvalue()
+    start = whole.index(b"\xff\xda")
+    code_stream = whole[: start + int(kept * (len(whole) - start))].rstrip(b"\xff\xd9") + b"\xff\xd9"
+    depth = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": encapsulate([code_stream])}
+    changed = rewritten(slice_file, syntax=JPEGBaseline8Bit, **depth)
+    expected = contextlib.nullcontext() if kept == 1 else pytest.raises(UnreadableImage)
+    with expected:
+        assert volume_of({"a.dcm": changed}).shape == (1, 64, 64)
+
+
+def test_a_file_that_is_read_slowly_keeps_no_other_waiting(slice_file):
+    reached, resume = threading.Event(), threading.Event()
+
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            reached.set()
+            resume.wait(60)
+            return super().read(size)
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(inspect_upload, [Upload("a.dcm", Slow(slice_file))], LIMITS)
+        try:
+            assert reached.wait(60)
+            assert volume_of({"b.dcm": slice_file}).shape == (1, 64, 64)
+            assert not slow.done()
+        finally:
+            resume.set()
+        assert slow.result().slices == 1
 
 
 def rewritten(content, **elements):
