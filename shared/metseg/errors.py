@@ -21,6 +21,7 @@ MetsegError
 │   └── InvalidParameter       an invalid field, header or query value
 ├── Unauthorised             an API key is needed, and none or an unknown one was sent
 ├── Forbidden                the API key lacks the scope
+├── ForeignRequest           a page of another site sent the request
 ├── TooManyRequests          this caller has reached its limit of submissions
 ├── TooManyDownloads         this caller has reached its limit of files that are sent at a time
 ├── NotFound                 a job, model version or artefact that does not exist
@@ -215,6 +216,12 @@ class Forbidden(MetsegError):
     """The API key does not have the scope that the call needs."""
 
     type, title, status = "/problems/forbidden", "The API key does not allow this", 403
+
+
+class ForeignRequest(MetsegError):
+    """A browser sent the request for another site's page, or under a name that is not this site's."""
+
+    type, title, status = "/problems/foreign-request", "Another site sent this request", 403
 
 
 class TooManyRequests(MetsegError):

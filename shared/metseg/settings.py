@@ -90,6 +90,7 @@ class Settings(BaseSettings):
         default=None, description="who may use the gateway; None: everyone who reaches it"
     )
     api_address: str = Field(default="", description="of the host, where the gateway's container is published")
+    hosts: str = Field(default="", description="names of the site with a dot, apart from addresses; comma-separated")
     api_key: SecretStr = Field(default=SecretStr(""), description="the page's own")
     gateway_url: str = Field(default="http://127.0.0.1:8000", description="where the page finds the gateway")
     job_days: int = Field(default=7, ge=1, description="days until a job's input and results expire")
@@ -101,6 +102,12 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, description="None: the CPU quota of this container")
     limit_upload_bytes: int = Field(default=512 * MIB, ge=1, description="of one submission")
     limits: Limits = Field(default_factory=lambda chosen: Limits(upload_bytes=chosen["limit_upload_bytes"]))
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names in `hosts`, without scheme and port."""
+        names = (each.partition("://")[2] or each for each in self.hosts.lower().replace(",", " ").split())
+        return frozenset(name.partition("/")[0].partition(":")[0] for name in names)
 
     @property
     def s3_secure(self) -> bool:

@@ -131,7 +131,7 @@ def test_the_page_requires_its_password(https: httpx.Client) -> None:
     page = https.get("/", auth=("ward", PASSWORD))
     assert page.status_code == 200
     assert "<title>" in page.text
-    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["X-Frame-Options"] == "SAMEORIGIN"
     assert https.get("/_stcore/health", auth=("ward", PASSWORD)).text == "ok"
 
 

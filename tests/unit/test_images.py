@@ -65,7 +65,7 @@ def test_another_s3_server_takes_the_place_of_the_bundled_store():
         assert "METSEG_S3_BUCKET" in environment
     waiting_for_the_store = {name for name, one in COMPOSE["services"].items() if "store" in one.get("depends_on", {})}
     assert waiting_for_the_store == {name for name, one in S3["services"].items() if one.get("depends_on") == {}}
-    for name in ("store", "store-owner"):
+    for name in ("store", "store-owner", "store-key"):
         assert S3["services"][name]["profiles"] not in [one.get("profiles") for one in COMPOSE["services"].values()]
     for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"):
         assert S3["services"]["setup"]["environment"][f"METSEG_S3_{name}"].startswith(f"${{METSEG_S3_{name}:?")
@@ -97,3 +97,19 @@ def test_with_tls_only_caddy_is_published_and_the_gateway_requires_keys():
     assert TLS.count("ports: !reset []") == 2
     assert "METSEG_API_ADDRESS: ${METSEG_API_ADDRESS:-0.0.0.0}" in TLS
     assert "${METSEG_PAGE_HASH:?" in TLS, "no password by default"
+
+
+def test_the_page_keeps_uploads_on_disk():
+    dockerfile = (ROOT / "services/ui/Dockerfile").read_text()
+    assert "TMPDIR=/spool" in dockerfile and "install -d -o metseg -g metseg /spool" in dockerfile
+    assert "ui-spool:/spool" in COMPOSE["services"]["ui"]["volumes"]
+
+
+def test_names_of_the_site_reach_page_and_gateway_and_with_tls_the_page_knows_its_name():
+    for name in ("api", "ui"):
+        assert "METSEG_HOSTS" in COMPOSE["services"][name]["environment"]
+    assert "METSEG_HOSTS: ${METSEG_HOSTS:-},${METSEG_SITE:-localhost}" in TLS
+
+
+def test_the_report_shows_in_the_page_behind_tls():
+    assert "X-Frame-Options SAMEORIGIN" in (ROOT / "infra/caddy/Caddyfile").read_text()

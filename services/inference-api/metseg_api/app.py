@@ -42,5 +42,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.extend_schema(app)
     for each in (jobs, results, volumes, reports, models, overview, service):
         app.include_router(each.router)
-    app.add_middleware(GatewayMiddleware, max_upload_bytes=chosen.limits.upload_bytes)
+    app.add_middleware(GatewayMiddleware, settings=chosen)
     return app

@@ -13,12 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metseg.contracts import is_job_id
-from metseg.errors import UploadTooLarge
+from metseg.errors import ForeignRequest, MetsegError, UploadTooLarge
+from metseg.request_origin import is_foreign_request, is_known_host
+from metseg.settings import Settings
 from metseg_api import metrics, problems
 
 MAX_PLAIN_BODY_BYTES = 64 * 1024
 MAX_PLAIN_BODY_S = 20.0
 """For a whole body that is no submission; FastAPI reads it before it looks at the API key."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -38,12 +41,12 @@ class GatewayMiddleware:
 
     Args:
         app: the rest of the application.
-        max_upload_bytes: of a submission's body; other bodies may have 64 KiB.
+        settings: with the limit of a submission's body (other bodies may have 64 KiB), and the site's names.
     """
 
-    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._max_upload_bytes = max_upload_bytes
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as in ASGI."""
@@ -51,22 +54,43 @@ class GatewayMiddleware:
             await self._app(scope, receive, send)
             return
         is_submission = (scope["method"], scope["path"]) == ("POST", "/v1/jobs")
-        limits = (self._max_upload_bytes, math.inf) if is_submission else (MAX_PLAIN_BODY_BYTES, MAX_PLAIN_BODY_S)
-        cycle = _RequestCycle(scope, receive, send, *limits)
+        max_upload_bytes = self._settings.limits.upload_bytes
+        limits = (max_upload_bytes, math.inf) if is_submission else (MAX_PLAIN_BODY_BYTES, MAX_PLAIN_BODY_S)
+        cycle = _RequestCycle(scope, receive, send, limits, self._refusal(scope))
         try:
             await cycle.run(self._app)
         finally:
             cycle.record()
 
+    def _refusal(self, scope: Scope) -> MetsegError | None:
+        """Why a request is refused by its headers; None if it is not.
+
+        A key is no cookie, so with keys a page under a foreign name can do nothing.
+        """
+        headers, names = Headers(scope=scope), self._settings.host_names
+        if self._settings.api_keys_file is None and not is_known_host(headers.get("host", ""), names):
+            return ForeignRequest("The header Host is not a name of this site; METSEG_HOSTS lists its names.")
+        if scope["method"] not in SAFE_METHODS and is_foreign_request(headers, names):
+            return ForeignRequest("A page of another site may not change anything here.")
+        return None
+
 
 class _RequestCycle:
     """One request and its response."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, max_body_s: float) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limits: tuple[int, float],
+        refusal: MetsegError | None,
+    ) -> None:
+        self._refusal = refusal
         self._method = scope["method"]
         self._scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._receive, self._send = receive, send
-        self._max_body_bytes, self._max_body_s = max_body_bytes, max_body_s
+        self._max_body_bytes, self._max_body_s = limits
         self._started = time.perf_counter()
         self._status = 0
         self._received_bytes = self._sent_bytes = 0
@@ -77,8 +101,9 @@ class _RequestCycle:
 
     async def run(self, app: ASGIApp) -> None:
         """Respond, whatever happens."""
-        if self._is_too_large():
-            response = problems.problem_response(UploadTooLarge(self._too_large_detail()), self._scope)
+        refusal = UploadTooLarge(self._too_large_detail()) if self._is_too_large() else self._refusal
+        if refusal is not None:
+            response = problems.problem_response(refusal, self._scope)
             await response(self._scope, self._receive, self.send)
             return
         try:

@@ -20,13 +20,18 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from metseg.client import RemoteProblem, VolumeLayer
+from metseg.contracts import is_job_id, is_model_version
 from metseg_ui.state import sessions
 
 ASSETS = Path(__file__).parent / "components" / "assets"
 LAYERS = frozenset(get_args(VolumeLayer))
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}
+SANDBOX = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'self'"
+    )
+}
 
 
 class ProxyResponse(StreamingResponse):
@@ -65,7 +70,7 @@ def asset(request: Request) -> Response:
 def volume(request: Request) -> Response:
     """A layer of a job, read with the session's key."""
     client, layer = sessions.client_for(request.path_params["token"]), request.path_params["layer"]
-    if client is None or layer not in LAYERS:
+    if client is None or layer not in LAYERS or not is_job_id(request.path_params["job"]):
         return _not_found()
     stack = ExitStack()
     try:
@@ -86,7 +91,7 @@ def volume(request: Request) -> Response:
 def overlay(request: Request) -> Response:
     """A slice of a job with its lesions outlined."""
     client = sessions.client_for(request.path_params["token"])
-    if client is None:
+    if client is None or not is_job_id(request.path_params["job"]):
         return _not_found()
     try:
         png = client.overlay(request.path_params["job"], request.path_params["index"])
@@ -98,7 +103,7 @@ def overlay(request: Request) -> Response:
 def report(request: Request) -> Response:
     """The report of a model version, sandboxed: whatever it contains, it can run no script and load nothing."""
     client = sessions.client_for(request.path_params["token"])
-    if client is None:
+    if client is None or not is_model_version(request.path_params["version"]):
         return _not_found()
     try:
         html = client.model_report(request.path_params["version"])

@@ -15,7 +15,7 @@ from metseg.errors import StoreUnavailable
 from metseg.settings import Settings
 from metseg.storage import S3Users
 
-__all__ = ["POLICIES", "SERVICES", "policy", "write_keys"]
+__all__ = ["POLICIES", "SERVICES", "policy", "read_key", "write_key", "write_keys"]
 
 SERVICES = ("gateway", "worker", "trainer")
 POLICIES = Path("infra/store/policies")
@@ -68,24 +68,37 @@ def write_keys(settings: Settings, folder: Path) -> None:
         key = _own_key(service, folder / service) if own else root
         if own:
             users.put(*key, policy(service, settings.s3_bucket))
-        _write(folder / service, *key)
+        write_key(folder / service, *key)
     if own:
         log.info("gateway, worker and trainer have separate keys")
 
 
 def _own_key(service: str, folder: Path) -> tuple[str, str]:
     """A service's access key with its present secret, or with a new one of 192 random bits."""
-    name = f"metseg-{service}"
+    name, present = f"metseg-{service}", read_key(folder)
+    return present if present is not None and present[0] == name else (name, secrets.token_urlsafe(24))
+
+
+def read_key(folder: Path) -> tuple[str, str] | None:
+    """The access key and secret key in a folder; None if it has none."""
     try:
-        if (folder / ACCESS).read_text(encoding="utf-8") == name:
-            return name, (folder / SECRET).read_text(encoding="utf-8")
+        access_key, secret_key = (folder / ACCESS).read_text("utf-8"), (folder / SECRET).read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        pass
-    return name, secrets.token_urlsafe(24)
+        return None
+    return (access_key, secret_key) if access_key and secret_key else None
 
 
-def _write(folder: Path, access_key: str, secret_key: str) -> None:
-    """Write both files, the access key last, since it implies that the secret exists."""
+def write_key(folder: Path, access_key: str, secret_key: str) -> None:
+    """Write a key into two files, the access key last, since it implies that the secret exists.
+
+    Args:
+        folder: created if missing; the files can be read by its owner alone.
+        access_key: of the key.
+        secret_key: of the key.
+
+    Raises:
+        StoreUnavailable: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in ((SECRET, secret_key), (ACCESS, access_key)):

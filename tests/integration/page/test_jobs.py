@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from tests.integration.page.visitor import (
     has_button,
     listed_jobs,
+    metrics,
     page_text,
     png,
     press,
@@ -15,6 +16,7 @@ from tests.integration.page.visitor import (
 )
 
 from metseg.errors import ProcessingFailed
+from metseg_ui.state import gateway as page_gateway
 
 
 def test_a_job_is_polled_until_it_is_finished(page, gateway):
@@ -85,3 +87,15 @@ def test_a_job_is_deleted_only_after_confirmation_and_leaves_the_list(page, gate
     at = press(at, "Delete permanently")
     assert set(gateway.accepted_at) == {first}
     assert listed_jobs(at) == [first]
+
+
+def test_figures_of_a_job_that_another_reader_deleted_are_not_shown(page, gateway, monkeypatch):
+    monkeypatch.setattr(page_gateway, "FINAL_JOB_S", 0.0)
+    [job] = submit_jobs(gateway)
+    at = page(job)
+    assert metrics(at)
+    del gateway.accepted_at[job]
+    at = run(at)
+    assert not metrics(at)
+    assert "no longer available" in page_text(at)
+    assert not run(page(job)).metric

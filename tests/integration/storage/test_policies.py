@@ -134,6 +134,16 @@ def test_a_key_can_read_only_its_services_patients(server, store, service, key):
         store(service).get(key)
 
 
+def test_the_trainer_lists_models_and_runs_but_no_job(server, store):
+    open_store(Settings(**server.settings())).put(f"{JOB}/input/0000", b"pixels")
+    store("trainer").put("runs/two/results.json", b"{}")
+    assert "runs/two/results.json" in [each.key for each in store("trainer").list("runs/")]
+    assert Registry(store("trainer")).load(VERSION)
+    for prefix in ("jobs/", "", f"{JOB}/"):
+        with pytest.raises(StoreUnavailable, match="refused"):
+            list(store("trainer").list(prefix))
+
+
 @pytest.mark.parametrize("service", USERS)
 def test_no_key_removes_a_model(server, store, service):
     with pytest.raises(StoreUnavailable):

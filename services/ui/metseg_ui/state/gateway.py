@@ -1,6 +1,7 @@
 """Calls to the gateway, cached as long as their answers cannot change, separately for each API key."""
 
 import io
+import time
 
 import numpy as np
 import streamlit as st
@@ -13,6 +14,7 @@ from metseg.imaging import UInt8Array
 from metseg_ui.state import sessions
 
 HISTORY_PAGE_SIZE = 50
+FINAL_JOB_S = 10.0
 
 
 def client() -> Client:
@@ -109,14 +111,31 @@ def _slice(cache_key: str, job_id: str, index: int, _client: Client) -> bytes:
 
 
 def job(job_id: str) -> Job:
-    """The state of a job; a final state is kept for the session, any other is fetched at each call."""
-    final: dict[str, Job] = st.session_state.setdefault("final_jobs", {})
-    if job_id not in final:
+    """The state of a job; a final state is kept for some seconds, since another reader may delete the job.
+
+    Raises:
+        RemoteProblem: the gateway does not answer, or has no such job; nothing of that is then kept.
+    """
+    final: dict[str, tuple[float, Job]] = st.session_state.setdefault("final_jobs", {})
+    fetched_at, kept = final.get(job_id, (0.0, None))
+    if kept is not None and time.monotonic() - fetched_at < FINAL_JOB_S:
+        return kept
+    try:
         fetched = client().job(job_id)
-        if not fetched.status.final:
-            return fetched
-        final[job_id] = fetched
-    return final[job_id]
+    except RemoteProblem as problem:
+        if is_not_found(problem):
+            _forget(job_id)
+        raise
+    if fetched.status.final:
+        final[job_id] = (time.monotonic(), fetched)
+    return fetched
+
+
+def _forget(job_id: str) -> None:
+    """Drop what is kept of a deleted job; answers to other jobs are fetched again."""
+    st.session_state.get("final_jobs", {}).pop(job_id, None)
+    _result.clear()
+    _slice.clear()
 
 
 def preview(job_id: str) -> bytes | None:
@@ -167,7 +186,7 @@ def delete(job_id: str) -> None:
     except RemoteProblem as problem:
         if problem.type != NotFound.type:
             raise
-    st.session_state.get("final_jobs", {}).pop(job_id, None)
+    _forget(job_id)
 
 
 def requires_sign_in(problem: RemoteProblem) -> bool:

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary, finalize
 import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from metseg.client import Client
 from metseg.settings import settings
@@ -37,6 +38,9 @@ class Session:
         self.token = secrets.token_urlsafe(24)
         context = get_script_run_ctx(suppress_warning=True)
         self._streamlit_id = None if context is None else context.session_id
+        self._uploads = getattr(context, "uploaded_file_mgr", None)
+        self.accepted = False
+        """Whether the gateway accepted the key, or needs none."""
         self.url, self.signed_in = url, signed_in
         self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, max_attempts=READ_ATTEMPTS)
         self.upload_client = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
@@ -50,6 +54,22 @@ class Session:
         if self._streamlit_id is None or not runtime.exists():
             return True
         return runtime.get_instance().is_active_session(self._streamlit_id)
+
+    def stored_uploads(self) -> dict[str, int]:
+        """Bytes that Streamlit keeps of uploads, by Streamlit's session."""
+        storage: dict[str, dict[str, UploadedFileRec]] = getattr(self._uploads, "file_storage", {})
+        return {
+            session: sum(len(each.data) for each in list(files.values())) for session, files in list(storage.items())
+        }
+
+    def discard_uploads(self) -> None:
+        """Free the memory of the session's uploads."""
+        if self._uploads is not None and self._streamlit_id is not None:
+            self._uploads.remove_session_files(self._streamlit_id)
+
+    def is_of(self, streamlit_id: str) -> bool:
+        """Whether this is the session that Streamlit knows by that id."""
+        return self._streamlit_id == streamlit_id
 
 
 def _close(*clients: Client) -> None:
@@ -74,7 +94,11 @@ def sign_in(key: str) -> None:
 
 
 def sign_out() -> None:
-    """Discard the reader's key and everything that was read with it."""
+    """Discard the reader's key, everything that was read with it, and the chosen files."""
+    session: Session | None = st.session_state.get("session")
+    if session is not None:
+        session.accepted = False
+        session.discard_uploads()
     st.session_state.clear()
 
 
@@ -82,3 +106,14 @@ def client_for(token: str) -> Client | None:
     """The gateway client of the session with that token; None if there is no such session, or its page is closed."""
     session = _sessions.get(token)
     return session.client if session is not None and session.is_connected() else None
+
+
+def is_accepted(streamlit_id: str) -> bool:
+    """Whether the gateway accepted the key of the session that Streamlit knows by that id."""
+    return any(each.accepted and each.is_of(streamlit_id) for each in list(_sessions.values()))
+
+
+def uploaded_bytes() -> dict[str, int]:
+    """Bytes that Streamlit keeps of uploads, by Streamlit's session."""
+    stored = (each.stored_uploads() for each in list(_sessions.values()))
+    return next((each for each in stored if each), {})
