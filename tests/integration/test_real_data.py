@@ -13,8 +13,8 @@ from tests.gateways import running
 from tests.models import STARTER
 
 from metseg.contracts import Job, JobStatus, ModelCard
-from metseg.imaging import Preprocessor, Volume
-from metseg.inference import OnnxPredictor, detect_out_of_distribution, segment
+from metseg.imaging import ROLES, Preprocessor, Volume, present_sequences
+from metseg.inference import OnnxPredictor, detect_out_of_distribution, recognise_sequence, segment
 from metseg.registry import Registry
 from metseg.settings import Settings
 from metseg_trainer.data import Patient, load_patient, scan_folder, split_patients, split_sha256
@@ -136,3 +136,19 @@ def _zip(patient: Patient) -> bytes:
 def _masks(packed: bytes, names: tuple[str, ...]) -> np.ndarray:
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         return np.stack([np.asarray(Image.open(archive.open(f"{name}_mask.png"))) > 0 for name in names])
+
+
+def test_no_sequence_of_a_test_patient_is_taken_for_another(patients):
+    everyone, _ = patients
+    drawn = split_patients(everyone, PRESETS["standard"].seed)
+    right = asked = 0
+    for patient in everyone:
+        if patient.id not in drawn.test:
+            continue
+        pixels = load_patient(patient)[0].pixels
+        for channel, (role, present) in enumerate(zip(ROLES, present_sequences(pixels), strict=True)):
+            if present:
+                found = recognise_sequence(pixels[..., channel])
+                assert found.role in (role, None)
+                right, asked = right + (found.role == role), asked + 1
+    assert right >= 0.85 * asked

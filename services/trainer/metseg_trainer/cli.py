@@ -1,4 +1,4 @@
-"""The command line of the trainer: run, structures, runs, frontier, out-of-distribution, audit, download, phantom."""
+"""The command line of the trainer: run, structures, sequences, runs, frontier, audit, phantom and others."""
 
 import argparse
 import os
@@ -27,6 +27,7 @@ from metseg_trainer.runs import (
     list_runs,
     load_plan,
     make_plan,
+    run_sequences,
     run_structures,
 )
 from metseg_trainer.training import (
@@ -155,6 +156,18 @@ def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     add.add_argument("--resume", action="store_true", help="continue from the network's checkpoint")
     add.add_argument("--threads", type=int, help="CPU threads (default: all that this container may use)")
     add.set_defaults(command=_structures)
+    _add_sequences(commands)
+
+
+def _add_sequences(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    add = commands.add_parser("sequences", help="train the classifier that recognises the sequence of a grey image")
+    add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
+    add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
+    add.add_argument("--out", type=Path, required=True, help="file to write: metseg/inference/sequence_model.json")
+    add.add_argument(
+        "--seed", type=int, default=PRESETS["full"].seed, help="of the split and all draws (default: %(default)s)"
+    )
+    add.set_defaults(command=_sequences)
 
 
 def _count(text: str) -> int:
@@ -211,6 +224,10 @@ def _structures(options: argparse.Namespace) -> None:
             lgg=options.lgg, brisc=options.brisc, brats=options.brats, resume=options.resume,
         )  # fmt: skip
     print(table)
+
+
+def _sequences(options: argparse.Namespace) -> None:
+    print(run_sequences(options.lgg, options.brisc, options.out, options.seed))
 
 
 def _runs(options: argparse.Namespace) -> None:

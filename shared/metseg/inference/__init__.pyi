@@ -17,4 +17,13 @@ from .segmentation import choose_operating_points as choose_operating_points
 from .segmentation import measured_structure as measured_structure
 from .segmentation import predict as predict
 from .segmentation import segment as segment
+from .sequence_features import SEQUENCE_CLASSES as SEQUENCE_CLASSES
+from .sequence_features import SEQUENCE_FEATURES as SEQUENCE_FEATURES
+from .sequence_features import SequenceClass as SequenceClass
+from .sequence_features import extract_sequence_features as extract_sequence_features
+from .sequence_recognition import MAX_DEVIATIONS as MAX_DEVIATIONS
+from .sequence_recognition import Recognition as Recognition
+from .sequence_recognition import SequenceModel as SequenceModel
+from .sequence_recognition import identify_sequence as identify_sequence
+from .sequence_recognition import recognise_sequence as recognise_sequence
 from .uncertainty import estimate_uncertainty as estimate_uncertainty

@@ -8,7 +8,13 @@ from functools import partial
 from metseg import formats
 from metseg.contracts import ModelCard, Request, Result, Structure
 from metseg.imaging import Float32Array, Volume, check_fits, lesions
-from metseg.inference import Segmentation, choose_operating_points, measured_structure, run_pipeline
+from metseg.inference import (
+    Segmentation,
+    choose_operating_points,
+    identify_sequence,
+    measured_structure,
+    run_pipeline,
+)
 from metseg.jobs.inputs import JobInputs
 from metseg.parallel import in_background, memory_limit_bytes
 from metseg.results import Previews, build_artefacts, build_result, render_slices
@@ -50,6 +56,7 @@ def process(
         check_size=partial(check_fits, memory_bytes=memory_limit_bytes(), uncertainty=request.uncertainty),
     )
     inputs.close_files()
+    volume = identify_sequence(volume)
     clock.lap("read")
     points = choose_operating_points(volume, predictor, request.threshold)
     structure = measured_structure(points)

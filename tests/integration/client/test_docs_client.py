@@ -39,7 +39,7 @@ def server(tmp_path, redis, monkeypatch):
 
 
 def test_every_command_does_what_it_says(server, tmp_path, capsys):
-    job = server.gateway.accepted().id
+    job = server.gateway.accepted(*phantom_files(1).values()).id
     lines = [line for body in blocks("bash") for line in body.splitlines()]
     assert len(lines) > 10
     for line in lines:

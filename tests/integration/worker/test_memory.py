@@ -28,7 +28,7 @@ def status_bytes(name):
     return 1024 * int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 def run(whole, files):
-    request = whole.upload(files).model_copy(update={"uncertainty": sys.argv[1] == "True"})
+    request = whole.upload(files).model_copy(update={"uncertainty": sys.argv[1] == "True", "sequence": "flair"})
     with JobInputs.fetch(request, whole._store, whole._models) as inputs:
         process(request, inputs, Limits(), lambda done, total: None)
 

@@ -3,14 +3,18 @@
 from functools import partial
 from hashlib import sha256
 
+import numpy as np
 import pytest
 from tests.integration.studies import phantom_files
 from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.contracts import InputFile, Request
+from metseg.errors import UnknownSequence
 from metseg.formats import read_probability
+from metseg.imaging import encode_png
 from metseg.inference import ModelCache
 from metseg.jobs import JobInputs, process
+from metseg.phantom import head
 from metseg.registry import Registry
 from metseg.settings import Limits
 from metseg.storage import LocalFolderStore
@@ -31,10 +35,10 @@ def publish(store, version=VERSION, network="tiny", brighter_than=1.5, **changes
     Registry(store).publish(card, {"model.onnx": model})
 
 
-def done(store, **wishes):
-    """The result and the artefacts of a study of three slices, segmented by the first version."""
+def done(store, files=None, **wishes):
+    """The result and the artefacts of a study, by default of three slices, segmented by the first version."""
     inputs = []
-    for index, (name, content) in enumerate(phantom_files(3, size_px=96).items()):
+    for index, (name, content) in enumerate((files or phantom_files(3, size_px=96)).items()):
         store.put(f"jobs/x/input/{index}", content)
         inputs.append(InputFile(key=f"jobs/x/input/{index}", name=name, size_bytes=len(content), sha256=_sha(content)))
     request = Request(id="x", created_at="2026-01-01T00:00:00Z", inputs=inputs, model=VERSION, **wishes)
@@ -101,3 +105,15 @@ def test_a_damaged_other_network_is_not_used(store):
     publish(store, OTHER, "other")
     store.put(f"models/{OTHER}/model.onnx", b"changed")
     assert done(store, uncertainty=True)[0].uncertainty_words.startswith("Compared 2 views: ")
+
+
+def test_a_grey_image_that_says_nothing_is_recognised_or_refused(store):
+    publish(store)
+    pixels = head(7, slices=3, size_px=256).volume.pixels
+    flair, _ = done(store, {f"{index}.png": encode_png(one[..., 1]) for index, one in enumerate(pixels)})
+    assert flair.identified["flair"].by == "recognised" and flair.identified["flair"].probability > 0.5
+    mask = {"a.png": encode_png(np.uint8(255) * (pixels[1, ..., 1] > 90).astype(np.uint8))}
+    with pytest.raises(UnknownSequence, match="mask"):
+        done(store, mask)
+    told, _ = done(store, mask, sequence="post")
+    assert told.identified["post"].by == "told"

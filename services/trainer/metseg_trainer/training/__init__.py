@@ -3,6 +3,7 @@
 - `plan`, `config`: the networks, data and configuration of a training.
 - `trainer`: the loop; `train_state` one step of it, `validation` the end of an epoch, `distributed` several processes.
 - `losses`: the objective.
+- `sequence_model`: the classifier of sequences.
 - `structures`, `structure_losses`: the training of core and whole, on partial truth.
 - `checkpoints`, `learning_curves`, `environment`: the files and metadata of a training.
 - `resource_errors`: system errors, translated into errors that say what to do.
@@ -15,6 +16,7 @@ from metseg_trainer.training.learning_curves import CURVES, read_learning_curves
 from metseg_trainer.training.losses import deep_supervision_loss
 from metseg_trainer.training.plan import BY_PATIENT, BY_SLICE, CONFIG, Plan, preprocessing_of, trained_networks
 from metseg_trainer.training.resource_errors import resource_errors_translated
+from metseg_trainer.training.sequence_model import confusion, fit_sequence_model
 from metseg_trainer.training.structures import StructureTrainingConfig, train_structures
 from metseg_trainer.training.train_state import TrainState, amp_dtype
 from metseg_trainer.training.trainer import is_finished, train_network
@@ -32,8 +34,10 @@ __all__ = [
     "TrainState",
     "TrainingConfig",
     "amp_dtype",
+    "confusion",
     "deep_supervision_loss",
     "environment",
+    "fit_sequence_model",
     "git_revision",
     "is_finished",
     "load_network",
