@@ -84,7 +84,9 @@ class OutOfDistributionReference(Contract):
     scale: list[float]
     precision: list[list[float]] = Field(description="the inverse of the shrunk covariance of z")
     limit: float = Field(gt=0, description="of the distance, chosen on validation patients alone")
-    turned_limit: float = Field(gt=0, description="of the flip ratio, chosen likewise")
+    turned_limit: float = Field(
+        gt=0, description="of the flip ratio, chosen likewise; for single slices also on held-out training patients"
+    )
     learned: int = Field(ge=1, description="training studies and their variations, or slices, behind these numbers")
     judged: int = Field(ge=1, description="validation ones on which the limits were chosen")
     false_alarms: Probability = Field(description="share of those beyond a limit")

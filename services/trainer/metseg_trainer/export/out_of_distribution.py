@@ -1,9 +1,11 @@
 """Out of distribution: the reference in a model card, by which a worker detects input unlike the training data.
 
-The training patients give means and a covariance, the validation patients the limit; the test patients are not
-used. Each patient is used whole, in thirds, and after corruptions that the model tolerates: without skull, slightly
-rotated, noisy, brighter or darker, FLAIR alone. Slices are also used alone, as they may be uploaded, except for those
-near both ends of a study, which show so little of a head that the limit would exclude nothing.
+The training patients give means and a covariance, the validation patients the limits; the test patients are not
+used. For upside-down single slices the validation patients are too few, so the training patients help, each compared
+with a reference of the others. Each patient is used whole, in thirds, and after corruptions that the model tolerates:
+without skull, slightly rotated, noisy, brighter or darker, FLAIR alone. Slices are also used alone, as they may be
+uploaded, except for those near both ends of a study, which show so little of a head that the limit would exclude
+nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +34,8 @@ INNER = (1 / 8, 7 / 8)
 """The slices of a study, as shares of its height, with which a single slice is compared."""
 COVERAGE = 0.99
 """The share of the validation patients' studies or slices within a limit."""
+FOLDS = 7
+"""Parts of the training patients, each held out once."""
 MIN_VALIDATION_PATIENTS = 3
 """The number of validation patients that a limit needs."""
 
@@ -116,7 +120,7 @@ def build_reference(train: Volumes, validation: Volumes, preprocessing: Preproce
     return OutOfDistributionCard(
         revision=FEATURES_REVISION,
         studies=_reference([one.studies for one in learned], [one.studies for one in judged]),
-        lone_slices=_reference([one.single for one in learned], [one.single for one in judged]),
+        lone_slices=_reference([one.single for one in learned], [one.single for one in judged], hold_out=True),
     )
 
 
@@ -160,11 +164,38 @@ def _variants(volume: Volume) -> Iterator[Volume]:
         yield CORRUPTIONS[key].apply(volume, no_lesion)[0]
 
 
-def _reference(train: Sequence[Float64Array], validation: Sequence[Float64Array]) -> OutOfDistributionReference:
-    """Means and covariance of the training patients' (sample, feature), limits of the validation patients'."""
-    rows, judged = np.vstack([one for one in train if len(one)]), np.vstack([one for one in validation if len(one)])
+def _reference(
+    train: Sequence[Float64Array], validation: Sequence[Float64Array], *, hold_out: bool = False
+) -> OutOfDistributionReference:
+    """Means and covariance of the training patients' (sample, feature), limits of the validation patients'.
+
+    With `hold_out`, the limit of flips is also that of the training patients.
+    """
+    reference, judged = _fit(train), np.vstack([one for one in validation if len(one)])
+    distances, turns = (
+        np.array([measure(features, reference) for features in judged])
+        for measure in (mahalanobis_distance, flip_ratio)
+    )
+    upright = [*turns, *_held_out_turns(train)] if hold_out else turns
+    limit, turned_limit = _rounded(np.quantile(distances, COVERAGE)), _rounded(_between(np.quantile(upright, COVERAGE)))
+    false_alarms = float(((distances > limit) | (turns > turned_limit)).mean())
+    return reference.model_copy(
+        update={"limit": limit, "turned_limit": turned_limit, "judged": len(judged), "false_alarms": false_alarms}
+    )
+
+
+def _held_out_turns(patients: Sequence[Float64Array]) -> Iterator[float]:
+    """The flip ratio of every sample by a reference of other patients."""
+    for fold in range(min(FOLDS, len(patients))):
+        reference = _fit([one for index, one in enumerate(patients) if index % FOLDS != fold])
+        yield from (flip_ratio(features, reference) for one in patients[fold::FOLDS] for features in one)
+
+
+def _fit(patients: Sequence[Float64Array]) -> OutOfDistributionReference:
+    """Means and covariance of patients' (sample, feature), without limits."""
+    rows = np.vstack([one for one in patients if len(one)])
     mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)
-    reference = OutOfDistributionReference(
+    return OutOfDistributionReference(
         features=list(FEATURES),
         mean=[_rounded(value) for value in mean],
         scale=[_rounded(value) for value in scale],
@@ -172,16 +203,9 @@ def _reference(train: Sequence[Float64Array], validation: Sequence[Float64Array]
         limit=1,
         turned_limit=1,
         learned=len(rows),
-        judged=len(judged),
+        judged=1,
         false_alarms=0,
     )
-    distances, turns = (
-        np.array([measure(features, reference) for features in judged])
-        for measure in (mahalanobis_distance, flip_ratio)
-    )
-    limit, turned_limit = _rounded(np.quantile(distances, COVERAGE)), _rounded(_between(np.quantile(turns, COVERAGE)))
-    false_alarms = float(((distances > limit) | (turns > turned_limit)).mean())
-    return reference.model_copy(update={"limit": limit, "turned_limit": turned_limit, "false_alarms": false_alarms})
 
 
 def _between(upright: float) -> float:

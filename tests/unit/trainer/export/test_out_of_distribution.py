@@ -10,11 +10,12 @@ from metseg import phantom
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, Volume
-from metseg.inference import FEATURES_REVISION, detect_out_of_distribution
+from metseg.inference import FEATURES, FEATURES_REVISION, detect_out_of_distribution
+from metseg.inference.out_of_distribution import FLIPPED_ORDER
 from metseg_trainer.cli import main
 from metseg_trainer.data import fingerprint, scan_folder, split_patients, split_sha256, write_phantoms
 from metseg_trainer.export import update_card
-from metseg_trainer.export.out_of_distribution import build_reference, oas_covariance
+from metseg_trainer.export.out_of_distribution import _held_out_turns, _reference, build_reference, oas_covariance
 
 PREPROCESSING = Preprocessing()
 SLICES = 9
@@ -45,6 +46,23 @@ def test_heads_upside_down_are_flagged_as_such(card):
         found = asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card)
         assert found.unlike and found.score > found.limit == 1
         assert "upside down" in found.words
+
+
+def slices(seed: int, upright: float) -> np.ndarray:
+    """The features of a patient's slices, between upright (1) and upside down (0)."""
+    one = np.random.default_rng(0).normal(size=len(FEATURES))
+    noise = np.random.default_rng(seed).normal(size=(20, len(FEATURES)))
+    return upright * one + (1 - upright) * one[FLIPPED_ORDER] + noise
+
+
+def test_the_limit_of_flips_holds_for_patients_that_the_few_validation_patients_do_not_resemble():
+    train = [slices(seed, 0.4 if seed % 5 == 0 else 0.6) for seed in range(1, 22)]
+    validation = [slices(seed, 0.6) for seed in range(30, 33)]
+    turns = np.array(list(_held_out_turns(train)))
+    alone, together = (_reference(train, validation, hold_out=hold_out) for hold_out in (False, True))
+    assert (turns > alone.turned_limit).mean() > 0.05
+    assert (turns > together.turned_limit).mean() < 0.015
+    assert (alone.mean, alone.precision, alone.limit) == (together.mean, together.precision, together.limit)
 
 
 def test_noise_and_sagittal_slices_are_flagged(card):
