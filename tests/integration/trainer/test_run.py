@@ -15,7 +15,7 @@ from metseg.settings import Settings, settings
 from metseg.storage import open_store
 from metseg_trainer.cli import main
 from metseg_trainer.data import load_patient, read_split, scan_folder
-from metseg_trainer.evaluation import dice
+from metseg_trainer.evaluation import CORRUPTIONS, dice
 from metseg_trainer.runs.locks import exclusive
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning")
@@ -54,7 +54,8 @@ def test_one_command_goes_from_nothing_to_a_champion_and_resumes(configured, cap
     assert card.comparison.words == results["comparison"]["words"]
     for evaluation in (*card.evaluation.values(), *(row["evaluation"] for row in results["networks"])):
         assert evaluation
-    assert len(card.evaluation[card.network].robustness) == 11
+    titles = {one.title for one in CORRUPTIONS.values()}
+    assert card.evaluation[card.network].robustness.keys() == {"each slice alone", *titles}
     assert 0.2 <= card.threshold <= 0.8
     words = registry.file(champion.version, "model-card.md").decode()
     assert "## Intended use" in words
