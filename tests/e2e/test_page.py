@@ -32,7 +32,7 @@ def test_an_example_scan_shows_its_findings_after_one_click(page: Page, url: str
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
     assert int(figure(page, "FLAIR abnormalities")) >= 1
-    expect(page.get_by_role("img", name=re.compile("Marked: lesion"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Marked: FLAIR abnormalit"))).to_be_visible()
 
 
 def test_an_uploaded_scan_survives_a_reload(page: Page, url: str, scan: Path) -> None:
