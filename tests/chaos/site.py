@@ -45,7 +45,7 @@ class Site(Deployment):
     def begin(self, build: bool) -> None:
         """Build the images if needed, and start."""
         if build:
-            self.compose("build", "api", "worker", "setup", "store-owner", timeout_s=1200)
+            self.compose("build", "--with-dependencies", "api", "worker", timeout_s=1200)
         self.power_on()
 
     def power_on(self) -> None:

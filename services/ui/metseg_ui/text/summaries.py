@@ -100,11 +100,14 @@ def proposed_targets(result: Result) -> list[int]:
 
 
 def target_note(result: Result, chosen: Collection[int]) -> str:
-    """The sum of the target lesions' diameters, in a sentence or two; empty without a target.
+    """The sum of the target lesions' diameters, in words.
 
     Args:
         result: with the proposed targets.
         chosen: numbers of the lesions that the reader takes as targets.
+
+    Returns:
+        A sentence or two; empty without a target.
     """
     targets = [lesion.model_copy(update={"target": lesion.number in chosen}) for lesion in result.lesions]
     sum_px, sum_mm = lesions.sum_target_diameters(targets)
