@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         here = Scaled(Path(folder))
         try:
             if not options.no_build:
-                here.compose("build", "api", "worker", "setup", "store-owner", timeout_s=1200)
+                here.compose("build", "--with-dependencies", "api", "worker", timeout_s=1200)
             speeds = {pair: _speeds(here, *pair, options.rounds) for pair in PAIRS}
         finally:
             here.compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
