@@ -85,7 +85,10 @@ def left(processes: list[psutil.Process]) -> list[str]:
     return [str(each) for each in alive]
 
 
-STUBBORN = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(300)"
+STUBBORN = (
+    "import os,signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    r"os.write(1, b'deaf\n'); time.sleep(300)"  # in one piece, so that the other's line does not come between
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
