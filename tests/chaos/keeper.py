@@ -19,7 +19,7 @@ __all__ = ["Keeper", "Study", "Verdict", "studies"]
 PAUSE_S = 0.5
 PATIENCE_S = 150.0
 ASKED_S = 20.0
-REFUSED = frozenset({400, 404, 413, 415, 422})
+REFUSED = frozenset({400, 404, 415, 422})  # 413: sent again, since a worker may have too little memory for a while
 """Answers that a retry does not change."""
 
 
