@@ -1,7 +1,7 @@
 """Whether a browser sends a request for a page of ours, and not for one of somebody else.
 
 A foreign page can make its reader's browser call a service on the reader's machine or network: at our address, then
-`Origin` or `Sec-Fetch-Site` names that page; or at a name of its own that it lets point to our address (DNS rebinding),
+`Origin` or `Sec-Fetch-Site` names that page; or at a host name that it has resolve to our address (DNS rebinding),
 then `Host` is that name. Programs such as curl send neither of the first two and are not affected.
 """
 
@@ -17,7 +17,7 @@ OURS = frozenset({"same-origin", "none"})  # values of Sec-Fetch-Site; `none`: t
 def is_known_host(host: str, names: Collection[str]) -> bool:
     """Whether a request may be for this host.
 
-    Addresses, `localhost` and names without a dot are nobody's to let point elsewhere; other names must be listed.
+    Addresses, `localhost` and names without a dot cannot be rebound by others; other names must be listed.
 
     Args:
         host: the header `Host`; may have a port, or be empty.

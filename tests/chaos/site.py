@@ -155,7 +155,7 @@ class Site(Deployment):
 
     @contextlib.contextmanager
     def api_keys(self, *keys: str) -> Iterator[None]:
-        """Start the gateway with these API keys, each with a name of its own, and afterwards without any."""
+        """Start the gateway with these API keys, each with a different name, and afterwards without any."""
         file, again = self._folder / "api-keys.json", ("up", "--detach", "--no-build", "--no-deps", "--wait", "api")
         file.write_text(json.dumps([_entry(key) for key in keys]), encoding="utf-8")
         file.chmod(0o644)

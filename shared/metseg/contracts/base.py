@@ -17,7 +17,7 @@ Probability = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=1)]
 Role = Literal["pre", "flair", "post"]
 SequenceChoice = Literal["auto", "pre", "flair", "post"]
 """What a submitter says of the one grey image of a study; `auto`: its name, its header or its pixels decide."""
-IdentifiedBy = Literal["told", "name", "header", "place", "recognised"]
+IdentifiedBy = Literal["stated", "name", "header", "place", "recognised"]
 """What decided which sequence an image is: the submitter, its name, its header, its place in a file, or its pixels."""
 Structure = Literal["core", "whole"]
 """`core`: enhancing tumour and what has died inside it; `whole`: the core and the FLAIR abnormality around it."""

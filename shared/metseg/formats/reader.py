@@ -16,11 +16,11 @@ from metseg.settings import Limits
 __all__ = ["Inspection", "inspect_upload", "read_volume"]
 
 
-def _open_dicom(files: Sequence[StudyFile], limits: Limits, told: Role | None) -> StudyReader:
+def _open_dicom(files: Sequence[StudyFile], limits: Limits, stated: Role | None) -> StudyReader:
     """Open a study of DICOM files; pydicom is imported only when one is uploaded."""
     from metseg.formats import dicom
 
-    return dicom.open_study(files, limits, told)
+    return dicom.open_study(files, limits, stated)
 
 
 VOLUME_READERS: dict[Kind, Callable[[Sequence[StudyFile], Limits, Role | None], StudyReader]] = {
@@ -108,13 +108,13 @@ def read_volume(
 
 def _open_study(uploads: Sequence[Upload], limits: Limits, sequence: SequenceChoice) -> StudyReader:
     check_upload(uploads, limits)
-    told = None if sequence == "auto" else sequence
+    stated = None if sequence == "auto" else sequence
     files = list_files(uploads, limits)
     volumes = [file for file in files if file.kind in VOLUME_READERS]
     if not volumes:
-        return raster_study.open_study(uploads, limits, told)
+        return raster_study.open_study(uploads, limits, stated)
     images = [file for file in volumes if file.role is not None or sequence_from_name(file.name) != "mask"]
     readers = {VOLUME_READERS[file.kind] for file in images or volumes if file.kind is not None}
     if len(readers) > 1:
         raise MixedSizes("The upload mixes DICOM with volumes in files; send one study in one format.")
-    return readers.pop()(files, limits, told)
+    return readers.pop()(files, limits, stated)

@@ -3,7 +3,7 @@
 Slices as images are one kind of study (`raster`); a format of volumes is another. To add one:
 
 1. `sniff` detects its files by their content, as a `Kind`.
-2. A package here, like `volumes`, has a function `open_study(files, limits, told) -> StudyReader`, which
+2. A package here, like `volumes`, has a function `open_study(files, limits, stated) -> StudyReader`, which
    `VOLUME_READERS` in `reader` lists under that kind. It receives every file of the upload, including those inside a
    ZIP, and treats them as hostile: it reads headers only and refuses what `Limits` do not allow, before anything of
    that size is allocated. The gateway stops there; the worker goes on to `StudyReader.read_volume`.

@@ -176,7 +176,7 @@ class S3Store(ObjectStore):
 
     @override
     def reserve(self, size: int) -> contextlib.AbstractContextManager[None]:
-        """Nothing, as of `free_bytes`."""
+        """Nothing, as for `free_bytes`."""
         return contextlib.nullcontext()
 
     @override

@@ -179,19 +179,19 @@ def test_a_mask_belongs_to_the_image_in_its_folder():
     assert exclude_masks(["a/x.png", "b/x_mask.png", "a/X_Mask.tif", "_mask.png"]) == [0, 1, 3]
 
 
-def told(*sent, sequence="post"):
+def stated(*sent, sequence="post"):
     return read_volume(list(sent), LIMITS, sequence=sequence)
 
 
 def test_a_grey_study_is_the_sequence_that_its_submitter_says():
     for role, present in (("pre", (1, 0, 0)), ("flair", (0, 1, 0)), ("post", (0, 0, 1))):
-        volume = told(upload(png(), "scan.png"), sequence=role)
+        volume = stated(upload(png(), "scan.png"), sequence=role)
         assert volume.present == present
-        assert {name: one.by for name, one in volume.identified.items()} == {role: "told"}
+        assert {name: one.by for name, one in volume.identified.items()} == {role: "stated"}
 
 
 def test_a_grey_study_of_which_nothing_is_known_is_not_identified():
-    volume = told(upload(png(), "scan.png"), sequence="auto")
+    volume = stated(upload(png(), "scan.png"), sequence="auto")
     assert volume.identified == {} and volume.present == (False, True, False)
 
 
@@ -201,14 +201,14 @@ def test_a_grey_study_of_which_nothing_is_known_is_not_identified():
 )
 def test_the_names_of_slices_tell_their_sequence_but_a_plain_t1_does_not(name, role):
     expected = {} if role is None else {role: "name"}
-    assert {role: one.by for role, one in told(upload(png(), name), sequence="auto").identified.items()} == expected
+    assert {role: one.by for role, one in stated(upload(png(), name), sequence="auto").identified.items()} == expected
 
 
 def test_the_submitter_overrules_the_name_even_of_a_sequence_that_is_not_used():
-    assert told(upload(png(), "flair.png")).present == (False, False, True)
-    assert told(upload(png(), "p1_T2_07.png")).present == (False, False, True)
+    assert stated(upload(png(), "flair.png")).present == (False, False, True)
+    assert stated(upload(png(), "p1_T2_07.png")).present == (False, False, True)
     with pytest.raises(UnusableImage, match="T2"):
-        told(upload(png(), "p1_T2_07.png"), sequence="auto")
+        stated(upload(png(), "p1_T2_07.png"), sequence="auto")
     with pytest.raises(UnusableImage, match="T2"):
         inspect_upload([upload(png(), "p1_T2_07.png")], LIMITS)
     inspect_upload([upload(png(), "p1_T2_07.png")], LIMITS, "post")
@@ -217,6 +217,6 @@ def test_the_submitter_overrules_the_name_even_of_a_sequence_that_is_not_used():
 def test_a_study_of_several_sequences_does_not_become_one_of_them():
     roles = [upload(png(noise(20, 24, seed=seed)), f"{role}.png", role) for seed, role in enumerate(("pre", "flair"))]
     for sent in ([upload(png(noise(20, 24, 3)))], roles):
-        volume = told(*sent)
+        volume = stated(*sent)
         assert len(volume.identified) > 1
         assert any("was not used" in warning for warning in volume.warnings)

@@ -82,7 +82,7 @@ def test_an_image_that_looks_like_another_sequence_is_kept_and_doubted(head):
     volume = identify_sequence(said)
     assert volume.identified == said.identified and volume.present == said.present
     assert any("post-contrast image looks like a FLAIR" in warning for warning in volume.warnings)
-    agreed = replace(flair, identified={"flair": IdentifiedSequence(by="told")})
+    agreed = replace(flair, identified={"flair": IdentifiedSequence(by="stated")})
     assert identify_sequence(agreed).warnings == agreed.warnings
 
 

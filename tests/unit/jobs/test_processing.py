@@ -115,5 +115,5 @@ def test_a_grey_image_that_says_nothing_is_recognised_or_refused(store):
     mask = {"a.png": encode_png(np.uint8(255) * (pixels[1, ..., 1] > 90).astype(np.uint8))}
     with pytest.raises(UnknownSequence, match="mask"):
         done(store, mask)
-    told, _ = done(store, mask, sequence="post")
-    assert told.identified["post"].by == "told"
+    stated, _ = done(store, mask, sequence="post")
+    assert stated.identified["post"].by == "stated"

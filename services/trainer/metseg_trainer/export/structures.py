@@ -61,7 +61,7 @@ def export_structures(
 ) -> ExportedStructures:
     """Export a network in 32 and in 8 bits, choose operating points, evaluate what is served and write the files.
 
-    The 8-bit model is served, with the 32-bit one beside it, unless it loses too much Dice on the validation patients.
+    The 8-bit model is served, together with the 32-bit one, unless it loses too much Dice on the validation patients.
 
     Args:
         network: with two outputs.

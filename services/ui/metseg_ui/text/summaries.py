@@ -10,7 +10,7 @@ from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
 IDENTIFIED_BY: dict[IdentifiedBy, str] = {
-    "told": "as given with the upload",
+    "stated": "as given with the upload",
     "name": "by its name",
     "recognised": "recognised by its pixels",
 }

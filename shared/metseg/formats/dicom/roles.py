@@ -129,7 +129,7 @@ def choose_for_field(role: Role, stacks: Sequence[Stack]) -> ChosenStack:
             candidates,
             "Send one series in each field.",
         )
-    return ChosenStack(matching[0].stack, "its field", "told")
+    return ChosenStack(matching[0].stack, "its field", "stated")
 
 
 def _weigh_all(stacks: Sequence[Stack]) -> list[Candidate]:

@@ -88,13 +88,13 @@ class DicomStudyReader:
         return replace(volume, origin=read_source_images(self.reference))
 
 
-def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = None) -> DicomStudyReader:
+def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> DicomStudyReader:
     """Open a study by its headers.
 
     Args:
         files: of the upload.
         limits: of one submission.
-        told: the sequence of a single series, according to its submitter; overrules its header.
+        stated: the sequence of a single series, according to its submitter; overrules its header.
 
     Returns:
         Its reader.
@@ -106,7 +106,7 @@ def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = N
         raise BadArchive("An archive within an archive is not opened; zip the DICOM files themselves.")
     instances, warnings = _instances(files, limits)
     _check_one_study(instances)
-    chosen, choice_warnings = _choose(instances, told)
+    chosen, choice_warnings = _choose(instances, stated)
     _check_chosen(chosen, limits)
     stack_warnings = (warning for choice in chosen.values() for warning in choice.stack.warnings)
     all_warnings = [*warnings, *choice_warnings, *stack_warnings, *_frame_of_reference_warnings(chosen)]
@@ -147,14 +147,14 @@ def _check_one_study(instances: Sequence[Instance]) -> None:
         raise SeveralPatients("The DICOM files are of several studies; submit each study separately.")
 
 
-def _choose(instances: Sequence[Instance], told: Role | None) -> tuple[dict[Role | None, ChosenStack], list[str]]:
+def _choose(instances: Sequence[Instance], stated: Role | None) -> tuple[dict[Role | None, ChosenStack], list[str]]:
     roles = {each.file.role for each in instances}
     if roles == {None}:
         stacks, warnings = _group(instances)
-        if told is not None and len(stacks) == 1:
-            chosen: dict[Role | None, ChosenStack] = {told: choose_for_field(told, stacks)}
+        if stated is not None and len(stacks) == 1:
+            chosen: dict[Role | None, ChosenStack] = {stated: choose_for_field(stated, stacks)}
             return chosen, [*warnings, *_coverage_warnings(chosen, by_field=True)]
-        warnings += [] if told is None else [UNUSED_CHOICE]
+        warnings += [] if stated is None else [UNUSED_CHOICE]
         chosen, choice_warnings = choose_stacks(stacks)
         whole = [warning for choice in chosen.values() for warning in check_whole(choice.stack, stacks)]
         return chosen, [*warnings, *choice_warnings, *whole, *_coverage_warnings(chosen, by_field=False)]

@@ -54,7 +54,7 @@ class RasterSeries:
     excluded_masks: int
     source: str
     warnings: tuple[str, ...] = ()
-    identified_by: IdentifiedBy = "told"
+    identified_by: IdentifiedBy = "stated"
 
     @property
     def pages(self) -> list[Page]:
@@ -89,14 +89,14 @@ class RasterSeries:
 
 
 def group_series(
-    uploads: Sequence[Upload], limits: Limits, told: Role | None = None
+    uploads: Sequence[Upload], limits: Limits, stated: Role | None = None
 ) -> Mapping[Role | None, RasterSeries]:
     """Group uploads into series by their headers.
 
     Args:
         uploads: of the study.
         limits: of one submission.
-        told: the sequence of a single series, according to its submitter; its names are not checked.
+        stated: the sequence of a single series, according to its submitter; its names are not checked.
 
     Returns:
         The series by role, or a single one by None; all of one shape.
@@ -107,7 +107,7 @@ def group_series(
     roles = {upload.role for upload in uploads}
     study: dict[Role | None, RasterSeries] = {}
     for role in roles:
-        study |= _series(role, [upload for upload in uploads if upload.role == role], limits, told)
+        study |= _series(role, [upload for upload in uploads if upload.role == role], limits, stated)
     for series in study.values():
         _check_series(series, limits)
     if len({series.shape for series in study.values()}) > 1:
@@ -116,23 +116,23 @@ def group_series(
 
 
 def _series(
-    role: Role | None, uploads: Sequence[Upload], limits: Limits, told: Role | None
+    role: Role | None, uploads: Sequence[Upload], limits: Limits, stated: Role | None
 ) -> dict[Role | None, RasterSeries]:
     """The series of one field, or those of an archive with a folder for each."""
     kinds = [detect_kind_of_stream(upload.stream) for upload in uploads]
     if "zip" in kinds:
         check_single_archive(kinds.count("zip"), len(uploads))
-        return _from_archive(role, Archive(uploads[0].stream, limits), limits, told)
+        return _from_archive(role, Archive(uploads[0].stream, limits), limits, stated)
     ordered = sorted(uploads, key=lambda upload: natural_key(upload.name))
     slices = [ordered[index] for index in exclude_masks([upload.name for upload in ordered])]
-    _check_names([upload.name for upload in slices], role or told)
+    _check_names([upload.name for upload in slices], role or stated)
     files = _files([(upload.name, partial(rewind, upload.stream)) for upload in slices], limits)
     source = "+".join(sorted({file.kind for file in files}))
     return {role: RasterSeries(files, len(uploads) - len(slices), source)}
 
 
 def _from_archive(
-    role: Role | None, archive: Archive, limits: Limits, told: Role | None
+    role: Role | None, archive: Archive, limits: Limits, stated: Role | None
 ) -> dict[Role | None, RasterSeries]:
     documents = [index for index, name in enumerate(archive.names) if _is_document(archive, index, name)]
     images = sorted(set(range(len(archive.names))) - set(documents))
@@ -147,9 +147,9 @@ def _from_archive(
     kept = [images[index] for index in exclude_masks([archive.names[index] for index in images])]
     folders = _folders_by_role([archive.names[index] for index in kept]) if role is None else {}
     masks = len(images) - len(kept)
-    identified_by: IdentifiedBy = "name" if folders else "told"
+    identified_by: IdentifiedBy = "name" if folders else "stated"
     if not folders:
-        _check_names([archive.names[index] for index in kept], role or told)
+        _check_names([archive.names[index] for index in kept], role or stated)
         folders = {str(PurePosixPath(archive.names[index]).parent): role for index in kept}
     unused = [name for name in folders.values() if name in UNUSED_SEQUENCES]
     if {"t2", "other"}.intersection(unused):

@@ -25,10 +25,10 @@ __all__ = ["RasterStudyReader", "open_study"]
 
 @dataclass(frozen=True)
 class RasterStudyReader:
-    """Reads series by role, or a single one by None, which is of the sequence `told` if it is grey."""
+    """Reads series by role, or a single one by None, which is of the sequence `stated` if it is grey."""
 
     series: Mapping[Role | None, RasterSeries]
-    told: Role | None = None
+    stated: Role | None = None
 
     @property
     def source(self) -> str:
@@ -64,7 +64,7 @@ class RasterStudyReader:
         else:
             series = cast(Mapping[Role, RasterSeries], self.series)
             pixels, warnings = _read_by_role(series)
-            warnings += [] if self.told is None else [UNUSED_CHOICE]
+            warnings += [] if self.stated is None else [UNUSED_CHOICE]
             identified = {role: IdentifiedSequence(by=one.identified_by) for role, one in series.items()}
         pre, flair, post = (role in identified for role in ROLES)
         is_colour = None in self.series and len(identified) > 1
@@ -84,9 +84,9 @@ class RasterStudyReader:
             target[...] = page if page.ndim == 3 else page[..., np.newaxis]
         if not all(map(_is_grey, pixels)):
             identified = dict.fromkeys(ROLES, IdentifiedSequence(by="place"))
-            return pixels, [] if self.told is None else [UNUSED_CHOICE], identified
-        if self.told is not None:
-            return pixels, [GREY_WARNING], {self.told: IdentifiedSequence(by="told")}
+            return pixels, [] if self.stated is None else [UNUSED_CHOICE], identified
+        if self.stated is not None:
+            return pixels, [GREY_WARNING], {self.stated: IdentifiedSequence(by="stated")}
         named = role_of_slices([file.name for file in series.files])
         return pixels, [GREY_WARNING], {} if named is None else {named: IdentifiedSequence(by="name")}
 
@@ -96,13 +96,13 @@ class RasterStudyReader:
         return self.series[reference_role(list(self.series))]
 
 
-def open_study(uploads: Sequence[Upload], limits: Limits, told: Role | None = None) -> RasterStudyReader:
+def open_study(uploads: Sequence[Upload], limits: Limits, stated: Role | None = None) -> RasterStudyReader:
     """Open a study of slices by its headers.
 
     Args:
         uploads: of the study.
         limits: of one submission.
-        told: the sequence of grey slices, according to their submitter; overrules their names.
+        stated: the sequence of grey slices, according to their submitter; overrules their names.
 
     Returns:
         Its reader.
@@ -110,7 +110,7 @@ def open_study(uploads: Sequence[Upload], limits: Limits, told: Role | None = No
     Raises:
         BadInput: one of its subclasses.
     """
-    return RasterStudyReader(group_series(uploads, limits, told), told)
+    return RasterStudyReader(group_series(uploads, limits, stated), stated)
 
 
 def _is_grey(page: Array) -> bool:

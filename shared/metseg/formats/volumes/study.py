@@ -59,7 +59,7 @@ HEADER_READERS: dict[Kind, Callable[[BinaryIO], VolumeHeader]] = {
 }
 """What reads the header of a file, by its kind; every kind here is opened by `open_study`."""
 SOURCES: dict[IdentifiedBy, str] = {
-    "told": "by its field",
+    "stated": "by its field",
     "name": "by its name",
     "place": "by its place in the file",
 }
@@ -136,13 +136,13 @@ class VolumeStudyReader:
         return assemble_volume(images, names, self.source, warnings=warnings, align=align, threads=threads)
 
 
-def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = None) -> VolumeStudyReader:
+def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> VolumeStudyReader:
     """Open a study by its headers.
 
     Args:
         files: of the upload.
         limits: of one submission.
-        told: the sequence of a single volume, according to its submitter; overrules its name.
+        stated: the sequence of a single volume, according to its submitter; overrules its name.
 
     Returns:
         Its reader.
@@ -153,14 +153,14 @@ def open_study(files: Sequence[StudyFile], limits: Limits, told: Role | None = N
     volumes = [file for file in files if file.kind in HEADER_READERS]
     if any(file.kind == "zip" for file in files):
         raise BadArchive("An archive within an archive is not opened; zip the volumes themselves.")
-    chosen, choice_warnings = _choose(volumes, told)
+    chosen, choice_warnings = _choose(volumes, stated)
     _check_one_patient([file for file, _ in chosen.values()])
     opened = {role: _open_file(file, by, files) for role, (file, by) in chosen.items()}
     others = len(files) - len(volumes) - sum(one.voxels is not one.file for one in opened.values())
     warnings = [f"Files that are not volumes were left out: {others}."] if others else []
     sequences = _sequences(opened)
     _check_sequences(sequences, limits)
-    if told is not None and len(sequences) > 1:
+    if stated is not None and len(sequences) > 1:
         warnings.append(UNUSED_CHOICE)
     source = "+".join(sorted({one.file.kind for one in opened.values() if one.file.kind is not None}))
     return VolumeStudyReader(sequences, (*warnings, *choice_warnings, *_header_warnings(sequences)), source)
@@ -196,12 +196,12 @@ def _voxel_file(file: StudyFile, name: str, files: Sequence[StudyFile]) -> Study
     )
 
 
-def _choose(volumes: Sequence[StudyFile], told: Role | None) -> tuple[_Choice, list[str]]:
+def _choose(volumes: Sequence[StudyFile], stated: Role | None) -> tuple[_Choice, list[str]]:
     """The file of each role and how the role was found, and a warning of what was left out."""
     if volumes[0].role is not None:
         return _choose_by_field(volumes), []
-    if len(volumes) == 1 and told is not None:
-        return {told: (volumes[0], "told")}, []
+    if len(volumes) == 1 and stated is not None:
+        return {stated: (volumes[0], "stated")}, []
     if len(volumes) == 1:
         refuse_unused([volumes[0].name])
         role = role_from_name(volumes[0].name)
@@ -251,7 +251,7 @@ def _choose_by_field(volumes: Sequence[StudyFile]) -> _Choice:
     for file in volumes:
         if file.role in chosen:
             raise InvalidParameter("A field holds several volumes; send one volume in each of pre, flair and post.")
-        chosen[file.role] = (file, "told")
+        chosen[file.role] = (file, "stated")
     return chosen
 
 

@@ -287,7 +287,7 @@ def test_the_submitter_says_which_sequence_a_single_series_is_whatever_its_heade
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
     flair = SeriesParameters(echo_ms=120, repetition_ms=9000, inversion_ms=2500, scanning_sequence=("SE", "IR"))
     sent = uploads(series_files(pixels, phantom.volume.affine, flair))
-    by_header, told = read_volume(sent, Limits()), read_volume(sent, Limits(), sequence="post")
+    by_header, stated = read_volume(sent, Limits()), read_volume(sent, Limits(), sequence="post")
     assert {role: one.by for role, one in by_header.identified.items()} == {"flair": "header"}
-    assert {role: one.by for role, one in told.identified.items()} == {"post": "told"}
-    assert told.present == (False, False, True)
+    assert {role: one.by for role, one in stated.identified.items()} == {"post": "stated"}
+    assert stated.present == (False, False, True)

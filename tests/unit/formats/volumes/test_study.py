@@ -336,7 +336,7 @@ def test_the_submitter_says_which_sequence_a_volume_is_whatever_its_name():
     for name in ("scan.nii.gz", "t1.nii.gz", "t2.nii.gz"):
         volume = read_volume([upload(nifti(GREY), name)], LIMITS, sequence="post")
         assert volume.present == (False, False, True)
-        assert {role: one.by for role, one in volume.identified.items()} == {"post": "told"}
+        assert {role: one.by for role, one in volume.identified.items()} == {"post": "stated"}
     by_name = volume_of(upload(nifti(GREY), "t1c.nii.gz"))
     assert {role: one.by for role, one in by_name.identified.items()} == {"post": "name"}
     assert volume_of(upload(nifti(GREY), "scan.nii.gz")).identified == {}

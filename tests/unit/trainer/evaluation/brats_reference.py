@@ -1,6 +1,6 @@
 """Write `brats_reference.json`: what BraTS-METS's own tools say of the shared cases.
 
-They need older libraries than this project, so they run in an environment of their own, from this folder:
+They need older libraries than this project, so they run in a separate environment, from this folder:
 `uv run --no-project --with BraTS_evaluation==0.0.10 --with panoptica==2.1.7 python brats_reference.py`
 """
 
