@@ -12,7 +12,8 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from metseg.imaging import Float64Array, LabelMap, Mask, Spacing
-from metseg_trainer.evaluation.lesionwise import label_components
+from metseg_trainer.evaluation.lesionwise import count_shared_voxels, label_components
+from metseg_trainer.evaluation.masks import bounding_box
 
 __all__ = ["BratsMets", "brats_mets"]
 
@@ -71,17 +72,14 @@ def brats_mets(predicted: Mask, truth: LabelMap, spacing_mm: Spacing, unknown: M
 
 def _pairwise_dice(truth: LabelMap, components: LabelMap) -> Float64Array:
     """Dice of each lesion with each component, (lesion, component)."""
-    lesions, count = int(truth.max(initial=0)), int(components.max(initial=0))
-    pairs = truth.astype(np.int64) * (count + 1) + components
-    shared = np.bincount(pairs.ravel(), minlength=(lesions + 1) * (count + 1)).reshape(lesions + 1, count + 1)
+    shared = count_shared_voxels(truth, components)
     sizes = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:]
     return np.asarray(2 * shared[1:, 1:] / np.maximum(sizes, 1), np.float64)
 
 
 def _surface_dice(one: Mask, other: Mask, spacing_mm: Spacing) -> float:
     """Normalised surface Dice as panoptica computes it: the mean of both surfaces' shares near the other surface."""
-    rows = [np.flatnonzero((one | other).any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    box = tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in rows)
+    box = bounding_box(one | other)
     surfaces = [mask[box] & ~ndimage.binary_erosion(mask[box]) for mask in (one, other)]
     shares = [_share_near(surfaces[first], surfaces[1 - first], spacing_mm) for first in (0, 1)]
     return float(np.mean(shares))

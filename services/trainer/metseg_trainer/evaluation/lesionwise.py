@@ -9,7 +9,15 @@ from scipy import ndimage
 
 from metseg.imaging import CONNECTIVITY_26, LabelMap, Mask, Spacing, measure
 
-__all__ = ["STRATA_MM", "LesionwiseMetrics", "TrueLesion", "diameter_stratum", "label_components", "match_lesions"]
+__all__ = [
+    "STRATA_MM",
+    "LesionwiseMetrics",
+    "TrueLesion",
+    "count_shared_voxels",
+    "diameter_stratum",
+    "label_components",
+    "match_lesions",
+]
 
 STRATA_MM = (6.0, 10.0, 20.0)
 """Bounds between strata of lesion diameter."""
@@ -55,6 +63,21 @@ def label_components(mask: Mask) -> LabelMap:
     """The 26-connected components of a mask, numbered from 1; 8-connected in a single slice."""
     labels, _ = ndimage.label(mask, CONNECTIVITY_26)
     return np.asarray(labels, np.int32)
+
+
+def count_shared_voxels(lesions: LabelMap, components: LabelMap) -> npt.NDArray[np.int64]:
+    """How many voxels each lesion shares with each component.
+
+    Args:
+        lesions: int32, (slice, row, column), numbered from 1; 0 is the background.
+        components: the same, of a prediction.
+
+    Returns:
+        (lesion, component), both with the background as number 0.
+    """
+    shape = int(lesions.max(initial=0)) + 1, int(components.max(initial=0)) + 1
+    pairs = lesions.astype(np.int64) * shape[1] + components
+    return np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def match_lesions(

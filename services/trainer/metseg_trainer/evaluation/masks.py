@@ -8,7 +8,7 @@ import torch
 
 from metseg.imaging import Mask, Spacing
 
-__all__ = ["EMPTY_CONVENTION", "MaskMetrics", "compare_masks", "dice"]
+__all__ = ["EMPTY_CONVENTION", "MaskMetrics", "bounding_box", "compare_masks", "dice"]
 
 TOLERANCE_MM = 1.0
 EMPTY_CONVENTION = (
@@ -86,7 +86,7 @@ def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float,
         warnings.simplefilter("ignore")  # the import warns about optional packages that are not needed here
         from monai.metrics.hausdorff_distance import compute_hausdorff_distance
         from monai.metrics.surface_dice import compute_surface_dice
-    box = _bounding_box(predicted | truth)
+    box = bounding_box(predicted | truth)
     found, true = (torch.from_numpy(mask[box][None, None].astype(np.float32)) for mask in (predicted, truth))
     spacing = list(spacing_mm)
     with warnings.catch_warnings():
@@ -96,7 +96,7 @@ def _surfaces(predicted: Mask, truth: Mask, spacing_mm: Spacing) -> tuple[float,
     return float(distance[0, 0]), float(surface[0, 0])
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
+def bounding_box(mask: Mask) -> tuple[slice, ...]:
     """The box of a mask with a margin of one voxel within the volume."""
     ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     return tuple(slice(max(0, int(at[0]) - 1), int(at[-1]) + 2) for at in ends)

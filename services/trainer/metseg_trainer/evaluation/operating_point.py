@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from metseg.contracts import OperatingPoint
 from metseg.imaging import Float32Array, Float64Array, LabelMap, Mask
-from metseg_trainer.evaluation.lesionwise import label_components
+from metseg_trainer.evaluation.lesionwise import count_shared_voxels, label_components
 
 __all__ = ["LesionCase", "choose_lesion_operating_point", "choose_operating_point"]
 
@@ -118,10 +118,9 @@ class _Components:
     @classmethod
     def of(cls, case: LesionCase, low: float) -> "_Components":
         components = label_components(case.probability >= low)
-        count, lesions = int(components.max()), int(case.labels.max())
+        count = int(components.max())
         known = np.ones(components.shape, np.bool_) if case.unknown is None else ~case.unknown
-        pairs = case.labels.astype(np.int64) * (count + 1) + components
-        shared = np.bincount(pairs.ravel(), minlength=(lesions + 1) * (count + 1)).reshape(lesions + 1, count + 1)
+        shared = count_shared_voxels(case.labels, components)
         excused: Mask = np.asarray((shared[1:] > 0).any(axis=0), np.bool_)
         excused[np.unique(components[~known])] = True
         return cls(
