@@ -141,6 +141,7 @@ def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     add = commands.add_parser("structures", help="train, evaluate and export core and whole")
     add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
     add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
+    add.add_argument("--whole", type=Path, required=True, help="folder of a version that segments the whole")
     add.add_argument("--brats", type=Path, help="BraTS studies, to evaluate both structures on")
     add.add_argument("--out", type=Path, required=True, help="for stores, checkpoints and figures")
     add.add_argument("--network", choices=NETWORKS, default="attention-unet", help="default: %(default)s")
@@ -221,7 +222,7 @@ def _structures(options: argparse.Namespace) -> None:
     with resource_errors_translated(options.out):
         table = run_structures(
             options.network, config, options.out,
-            lgg=options.lgg, brisc=options.brisc, brats=options.brats, resume=options.resume,
+            lgg=options.lgg, brisc=options.brisc, whole=options.whole, brats=options.brats, resume=options.resume,
         )  # fmt: skip
     print(table)
 

@@ -3,15 +3,18 @@
 import json
 
 import pytest
+from tests.models import tiny_card, tiny_model
 from tests.structures import write_brisc
 
 from metseg import phantom
-from metseg.contracts import ModelCard
+from metseg.contracts import ModelCard, OperatingPoint
 from metseg.inference import OnnxPredictor, segment
 from metseg.registry import FULL_PRECISION_MODEL, MODEL, Registry
 from metseg.storage import LocalFolderStore
 from metseg_trainer.cli import main
 from metseg_trainer.data import write_phantoms
+from metseg_trainer.export.onnx_export import to_onnx
+from metseg_trainer.networks import create_network
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +23,23 @@ def folders(tmp_path_factory):
     write_phantoms(folder / "lgg", patients=3, slices=6, size_px=160)
     write_brisc(folder / "brisc")
     write_phantoms(folder / "brats", patients=1, slices=8, size_px=128, layout="brats2013")
+    write_version(folder / "whole", to_onnx(create_network("attention-unet", 2).eval()), "whole")
+    write_version(folder / "both", tiny_model(), "core", "whole")
     return folder
+
+
+def write_version(folder, model, *structures):
+    folder.mkdir()
+    (folder / MODEL).write_bytes(model)
+    points = {structure: OperatingPoint() for structure in structures}
+    card = tiny_card(model).model_copy(update={"operating_points": points})
+    (folder / "card.json").write_text(card.model_dump_json())
 
 
 def command(folders, out, *more):
     options = ["structures", "--samples", "16", "--base-width", "2", "--threads", "1"]
-    sources = ["--lgg", folders / "lgg", "--brisc", folders / "brisc", "--brats", folders / "brats"]
+    names = ("lgg", "brisc", "brats", "whole")
+    sources = [part for name in names for part in (f"--{name}", folders / name)]
     return main([*options, *map(str, sources), "--out", str(out), *more])
 
 
@@ -75,4 +89,6 @@ def test_nothing_to_resume_and_folders_without_data_are_refused(folders, tmp_pat
     assert "has no checkpoint to resume" in capsys.readouterr().err
     assert command(folders, tmp_path, "--brisc", str(tmp_path)) == 1
     assert "index.csv cannot be read" in capsys.readouterr().err
+    assert command(folders, tmp_path, "--whole", str(folders / "both")) == 1
+    assert "name a version of the whole alone" in capsys.readouterr().err
     assert not (tmp_path / "attention-unet").exists()

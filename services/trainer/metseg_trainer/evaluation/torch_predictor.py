@@ -7,7 +7,7 @@ import torch
 
 from metseg.contracts import OperatingPoint, Preprocessing, Structure
 from metseg.imaging import Float32Array
-from metseg_trainer.networks import SegmentationNetwork, channels_last, structure_probabilities
+from metseg_trainer.networks import SegmentationNetwork, channels_last
 
 __all__ = ["TorchPredictor"]
 
@@ -39,6 +39,5 @@ class TorchPredictor:
         slices = torch.from_numpy(np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)))
         with torch.inference_mode():
             logits = self.network(slices.to(self._device, memory_format=torch.channels_last))
-            maps = structure_probabilities(logits) if len(self.operating_points) > 1 else torch.sigmoid(logits)
-            probability: Float32Array = maps.float().cpu().numpy().transpose(1, 0, 2, 3)
+            probability: Float32Array = torch.sigmoid(logits).float().cpu().numpy().transpose(1, 0, 2, 3)
         return probability

@@ -3,7 +3,7 @@
 - `onnx_export`, `quantise`, `variants`: derivatives of a network without further training.
 - `frontier`, `model_selection`: the choice of the variant to serve.
 - `model_card`, `out_of_distribution`: the description of a version.
-- `structures`: the same for a network of core and whole.
+- `structures`, `composition`: the same for a network of the core, joined with a model of the whole.
 - `publish`, `promotion`: the registry, and whether a version becomes the champion.
 """
 

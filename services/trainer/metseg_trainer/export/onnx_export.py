@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metseg.errors import ModelRejected
 from metseg.imaging import Float32Array, ModelInput
 from metseg.inference import INPUT, OUTPUT, Predictor
-from metseg_trainer.networks import SegmentationNetwork, structure_probabilities
+from metseg_trainer.networks import SegmentationNetwork
 
 __all__ = ["middle_slice", "to_onnx", "verify_export"]
 
@@ -29,8 +29,7 @@ class _WithSigmoid(nn.Module):
         self.network = network
 
     def forward(self, slices: Tensor) -> Tensor:
-        logits = self.network(slices)
-        return torch.sigmoid(logits) if logits.shape[1] == 1 else structure_probabilities(logits)
+        return torch.sigmoid(self.network(slices))
 
 
 def to_onnx(network: SegmentationNetwork) -> bytes:

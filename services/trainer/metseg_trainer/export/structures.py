@@ -1,4 +1,4 @@
-"""A network of core and whole as ONNX with its card, as the registry and `--local` take it."""
+"""A network of the core, joined with a model of the whole, as ONNX with its card."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from metseg.contracts import DataCard, FullPrecision, ModelCard, OperatingPoint, Variant
+from metseg.contracts import STRUCTURES, DataCard, FullPrecision, ModelCard, OperatingPoint, Structure, Variant
 from metseg.imaging import Float32Array, Preprocessor
 from metseg.inference import OnnxPredictor
 from metseg.registry import FULL_PRECISION_MODEL, MODEL
@@ -25,6 +25,7 @@ from metseg_trainer.evaluation import (
     evaluate_structures,
     load_patients,
 )
+from metseg_trainer.export.composition import compose_structures
 from metseg_trainer.export.model_card import CardFigures, make_card, save_card
 from metseg_trainer.export.onnx_export import middle_slice, to_onnx, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
@@ -57,14 +58,21 @@ class ExportedStructures:
 
 
 def export_structures(
-    network: SegmentationNetwork, folder: Path, data: StructureData, train: Sequence[Patient], described: DataCard
+    network: SegmentationNetwork,
+    whole: Path,
+    folder: Path,
+    *,
+    data: StructureData,
+    train: Sequence[Patient],
+    described: DataCard,
 ) -> ExportedStructures:
-    """Export a network in 32 and in 8 bits, choose operating points, evaluate what is served and write the files.
+    """Export a network of the core in 32 and in 8 bits, join it with a model of the whole, evaluate and write both.
 
     The 8-bit model is served, together with the 32-bit one, unless it loses too much Dice on the validation patients.
 
     Args:
-        network: with two outputs.
+        network: of the core, with one output.
+        whole: the folder of a version that segments the whole, at half the resolution.
         folder: for the files; exists.
         data: what it is evaluated on.
         train: glioma patients that it was trained on.
@@ -77,11 +85,13 @@ def export_structures(
         ModelRejected: the export does not compute what the network does.
         DatasetError: a file of a patient has changed or gone.
     """
-    exact = to_onnx(network)
+    core = to_onnx(network)
+    _verify(core, network, described, data.test)
+    exact = compose_structures(core, _whole_model(whole, FULL_PRECISION_MODEL))
     source = OnnxPredictor(_draft(network, exact, described), exact, torch.get_num_threads())
-    _verify(source, network, data.test)
     source = _at_chosen_points(source, exact, data)
-    small = to_int8(exact, [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)])
+    small = to_int8(core, [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)])
+    small = compose_structures(small, _whole_model(whole, MODEL))
     served = OnnxPredictor(_draft(network, small, described), small, torch.get_num_threads())
     served = _at_chosen_points(served, small, data)
     loss = _whole_dice(source, data) - _whole_dice(served, data)
@@ -103,7 +113,15 @@ def export_structures(
     return ExportedStructures(card, served, results)
 
 
-def _draft(network: SegmentationNetwork, model: bytes, described: DataCard) -> ModelCard:
+def _whole_model(folder: Path, name: str) -> bytes:
+    """A model of a version of the whole: in 32 bits if it has one, or else as it is served."""
+    path = folder / name
+    return (path if path.exists() else folder / MODEL).read_bytes()
+
+
+def _draft(
+    network: SegmentationNetwork, model: bytes, described: DataCard, structures: Sequence[Structure] = STRUCTURES
+) -> ModelCard:
     """The card of an exported network before anything was measured."""
     created_at = datetime.now(UTC)
     return make_card(
@@ -112,15 +130,16 @@ def _draft(network: SegmentationNetwork, model: bytes, described: DataCard) -> M
         network=network,
         model=model,
         preprocessing=PREPROCESSING,
-        points={"core": OperatingPoint(), "whole": OperatingPoint()},
+        points={structure: OperatingPoint() for structure in structures},
         data=described,
         figures=CardFigures(),
     )
 
 
-def _verify(exported: OnnxPredictor, network: SegmentationNetwork, patients: Sequence[Patient]) -> None:
-    """Compare an export with its network on the middle slices of some patients."""
-    trained = TorchPredictor(network, PREPROCESSING, exported.operating_points)
+def _verify(model: bytes, network: SegmentationNetwork, described: DataCard, patients: Sequence[Patient]) -> None:
+    """Compare an exported network with the original on the middle slices of some patients."""
+    card = _draft(network, model, described, ("whole",))  # a card of one map needs that name
+    exported, trained = OnnxPredictor(card, model, torch.get_num_threads()), TorchPredictor(network, PREPROCESSING)
     preprocessor = Preprocessor(PREPROCESSING)
     volumes = (load_patient(patient)[0] for patient in islice(patients, VERIFIED_SLICES))
     verify_export(exported, trained, [middle_slice(preprocessor.prepare(volume)) for volume in volumes])

@@ -1,14 +1,12 @@
 """The networks that the trainer compares, one file each; each class has its name, title and pruning levels.
 
-`registry` lists them, `blocks` has their interface and building blocks, `structures` turns two outputs into core and
-whole.
+`registry` lists them, `blocks` has their interface and building blocks.
 """
 
 from metseg_trainer.networks.attention_unet import AttentionUNet
 from metseg_trainer.networks.blocks import SegmentationNetwork, channels_last
 from metseg_trainer.networks.nested_unet import NestedUNet
 from metseg_trainer.networks.registry import NETWORKS, create_network, network_title
-from metseg_trainer.networks.structures import log_probabilities, structure_probabilities
 
 __all__ = [
     "NETWORKS",
@@ -17,7 +15,5 @@ __all__ = [
     "SegmentationNetwork",
     "channels_last",
     "create_network",
-    "log_probabilities",
     "network_title",
-    "structure_probabilities",
 ]

@@ -1,4 +1,4 @@
-"""Core and whole from folders to a model, a table and a report: prepare, train, export, evaluate."""
+"""Core and whole from folders to a model and a table: prepare, train, export, evaluate."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from metseg.errors import DatasetError
 from metseg.imaging import ROLES
+from metseg.registry import read_card
 from metseg_trainer.data import scan_folder, split_patients
 from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, read_brisc_index
 from metseg_trainer.evaluation import EvaluationResult, StructureData, compare_networks, format_structures
@@ -28,10 +29,11 @@ def run_structures(
     *,
     lgg: Path,
     brisc: Path,
+    whole: Path,
     brats: Path | None = None,
     resume: bool = False,
 ) -> str:
-    """Prepare, train, export and evaluate a network.
+    """Prepare, train, export and evaluate a network of the core.
 
     The test patients of LGG are used for figures alone.
 
@@ -42,6 +44,7 @@ def run_structures(
             card and figures.
         lgg: the glioma patients, in a layout that `run` reads.
         brisc: the folder of BRISC.
+        whole: the folder of a version that segments the whole, which the exported model contains.
         brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
         resume: continue from the network's checkpoint.
 
@@ -49,7 +52,9 @@ def run_structures(
         The table of figures, and how the network compares with others that are in `folder`.
 
     Raises:
-        DatasetError: a folder cannot be used, or the network has a checkpoint and `resume` is not set, or the reverse.
+        NotFound: `whole` holds no card.
+        DatasetError: a folder cannot be used, `whole` holds a model of the core too, or the network has a checkpoint
+            and `resume` is not set, or the reverse.
         TrainingFailed: see `train_structures`.
         ModelRejected: the export does not compute what the network does.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
@@ -58,6 +63,8 @@ def run_structures(
     if (place / CHECKPOINT).exists() != resume:
         wrong = "has no checkpoint to resume" if resume else "has a checkpoint already; add --resume to continue it"
         raise DatasetError(f"{place} {wrong}.")
+    if "core" in read_card(whole).operating_points:
+        raise DatasetError(f"The model in {whole} segments the core too; name a version of the whole alone.")
     index = {side: read_brisc_index(brisc, side) for side in BRISC_SIDES}  # what is missing is found before training
     studies = scan_folder(brats)[0] if brats else []
     patients, audit = scan_folder(lgg)
@@ -71,8 +78,8 @@ def run_structures(
     (place / CONFIG).write_text(json.dumps({"network": network, **_as_json(config.to_dict())}, indent=2) + "\n")
     train_structures(network, config, prepare_lgg(train, stores), prepare_brisc(brisc, stores), place)
     exported = export_structures(
-        load_network(place / CHECKPOINT), place, StructureData(validation, test, brisc, studies), train,
-        describe_structure_data(patients, split, index),
+        load_network(place / CHECKPOINT), whole, place, data=StructureData(validation, test, brisc, studies),
+        train=train, described=describe_structure_data(patients, split, index),
     )  # fmt: skip
     (place / FIGURES).write_text(json.dumps(_dice(exported.results), indent=1) + "\n")
     lines = [format_structures(exported.results), *_comparisons(folder, network)]

@@ -4,7 +4,7 @@
 - `trainer`: the loop; `train_state` one step of it, `validation` the end of an epoch, `distributed` several processes.
 - `losses`: the objective.
 - `sequence_model`: the classifier of sequences.
-- `structures`, `structure_losses`: the training of core and whole, on partial truth.
+- `structures`: the training of the core, on partial truth.
 - `checkpoints`, `learning_curves`, `environment`: the files and metadata of a training.
 - `resource_errors`: system errors, translated into errors that say what to do.
 """

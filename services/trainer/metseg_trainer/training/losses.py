@@ -11,6 +11,7 @@ from metseg_trainer.training.config import LossConfig
 __all__ = [
     "MIN_LESION_SHARE",
     "Sum",
+    "core_loss",
     "deep_supervision_loss",
     "dice_bce_loss",
     "dice_loss",
@@ -29,7 +30,9 @@ def own_share(share: Tensor) -> Tensor:
     return share
 
 
-def dice_bce_loss(logits: Tensor, truth: Tensor, config: LossConfig, all_reduce: Sum = own_share) -> Tensor:
+def dice_bce_loss(
+    logits: Tensor, truth: Tensor, config: LossConfig, all_reduce: Sum = own_share, weights: Tensor | None = None
+) -> Tensor:
     r"""Soft Dice loss and binary cross-entropy.
 
     Dice is $1 - 2 \sum p t / (\sum p + \sum t)$ (Milletari et al., 3DV 2016), computed twice: over the whole batch, so
@@ -41,18 +44,23 @@ def dice_bce_loss(logits: Tensor, truth: Tensor, config: LossConfig, all_reduce:
         truth: in [0, 1], the same shape.
         config: weights of the three parts.
         all_reduce: sums over all processes that have a share of the batch.
+        weights: of the pixels, the same shape; a pixel of weight 0 adds nothing. None weighs all alike.
 
     Returns:
         A scalar, 0 for a perfect prediction.
     """
-    probability = torch.sigmoid(logits)
+    weights = torch.ones_like(truth) if weights is None else weights
+    probability, weighted = torch.sigmoid(logits), truth * weights
     pixels = (1, 2, 3)
-    overlap, both = (probability * truth).sum(pixels), probability.sum(pixels) + truth.sum(pixels)
-    has_lesion = (truth.amax(pixels) > MIN_LESION_SHARE).to(overlap.dtype)
+    overlap = (probability * weighted).sum(pixels)
+    both = (probability * weights).sum(pixels) + weighted.sum(pixels)
+    has_lesion = (weighted.amax(pixels) > MIN_LESION_SHARE).to(overlap.dtype)
     slice_losses = has_lesion * dice_loss(overlap, both)
-    sums = all_reduce(torch.stack([overlap.sum(), both.sum(), slice_losses.sum(), has_lesion.sum()]))
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, weights, reduction="sum")
+    shares = [overlap.sum(), both.sum(), slice_losses.sum(), has_lesion.sum(), entropy, weights.sum()]
+    sums = all_reduce(torch.stack(shares))
     batch_dice, slice_dice = dice_loss(sums[0], sums[1]), sums[2] / sums[3].clamp(min=1)
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth)
+    cross_entropy = sums[4] / sums[5].clamp(min=1)
     return config.batch_dice * batch_dice + config.slice_dice * slice_dice + config.cross_entropy * cross_entropy
 
 
@@ -71,6 +79,22 @@ def deep_supervision_loss(
         A scalar.
     """
     return torch.stack([dice_bce_loss(logits, truth, config, all_reduce) for logits in outputs]).mean()
+
+
+def core_loss(outputs: list[Tensor], truth: Tensor, config: LossConfig, all_reduce: Sum = own_share) -> Tensor:
+    """The mean loss of all supervised outputs, where the core is known.
+
+    Args:
+        outputs: logits, (batch, 1, row, column) each.
+        truth: (batch, 2, row, column): the core, in [0, 1], and the weights of its pixels.
+        config: see `dice_bce_loss`.
+        all_reduce: see `dice_bce_loss`.
+
+    Returns:
+        A scalar.
+    """
+    core, weights = truth[:, :1], truth[:, 1:]
+    return torch.stack([dice_bce_loss(logits, core, config, all_reduce, weights) for logits in outputs]).mean()
 
 
 def dice_score(predicted: Tensor, truth: Tensor) -> float:

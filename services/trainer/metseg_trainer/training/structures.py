@@ -1,4 +1,4 @@
-"""Training of a network with two structures, core and whole, on partial truth; it can be resumed after any step."""
+"""Training of a network of the core, where it is known; it can be resumed after any step."""
 
 import time
 from collections.abc import Sequence
@@ -8,26 +8,25 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from metseg.contracts import STRUCTURES
 from metseg.errors import InvalidParameter
 from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig
 from metseg_trainer.training.batches import remaining_batches
 from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch
+from metseg_trainer.training.losses import core_loss
 from metseg_trainer.training.resource_errors import resource_errors_translated
-from metseg_trainer.training.structure_losses import structure_loss
 from metseg_trainer.training.train_state import Objective, TrainState
 from metseg_trainer.training.trainer import CHECKPOINT_EVERY_S
 
-__all__ = ["STRUCTURE_OBJECTIVE", "StructureTrainingConfig", "train_structures"]
+__all__ = ["CORE", "StructureTrainingConfig", "train_structures"]
 
-STRUCTURE_OBJECTIVE = Objective(len(STRUCTURES), structure_loss)
+CORE = Objective(1, core_loss)
 
 
 @dataclass(frozen=True)
 class StructureTrainingConfig(TrainingConfig):
-    """How a network with two structures is trained; stored in each checkpoint. One epoch has all samples.
+    """How a network of the core is trained; stored in each checkpoint. One epoch has all samples.
 
     Attributes:
         structure_sampling: which slices are drawn; it replaces `sampling`.
@@ -76,7 +75,7 @@ def train_structures(
     )  # fmt: skip
     with resource_errors_translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        state = TrainState(network, config, config.total_steps, STRUCTURE_OBJECTIVE)
+        state = TrainState(network, config, config.total_steps, CORE)
         if (folder / CHECKPOINT).exists():
             state.load_state_dict(load_checkpoint(folder / CHECKPOINT))
         launch(partial(_take_steps, state, dataset, folder / CHECKPOINT, checkpoint_every_s), 1)

@@ -1,4 +1,4 @@
-"""The training of core and whole: unknown truth has no gradient, and a resumed training ends with the same weights."""
+"""The training of the core: unknown truth has no gradient, and a resumed training ends with the same weights."""
 
 from dataclasses import replace
 
@@ -9,50 +9,45 @@ from tests.structures import stored_studies
 from metseg.errors import InvalidParameter, TrainingFailed
 from metseg_trainer.training import CHECKPOINT, LossConfig, StructureTrainingConfig, load_network, train_structures
 from metseg_trainer.training.checkpoints import load_checkpoint
-from metseg_trainer.training.structure_losses import masked_dice_bce_loss, structure_loss
+from metseg_trainer.training.losses import core_loss, dice_bce_loss
 
 CONFIG = StructureTrainingConfig(base_width=2, samples_per_epoch=12, batch_size=4, patch_size=(64, 64))
 
 
 def test_unknown_truth_gives_no_gradient():
-    logits, truth = torch.randn(3, 2, 16, 16, requires_grad=True), torch.ones(3, 2, 16, 16)
-    known = torch.zeros(3, 2, 16, 16)
-    known[0, 1] = 1  # all of the first slice, the upper half of the second, none of the third
-    known[1, 0, :8] = 1
-    masked_dice_bce_loss(logits, truth, known, LossConfig()).backward()
+    logits, truth = torch.randn(3, 1, 16, 16, requires_grad=True), torch.ones(3, 1, 16, 16)
+    weights = torch.zeros(3, 1, 16, 16)
+    weights[0] = 1  # all of the first slice, the upper half of the second, none of the third
+    weights[1, :, :8] = 1
+    dice_bce_loss(logits, truth, LossConfig(), weights=weights).backward()
     gradient = logits.grad.abs()
-    assert gradient[0, 0].min() > 0  # the whole's logit
-    assert gradient[0, 1].max() == 0  # the core within it is unknown
-    assert gradient[1, :, :8].min() > 0  # the core gives both a gradient, through their product
+    assert gradient[0].min() > 0
+    assert gradient[1, :, :8].min() > 0
     assert gradient[1, :, 8:].max() == 0
     assert gradient[2].max() == 0
 
 
-def test_a_structure_without_truth_does_not_change_the_others_loss():
-    logits, truth = torch.randn(2, 2, 16, 16), (torch.rand(2, 2, 16, 16) > 0.5).float()
-    both = torch.ones_like(truth)
-    core_alone, whole_alone = both.clone(), both.clone()
-    core_alone[:, 1] = 0
-    whole_alone[:, 0] = 0
-    parts = [masked_dice_bce_loss(logits, truth, known, LossConfig()) for known in (whole_alone, core_alone)]
-    assert sum(parts).item() == pytest.approx(masked_dice_bce_loss(logits, truth, both, LossConfig()).item())
+def test_equal_weights_change_nothing():
+    logits, truth = torch.randn(2, 1, 16, 16), (torch.rand(2, 1, 16, 16) > 0.5).float()
+    ones = torch.ones_like(truth)
+    weighted = core_loss([logits], torch.cat([truth, ones], 1), LossConfig())
+    assert weighted.item() == pytest.approx(dice_bce_loss(logits, truth, LossConfig()).item())
 
 
 def test_a_perfect_prediction_costs_nothing():
-    truth = (torch.rand(2, 2, 16, 16) > 0.5).float()
-    truth[:, 1] = truth.amax(1)
-    logits = torch.stack([truth[:, 1], truth[:, 0]], 1) * 80 - 40
-    loss = structure_loss([logits, logits], torch.cat([truth, torch.ones_like(truth)], 1), LossConfig())
+    truth = (torch.rand(2, 1, 16, 16) > 0.5).float()
+    logits = truth * 80 - 40
+    loss = core_loss([logits, logits], torch.cat([truth, torch.ones_like(truth)], 1), LossConfig())
     assert loss.item() == pytest.approx(0, abs=1e-3)
 
 
 def test_a_lesion_of_greater_weight_costs_more_where_it_is_missed():
-    truth, weights = torch.zeros(1, 2, 16, 16), torch.ones(1, 2, 16, 16)
+    truth, weights = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
     truth[..., :4, :4] = 1
-    missed = torch.full((1, 2, 16, 16), -4.0)
-    plain = masked_dice_bce_loss(missed, truth, weights, LossConfig())
+    missed = torch.full((1, 1, 16, 16), -4.0)
+    plain = dice_bce_loss(missed, truth, LossConfig(), weights=weights)
     weights[..., :4, :4] = 8
-    assert masked_dice_bce_loss(missed, truth, weights, LossConfig()) > plain
+    assert dice_bce_loss(missed, truth, LossConfig(), weights=weights) > plain
 
 
 class StopAtOnce:
@@ -67,7 +62,7 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
     train_structures(network, CONFIG, *stored_studies(), tmp_path / "whole")
     whole = load_checkpoint(tmp_path / "whole" / CHECKPOINT)
     assert whole["step"] == 3
-    assert load_network(tmp_path / "whole" / CHECKPOINT).outputs == 2
+    assert load_network(tmp_path / "whole" / CHECKPOINT).outputs == 1
 
     with monkeypatch.context() as patched:
         patched.setattr("metseg_trainer.training.structures.launch", lambda work, processes: work(StopAtOnce()))

@@ -37,12 +37,11 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A slice to draw into: `pixels`, `core`, `whole`, `unknown` and `taken` change.
+    """A slice to draw into: `pixels`, `core`, `unknown` and `taken` change.
 
     Attributes:
         pixels: float32, (row, column, channel).
         core: float32, (row, column): the share of each pixel that is drawn core.
-        whole: the same for core and oedema.
         unknown: bool: where a lesion is invisible.
         taken: bool: where nothing more is drawn.
         smooth: the original pixels, blurred.
@@ -55,7 +54,6 @@ class Canvas:
 
     pixels: Float32Array
     core: Float32Array
-    whole: Float32Array
     unknown: Mask
     taken: Mask
     smooth: Float32Array
@@ -91,7 +89,6 @@ class Canvas:
         return cls(
             pixels=values,
             core=np.zeros(brain.shape, np.float32),
-            whole=np.zeros(brain.shape, np.float32),
             unknown=np.zeros(brain.shape, np.bool_),
             taken=near,
             smooth=smooth,
@@ -147,7 +144,7 @@ class Canvas:
         judged = next((channel for channel in (POST, FLAIR) if self.smooth[..., channel].any()), PRE)
         before = self.pixels[box][..., judged].copy()
         self._paint(box, rendered, share, swelling, appearance)
-        return self._record(box, share, swelling, np.abs(self.pixels[box][..., judged] - before), judged)
+        return self._record(box, share, np.abs(self.pixels[box][..., judged] - before), judged)
 
     def _white(self, box: tuple[slice, slice]) -> Float32Array:
         """How far oedema can spread, from 0 to 1: in white matter, not in cortex or fluid."""
@@ -185,9 +182,7 @@ class Canvas:
                 )
             pixels[..., channel] += change + inner - share * swollen
 
-    def _record(
-        self, box: tuple[slice, slice], share: Float32Array, swelling: Float32Array, change: Float32Array, judged: int
-    ) -> bool:
+    def _record(self, box: tuple[slice, slice], share: Float32Array, change: Float32Array, judged: int) -> bool:
         """Record the truth; an invisible lesion is unknown, not absent."""
         peak = float(share.max(initial=0))
         shown = float(np.percentile(change[share > 0.5 * peak], 75)) if peak > 0 else 0.0
@@ -195,7 +190,6 @@ class Canvas:
         seen = peak >= MIN_PEAK and shown >= limit
         core = (share / max(peak, 1e-3)).clip(0, 1) if seen else np.zeros_like(share)
         np.maximum(self.core[box], core, out=self.core[box])
-        np.maximum(self.whole[box], np.maximum(core, swelling.clip(0, 1)), out=self.whole[box])
         if not seen:
             self.unknown[box] |= share > 0.05
         around = cv2.dilate((share > 0.02).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0

@@ -36,8 +36,8 @@ from metseg_trainer.data.structures.store import Normalisation, StoredStudy, rea
 
 __all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg"]
 
-PREPROCESSING = Preprocessing(pixel_scale=1.0, missing_sequences="zero")
-"""A model pixel is 0.9 mm, so a slice of the public data is not resampled."""
+PREPROCESSING = Preprocessing(pixel_scale=1.0, multiple=32, missing_sequences="zero")
+"""A model pixel is 0.9 mm, so a slice of the public data is not resampled; the whole is found at half of that."""
 REVISION = 1
 """Changes with the format, so that stores of an earlier release are not used."""
 SINGLE_SLICE_MM = 6.0

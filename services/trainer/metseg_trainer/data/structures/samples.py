@@ -37,8 +37,8 @@ Place = tuple[StoredStudy, int]
 class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
     """Augmented patches with partial truth.
 
-    An item is float32 (3, row, column), standardised, 0 in missing sequences; and float32 (4, row, column): core and
-    whole, in [0, 1], and the weights of their pixels: 0 where they are unknown, above 1 in small lesions.
+    An item is float32 (3, row, column), standardised, 0 in missing sequences; and float32 (2, row, column): the core,
+    in [0, 1], and the weights of its pixels: 0 where it is unknown, above 1 in small lesions.
 
     Args:
         lgg: studies of glioma patients.
@@ -104,7 +104,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         """A window somewhat larger than a patch, often near a lesion; the truth as uint8."""
         rows, columns = planes.shape[:2]
         centre = random.uniform(0, rows), random.uniform(0, columns)
-        count, lesions = cv2.connectedComponents((planes[..., :2].max(axis=-1) >= 0.5).astype(np.uint8))
+        count, lesions = cv2.connectedComponents((planes[..., 0] >= 0.5).astype(np.uint8))
         if count > 1 and random.random() < self._sampling.centred:
             lesion = np.flatnonzero(lesions == random.integers(1, count))
             row, column = np.unravel_index(int(random.choice(lesion)), (rows, columns))
@@ -132,12 +132,9 @@ def _around(centre: float, side: int, length: int) -> slice:
 
 
 def _truth(planes: UInt8Array, present: Present) -> Float32Array:
-    """Core, whole, and the weights of their pixels; without post-contrast T1 no core is known."""
-    core, whole, core_unknown, whole_unknown = np.moveaxis(planes.astype(np.float32) / 255, -1, 0)
-    core_weights = _weights(core)
-    whole_weights = np.maximum(core_weights, _weights(whole))
-    core_known = (core_unknown < MAX_UNKNOWN) & present[POST]
-    return np.stack([core, whole, core_known * core_weights, (whole_unknown < MAX_UNKNOWN) * whole_weights])
+    """The core and the weights of its pixels; without post-contrast T1 it is not known."""
+    core, unknown = np.moveaxis(planes.astype(np.float32) / 255, -1, 0)
+    return np.stack([core, ((unknown < MAX_UNKNOWN) & present[POST]) * _weights(core)])
 
 
 def _weights(share: Float32Array) -> Float32Array:

@@ -27,7 +27,7 @@ LARGE_P, LARGE_MM = 0.15, (12.0, 50.0)
 SLICE_MM = (1.0, 6.0)
 AS_THICK_AS_STUDY_P = 0.4
 DONOR_CONTRAST, DONOR_SIGMA = 0.7, 0.45
-TRUTH_BITS = (store.CORE, store.WHOLE, store.CORE_UNKNOWN, store.WHOLE_UNKNOWN)
+TRUTH_BITS = (store.CORE, store.CORE_UNKNOWN)
 
 Random = np.random.Generator
 
@@ -38,7 +38,7 @@ class SliceTruth:
 
     Attributes:
         pixels: uint8, (row, column, channel); 0 in missing sequences.
-        planes: float32, (row, column, 4), in [0, 1]: core, whole, where core and where whole is unknown.
+        planes: float32, (row, column, 2), in [0, 1]: the core, and where it is unknown.
         normalisation: of the study; None for a slice that is normalised alone.
         head: bool, (row, column).
         present: which of pre, FLAIR and post it shows.
@@ -132,8 +132,7 @@ def _diameter_in_slice_mm(random: Random) -> float:
 
 def _with_drawn(planes: Float32Array, canvas: Canvas) -> Float32Array:
     """The truth with the drawn lesions; it is unknown where a lesion is invisible."""
-    drawn = (canvas.core, canvas.whole, canvas.unknown, canvas.unknown)
-    return np.maximum(planes, np.stack(drawn, -1)).astype(np.float32)
+    return np.maximum(planes, np.stack([canvas.core, canvas.unknown], -1)).astype(np.float32)
 
 
 def _stripped(sample: SliceTruth, brain: Mask, normalisation: Normalisation | None) -> SliceTruth:

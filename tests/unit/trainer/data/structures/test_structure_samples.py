@@ -1,4 +1,4 @@
-"""Samples with core and whole: partial truth, missing sequences, and one sample per number."""
+"""Samples with the core: partial truth, missing sequences, and one sample per number."""
 
 import numpy as np
 import pytest
@@ -28,23 +28,16 @@ def test_a_missing_sequence_is_0_and_without_post_contrast_no_core_is_known():
     drawn = samples(60)
     shown = {tuple(bool(channel.any()) for channel in patch) for patch, _ in drawn}
     assert {(False, False, True), (False, True, False), (True, True, True)} <= shown
-    assert all(not known[2].any() for patch, known in drawn if not patch[2].any())
+    assert all(not truth[1].any() for patch, truth in drawn if not patch[2].any())
 
 
-def test_drawn_cores_lie_within_drawn_wholes():
-    drawn = [truth for _, truth in samples(lgg=1.0, drawn_lgg=1.0, tumour=0.0)]
-    assert sum(bool(truth[0].max() > 0.5) for truth in drawn) > 10
-    assert all((truth[0] <= truth[1] + 0.05).all() for truth in drawn)
-
-
-def test_the_core_of_a_glioma_and_the_whole_of_brisc_are_unknown():
-    gliomas = [truth for _, truth in samples(lgg=1.0, drawn_lgg=0.0, tumour=1.0, centred=1.0)]
-    assert sum(bool(truth[1].max() > 0.5) for truth in gliomas) > 10
-    assert all(not truth[2][truth[1] > 0.9].any() for truth in gliomas)
-    assert all(truth[3].all() for truth in gliomas)
+def test_the_core_of_a_glioma_is_unknown_and_that_of_brisc_known():
+    gliomas = [truth for _, truth in samples(lgg=1.0, drawn_lgg=0.0, tumour=1.0)]
+    assert sum(bool((truth[1] == 0).any()) for truth in gliomas) > 10
+    assert all(not truth[0].any() for truth in gliomas)
     single = [truth for _, truth in samples(lgg=0.0, drawn_brisc=0.0, stripped=0.0, centred=1.0)]
     assert sum(bool(truth[0].max() > 0.5) for truth in single) > 10
-    assert all(not truth[3][truth[0] > 0.5].any() for truth in single)
+    assert all((truth[1][truth[0] > 0.5] > 0).all() for truth in single)
 
 
 def test_pixels_of_small_lesions_weigh_more_and_of_large_ones_as_much_as_others():
@@ -53,10 +46,10 @@ def test_pixels_of_small_lesions_weigh_more_and_of_large_ones_as_much_as_others(
     for truth in drawn:
         labels, count = ndimage.label(truth[0] >= 0.5, np.ones((3, 3)))
         for number in range(1, count + 1):
-            known = (labels == number) & (truth[2] > 0)
+            known = (labels == number) & (truth[1] > 0)
             if known.any():
-                by_area[int((labels == number).sum())] = float(truth[2][known].max())
-        assert set(np.unique(truth[2][truth[1] < 0.5])) <= {0, 1}
+                by_area[int((labels == number).sum())] = float(truth[1][known].max())
+        assert set(np.unique(truth[1][truth[0] < 0.5])) <= {0, 1}
     assert all(weight > 3 for area, weight in by_area.items() if area < 40)
     assert all(weight == 1 for area, weight in by_area.items() if area >= 200)
     assert min(by_area) < 40 and max(by_area) >= 200
@@ -65,7 +58,7 @@ def test_pixels_of_small_lesions_weigh_more_and_of_large_ones_as_much_as_others(
 def test_patches_have_the_requested_size_and_are_finite():
     for patch, truth in samples(10):
         assert patch.shape == (3, 96, 96)
-        assert truth.shape == (4, 96, 96)
+        assert truth.shape == (2, 96, 96)
         assert np.isfinite(patch.numpy()).all()
 
 
