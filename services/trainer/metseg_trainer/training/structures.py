@@ -35,7 +35,7 @@ class StructureTrainingConfig(TrainingConfig):
     epochs: int = 1
     samples_per_epoch: int = 160_000
     patch_size: tuple[int, int] = (160, 160)
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     warm_up: float = 0.03
     ema_decay: float = 0.998
     structure_sampling: StructureSamplingConfig = field(default_factory=StructureSamplingConfig)

@@ -11,7 +11,7 @@ from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.lesion_model import Appearance
 from metseg_trainer.data.structures.rendering import RenderedLesion
 
-__all__ = ["Canvas"]
+__all__ = ["Canvas", "shows_enough_brain"]
 
 MIN_DEPTH_MM = 4.0
 """The smallest depth of a lesion's centre below the surface of the brain."""
@@ -76,7 +76,7 @@ class Canvas:
             None if the slice shows too little brain to draw into.
         """
         brain = (flags & store.BRAIN) > 0
-        if brain.sum() * pixel_mm**2 < MIN_BRAIN_MM2 or solidity(brain) < MIN_SOLIDITY:
+        if not shows_enough_brain(brain, pixel_mm):
             return None
         values = pixels.astype(np.float32)
         smooth = np.asarray(cv2.GaussianBlur(values, (0, 0), 1.5), np.float32)
@@ -214,6 +214,19 @@ class Canvas:
         gain = random.uniform(0.2, 1.0)
         self.pixels[..., POST] += tube * ((1 + gain) * self.middle[POST] - self.smooth[..., POST]).clip(0)
         self.taken[:] |= tube > 0.1
+
+
+def shows_enough_brain(brain: Mask, pixel_mm: float) -> bool:
+    """Whether a slice shows enough brain to draw into.
+
+    Args:
+        brain: bool, (row, column).
+        pixel_mm: side of a pixel.
+
+    Returns:
+        False also where the mask is likely to be face.
+    """
+    return bool(brain.sum() * pixel_mm**2 >= MIN_BRAIN_MM2 and solidity(brain) >= MIN_SOLIDITY)
 
 
 def _overlap(at: tuple[int, int], side: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metseg.errors import DatasetError
-from metseg.imaging import POST, Float32Array, Present, UInt8Array, standardise
+from metseg.imaging import POST, Float32Array, UInt8Array, standardise
 from metseg_trainer.data.augment import Augmentation
 from metseg_trainer.data.config import AugmentationConfig
 from metseg_trainer.data.structures import store
 from metseg_trainer.data.structures.config import StructureSamplingConfig
 from metseg_trainer.data.structures.donors import find_donors
+from metseg_trainer.data.structures.drawing import shows_enough_brain
 from metseg_trainer.data.structures.prepare import normalise
 from metseg_trainer.data.structures.slices import Palette, sample_slice
 from metseg_trainer.data.structures.store import StoredStudy
@@ -41,7 +42,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
     in [0, 1], and the weights of its pixels: 0 where it is unknown, above 1 in small lesions.
 
     Args:
-        lgg: studies of glioma patients.
+        lgg: studies of glioma patients; those without post-contrast T1, whose core is unknown, are left out.
         brisc: single slices.
         sampling: which slices are drawn.
         augmentation: how they are changed.
@@ -63,12 +64,15 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
     ) -> None:
         self._sampling, self._seed, self._patch_size = sampling, seed, patch_size
-        places = [(study, index) for study in lgg for index, flags in enumerate(study.flags) if _shows_head(flags)]
+        known = [study for study in lgg if study.present[POST]]
+        places = [(study, index) for study in known for index, flags in enumerate(study.flags) if _shows_head(flags)]
         tumour = [bool((study.flags[index] & store.WHOLE).any()) for study, index in places]
         self._tumour = [place for place, shown in zip(places, tumour, strict=True) if shown]
         self._clear = [place for place, shown in zip(places, tumour, strict=True) if not shown]
+        self._brain = [place for place in places if _shows_brain(*place)]
         brisc = [study for study in brisc if _shows_head(study.flags[0])]
         self._axial = [(study, 0) for study in brisc if study.source == "brisc-axial"]
+        self._axial_brain = [place for place in self._axial if _shows_brain(*place)]
         self._other = [(study, 0) for study in brisc if study.source != "brisc-axial"]
         if not places or not brisc:
             raise DatasetError(f"No slice of {'BRISC' if places else 'LGG'} shows enough of a head to train on.")
@@ -87,18 +91,20 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         tensor = standardise(pixels, mean, deviation) * np.array(sample.present, np.float32)
         return (
             torch.from_numpy(np.ascontiguousarray(tensor.astype(np.float32).transpose(2, 0, 1))),
-            torch.from_numpy(_truth(planes, sample.present)),
+            torch.from_numpy(_truth(planes)),
         )
 
     def _draw(self, random: Random) -> tuple[Place, bool]:
         """A slice, and whether metastases are drawn into it."""
         config = self._sampling
         if random.random() < config.lgg:
-            pool = _first(self._tumour, self._clear, prefer=random.random() < config.tumour)
-            return pool[random.integers(len(pool))], random.random() < config.drawn_lgg
+            if self._brain and random.random() < config.drawn_lgg:
+                return _choice(self._brain, random), True
+            return _choice(_first(self._tumour, self._clear, prefer=random.random() < config.tumour), random), False
         pool = _first(self._axial, self._other, prefer=random.random() < config.axial)
-        drawn = pool is self._axial and random.random() < config.drawn_brisc
-        return pool[random.integers(len(pool))], drawn
+        if pool is self._axial and self._axial_brain and random.random() < config.drawn_brisc:
+            return _choice(self._axial_brain, random), True
+        return _choice(pool, random), False
 
     def _window(self, pixels: UInt8Array, planes: Float32Array, random: Random) -> tuple[UInt8Array, UInt8Array]:
         """A window somewhat larger than a patch, often near a lesion; the truth as uint8."""
@@ -121,6 +127,15 @@ def _shows_head(flags: UInt8Array) -> bool:
     return int(((flags & store.HEAD) > 0).sum()) >= MIN_HEAD_PX
 
 
+def _shows_brain(study: StoredStudy, index: int) -> bool:
+    """Whether metastases can be drawn into a slice."""
+    return shows_enough_brain((study.flags[index] & store.BRAIN) > 0, study.spacing_mm[1])
+
+
+def _choice(places: list[Place], random: Random) -> Place:
+    return places[random.integers(len(places))]
+
+
 def _first(preferred: list[Place], others: list[Place], *, prefer: bool) -> list[Place]:
     """The preferred pool or the other, never an empty one."""
     return preferred if preferred and (prefer or not others) else others
@@ -131,10 +146,10 @@ def _around(centre: float, side: int, length: int) -> slice:
     return slice(start, start + side)
 
 
-def _truth(planes: UInt8Array, present: Present) -> Float32Array:
-    """The core and the weights of its pixels; without post-contrast T1 it is not known."""
+def _truth(planes: UInt8Array) -> Float32Array:
+    """The core and the weights of its pixels."""
     core, unknown = np.moveaxis(planes.astype(np.float32) / 255, -1, 0)
-    return np.stack([core, ((unknown < MAX_UNKNOWN) & present[POST]) * _weights(core)])
+    return np.stack([core, (unknown < MAX_UNKNOWN) * _weights(core)])
 
 
 def _weights(share: Float32Array) -> Float32Array:

@@ -77,8 +77,12 @@ def sample_slice(study: StoredStudy, index: int, palette: Palette, random: Rando
     shown = np.array(present, np.uint8)
     pixels = study.pixels[index] * shown
     planes = np.stack([(flags & bit) > 0 for bit in TRUTH_BITS], -1).astype(np.float32)
-    if drawn and (canvas := Canvas.of(pixels, flags, study.spacing_mm[1])) is not None:
-        _draw(canvas, study.spacing_mm[0], present, palette, random)
+    vessels = random.random() < palette.config.vessels
+    if (drawn or vessels) and (canvas := Canvas.of(pixels, flags, study.spacing_mm[1])) is not None:
+        if vessels:
+            _draw_vessels(canvas, random)
+        if drawn:
+            _draw_lesions(canvas, study.spacing_mm[0], present, palette, random)
         pixels = np.rint(canvas.pixels.clip(0, 255)).astype(np.uint8) * shown
         planes = _with_drawn(planes, canvas)
     head = (flags & store.HEAD) > 0
@@ -100,12 +104,13 @@ def _choose_sequences(available: Present, config: StructureSamplingConfig, rando
     return options[int(random.choice(len(options), p=shares / shares.sum()))]
 
 
-def _draw(canvas: Canvas, thickness_mm: float, present: Present, palette: Palette, random: Random) -> None:
-    """Draw vessels and metastases."""
+def _draw_vessels(canvas: Canvas, random: Random) -> None:
+    for _ in range(int(random.integers(1, 4))):
+        canvas.draw_vessel(random)
+
+
+def _draw_lesions(canvas: Canvas, thickness_mm: float, present: Present, palette: Palette, random: Random) -> None:
     config, donors = palette.config, palette.donors
-    if random.random() < config.vessels:
-        for _ in range(int(random.integers(1, 4))):
-            canvas.draw_vessel(random)
     for _ in range(min(MAX_LESIONS, int(random.geometric(LESIONS_P)))):
         diameter = _diameter_in_slice_mm(random)
         at = canvas.place(present, random)
