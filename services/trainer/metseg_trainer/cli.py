@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    add = commands.add_parser("structures", help="train, evaluate and export core and whole")
+    add = commands.add_parser("structures", help="train a network of the core, join it with one of the whole, evaluate")
     add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
     add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
     add.add_argument("--whole", type=Path, required=True, help="folder of a version that segments the whole")

@@ -19,7 +19,8 @@ def compose_structures(core: bytes, whole: bytes) -> bytes:
     """Join two models.
 
     The whole is predicted from the average of `FACTOR` by `FACTOR` pixels, and enlarged. Its model learned a copy where
-    a sequence is missing, the core's learned 0. A pixel is at least as likely of the whole as of the core.
+    a sequence is missing, the core's learned 0. Without post-contrast T1 the core is 0, since its model has never seen
+    that. A pixel is at least as likely of the whole as of the core.
 
     Args:
         core: an ONNX model from (batch, 3, row, column) to the core's probability, (batch, 1, row, column).
@@ -39,8 +40,9 @@ def compose_structures(core: bytes, whole: bytes) -> bytes:
         *coarse.graph.node,
         *fine.graph.node,
         helper.make_node("Resize", [f"whole.{OUTPUT}", "", "scales"], ["enlarged"], mode="linear"),
-        helper.make_node("Max", ["enlarged", f"core.{OUTPUT}"], ["at_least_core"]),
-        helper.make_node("Concat", [f"core.{OUTPUT}", "at_least_core"], [OUTPUT], axis=1),
+        helper.make_node("Where", [f"present_{POST}", f"core.{OUTPUT}", "zero"], ["core"]),
+        helper.make_node("Max", ["enlarged", "core"], ["at_least_core"]),
+        helper.make_node("Concat", ["core", "at_least_core"], [OUTPUT], axis=1),
     ]
     constants = [*fine.graph.initializer, *coarse.graph.initializer, *_constants()]
     sides: list[str | int | None] = ["batch", None, "rows", "columns"]
