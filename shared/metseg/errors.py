@@ -29,6 +29,8 @@ MetsegError
 ├── Conflict                 the resource's state does not allow the call
 │   ├── NotFinished            the job has not succeeded
 │   └── IdempotencyConflict    the key was used with another body
+├── ReviewedMeanwhile        someone else has reviewed the job since it was read
+├── ReviewNotNamed           a review was sent without the ETag of the one that it replaces
 ├── NotAvailable             this job has no such artefact in that format
 ├── Unavailable              a service we depend on is down; try again later
 │   ├── StoreUnavailable
@@ -266,6 +268,18 @@ class IdempotencyConflict(Conflict):
     """An Idempotency-Key was used before with another body."""
 
     type, title = "/problems/idempotency-conflict", "The key was used with another body"
+
+
+class ReviewedMeanwhile(MetsegError):
+    """The job's review is not the one that the caller has read; read it again before replacing it."""
+
+    type, title, status = "/problems/reviewed-meanwhile", "Someone else has reviewed the job", 412
+
+
+class ReviewNotNamed(MetsegError):
+    """The header If-Match, with the ETag of the review that is replaced, is missing."""
+
+    type, title, status = "/problems/review-not-named", "The review to replace is not named", 428
 
 
 class NotAvailable(MetsegError):

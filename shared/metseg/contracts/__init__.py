@@ -4,6 +4,7 @@
 - `ids`: the form of job IDs and model versions.
 - `jobs`: submissions and the state of their jobs.
 - `results`: what was found.
+- `review`: what a reader changes of it.
 - `models`: model cards and the champion.
 - `evaluation`: the test results in a model card.
 """
@@ -63,10 +64,23 @@ from metseg.contracts.results import (
     SliceMeasurements,
     StructureMeasurements,
 )
+from metseg.contracts.review import (
+    MAX_LESION_LABEL_CHARACTERS,
+    LesionDecision,
+    Review,
+    ReviewAgreement,
+    ReviewHistory,
+    ReviewRecord,
+    ReviewStamp,
+    Runs,
+    Voxel,
+    VoxelCorrection,
+)
 
 __all__ = [
     "DISCLAIMER",
     "MAX_LABEL_CHARACTERS",
+    "MAX_LESION_LABEL_CHARACTERS",
     "MODEL_VERSION_PATTERN",
     "RESEARCH_ONLY",
     "SHORT_DISCLAIMER",
@@ -95,6 +109,7 @@ __all__ = [
     "JobStatus",
     "KeyInfo",
     "Lesion",
+    "LesionDecision",
     "LesionMetrics",
     "MetricSummary",
     "ModelCard",
@@ -113,7 +128,13 @@ __all__ = [
     "Request",
     "Resubmission",
     "Result",
+    "Review",
+    "ReviewAgreement",
+    "ReviewHistory",
+    "ReviewRecord",
+    "ReviewStamp",
     "Role",
+    "Runs",
     "SequenceChoice",
     "SeriesInDoubt",
     "SliceMeasurements",
@@ -121,6 +142,8 @@ __all__ = [
     "Structure",
     "StructureMeasurements",
     "Variant",
+    "Voxel",
+    "VoxelCorrection",
     "is_job_id",
     "is_model_version",
 ]

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from metseg.contracts.base import DISCLAIMER, Contract, IdentifiedBy, Probability, Role, Structure
+from metseg.contracts.review import ReviewStamp
 
 Int3 = tuple[int, int, int]
 Float4 = tuple[float, float, float, float]
@@ -59,7 +60,7 @@ class BoundingBox(Contract):
 
 
 class Lesion(Contract):
-    """One 26-connected component of the core, or of the whole where no core is known.
+    """One 26-connected component of the core, or of the whole where no core is known; or several that a reader joined.
 
     Sizes in millimetres are None if the spacing is unknown.
     """
@@ -79,9 +80,13 @@ class Lesion(Contract):
     centroid_mm: tuple[float, float, float] | None = Field(
         default=None, description="to the right, front and top of the patient (RAS+); None if unknown"
     )
+    peak: Int3 = Field(description="slice, row, column of its highest probability, by which a review refers to it")
     mean_probability: Probability
     lowest_probability: Probability
-    target: bool = Field(default=False, description="proposed as a target lesion as defined by RANO-BM")
+    target: bool = Field(
+        default=False, description="a target lesion as defined by RANO-BM: proposed, or a reader's choice"
+    )
+    label: str | None = Field(default=None, description="what a reader calls it; never logged")
     surrounding_voxels: int | None = Field(
         default=None, ge=0, description="of the FLAIR abnormality around the core that is nearest to this lesion"
     )
@@ -149,6 +154,10 @@ class Result(Contract):
     )
     alignment: list[Alignment] = Field(default=[], description="of the volumes that were registered")
     grid: Grid | None = Field(default=None, description="None if slices were uploaded, which have no other order")
+    review: ReviewStamp | None = Field(
+        default=None, description="whose changes are in it; None: the model's own answer"
+    )
+    rejected: list[Lesion] = Field(default=[], description="by a reader: they are in no mask and no other figure")
     dicom: bool = Field(default=False, description="whether there are a DICOM segmentation and a structured report")
     disclaimer: str = DISCLAIMER
 

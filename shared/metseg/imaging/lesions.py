@@ -276,11 +276,11 @@ def _lesion(
     areas = component.sum(axis=(1, 2))
     largest, voxels, area = int(areas.argmax()), int(areas.sum()), int(areas.max())
     inside = probability[component].astype(np.float64)
+    voxels_inside = np.argwhere(component) + [side.start for side in region]
     hulls = [_hull(in_slice) for in_slice in component]
     long_px, perpendicular_px = _diameters(hulls, (1.0, 1.0))
     long_mm, perpendicular_mm = (None, None) if spacing_mm is None else _diameters(hulls, spacing_mm[1:])
     first = tuple(side.start for side in region)
-    centroid = np.argwhere(component).mean(axis=0) + first
     return Lesion(
         number=number,
         voxels=voxels,
@@ -293,7 +293,8 @@ def _lesion(
         perpendicular_diameter_px=perpendicular_px,
         perpendicular_diameter_mm=perpendicular_mm,
         box=BoundingBox(first=first, stop=tuple(side.stop for side in region)),
-        centroid=tuple(centroid.tolist()),
+        centroid=tuple(voxels_inside.mean(axis=0).tolist()),
+        peak=tuple(voxels_inside[inside.argmax()].tolist()),
         mean_probability=float(inside.mean()),
         lowest_probability=float(inside.min()),
     )

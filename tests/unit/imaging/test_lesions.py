@@ -335,3 +335,10 @@ def test_components_below_a_size_are_removed_and_others_are_unchanged(mask, voxe
     kept = select_components(2 * mask.astype(np.uint8), voxels)
     assert [lesion.voxels for lesion in measure(kept, None, sure(kept))] == sizes
     assert not (kept & ~mask).any()
+
+
+def test_the_peak_is_inside_the_lesion_where_its_probability_is_highest():
+    mask, probability = np.zeros((3, 8, 9), bool), np.full((3, 8, 9), 0.9, np.float32)
+    mask[1, 2:6, 3:7], probability[1, 2:6, 3:7] = True, 0.6
+    probability[1, 4, 5] = 0.7
+    assert measure(mask, None, probability)[0].peak == (1, 4, 5)

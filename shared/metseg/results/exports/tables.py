@@ -15,6 +15,7 @@ __all__ = ["write_lesions_csv", "write_lesions_json"]
 AXES: dict[str, tuple[str, ...]] = {
     "centroid": ("centroid_slice_index", "centroid_row_index", "centroid_column_index"),
     "centroid_mm": ("centroid_right_mm", "centroid_anterior_mm", "centroid_superior_mm"),
+    "peak": ("peak_slice_index", "peak_row_index", "peak_column_index"),
     "first": ("box_first_slice_index", "box_first_row_index", "box_first_column_index"),
     "stop": ("box_stop_slice_index", "box_stop_row_index", "box_stop_column_index"),
 }
