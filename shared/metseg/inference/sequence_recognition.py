@@ -35,7 +35,7 @@ MAX_DEVIATIONS = 5.0
 """Features farther from their mean are no more telling."""
 MAX_LABELS = 12
 """An image with no more different values is a label map."""
-MAX_PROBABILITY = 0.01
+MAX_PROBABILITY = 0.003
 """Of the sequence that an image is said to be, where a warning says that it looks like another one."""
 MIN_T1_PROBABILITY = 0.9
 """With or without contrast agent, for the words of a refusal."""

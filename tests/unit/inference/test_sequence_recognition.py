@@ -86,6 +86,13 @@ def test_an_image_that_looks_like_another_sequence_is_kept_and_doubted(head):
     assert identify_sequence(agreed).warnings == agreed.warnings
 
 
+@pytest.mark.parametrize(("seed", "lesions"), [(47, 1), (60, 9), (31, 0)])
+def test_the_examples_of_the_page_are_not_doubted(seed, lesions):
+    scan = phantom.head(seed, slices=16, lesions=lesions).volume
+    named = replace(scan, identified=dict.fromkeys(ROLES, IdentifiedSequence(by="name")))
+    assert identify_sequence(named).warnings == scan.warnings
+
+
 def test_the_colours_of_a_picture_are_not_doubted(head):
     by_place = dict.fromkeys(ROLES, IdentifiedSequence(by="place"))
     swapped = replace(head, pixels=head.pixels[..., ::-1], identified=by_place)
