@@ -47,7 +47,8 @@ class PhantomJob(FinishedJob):
 def job_that_found(volume: Volume, mask: np.ndarray, whole: np.ndarray | None = None) -> PhantomJob:
     """A finished job on a volume, with this core and whole; without `whole` they are the same."""
     probability = np.where(mask, np.float32(0.75), np.float32(0.25))
-    found = segmentation_of(probability, mask, [], whole=whole)
+    measured = lesions.measure(mask, volume.spacing_mm, probability, volume.affine)
+    found = segmentation_of(probability, mask, measured, whole=whole)
     result = build.build_result("0" * 32, volume, found, tiny_card(b"model"), {})
     result = Result.model_validate_json(result.model_dump_json())
     return PhantomJob(volume, mask, result, build.build_artefacts(volume, found))

@@ -19,6 +19,7 @@ from .writers import StoredSlices as StoredSlices
 from .writers import read_mask as read_mask
 from .writers import read_probability as read_probability
 from .writers import restore_uploaded_grid as restore_uploaded_grid
+from .writers import write_labels as write_labels
 from .writers import write_mask as write_mask
 from .writers import write_probability as write_probability
 from .writers import write_slices as write_slices

@@ -27,6 +27,7 @@ from .lesions import ProbabilityMap as ProbabilityMap
 from .lesions import Region as Region
 from .lesions import count_surrounding_voxels as count_surrounding_voxels
 from .lesions import label_lesions as label_lesions
+from .lesions import label_slices as label_slices
 from .lesions import measure as measure
 from .lesions import measure_slices as measure_slices
 from .lesions import select_components as select_components

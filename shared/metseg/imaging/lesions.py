@@ -24,6 +24,7 @@ __all__ = [
     "Region",
     "count_surrounding_voxels",
     "label_lesions",
+    "label_slices",
     "measure",
     "measure_slices",
     "select_components",
@@ -127,6 +128,21 @@ def label_lesions(mask: Mask) -> LabelMap:
     for number, (region, component) in enumerate(_largest_first(mask), start=1):
         labels[region][component] = number
     return labels
+
+
+def label_slices(mask: Mask) -> Iterator[LabelMap]:
+    """The slices of `label_lesions`, (row, column), one of them in memory at a time.
+
+    Args:
+        mask: bool, (slice, row, column).
+    """
+    components = _largest_first(mask)
+    for index in range(len(mask)):
+        labels = np.zeros(mask.shape[1:], np.int32)
+        for number, ((slices, rows, columns), component) in enumerate(components, start=1):
+            if slices.start <= index < slices.stop:
+                labels[rows, columns][component[index - slices.start]] = number
+        yield labels
 
 
 def select_components(levels: UInt8Array, min_voxels: float = 0) -> Mask:

@@ -84,7 +84,7 @@ def test_a_job_ends_with_its_result_and_artefacts(context, jobs, job):
     assert set(result.durations_s) >= {"read", "predict", "report"}
     assert names == {
         "mask.nii.gz", "probability.nii.gz", "whole.nii.gz", "whole_probability.nii.gz", "labels.nii.gz",
-        "slices.zip", "result.json",
+        "lesions.nii.gz", "slices.zip", "result.json",
     }  # fmt: skip
 
 

@@ -314,6 +314,17 @@ def test_core_and_whole_are_exported_apart():
     assert np.array_equal(labels, np.where(core, 1, np.where(head.mask, 2, 0)))
 
 
+def test_a_label_map_has_the_numbers_of_the_report():
+    job = finished_job(seed=3, slices=24, found=14, size_px=96)
+    file = nibabel.Nifti1Image.from_bytes(gzip.decompress(made(exports.EXPORTS["lesion-numbers"].write, job)))
+    numbers = np.asarray(file.dataobj).T
+    assert numbers.dtype == np.uint8, "labels are whole numbers, unscaled"
+    for lesion in job.figures.lesions:
+        voxels = np.argwhere(numbers == lesion.number)
+        assert (len(voxels), *voxels.min(axis=0)) == (lesion.voxels, *lesion.box.first)
+    assert np.array_equal(numbers > 0, job.mask)
+
+
 def test_url_formats_match_the_registry():
     literals = {
         "mask": exports.MaskFormat,

@@ -52,7 +52,8 @@ async def mask(
     """The mask of a structure in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
     `whole` is the FLAIR abnormality with the tumour in it; `core` is the tumour itself, known only with post-contrast
-    T1; `labels`, in NIfTI alone, is 1 in the core and 2 in the rest of the whole. `dicom-seg` has all of them.
+    T1; `labels`, in NIfTI alone, is 1 in the core and 2 in the rest of the whole; `lesions`, in NIfTI alone, is the
+    number of each lesion, as in the result and the report. `dicom-seg` has all of them.
 
     For an uploaded volume, `nifti` has its grid and position, voxel for voxel; all other formats are in slice order.
     `png` and `tiff` have a page per slice; `zip` has a PNG `<name>_mask.png` per uploaded slice; `dicom-seg` exists for

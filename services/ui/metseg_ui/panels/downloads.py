@@ -12,7 +12,7 @@ from metseg_ui.state import gateway
 MASKS = ("zip", "nifti", "tiff")
 DICOM_EXPORTS = ("dicom-seg", "structured-report")
 CORE_EXPORTS = ("core", "labels")
-MORE_EXPORTS = ("csv", "report", "overlays", "animation", "probability")
+MORE_EXPORTS = ("csv", "report", "overlays", "animation", "probability", "lesion-numbers")
 
 
 def render(job_id: str, result: Result) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from metseg.contracts import Grid, NiftiGeometry
 from metseg.errors import NotAvailable
-from metseg.formats.nifti.maps import MAX_LEVEL, NO_EXTENSION, StoredSlices, gzip_compressor
+from metseg.formats.nifti.maps import NO_EXTENSION, StoredSlices, gzip_compressor
 from metseg.imaging import Array, Shape, from_canonical
 
 __all__ = ["restore_uploaded_grid"]
@@ -39,13 +39,14 @@ def restore_uploaded_grid(stored: BinaryIO, grid: Grid, target: BinaryIO) -> Non
         raise NotAvailable("The upload was not a NIfTI file, so there is no header to restore.")
     slices = StoredSlices(stored)
     compressor = gzip_compressor()
-    target.write(compressor.compress(_header(grid.nifti, slices.dtype).binaryblock + NO_EXTENSION))
+    header = _header(grid.nifti, slices.dtype, slices.slope)
+    target.write(compressor.compress(header.binaryblock + NO_EXTENSION))
     for block in _blocks(slices, grid):
         target.write(compressor.compress(from_canonical(block, grid).tobytes(order="F")))
     target.write(compressor.flush())
 
 
-def _header(fields: NiftiGeometry, dtype: "np.dtype[Any]") -> Any:  # noqa: ANN401 (nibabel has no types)
+def _header(fields: NiftiGeometry, dtype: "np.dtype[Any]", slope: float) -> Any:  # noqa: ANN401 (nibabel has no types)
     kind = nibabel.Nifti1Header if fields.version == 1 else nibabel.Nifti2Header
     header: Any = kind()  # type: ignore[no-untyped-call]
     header.set_data_dtype(dtype)
@@ -59,8 +60,7 @@ def _header(fields: NiftiGeometry, dtype: "np.dtype[Any]") -> Any:  # noqa: ANN4
         header[f"qoffset_{name}"] = value
     header["qform_code"], header["sform_code"] = fields.qform_code, fields.sform_code
     header["xyzt_units"] = fields.xyzt_units
-    if dtype == np.uint16:
-        header.set_slope_inter(1 / MAX_LEVEL, 0)
+    header.set_slope_inter(slope, 0)
     header["vox_offset"] = len(header.binaryblock) + len(NO_EXTENSION)
     return header
 

@@ -2,6 +2,7 @@ from .animation import render_animation as render_animation
 from .contours import outline_slice as outline_slice
 from .contours import outlined_channel as outlined_channel
 from .finished_job import LABELS as LABELS
+from .finished_job import LESIONS as LESIONS
 from .finished_job import MASK as MASK
 from .finished_job import PROBABILITY as PROBABILITY
 from .finished_job import WHOLE_MASK as WHOLE_MASK

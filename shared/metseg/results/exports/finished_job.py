@@ -12,6 +12,8 @@ WHOLE_MASK, WHOLE_PROBABILITY = "whole.nii.gz", "whole_probability.nii.gz"
 """The same of the whole, where the lesions are of the core."""
 LABELS = "labels.nii.gz"
 """1 in the core, 2 in the rest of the whole; where the core is known."""
+LESIONS = "lesions.nii.gz"
+"""The number of the lesion at each voxel, 0 elsewhere."""
 
 
 class FinishedJob(Protocol):

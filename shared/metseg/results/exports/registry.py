@@ -13,6 +13,7 @@ from metseg.errors import InvalidParameter, NoCore
 from metseg.results import exports
 from metseg.results.exports.finished_job import (
     LABELS,
+    LESIONS,
     MASK,
     PROBABILITY,
     WHOLE_MASK,
@@ -36,8 +37,8 @@ Kind = Literal["mask", "structured-report", "probability", "uncertainty", "overl
 MaskFormat = Literal["nifti", "zip", "png", "tiff", "dicom-seg"]
 ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
 LesionsFormat = Literal["csv", "json"]
-MaskStructure = Literal["whole", "core", "labels"]
-"""`labels` is 1 in the core and 2 in the rest of the whole."""
+MaskStructure = Literal["whole", "core", "labels", "lesions"]
+"""`labels` is 1 in the core and 2 in the rest of the whole; `lesions` is the number of each lesion."""
 
 DICOM, GZIP, JSON, ZIP = "application/dicom", "application/gzip", "application/json", "application/zip"
 PNG, TIFF = "image/png", "image/tiff"
@@ -104,7 +105,7 @@ class Export:
             )
         if self.structure == "whole" and result.structure == "core":
             return WHOLE[self.source]
-        return LABELS if self.structure == "labels" else self.source
+        return {"labels": LABELS, "lesions": LESIONS}.get(str(self.structure), self.source)
 
 
 def _mask(
@@ -163,6 +164,7 @@ _EXPORTS = (
     _mask("core-png", "Core mask, PNG", "png", PNG, "core.png", of=CORE),
     _mask("core-tiff", "Core mask, TIFF", "tiff", TIFF, "core.tiff", of=CORE),
     _mask("labels", "Label map, NIfTI", "nifti", GZIP, LABELS, of="labels"),
+    _mask("lesion-numbers", "Lesion numbers, NIfTI", "nifti", GZIP, LESIONS, of="lesions"),
     _dicom("dicom-seg", "Mask, DICOM SEG", "mask", "dicom-seg", "segmentation.dcm"),
     _dicom("structured-report", "Measurements, DICOM SR", "structured-report", None, "report.dcm"),
     _probability("probability", "Probability, NIfTI", "nifti", GZIP, "probability.nii.gz"),

@@ -75,6 +75,18 @@ def test_the_mask_has_the_grid_and_order_of_any_file(file):
     assert np.array_equal(back.header["pixdim"][:4], there.header["pixdim"][:4])
 
 
+def test_more_than_255_lesions_keep_their_numbers_on_the_uploaded_grid():
+    voxels = np.zeros((64, 60, 20), "int16")
+    voxels[::3, ::3, ::3] = 150
+    sent = nifti(voxels, np.diag([-1.0, 1.1, -1.2, 1.0]), pack=False)
+    job = marked(sent)
+    back = loaded(made(exports.EXPORTS["lesion-numbers"].write, job))
+    numbers = np.asarray(back.dataobj)
+    assert numbers.dtype == np.uint16, "labels are whole numbers, unscaled"
+    assert sorted(numbers[voxels > 100]) == list(range(1, len(job.figures.lesions) + 1))
+    assert np.array_equal(numbers > 0, voxels > 100)
+
+
 SHEARS = st.tuples(*[st.just(0.0) | st.floats(-0.8, 0.8)] * 6)
 
 
