@@ -53,6 +53,7 @@ from metseg.contracts.models import (
 from metseg.contracts.results import (
     Alignment,
     BoundingBox,
+    Diameters,
     Float4,
     Grid,
     IdentifiedSequence,
@@ -94,6 +95,7 @@ __all__ = [
     "Contract",
     "DataCard",
     "Detection",
+    "Diameters",
     "DiceSummary",
     "Evaluation",
     "Float4",

@@ -8,6 +8,7 @@ from metseg.contracts.base import DISCLAIMER, Contract, IdentifiedBy, Probabilit
 from metseg.contracts.review import ReviewStamp
 
 Int3 = tuple[int, int, int]
+Float2 = tuple[float, float]
 Float4 = tuple[float, float, float, float]
 
 
@@ -59,6 +60,14 @@ class BoundingBox(Contract):
     stop: tuple[int, int, int]
 
 
+class Diameters(Contract):
+    """Where the diameters of a lesion run: the (row, column) of both ends, in pixels from the middle of the first."""
+
+    longest_slice: int = Field(ge=0, description="index of the slice that both lie in")
+    long: tuple[Float2, Float2]
+    perpendicular: tuple[Float2, Float2]
+
+
 class Lesion(Contract):
     """One 26-connected component of the core, or of the whole where no core is known; or several that a reader joined.
 
@@ -75,6 +84,7 @@ class Lesion(Contract):
     long_diameter_mm: float | None
     perpendicular_diameter_px: float
     perpendicular_diameter_mm: float | None
+    diameters: Diameters
     box: BoundingBox
     centroid: tuple[float, float, float] = Field(description="slice, row, column")
     centroid_mm: tuple[float, float, float] | None = Field(

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from metseg.contracts import BoundingBox, Lesion, SliceMeasurements
+from metseg.contracts import BoundingBox, Diameters, Lesion, SliceMeasurements
 from metseg.imaging.arrays import Affine, Float32Array, Float64Array, LabelMap, Mask, Spacing, UInt8Array
 from metseg.imaging.foreground import bounding_box
 
@@ -294,9 +294,11 @@ def _lesion(
     inside = probability[component].astype(np.float64)
     voxels_inside = np.argwhere(component) + [side.start for side in region]
     hulls = [_hull(in_slice) for in_slice in component]
-    long_px, perpendicular_px = _diameters(hulls, (1.0, 1.0))
-    long_mm, perpendicular_mm = (None, None) if spacing_mm is None else _diameters(hulls, spacing_mm[1:])
     first = tuple(side.start for side in region)
+    long_px, perpendicular_px, diameters = _diameters(hulls, (1.0, 1.0), first)
+    long_mm, perpendicular_mm = None, None
+    if spacing_mm is not None:
+        long_mm, perpendicular_mm, diameters = _diameters(hulls, spacing_mm[1:], first)
     return Lesion(
         number=number,
         voxels=voxels,
@@ -308,6 +310,7 @@ def _lesion(
         long_diameter_mm=long_mm,
         perpendicular_diameter_px=perpendicular_px,
         perpendicular_diameter_mm=perpendicular_mm,
+        diameters=diameters,
         box=BoundingBox(first=first, stop=tuple(side.stop for side in region)),
         centroid=tuple(voxels_inside.mean(axis=0).tolist()),
         peak=tuple(voxels_inside[inside.argmax()].tolist()),
@@ -330,10 +333,13 @@ def _hull(in_slice: Mask) -> Float64Array:
     return cv2.convexHull(points)[:, 0].astype(np.float64) / 2
 
 
-def _diameters(hulls: Sequence[Float64Array], spacing: tuple[float, ...]) -> tuple[float, float]:
-    """The long diameter over all slices and the longest perpendicular to it in its slice."""
+def _diameters(
+    hulls: Sequence[Float64Array], spacing: tuple[float, ...], first: tuple[int, ...]
+) -> tuple[float, float, Diameters]:
+    """The long diameter over all slices, the longest perpendicular to it in its slice, and where both run."""
     longest, perpendicular = 0.0, 0.0
-    for hull in hulls:
+    found = 0, np.zeros((2, 2)), np.zeros((2, 2))
+    for index, hull in enumerate(hulls):
         points = hull * spacing
         between = points[:, None] - points
         lengths = np.hypot(between[..., 0], between[..., 1])
@@ -343,22 +349,29 @@ def _diameters(hulls: Sequence[Float64Array], spacing: tuple[float, ...]) -> tup
         if length * TIE > longest:
             perpendicular = 0.0
         longest = max(longest, length)
-        ends = np.argwhere(np.triu(lengths >= length * TIE))
-        perpendicular = max(perpendicular, *(_chord(points, points[one], points[other]) for one, other in ends))
-    return longest, perpendicular
+        for ends in np.argwhere(np.triu(lengths >= length * TIE)):
+            across, chord = _chord(points, *points[ends])
+            if across > perpendicular:
+                perpendicular, found = across, (index, hull[ends], chord / spacing)
+    index, long, chord = found
+    ends_of = [tuple(map(tuple, (line + first[1:]).tolist())) for line in (long, chord)]
+    return longest, perpendicular, Diameters(longest_slice=first[0] + index, long=ends_of[0], perpendicular=ends_of[1])
 
 
-def _chord(hull: Float64Array, one: Float64Array, other: Float64Array) -> float:
-    """The longest chord of a convex hull perpendicular to its diameter from `one` to `other`.
+def _chord(hull: Float64Array, one: Float64Array, other: Float64Array) -> tuple[float, Float64Array]:
+    """The longest chord of a convex hull perpendicular to its diameter from `one` to `other`, and its ends.
 
     The length of a chord is concave along the diameter and changes its slope only at corners, so the longest one passes
     through a corner.
     """
     axis = (other - one) / np.hypot(*(other - one))
-    along, across = (hull - one) @ axis, (hull - one) @ np.array([-axis[1], axis[0]])
+    normal = np.array([-axis[1], axis[0]])
+    along, across = (hull - one) @ axis, (hull - one) @ normal
     along, across = along[order := np.argsort(along)], across[order]
     end = along[-1]
     above, below = (
         np.interp(along, np.r_[0, along[side], end], np.r_[0, across[side], 0]) for side in (across > 0, across < 0)
     )
-    return float((above - below).max())
+    widest = int((above - below).argmax())
+    ends = one + along[widest] * axis + np.outer([above[widest], below[widest]], normal)
+    return float(above[widest] - below[widest]), ends

@@ -122,6 +122,25 @@ def test_the_slice_with_the_longest_diameter_gives_both_diameters():
     assert (lesion.long_diameter_px, lesion.perpendicular_diameter_px) == (10, 1)
 
 
+def test_where_the_diameters_of_a_cross_run_is_known():
+    mask = np.pad(drawn("...#...", "...#...", "#######", "...#..."), ((2, 0), (0, 0), (3, 0)))
+    diameters = measure(mask, (1, 1, 1), sure(mask))[0].diameters
+    assert diameters.longest_slice == 2
+    assert sorted(diameters.long) == [(2, 2.5), (2, 9.5)]
+    assert sorted(diameters.perpendicular) == [(-0.5, 6), (3.5, 6)]
+
+
+@given(MASKS, SPACINGS)
+def test_diameters_are_as_long_as_where_they_run_and_at_right_angles(mask, spacing_mm):
+    for lesion in measure(mask, spacing_mm, sure(mask)):
+        in_mm = [np.array(line) * spacing_mm[1:] for line in (lesion.diameters.long, lesion.diameters.perpendicular)]
+        long, perpendicular = (line[1] - line[0] for line in in_mm)
+        assert np.hypot(*long) == pytest.approx(lesion.long_diameter_mm)
+        assert np.hypot(*perpendicular) == pytest.approx(lesion.perpendicular_diameter_mm)
+        assert long @ perpendicular == pytest.approx(0, abs=1e-6)
+        assert lesion.box.first[0] <= lesion.diameters.longest_slice < lesion.box.stop[0]
+
+
 def test_voxels_that_touch_at_a_corner_are_one_lesion():
     mask = np.zeros((2, 4, 4), bool)
     mask[0, 1, 1] = mask[1, 2, 2] = True

@@ -23,6 +23,7 @@ AXES: dict[str, tuple[str, ...]] = {
 COLUMN_NAMES = {"largest_slice": "largest_slice_index"}
 FORMULA = ("=", "+", "-", "@")
 """Characters that start a formula in a spreadsheet, also in full width and after space."""
+NOT_IN_CSV = {"diameters"}
 EXCLUDED = {"job_id", "slices", "durations_s", "grid"}
 
 
@@ -61,7 +62,7 @@ def write_lesions_json(job: FinishedJob, target: BinaryIO) -> None:
 def _cells(result: Result, lesion: Lesion) -> Iterator[tuple[str, Any]]:
     yield from (("model_version", result.model_version), ("threshold", result.threshold))
     yield "largest_slice_name", result.slices[lesion.largest_slice].name
-    for name, value in lesion.model_dump().items():
+    for name, value in lesion.model_dump(exclude=NOT_IN_CSV).items():
         yield from _flat(name, value)
 
 
@@ -79,7 +80,7 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
 def _columns() -> list[str]:
     """All columns in order, so that an empty table has them too."""
     names = ["model_version", "threshold", "number", "largest_slice_name"]
-    for name in Lesion.model_fields:
+    for name in (field for field in Lesion.model_fields if field not in NOT_IN_CSV):
         names += (*AXES["first"], *AXES["stop"]) if name == "box" else AXES.get(name, (COLUMN_NAMES.get(name, name),))
     return list(dict.fromkeys(names))
 
