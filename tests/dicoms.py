@@ -9,7 +9,7 @@ import pydicom
 
 from metseg.formats import Upload, dicom, read_volume
 from metseg.formats.dicom.segmentation import Findings, build_segmentation
-from metseg.imaging import from_canonical, lesions
+from metseg.imaging import from_canonical, label_lesions, lesions
 from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_files
 from metseg.settings import Limits
 
@@ -91,13 +91,13 @@ def figure_files(axes, flips, role="flair", **more):
 def answered(volume, mask, whole=None):
     """A result's files, lesions and warnings; with `whole` the lesions are of the core."""
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
-    files, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, FINDER, whole)
+    files, warnings = dicom.write_results(volume, label_lesions(mask), found, FINDER, whole)
     return files, found, warnings
 
 
 def segmented(volume, mask):
     """The SEG alone, its frames in the source's order."""
-    on_source = from_canonical(lesions.label_lesions(mask), volume.grid).transpose(2, 1, 0)
+    on_source = from_canonical(label_lesions(mask), volume.grid).transpose(2, 1, 0)
     found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
     target = io.BytesIO()
     build_segmentation(volume.origin, on_source, Findings(found, of_core=False), FINDER).save_as(

@@ -46,7 +46,7 @@ from metseg.contracts import (
 )
 from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
 from metseg.formats import Upload, inspect_upload, write_display_volume, write_mask, write_probability
-from metseg.imaging import Volume, lesions, rendering
+from metseg.imaging import Volume, lesions, rendering, select_components
 from metseg.results.previews import INTERVAL_S, Previews
 from metseg.settings import Limits
 
@@ -71,7 +71,7 @@ class FakeStudy:
         self.spacing_mm = head.volume.spacing_mm if spacing else None
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
         self.min_voxels = min_voxels
-        self.mask = lesions.select_components(2 * (self.probability >= THRESHOLD).astype(np.uint8), min_voxels)
+        self.mask = select_components(2 * (self.probability >= THRESHOLD).astype(np.uint8), min_voxels)
         around = np.ones((1, 2 * oedema_px + 1, 2 * oedema_px + 1))
         self.whole = ndimage.binary_dilation(self.mask, around) if oedema_px else None
 

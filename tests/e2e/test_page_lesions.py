@@ -14,7 +14,7 @@ from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
 
 from metseg.contracts import Lesion, Result
-from metseg.imaging import lesions
+from metseg.imaging import lesions, select_components
 
 SMALLEST_PX = 100
 CROSSHAIR = (245, 196, 84)
@@ -226,7 +226,7 @@ def test_a_map_that_failed_to_load_is_loaded_when_it_is_chosen_again(viewer: Pag
 
 
 def expected_at(study: FakeStudy, threshold: float) -> list[Lesion]:
-    mask = lesions.select_components(2 * (study.probability >= threshold).astype(np.uint8), SMALLEST_PX)
+    mask = select_components(2 * (study.probability >= threshold).astype(np.uint8), SMALLEST_PX)
     return lesions.measure(mask, study.spacing_mm, study.probability)
 
 

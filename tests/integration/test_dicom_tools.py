@@ -15,7 +15,7 @@ import pytest
 from tests.dicoms import answered, points_of_segmentation, volume_of
 from tests.servers import free_ports, wait_until
 
-from metseg.imaging import lesions
+from metseg.imaging import label_lesions
 from metseg.phantom import head
 from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file, study_files
 
@@ -55,7 +55,7 @@ def results(phantom, files):
 
 
 def _largest(mask):
-    return lesions.label_lesions(mask) == 1
+    return label_lesions(mask) == 1
 
 
 @pytest.mark.parametrize("study", ["lesions", "one lesion", "none", "enhanced", "core and whole", "whole alone"])

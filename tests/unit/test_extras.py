@@ -27,7 +27,7 @@ from dataclasses import replace
 import numpy as np
 import metseg.cli.main, metseg.cli.local, metseg.client
 from metseg.formats import Upload, dicom, read_volume
-from metseg.imaging import lesions
+from metseg.imaging import label_lesions, lesions
 from metseg.phantom import head
 from metseg.phantom.dicom import SERIES_PARAMETERS, series_files
 from metseg.settings import Limits
@@ -40,7 +40,7 @@ for role, shift in (("flair", 0.0), ("post", 0.5)):
 volume = read_volume([Upload(name, io.BytesIO(content)) for name, content in files.items()], Limits())
 mask = phantom.mask
 found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
-made, warnings = dicom.write_results(volume, lesions.label_lesions(mask), found, dicom.AlgorithmRun("n", "v", "j"))
+made, warnings = dicom.write_results(volume, label_lesions(mask), found, dicom.AlgorithmRun("n", "v", "j"))
 assert len(made) == 2, warnings
 """
 PARTS = {

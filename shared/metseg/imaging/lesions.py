@@ -1,40 +1,29 @@
 """Lesions: the components of a mask, measured as radiologists do.
 
-SciPy labels the components, as scikit-image and SimpleITK would. Their diameters are computed here, since neither
-library gives them: scikit-image's `feret_diameter_max` is in pixels and runs between pixel corners, and SimpleITK's
-Feret diameter is in three dimensions and runs between voxel centres. RANO-BM asks for the longest diameter within one
-slice, in millimetres, and the longest perpendicular to it.
+Their diameters are computed here, since no library gives them: scikit-image's `feret_diameter_max` is in pixels and
+runs between pixel corners, and SimpleITK's Feret diameter is in three dimensions and runs between voxel centres.
+RANO-BM asks for the longest diameter within one slice, in millimetres, and the longest perpendicular to it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import cv2
 import numpy as np
-from scipy import ndimage
 
 from metseg.contracts import BoundingBox, Diameters, Lesion, SliceMeasurements
-from metseg.imaging.arrays import Affine, Float32Array, Float64Array, LabelMap, Mask, Spacing, UInt8Array
-from metseg.imaging.foreground import bounding_box
+from metseg.imaging.arrays import Affine, Float32Array, Float64Array, Mask, Spacing
+from metseg.imaging.components import Component, Region, find_components
 
 __all__ = [
-    "CONNECTIVITY_26",
     "MAX_TARGETS",
     "ProbabilityMap",
-    "Region",
-    "count_surrounding_voxels",
-    "label_lesions",
-    "label_slices",
     "measure",
+    "measure_components",
     "measure_slices",
-    "select_components",
     "sum_target_diameters",
 ]
 
-Region = tuple[slice, slice, slice]
-
-CONNECTIVITY_26 = np.ones((3, 3, 3), bool)
-"""Voxels that share a face, an edge or a corner belong to one component."""
 MAX_TARGETS = 5
 """How many target lesions RANO-BM follows."""
 MIN_TARGET_LONG_MM, MIN_TARGET_PERPENDICULAR_MM, MIN_TARGET_SLICES = 10.0, 5.0, 2
@@ -94,11 +83,38 @@ def measure(
         ValueError: `probability` is not shaped as `mask` (a bug in the caller).
     """
     _check_shapes(mask, probability)
+    return measure_components(
+        find_components(mask), len(mask), spacing_mm, probability, affine, choose_targets=choose_targets
+    )
+
+
+def measure_components(
+    components: Sequence[Component],
+    slice_count: int,
+    spacing_mm: Spacing | None,
+    probability: ProbabilityMap,
+    affine: Affine | None = None,
+    *,
+    choose_targets: bool = True,
+) -> list[Lesion]:
+    """Measure lesions whose components are known, such as several that count as one; see `measure`.
+
+    Args:
+        components: of the lesions, numbered in this order.
+        slice_count: of the volume.
+        spacing_mm: as in `measure`.
+        probability: as in `measure`, of the volume.
+        affine: as in `measure`.
+        choose_targets: as in `measure`.
+
+    Returns:
+        Lesions in the order of the components.
+    """
     lesions = [
         _lesion(number, region, component, spacing_mm, probability[region])
-        for number, (region, component) in enumerate(_largest_first(mask), start=1)
+        for number, (region, component) in enumerate(components, start=1)
     ]
-    targets = _targets(lesions, len(mask), spacing_mm) if choose_targets else set()
+    targets = _targets(lesions, slice_count, spacing_mm) if choose_targets else set()
     return [
         lesion.model_copy(
             update={"target": lesion.number in targets, "centroid_mm": _to_patient(lesion.centroid, affine)}
@@ -116,80 +132,6 @@ def sum_target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float
     targets = [lesion for lesion in lesions if lesion.target]
     in_mm = [lesion.long_diameter_mm for lesion in targets if lesion.long_diameter_mm is not None]
     return sum(lesion.long_diameter_px for lesion in targets) if targets else None, sum(in_mm) if in_mm else None
-
-
-def label_lesions(mask: Mask) -> LabelMap:
-    """The label map of the lesions: each one's number as `measure` gives it, 0 elsewhere.
-
-    Args:
-        mask: bool, (slice, row, column).
-    """
-    labels = np.zeros(mask.shape, np.int32)
-    for number, (region, component) in enumerate(_largest_first(mask), start=1):
-        labels[region][component] = number
-    return labels
-
-
-def label_slices(mask: Mask) -> Iterator[LabelMap]:
-    """The slices of `label_lesions`, (row, column), one of them in memory at a time.
-
-    Args:
-        mask: bool, (slice, row, column).
-    """
-    components = _largest_first(mask)
-    for index in range(len(mask)):
-        labels = np.zeros(mask.shape[1:], np.int32)
-        for number, ((slices, rows, columns), component) in enumerate(components, start=1):
-            if slices.start <= index < slices.stop:
-                labels[rows, columns][component[index - slices.start]] = number
-        yield labels
-
-
-def select_components(levels: UInt8Array, min_voxels: float = 0) -> Mask:
-    """Apply hysteresis thresholds: keep the 26-connected components that hold a seed and are large enough.
-
-    Args:
-        levels: uint8, (slice, row, column): 0 below the threshold, 1 from it on, 2 for seeds.
-        min_voxels: the size from which a component stays.
-
-    Returns:
-        bool, (slice, row, column).
-    """
-    if min_voxels <= 1 and not (levels == 1).any():
-        return levels > 0
-    kept = np.zeros(levels.shape, np.bool_)
-    for region, component in _components(levels > 0):
-        if np.count_nonzero(component) >= min_voxels and (levels[region][component] == 2).any():
-            kept[region] |= component
-    return kept
-
-
-def count_surrounding_voxels(labels: LabelMap, whole: Mask, spacing_mm: Spacing | None) -> list[int]:
-    """Count the voxels of the whole around each lesion of the core.
-
-    A voxel outside of the core counts for the lesion that is nearest to it among those of its component of the whole.
-
-    Args:
-        labels: of the lesions of the core, as from `label_lesions`.
-        whole: bool, the same shape; contains the core.
-        spacing_mm: between slices, rows and columns; None takes voxels for cubes.
-
-    Returns:
-        The voxels around each lesion, in the order of their numbers.
-    """
-    counts = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    for region, component in _components(whole):
-        own = labels[region] * component
-        numbers = np.unique(own[own > 0])
-        around = component & (own == 0)
-        if len(numbers) == 1:
-            counts[numbers[0]] += np.count_nonzero(around)
-        elif len(numbers):
-            nearest = ndimage.distance_transform_edt(
-                own == 0, spacing_mm or (1.0, 1.0, 1.0), return_distances=False, return_indices=True
-            )
-            counts += np.bincount(own[tuple(nearest)][around], minlength=len(counts))
-    return [int(count) for count in counts[1:]]
 
 
 def measure_slices(
@@ -236,28 +178,6 @@ def _check_shapes(mask: Mask, probability: ProbabilityMap) -> None:
         )
 
 
-def _largest_first(mask: Mask) -> list[tuple[Region, Mask]]:
-    return sorted(_components(mask), key=lambda component: -int(component[1].sum()))
-
-
-def _components(mask: Mask) -> Iterator[tuple[Region, Mask]]:
-    """Every 26-connected component as its box and its mask there, in the order of first voxels.
-
-    No component crosses an empty slice, so each run of occupied slices is labelled separately, cropped to what they
-    hold: a long series with few lesions costs little.
-    """
-    runs = np.flatnonzero(np.diff(mask.any(axis=(1, 2)), prepend=False, append=False)).reshape(-1, 2)
-    for first, stop in runs.tolist():
-        rows, columns = bounding_box(np.asarray(mask[first:stop].any(axis=0)))
-        begin = (first, rows.start, columns.start)
-        labels, _ = ndimage.label(mask[first:stop, rows, columns], CONNECTIVITY_26)
-        for number, box in enumerate(ndimage.find_objects(labels), start=1):
-            in_slices, in_rows, in_columns = (
-                slice(side.start + start, side.stop + start) for side, start in zip(box, begin, strict=True)
-            )
-            yield (in_slices, in_rows, in_columns), labels[box] == number
-
-
 def _targets(lesions: Sequence[Lesion], slice_count: int, spacing_mm: Spacing | None) -> set[int]:
     """The numbers of the target lesions; see `measure`."""
     longest_first = sorted(lesions, key=lambda lesion: -(lesion.long_diameter_mm or lesion.long_diameter_px))
@@ -293,7 +213,7 @@ def _lesion(
     largest, voxels, area = int(areas.argmax()), int(areas.sum()), int(areas.max())
     inside = probability[component].astype(np.float64)
     voxels_inside = np.argwhere(component) + [side.start for side in region]
-    hulls = [_hull(in_slice) for in_slice in component]
+    hulls = {index: _hull(in_slice) for index, in_slice in enumerate(component) if in_slice.any()}
     first = tuple(side.start for side in region)
     long_px, perpendicular_px, diameters = _diameters(hulls, (1.0, 1.0), first)
     long_mm, perpendicular_mm = None, None
@@ -334,12 +254,12 @@ def _hull(in_slice: Mask) -> Float64Array:
 
 
 def _diameters(
-    hulls: Sequence[Float64Array], spacing: tuple[float, ...], first: tuple[int, ...]
+    hulls: Mapping[int, Float64Array], spacing: tuple[float, ...], first: tuple[int, ...]
 ) -> tuple[float, float, Diameters]:
     """The long diameter over all slices, the longest perpendicular to it in its slice, and where both run."""
     longest, perpendicular = 0.0, 0.0
     found = 0, np.zeros((2, 2)), np.zeros((2, 2))
-    for index, hull in enumerate(hulls):
+    for index, hull in hulls.items():
         points = hull * spacing
         between = points[:, None] - points
         lengths = np.hypot(between[..., 0], between[..., 1])

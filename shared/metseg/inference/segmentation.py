@@ -20,7 +20,10 @@ from metseg.imaging import (
     ProbabilityMap,
     Region,
     Volume,
+    count_surrounding_voxels,
+    label_lesions,
     lesions,
+    select_components,
 )
 from metseg.parallel import parallel_map
 
@@ -265,9 +268,7 @@ class _StructureBuilder:
     def build(self, voxel_mm3: float) -> StructureMap:
         """The structure, after all slices."""
         min_voxels = self._point.min_volume_mm3 / voxel_mm3
-        return StructureMap(
-            self._probability, lesions.select_components(self._levels, min_voxels), self._point, min_voxels
-        )
+        return StructureMap(self._probability, select_components(self._levels, min_voxels), self._point, min_voxels)
 
 
 def _measure(structures: Mapping[Structure, StructureMap], structure: Structure, volume: Volume) -> list[Lesion]:
@@ -277,7 +278,7 @@ def _measure(structures: Mapping[Structure, StructureMap], structure: Structure,
     measured = lesions.measure(found.mask, spacing_mm, found.probability, volume.affine, choose_targets=targets)
     if structure == "whole":
         return measured
-    around = lesions.count_surrounding_voxels(lesions.label_lesions(found.mask), structures["whole"].mask, spacing_mm)
+    around = count_surrounding_voxels(label_lesions(found.mask), structures["whole"].mask, spacing_mm)
     voxel_mm3 = None if spacing_mm is None else float(np.prod(spacing_mm))
     return [
         lesion.model_copy(

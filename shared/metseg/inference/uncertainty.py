@@ -17,7 +17,16 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.contracts import Lesion
-from metseg.imaging import CONNECTIVITY_26, Float32Array, LabelMap, Mask, ModelInput, Preprocessor, Volume, lesions
+from metseg.imaging import (
+    CONNECTIVITY_26,
+    Float32Array,
+    LabelMap,
+    Mask,
+    ModelInput,
+    Preprocessor,
+    Volume,
+    label_lesions,
+)
 from metseg.inference.segmentation import Predictor, Segmentation, choose_operating_points, measured_structure
 from metseg.parallel import parallel_map
 
@@ -107,7 +116,7 @@ def _predict_view(
 
 def _rate_lesions(first: Segmentation, masks: Sequence[Mask]) -> list[Lesion]:
     """The lesions with their uncertainty by the masks of the other views."""
-    numbers = lesions.label_lesions(first.mask)
+    numbers = label_lesions(first.mask)
     components = [ndimage.label(mask, CONNECTIVITY_26)[0] for mask in masks]
     return [_rate_lesion(lesion, numbers, components) for lesion in first.lesions]
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from metseg import formats
 from metseg.contracts import ModelCard, Request, Result, Structure
-from metseg.imaging import Float32Array, Volume, check_fits, lesions
+from metseg.imaging import Float32Array, Volume, check_fits, label_lesions
 from metseg.inference import (
     Segmentation,
     choose_operating_points,
@@ -100,7 +100,7 @@ def _dicom_results(
     from metseg.formats import dicom
 
     finder = dicom.AlgorithmRun(card.network, card.version, job_id)
-    labels = lesions.label_lesions(segmentation.mask)
+    labels = label_lesions(segmentation.mask)
     whole = segmentation.structures["whole"].mask if segmentation.structure == "core" else None
     return dicom.write_results(volume, labels, segmentation.lesions, finder, whole)
 

@@ -16,6 +16,8 @@ from metseg.imaging import (
     UInt8Array,
     Volume,
     encode_png,
+    find_components,
+    label_slices,
     lesions,
     window_slices,
 )
@@ -133,7 +135,7 @@ def build_artefacts(
         )
         kept[PROBABILITY if lesions_structure else WHOLE_PROBABILITY] = probability
     kept[LESIONS] = write_labels(
-        lesions.label_slices(segmentation.mask),
+        label_slices(find_components(segmentation.mask), volume.shape),
         volume.shape,
         len(segmentation.lesions),
         volume.spacing_mm,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from metseg.imaging.lesions import measure, measure_slices, select_components, sum_target_diameters
+from metseg.imaging import select_components
+from metseg.imaging.lesions import measure, measure_slices, sum_target_diameters
 
 MASKS = arrays.arrays(bool, arrays.array_shapes(min_dims=3, max_dims=3, max_side=9))
 SPACINGS = st.tuples(*[st.floats(0.3, 8)] * 3)

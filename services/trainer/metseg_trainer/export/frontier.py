@@ -18,7 +18,7 @@ import numpy as np
 
 from metseg.contracts import FullPrecision, ModelCard, OperatingPoint, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Float32Array, Mask, Preprocessor, Volume, lesions
+from metseg.imaging import Float32Array, Mask, Preprocessor, Volume, select_components
 from metseg.inference import OnnxPredictor, predict
 from metseg.registry import CARD, FULL_PRECISION_MODEL, MODEL
 from metseg_trainer.data import SPLIT, Patient, load_patient, read_split
@@ -123,7 +123,7 @@ def _evaluate(
 def _dice(case: _Case, probability: Float32Array, point: OperatingPoint) -> float:
     """The Dice of the mask that `metseg.inference.segment` would compute."""
     levels = 2 * (probability >= point.threshold).astype(np.uint8)
-    return dice(lesions.select_components(levels, point.min_volume_mm3 / case.voxel_mm3), case.truth)
+    return dice(select_components(levels, point.min_volume_mm3 / case.voxel_mm3), case.truth)
 
 
 def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list[Float32Array]:

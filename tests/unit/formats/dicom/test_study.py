@@ -35,8 +35,7 @@ from metseg.errors import (
     TooManyFiles,
 )
 from metseg.formats import inspect_upload, read_volume
-from metseg.imaging import from_canonical, to_canonical
-from metseg.imaging.lesions import label_lesions
+from metseg.imaging import from_canonical, label_lesions, to_canonical
 from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, enhanced_file, series_files
 from metseg.settings import Limits
 
