@@ -60,7 +60,6 @@ from .preprocess import equalise as equalise
 from .preprocess import intensity_bounds as intensity_bounds
 from .preprocess import rescale_intensity as rescale_intensity
 from .preprocess import standardise as standardise
-from .registration import SpatialImage as SpatialImage
 from .registration import describe_registration as describe_registration
 from .registration import register as register
 from .registration import same_grid as same_grid
@@ -75,5 +74,8 @@ from .rendering import estimate_window as estimate_window
 from .rendering import overlay as overlay
 from .rendering import window_slices as window_slices
 from .rendering import window_volume as window_volume
+from .rigid_motion import RigidMotion as RigidMotion
+from .rigid_motion import SpatialImage as SpatialImage
+from .visit_motion import find_visit_motion as find_visit_motion
 from .volume import MIN_SIDE_PX as MIN_SIDE_PX
 from .volume import Volume as Volume

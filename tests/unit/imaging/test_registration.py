@@ -9,12 +9,11 @@ from scipy.spatial.transform import Rotation
 from metseg.errors import UnusableImage
 from metseg.imaging.registration import (
     RegisteredImage,
-    RigidMotion,
-    SpatialImage,
     describe_registration,
     register,
     same_grid,
 )
+from metseg.imaging.rigid_motion import RigidMotion, SpatialImage
 from metseg.phantom import head
 
 SPACING_MM = (3.0, 2.0, 2.0)
