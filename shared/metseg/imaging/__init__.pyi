@@ -36,6 +36,7 @@ from .lesions import ProbabilityMap as ProbabilityMap
 from .lesions import measure as measure
 from .lesions import measure_components as measure_components
 from .lesions import measure_slices as measure_slices
+from .lesions import measure_surroundings as measure_surroundings
 from .lesions import sum_target_diameters as sum_target_diameters
 from .lookup_tables import mean_and_deviation as mean_and_deviation
 from .memory import StudySize as StudySize

@@ -12,15 +12,17 @@ import cv2
 import numpy as np
 
 from metseg.contracts import BoundingBox, Diameters, Lesion, SliceMeasurements
-from metseg.imaging.arrays import Affine, Float32Array, Float64Array, Mask, Spacing
-from metseg.imaging.components import Component, Region, find_components
+from metseg.imaging.arrays import Affine, Float32Array, Float64Array, LabelMap, Mask, Spacing
+from metseg.imaging.components import Component, Region, count_surrounding_voxels, find_components
 
 __all__ = [
     "MAX_TARGETS",
     "ProbabilityMap",
+    "measurable_numbers",
     "measure",
     "measure_components",
     "measure_slices",
+    "measure_surroundings",
     "sum_target_diameters",
 ]
 
@@ -114,7 +116,8 @@ def measure_components(
         _lesion(number, region, component, spacing_mm, probability[region])
         for number, (region, component) in enumerate(components, start=1)
     ]
-    targets = _targets(lesions, slice_count, spacing_mm) if choose_targets else set()
+    measurable = measurable_numbers(lesions, slice_count, spacing_mm)
+    targets = set(measurable[:MAX_TARGETS]) if choose_targets else set()
     return [
         lesion.model_copy(
             update={"target": lesion.number in targets, "centroid_mm": _to_patient(lesion.centroid, affine)}
@@ -132,6 +135,32 @@ def sum_target_diameters(lesions: Sequence[Lesion]) -> tuple[float | None, float
     targets = [lesion for lesion in lesions if lesion.target]
     in_mm = [lesion.long_diameter_mm for lesion in targets if lesion.long_diameter_mm is not None]
     return sum(lesion.long_diameter_px for lesion in targets) if targets else None, sum(in_mm) if in_mm else None
+
+
+def measure_surroundings(
+    lesions: Sequence[Lesion], labels: LabelMap, whole: Mask, spacing_mm: Spacing | None
+) -> list[Lesion]:
+    """Add to lesions of the core the size of the abnormality around them; see `count_surrounding_voxels`.
+
+    Args:
+        lesions: of the core.
+        labels: their numbers, (slice, row, column).
+        whole: bool, the same shape; contains the core.
+        spacing_mm: between slices, rows and columns; None leaves volumes unknown.
+
+    Returns:
+        The lesions with `surrounding_voxels` and `surrounding_volume_mm3`.
+    """
+    voxel_mm3 = None if spacing_mm is None else float(np.prod(spacing_mm))
+    return [
+        lesion.model_copy(
+            update={
+                "surrounding_voxels": voxels,
+                "surrounding_volume_mm3": None if voxel_mm3 is None else voxels * voxel_mm3,
+            }
+        )
+        for lesion, voxels in zip(lesions, count_surrounding_voxels(labels, whole, spacing_mm), strict=True)
+    ]
 
 
 def measure_slices(
@@ -178,11 +207,19 @@ def _check_shapes(mask: Mask, probability: ProbabilityMap) -> None:
         )
 
 
-def _targets(lesions: Sequence[Lesion], slice_count: int, spacing_mm: Spacing | None) -> set[int]:
-    """The numbers of the target lesions; see `measure`."""
+def measurable_numbers(lesions: Sequence[Lesion], slice_count: int, spacing_mm: Spacing | None) -> list[int]:
+    """The numbers of the lesions that are measurable as defined by RANO-BM, longest first; see `measure`.
+
+    Args:
+        lesions: of one volume.
+        slice_count: of the volume.
+        spacing_mm: between slices, rows and columns, or None.
+
+    Returns:
+        Their numbers.
+    """
     longest_first = sorted(lesions, key=lambda lesion: -(lesion.long_diameter_mm or lesion.long_diameter_px))
-    measurable = [lesion.number for lesion in longest_first if _measurable(lesion, slice_count, spacing_mm)]
-    return set(measurable[:MAX_TARGETS])
+    return [lesion.number for lesion in longest_first if _measurable(lesion, slice_count, spacing_mm)]
 
 
 def _measurable(lesion: Lesion, slice_count: int, spacing_mm: Spacing | None) -> bool:

@@ -20,7 +20,6 @@ from metseg.imaging import (
     ProbabilityMap,
     Region,
     Volume,
-    count_surrounding_voxels,
     label_lesions,
     lesions,
     select_components,
@@ -278,17 +277,8 @@ def _measure(structures: Mapping[Structure, StructureMap], structure: Structure,
     measured = lesions.measure(found.mask, spacing_mm, found.probability, volume.affine, choose_targets=targets)
     if structure == "whole":
         return measured
-    around = count_surrounding_voxels(label_lesions(found.mask), structures["whole"].mask, spacing_mm)
-    voxel_mm3 = None if spacing_mm is None else float(np.prod(spacing_mm))
-    return [
-        lesion.model_copy(
-            update={
-                "surrounding_voxels": voxels,
-                "surrounding_volume_mm3": None if voxel_mm3 is None else voxels * voxel_mm3,
-            }
-        )
-        for lesion, voxels in zip(measured, around, strict=True)
-    ]
+    labels = label_lesions(found.mask)
+    return lesions.measure_surroundings(measured, labels, structures["whole"].mask, spacing_mm)
 
 
 def _structure_warnings(structure: Structure, predictor: Predictor) -> list[str]:

@@ -147,6 +147,7 @@ class StoredSlices:
     Attributes:
         shape: slices, rows, columns.
         dtype: of the stored values: uint8 of a mask, uint16 of a map.
+        affine: from (column, row, slice) to RAS+ millimetres; None where unknown.
         slope: by which stored values are multiplied: 1 of masks and labels.
 
     Raises:
@@ -162,6 +163,7 @@ class StoredSlices:
             raise ProcessingFailed.damaged_result() from error
         self.shape: Shape = (slices, rows, columns)
         self.dtype: np.dtype[Any] = header.get_data_dtype()
+        self.affine: Affine | None = header.get_sform() if header["sform_code"] else None
         self.slope = float(header["scl_slope"])
         self._first_byte = int(header["vox_offset"])
         self._slice_bytes = rows * columns * self.dtype.itemsize

@@ -1,0 +1,78 @@
+"""The stored answer of a model, read for a review; and the files that the store keeps of a review."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+import numpy as np
+
+from metseg.contracts import Result, Review, Structure
+from metseg.formats import StoredSlices, write_labels, write_mask
+from metseg.imaging import Affine, Mask, label_slices
+from metseg.results.exports import LABELS, LESIONS, MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
+from metseg.results.review.apply import ModelAnswer, ReviewedAnswer
+from metseg.results.review.probability import StoredProbability
+
+__all__ = ["build_review_artefacts", "read_model_answer"]
+
+Open = Callable[[str], AbstractContextManager[BinaryIO]]
+
+
+def read_model_answer(result: Result, review: Review, open_artefact: Open) -> ModelAnswer:
+    """Read what a review needs of a model's stored answer.
+
+    Args:
+        result: the model's own.
+        review: that will be applied; a probability map is read for a threshold, and of the lesions' structure.
+        open_artefact: opens a stored artefact of the model's own answer, by name.
+
+    Returns:
+        The answer.
+
+    Raises:
+        ProcessingFailed: an artefact is damaged.
+    """
+    masks: dict[Structure, Mask] = {}
+    probabilities: dict[Structure, StoredProbability] = {}
+    affine = None
+    for structure in result.structures:
+        of_lesions = structure == result.structure
+        with open_artefact(MASK if of_lesions else WHOLE_MASK) as stream:
+            masks[structure], affine = _read_mask(stream)
+        if of_lesions or structure in review.thresholds:
+            with open_artefact(PROBABILITY if of_lesions else WHOLE_PROBABILITY) as stream:
+                probabilities[structure] = StoredProbability.read(stream)
+    return ModelAnswer(result, masks, probabilities, affine)
+
+
+def _read_mask(stream: BinaryIO) -> tuple[Mask, Affine | None]:
+    stored = StoredSlices(stream)
+    mask = np.empty(stored.shape, np.bool_)
+    for one, target in zip(stored, mask, strict=True):
+        np.greater(one, 0, out=target)
+    return mask, stored.affine
+
+
+def build_review_artefacts(answer: ReviewedAnswer) -> dict[str, bytes]:
+    """Build the files that replace the model's own where the reviewed state is asked for.
+
+    Args:
+        answer: the reviewed one.
+
+    Returns:
+        Content by the names of `metseg.results.build_artefacts`.
+    """
+    result, affine = answer.result, answer.affine
+    kept = {
+        (MASK if structure == result.structure else WHOLE_MASK): write_mask(
+            mask, (), "nifti", spacing_mm=result.spacing_mm, affine=affine
+        )
+        for structure, mask in answer.masks.items()
+    }
+    kept[LESIONS] = write_labels(
+        label_slices(answer.components, result.shape), result.shape, len(result.lesions), result.spacing_mm, affine
+    )
+    if result.structure == "core":
+        labels = np.where(answer.masks["core"], np.uint8(1), 2 * answer.masks["whole"].view(np.uint8))
+        kept[LABELS] = write_mask(labels, (), "nifti", spacing_mm=result.spacing_mm, affine=affine)
+    return kept
