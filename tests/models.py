@@ -14,7 +14,9 @@ from metseg.contracts import (
     OutOfDistributionCard,
     OutOfDistributionReference,
     Preprocessing,
+    SequenceReferences,
 )
+from metseg.imaging import ROLES
 from metseg.inference import FEATURES, FEATURES_REVISION
 
 VERSION = "20260101-000000-tiny"
@@ -88,4 +90,5 @@ def familiarity_card(limit: float = 1.0, turned_limit: float = 1.0) -> OutOfDist
         judged=1,
         false_alarms=0,
     )
-    return OutOfDistributionCard(revision=FEATURES_REVISION, studies=reference, lone_slices=reference)
+    references = SequenceReferences(studies=reference, lone_slices=reference)
+    return OutOfDistributionCard(revision=FEATURES_REVISION, sequences=dict.fromkeys(ROLES, references))

@@ -101,7 +101,7 @@ def test_test_patients_are_in_distribution_until_they_are_rotated(patients, star
 def _unlike(volume: Volume, starter: OnnxPredictor) -> bool:
     scale = starter.preprocessing.pixel_scale
     return detect_out_of_distribution(
-        Preprocessor(starter.preprocessing).prepare(volume), starter.card.familiarity, scale
+        Preprocessor(starter.preprocessing).prepare(volume), volume.present, starter.card.familiarity, scale
     ).unlike
 
 

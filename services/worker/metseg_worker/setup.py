@@ -72,7 +72,7 @@ def retry_until_available(step: Callable[[], None], timeout_s: float) -> None:
 def seed(registry: Registry, folder: Path) -> None:
     """Publish the starter model if its version is new, and promote it if no version serves yet.
 
-    It also replaces an earlier version of the same model, whose card lacks the out-of-distribution reference.
+    It also replaces an earlier version of the same model, whose card lacks this out-of-distribution reference.
 
     Args:
         registry: of the store.
@@ -99,8 +99,9 @@ def seed(registry: Registry, folder: Path) -> None:
 
 
 def _older(registry: Registry, version: str, card: ModelCard) -> bool:
-    """Whether the serving version lacks the out-of-distribution reference that `card` has."""
-    return card.familiarity is not None and registry.card(version).familiarity is None
+    """Whether the serving version has no out-of-distribution reference, or one of an earlier revision than `card`'s."""
+    serving = registry.card(version).familiarity
+    return card.familiarity is not None and (serving is None or serving.revision < card.familiarity.revision)
 
 
 if __name__ == "__main__":

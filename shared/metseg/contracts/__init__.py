@@ -48,6 +48,7 @@ from metseg.contracts.models import (
     OutOfDistributionCard,
     OutOfDistributionReference,
     Preprocessing,
+    SequenceReferences,
     Variant,
 )
 from metseg.contracts.results import (
@@ -138,6 +139,7 @@ __all__ = [
     "Role",
     "Runs",
     "SequenceChoice",
+    "SequenceReferences",
     "SeriesInDoubt",
     "SliceMeasurements",
     "StrictContract",

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from metseg.contracts.base import Contract, Probability, StrictContract, Structure
+from metseg.contracts.base import Contract, Probability, Role, StrictContract, Structure
 from metseg.contracts.evaluation import Comparison, DiceSummary, Evaluation
 
 
@@ -92,12 +92,20 @@ class OutOfDistributionReference(Contract):
     false_alarms: Probability = Field(description="share of those beyond a limit")
 
 
-class OutOfDistributionCard(Contract):
-    """References for detecting input unlike the training data: one for studies, one for single slices."""
+class SequenceReferences(Contract):
+    """References of one sequence: one for studies, one for single slices."""
 
-    revision: int = Field(description="of the features; a worker with another revision does not judge")
     studies: OutOfDistributionReference
     lone_slices: OutOfDistributionReference
+
+
+class OutOfDistributionCard(Contract):
+    """References for detecting input unlike the training data."""
+
+    revision: int = Field(description="of the features; a worker with another revision does not judge")
+    sequences: dict[Role, SequenceReferences] = Field(
+        description="by the sequence whose features they are; a study that has none of these is not judged"
+    )
 
 
 class ModelCard(Contract):

@@ -49,8 +49,8 @@ __all__ = [
 
 REFERENCE_ORDER: tuple[Role, ...] = ("flair", "post", "pre")
 GREY_WARNING = (
-    f"The upload is grey: its one sequence was used for all three channels ({', '.join(CHANNELS)}), "
-    "so the result may be less exact than with all of them."
+    f"The upload is grey: it has one sequence instead of all three ({', '.join(CHANNELS)}), so the result may be less "
+    "exact."
 )
 UNUSED_CHOICE = (
     "The sequence that was given was not used: it is for a study of one grey image, and this one has several."

@@ -46,6 +46,6 @@ def run_pipeline(
     if segmentation.model_input is None:
         return segmentation
     scale = predictor.preprocessing.pixel_scale
-    familiarity = detect_out_of_distribution(segmentation.model_input, reference, scale)
+    familiarity = detect_out_of_distribution(segmentation.model_input, volume.present, reference, scale)
     warnings = [familiarity.words] if familiarity is not None and familiarity.unlike else []
     return replace(segmentation, familiarity=familiarity, warnings=(*warnings, *segmentation.warnings))

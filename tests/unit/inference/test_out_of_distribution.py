@@ -39,7 +39,10 @@ def asked(pixels: np.ndarray, card: ModelCard):
     grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
     volume = Volume(grey, tuple(map(str, range(len(grey)))))
     return detect_out_of_distribution(
-        Preprocessor(card.preprocessing).prepare(volume), card.familiarity, card.preprocessing.pixel_scale
+        Preprocessor(card.preprocessing).prepare(volume),
+        volume.present,
+        card.familiarity,
+        card.preprocessing.pixel_scale,
     )
 
 
@@ -110,7 +113,7 @@ def test_mirroring_permutes_the_features(card):
     def described(pixels):
         grey = np.repeat(pixels.astype(np.float32)[..., None], 3, axis=-1)
         return extract_features(
-            Preprocessor(card.preprocessing).prepare(Volume(grey, ("a",))), card.preprocessing.pixel_scale
+            Preprocessor(card.preprocessing).prepare(Volume(grey, ("a",))), "flair", card.preprocessing.pixel_scale
         )
 
     assert described(picture[:, ::-1].copy()) == pytest.approx(described(picture)[FLIPPED_ORDER], abs=0.06)
@@ -118,8 +121,7 @@ def test_mirroring_permutes_the_features(card):
 
 
 def test_the_card_reports_how_its_reference_was_fitted(card):
-    known = card.familiarity
-    assert known is not None
+    known = card.familiarity.sequences["flair"]
     assert known.studies.features == known.lone_slices.features == list(FEATURES)
     assert known.studies.judged == 10 * card.data.patients["validation"]
     assert known.studies.learned == 10 * card.data.patients["train"]

@@ -70,11 +70,11 @@ def test_an_operators_champion_is_kept(folder, starter):
 
 def test_the_same_model_with_a_fuller_card_replaces_it(folder, starter):
     run(starter)
-    card = tiny_card(tiny_model(), f"{VERSION}-f1").model_copy(update={"familiarity": familiarity_card()})
+    card = tiny_card(tiny_model(), f"{VERSION}-f2").model_copy(update={"familiarity": familiarity_card()})
     (starter / "card.json").write_text(card.model_dump_json())
     assert run(starter) == 0
     registry = Registry(LocalFolderStore(folder))
-    assert registry.champion().version == f"{VERSION}-f1"
+    assert registry.champion().version == f"{VERSION}-f2"
     assert len(registry.versions()) == 2
     registry.promote(VERSION)
     model = tiny_model(3.0)

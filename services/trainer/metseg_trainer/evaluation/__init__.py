@@ -7,7 +7,7 @@
 - `evaluate`, `result`: one model; `evaluate_run`: all networks of a run, at their `operating_point`.
 """
 
-from metseg_trainer.evaluation.corruptions import CORRUPTIONS
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS, show_alone
 from metseg_trainer.evaluation.evaluate import evaluate_model
 from metseg_trainer.evaluation.evaluate_run import RunEvaluation, evaluate_networks, load_predictor, merge_evaluations
 from metseg_trainer.evaluation.masks import EMPTY_CONVENTION, dice
@@ -48,4 +48,5 @@ __all__ = [
     "load_predictor",
     "measure",
     "merge_evaluations",
+    "show_alone",
 ]

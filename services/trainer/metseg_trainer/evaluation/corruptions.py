@@ -12,7 +12,7 @@ import numpy.typing as npt
 from metseg.imaging import CHANNELS, FLAIR, POST, Mask, Present, UInt8Array, Volume
 from metseg_trainer.data import brain_mask, strip_skull
 
-__all__ = ["CORRUPTIONS", "SINGLE_SLICES", "SINGLE_SLICES_TITLE", "Corruption"]
+__all__ = ["CORRUPTIONS", "SINGLE_SLICES", "SINGLE_SLICES_TITLE", "Corruption", "show_alone"]
 
 VolumeAndTruth = tuple[Volume, Mask]
 
@@ -38,14 +38,26 @@ def _eight_bits(volume: Volume) -> UInt8Array:
     return np.asarray(np.rint((pixels.astype(np.float32) - low) / (high - low) * 255), np.uint8)
 
 
-def _alone(channel: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
-    """One sequence in all channels, as a grey upload is read; a study without that sequence is unchanged."""
+def show_alone(volume: Volume, channel: int) -> Volume:
+    """One sequence in all channels, as a grey upload is read.
+
+    Args:
+        volume: a study.
+        channel: of the sequence.
+
+    Returns:
+        A study of that sequence; one without it is unchanged.
+    """
     if not volume.present[channel]:
-        return volume, truth
+        return volume
     pre, flair, post = (channel == each for each in range(len(CHANNELS)))
     present: Present = (pre, flair, post)
     pixels = np.repeat(volume.pixels[..., channel : channel + 1], len(CHANNELS), axis=-1)
-    return replace(volume, pixels=pixels, present=present), truth
+    return replace(volume, pixels=pixels, present=present)
+
+
+def _alone(channel: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
+    return show_alone(volume, channel), truth
 
 
 def _jpeg(quality: int, volume: Volume, truth: Mask) -> VolumeAndTruth:

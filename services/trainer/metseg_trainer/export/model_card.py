@@ -20,6 +20,7 @@ from metseg.contracts import (
     Preprocessing,
     Structure,
 )
+from metseg.imaging import SEQUENCE_NAMES
 from metseg.registry import CARD
 from metseg_trainer.data import Patient, Split, fingerprint, split_sha256
 from metseg_trainer.data.structures import BriscSlice
@@ -144,7 +145,9 @@ def _markdown(card: ModelCard) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,  # noqa: S701  # Markdown, not HTML
     )  # fmt: skip
-    page: str = environment.get_template("model-card.md.j2").render(card=card, convention=EMPTY_CONVENTION)
+    page: str = environment.get_template("model-card.md.j2").render(
+        card=card, convention=EMPTY_CONVENTION, names=SEQUENCE_NAMES
+    )
     return page
 
 

@@ -5,7 +5,8 @@ used. For upside-down single slices the validation patients are too few, so the 
 with a reference of the others. Each patient is used whole, in thirds, and after corruptions that the model tolerates:
 without skull, slightly rotated, noisy, brighter or darker, FLAIR alone. Slices are also used alone, as they may be
 uploaded, except for those near both ends of a study, which show so little of a head that the limit would exclude
-nothing.
+nothing. Each sequence has a reference, of studies that have no other one but FLAIR; a data set of single slices of
+post-contrast T1 takes part in that of its slices.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,21 +15,26 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from metseg.contracts import OutOfDistributionCard, OutOfDistributionReference, Preprocessing
+from metseg.contracts import (
+    OutOfDistributionCard,
+    OutOfDistributionReference,
+    Preprocessing,
+    Role,
+    SequenceReferences,
+)
 from metseg.errors import DatasetError, ModelRejected, NotFound
-from metseg.imaging import Float64Array, Preprocessor, Volume
+from metseg.imaging import ROLES, Float64Array, Preprocessor, Volume
 from metseg.inference import FEATURES, FEATURES_REVISION, extract_features, flip_ratio, mahalanobis_distance
 from metseg.registry import read_card
 from metseg_trainer.data import Patient, fingerprint, load_patient, split_patients, split_sha256
-from metseg_trainer.evaluation import CORRUPTIONS
+from metseg_trainer.evaluation import CORRUPTIONS, show_alone
 from metseg_trainer.export.model_card import save_card
 
 __all__ = ["build_reference", "oas_covariance", "reference_from_patients", "update_card"]
 
 PARTS = 3
-TOLERATED = ("flair-only", "rotated-15", "gamma-0.7", "gamma-1.4", "noise", "stripped")
+TOLERATED = ("rotated-15", "gamma-0.7", "gamma-1.4", "noise", "stripped")
 """Keys of `CORRUPTIONS` that must not count as out of distribution."""
 INNER = (1 / 8, 7 / 8)
 """The slices of a study, as shares of its height, with which a single slice is compared."""
@@ -42,33 +48,38 @@ MIN_VALIDATION_PATIENTS = 3
 SUFFIX = f"-f{FEATURES_REVISION}"
 """The suffix of a version whose card was updated."""
 
+
 Volumes = Iterable[Volume]
 
 
 @dataclass(frozen=True, eq=False)
 class _Features:
-    """The features of one patient: (variant, feature) as a study, (slice, feature) of single slices."""
+    """The features of a sequence of one patient: (variant, feature) as a study, (slice, feature) of single slices."""
 
     studies: Float64Array
     single: Float64Array
 
 
 def reference_from_patients(
-    train: Sequence[Patient], validation: Sequence[Patient], preprocessing: Preprocessing
+    train: Sequence[Patient],
+    validation: Sequence[Patient],
+    preprocessing: Preprocessing,
+    post_slices: tuple[Volumes, Volumes] = ((), ()),
 ) -> OutOfDistributionCard | None:
-    """The reference for a model card.
+    """The references for a model card.
 
     Args:
         train: the training patients.
         validation: the validation patients.
         preprocessing: of the model.
+        post_slices: single slices of post-contrast T1 that the model was trained and validated on.
 
     Returns:
         None if there are too few validation patients for a limit.
     """
     if len(validation) < MIN_VALIDATION_PATIENTS:
         return None
-    return build_reference(_volumes(train), _volumes(validation), preprocessing)
+    return build_reference(_volumes(train), _volumes(validation), preprocessing, post_slices)
 
 
 def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
@@ -105,23 +116,37 @@ def update_card(folder: Path, patients: Sequence[Patient], seed: int) -> str:
     return f"Version {version} detects input unlike its training data."
 
 
-def build_reference(train: Volumes, validation: Volumes, preprocessing: Preprocessing) -> OutOfDistributionCard:
-    """The reference of studies and of single slices.
+def build_reference(
+    train: Volumes,
+    validation: Volumes,
+    preprocessing: Preprocessing,
+    post_slices: tuple[Volumes, Volumes] = ((), ()),
+) -> OutOfDistributionCard:
+    """The references of studies and of single slices, by sequence.
 
     Args:
         train: the training patients.
         validation: the validation patients, at least `MIN_VALIDATION_PATIENTS`.
         preprocessing: of the model.
+        post_slices: single slices of post-contrast T1 for training and validation, each of another patient.
 
     Returns:
-        Means, precision matrices and limits.
+        Means, precision matrices and limits of each sequence that enough patients have.
     """
-    learned, judged = ([_features(volume, preprocessing) for volume in side] for side in (train, validation))
-    return OutOfDistributionCard(
-        revision=FEATURES_REVISION,
-        studies=_reference([one.studies for one in learned], [one.studies for one in judged]),
-        lone_slices=_reference([one.single for one in learned], [one.single for one in judged], hold_out=True),
-    )
+    learned, judged = ([_by_sequence(volume, preprocessing) for volume in side] for side in (train, validation))
+    single = [[_described(one, "post", preprocessing)[None] for one in side] for side in post_slices]
+    references = {}
+    for role in ROLES:
+        first, second = ([one[role] for one in side if role in one] for side in (learned, judged))
+        if first and len(second) >= MIN_VALIDATION_PATIENTS:
+            slices: list[list[Float64Array]] = [[one.single for one in side] for side in (first, second)]
+            if role == "post":
+                slices = [[*own, *others] for own, others in zip(slices, single, strict=True)]
+            references[role] = SequenceReferences(
+                studies=_reference([one.studies for one in first], [one.studies for one in second]),
+                lone_slices=_reference(*slices, hold_out=True),
+            )
+    return OutOfDistributionCard(revision=FEATURES_REVISION, sequences=references)
 
 
 def oas_covariance(rows: Float64Array) -> Float64Array:
@@ -144,17 +169,28 @@ def _volumes(patients: Sequence[Patient]) -> Iterator[Volume]:
     return (load_patient(patient)[0] for patient in patients)
 
 
-def _features(volume: Volume, preprocessing: Preprocessing) -> _Features:
-    def features(one: Volume) -> npt.NDArray[np.floating]:
-        return extract_features(Preprocessor(preprocessing).prepare(one), preprocessing.pixel_scale)
+def _by_sequence(volume: Volume, preprocessing: Preprocessing) -> dict[Role, _Features]:
+    """The features of each sequence that a patient has."""
+    roles = (role for role, present in zip(ROLES, volume.present, strict=True) if present)
+    return {role: _features(volume, role, preprocessing) for role in roles}
 
+
+def _features(volume: Volume, role: Role, preprocessing: Preprocessing) -> _Features:
+    alone = show_alone(volume, ROLES.index(role))
     first, stop = (round(end * len(volume.names)) for end in INNER)
-    single = [features(one) for one in islice(volume.single_slices(), first, max(stop, first + 1)) if one is not None]
-    return _Features(np.array([features(one) for one in _variants(volume)]), np.array(single))
+    slices = islice((volume if role == "flair" else alone).single_slices(), first, max(stop, first + 1))
+    single = [_described(one, role, preprocessing) for one in slices if one is not None]
+    variants = [volume, *_variants(volume), alone] if role == "flair" else [alone, *_variants(alone)]
+    return _Features(np.array([_described(one, role, preprocessing) for one in variants]), np.array(single))
+
+
+def _described(volume: Volume, role: Role, preprocessing: Preprocessing) -> Float64Array:
+    features = extract_features(Preprocessor(preprocessing).prepare(volume), role, preprocessing.pixel_scale)
+    return np.asarray(features, np.float64)
 
 
 def _variants(volume: Volume) -> Iterator[Volume]:
-    yield volume
+    """The thirds of a study, and the study after tolerated corruptions."""
     slices = len(volume.names)
     if slices >= 2 * PARTS:
         for part in range(PARTS):

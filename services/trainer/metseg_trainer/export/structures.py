@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metseg.contracts import STRUCTURES, DataCard, FullPrecision, ModelCard, OperatingPoint, Structure, Variant
-from metseg.imaging import Float32Array, Preprocessor
+from metseg.imaging import Float32Array, Preprocessor, Volume
 from metseg.inference import OnnxPredictor
 from metseg.registry import FULL_PRECISION_MODEL, MODEL
 from metseg_trainer.data import Patient, load_patient
@@ -104,7 +104,8 @@ def export_structures(
         served, models, update = source, {MODEL: exact}, {}
     results = evaluate_structures(network.title, served, data)
     update |= _figures(network.title, results)
-    update["familiarity"] = reference_from_patients(train, data.validation, PREPROCESSING)
+    post_slices = _axial_slices(data.brisc, "train"), _axial_slices(data.brisc, "validation")
+    update["familiarity"] = reference_from_patients(train, data.validation, PREPROCESSING, post_slices)
     card = served.card.model_copy(update=update)
     (folder / FULL_PRECISION_MODEL).unlink(missing_ok=True)
     for name, content in models.items():
@@ -150,6 +151,10 @@ def _brisc_inputs(folder: Path) -> Iterator[Float32Array]:
     for row in read_brisc_index(folder, "train")[::BRISC_STRIDE]:
         volume, _ = read_brisc_slice(folder, row.name)
         yield middle_slice(Preprocessor(PREPROCESSING).prepare(volume))
+
+
+def _axial_slices(folder: Path, side: str) -> Iterator[Volume]:
+    return (read_brisc_slice(folder, row.name)[0] for row in read_brisc_index(folder, side) if row.plane == "axial")
 
 
 def _at_chosen_points(predictor: OnnxPredictor, model: bytes, data: StructureData) -> OnnxPredictor:

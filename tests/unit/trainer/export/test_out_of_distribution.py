@@ -9,11 +9,12 @@ from tests.models import tiny_card, tiny_model
 from metseg import phantom
 from metseg.contracts import ModelCard, Preprocessing
 from metseg.errors import DatasetError
-from metseg.imaging import Preprocessor, Volume
+from metseg.imaging import POST, Preprocessor, Volume
 from metseg.inference import FEATURES, FEATURES_REVISION, detect_out_of_distribution
 from metseg.inference.out_of_distribution import FLIPPED_ORDER
 from metseg_trainer.cli import main
 from metseg_trainer.data import fingerprint, scan_folder, split_patients, split_sha256, write_phantoms
+from metseg_trainer.evaluation import show_alone
 from metseg_trainer.export import update_card
 from metseg_trainer.export.out_of_distribution import _held_out_turns, _reference, build_reference, oas_covariance
 
@@ -31,7 +32,8 @@ def card():
 
 
 def asked(volume: Volume, card):
-    return detect_out_of_distribution(Preprocessor(PREPROCESSING).prepare(volume), card, PREPROCESSING.pixel_scale)
+    model_input = Preprocessor(PREPROCESSING).prepare(volume)
+    return detect_out_of_distribution(model_input, volume.present, card, PREPROCESSING.pixel_scale)
 
 
 def test_other_heads_are_in_distribution(card):
@@ -46,6 +48,36 @@ def test_heads_upside_down_are_flagged_as_such(card):
         found = asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card)
         assert found.unlike and found.score > found.limit == 1
         assert "upside down" in found.words
+
+
+@pytest.mark.parametrize("channel", range(3))
+def test_a_sequence_alone_is_compared_with_its_like(card, channel):
+    scores = [asked(show_alone(head(seed), channel), card) for seed in range(40, 46)]
+    assert sum(one.unlike for one in scores) <= 1
+    for seed in range(40, 43):
+        volume = show_alone(head(seed), channel)
+        assert "upside down" in asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card).words
+
+
+def test_without_a_reference_of_a_sequence_that_was_given_there_is_no_score(card):
+    flair_alone = card.model_copy(update={"sequences": {"flair": card.sequences["flair"]}})
+    assert asked(show_alone(head(40), POST), flair_alone) is None
+    assert asked(head(40), flair_alone) == asked(head(40), card)
+
+
+def test_single_slices_of_another_data_set_take_part_in_the_reference_of_post_contrast():
+    def others(first):
+        return (show_alone(head(seed).part(slice(4, 5)), POST) for seed in range(first, first + 5))
+
+    sides = [[head(seed) for seed in range(first, first + 4)] for first in (0, 20)]
+    alone, together = (
+        build_reference(*sides, PREPROCESSING),
+        build_reference(*sides, PREPROCESSING, (others(60), others(70))),
+    )
+    assert together.sequences["flair"] == alone.sequences["flair"]
+    post = together.sequences["post"]
+    assert post.studies == alone.sequences["post"].studies
+    assert post.lone_slices.learned == alone.sequences["post"].lone_slices.learned + 5
 
 
 def slices(seed: int, upright: float) -> np.ndarray:
@@ -80,15 +112,18 @@ def test_single_slices_have_a_separate_reference(card):
     volume = head(41)
     single = list(volume.single_slices())[SLICES // 4 : -SLICES // 4]
     assert sum(asked(one, card).unlike for one in single) <= 1
-    assert card.lone_slices.learned > card.studies.learned / 10
+    flair = card.sequences["flair"]
+    assert flair.lone_slices.learned > flair.studies.learned / 10
     noise = np.random.default_rng(0).normal(100, 20, (1, 96, 96, 3)).astype(np.float32)
     assert asked(Volume(noise, ("a",)), card).unlike
 
 
 def test_the_limits_pass_nearly_all_validation_studies_and_the_card_reports_how_many(card):
-    for one in (card.studies, card.lone_slices):
-        assert 0 <= one.false_alarms <= 0.1
-        assert one.judged == (4 * 10 if one is card.studies else 4 * 7)
+    for references in card.sequences.values():
+        assert 0 <= references.studies.false_alarms <= 0.1
+        assert 0 <= references.lone_slices.false_alarms <= 0.1
+        assert references.lone_slices.judged == 4 * 7
+    assert {role: one.studies.judged for role, one in card.sequences.items()} == {"pre": 36, "flair": 40, "post": 36}
     assert card.revision == FEATURES_REVISION
     assert (
         ModelCard.model_validate_json(
