@@ -37,6 +37,7 @@ class ThreadLimiters:
     waits: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(64))
     uploads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(UPLOADS_STORED))
     conversions: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
+    reviews: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from metseg.contracts import is_job_id
 from metseg.errors import ForeignRequest, MetsegError, UploadTooLarge
 from metseg.request_origin import is_foreign_request, is_known_host
-from metseg.settings import Settings
+from metseg.settings import MIB, Settings
 from metseg_api import metrics, problems
 
 MAX_PLAIN_BODY_BYTES = 64 * 1024
 MAX_PLAIN_BODY_S = 20.0
 """For a whole body that is no submission; FastAPI reads it before it looks at the API key."""
+MAX_REVIEW_BODY_BYTES, MAX_REVIEW_BODY_S = 8 * MIB, 60.0
+"""For a review, which the route reads after it has checked the API key."""
+REVIEW_PATH = re.compile(r"/v1/jobs/[0-9a-f]{32}/review")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SECURITY_HEADERS = {
@@ -41,7 +44,7 @@ class GatewayMiddleware:
 
     Args:
         app: the rest of the application.
-        settings: with the limit of a submission's body (other bodies may have 64 KiB), and the site's names.
+        settings: with the limit of a submission's body (a review may have 8 MiB, others 64 KiB), and the site's names.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -53,14 +56,19 @@ class GatewayMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_submission = (scope["method"], scope["path"]) == ("POST", "/v1/jobs")
-        max_upload_bytes = self._settings.limits.upload_bytes
-        limits = (max_upload_bytes, math.inf) if is_submission else (MAX_PLAIN_BODY_BYTES, MAX_PLAIN_BODY_S)
-        cycle = _RequestCycle(scope, receive, send, limits, self._refusal(scope))
+        cycle = _RequestCycle(scope, receive, send, self._body_limits(scope), self._refusal(scope))
         try:
             await cycle.run(self._app)
         finally:
             cycle.record()
+
+    def _body_limits(self, scope: Scope) -> tuple[float, float]:
+        """The bytes that a request's body may have, and the seconds in which it has to arrive."""
+        if (scope["method"], scope["path"]) == ("POST", "/v1/jobs"):
+            return self._settings.limits.upload_bytes, math.inf
+        if scope["method"] == "PUT" and REVIEW_PATH.fullmatch(scope["path"]):
+            return MAX_REVIEW_BODY_BYTES, MAX_REVIEW_BODY_S
+        return MAX_PLAIN_BODY_BYTES, MAX_PLAIN_BODY_S
 
     def _refusal(self, scope: Scope) -> MetsegError | None:
         """Why a request is refused by its headers; None if it is not.
@@ -83,7 +91,7 @@ class _RequestCycle:
         scope: Scope,
         receive: Receive,
         send: Send,
-        limits: tuple[int, float],
+        limits: tuple[float, float],
         refusal: MetsegError | None,
     ) -> None:
         self._refusal = refusal

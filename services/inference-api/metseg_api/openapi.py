@@ -5,7 +5,15 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from metseg.contracts import DISCLAIMER, MAX_LABEL_CHARACTERS, MODEL_VERSION_PATTERN, Align, Problem, SequenceChoice
+from metseg.contracts import (
+    DISCLAIMER,
+    MAX_LABEL_CHARACTERS,
+    MODEL_VERSION_PATTERN,
+    Align,
+    Problem,
+    Review,
+    SequenceChoice,
+)
 from metseg.errors import Forbidden, InvalidParameter, MetsegError, NotFinished, NotFound, Unauthorised, Unavailable
 from metseg_api.problems import MEDIA_TYPE
 
@@ -138,7 +146,7 @@ def problem_responses(*errors: type[MetsegError], needs_key: bool = True) -> Res
 
 
 def extend_schema(app: FastAPI) -> None:
-    """Add the schema of problems, which no route declares as its return type."""
+    """Add the schemas of problems and reviews, which no route declares as its return type or body."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -150,7 +158,9 @@ def extend_schema(app: FastAPI) -> None:
                 tags=app.openapi_tags,
                 license_info=app.license_info,
             )
-            schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            for extra in (Problem, Review):
+                schemas = extra.model_json_schema(ref_template="#/components/schemas/{model}")
+                schema["components"]["schemas"] |= schemas.pop("$defs", {}) | {extra.__name__: schemas}
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -4,7 +4,7 @@ import io
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from metseg.contracts import ModelCard, Result
 from metseg.errors import ModelRejected, NotFound
@@ -12,10 +12,10 @@ from metseg.formats import StoredSlices
 from metseg.jobs import Results
 from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import FinishedJob
-from metseg.storage import RangedFile
+from metseg.storage import ObjectInfo, RangedFile
 from metseg_api.gateway import Gateway
 
-__all__ = ["StoredJob"]
+__all__ = ["JobView", "StoredJob"]
 
 READ_AHEAD_BYTES = 2**18
 """Of a job's slices, fetched at a time: one or two slices."""
@@ -23,23 +23,54 @@ ARTEFACT_READ_AHEAD_BYTES = 2**20
 HEADER_READ_AHEAD_BYTES = 2**12
 
 
+class JobView(NamedTuple):
+    """A job as it is asked for.
+
+    Attributes:
+        job_id: of the job.
+        reviewed: whether with the review in force, or as the model answered.
+    """
+
+    job_id: str
+    reviewed: bool = True
+
+    @property
+    def own(self) -> "JobView":
+        """The model's own answer, for what no review changes."""
+        return self._replace(reviewed=False)
+
+
 class StoredJob(FinishedJob):
     """A finished job in the store.
 
     Args:
         gateway: whose store has it.
-        job_id: of the job.
+        view: which job, and whether as reviewed. The state at the first access stays, whatever is reviewed meanwhile.
         read_ahead_bytes: of its slices, fetched at a time.
     """
 
-    def __init__(self, gateway: Gateway, job_id: str, read_ahead_bytes: int = READ_AHEAD_BYTES) -> None:
+    def __init__(self, gateway: Gateway, view: JobView, read_ahead_bytes: int = READ_AHEAD_BYTES) -> None:
         self._gateway = gateway
-        self._job_id = job_id
+        self._view = view
         self._read_ahead_bytes = read_ahead_bytes
+
+    @property
+    def job_id(self) -> str:
+        """Of the job."""
+        return self._view.job_id
+
+    @cached_property
+    def results(self) -> Results:
+        """Where its artefacts are; NotFound, NotFinished."""
+        return self._gateway.jobs.results(self.job_id, reviewed=self._view.reviewed)
+
+    def stat(self, name: str) -> ObjectInfo:
+        """The metadata of an artefact; NotFound."""
+        return self._gateway.jobs.stat(self.results, name)
 
     @cached_property
     def _result(self) -> Result:
-        return self._gateway.jobs.result(self._job_id)
+        return self._gateway.jobs.read_result(self.results)
 
     def result(self) -> Result:
         """See FinishedJob."""
@@ -54,7 +85,7 @@ class StoredJob(FinishedJob):
 
     def finished_at(self) -> datetime | None:
         """See FinishedJob."""
-        return self._gateway.jobs.get(self._job_id).finished_at
+        return self._gateway.jobs.get(self.job_id).finished_at
 
     def open_artefact(self, name: str) -> AbstractContextManager[BinaryIO]:
         """See FinishedJob."""
@@ -82,9 +113,4 @@ class StoredJob(FinishedJob):
         return SliceArchive(self._open(SLICE_ARCHIVE, self._read_ahead_bytes))
 
     def _open(self, name: str, read_ahead_bytes: int) -> BinaryIO:
-        info = self._gateway.jobs.stat(self._results, name)
-        return cast(BinaryIO, io.BufferedReader(RangedFile(self._gateway.store, info, read_ahead_bytes)))
-
-    @cached_property
-    def _results(self) -> Results:
-        return self._gateway.jobs.results(self._job_id)
+        return cast(BinaryIO, io.BufferedReader(RangedFile(self._gateway.store, self.stat(name), read_ahead_bytes)))

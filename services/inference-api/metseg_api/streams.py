@@ -16,42 +16,41 @@ from starlette.types import Receive, Scope, Send
 from metseg.errors import ProcessingFailed
 from metseg.jobs import Digest
 from metseg.results.exports import Export, Writer, renderer_revision
-from metseg.storage import ObjectInfo
 from metseg_api import spool
 from metseg_api.gateway import Gateway
-from metseg_api.stored_job import StoredJob
+from metseg_api.stored_job import JobView, StoredJob
 
 
 class File(NamedTuple):
     """A file of a job, as a response describes it.
 
     Attributes:
-        job_id: of the job.
+        job: whose file it is.
         source: the stored artefact that it is or is made of.
         media_type: of the response.
         file_name: without the job's ID, which is put before it.
         disposition: whether a browser saves or displays it.
     """
 
-    job_id: str
+    job: StoredJob
     source: str
     media_type: str
     file_name: str
     disposition: Literal["attachment", "inline"] = "attachment"
 
     @classmethod
-    def of(cls, job_id: str, export: Export, source: str) -> Self:
+    def of(cls, job: StoredJob, export: Export, source: str) -> Self:
         """The file of an export.
 
         Args:
-            job_id: of the job.
+            job: whose file it is.
             export: which.
             source: the stored artefact that it is or is made of.
 
         Returns:
             Its description.
         """
-        return cls(job_id, source, export.media_type, export.file_name, export.disposition)
+        return cls(job, source, export.media_type, export.file_name, export.disposition)
 
 
 class ChunkedResponse(StreamingResponse):
@@ -84,31 +83,32 @@ class ChunkedResponse(StreamingResponse):
 
 
 async def export_response(
-    gateway: Gateway, request: Request, job_id: str, export: Export, headers: Mapping[str, str] | None = None
+    gateway: Gateway, request: Request, view: JobView, export: Export, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An export of a job: streamed if it is stored in that form, otherwise converted.
 
     Args:
         gateway: the gateway.
         request: the request for it.
-        job_id: of the job.
+        view: which job, and whether as reviewed.
         export: which.
         headers: more headers.
 
     Returns:
         The file; 304 if the client's copy is current.
     """
+    job = StoredJob(gateway, view)
 
     def look_up() -> tuple[str, bool]:
         """The artefact that the export is made of, and whether it is the export."""
         if export.structure is None and export.format != "nifti":
             return export.source, export.is_dicom
-        result = gateway.jobs.result(job_id)
+        result = job.result()
         keeps_grid = result.grid is None or result.grid.nifti is None  # a NIfTI upload gets its own grid back
         return export.source_of(result), export.format == "nifti" and keeps_grid
 
     source, is_stored = await to_thread.run_sync(look_up)
-    file = File.of(job_id, export, source)
+    file = File.of(job, export, source)
     if is_stored:
         return await stored_response(gateway, request, file)
     return await converted_response(
@@ -129,8 +129,7 @@ async def stored_response(gateway: Gateway, request: Request, file: File) -> Res
     """
 
     def respond() -> Response:
-        results = gateway.jobs.results(file.job_id)
-        info, digest = gateway.jobs.stat(results, file.source), results.digests.get(file.source)
+        info, digest = file.job.stat(file.source), file.job.results.digests.get(file.source)
         headers = file_headers(file, info.etag)
         if digest is not None:
             headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest.sha256)).decode()}:"
@@ -158,7 +157,7 @@ async def converted_response(
     Args:
         gateway: the gateway.
         request: the request for it.
-        file: which; it changes only with its source and with the code that renders it.
+        file: which; it changes only with its source, the review, and the code that renders it.
         write: makes it.
         slices: how many of the source are read for it; None: all.
         quick: whether that takes no longer than fetching it, so that it need not wait behind slow conversions.
@@ -171,20 +170,19 @@ async def converted_response(
         TooManyDownloads: the caller's other downloads do not end.
         StorageFull: the file would fill the disk beyond the reserve.
     """
-    info = await to_thread.run_sync(_stat, gateway, file)
-    all_headers = file_headers(file, rendered_etag(info, file.file_name)) | dict(headers or {})
+    etag = await to_thread.run_sync(rendered_etag, file.job, file.source, file.file_name)
+    all_headers = file_headers(file, etag) | dict(headers or {})
     if is_current(request, all_headers["ETag"]):
         return Response(status_code=304, headers=all_headers)
     key = key_name(request)
     await gateway.downloads.acquire(key)
     with ExitStack() as stack:
         stack.callback(gateway.downloads.release, key)
-        job = StoredJob(gateway, file.job_id)
-        voxels = 0 if quick else await to_thread.run_sync(_voxels, job, file, slices)
+        voxels = 0 if quick else await to_thread.run_sync(_voxels, file, slices)
         spool.check_free_disk(gateway.settings, voxels)
         async with gateway.conversions.hold(voxels):
             limiter = None if quick else gateway.threads.conversions
-            content = await to_thread.run_sync(spool.make, write, job, limiter=limiter)
+            content = await to_thread.run_sync(spool.make, write, file.job, limiter=limiter)
         all_headers["Content-Length"] = str(content.size)
         response = ChunkedResponse(content.chunks(), all_headers, file.media_type)
         response.on_sent = stack.pop_all().close
@@ -215,27 +213,25 @@ def key_name(request: Request) -> str:
     return request.scope["state"].get("key") or ""
 
 
-def _voxels(job: StoredJob, file: File, slices: int | None) -> int:
+def _voxels(file: File, slices: int | None) -> int:
     """How many voxels a conversion reads."""
-    count, rows, columns = job.shape(file.source)
+    count, rows, columns = file.job.shape(file.source)
     return rows * columns * (count if slices is None else min(slices, count))
 
 
-def _stat(gateway: Gateway, file: File) -> ObjectInfo:
-    return gateway.jobs.stat(gateway.jobs.results(file.job_id), file.source)
-
-
-def rendered_etag(source: ObjectInfo, name: str) -> str:
+def rendered_etag(job: StoredJob, source: str, name: str) -> str:
     """The entity tag of what is rendered for a request.
 
     Args:
-        source: the object that it is rendered from.
+        job: of which it is rendered.
+        source: the artefact that it is rendered from.
         name: of what is rendered.
 
     Returns:
-        Another one for another source, another name, or another release.
+        Another one for another source, another review, another name, or another release.
     """
-    return f"{source.etag}-{renderer_revision()}-{name}"
+    review = f"-{job.results.review}" if job.results.review else ""
+    return f"{job.stat(source).etag}-{renderer_revision()}{review}-{name}"
 
 
 def file_headers(file: File, etag: str) -> dict[str, str]:
@@ -251,7 +247,7 @@ def file_headers(file: File, etag: str) -> dict[str, str]:
     return {
         "ETag": f'"{etag}"',
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'{file.disposition}; filename="{file.job_id}_{file.file_name}"',
+        "Content-Disposition": f'{file.disposition}; filename="{file.job.job_id}_{file.file_name}"',
     }
 
 

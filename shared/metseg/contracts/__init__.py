@@ -77,6 +77,7 @@ from metseg.contracts.review import (
     Runs,
     Voxel,
     VoxelCorrection,
+    run_spans,
 )
 
 __all__ = [
@@ -150,4 +151,5 @@ __all__ = [
     "VoxelCorrection",
     "is_job_id",
     "is_model_version",
+    "run_spans",
 ]

@@ -22,6 +22,8 @@ from .metrics import Histogram as Histogram
 from .metrics import MetricsSnapshot as MetricsSnapshot
 from .processing import process as process
 from .redis_connection import RedisConnection as RedisConnection
+from .reviews import MEANWHILE as MEANWHILE
+from .reviews import JobReviews as JobReviews
 from .runner import MAX_ATTEMPTS as MAX_ATTEMPTS
 from .runner import JobRunner as JobRunner
 from .service import JobService as JobService

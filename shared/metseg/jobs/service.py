@@ -24,6 +24,7 @@ from metseg.jobs.lease import LeaseTable
 from metseg.jobs.metrics import JobMetrics, MetricsSnapshot
 from metseg.jobs.rate_limit import RateLimiter
 from metseg.jobs.redis_connection import RedisConnection
+from metseg.jobs.reviews import JobReviews
 from metseg.jobs.store import JobStore, Results, parse_record
 from metseg.jobs.workers import WorkerRegistry
 from metseg.parallel import run_all
@@ -42,6 +43,9 @@ class JobService:
         redis: the index and the leases are in it.
         leases: of all workers.
         queue: for accepted jobs.
+
+    Attributes:
+        reviews: of the jobs.
     """
 
     def __init__(self, objects: ObjectStore, redis: RedisConnection, leases: LeaseTable, queue: JobQueue) -> None:
@@ -50,6 +54,7 @@ class JobService:
         self._leases = leases
         self._queue = queue
         self._store = JobStore(objects)
+        self.reviews = JobReviews(objects, self._store)
         self._index = JobIndex(redis)
         self._keys = IdempotencyKeys(objects, redis, self._store.exists)
         self._rates = RateLimiter(redis)
@@ -197,18 +202,36 @@ class JobService:
         """A PNG of the latest slice of a job that runs; NotFound where it has none (yet)."""
         return self._store.preview(job_id)
 
-    def result(self, job_id: str) -> Result:
+    def result(self, job_id: str, *, reviewed: bool = True) -> Result:
         """The result of a job.
+
+        Args:
+            job_id: of the job.
+            reviewed: False returns the model's own answer.
+
+        Returns:
+            The result.
 
         Raises:
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
             UnreadableRecord: its result cannot be read by this release.
         """
-        return parse_record(Result, self._objects.get(self.artefact_key(job_id, "result.json")))
+        return self.read_result(self.results(job_id, reviewed=reviewed))
 
-    def results(self, job_id: str) -> Results:
+    def read_result(self, results: Results) -> Result:
+        """The figures of certain results; UnreadableRecord where this release cannot read them."""
+        return parse_record(Result, self._objects.get(results.key("result.json")))
+
+    def results(self, job_id: str, *, reviewed: bool = True) -> Results:
         """Where a job's artefacts are in the store, and what they must be.
+
+        Args:
+            job_id: of the job.
+            reviewed: False returns the model's own answer.
+
+        Returns:
+            The results.
 
         Raises:
             NotFound: there is no such job.
@@ -218,7 +241,7 @@ class JobService:
         if results is None:
             status = self._with_snapshot(job).status
             raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
-        return results
+        return self.reviews.reviewed(job_id, results) if reviewed else results
 
     def stat(self, results: Results, name: str) -> ObjectInfo:
         """The metadata of an artefact in the store.
@@ -234,7 +257,7 @@ class JobService:
             NotFound: there is no such artefact.
             ProcessingFailed: it is not as long as it was when it was written.
         """
-        info = self._objects.stat(f"{results.prefix}{name}")
+        info = self._objects.stat(results.key(name))
         digest = results.digests.get(name)
         if digest is not None and digest.size != info.size:
             raise ProcessingFailed.damaged_result()
@@ -254,7 +277,7 @@ class JobService:
             NotFound: there is no such job.
             NotFinished: it has not succeeded, or not yet.
         """
-        return f"{self.results(job_id).prefix}{name}"
+        return self.results(job_id).key(name)
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable."""

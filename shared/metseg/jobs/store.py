@@ -5,6 +5,8 @@
     jobs/{id}/job.json         its state until it ends
     jobs/{id}/results/TOKEN/   result.json and the artefacts of one attempt
     jobs/{id}/end.json         its last state, and which attempt's results count; written once
+    jobs/{id}/reviews/000001   what readers changed, see `metseg.jobs.reviews`; written once each
+    jobs/{id}/reviewed/TOKEN/  result.json and the artefacts of one review
 
 Two workers may finish the same job. Each writes into a separate folder, and the first to write `end.json` has ended
 the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
@@ -29,6 +31,8 @@ from pydantic import Field, ValidationError
 from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, Result, is_job_id
 from metseg.errors import NotFound, UnreadableRecord
 from metseg.parallel import parallel_map
+from metseg.results import SLICE_ARCHIVE
+from metseg.results.exports import PROBABILITY, SOURCE_HEADERS, UNCERTAINTY, WHOLE_PROBABILITY
 from metseg.storage import ObjectStore
 
 __all__ = ["Digest", "JobStore", "Results", "parse_record", "results_folder"]
@@ -36,6 +40,8 @@ __all__ = ["Digest", "JobStore", "Results", "parse_record", "results_folder"]
 Record = TypeVar("Record", bound=Contract)
 
 PREVIEW = "glimpse.png"
+UNREVIEWED = frozenset({PROBABILITY, WHOLE_PROBABILITY, UNCERTAINTY, SLICE_ARCHIVE, SOURCE_HEADERS})
+"""Artefacts that no review changes."""
 ABANDONED = timedelta(days=1)
 _ROOT = "jobs/"
 
@@ -56,12 +62,21 @@ class Results(NamedTuple):
     """The results of a job that succeeded.
 
     Attributes:
-        prefix: of the keys of its artefacts in the store.
+        prefix: of the keys of the model's own artefacts in the store.
         digests: of the artefacts by name.
+        review: the number of the review that they show; 0 if they are the model's own.
+        reviewed_prefix: of the keys of the artefacts that the review replaces; None if there is none.
     """
 
     prefix: str
     digests: Mapping[str, Digest]
+    review: int = 0
+    reviewed_prefix: str | None = None
+
+    def key(self, name: str) -> str:
+        """The key of an artefact in the store; what depends on the masks is never the model's in a reviewed state."""
+        is_own = self.reviewed_prefix is None or name in UNREVIEWED
+        return f"{self.prefix if is_own else self.reviewed_prefix}{name}"
 
 
 class _End(Contract):
@@ -228,7 +243,7 @@ class JobStore:
     def update_job(self, job: Job) -> bool:
         """Write the new state of a job that is not final; False where it was deleted, and nothing of it is left."""
         self._write(job.id, "job.json", job)
-        return self._still_exists(job.id)
+        return self.still_exists(job.id)
 
     def put_preview(self, job_id: str, png: bytes) -> None:
         """Write the preview of a running job; nothing is left of it where the job was deleted or has ended.
@@ -238,7 +253,7 @@ class JobStore:
             png: the image.
         """
         self._store.put(self.key(job_id, PREVIEW), png)
-        if self._still_exists(job_id) and self._has_ended(job_id):
+        if self.still_exists(job_id) and self._has_ended(job_id):
             self._delete_preview(job_id)
 
     def put_artefact(self, job_id: str, name: str, content: bytes) -> None:
@@ -283,7 +298,7 @@ class JobStore:
             job_id: of the job.
             unwanted: the folder of an attempt whose results do not count.
         """
-        if not self._still_exists(job_id):
+        if not self.still_exists(job_id):
             return
         self._delete_preview(job_id)
         if unwanted is not None:
@@ -298,7 +313,8 @@ class JobStore:
         self.withdraw(job_id)
         self._store.delete(f"{_ROOT}{job_id}")
 
-    def _still_exists(self, job_id: str) -> bool:
+    def still_exists(self, job_id: str) -> bool:
+        """Whether a job exists; otherwise what was written of it meanwhile is deleted."""
         if self.exists(job_id):
             return True
         self.delete(job_id)

@@ -22,7 +22,7 @@ from metseg.imaging import (
     window_slices,
 )
 from metseg.inference import Segmentation, StructureMap
-from metseg.results.exports import LABELS, LESIONS, MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
+from metseg.results.exports import LABELS, LESIONS, MASK, PROBABILITY, UNCERTAINTY, WHOLE_MASK, WHOLE_PROBABILITY
 from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 __all__ = ["build_artefacts", "build_result", "render_slices"]
@@ -145,7 +145,7 @@ def build_artefacts(
         labels = np.where(segmentation.mask, np.uint8(1), 2 * segmentation.structures["whole"].mask.view(np.uint8))
         kept[LABELS] = write_mask(labels, volume.names, "nifti", spacing_mm=volume.spacing_mm, affine=volume.affine)
     if segmentation.uncertainty is not None:
-        kept["uncertainty.nii.gz"] = _write_probability(segmentation.uncertainty, volume)
+        kept[UNCERTAINTY] = _write_probability(segmentation.uncertainty, volume)
     return kept
 
 

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Query
 
 from metseg.contracts import is_job_id, is_model_version
 from metseg.errors import NotFound
 from metseg_api.auth import CurrentCaller
 from metseg_api.openapi import JOB_ID, VERSION
+from metseg_api.stored_job import JobView
 
 
 async def _job_id(
@@ -19,6 +20,13 @@ async def _job_id(
     return job_id
 
 
+async def _view(
+    job_id: Annotated[str, Depends(_job_id)],
+    reviewed: Annotated[bool, Query(description="false: the model's own answer, whatever a reader changed")] = True,
+) -> JobView:
+    return JobView(job_id, reviewed)
+
+
 async def _version(version: Annotated[str, Path(description="as listed by /v1/models", examples=[VERSION])]) -> str:
     if not is_model_version(version):
         raise NotFound("There is no such model version.")
@@ -26,4 +34,5 @@ async def _version(version: Annotated[str, Path(description="as listed by /v1/mo
 
 
 JobId = Annotated[str, Depends(_job_id)]
+View = Annotated[JobView, Depends(_view)]
 Version = Annotated[str, Depends(_version)]

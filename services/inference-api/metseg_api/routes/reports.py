@@ -6,7 +6,7 @@ from metseg.results.exports import LesionsFormat, find_export, media_types
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway
 from metseg_api.openapi import NO_RESULT, file_responses, problem_responses
-from metseg_api.routes.paths import JobId
+from metseg_api.routes.paths import View
 from metseg_api.streams import export_response
 
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
@@ -20,9 +20,9 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[R
     response_class=Response,
     responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("lesions"))},
 )
-async def lesions(request: Request, gateway: CurrentGateway, job_id: JobId, format: LesionsFormat = "csv") -> Response:
+async def lesions(request: Request, gateway: CurrentGateway, view: View, format: LesionsFormat = "csv") -> Response:
     """One row per lesion, largest first; column names contain the units. Without spacing, sizes in mm are empty."""
-    return await export_response(gateway, request, job_id, find_export("lesions", format))
+    return await export_response(gateway, request, view, find_export("lesions", format))
 
 
 @router.get(
@@ -31,10 +31,10 @@ async def lesions(request: Request, gateway: CurrentGateway, job_id: JobId, form
     response_class=Response,
     responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("report"))},
 )
-async def report(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
+async def report(request: Request, gateway: CurrentGateway, view: View) -> Response:
     """Pictures, measurements, model and warnings on one page of A4: self-contained HTML without scripts."""
     headers = {"Content-Security-Policy": REPORT_POLICY}
-    return await export_response(gateway, request, job_id, find_export("report"), headers)
+    return await export_response(gateway, request, view, find_export("report"), headers)
 
 
 @router.get(
@@ -43,9 +43,9 @@ async def report(request: Request, gateway: CurrentGateway, job_id: JobId) -> Re
     response_class=Response,
     responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("animation"))},
 )
-async def animation(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
+async def animation(request: Request, gateway: CurrentGateway, view: View) -> Response:
     """An animated WebP, one frame per slice, 512 pixels on its longer side, lesions outlined."""
-    return await export_response(gateway, request, job_id, find_export("animation"))
+    return await export_response(gateway, request, view, find_export("animation"))
 
 
 @router.get(
@@ -54,6 +54,6 @@ async def animation(request: Request, gateway: CurrentGateway, job_id: JobId) ->
     response_class=Response,
     responses={**problem_responses(*NO_RESULT), **file_responses(*media_types("overlays"))},
 )
-async def overlays(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
+async def overlays(request: Request, gateway: CurrentGateway, view: View) -> Response:
     """A ZIP with a PNG `<name>_overlay.png` for each uploaded slice, lesions outlined."""
-    return await export_response(gateway, request, job_id, find_export("overlays"))
+    return await export_response(gateway, request, view, find_export("overlays"))

@@ -23,7 +23,8 @@ from metseg.results.exports import (
 from metseg_api.auth import REQUIRE_READ
 from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import NO_RESULT, file_responses, problem_responses
-from metseg_api.routes.paths import JobId
+from metseg_api.routes.paths import View
+from metseg_api.stored_job import JobView, StoredJob
 from metseg_api.streams import File, converted_response, export_response
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
@@ -31,9 +32,9 @@ Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first 
 
 
 @router.get("/result", summary="The result", responses=problem_responses(NotFound, NotFinished))
-def result(gateway: CurrentGateway, job_id: JobId) -> Result:
+def result(gateway: CurrentGateway, view: View) -> Result:
     """Measurements of each lesion and each slice, the model that found them, and warnings."""
-    return gateway.jobs.result(job_id)
+    return gateway.jobs.result(view.job_id, reviewed=view.reviewed)
 
 
 @router.get(
@@ -45,7 +46,7 @@ def result(gateway: CurrentGateway, job_id: JobId) -> Result:
 async def mask(
     request: Request,
     gateway: CurrentGateway,
-    job_id: JobId,
+    view: View,
     format: MaskFormat = "nifti",
     structure: MaskStructure = "whole",
 ) -> Response:
@@ -60,7 +61,7 @@ async def mask(
     studies that were uploaded as DICOM.
     """
     export = find_export("mask", format, structure)
-    return await (_dicom if export.is_dicom else export_response)(gateway, request, job_id, export)
+    return await (_dicom if export.is_dicom else export_response)(gateway, request, view, export)
 
 
 @router.get(
@@ -72,9 +73,9 @@ async def mask(
         **file_responses(*media_types("structured-report")),
     },
 )
-async def structured_report(request: Request, gateway: CurrentGateway, job_id: JobId) -> Response:
+async def structured_report(request: Request, gateway: CurrentGateway, view: View) -> Response:
     """Each lesion's volume and diameters in template TID 1500, for a study that was uploaded as DICOM."""
-    return await _dicom(gateway, request, job_id, find_export("structured-report"))
+    return await _dicom(gateway, request, view, find_export("structured-report"))
 
 
 @router.get(
@@ -86,7 +87,7 @@ async def structured_report(request: Request, gateway: CurrentGateway, job_id: J
 async def probability(
     request: Request,
     gateway: CurrentGateway,
-    job_id: JobId,
+    view: View,
     format: ProbabilityFormat = "nifti",
     structure: Structure = "whole",
 ) -> Response:
@@ -94,7 +95,7 @@ async def probability(
 
     `tiff` has a page per slice, `zip` a PNG `<name>_probability.png` per slice; `png` is for a single slice.
     """
-    return await export_response(gateway, request, job_id, find_export("probability", format, structure))
+    return await export_response(gateway, request, view, find_export("probability", format, structure))
 
 
 @router.get(
@@ -104,16 +105,16 @@ async def probability(
     responses={**problem_responses(*NO_RESULT, NotAvailable), **file_responses(*media_types("uncertainty"))},
 )
 async def uncertainty(
-    request: Request, gateway: CurrentGateway, job_id: JobId, format: ProbabilityFormat = "nifti"
+    request: Request, gateway: CurrentGateway, view: View, format: ProbabilityFormat = "nifti"
 ) -> Response:
     """How far mirrored predictions disagree at each pixel, of a job that was submitted with `uncertainty=true`.
 
     Formats are those of the probability map, with names `<name>_uncertainty.png`; 1 is the largest disagreement.
     """
     try:
-        return await export_response(gateway, request, job_id, find_export("uncertainty", format))
+        return await export_response(gateway, request, view, find_export("uncertainty", format))
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.results, job_id)
+        await to_thread.run_sync(gateway.jobs.results, view.job_id)
         raise NotAvailable("This job has no uncertainty map; submit the study with uncertainty=true.") from None
 
 
@@ -123,10 +124,10 @@ async def uncertainty(
     response_class=Response,
     responses={**problem_responses(*NO_RESULT), **file_responses("image/png")},
 )
-async def overlay(request: Request, gateway: CurrentGateway, job_id: JobId, index: Index) -> Response:
+async def overlay(request: Request, gateway: CurrentGateway, view: View, index: Index) -> Response:
     """A slice as a PNG with the contours of its lesions."""
-    file = File(job_id, "mask.nii.gz", "image/png", f"overlay_{index:04d}.png", "inline")
-    async with _slice_not_found(gateway, job_id, index):
+    file = File(StoredJob(gateway, view), "mask.nii.gz", "image/png", f"overlay_{index:04d}.png", "inline")
+    async with _slice_not_found(gateway, view, index):
         write = partial(render_overlay, index=index)
         return await converted_response(gateway, request, file, write, slices=index + 1)
 
@@ -137,10 +138,10 @@ async def overlay(request: Request, gateway: CurrentGateway, job_id: JobId, inde
     response_class=Response,
     responses={**problem_responses(*NO_RESULT), **file_responses("image/png")},
 )
-async def slice_(request: Request, gateway: CurrentGateway, job_id: JobId, index: Index) -> Response:
+async def slice_(request: Request, gateway: CurrentGateway, view: View, index: Index) -> Response:
     """A slice as a PNG, windowed for display, without contours."""
-    file = File(job_id, "mask.nii.gz", "image/png", f"slice_{index:04d}.png", "inline")
-    async with _slice_not_found(gateway, job_id, index):
+    file = File(StoredJob(gateway, view.own), "mask.nii.gz", "image/png", f"slice_{index:04d}.png", "inline")
+    async with _slice_not_found(gateway, view, index):
 
         def write(job: FinishedJob, target: BinaryIO) -> None:
             target.write(job.slice_png(index))
@@ -148,12 +149,12 @@ async def slice_(request: Request, gateway: CurrentGateway, job_id: JobId, index
         return await converted_response(gateway, request, file, write, quick=True)
 
 
-async def _dicom(gateway: Gateway, request: Request, job_id: str, export: Export) -> Response:
+async def _dicom(gateway: Gateway, request: Request, view: JobView, export: Export) -> Response:
     """An export in DICOM, or the reason why there is none."""
     try:
-        return await export_response(gateway, request, job_id, export)
+        return await export_response(gateway, request, view, export)
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.results, job_id)
+        await to_thread.run_sync(gateway.jobs.results, view.job_id)
         raise NotAvailable(
             "Results in DICOM need a study that was uploaded as DICOM, with all attributes that they refer to; request "
             "nifti, png, tiff or zip."
@@ -161,10 +162,10 @@ async def _dicom(gateway: Gateway, request: Request, job_id: str, export: Export
 
 
 @asynccontextmanager
-async def _slice_not_found(gateway: Gateway, job_id: str, index: int) -> AsyncIterator[None]:
+async def _slice_not_found(gateway: Gateway, view: JobView, index: int) -> AsyncIterator[None]:
     """Say what does not exist: the job or the slice."""
     try:
         yield
     except NotFound:
-        await to_thread.run_sync(gateway.jobs.get, job_id)
+        await to_thread.run_sync(gateway.jobs.get, view.job_id)
         raise NotFound(f"This job has no slice {index}.") from None

@@ -13,10 +13,11 @@ from metseg.contracts import JobStatus
 from metseg.errors import NotFound
 from metseg.formats import write_display_volume
 from metseg.imaging import ROLES
+from metseg.results.exports import MASK
 from metseg_api.auth import REQUIRE_READ
-from metseg_api.gateway import CurrentGateway, Gateway
+from metseg_api.gateway import CurrentGateway
 from metseg_api.openapi import NO_RESULT, file_responses, problem_responses
-from metseg_api.routes.paths import JobId
+from metseg_api.routes.paths import JobId, View
 from metseg_api.stored_job import StoredJob
 from metseg_api.streams import (
     ChunkedResponse,
@@ -42,42 +43,41 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[R
     responses={**problem_responses(*NO_RESULT), **file_responses(MEDIA_TYPE)},
 )
 async def volume(
-    request: Request, gateway: CurrentGateway, job_id: JobId, layer: VolumeLayer, format: Literal["nifti"] = "nifti"
+    request: Request, gateway: CurrentGateway, view: View, layer: VolumeLayer, format: Literal["nifti"] = "nifti"
 ) -> Response:
     """A channel windowed to 8 bits, or the mask or a map of the study, as NIfTI.
 
     All layers of a job have the grid of its slices, whatever the grid of the upload was.
     """
     if layer not in ROLES:
-        return await stored_response(gateway, request, _file(job_id, layer, f"{layer}.nii.gz"))
+        return await stored_response(gateway, request, _file(StoredJob(gateway, view), layer, f"{layer}.nii.gz"))
     key = key_name(request)
     await gateway.downloads.acquire(key)
     with ExitStack() as stack:
         stack.callback(gateway.downloads.release, key)
-        response = await to_thread.run_sync(_channel_response, gateway, request, job_id, layer)
+        job = StoredJob(gateway, view.own, READ_AHEAD_BYTES)
+        response = await to_thread.run_sync(_channel_response, request, job, layer)
         if isinstance(response, ChunkedResponse):
             response.on_sent = stack.pop_all().close
     return response
 
 
-def _file(job_id: str, layer: VolumeLayer, source: str) -> File:
-    return File(job_id, source, MEDIA_TYPE, f"{layer}.nii.gz")
+def _file(job: StoredJob, layer: VolumeLayer, source: str) -> File:
+    return File(job, source, MEDIA_TYPE, f"{layer}.nii.gz")
 
 
-def _channel_response(gateway: Gateway, request: Request, job_id: str, layer: VolumeLayer) -> Response:
+def _channel_response(request: Request, job: StoredJob, layer: VolumeLayer) -> Response:
     """A channel, assembled from its slices while it is sent; 304 if the client's copy is current."""
-    mask = gateway.jobs.stat(gateway.jobs.results(job_id), "mask.nii.gz")
-    headers = file_headers(_file(job_id, layer, "mask.nii.gz"), rendered_etag(mask, layer))
+    headers = file_headers(_file(job, layer, MASK), rendered_etag(job, MASK, layer))
     if is_current(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    return ChunkedResponse(_channel_chunks(gateway, job_id, ROLES.index(layer)), headers, MEDIA_TYPE)
+    return ChunkedResponse(_channel_chunks(job, ROLES.index(layer)), headers, MEDIA_TYPE)
 
 
 @contextmanager
-def _channel_chunks(gateway: Gateway, job_id: str, channel: int) -> Iterator[Iterator[bytes]]:
+def _channel_chunks(job: StoredJob, channel: int) -> Iterator[Iterator[bytes]]:
     """The chunks of a channel; an error in its first slice is raised before the response starts."""
-    job = StoredJob(gateway, job_id, READ_AHEAD_BYTES)
-    with job.open_artefact("mask.nii.gz") as mask:
+    with job.open_artefact(MASK) as mask:
         chunks = write_display_volume(mask, _slices(job), channel)
         first = [next(chunks), next(chunks)]
     yield chain(first, chunks)

@@ -5,6 +5,8 @@ from .finished_job import LABELS as LABELS
 from .finished_job import LESIONS as LESIONS
 from .finished_job import MASK as MASK
 from .finished_job import PROBABILITY as PROBABILITY
+from .finished_job import SOURCE_HEADERS as SOURCE_HEADERS
+from .finished_job import UNCERTAINTY as UNCERTAINTY
 from .finished_job import WHOLE_MASK as WHOLE_MASK
 from .finished_job import WHOLE_PROBABILITY as WHOLE_PROBABILITY
 from .finished_job import FinishedJob as FinishedJob

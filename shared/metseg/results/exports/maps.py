@@ -14,7 +14,7 @@ from metseg.formats import (
     restore_uploaded_grid,
     write_slices,
 )
-from metseg.results.exports.finished_job import MASK, PROBABILITY, FinishedJob
+from metseg.results.exports.finished_job import MASK, PROBABILITY, UNCERTAINTY, FinishedJob
 
 CHUNK_BYTES = 2**20
 
@@ -57,7 +57,7 @@ def export_uncertainty(job: FinishedJob, target: BinaryIO, format: ArtefactForma
     Raises:
         NotAvailable: a PNG is asked for more than one slice.
     """
-    _export(job, "uncertainty.nii.gz", target, format, UNCERTAINTY_SUFFIX)
+    _export(job, UNCERTAINTY, target, format, UNCERTAINTY_SUFFIX)
 
 
 def copy_artefact(job: FinishedJob, target: BinaryIO, name: str) -> None:

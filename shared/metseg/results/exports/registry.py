@@ -16,6 +16,7 @@ from metseg.results.exports.finished_job import (
     LESIONS,
     MASK,
     PROBABILITY,
+    UNCERTAINTY,
     WHOLE_MASK,
     WHOLE_PROBABILITY,
     FinishedJob,
@@ -144,7 +145,7 @@ def _uncertainty(name: str, title: str, format: ProbabilityFormat, media_type: s
     def write(job: FinishedJob, target: BinaryIO) -> None:
         exports.export_uncertainty(job, target, format)
 
-    return Export(name, title, "uncertainty", format, media_type, file_name, write, source="uncertainty.nii.gz")
+    return Export(name, title, "uncertainty", format, media_type, file_name, write, source=UNCERTAINTY)
 
 
 def _dicom(name: str, title: str, kind: Kind, format: MaskFormat | None, file_name: str) -> Export:

@@ -1,21 +1,55 @@
 """The stored answer of a model, read for a review; and the files that the store keeps of a review."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from metseg.contracts import Result, Review, Structure
+from metseg.contracts import Result, Review, ReviewAgreement, ReviewStamp, Structure
 from metseg.formats import StoredSlices, write_labels, write_mask
 from metseg.imaging import Affine, Mask, label_slices
 from metseg.results.exports import LABELS, LESIONS, MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
-from metseg.results.review.apply import ModelAnswer, ReviewedAnswer
+from metseg.results.exports.finished_job import FinishedJob
+from metseg.results.review.apply import ModelAnswer, ReviewedAnswer, apply_review
 from metseg.results.review.probability import StoredProbability
 
-__all__ = ["build_review_artefacts", "read_model_answer"]
+__all__ = ["ReviewFiles", "build_review_artefacts", "make_review", "read_model_answer"]
 
 Open = Callable[[str], AbstractContextManager[BinaryIO]]
+
+
+class ReviewFiles(NamedTuple):
+    """What the store keeps of a review.
+
+    Attributes:
+        result: the figures that it leads to.
+        artefacts: that replace the model's own, by name.
+        agreement: of reader and model.
+    """
+
+    result: Result
+    artefacts: Mapping[str, bytes]
+    agreement: ReviewAgreement
+
+
+def make_review(job: FinishedJob, review: Review, stamp: ReviewStamp) -> ReviewFiles:
+    """Apply a review to a finished job.
+
+    Args:
+        job: as the model answered it.
+        review: the reader's changes.
+        stamp: which review it is.
+
+    Returns:
+        Everything that changes with it.
+
+    Raises:
+        InvalidParameter: the review refers to voxels outside of the volume, or to a core that is not known.
+        ProcessingFailed: an artefact is damaged.
+    """
+    answer = apply_review(read_model_answer(job.result(), review, job.open_artefact), review, stamp)
+    return ReviewFiles(answer.result, build_review_artefacts(answer), answer.agreement)
 
 
 def read_model_answer(result: Result, review: Review, open_artefact: Open) -> ModelAnswer:

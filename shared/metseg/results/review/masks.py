@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from metseg.contracts import Review, Runs, Structure, StructureMeasurements, VoxelCorrection
-from metseg.contracts.review import run_spans
+from metseg.contracts import Review, Runs, Structure, StructureMeasurements, VoxelCorrection, run_spans
 from metseg.errors import InvalidParameter
 from metseg.imaging import Mask, select_components
 from metseg.results.review.probability import StoredProbability
