@@ -35,14 +35,14 @@ class StructureSamplingConfig:
             those that a study lacks are left out.
     """
 
-    lgg: float = 0.5
+    lgg: float = 0.6
     axial: float = 0.7
     tumour: float = 0.4
-    drawn_lgg: float = 0.7
+    drawn_lgg: float = 0.5
     drawn_brisc: float = 0.4
     stripped: float = 0.5
     lone: float = 0.5
-    vessels: float = 0.5
+    vessels: float = 0.3
     donated: float = 0.35
     centred: float = 0.7
     sequences: dict[Present, float] = field(default_factory=_sequence_shares)

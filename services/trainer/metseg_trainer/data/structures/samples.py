@@ -22,8 +22,8 @@ from metseg_trainer.data.structures.store import StoredStudy
 
 __all__ = ["StructureDataset"]
 
-EVEN_AREA_PX, EVEN_POWER, MAX_WEIGHT = 200, 0.7, 8
-"""A pixel of a lesion of fewer pixels than this weighs more: (200 / area) ** 0.7, at most 8."""
+EVEN_AREA_PX, EVEN_POWER, MAX_WEIGHT = 200, 0.7, 2
+"""A pixel of a lesion of fewer pixels than this weighs more: (200 / area) ** 0.7, at most 2."""
 MARGIN_PX = 24
 """Margin around a patch for rotation and scaling."""
 NEAR_LESION_PX = 60

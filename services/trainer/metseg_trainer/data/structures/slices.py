@@ -20,8 +20,8 @@ MIN_BRAIN_PX = 2000
 MULTIPLE = 16
 CANDIDATES = 8
 """Candidates for a diameter, since a slice is likelier to cut a large lesion."""
-MAX_LESIONS, LESIONS_P = 12, 0.25
-"""Lesions in a slice follow a geometric distribution; a crowded slice teaches more than a realistic one."""
+MAX_LESIONS, LESIONS_P = 12, 0.4
+"""Lesions in a slice that has any follow a geometric distribution: 2.5 on average."""
 LARGE_P, LARGE_MM = 0.15, (12.0, 50.0)
 """Share of the lesions with a uniform diameter in this range: the distribution has too few large, hollow ones."""
 SLICE_MM = (1.0, 6.0)
