@@ -128,6 +128,7 @@ class FakeGateway:
     study: FakeStudy = field(default_factory=FakeStudy)
     card: ModelCard = field(default_factory=card)
     others: list[ModelCard] = field(default_factory=list)
+    dicom: bool = False
     keys: dict[str, KeyInfo] | None = None
     queued_s: float = 0.0
     running_s: float = 0.0
@@ -252,7 +253,7 @@ def app(gateway: FakeGateway) -> FastAPI:
     def result(job_id: str) -> Result:
         study = gateway.finished_study(job_id)
         changes = {"warnings": gateway.warnings, "identified": gateway.identified}
-        changes |= {"model_version": gateway.job(job_id).model_version}
+        changes |= {"model_version": gateway.job(job_id).model_version, "dicom": gateway.dicom}
         return study.result(job_id, gateway.card).model_copy(update=changes)
 
     @api.get("/v1/jobs/{job_id}/mask")

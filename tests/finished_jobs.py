@@ -10,6 +10,7 @@ from tests.segmentations import segmentation_of
 
 from metseg import phantom
 from metseg.contracts import ModelCard, Result
+from metseg.formats.dicom import store_source
 from metseg.imaging import Volume, lesions
 from metseg.results import SLICE_ARCHIVE, SliceArchive, build
 from metseg.results.exports import FinishedJob, Writer
@@ -52,6 +53,20 @@ def job_that_found(volume: Volume, mask: np.ndarray, whole: np.ndarray | None = 
     result = build.build_result("0" * 32, volume, found, tiny_card(b"model"), {})
     result = Result.model_validate_json(result.model_dump_json())
     return PhantomJob(volume, mask, result, build.build_artefacts(volume, found))
+
+
+def planned(volume: Volume, core: np.ndarray, whole: np.ndarray | None = None) -> PhantomJob:
+    """The same on a DICOM study, with its headers."""
+    job = job_that_found(volume, core, whole)
+    job.artefacts |= store_source(volume)
+    return job
+
+
+def of_whole_alone(job: PhantomJob) -> PhantomJob:
+    """The same job by a model that knows no core."""
+    structures = {"whole": job.figures.structures["whole"]}
+    job.figures = job.figures.model_copy(update={"structure": "whole", "structures": structures})
+    return job
 
 
 def finished_job(seed: int = 3, slices: int = 5, found: int = 2, size_px: int = 64, **changes: object) -> PhantomJob:

@@ -67,6 +67,27 @@ def test_a_dicom_study_gets_dicom_results_on_its_own_frames(gateway, phantom, fi
     assert response.headers["Content-Disposition"].endswith('_segmentation.dcm"')
 
 
+def test_contours_and_margins_come_over_rest(gateway, phantom, files):
+    job = done(gateway, files)
+    path = f"/v1/jobs/{job}/mask?format=rtstruct"
+    response = gateway.http.get(path)
+    assert response.headers["Content-Disposition"].endswith('_structure_set.dcm"')
+    found = pydicom.dcmread(io.BytesIO(response.content))
+    with Client(gateway.url) as client:
+        lesions = client.result(job).lesions
+        assert [each.ROIName for each in found.StructureSetROISequence][: len(lesions)] == [
+            f"GTV{lesion.number}" for lesion in lesions
+        ]
+        wide = pydicom.dcmread(io.BytesIO(client.mask(job, "rtstruct", margin_mm=2)))
+    assert f"PTV{len(lesions)}" in [each.ROIName for each in wide.StructureSetROISequence]
+    margin = gateway.http.get(f"{path}&margin_mm=2")
+    assert margin.headers["ETag"] != response.headers["ETag"]
+    assert margin.headers["Content-Disposition"].endswith('_structure_set_2mm.dcm"')
+    for wrong in ("-1", "31", "nan", "inf", "wide"):
+        problem(gateway.http.get(f"{path}&margin_mm={wrong}"), 422, "invalid-parameter")
+    problem(gateway.http.get(f"/v1/jobs/{job}/mask?format=nifti&margin_mm=1"), 422, "invalid-parameter")
+
+
 def sizes(report):
     """Volume, long and short diameter of each measurement group, by code and unit."""
     units = {"118565006": "mm3", "103339001": "mm", "103340004": "mm"}
@@ -130,3 +151,4 @@ def test_a_study_without_dicom_has_no_structured_report(gateway):
     job = gateway.accepted()
     gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
     assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/structured-report"), 406, "not-available")
+    assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/mask?format=rtstruct"), 406, "not-available")

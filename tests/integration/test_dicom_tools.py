@@ -9,15 +9,18 @@ import uuid
 from pathlib import Path
 
 import httpx
+import nibabel
 import numpy as np
 import pydicom
 import pytest
-from tests.dicoms import answered, points_of_segmentation, volume_of
+from tests.dicoms import answered, points, points_of_segmentation, volume_of
+from tests.finished_jobs import made, of_whole_alone, planned
 from tests.servers import free_ports, wait_until
 
 from metseg.imaging import label_lesions
 from metseg.phantom import head
 from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file, study_files
+from metseg.results import exports
 
 pytestmark = pytest.mark.dicom_tools
 
@@ -70,6 +73,66 @@ def test_the_validator_finds_no_error(results, study, name, tmp_path):
     assert done.returncode == 0, said
     assert "Error" not in said, said
     assert {"segmentation.dcm": "Segmentation", "report.dcm": "Comprehensive3DSR"}[name] in said
+
+
+@pytest.fixture(scope="module")
+def jobs(phantom, files):
+    """Finished jobs of the same study, and of an enhanced file."""
+    volume = volume_of(files)
+    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
+    enhanced = volume_of(
+        {"x": enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(19, -1, -1)])}
+    )
+    return {
+        "core and whole": planned(volume, _largest(phantom.mask), phantom.mask),
+        "whole alone": of_whole_alone(planned(volume, phantom.mask)),
+        "enhanced": planned(enhanced, phantom.mask),
+    }
+
+
+def validate(path):
+    """What the validator says, and its errors."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip(f"dciodvfy {MISSING}")
+    done = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    return said, [line for line in said.splitlines() if "Error" in line or "Warning" in line]
+
+
+@pytest.mark.parametrize(
+    ("study", "margin_mm"), [("core and whole", 0), ("core and whole", 3), ("whole alone", 0), ("enhanced", 2)]
+)
+def test_the_validator_finds_nothing_in_contours(jobs, study, margin_mm, tmp_path):
+    path = tmp_path / "structure_set.dcm"
+    path.write_bytes(made(exports.find_export("mask", "rtstruct", margin_mm=margin_mm).write, jobs[study]))
+    said, faults = validate(path)
+    assert not faults, said
+    assert "RTStructureSet" in said
+
+
+def test_a_planning_program_reads_the_lesions_from_the_contours(jobs, phantom, files, tmp_path):
+    """Plastimatch, which rasterises contours on the images by itself."""
+    program = shutil.which("plastimatch")
+    if program is None:
+        pytest.skip("plastimatch is not installed: apt-get install plastimatch")
+    job = jobs["core and whole"]
+    uid = job.volume.origin.headers[0].SeriesInstanceUID
+    (tmp_path / "images").mkdir()
+    for index, content in enumerate(files.values()):
+        if pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True).SeriesInstanceUID == uid:
+            (tmp_path / "images" / f"{index}.dcm").write_bytes(content)
+    (tmp_path / "rt.dcm").write_bytes(made(exports.EXPORTS["rtstruct"].write, job))
+    command = [program, "convert", "--input", "rt.dcm", "--referenced-ct", "images", "--output-prefix", "read"]
+    subprocess.run([*command, "--prefix-format", "nii.gz"], cwd=tmp_path, check=True, capture_output=True)
+    for name, mask in {"GTV1": job.mask, "FLAIR_abn": phantom.mask}.items():
+        read = nibabel.load(tmp_path / "read" / f"{name}.nii.gz")
+        found = places(np.asarray(read.dataobj) > 0, read.affine)
+        assert found == places(mask.T, job.volume.affine)
+
+
+def places(mask, affine):
+    """The positions of a mask's voxels, to 0.1 mm: a NIfTI affine has 32 bits."""
+    return {tuple(np.round(each, 1) + 0.0) for each in points(mask, affine)}
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ async def export_response(
     def look_up() -> tuple[str, bool]:
         """The artefact that the export is made of, and whether it is the export."""
         if export.structure is None and export.format != "nifti":
-            return export.source, export.is_dicom
+            return export.source, export.is_stored
         result = job.result()
         keeps_grid = result.grid is None or result.grid.nifti is None  # a NIfTI upload gets its own grid back
         return export.source_of(result), export.format == "nifti" and keeps_grid

@@ -72,6 +72,9 @@ def _segment_options(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--formats", default=DEFAULT, metavar="LIST", help=f"some of {', '.join(EXPORTS)}; default: %(default)s"
     )
+    add.add_argument(
+        "--margin", type=float, default=0, metavar="MM", help="of rtstruct: of a PTV around each GTV; default: none"
+    )
     add.add_argument("--parallel", type=int, default=2, metavar="N", help="jobs at a time; default: %(default)s")
     add.add_argument("--local", action="store_true", help="segment in this process, without a server")
     add.add_argument("--model-dir", type=Path, metavar="DIR", help="for --local: the folder of a model or of a store")

@@ -106,7 +106,7 @@ def parse_options(arguments: argparse.Namespace) -> SegmentOptions:
         raise UsageError("--parallel must be 1 or more.")
     if arguments.local and arguments.deidentify:
         raise UsageError("--deidentify is for a server; with --local nothing leaves this machine.")
-    exports = parse_formats(arguments.formats)
+    exports = parse_formats(arguments.formats, arguments.margin)
     if any(export.kind == "uncertainty" for export in exports) and not arguments.uncertainty:
         raise UsageError("The uncertainty map is computed only with --uncertainty.")
     return SegmentOptions(

@@ -70,13 +70,16 @@ class ResultReader:
 
             self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", read=write, params=export.query)
 
-    def mask(self, job_id: str, format: MaskFormat = "nifti", structure: MaskStructure = "whole") -> bytes:
+    def mask(
+        self, job_id: str, format: MaskFormat = "nifti", structure: MaskStructure = "whole", margin_mm: float = 0
+    ) -> bytes:
         """The mask of a structure.
 
         Args:
             job_id: of a job that succeeded.
             format: of the file.
-            structure: `whole`, `core`, or `labels` for both in one map.
+            structure: `whole`, `core`, `labels` for both in one map, or `lesions` for the number of each lesion.
+            margin_mm: of `rtstruct`: of a PTV around each GTV; 0 for none.
 
         Returns:
             The file.
@@ -84,7 +87,7 @@ class ResultReader:
         Raises:
             RemoteProblem: the job could not know the core (`/problems/no-core`).
         """
-        return self.export(job_id, find_export("mask", format, structure))
+        return self.export(job_id, find_export("mask", format, structure, margin_mm))
 
     def probability(self, job_id: str, format: ProbabilityFormat = "nifti", structure: Structure = "whole") -> bytes:
         """The probability map of a structure.

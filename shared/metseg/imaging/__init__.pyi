@@ -39,6 +39,7 @@ from .lesions import measure_slices as measure_slices
 from .lesions import measure_surroundings as measure_surroundings
 from .lesions import sum_target_diameters as sum_target_diameters
 from .lookup_tables import mean_and_deviation as mean_and_deviation
+from .margins import add_margin as add_margin
 from .memory import StudySize as StudySize
 from .memory import check_fits as check_fits
 from .memory import peak_bytes as peak_bytes
@@ -46,10 +47,12 @@ from .orientation import LPS_TO_RAS as LPS_TO_RAS
 from .orientation import canonical_affine as canonical_affine
 from .orientation import canonical_grid as canonical_grid
 from .orientation import from_canonical as from_canonical
+from .orientation import region_from_canonical as region_from_canonical
 from .orientation import skew_degrees as skew_degrees
 from .orientation import slice_plane as slice_plane
 from .orientation import spacing_mm_of as spacing_mm_of
 from .orientation import to_canonical as to_canonical
+from .outlines import outline_polygons as outline_polygons
 from .preprocess import HEAD_PX as HEAD_PX
 from .preprocess import REFERENCE_PIXEL_MM as REFERENCE_PIXEL_MM
 from .preprocess import REFERENCE_PX as REFERENCE_PX

@@ -23,6 +23,7 @@ __all__ = [
     "canonical_affine",
     "canonical_grid",
     "from_canonical",
+    "region_from_canonical",
     "skew_degrees",
     "slice_plane",
     "spacing_mm_of",
@@ -101,6 +102,23 @@ def from_canonical(voxels: Array, grid: Grid) -> Array:
         A view in the file's order.
     """
     return voxels[_flips(grid)].transpose(np.argsort(grid.axes))
+
+
+def region_from_canonical(voxels: Array, first: Shape, grid: Grid) -> tuple[Array, Shape]:
+    """`from_canonical` for a part of a volume.
+
+    Args:
+        voxels: the part, (slice, row, column).
+        first: slice, row and column of its first voxel.
+        grid: of the file.
+
+    Returns:
+        A view in the file's order, and its first voxel there.
+    """
+    begin = [0, 0, 0]
+    for start, length, axis, flipped in zip(first, voxels.shape, grid.axes, grid.flipped, strict=True):
+        begin[axis] = grid.shape[axis] - start - length if flipped else start
+    return from_canonical(voxels, grid), (begin[0], begin[1], begin[2])
 
 
 def canonical_affine(grid: Grid, affine: Affine) -> Affine:

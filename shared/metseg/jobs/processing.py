@@ -94,7 +94,7 @@ def process(
 def _dicom_results(
     job_id: str, volume: Volume, segmentation: Segmentation, card: ModelCard
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """The results as DICOM, by name, and warnings; nothing for a study that was not DICOM."""
+    """The results as DICOM and the headers for others, by name, and warnings; nothing if the study was not DICOM."""
     if volume.source != "dicom":
         return {}, ()
     from metseg.formats import dicom
@@ -102,7 +102,8 @@ def _dicom_results(
     finder = dicom.AlgorithmRun(card.network, card.version, job_id)
     labels = label_lesions(segmentation.mask)
     whole = segmentation.structures["whole"].mask if segmentation.structure == "core" else None
-    return dicom.write_results(volume, labels, segmentation.lesions, finder, whole)
+    files, remarks = dicom.write_results(volume, labels, segmentation.lesions, finder, whole)
+    return files | (dicom.store_source(volume) if files else {}), remarks
 
 
 class _Clock:

@@ -23,7 +23,7 @@ END_S = 90.0
 FORMATS = [
     export.name
     for export in EXPORTS.values()
-    if not export.is_dicom
+    if not export.needs_dicom
     and export.structure not in {"core", "labels"}
     and export.name not in {"probability-png", "uncertainty-png"}
 ]

@@ -85,7 +85,18 @@ def test_every_format_can_be_downloaded(page, gateway):
         "Outlined slices, ZIP",
         "Animation, WebP",
         "Probability, NIfTI",
+        "Lesion numbers, NIfTI",
     ]
+
+
+def test_a_dicom_scan_has_contours_with_a_margin_if_there_are_targets(page, gateway):
+    gateway.dicom = True
+    at = page(*submit_jobs(gateway))
+    assert at.number_input[0].label == "Margin of a PTV, mm"
+    assert at.get("download_button")[-1].label == "Contours, DICOM RTSTRUCT"
+    assert "check each of them" in page_text(at)
+    at.number_input[0].set_value(2.5)
+    assert run(at).get("download_button")[-1].label == "Contours with 2.5 mm, DICOM RTSTRUCT"
 
 
 def test_warnings_of_the_result_are_shown(page, gateway):

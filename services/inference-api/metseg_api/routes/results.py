@@ -6,11 +6,12 @@ from functools import partial
 from typing import Annotated, BinaryIO
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from metseg.contracts import Result, Structure
 from metseg.errors import NoCore, NotAvailable, NotFinished, NotFound
 from metseg.results.exports import (
+    MAX_MARGIN_MM,
     Export,
     FinishedJob,
     MaskFormat,
@@ -29,6 +30,10 @@ from metseg_api.streams import File, converted_response, export_response
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[REQUIRE_READ])
 Index = Annotated[int, Path(ge=0, le=9999, description="of the slice; the first is 0")]
+Margin = Annotated[
+    float,
+    Query(ge=0, le=MAX_MARGIN_MM, allow_inf_nan=False, description="of rtstruct: of a PTV around each GTV"),
+]
 
 
 @router.get("/result", summary="The result", responses=problem_responses(NotFound, NotFinished))
@@ -43,12 +48,13 @@ def result(gateway: CurrentGateway, view: View) -> Result:
     response_class=Response,
     responses={**problem_responses(*NO_RESULT, NoCore, NotAvailable), **file_responses(*media_types("mask"))},
 )
-async def mask(
+async def mask(  # noqa: PLR0917 (fields of the query)
     request: Request,
     gateway: CurrentGateway,
     view: View,
     format: MaskFormat = "nifti",
     structure: MaskStructure = "whole",
+    margin_mm: Margin = 0,
 ) -> Response:
     """The mask of a structure in the size of the upload: 0 and 1 in NIfTI, 0 and 255 in pictures.
 
@@ -58,10 +64,11 @@ async def mask(
 
     For an uploaded volume, `nifti` has its grid and position, voxel for voxel; all other formats are in slice order.
     `png` and `tiff` have a page per slice; `zip` has a PNG `<name>_mask.png` per uploaded slice; `dicom-seg` exists for
-    studies that were uploaded as DICOM.
+    studies that were uploaded as DICOM, and so does `rtstruct`: a structure set with the contours of each lesion on the
+    source's images, a GTV where it is of the core, and with `margin_mm` a PTV that far around it.
     """
-    export = find_export("mask", format, structure)
-    return await (_dicom if export.is_dicom else export_response)(gateway, request, view, export)
+    export = find_export("mask", format, structure, margin_mm)
+    return await (_dicom if export.needs_dicom else export_response)(gateway, request, view, export)
 
 
 @router.get(

@@ -6,7 +6,7 @@ from functools import partial
 import streamlit as st
 
 from metseg.contracts import Result
-from metseg.results.exports import EXPORTS
+from metseg.results.exports import EXPORTS, MAX_MARGIN_MM, Export, find_export
 from metseg_ui.state import gateway
 
 MASKS = ("zip", "nifti", "tiff")
@@ -31,12 +31,30 @@ def render(job_id: str, result: Result) -> None:
         _button(job_id, "Result, JSON", result_json, "result.json", "application/json")
     with st.popover("More downloads", icon=":material/folder_zip:", type="tertiary"):
         _export_buttons(job_id, *MORE_EXPORTS, *(("uncertainty",) if result.uncertainty_words else ()))
+    if result.dicom:
+        with st.popover("For planning", icon=":material/adjust:", type="tertiary"):
+            _planning(job_id, result)
+
+
+def _planning(job_id: str, result: Result) -> None:
+    """Contours for a planning system, with a margin around targets where there can be any."""
+    margin_mm = 0.0
+    if result.structure == "core":
+        st.caption("A GTV for each lesion, on the images of the FLAIR. Contours are proposals: check each of them.")
+        margin_mm = st.number_input("Margin of a PTV, mm", 0.0, float(MAX_MARGIN_MM), 0.0, 0.5, help="0: GTVs alone")
+    else:
+        st.caption("Contours of FLAIR abnormalities. Without a known core none of them is called a target.")
+    _export_button(job_id, find_export("mask", "rtstruct", margin_mm=margin_mm))
 
 
 def _export_buttons(job_id: str, *names: str) -> None:
-    client = gateway.client()
-    for export in map(EXPORTS.__getitem__, names):
-        _button(job_id, export.title, partial(client.export, job_id, export), export.file_name, export.media_type)
+    for name in names:
+        _export_button(job_id, EXPORTS[name])
+
+
+def _export_button(job_id: str, export: Export) -> None:
+    fetch = partial(gateway.client().export, job_id, export)
+    _button(job_id, export.title, fetch, export.file_name, export.media_type)
 
 
 def _button(job_id: str, label: str, fetch: Callable[[], bytes | str], file_name: str, media_type: str) -> None:

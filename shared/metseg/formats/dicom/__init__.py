@@ -1,18 +1,27 @@
 """DICOM: series in, segmentations and structured reports out."""
 
 from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, write_results
-from metseg.formats.dicom.segmentation import AlgorithmRun
+from metseg.formats.dicom.segmentation import COLOURS, AlgorithmRun
+from metseg.formats.dicom.source_archive import SOURCE_FILE, read_source_archive, store_source
+from metseg.formats.dicom.structure_set import RegionKind, RegionOfInterest, write_structure_set
 from metseg.formats.dicom.study import DicomStudyReader, open_study
 from metseg.formats.dicom.submission import deidentify_uploads
 from metseg.formats.dicom.uids import make_uid
 
 __all__ = [
+    "COLOURS",
     "REPORT_FILE",
     "SEGMENTATION_FILE",
+    "SOURCE_FILE",
     "AlgorithmRun",
     "DicomStudyReader",
+    "RegionKind",
+    "RegionOfInterest",
     "deidentify_uploads",
     "make_uid",
     "open_study",
+    "read_source_archive",
+    "store_source",
     "write_results",
+    "write_structure_set",
 ]

@@ -22,6 +22,7 @@ from metseg.formats.dicom.uids import make_uid
 from metseg.imaging import LabelMap
 
 __all__ = [
+    "COLOURS",
     "MANUFACTURER",
     "AlgorithmRun",
     "Findings",

@@ -16,7 +16,9 @@ from .maps import export_probability as export_probability
 from .maps import export_uncertainty as export_uncertainty
 from .overlays import render_overlay as render_overlay
 from .overlays import write_overlays as write_overlays
+from .planning import write_structure_set as write_structure_set
 from .registry import EXPORTS as EXPORTS
+from .registry import MAX_MARGIN_MM as MAX_MARGIN_MM
 from .registry import Export as Export
 from .registry import LesionsFormat as LesionsFormat
 from .registry import MaskFormat as MaskFormat

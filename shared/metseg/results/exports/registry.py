@@ -24,6 +24,7 @@ from metseg.results.exports.finished_job import (
 
 __all__ = [
     "EXPORTS",
+    "MAX_MARGIN_MM",
     "Export",
     "LesionsFormat",
     "MaskFormat",
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 Kind = Literal["mask", "structured-report", "probability", "uncertainty", "overlays", "lesions", "report", "animation"]
-MaskFormat = Literal["nifti", "zip", "png", "tiff", "dicom-seg"]
+MaskFormat = Literal["nifti", "zip", "png", "tiff", "dicom-seg", "rtstruct"]
 ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
 LesionsFormat = Literal["csv", "json"]
 MaskStructure = Literal["whole", "core", "labels", "lesions"]
@@ -47,6 +48,7 @@ PNG, TIFF = "image/png", "image/tiff"
 
 Writer = Callable[[FinishedJob, BinaryIO], None]
 """Writes a file that is made of a job to a seekable target."""
+MAX_MARGIN_MM = 30
 CORE: Structure = "core"
 DEFAULT_STRUCTURE: Structure = "whole"
 """Of a URL that names none; it is always known."""
@@ -69,6 +71,8 @@ class Export:
         source: the stored artefact that the file is made of, and whose ETag says whether it has changed.
         structure: that a mask or probability map is of, and its URL's query says; None for what is of all.
         disposition: whether a browser saves or displays the file.
+        needs_dicom: whether it exists only for studies that were uploaded as DICOM.
+        margin_mm: around each GTV, of its PTV; 0 where there is none.
     """
 
     name: str
@@ -81,17 +85,20 @@ class Export:
     source: str = MASK
     structure: MaskStructure | None = None
     disposition: Literal["attachment", "inline"] = "attachment"
+    needs_dicom: bool = False
+    margin_mm: float = 0
 
     @property
-    def is_dicom(self) -> bool:
-        """Whether the worker has made the file already, for studies that were uploaded as DICOM only."""
-        return self.media_type == DICOM
+    def is_stored(self) -> bool:
+        """Whether the worker has made the file already, so that the store has it as it is."""
+        return self.needs_dicom and self.source == self.file_name
 
     @property
     def query(self) -> dict[str, str]:
         """The query of the URL."""
         structure = {} if self.structure in (None, DEFAULT_STRUCTURE) else {"structure": str(self.structure)}
-        return ({} if self.format is None else {"format": self.format}) | structure
+        margin = {"margin_mm": f"{self.margin_mm:g}"} if self.margin_mm else {}
+        return ({} if self.format is None else {"format": self.format}) | structure | margin
 
     def source_of(self, result: Result) -> str:
         """The artefact that the file is made of in a certain job.
@@ -152,7 +159,19 @@ def _dicom(name: str, title: str, kind: Kind, format: MaskFormat | None, file_na
     def write(job: FinishedJob, target: BinaryIO) -> None:
         exports.copy_artefact(job, target, file_name)
 
-    return Export(name, title, kind, format, DICOM, file_name, write, source=file_name)
+    return Export(name, title, kind, format, DICOM, file_name, write, source=file_name, needs_dicom=True)
+
+
+def _structure_set(margin_mm: float = 0) -> Export:
+    def write(job: FinishedJob, target: BinaryIO) -> None:
+        exports.write_structure_set(job, target, margin_mm)
+
+    file_name = f"structure_set_{margin_mm:g}mm.dcm" if margin_mm else "structure_set.dcm"
+    title = f"Contours with {margin_mm:g} mm" if margin_mm else "Contours"
+    return Export(
+        "rtstruct", f"{title}, DICOM RTSTRUCT", "mask", "rtstruct", DICOM, file_name, write,
+        source=LESIONS, needs_dicom=True, margin_mm=margin_mm,
+    )  # fmt: skip
 
 
 _EXPORTS = (
@@ -167,6 +186,7 @@ _EXPORTS = (
     _mask("labels", "Label map, NIfTI", "nifti", GZIP, LABELS, of="labels"),
     _mask("lesion-numbers", "Lesion numbers, NIfTI", "nifti", GZIP, LESIONS, of="lesions"),
     _dicom("dicom-seg", "Mask, DICOM SEG", "mask", "dicom-seg", "segmentation.dcm"),
+    _structure_set(),
     _dicom("structured-report", "Measurements, DICOM SR", "structured-report", None, "report.dcm"),
     _probability("probability", "Probability, NIfTI", "nifti", GZIP, "probability.nii.gz"),
     _probability("probability-png", "Probability, PNG", "png", PNG, "probability.png"),
@@ -206,20 +226,29 @@ EXPORTS = {export.name: export for export in _EXPORTS}
 """By name."""
 
 
-def find_export(kind: Kind, format: str | None = None, structure: MaskStructure = DEFAULT_STRUCTURE) -> Export:
+def find_export(
+    kind: Kind, format: str | None = None, structure: MaskStructure = DEFAULT_STRUCTURE, margin_mm: float = 0
+) -> Export:
     """The export at a URL.
 
     Args:
         kind: the last segment of the path.
         format: of the query; None for a kind that has only one.
         structure: of the query; of no matter to a file that holds all.
+        margin_mm: of the query; around each GTV, of its PTV.
 
     Returns:
         The export.
 
     Raises:
-        InvalidParameter: the kind has no such format, or the structure has none.
+        InvalidParameter: the kind has no such format, or the structure has none; or there is no such margin.
     """
+    if margin_mm:
+        if format != "rtstruct":
+            raise InvalidParameter("Only the format rtstruct has a margin.")
+        if not 0 <= margin_mm <= MAX_MARGIN_MM:
+            raise InvalidParameter(f"A margin is from 0 to {MAX_MARGIN_MM} mm.")
+        return _structure_set(margin_mm)
     for export in EXPORTS.values():
         if (export.kind, export.format) == (kind, format) and export.structure in (None, structure):
             return export
