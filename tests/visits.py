@@ -4,13 +4,16 @@ Lesions are balls of known position and size in the head, so that their masks ar
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from metseg.imaging import POST, Affine, Float32Array, Mask, Spacing
+from metseg.contracts import Result, Structure, StructureMeasurements
+from metseg.followup import TimePoint
+from metseg.imaging import POST, Affine, Float32Array, Mask, Spacing, canonical_grid, label_lesions, measure
 from metseg.phantom import head
 
 ENHANCED = 235.0
@@ -109,3 +112,33 @@ def registration_error_mm(found: Affine, fixed: Scanner, moving: Scanner) -> flo
     brain = np.stack(np.meshgrid([-60, 0, 60], [-75, 0, 75], [-40, 10, 55]), axis=-1).reshape(-1, 3)
     points = np.c_[brain, np.ones(len(brain))] @ fixed.motion.T
     return float(np.linalg.norm((points @ (found - true).T)[:, :3], axis=1).max())
+
+
+def time_point(visit: Visit, taken_on: date | None = None, structure: Structure = "core") -> TimePoint:
+    """The visit as a follow-up reads it, segmented without error.
+
+    Args:
+        visit: as from `scan`.
+        taken_on: its date.
+        structure: what its lesions are components of.
+    """
+    spacing = visit.scanner.spacing_mm
+    lesions = measure(visit.mask, spacing, visit.mask.astype(np.float32), visit.affine)
+    measured = StructureMeasurements(threshold=0.5, seed_threshold=0.5, min_voxels=1, voxels=0, volume_mm3=0)
+    result = Result(
+        job_id=f"{len(lesions):032x}",
+        model_version="phantom",
+        network="phantom",
+        structure=structure,
+        structures={structure: measured},
+        shape=visit.mask.shape,
+        spacing_mm=spacing,
+        lesions=lesions,
+        slices=[],
+        warnings=[],
+        durations_s={},
+        grid=canonical_grid(visit.mask.shape[::-1], visit.affine),
+    )
+    pixels = np.repeat(visit.pixels.astype(np.uint8)[..., None], 3, axis=-1)
+    present = tuple(channel == visit.scanner.channel for channel in range(3))
+    return TimePoint(result, label_lesions(visit.mask), pixels, present, visit.affine, taken_on)

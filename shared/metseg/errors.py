@@ -18,6 +18,7 @@ MetsegError
 │   ├── UploadInterrupted      the body ended before its last boundary
 │   ├── BadArchive             an archive that is damaged, empty or unsafe to open
 │   ├── ArchiveBomb            an archive that expands beyond the limits
+│   ├── NotComparable          studies that no follow-up can compare
 │   └── InvalidParameter       an invalid field, header or query value
 ├── Unauthorised             an API key is needed, and none or an unknown one was sent
 ├── Forbidden                the API key lacks the scope
@@ -200,6 +201,12 @@ class ArchiveBomb(BadInput):
     """An archive would expand beyond the limits."""
 
     type, title, status = "/problems/archive-bomb", "The archive expands too far", 413
+
+
+class NotComparable(BadInput):
+    """The studies cannot be compared: other patients, no position, no common structure, or no registration."""
+
+    type, title = "/problems/not-comparable", "The studies cannot be compared"
 
 
 class InvalidParameter(BadInput):

@@ -5,6 +5,7 @@
 - `jobs`: submissions and the state of their jobs.
 - `results`: what was found.
 - `review`: what a reader changes of it.
+- `followup`: lesions over two or more studies of a patient.
 - `models`: model cards and the champion.
 - `evaluation`: the test results in a model card.
 """
@@ -35,6 +36,19 @@ from metseg.contracts.evaluation import (
     Interval,
     LesionMetrics,
     MetricSummary,
+)
+from metseg.contracts.followup import (
+    MAX_STUDIES,
+    FollowedStudy,
+    FollowUp,
+    FollowUpResult,
+    FollowUpSubmission,
+    LesionState,
+    LesionTrack,
+    Response,
+    ResponseProposal,
+    TrackMeasurement,
+    VisitRegistration,
 )
 from metseg.contracts.ids import MODEL_VERSION_PATTERN, ModelVersion, is_job_id, is_model_version
 from metseg.contracts.jobs import InputFile, Job, JobPage, JobStatus, KeyInfo, Overview, Progress, Request, Resubmission
@@ -84,6 +98,7 @@ __all__ = [
     "DISCLAIMER",
     "MAX_LABEL_CHARACTERS",
     "MAX_LESION_LABEL_CHARACTERS",
+    "MAX_STUDIES",
     "MODEL_VERSION_PATTERN",
     "RESEARCH_ONLY",
     "SHORT_DISCLAIMER",
@@ -101,6 +116,10 @@ __all__ = [
     "DiceSummary",
     "Evaluation",
     "Float4",
+    "FollowUp",
+    "FollowUpResult",
+    "FollowUpSubmission",
+    "FollowedStudy",
     "FullPrecision",
     "Grid",
     "IdentifiedBy",
@@ -115,6 +134,8 @@ __all__ = [
     "Lesion",
     "LesionDecision",
     "LesionMetrics",
+    "LesionState",
+    "LesionTrack",
     "MetricSummary",
     "ModelCard",
     "ModelPage",
@@ -130,6 +151,8 @@ __all__ = [
     "Problem",
     "Progress",
     "Request",
+    "Response",
+    "ResponseProposal",
     "Resubmission",
     "Result",
     "Review",
@@ -146,7 +169,9 @@ __all__ = [
     "StrictContract",
     "Structure",
     "StructureMeasurements",
+    "TrackMeasurement",
     "Variant",
+    "VisitRegistration",
     "Voxel",
     "VoxelCorrection",
     "is_job_id",
