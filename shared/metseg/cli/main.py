@@ -1,4 +1,4 @@
-"""The command line: `metseg segment`, `watch`, `jobs`, `models`."""
+"""The command line: `metseg segment`, `watch`, `jobs`, `review`, `models`."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from metseg.cli import jobs, models, segment, watch
+from metseg.cli import jobs, models, review, segment, watch
 from metseg.cli.exit_codes import ExitCode
 from metseg.cli.formats import DEFAULT
 from metseg.contracts import DISCLAIMER, Align, SequenceChoice
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(command=segment.run)
     _watch(commands.add_parser("watch", help="segment the studies that arrive in a folder", epilog=EPILOG))
     _jobs(commands.add_parser("jobs", help="list, show, wait for and delete jobs", epilog=EPILOG))
+    _review(commands.add_parser("review", help="change a job's answer, or return to the model's own", epilog=EPILOG))
     _models(commands.add_parser("models", help="list, show and promote model versions", epilog=EPILOG))
     return parser
 
@@ -110,6 +111,22 @@ def _jobs(parser: argparse.ArgumentParser) -> None:
     for name in ("cancel", "delete"):
         add = _command(commands, name, "cancel jobs; delete their inputs and results", jobs.delete, as_json=False)
         add.add_argument("jobs", nargs="+", metavar="JOB")
+
+
+def _review(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, about, command in (
+        ("show", "the review in force", review.show),
+        ("history", "all reviews of a job, newest first", review.history),
+        ("withdraw", "return to the model's own answer", review.withdraw),
+    ):
+        _command(commands, name, about, command).add_argument("job", metavar="JOB")
+    add = _command(commands, "apply", "replace the review by one in a JSON file", review.apply)
+    add.add_argument("job", metavar="JOB")
+    add.add_argument("file", type=Path, metavar="FILE", help="as `metseg review show --json` prints under `review`")
+    add = _command(commands, "reject", "reject lesions, by their numbers in the result", review.reject)
+    add.add_argument("job", metavar="JOB")
+    add.add_argument("lesions", type=int, nargs="+", metavar="NUMBER")
 
 
 def _models(parser: argparse.ArgumentParser) -> None:

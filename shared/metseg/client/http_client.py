@@ -10,7 +10,7 @@ import httpx
 
 from metseg.client.connection import Connection, RemoteProblem, parse
 from metseg.client.local_studies import Attachment, open_study
-from metseg.client.result_reader import ResultReader
+from metseg.client.review_client import ReviewClient
 from metseg.contracts import (
     Align,
     Champion,
@@ -33,7 +33,7 @@ MAX_ATTEMPTS = 4
 POLL_S = 3.0
 
 
-class Client(ResultReader):
+class Client(ReviewClient):
     """A client of one gateway. Thread-safe; closed by `close` or a `with` statement.
 
     A call is retried if the gateway responds with 503, after the pause that the response asks for, or does not respond

@@ -36,21 +36,31 @@ class ResultReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def result(self, job_id: str) -> Result:
-        """The result of a job that succeeded."""
-        return self._read(Result, "GET", f"/v1/jobs/{job_id}/result")
+    def result(self, job_id: str, *, reviewed: bool = True) -> Result:
+        """The result of a job that succeeded.
 
-    def export(self, job_id: str, export: Export) -> bytes:
+        Args:
+            job_id: of the job.
+            reviewed: False: the model's own answer, whatever a reader changed.
+
+        Returns:
+            The result.
+        """
+        return self._read(Result, "GET", f"/v1/jobs/{job_id}/result", params=_state(reviewed))
+
+    def export(self, job_id: str, export: Export, *, reviewed: bool = True) -> bytes:
         """One of the files that people download.
 
         Args:
             job_id: of a job that succeeded.
             export: which; `metseg.results.exports.EXPORTS` lists them all by name.
+            reviewed: False: of the model's own answer, whatever a reader changed.
 
         Returns:
             The file.
         """
-        return self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query).content
+        query = export.query | _state(reviewed)
+        return self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=query).content
 
     def save(self, job_id: str, export: Export, target: Path) -> None:
         """Stream such a file to disk; it appears there whole or not at all.
@@ -206,3 +216,8 @@ class ResultReader:
 
     def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401
         return parse(kind, self._connection.send(method, path, **request))
+
+
+def _state(reviewed: bool) -> dict[str, str]:
+    """The query for the reviewed state, which is the default, or the model's own."""
+    return {} if reviewed else {"reviewed": "false"}
