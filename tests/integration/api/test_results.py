@@ -152,7 +152,7 @@ def test_uncertainty_is_returned_if_requested(gateway, done):
 @pytest.mark.parametrize(
     ("path", "media_type", "begin"),
     [
-        ("lesions", "text/csv; charset=utf-8", b"model_version,"),
+        ("lesions", "text/csv; charset=utf-8", b"\xef\xbb\xbfnumber,"),
         ("lesions?format=json", "application/json", b"{"),
         ("report", "text/html; charset=utf-8", b"<!DOCTYPE html>"),
         ("animation", "image/webp", b"RIFF"),

@@ -1,5 +1,6 @@
 """Exports: tables that are safe in spreadsheets, a report that runs nothing, an animation, overlays, maps."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -53,7 +54,7 @@ def called(name):
 
 
 def rows(data):
-    return list(csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True))
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
 
 
 def opened(data):
@@ -84,9 +85,11 @@ def test_a_table_has_a_row_per_lesion_and_units(job):
     found = rows(made(exports.write_lesions_csv, job))
     assert [int(row["number"]) for row in found] == [lesion.number for lesion in job.figures.lesions]
     for row, lesion in zip(found, job.figures.lesions, strict=True):
-        assert float(row["volume_mm3"]) == pytest.approx(lesion.volume_mm3)
-        assert float(row["long_diameter_mm"]) == pytest.approx(lesion.long_diameter_mm)
-        assert float(row["centroid_row_index"]) == pytest.approx(lesion.centroid[1])
+        assert float(row["volume_mm3"]) == pytest.approx(lesion.volume_mm3, abs=1e-3)
+        assert float(row["long_diameter_mm"]) == pytest.approx(lesion.long_diameter_mm, abs=1e-3)
+        assert float(row["centroid_row_index"]) == pytest.approx(lesion.centroid[1], abs=1e-3)
+        assert int(row["largest_slice_number"]) == lesion.largest_slice + 1
+        assert row["target"] == ("yes" if lesion.target else "no")
         assert int(row["box_stop_slice_index"]) == lesion.box.stop[0]
         assert row["largest_slice_name"] == job.figures.slices[lesion.largest_slice].name
 
@@ -100,9 +103,27 @@ def test_a_table_has_every_field_of_a_lesion_but_where_its_diameters_run(job):
 
 def test_a_table_without_lesions_has_a_header():
     data = made(exports.write_lesions_csv, finished_job(found=0))
-    assert data.startswith(b"model_version,threshold,number,")
+    assert data.startswith(b"\xef\xbb\xbfnumber,label,finding,target,long_diameter_mm,")
+    assert data.endswith(b"reviewed,model_version,threshold\r\n")
     assert data.count(b"\r\n") == 1
     assert json.loads(made(exports.write_lesions_json, finished_job(found=0)))["lesions"] == []
+
+
+def test_a_table_opens_as_a_spreadsheet_expects():
+    """Umlauts are no two characters, and numbers have a point and no more digits than they mean."""
+    data = made(exports.write_lesions_csv, called("Müller-Lüdenscheidt"))
+    assert data.startswith(codecs.BOM_UTF8)
+    assert "Müller-Lüdenscheidt" in data.decode("utf-8-sig")
+    for row in rows(data):
+        assert re.fullmatch(r"\d+(\.\d{1,3})?", row["volume_mm3"])
+        assert re.fullmatch(r"\d+(\.\d{1,3})?", row["perpendicular_diameter_mm"])
+
+
+def test_a_readers_label_is_in_the_table_and_is_no_formula():
+    [lesion, *others] = ONE.figures.lesions
+    lesions = [lesion.model_copy(update={"label": "=1+1"}), *others]
+    job = replace(ONE, figures=ONE.figures.model_copy(update={"lesions": lesions}))
+    assert rows(made(exports.write_lesions_csv, job))[0]["label"] == "'=1+1"
 
 
 def test_without_spacing_millimetre_cells_are_empty():
@@ -292,7 +313,7 @@ def test_every_export_has_its_media_type(export):
         "image/png": b"\x89PNG",
         "image/tiff": b"II*",
         "image/webp": b"RIFF",
-        "text/csv": b"model_version,",
+        "text/csv": b"\xef\xbb\xbfnumber,",
         "text/html": b"<!DOCTYPE html>",
     }
     assert made(export.write, job).startswith(begins[export.media_type])
