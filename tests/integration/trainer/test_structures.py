@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from tests.models import tiny_card, tiny_model
 from tests.structures import write_brisc
@@ -13,6 +14,7 @@ from metseg.registry import FULL_PRECISION_MODEL, MODEL, Registry
 from metseg.storage import LocalFolderStore
 from metseg_trainer.cli import main
 from metseg_trainer.data import write_phantoms
+from metseg_trainer.export import read_whole
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import create_network
 
@@ -80,6 +82,10 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
 
     assert command(folders, tmp_path) == 1
     assert "add --resume" in capsys.readouterr().err
+    only_whole = tiny_card(b"").model_copy(update={"operating_points": {"whole": OperatingPoint()}})
+    for name in models:
+        whole = OnnxPredictor(only_whole, read_whole(place, name), threads=1)
+        assert whole(np.zeros((1, 32, 32, 3), np.float32)).shape[:3] == (1, 32, 32)
     assert command(folders, tmp_path, "--resume") == 0
     assert json.loads((tmp_path / "attention-unet" / "figures.json").read_text()) == figures
 
@@ -90,5 +96,5 @@ def test_nothing_to_resume_and_folders_without_data_are_refused(folders, tmp_pat
     assert command(folders, tmp_path, "--brisc", str(tmp_path)) == 1
     assert "index.csv cannot be read" in capsys.readouterr().err
     assert command(folders, tmp_path, "--whole", str(folders / "both")) == 1
-    assert "name a version of the whole alone" in capsys.readouterr().err
+    assert "was not joined from" in capsys.readouterr().err
     assert not (tmp_path / "attention-unet").exists()

@@ -13,7 +13,7 @@ from metseg_trainer.export.model_selection import format_frontier
 from metseg_trainer.export.out_of_distribution import update_card
 from metseg_trainer.export.promotion import PromotionPolicy, decide_promotion
 from metseg_trainer.export.publish import ExportedModel, export_winner, publish_version
-from metseg_trainer.export.structures import export_structures
+from metseg_trainer.export.structures import export_structures, read_whole
 
 __all__ = [
     "MARKDOWN",
@@ -27,5 +27,6 @@ __all__ = [
     "export_winner",
     "format_frontier",
     "publish_version",
+    "read_whole",
     "update_card",
 ]

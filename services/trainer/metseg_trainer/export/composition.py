@@ -3,11 +3,13 @@
 import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
+from onnx.utils import Extractor
 
+from metseg.errors import ModelRejected
 from metseg.imaging import FLAIR, POST, PRE
 from metseg.inference import INPUT, OUTPUT
 
-__all__ = ["FACTOR", "compose_structures"]
+__all__ = ["FACTOR", "compose_structures", "extract_whole"]
 
 FACTOR = 2
 """A pixel of the coarser model is as wide as two."""
@@ -45,13 +47,13 @@ def compose_structures(core: bytes, whole: bytes) -> bytes:
         helper.make_node("Concat", ["core", "at_least_core"], [OUTPUT], axis=1),
     ]
     constants = [*fine.graph.initializer, *coarse.graph.initializer, *_constants()]
-    sides: list[str | int | None] = ["batch", None, "rows", "columns"]
     graph = helper.make_graph(
         nodes,
         "core_and_whole",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [sides[0], 3, *sides[2:]])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [sides[0], 2, *sides[2:]])],
+        [_tensor(INPUT, 3, "")],
+        [_tensor(OUTPUT, 2, "")],
         constants,
+        value_info=[_tensor(f"whole.{INPUT}", 3, "coarse_"), _tensor(f"whole.{OUTPUT}", 1, "coarse_")],
     )
     opsets = {one.domain: one for model in (fine, coarse) for one in model.opset_import}
     joined = helper.make_model(
@@ -62,6 +64,29 @@ def compose_structures(core: bytes, whole: bytes) -> bytes:
     )
     onnx.checker.check_model(joined)
     return bytes(joined.SerializeToString())
+
+
+def extract_whole(model: bytes) -> bytes:
+    """The model of the whole in a model that `compose_structures` made.
+
+    Args:
+        model: of core and whole.
+
+    Returns:
+        The model that was joined.
+
+    Raises:
+        ModelRejected: the model was not made so.
+    """
+    joined = onnx.load_from_string(model)
+    try:
+        whole = Extractor(joined).extract_model([f"whole.{INPUT}"], [f"whole.{OUTPUT}"])
+    except ValueError as error:
+        raise ModelRejected("The model was not joined from one of the core and one of the whole.") from error
+    for value, name in ((whole.graph.input[0], INPUT), (whole.graph.output[0], OUTPUT)):
+        _rename(whole, value.name, name)
+        value.name = name
+    return bytes(whole.SerializeToString())
 
 
 def _fill_missing() -> list[onnx.NodeProto]:
@@ -77,6 +102,12 @@ def _fill_missing() -> list[onnx.NodeProto]:
         helper.make_node("Where", ["present", INPUT, "copied"], [FILLED]),
     ]
     return nodes
+
+
+def _tensor(name: str, channels: int, prefix: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(
+        name, TensorProto.FLOAT, ["batch", channels, f"{prefix}rows", f"{prefix}columns"]
+    )
 
 
 def _constants() -> list[onnx.TensorProto]:
@@ -97,8 +128,9 @@ def _with_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
-    """Give a graph's input another name."""
+    """Give a tensor another name in all nodes."""
     for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if name == old:
-                node.input[index] = new
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new

@@ -12,7 +12,7 @@ import torch
 from metseg.contracts import STRUCTURES, DataCard, FullPrecision, ModelCard, OperatingPoint, Structure, Variant
 from metseg.imaging import Float32Array, Preprocessor, Volume
 from metseg.inference import OnnxPredictor
-from metseg.registry import FULL_PRECISION_MODEL, MODEL
+from metseg.registry import FULL_PRECISION_MODEL, MODEL, read_card
 from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.data.structures import PREPROCESSING, read_brisc_index, read_brisc_slice
 from metseg_trainer.evaluation import (
@@ -25,7 +25,7 @@ from metseg_trainer.evaluation import (
     evaluate_structures,
     load_patients,
 )
-from metseg_trainer.export.composition import compose_structures
+from metseg_trainer.export.composition import compose_structures, extract_whole
 from metseg_trainer.export.model_card import CardFigures, make_card, save_card
 from metseg_trainer.export.onnx_export import middle_slice, to_onnx, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
@@ -33,7 +33,7 @@ from metseg_trainer.export.quantise import to_int8
 from metseg_trainer.export.variants import calibration_inputs
 from metseg_trainer.networks import SegmentationNetwork
 
-__all__ = ["ExportedStructures", "export_structures"]
+__all__ = ["ExportedStructures", "export_structures", "read_whole"]
 
 MAX_DICE_LOSS = 0.005
 """The 8-bit model is served if its patient Dice of the whole is at most this much lower on validation patients."""
@@ -72,7 +72,8 @@ def export_structures(
 
     Args:
         network: of the core, with one output.
-        whole: the folder of a version that segments the whole, at half the resolution.
+        whole: the folder of a version whose model of the whole is taken: at half the resolution, or made by this
+            function.
         folder: for the files; exists.
         data: what it is evaluated on.
         train: glioma patients that it was trained on.
@@ -82,16 +83,17 @@ def export_structures(
         The served model with its figures.
 
     Raises:
-        ModelRejected: the export does not compute what the network does.
+        NotFound: `whole` holds no card.
+        ModelRejected: the export does not compute what the network does, or see `read_whole`.
         DatasetError: a file of a patient has changed or gone.
     """
     core = to_onnx(network)
     _verify(core, network, described, data.test)
-    exact = compose_structures(core, _whole_model(whole, FULL_PRECISION_MODEL))
+    exact = compose_structures(core, read_whole(whole, FULL_PRECISION_MODEL))
     source = OnnxPredictor(_draft(network, exact, described), exact, torch.get_num_threads())
     source = _at_chosen_points(source, exact, data)
     small = to_int8(core, [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)])
-    small = compose_structures(small, _whole_model(whole, MODEL))
+    small = compose_structures(small, read_whole(whole, MODEL))
     served = OnnxPredictor(_draft(network, small, described), small, torch.get_num_threads())
     served = _at_chosen_points(served, small, data)
     loss = _whole_dice(source, data) - _whole_dice(served, data)
@@ -114,10 +116,23 @@ def export_structures(
     return ExportedStructures(card, served, results)
 
 
-def _whole_model(folder: Path, name: str) -> bytes:
-    """A model of a version of the whole: in 32 bits if it has one, or else as it is served."""
+def read_whole(folder: Path, name: str = MODEL) -> bytes:
+    """The model of the whole in a version.
+
+    Args:
+        folder: of the version.
+        name: of the file; that of the served model is read where it does not exist.
+
+    Returns:
+        An ONNX model.
+
+    Raises:
+        NotFound: the folder holds no card.
+        ModelRejected: its model has both structures and was not joined from two.
+    """
     path = folder / name
-    return (path if path.exists() else folder / MODEL).read_bytes()
+    model = (path if path.exists() else folder / MODEL).read_bytes()
+    return extract_whole(model) if "core" in read_card(folder).operating_points else model
 
 
 def _draft(

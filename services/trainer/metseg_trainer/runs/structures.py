@@ -7,11 +7,10 @@ from typing import Any
 
 from metseg.errors import DatasetError
 from metseg.imaging import ROLES
-from metseg.registry import read_card
 from metseg_trainer.data import scan_folder, split_patients
 from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, read_brisc_index
 from metseg_trainer.evaluation import EvaluationResult, StructureData, compare_networks, format_structures
-from metseg_trainer.export import describe_structure_data, export_structures
+from metseg_trainer.export import describe_structure_data, export_structures, read_whole
 from metseg_trainer.networks import network_title
 from metseg_trainer.training import CHECKPOINT, CONFIG, StructureTrainingConfig, load_network, train_structures
 
@@ -44,7 +43,7 @@ def run_structures(
             card and figures.
         lgg: the glioma patients, in a layout that `run` reads.
         brisc: the folder of BRISC.
-        whole: the folder of a version that segments the whole, which the exported model contains.
+        whole: the folder of a version whose model of the whole the exported one contains.
         brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
         resume: continue from the network's checkpoint.
 
@@ -53,19 +52,18 @@ def run_structures(
 
     Raises:
         NotFound: `whole` holds no card.
-        DatasetError: a folder cannot be used, `whole` holds a model of the core too, or the network has a checkpoint
-            and `resume` is not set, or the reverse.
+        DatasetError: a folder cannot be used, or the network has a checkpoint and `resume` is not set, or the reverse.
         TrainingFailed: see `train_structures`.
-        ModelRejected: the export does not compute what the network does.
+        ModelRejected: the export does not compute what the network does, or see `read_whole`.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
     """
     place = folder / network
     if (place / CHECKPOINT).exists() != resume:
         wrong = "has no checkpoint to resume" if resume else "has a checkpoint already; add --resume to continue it"
         raise DatasetError(f"{place} {wrong}.")
-    if "core" in read_card(whole).operating_points:
-        raise DatasetError(f"The model in {whole} segments the core too; name a version of the whole alone.")
-    index = {side: read_brisc_index(brisc, side) for side in BRISC_SIDES}  # what is missing is found before training
+    # What is missing is found before training.
+    read_whole(whole)
+    index = {side: read_brisc_index(brisc, side) for side in BRISC_SIDES}
     studies = scan_folder(brats)[0] if brats else []
     patients, audit = scan_folder(lgg)
     print(audit.text())
