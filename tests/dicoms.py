@@ -95,6 +95,19 @@ def answered(volume, mask, whole=None):
     return files, found, warnings
 
 
+def reviewed_results(volume, mask, whole=None):
+    """A reviewed result's files and lesions: the first lesion is the model's, the second edited, the others drawn."""
+    origins = ("model", "both", "reader")
+    found = [
+        lesion.model_copy(update={"outlined_by": origins[min(index, 2)], "label": ("links frontal é", None)[index % 2]})
+        for index, lesion in enumerate(lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32)))
+    ]
+    observation = dicom.Observation(number=3, reader="ward-3", changed_whole=True)
+    place = dicom.Placement(volume.origin, volume.grid, volume.spacing_mm)
+    files, _ = dicom.write_findings(place, label_lesions(mask), found, FINDER, whole, observation=observation)
+    return files, found
+
+
 def segmented(volume, mask):
     """The SEG alone, its frames in the source's order."""
     on_source = from_canonical(label_lesions(mask), volume.grid).transpose(2, 1, 0)

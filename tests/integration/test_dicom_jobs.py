@@ -12,10 +12,11 @@ from tests.dicoms import points, points_of_segmentation, zipped
 from tests.gateways import png, problem
 
 from metseg.client import Client
-from metseg.contracts import JobStatus
+from metseg.contracts import JobStatus, LesionDecision, Review
 from metseg.formats import read_mask
 from metseg.phantom import head
 from metseg.phantom.dicom import SERIES_PARAMETERS, SeriesParameters, series_files
+from metseg.results.exports import EXPORTS
 from metseg_worker.context import open_context
 from metseg_worker.tasks import run_job
 
@@ -86,6 +87,31 @@ def test_contours_and_margins_come_over_rest(gateway, phantom, files):
     for wrong in ("-1", "31", "nan", "inf", "wide"):
         problem(gateway.http.get(f"{path}&margin_mm={wrong}"), 422, "invalid-parameter")
     problem(gateway.http.get(f"/v1/jobs/{job}/mask?format=nifti&margin_mm=1"), 422, "invalid-parameter")
+
+
+def test_a_review_changes_the_dicom_results_of_a_job(gateway, phantom, files):
+    job = done(gateway, files)
+    with Client(gateway.url) as client:
+        own, own_report = client.mask(job, "dicom-seg"), client.structured_report(job)
+        first = client.result(job).lesions[0]
+        decisions = [LesionDecision(voxel=first.peak, decision="reject")]
+        client.put_review(job, Review(lesions=decisions), replaces=0)
+        segmentation, report = client.mask(job, "dicom-seg"), client.structured_report(job)
+        mask, result = read_mask(client.mask(job, structure="core")), client.result(job)
+        everything = read_mask(client.mask(job))
+        assert client.export(job, EXPORTS["dicom-seg"], reviewed=False) == own
+        assert client.export(job, EXPORTS["structured-report"], reviewed=False) == own_report
+        contours = client.export(job, EXPORTS["rtstruct"])
+    assert result.dicom
+    assert points_of_segmentation(segmentation) == points(everything.T, phantom.volume.affine)
+    assert points_of_segmentation(segmentation) != points_of_segmentation(own)
+    assert np.count_nonzero(mask) == sum(lesion.voxels for lesion in result.lesions)
+    assert sizes(pydicom.dcmread(io.BytesIO(report))) == [
+        (each.volume_mm3, each.long_diameter_mm, each.perpendicular_diameter_mm) for each in result.lesions
+    ]
+    assert pydicom.dcmread(io.BytesIO(segmentation)).ContentCreatorName == "Unnamed reader"
+    names = [each.ROIName for each in pydicom.dcmread(io.BytesIO(contours)).StructureSetROISequence]
+    assert [name for name in names if name.startswith("GTV")] == [f"GTV{each.number}" for each in result.lesions]
 
 
 def sizes(report):

@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
-from tests.dicoms import answered, points, points_of_segmentation, volume_of
+from tests.dicoms import answered, points, points_of_segmentation, reviewed_results, volume_of
 from tests.finished_jobs import made, of_whole_alone, planned
 from tests.servers import free_ports, wait_until
 
@@ -54,6 +54,8 @@ def results(phantom, files):
         "enhanced": answered(enhanced, phantom.mask)[0],
         "core and whole": answered(volume, _largest(phantom.mask), phantom.mask)[0],
         "whole alone": answered(volume, np.zeros_like(phantom.mask), phantom.mask)[0],
+        "reviewed": reviewed_results(volume, phantom.mask, phantom.mask)[0],
+        "all rejected": reviewed_results(volume, np.zeros_like(phantom.mask))[0],
     }
 
 
@@ -61,7 +63,13 @@ def _largest(mask):
     return label_lesions(mask) == 1
 
 
-@pytest.mark.parametrize("study", ["lesions", "one lesion", "none", "enhanced", "core and whole", "whole alone"])
+STUDIES = (
+    *("lesions", "one lesion", "none", "enhanced", "core and whole", "whole alone"),
+    *("reviewed", "all rejected"),
+)
+
+
+@pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("name", ["segmentation.dcm", "report.dcm"])
 def test_the_validator_finds_no_error(results, study, name, tmp_path):
     if shutil.which("dciodvfy") is None:

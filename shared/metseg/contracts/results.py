@@ -7,6 +7,7 @@ from pydantic import Field
 from metseg.contracts.base import DISCLAIMER, Contract, IdentifiedBy, Probability, Role, Structure
 from metseg.contracts.review import ReviewStamp
 
+OutlinedBy = Literal["model", "reader", "both"]
 Int3 = tuple[int, int, int]
 Float2 = tuple[float, float]
 Float4 = tuple[float, float, float, float]
@@ -97,6 +98,7 @@ class Lesion(Contract):
         default=False, description="a target lesion as defined by RANO-BM: proposed, or a reader's choice"
     )
     label: str | None = Field(default=None, description="what a reader calls it; never logged")
+    outlined_by: OutlinedBy = Field(default="model", description="both: a reader changed what the model had outlined")
     surrounding_voxels: int | None = Field(
         default=None, ge=0, description="of the FLAIR abnormality around the core that is nearest to this lesion"
     )

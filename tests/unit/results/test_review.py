@@ -123,6 +123,17 @@ def test_the_eraser_removes_exactly_those_voxels(numbers):
         np.testing.assert_array_equal(of_whole[structure], ANSWER.masks[structure] & ~wiped)
 
 
+def test_a_lesion_says_who_outlined_it():
+    painted, drawn = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    painted[PEAKS[0][0], PEAKS[0][1], : PEAKS[0][2]], drawn[5, 20:23, 2:5] = True, True
+    found = reviewed(ANSWER, corrections={"core": {"added": runs_of(painted | drawn)}}).result.lesions
+    by_place = {lesion.outlined_by: lesion for lesion in found}
+    assert set(by_place) == {"model", "reader", "both"}
+    assert by_place["reader"].voxels == np.count_nonzero(drawn)
+    assert by_place["both"].voxels > ANSWER.result.lesions[0].voxels
+    assert {lesion.outlined_by for lesion in reviewed(ANSWER, thresholds={"core": 0.6}).result.lesions} == {"both"}
+
+
 def test_joined_lesions_are_measured_as_one():
     one, other, last = ANSWER.result.lesions
     found = reviewed(ANSWER, joined=[[one.peak, other.peak]], lesions=[{"voxel": other.peak, "label": "left"}])

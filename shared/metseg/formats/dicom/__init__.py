@@ -1,7 +1,7 @@
 """DICOM: series in, segmentations and structured reports out."""
 
-from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, write_results
-from metseg.formats.dicom.segmentation import COLOURS, AlgorithmRun
+from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, Placement, write_findings, write_results
+from metseg.formats.dicom.segmentation import COLOURS, AlgorithmRun, Observation
 from metseg.formats.dicom.source_archive import SOURCE_FILE, read_source_archive, store_source
 from metseg.formats.dicom.structure_set import RegionKind, RegionOfInterest, write_structure_set
 from metseg.formats.dicom.study import DicomStudyReader, open_study
@@ -15,6 +15,8 @@ __all__ = [
     "SOURCE_FILE",
     "AlgorithmRun",
     "DicomStudyReader",
+    "Observation",
+    "Placement",
     "RegionKind",
     "RegionOfInterest",
     "deidentify_uploads",
@@ -22,6 +24,7 @@ __all__ = [
     "open_study",
     "read_source_archive",
     "store_source",
+    "write_findings",
     "write_results",
     "write_structure_set",
 ]

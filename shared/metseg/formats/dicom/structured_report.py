@@ -17,7 +17,9 @@ from metseg.formats.dicom.segmentation import (
     MANUFACTURER,
     AlgorithmRun,
     Findings,
+    Observation,
     abnormality_identifier,
+    no_lesion_identifier,
     tracking_identifier,
 )
 from metseg.formats.dicom.source_headers import SourceImages
@@ -47,7 +49,7 @@ def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings
     from pydicom.sr.codedict import codes
 
     content = MeasurementReport(
-        observation_context=_context(algorithm),
+        observation_context=_context(algorithm, findings.observation),
         procedure_reported=MR_OF_BRAIN,
         imaging_measurements=_measurements(segmentation, findings, algorithm),
         title=codes.DCM.ImagingMeasurementReport,
@@ -57,8 +59,8 @@ def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings
         content=content,
         series_instance_uid=make_uid(algorithm.job, "report series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=make_uid(algorithm.job, "report"),
-        instance_number=1,
+        sop_instance_uid=findings.instance_uid(algorithm, "report"),
+        instance_number=findings.instance_number,
         manufacturer=MANUFACTURER,
         is_complete=True,
         is_final=False,
@@ -72,8 +74,14 @@ def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings
     return document
 
 
-def _context(algorithm: AlgorithmRun) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
-    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
+def _context(algorithm: AlgorithmRun, observation: Observation | None) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
+    """The observers (TID 1001): the device that found the lesions, and the person who reviewed them."""
+    from highdicom.sr import (
+        DeviceObserverIdentifyingAttributes,
+        ObservationContext,
+        ObserverContext,
+        PersonObserverIdentifyingAttributes,
+    )
     from pydicom.sr.codedict import codes
 
     device = DeviceObserverIdentifyingAttributes(
@@ -83,8 +91,13 @@ def _context(algorithm: AlgorithmRun) -> Any:  # noqa: ANN401 (highdicom is impo
         model_name=algorithm.network,
         serial_number=algorithm.version,
     )
+    person = None if observation is None else ObserverContext(
+        observer_type=codes.DCM.Person,
+        observer_identifying_attributes=PersonObserverIdentifyingAttributes(name=observation.reader),
+    )  # fmt: skip
     return ObservationContext(
-        observer_device_context=ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+        observer_person_context=person,
+        observer_device_context=ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device),
     )
 
 
@@ -96,14 +109,14 @@ def _measurements(segmentation: Dataset, findings: Findings, algorithm: Algorith
     groups = [
         _group(
             _segment(segmentation, lesion.number),
-            tracking_identifier(lesion.number, algorithm),
+            tracking_identifier(lesion, algorithm),
             kind,
             (
                 (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
                 (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
                 (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
             ),
-            algorithm,
+            None if lesion.outlined_by == "reader" else algorithm,
         )
         for lesion in findings.lesions
     ] or [_nothing(kind, algorithm)]
@@ -119,8 +132,9 @@ def _group(
     identity: tuple[str, str],
     kind: Code,
     sizes: Sequence[tuple[Code, float | None, Code]],
-    algorithm: AlgorithmRun,
+    algorithm: AlgorithmRun | None,
 ) -> Any:  # noqa: ANN401
+    """A measurement group; `algorithm` is None where a person alone outlined the region."""
     from highdicom.sr import (
         AlgorithmIdentification,
         FindingSite,
@@ -131,13 +145,16 @@ def _group(
     from pydicom.sr.codedict import codes
 
     identifier, tracking_uid = identity
+    identification = None if algorithm is None else AlgorithmIdentification(
+        name=f"{MANUFACTURER} {algorithm.network}", version=algorithm.version
+    )  # fmt: skip
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=identifier),
         referenced_segment=segment,
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=kind,
         finding_sites=[FindingSite(anatomic_location=codes.SCT.Brain)],
-        algorithm_id=AlgorithmIdentification(name=f"{MANUFACTURER} {algorithm.network}", version=algorithm.version),
+        algorithm_id=identification,
         measurements=[
             Measurement(name=name, value=float(f"{value:.6g}"), unit=unit)
             for name, value, unit in sizes
@@ -182,8 +199,9 @@ def _group_of(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
 def _nothing(kind: Code, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, QualitativeEvaluation, TrackingIdentifier
 
+    identifier, tracking_uid = no_lesion_identifier(algorithm)
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=make_uid(algorithm.job, "no lesion"), identifier="No lesion"),
+        tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=identifier),
         finding_type=kind,
         qualitative_evaluations=[QualitativeEvaluation(name=PRESENCE, value=ABSENT)],
     )

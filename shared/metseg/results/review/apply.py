@@ -67,6 +67,7 @@ class ReviewedAnswer:
         components: of the lesions, in the order of their numbers.
         agreement: of reader and model.
         affine: as the model's.
+        stamp: which review it is.
     """
 
     result: Result
@@ -74,6 +75,7 @@ class ReviewedAnswer:
     components: Sequence[Component]
     agreement: ReviewAgreement
     affine: Affine | None
+    stamp: ReviewStamp
 
 
 def apply_review(answer: ModelAnswer, review: Review, stamp: ReviewStamp) -> ReviewedAnswer:
@@ -113,7 +115,7 @@ def apply_review(answer: ModelAnswer, review: Review, stamp: ReviewStamp) -> Rev
             "review": stamp,
         }
     )
-    return ReviewedAnswer(result, masks, decided.kept, _agreement(answer, masks), answer.affine)
+    return ReviewedAnswer(result, masks, decided.kept, _agreement(answer, masks), answer.affine, stamp)
 
 
 def _needs_core(review: Review) -> bool:
@@ -137,17 +139,19 @@ def _measure(answer: ModelAnswer, decided: DecidedLesions, masks: Mapping[Struct
     unchanged = {(lesion.box, lesion.voxels): lesion for lesion in own.lesions}
     return [
         lesion.model_copy(
-            update=_uncertainty(unchanged.get((lesion.box, lesion.voxels))) | _choices(decided.decisions.get(index))
+            update=_origin(unchanged.get((lesion.box, lesion.voxels)), component, answer.masks[own.structure])
+            | _choices(decided.decisions.get(index))
         )
-        for index, lesion in enumerate(found)
+        for index, (lesion, component) in enumerate(zip(found, decided.kept, strict=True))
     ]
 
 
-def _uncertainty(own: Lesion | None) -> dict[str, object]:
-    """A lesion that the review leaves as it was is as uncertain as it was."""
-    if own is None:
-        return {}
-    return {"uncertainty": own.uncertainty, "uncertainty_words": own.uncertainty_words}
+def _origin(own: Lesion | None, component: Component, model_mask: Mask) -> dict[str, object]:
+    """Who outlined a lesion; one that the review leaves as it was is as uncertain as it was."""
+    if own is not None:
+        return {"uncertainty": own.uncertainty, "uncertainty_words": own.uncertainty_words}
+    region, inside = component
+    return {"outlined_by": "both" if model_mask[region][inside].any() else "reader"}
 
 
 def _choices(decision: LesionDecision | None) -> dict[str, object]:

@@ -2,20 +2,31 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from metseg.contracts import Result, Review, ReviewAgreement, ReviewStamp, Structure
 from metseg.formats import StoredSlices, write_labels, write_mask
-from metseg.imaging import Affine, Mask, label_slices
-from metseg.results.exports import LABELS, LESIONS, MASK, PROBABILITY, WHOLE_MASK, WHOLE_PROBABILITY
+from metseg.imaging import Affine, Mask, label_components, label_slices
+from metseg.results.exports import (
+    LABELS,
+    LESIONS,
+    MASK,
+    PROBABILITY,
+    SOURCE_HEADERS,
+    WHOLE_MASK,
+    WHOLE_PROBABILITY,
+)
 from metseg.results.exports.finished_job import FinishedJob
 from metseg.results.review.apply import ModelAnswer, ReviewedAnswer, apply_review
 from metseg.results.review.probability import StoredProbability
 
 __all__ = ["ReviewFiles", "build_review_artefacts", "make_review", "read_model_answer"]
 
+UNNAMED_READER = "Unnamed reader"
+"""In DICOM, which needs a name, where the deployment has no keys."""
 Open = Callable[[str], AbstractContextManager[BinaryIO]]
 
 
@@ -48,8 +59,39 @@ def make_review(job: FinishedJob, review: Review, stamp: ReviewStamp) -> ReviewF
         InvalidParameter: the review refers to voxels outside of the volume, or to a core that is not known.
         ProcessingFailed: an artefact is damaged.
     """
-    answer = apply_review(read_model_answer(job.result(), review, job.open_artefact), review, stamp)
-    return ReviewFiles(answer.result, build_review_artefacts(answer), answer.agreement)
+    own = read_model_answer(job.result(), review, job.open_artefact)
+    answer = apply_review(own, review, stamp)
+    dicom_files, remarks = _dicom_results(job, own, answer)
+    warnings = list(dict.fromkeys([*answer.result.warnings, *remarks]))
+    result = answer.result.model_copy(update={"dicom": bool(dicom_files), "warnings": warnings})
+    return ReviewFiles(result, build_review_artefacts(answer) | dicom_files, answer.agreement)
+
+
+def _dicom_results(
+    job: FinishedJob, own: ModelAnswer, answer: ReviewedAnswer
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """The reviewed results as DICOM, by name, and warnings; nothing where the model's own answer has none."""
+    result = answer.result
+    if not result.dicom or result.grid is None:
+        return {}, ()
+    from metseg.formats import dicom
+
+    with job.open_artefact(SOURCE_HEADERS) as stored:
+        origin = dicom.read_source_archive(BytesIO(stored.read()))
+    whole = answer.masks["whole"]
+    observation = dicom.Observation(
+        number=answer.stamp.number,
+        reader=answer.stamp.reviewed_by or UNNAMED_READER,
+        changed_whole=not np.array_equal(whole, own.masks["whole"]),
+    )
+    return dicom.write_findings(
+        dicom.Placement(origin, result.grid, result.spacing_mm),
+        label_components(answer.components, result.shape),
+        result.lesions,
+        dicom.AlgorithmRun(result.network, result.model_version, result.job_id),
+        whole if result.structure == "core" else None,
+        observation=observation,
+    )
 
 
 def read_model_answer(result: Result, review: Review, open_artefact: Open) -> ModelAnswer:

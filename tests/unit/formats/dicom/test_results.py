@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.sr.codedict import codes
-from tests.dicoms import answered, edited, volume_of
+from tests.dicoms import answered, edited, reviewed_results, volume_of
 
 from metseg.imaging import label_lesions
 
@@ -83,3 +83,47 @@ def test_an_abnormality_without_a_core_is_no_lesion(files, phantom):
     assert described(made["segmentation.dcm"]) == [("FLAIR abnormality", "Edema", np.count_nonzero(phantom.mask))]
     assert [identifier for identifier, _ in groups(made["report.dcm"])] == ["FLAIR abnormality"]
     assert "Absent" in pydicom.dcmread(io.BytesIO(made["report.dcm"])).to_json()
+
+
+def observers(content):
+    """Type and name of each observer of a report."""
+    wanted = {"121005", "121008", "121013"}
+    found = []
+    for item in pydicom.dcmread(io.BytesIO(content)).ContentSequence:
+        if item.ConceptNameCodeSequence[0].CodeValue in wanted:
+            value = item.ConceptCodeSequence[0].CodeMeaning if item.ValueType == "CODE" else item.get("PersonName")
+            found.append(str(value or item.get("TextValue")))
+    return found
+
+
+def test_a_reviewed_result_names_the_reader_and_the_device_that_answered_first(files, phantom):
+    volume = volume_of(files)
+    made, found = reviewed_results(volume, phantom.mask, phantom.mask)
+    assert observers(made["report.dcm"]) == ["Person", "ward-3", "Device", "metseg"]
+    assert observers(answered(volume, phantom.mask)[0]["report.dcm"]) == ["Device", "metseg"]
+    segmentation = pydicom.dcmread(io.BytesIO(made["segmentation.dcm"]))
+    assert segmentation.ContentCreatorName == "ward-3"
+    types = [each.SegmentAlgorithmType for each in segmentation.SegmentSequence]
+    expected = {"model": "AUTOMATIC", "both": "SEMIAUTOMATIC", "reader": "MANUAL"}
+    assert types == [expected[lesion.outlined_by] for lesion in found]
+    assert set(types) == set(expected.values())
+    for segment in segmentation.SegmentSequence:
+        assert ("SegmentAlgorithmName" in segment) == (segment.SegmentAlgorithmType != "MANUAL")
+    assert segmentation.SegmentSequence[0].SegmentLabel == found[0].label
+    report = pydicom.dcmread(io.BytesIO(made["report.dcm"]))
+    assert report.VerificationFlag == "UNVERIFIED", "a reader with a key has not signed it"
+
+
+def test_a_review_is_another_instance_of_the_same_series_and_lesions_keep_their_identity(files, phantom):
+    volume = volume_of(files)
+    own, reviewed = answered(volume, phantom.mask)[0], reviewed_results(volume, phantom.mask)[0]
+    for name in ("segmentation.dcm", "report.dcm"):
+        first, second = (pydicom.dcmread(io.BytesIO(each[name])) for each in (own, reviewed))
+        assert first.SeriesInstanceUID == second.SeriesInstanceUID
+        assert first.SOPInstanceUID != second.SOPInstanceUID
+        assert (first.InstanceNumber, second.InstanceNumber) == (1, 4)
+    tracked = [
+        [each.TrackingUID for each in pydicom.dcmread(io.BytesIO(made["segmentation.dcm"])).SegmentSequence]
+        for made in (own, reviewed)
+    ]
+    assert tracked[0] == tracked[1]
