@@ -77,6 +77,9 @@ class Findings(NamedTuple):
         Args:
             algorithm: what found the lesions first.
             kind: of the instance.
+
+        Returns:
+            Another UID for each review.
         """
         return make_uid(algorithm.job, kind, *(() if self.observation is None else (self.observation.number,)))
 
