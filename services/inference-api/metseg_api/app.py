@@ -11,7 +11,7 @@ from metseg.settings import settings as settings_of_process
 from metseg_api import __version__, openapi, problems
 from metseg_api.gateway import open_gateway
 from metseg_api.middleware import GatewayMiddleware
-from metseg_api.routes import jobs, models, overview, reports, results, reviews, service, volumes
+from metseg_api.routes import follow_ups, jobs, models, overview, reports, results, reviews, service, volumes
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     problems.add_exception_handlers(app)
     openapi.extend_schema(app)
-    for each in (jobs, results, volumes, reports, reviews, models, overview, service):
+    for each in (jobs, follow_ups, results, volumes, reports, reviews, models, overview, service):
         app.include_router(each.router)
     app.add_middleware(GatewayMiddleware, settings=chosen)
     return app

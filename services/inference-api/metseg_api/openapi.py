@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from metseg.contracts import (
     DISCLAIMER,
     MAX_LABEL_CHARACTERS,
+    MAX_PATIENT_CHARACTERS,
     MODEL_VERSION_PATTERN,
     Align,
     Problem,
@@ -29,6 +30,7 @@ may be repeated as often as needed: the same key with the same files gives the s
 TAGS = [
     {"name": "jobs", "description": "Submit studies and poll their jobs."},
     {"name": "results", "description": "Measurements, masks, maps and pictures."},
+    {"name": "follow-up", "description": "Lesions over two or more studies of a patient."},
     {"name": "models", "description": "The registry: versions, promotion and rollback."},
     {"name": "service", "description": "Liveness, readiness and metrics."},
 ]
@@ -91,6 +93,16 @@ UPLOAD: dict[str, Any] = {
                             "type": "string",
                             "maxLength": MAX_LABEL_CHARACTERS,
                             "description": "what the submitter calls the study; part of the job, deleted with it",
+                        },
+                        "patient": {
+                            "type": "string",
+                            "maxLength": MAX_PATIENT_CHARACTERS,
+                            "description": "whose study it is, a pseudonym; studies of two are never compared",
+                        },
+                        "taken_on": {
+                            "type": "string",
+                            "format": "date",
+                            "description": "when the study was acquired, for follow-up",
                         },
                     },
                     "additionalProperties": False,

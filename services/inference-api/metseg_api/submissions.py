@@ -7,21 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import NamedTuple, get_args
-
-from pydantic import TypeAdapter, ValidationError
 
 from metseg import formats
 from metseg.contracts import (
-    MAX_LABEL_CHARACTERS,
-    Align,
     InputFile,
     Job,
-    Probability,
     Request,
     Role,
-    SequenceChoice,
-    is_model_version,
 )
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.imaging import ROLES, check_fits
@@ -32,24 +24,11 @@ from metseg_api.admission import admit, check_share
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
 from metseg_api.multipart import MultipartForm, Part
+from metseg_api.submission_fields import Options, parse_options
 
-ALIGNS: tuple[Align, ...] = get_args(Align)
-SEQUENCES: tuple[SequenceChoice, ...] = get_args(SequenceChoice)
 Fingerprint = tuple[Role | None, str, str]
 """Role, name and SHA-256 of a file as it was uploaded."""
 IDEMPOTENCY_KEY = r"[\x21-\x7e]{1,255}"
-
-
-class Options(NamedTuple):
-    """The fields that a submission may have in addition to its files."""
-
-    threshold: float | None
-    model: str | None
-    sequence: SequenceChoice
-    align: Align
-    deidentify: bool
-    uncertainty: bool
-    label: str | None
 
 
 def is_replay(gateway: Gateway, caller: Caller, idempotency_key: str | None) -> bool:
@@ -126,7 +105,7 @@ def submit(
         request = Request(**identity, inputs=inputs, slices=study.slices, **options._asdict())
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         check()
-        return _enqueue(gateway, request.model_copy(update={"key_sha256": key}), digest)
+        return enqueue(gateway, request.model_copy(update={"key_sha256": key}), digest)
 
 
 def _check_memory(gateway: Gateway, study: formats.Inspection, options: Options) -> None:
@@ -148,7 +127,21 @@ def _hash_key(caller: Caller, idempotency_key: str | None) -> str | None:
     return None if idempotency_key is None else hash_key(f"{caller.tag} {idempotency_key}")
 
 
-def _enqueue(gateway: Gateway, request: Request, digest: str) -> Job:
+def enqueue(gateway: Gateway, request: Request, digest: str) -> Job:
+    """Accept what has been deposited, unless its Idempotency-Key is held.
+
+    Args:
+        gateway: the gateway.
+        request: as deposited.
+        digest: of what was submitted.
+
+    Returns:
+        The new job, or the one that holds the key.
+
+    Raises:
+        IdempotencyConflict: the key was used with another submission.
+        Unavailable: the store or the queue is down; nothing of it is left.
+    """
     if request.key_sha256 is None:
         return gateway.jobs.submit(request)
     holder = gateway.jobs.acquire_key(request.key_sha256, digest, request.id)
@@ -197,77 +190,12 @@ def _parse(form: MultipartForm) -> tuple[list[formats.Upload], Options]:
         raise EmptyUpload("Send at least one file, in the file field `files`, `pre`, `flair` or `post`.")
     if not {part.name for part in files} <= {"files", *ROLES}:
         raise InvalidParameter("Files belong in the file fields `files`, `pre`, `flair` or `post`.")
-    return [_upload(form, part) for part in files], _options(fields)
+    return [_upload(form, part) for part in files], parse_options(fields)
 
 
 def _upload(form: MultipartForm, part: Part) -> formats.Upload:
     role = next((role for role in ROLES if role == part.name), None)
     return formats.Upload(formats.base_name(part.filename or ""), form.open(part), role)
-
-
-def _options(parts: list[Part]) -> Options:
-    if not {part.name for part in parts} <= set(Options._fields):
-        raise InvalidParameter(
-            "The fields are `threshold`, `model`, `sequence`, `align`, `deidentify`, `uncertainty` and `label`; "
-            "every file needs a filename."
-        )
-    if len({part.name for part in parts}) < len(parts):
-        raise InvalidParameter("Send each field once at most.")
-    fields = {part.name: part.value for part in parts if part.value}
-    return Options(
-        _threshold(fields.get("threshold")),
-        _model(fields.get("model")),
-        _sequence(fields.get("sequence")),
-        _align(fields.get("align")),
-        _boolean("deidentify", fields.get("deidentify")),
-        _boolean("uncertainty", fields.get("uncertainty")),
-        _label(fields.get("label")),
-    )
-
-
-def _threshold(value: bytes | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return TypeAdapter(Probability).validate_python(value.decode())
-    except (UnicodeDecodeError, ValidationError) as error:
-        raise InvalidParameter("`threshold` must be a number from 0 to 1.") from error
-
-
-def _model(value: bytes | None) -> str | None:
-    if value is None:
-        return None
-    version = value.decode("ascii", "replace")
-    if not is_model_version(version):
-        raise InvalidParameter("`model` must be a version that /v1/models lists.")
-    return version
-
-
-def _sequence(value: bytes | None) -> SequenceChoice:
-    chosen = next((each for each in SEQUENCES if value in (None, each.encode())), None)
-    if chosen is None:
-        raise InvalidParameter("`sequence` must be `auto`, `pre`, `flair` or `post`.")
-    return chosen
-
-
-def _align(value: bytes | None) -> Align:
-    chosen = next((each for each in ALIGNS if value in (None, each.encode())), None)
-    if chosen is None:
-        raise InvalidParameter("`align` must be `rigid` or `none`.")
-    return chosen
-
-
-def _label(value: bytes | None) -> str | None:
-    label = (value or b"").decode("utf-8", "replace").strip()
-    if len(label) > MAX_LABEL_CHARACTERS or not label.isprintable():
-        raise InvalidParameter(f"`label` must be at most {MAX_LABEL_CHARACTERS} printable characters in one line.")
-    return label or None
-
-
-def _boolean(name: str, value: bytes | None) -> bool:
-    if value not in (None, b"true", b"false"):
-        raise InvalidParameter(f"`{name}` must be `true` or `false`.")
-    return value == b"true"
 
 
 def check_model_exists(gateway: Gateway, version: str | None) -> None:
@@ -303,4 +231,4 @@ def _fingerprint(upload: formats.Upload) -> Fingerprint:
 
 def _digest(options: Options, uploaded: list[Fingerprint]) -> str:
     """What identifies equal submissions: the files as uploaded and the fields."""
-    return hashlib.sha256(json.dumps([uploaded, *options]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([uploaded, *options], default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The tasks of the worker. A job's id comes in, and the job's end is written to the store.
+"""The tasks of the worker. The id of a job or follow-up comes in, and its end is written to the store.
 
 The segmentation task always succeeds for Celery, so that no message is delivered again without need: a job that cannot
 continue now is given back, and maintenance queues it again once store and queue are available. The message is
@@ -21,7 +21,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_shutdown
 
 from metseg import logs
-from metseg.contracts import Problem, Request, Result
+from metseg.contracts import FollowUpResult, Problem, Request, Result
 from metseg.errors import (
     Cancelled,
     MetsegError,
@@ -30,7 +30,8 @@ from metseg.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from metseg.jobs import PROBE_TASK, SEGMENT_TASK, JobInputs, max_work_s, process
+from metseg.jobs import PROBE_TASK, SEGMENT_TASK, JobInputs, max_work_s, process, process_follow_up
+from metseg.parallel import cpu_quota
 from metseg.settings import settings
 from metseg_worker.app import celery
 from metseg_worker.context import WorkerContext, open_context
@@ -40,6 +41,8 @@ __all__ = ["run_job", "segment"]
 
 PROGRESS_EVERY_S = 0.2
 """Clients see no more than that, and a cancelled job need not stop sooner."""
+
+Finished = Result | FollowUpResult
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +98,12 @@ def run_job(
             submit_write(partial(_finish, context, job_id, *segmented))
 
 
-def _finish(context: WorkerContext, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
+def _finish(context: WorkerContext, job_id: str, result: Finished, artefacts: Mapping[str, bytes]) -> None:
     with _handle_errors(context, job_id):
         context.runner.finish(job_id, result, artefacts)
-        figures = {"model": result.model_version, "slices": result.shape[0], "seconds": result.durations_s}
+        figures: dict[str, Any] = {"seconds": result.durations_s}
+        if isinstance(result, Result):
+            figures |= {"model": result.model_version, "slices": result.shape[0]}
         log.info("job ended", extra={"job": job_id, **figures})
 
 
@@ -139,7 +144,7 @@ def _handle(context: WorkerContext, job_id: str, error: Exception) -> None:
         _fail(context, job_id, ProcessingFailed(f"The worker met an internal error; quote job {job_id} to report it."))
 
 
-def _run(context: WorkerContext, job_id: str) -> tuple[Result, Mapping[str, bytes]] | None:
+def _run(context: WorkerContext, job_id: str) -> tuple[Finished, Mapping[str, bytes]] | None:
     """A job's result and artefacts; None where there is nothing to do."""
     request = context.runner.lease(job_id)
     if request is None:
@@ -152,7 +157,7 @@ def _run(context: WorkerContext, job_id: str) -> tuple[Result, Mapping[str, byte
         logs.bind_request_id(request.request_id)
         log.info("job begun", extra={"job": job_id, "files": len(request.inputs)})
         with _exit_after(max_work_s(request, context.settings)):
-            return _segment(context, request, inputs)
+            return _compare(context, request) if request.studies else _segment(context, request, inputs)
 
 
 @contextmanager
@@ -172,16 +177,28 @@ def _exit_after(seconds: float) -> Iterator[None]:
 
 def _segment(context: WorkerContext, request: Request, inputs: JobInputs) -> tuple[Result, Mapping[str, bytes]]:
     """Segment a study, and report progress and previews meanwhile."""
+    on_preview = partial(context.runner.put_preview, request.id)
+    on_progress = _progress_reporter(context, request.id)
+    return process(request, inputs, context.settings.limits, on_progress, on_preview=on_preview)
+
+
+def _compare(context: WorkerContext, request: Request) -> tuple[FollowUpResult, Mapping[str, bytes]]:
+    """Compare the studies of a follow-up."""
+    threads = context.settings.threads or cpu_quota()
+    return process_follow_up(request, context.store, threads, _progress_reporter(context, request.id))
+
+
+def _progress_reporter(context: WorkerContext, job_id: str) -> Callable[[int, int], None]:
+    """Reports a job's progress now and then; Cancelled where the work on it has to stop."""
     reported_at = float("-inf")
 
     def on_progress(done: int, total: int) -> None:
         nonlocal reported_at
         if time.monotonic() - reported_at >= PROGRESS_EVERY_S:
-            context.runner.report_progress(request.id, done, total)
+            context.runner.report_progress(job_id, done, total)
             reported_at = time.monotonic()
 
-    on_preview = partial(context.runner.put_preview, request.id)
-    return process(request, inputs, context.settings.limits, on_progress, on_preview=on_preview)
+    return on_progress
 
 
 def _fail(context: WorkerContext, job_id: str, error: MetsegError) -> None:

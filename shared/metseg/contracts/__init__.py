@@ -13,6 +13,7 @@
 from metseg.contracts.base import (
     DISCLAIMER,
     MAX_LABEL_CHARACTERS,
+    MAX_PATIENT_CHARACTERS,
     RESEARCH_ONLY,
     SHORT_DISCLAIMER,
     STRUCTURES,
@@ -50,7 +51,14 @@ from metseg.contracts.followup import (
     TrackMeasurement,
     VisitRegistration,
 )
-from metseg.contracts.ids import MODEL_VERSION_PATTERN, ModelVersion, is_job_id, is_model_version
+from metseg.contracts.ids import (
+    FOLLOW_UP_DIGIT,
+    MODEL_VERSION_PATTERN,
+    ModelVersion,
+    is_follow_up_id,
+    is_job_id,
+    is_model_version,
+)
 from metseg.contracts.jobs import InputFile, Job, JobPage, JobStatus, KeyInfo, Overview, Progress, Request, Resubmission
 from metseg.contracts.models import (
     Champion,
@@ -97,8 +105,10 @@ from metseg.contracts.review import (
 
 __all__ = [
     "DISCLAIMER",
+    "FOLLOW_UP_DIGIT",
     "MAX_LABEL_CHARACTERS",
     "MAX_LESION_LABEL_CHARACTERS",
+    "MAX_PATIENT_CHARACTERS",
     "MAX_STUDIES",
     "MODEL_VERSION_PATTERN",
     "RESEARCH_ONLY",
@@ -176,6 +186,7 @@ __all__ = [
     "VisitRegistration",
     "Voxel",
     "VoxelCorrection",
+    "is_follow_up_id",
     "is_job_id",
     "is_model_version",
     "run_spans",

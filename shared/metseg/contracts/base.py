@@ -25,6 +25,8 @@ STRUCTURES: tuple[Structure, ...] = get_args(Structure)
 """In the order of a model's probability maps."""
 Align = Literal["rigid", "none"]
 MAX_LABEL_CHARACTERS = 200
+MAX_PATIENT_CHARACTERS = 64
+"""Of a pseudonym; as many as DICOM allows in a patient's id."""
 
 RESEARCH_ONLY = "Research use only"
 DISCLAIMER = f"{RESEARCH_ONLY}. Not a medical device; not for diagnosis or treatment."

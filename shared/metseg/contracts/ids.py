@@ -1,4 +1,4 @@
-"""The form of job ids and model versions."""
+"""The form of the ids of jobs and follow-ups, and of model versions."""
 
 import re
 from typing import Annotated, Final
@@ -11,6 +11,9 @@ MAX_MODEL_VERSION_LENGTH: Final = 64
 
 ModelVersion = Annotated[str, Field(pattern=MODEL_VERSION_PATTERN, max_length=MAX_MODEL_VERSION_LENGTH)]
 
+FOLLOW_UP_DIGIT: Final = "8"
+"""The version digit of a follow-up's id; that of a job is 7."""
+
 _JOB_ID = re.compile(JOB_ID_PATTERN)
 _MODEL_VERSION = re.compile(MODEL_VERSION_PATTERN)
 
@@ -18,6 +21,11 @@ _MODEL_VERSION = re.compile(MODEL_VERSION_PATTERN)
 def is_job_id(text: str) -> bool:
     """Whether a text has the form of a job's id."""
     return _JOB_ID.fullmatch(text) is not None
+
+
+def is_follow_up_id(text: str) -> bool:
+    """Whether a text has the form of a follow-up's id, which differs from a job's in one digit."""
+    return is_job_id(text) and text[12] == FOLLOW_UP_DIGIT
 
 
 def is_model_version(text: str) -> bool:

@@ -1,10 +1,10 @@
 """Jobs: what was submitted, its state, and who submitted it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from metseg.contracts.base import Align, Contract, Probability, Problem, Role, SequenceChoice, StrictContract
 from metseg.contracts.ids import ModelVersion
@@ -44,9 +44,11 @@ class Job(Contract):
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    files: int = Field(ge=1, description="uploaded files")
+    files: int = Field(ge=0, description="uploaded files; a follow-up has none")
     slices: int | None = Field(default=None, ge=1, description="of the study, as its headers say")
     label: str | None = Field(default=None, description="what the submitter calls the study; never logged")
+    patient: str | None = Field(default=None, description="whose study it is, a pseudonym; never logged")
+    taken_on: date | None = Field(default=None, description="when the study was acquired")
     attempts: int = Field(default=0, ge=0, description="how often a worker started it")
     queue_position: int | None = Field(default=None, ge=1, description="1 is next")
     progress: Progress | None = None
@@ -72,11 +74,12 @@ class InputFile(Contract):
 
 
 class Request(Contract):
-    """An accepted submission: immutable, and everything that a worker needs."""
+    """An accepted submission, of a study or of a follow-up: immutable, and everything that a worker needs."""
 
     id: str
     created_at: datetime
-    inputs: list[InputFile] = Field(min_length=1)
+    inputs: list[InputFile] = Field(default=[], description="of a study")
+    studies: list[str] = Field(default=[], description="of a follow-up: the jobs that it compares, oldest first")
     slices: int | None = Field(default=None, ge=1, description="of the study, as its headers say")
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     model: str | None = Field(default=None, description="None: the champion")
@@ -87,6 +90,14 @@ class Request(Contract):
     align: Align = Field(default="rigid", description="how volumes on different grids are aligned")
     deidentify: bool = Field(default=False, description="identities were removed before anything was stored")
     label: str | None = Field(default=None, description="what the submitter calls the study; never logged")
+    patient: str | None = Field(default=None, description="whose study it is, a pseudonym; never logged")
+    taken_on: date | None = Field(default=None, description="when the study was acquired")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.inputs) == bool(self.studies):
+            raise ValueError("a request has inputs or studies")
+        return self
 
 
 class KeyInfo(Contract):

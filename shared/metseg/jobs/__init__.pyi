@@ -5,8 +5,10 @@ from .broker import WRITE_WAIT_S as WRITE_WAIT_S
 from .broker import celery_app as celery_app
 from .broker import max_work_s as max_work_s
 from .factory import JobFactory as JobFactory
+from .follow_ups import process_follow_up as process_follow_up
 from .idempotency import hash_key as hash_key
 from .ids import ANONYMOUS as ANONYMOUS
+from .ids import new_follow_up_id as new_follow_up_id
 from .ids import new_job_id as new_job_id
 from .ids import owner_of as owner_of
 from .ids import owner_tag as owner_tag
@@ -29,4 +31,5 @@ from .runner import JobRunner as JobRunner
 from .service import JobService as JobService
 from .store import Digest as Digest
 from .store import Results as Results
+from .store import parse_record as parse_record
 from .workers import WorkerRegistry as WorkerRegistry

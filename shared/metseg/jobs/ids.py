@@ -1,6 +1,7 @@
 """Job ids. An id carries the tag of its owner, so that nothing has to be read to know who may see a job.
 
-An id has 32 hexadecimal digits: 12 of the time of creation in milliseconds, the version digit 7, 8 of the owner's tag
+An id has 32 hexadecimal digits: 12 of the time of creation in milliseconds, the version digit (7 of a job, 8 of a
+follow-up, so that nothing has to be read to know which it is), 8 of the owner's tag
 and 11 random ones.
 """
 
@@ -8,7 +9,9 @@ import hashlib
 import secrets
 import time
 
-__all__ = ["ANONYMOUS", "new_job_id", "owner_of", "owner_tag"]
+from metseg.contracts import FOLLOW_UP_DIGIT
+
+__all__ = ["ANONYMOUS", "new_follow_up_id", "new_job_id", "owner_of", "owner_tag"]
 
 ANONYMOUS = "0" * 8
 """The owner's tag of jobs that were submitted while the gateway was open to all."""
@@ -21,7 +24,16 @@ def owner_tag(name: str) -> str:
 
 def new_job_id(owner: str = ANONYMOUS) -> str:
     """A new id for a job of this owner's tag; ids sort by time of creation, as UUIDs of version 7 do."""
-    return f"{time.time_ns() // 1_000_000:012x}7{owner}{secrets.token_hex(6)[:11]}"
+    return _new_id("7", owner)
+
+
+def new_follow_up_id(owner: str = ANONYMOUS) -> str:
+    """A new id for a follow-up of this owner's tag."""
+    return _new_id(FOLLOW_UP_DIGIT, owner)
+
+
+def _new_id(version: str, owner: str) -> str:
+    return f"{time.time_ns() // 1_000_000:012x}{version}{owner}{secrets.token_hex(6)[:11]}"
 
 
 def owner_of(job_id: str) -> str:

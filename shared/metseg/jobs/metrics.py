@@ -50,14 +50,16 @@ class JobMetrics:
         """Count the first attempt of a job, so many seconds after it was accepted."""
         self._add(_observation("wait", "", waited_s))
 
-    def record_success(self, model: str, durations_s: Mapping[str, float]) -> None:
+    def record_success(self, model: str | None, durations_s: Mapping[str, float]) -> None:
         """Count a job that succeeded.
 
         Args:
-            model: the version that served.
+            model: the version that served; None of a follow-up.
             durations_s: of each phase.
         """
-        counts = {_field("ended", "succeeded"): 1.0, _field("served", model): 1.0}
+        counts = {_field("ended", "succeeded"): 1.0}
+        if model is not None:
+            counts[_field("served", model)] = 1.0
         for phase, seconds in durations_s.items():
             counts |= _observation("phase", phase, seconds)
         self._add(counts)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 
-from metseg.contracts import Job, JobStatus, Problem, Progress, Request, Result
+from metseg.contracts import FollowUpResult, Job, JobStatus, Problem, Progress, Request, Result
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable, UnreadableRecord
 from metseg.jobs.index import JobIndex
 from metseg.jobs.lease import Lease, LeaseTable
@@ -130,7 +130,7 @@ class JobRunner:
         """
         self._store.put_preview(job_id, png)
 
-    def finish(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> None:
+    def finish(self, job_id: str, result: Result | FollowUpResult, artefacts: Mapping[str, bytes]) -> None:
         """Write the result of a started job, whole and once.
 
         Nothing is written where the job was deleted, has ended, or is another worker's now.
@@ -143,15 +143,16 @@ class JobRunner:
 
         def write(job: Job) -> None:
             folder = results_folder(uuid.uuid4().hex)
-            writes = [partial(self._store.put_result, result, folder)]
+            writes = [partial(self._store.put_result, job_id, result, folder)]
             writes += [
                 partial(self._store.put_artefact, job_id, f"{folder}/{name}", content)
                 for name, content in artefacts.items()
             ]
             run_all(writes, MAX_CONCURRENT_WRITES)
             digests = {name: Digest.of(content) for name, content in artefacts.items()}
-            if self._end(job, JobStatus.SUCCEEDED, folder, digests, model_version=result.model_version):
-                self._metrics.record_success(result.model_version, result.durations_s)
+            model = result.model_version if isinstance(result, Result) else None
+            if self._end(job, JobStatus.SUCCEEDED, folder, digests, model_version=model):
+                self._metrics.record_success(model, result.durations_s)
 
         self._end_ours(job_id, write)
 

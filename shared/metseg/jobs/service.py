@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
-from metseg.contracts import Job, JobPage, JobStatus, Request, Result
+from metseg.contracts import Job, JobPage, JobStatus, Request, Result, is_follow_up_id
 from metseg.errors import (
     NotFinished,
     NotFound,
@@ -305,6 +305,8 @@ class JobService:
         jobs: list[Job] = []
         while len(jobs) <= limit and (ids := self._newest(limit + 1 - len(jobs), cursor, owner)):
             for job_id in ids:
+                if is_follow_up_id(job_id):
+                    continue
                 try:
                     jobs.append(self.get(job_id))
                 except NotFound:  # expired
@@ -381,4 +383,6 @@ def _new(request: Request) -> Job:
         files=len(request.inputs),
         slices=request.slices,
         label=request.label,
+        patient=request.patient,
+        taken_on=request.taken_on,
     )

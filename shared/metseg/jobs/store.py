@@ -28,7 +28,7 @@ from typing import BinaryIO, NamedTuple, Self, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
-from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, Result, is_job_id
+from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, is_job_id
 from metseg.errors import NotFound, UnreadableRecord
 from metseg.parallel import parallel_map
 from metseg.results import SLICE_ARCHIVE
@@ -266,14 +266,15 @@ class JobStore:
         """
         self._store.put(self.key(job_id, name), content)
 
-    def put_result(self, result: Result, folder: str) -> None:
+    def put_result(self, job_id: str, result: Contract, folder: str) -> None:
         """Write the result of an attempt; `put_end` and `clean_up` must follow.
 
         Args:
+            job_id: of the job.
             result: of the attempt.
             folder: of the attempt.
         """
-        self._write(result.job_id, f"{folder}/result.json", result)
+        self._write(job_id, f"{folder}/result.json", result)
 
     def put_end(
         self, job: Job, results: str | None = None, digests: Mapping[str, Digest] = MappingProxyType({})

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from tests.followed import A, finish
 from tests.gateways import Gateway, png, problem, promote_tiny, running
 from tests.models import VERSION
 from tests.servers import wait_until
@@ -73,6 +74,13 @@ CALLS = [
     ("GET", "/v1/models", "read"),
     ("GET", f"/v1/models/{VERSION}", "read"),
     ("PUT", "/v1/models/champion", "admin"),
+    ("GET", "/v1/jobs/{id}/review", "read"),
+    ("PUT", "/v1/jobs/{id}/review", "submit"),
+    ("DELETE", "/v1/jobs/{id}/review", "submit"),
+    ("GET", "/v1/jobs/{id}/reviews", "read"),
+    ("POST", "/v1/followups", "submit"),
+    ("GET", "/v1/followups/{id}", "read"),
+    ("DELETE", "/v1/followups/{id}", "submit"),
 ]
 
 
@@ -82,6 +90,7 @@ def test_every_route_of_the_interface_is_among_the_calls(gateway):
         (
             method.upper(),
             path.replace("{job_id}", "{id}")
+            .replace("{follow_up_id}", "{id}")
             .replace("{index}", "0")
             .replace("{version}", VERSION)
             .replace("{layer}", "mask"),
@@ -109,7 +118,7 @@ def test_a_key_is_limited_to_its_scopes(gateway, job, method, path, scope):
     for name in refused:
         response = gateway.http.request(method, path, headers=of(name), json={"version": VERSION})
         assert response.status_code == 403 or (response.status_code == 404 and name != "ward")
-    if method == "PUT":
+    if (method, scope) == ("PUT", "admin"):
         assert problem(gateway.http.put(path, headers=of("ward"), json={"version": VERSION}), 403, "forbidden")
         assert gateway.http.put(path, headers=of("head"), json={"version": VERSION}).status_code == 200
 
@@ -195,3 +204,14 @@ def test_the_client_sends_its_key(gateway):
     with Client(gateway.url) as client, pytest.raises(RemoteProblem) as refused:
         client.job(job.id)
     assert (refused.value.type, refused.value.status) == (Unauthorised.type, 401)
+
+
+def test_a_follow_up_reaches_no_other_keys_studies(gateway):
+    ours = [finish(gateway, [(A, 12.0)], headers=of("ward")).id for _ in range(2)]
+    other = finish(gateway, [(A, 12.0)], headers=of("lab")).id
+    refused = gateway.http.post("/v1/followups", json={"jobs": [ours[0], other]}, headers=of("ward"))
+    problem(refused, 404, "not-found")
+    problem(gateway.http.post("/v1/followups", json={"jobs": ours}, headers=of("viewer")), 403, "forbidden")
+    accepted = gateway.http.post("/v1/followups", json={"jobs": ours}, headers=of("ward")).json()["id"]
+    problem(gateway.http.get(f"/v1/followups/{accepted}", headers=of("lab")), 404, "not-found")
+    assert gateway.http.get(f"/v1/followups/{accepted}", headers=of("ward")).status_code == 200

@@ -16,7 +16,7 @@ from tests.models import VERSION
 from metseg import formats
 from metseg.contracts import Job, JobPage, JobStatus, Problem
 from metseg.errors import UnreadableImage
-from metseg_api.routes import jobs
+from metseg_api import waiting as long_polls
 
 
 def test_an_accepted_submission_is_stored_and_queued(gateway):
@@ -161,7 +161,7 @@ def test_a_wrong_wait_is_refused(gateway, wait):
 
 def test_two_hundred_waiting_clients_do_not_delay_others(gateway, monkeypatch):
     """More clients than threads: others are answered at once, and all learn of the end."""
-    monkeypatch.setattr(jobs, "WAIT_STEP_S", 60.0)  # no thread frees itself
+    monkeypatch.setattr(long_polls, "WAIT_STEP_S", 60.0)  # no thread frees itself
     waits = gateway.threads.waits
     job = gateway.accepted()
 

@@ -1,12 +1,10 @@
 """Jobs: submit, poll, list, repeat and delete them."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Annotated
 
-import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Body, Header, Query, Request, Response, status
 
@@ -44,9 +42,8 @@ from metseg_api.openapi import IDEMPOTENCY_KEY_DESCRIPTION, JOB, JOB_ID, UPLOAD,
 from metseg_api.resubmit import resubmit
 from metseg_api.routes.paths import JobId
 from metseg_api.submissions import check_idempotency_key
+from metseg_api.waiting import MAX_WAIT_S, wait_for_end
 
-MAX_WAIT_S = 60
-WAIT_STEP_S = 5.0
 SUBMISSION_ERRORS = (
     *(UploadInterrupted, IdempotencyConflict, UnsupportedFormat),
     *(UploadTooLarge, TooManyFiles, ImageTooLarge, StudyTooLarge, ArchiveBomb),
@@ -150,7 +147,7 @@ async def job(
     ] = 0,
 ) -> Job:
     """The state of a job; with `wait`, the response is sent when the job ends or that time is over."""
-    state = await _wait(gateway, request, job_id, wait)
+    state = await wait_for_end(gateway, request, job_id, wait)
     if not state.status.final:
         response.headers["Retry-After"] = "1"
     return state
@@ -189,19 +186,3 @@ def _accepted(request: Request, response: Response, job: Job) -> Job:
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     response.headers["Retry-After"] = "1"
     return job
-
-
-async def _wait(gateway: Gateway, request: Request, job_id: str, wait_s: float) -> Job:
-    """Wait in steps of a few seconds, so that clients share the threads and one that disconnects frees its own."""
-    deadline = time.monotonic() + wait_s
-
-    def step() -> Job:
-        return gateway.jobs.wait(job_id, min(max(deadline - time.monotonic(), 0), WAIT_STEP_S))
-
-    state = None if wait_s <= 0 else await to_thread.run_sync(gateway.jobs.get_unless_open, job_id)
-    while (state is None or not state.status.final) and (left_s := deadline - time.monotonic()) > 0:
-        if await request.is_disconnected():
-            break
-        with anyio.move_on_after(left_s):  # cancels waiting for a thread, not a running step
-            state = await to_thread.run_sync(step, limiter=gateway.threads.waits)
-    return await to_thread.run_sync(gateway.jobs.get, job_id) if state is None else state

@@ -4,18 +4,20 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query
 
-from metseg.contracts import is_job_id, is_model_version
+from metseg.contracts import FOLLOW_UP_DIGIT, is_follow_up_id, is_job_id, is_model_version
 from metseg.errors import NotFound
 from metseg_api.auth import CurrentCaller
 from metseg_api.openapi import JOB_ID, VERSION
 from metseg_api.stored_job import JobView
+
+FOLLOW_UP_ID = f"{JOB_ID[:12]}{FOLLOW_UP_DIGIT}{JOB_ID[13:]}"
 
 
 async def _job_id(
     job_id: Annotated[str, Path(description="from the response to the submission", examples=[JOB_ID])],
     caller: CurrentCaller,
 ) -> str:
-    if not is_job_id(job_id) or not caller.may_see(job_id):
+    if not is_job_id(job_id) or is_follow_up_id(job_id) or not caller.may_see(job_id):
         raise NotFound("There is no such job.")
     return job_id
 
@@ -27,12 +29,22 @@ async def _view(
     return JobView(job_id, reviewed)
 
 
+async def _follow_up_id(
+    follow_up_id: Annotated[str, Path(description="from the response to the submission", examples=[FOLLOW_UP_ID])],
+    caller: CurrentCaller,
+) -> str:
+    if not is_follow_up_id(follow_up_id) or not caller.may_see(follow_up_id):
+        raise NotFound("There is no such follow-up.")
+    return follow_up_id
+
+
 async def _version(version: Annotated[str, Path(description="as listed by /v1/models", examples=[VERSION])]) -> str:
     if not is_model_version(version):
         raise NotFound("There is no such model version.")
     return version
 
 
+FollowUpId = Annotated[str, Depends(_follow_up_id)]
 JobId = Annotated[str, Depends(_job_id)]
 View = Annotated[JobView, Depends(_view)]
 Version = Annotated[str, Depends(_version)]

@@ -1,0 +1,119 @@
+"""A follow-up, from the results of its studies in the store to its own. No queue, no state."""
+
+import time
+from collections.abc import Callable, Mapping
+from io import BytesIO
+
+import numpy as np
+
+from metseg.contracts import FollowUpResult, Request, Result
+from metseg.errors import NotComparable, NotFinished, ProcessingFailed
+from metseg.followup import TimePoint, check_comparable, compare_studies
+from metseg.formats import StoredSlices
+from metseg.imaging import CHANNELS, ROLES, Affine, Array, LabelMap, Present, Shape, decode_channel, present_sequences
+from metseg.jobs.reviews import JobReviews
+from metseg.jobs.store import Digest, JobStore, Results, parse_record
+from metseg.results import SLICE_ARCHIVE, SliceArchive
+from metseg.results.exports import LESIONS
+from metseg.storage import ObjectStore
+
+__all__ = ["process_follow_up"]
+
+
+def process_follow_up(
+    request: Request, objects: ObjectStore, threads: int, on_progress: Callable[[int, int], None]
+) -> tuple[FollowUpResult, Mapping[str, bytes]]:
+    """Compare the studies of a follow-up as they are now: with their reviews, where they have been reviewed.
+
+    Args:
+        request: as accepted.
+        objects: where the results of the studies are.
+        threads: for resampling.
+        on_progress: called after each study with the number of studies done and in all; an exception stops the work.
+
+    Returns:
+        The result, and the artefacts by name.
+
+    Raises:
+        NotFound: a study has been deleted.
+        NotFinished: a study has no result.
+        NotComparable: the studies cannot be compared.
+    """
+    started = time.perf_counter()
+    jobs = JobStore(objects)
+    reader = _StudyReader(objects, jobs, JobReviews(objects, jobs))
+    requests = [jobs.request(job_id) for job_id in request.studies]
+    results = [reader.result(job_id) for job_id in request.studies]
+    check_comparable(results, [one.taken_on for one in requests], [one.patient for one in requests])
+    studies = [reader.read(one, result) for one, result in zip(requests, results, strict=True)]
+    loaded_s = round(time.perf_counter() - started, 3)
+    found = compare_studies(studies, threads, on_progress)
+    return found.model_copy(update={"durations_s": {"load": loaded_s, **found.durations_s}}), {}
+
+
+class _StudyReader:
+    """Reads studies as a reader sees them: reviewed, if they have been."""
+
+    def __init__(self, objects: ObjectStore, jobs: JobStore, reviews: JobReviews) -> None:
+        self._objects, self._jobs, self._reviews = objects, jobs, reviews
+
+    def result(self, job_id: str) -> Result:
+        """The figures of a study."""
+        return parse_record(Result, self._objects.get(self._results(job_id).key("result.json")))
+
+    def read(self, request: Request, result: Result) -> TimePoint:
+        """A study with its pixels.
+
+        Args:
+            request: of its job.
+            result: its figures.
+
+        Returns:
+            The study at its date.
+        """
+        results = self._results(request.id)
+        labels, affine = _read_labels(self._artefact(results, LESIONS))
+        if affine is None:
+            raise NotComparable("A study has no position in the patient; nothing was compared.")
+        pixels = _read_slices(self._artefact(results, SLICE_ARCHIVE), result.shape)
+        return TimePoint(result, labels, pixels, _present(result, pixels), affine, request.taken_on)
+
+    def _results(self, job_id: str) -> Results:
+        _, own = self._jobs.job_and_results(job_id)
+        if own is None:
+            raise NotFinished("A study of the follow-up has no result.")
+        return self._reviews.reviewed(job_id, own)
+
+    def _artefact(self, results: Results, name: str) -> bytes:
+        content = self._objects.get(results.key(name))
+        if name in results.digests and results.digests[name] != Digest.of(content):
+            raise ProcessingFailed.damaged_result()
+        return content
+
+
+def _read_labels(content: bytes) -> tuple[LabelMap, Affine | None]:
+    stored = StoredSlices(BytesIO(content))
+    labels = np.empty(stored.shape, np.int32)
+    for one, target in zip(stored, labels, strict=True):
+        target[:] = one
+    return labels, stored.affine
+
+
+def _read_slices(content: bytes, shape: Shape) -> Array:
+    """uint8, (slice, row, column, channel)."""
+    archive = SliceArchive(BytesIO(content))
+    pixels = np.empty((*shape, len(CHANNELS)), np.uint8)
+    for index, target in enumerate(pixels):
+        png = archive.read_slice(index)
+        for channel in range(len(CHANNELS)):
+            target[..., channel] = decode_channel(png, shape[1:], channel)
+    return pixels
+
+
+def _present(result: Result, pixels: Array) -> Present:
+    """Which channels hold a separate sequence; of a study of one grey image, the one that it is."""
+    present = present_sequences(pixels)
+    if sum(present) == 1 and len(result.identified) == 1:
+        pre, flair, post = (role in result.identified for role in ROLES)
+        return pre, flair, post
+    return present
