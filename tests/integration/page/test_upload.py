@@ -57,6 +57,16 @@ def test_nothing_can_be_submitted_before_a_file_is_chosen(page):
     assert submit.disabled
 
 
+def test_the_name_that_the_reader_types_is_kept_with_the_scan(page, gateway):
+    at = upload(page(), ("left.png", png()))
+    [name] = [field for field in at.text_input if field.label == "Name of the scan"]
+    name.set_value("  Follow-up, March ")
+    press(run(at), "Find lesions")
+    [entry] = gateway.submissions
+    assert entry["label"] == "Follow-up, March"
+    assert "Follow-up, March" in page_text(page(entry["id"]))
+
+
 def test_an_upload_becomes_a_job_in_the_url(page, gateway):
     at = press(upload(page(), ("a.png", png())), "Find lesions")
     [entry] = gateway.submissions

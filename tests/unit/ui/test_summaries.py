@@ -5,7 +5,15 @@ import pytest
 from tests.models import tiny_card
 from tests.segmentations import measured_structures
 
-from metseg.contracts import DiceSummary, OutOfDistribution, Result
+from metseg.contracts import (
+    DiceSummary,
+    Evaluation,
+    Interval,
+    LesionMetrics,
+    MetricSummary,
+    OutOfDistribution,
+    Result,
+)
 from metseg.imaging import lesions
 from metseg_ui.panels import comparison
 from metseg_ui.text import messages, summaries
@@ -55,6 +63,31 @@ def test_sizes_are_in_millimetres_if_the_spacing_is_known_else_in_pixels(mask):
     [large, small] = summaries.lesion_rows(result(mask, None))
     assert large["Voxels"] == 220 and small["Size, px"] == "2.0 × 1.0"
     assert not any("mm" in name or "ml" in name for name in large)
+
+
+def test_a_model_says_what_it_learned_and_how_often_it_is_wrong(mask):
+    card, core = tiny_card(b"model"), result(mask)
+    assert summaries.model_notes(card, core) == [
+        "Outlined are tumour cores and, in teal, what surrounds them. It knows nothing of lesions."
+    ]
+    evaluated = card.model_copy(update={"evaluation": {"tiny": evaluation(1.4, 18)}})
+    assert summaries.model_notes(evaluated, core)[1] == "False outlines per patient: 1.4 in 18 test patients."
+    further = {"glioma, core": evaluation(2.0, 5), "glioma, whole": evaluation(9.0, 5)}
+    evaluated = evaluated.model_copy(update={"further_evaluation": further})
+    assert summaries.model_notes(evaluated, core)[1] == "False outlines per patient: 2.0 in 5 test patients (glioma)."
+
+
+def evaluation(false_positives: float, patients: int) -> Evaluation:
+    interval = Interval(low=0, high=false_positives)
+    summary = MetricSummary(
+        patients=patients,
+        mean=false_positives,
+        mean_interval=interval,
+        median=false_positives,
+        median_interval=interval,
+    )
+    found = LesionMetrics(by_diameter={}, lesionwise_dice=summary, false_positives=summary)
+    return Evaluation(measures={}, lesions=found, ece=0, reliability=[], robustness={}, subgroups={})
 
 
 def test_the_headline_gives_the_number_the_total_and_the_longest_diameter(mask):

@@ -21,6 +21,19 @@ export default async (component) => {
 };
 """
 GREY_LAYER = "flair"
+LESION_COLORS = (
+    (255, 92, 56),
+    (94, 186, 255),
+    (255, 221, 87),
+    (206, 134, 255),
+    (137, 222, 80),
+    (255, 128, 190),
+    (255, 170, 70),
+    (160, 170, 255),
+)
+"""Red, green and blue of lesions 1, 2, ...; after the last the first is used again."""
+SECOND_COLOR = (45, 212, 191)
+"""Of the whole, or of another model's mask."""
 NO_JUMP = {"lesion": 1, "serial": 0}
 
 _viewer = st.components.v2.component(
@@ -95,6 +108,8 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "channel": "post" if result.structure == "core" and len(names) > 1 else GREY_LAYER,
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
         "second": _second_mask(token, job_id, result, compared_job_id),
+        "colors": {"lesions": LESION_COLORS, "second": SECOND_COLOR},
+        "spacingMm": result.spacing_mm,
         "threshold": round(result.threshold, 2),
         "seedThreshold": round(rule.seed_threshold, 2),
         "minVoxels": rule.min_voxels,
@@ -111,7 +126,8 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
 def _second_mask(token: str, job_id: str, result: Result, compared_job_id: str | None) -> dict[str, Any] | None:
     """The mask shown in addition to that of the lesions: another model's, or the whole where the lesions are cores."""
     if compared_job_id is not None:
-        return {"volumes": f"volumes/{token}/{compared_job_id}", "layer": "mask", "names": ["This", "Other"]}
+        volumes = f"volumes/{token}/{compared_job_id}"
+        return {"volumes": volumes, "layer": "mask", "names": ["This", "Other"], "isOtherModel": True}
     if result.structure == "core" and result.structures["whole"].voxels > result.structures["core"].voxels:
         return {"volumes": f"volumes/{token}/{job_id}", "layer": "whole", "names": ["Tumour", "Whole"]}
     return None
@@ -121,6 +137,12 @@ def _lesion_data(lesion: Lesion) -> dict[str, Any]:
     return {
         "number": lesion.number,
         "slice": lesion.largest_slice,
+        "size": summaries.lesion_size(lesion),
+        "diameters": {
+            "slice": lesion.diameters.longest_slice,
+            "long": lesion.diameters.long,
+            "perpendicular": lesion.diameters.perpendicular,
+        },
         "voxels": lesion.voxels,
         "first": lesion.box.first,
         "stop": lesion.box.stop,

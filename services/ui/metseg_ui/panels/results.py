@@ -6,6 +6,7 @@ from metseg.contracts import Result
 from metseg.imaging import lesions
 from metseg_ui.components import viewer
 from metseg_ui.panels import downloads, sequence_choice
+from metseg_ui.state import gateway
 from metseg_ui.text import messages, summaries
 
 DIAMETERS = "Longest diameter in a slice × longest diameter perpendicular to it"
@@ -35,6 +36,7 @@ def render(job_id: str, result: Result) -> None:
     """
     for column, (label, value) in zip(st.columns(3), summaries.headline(result), strict=True):
         column.metric(label, value)
+    _model_notes(result)
     _lesion_table(job_id, result)
     _targets(job_id, result)
     if result.uncertainty_words:
@@ -44,6 +46,12 @@ def render(job_id: str, result: Result) -> None:
         st.warning(messages.escape_markdown(warning), icon=":material/info:")
     downloads.render(job_id, result)
     _details(result)
+
+
+def _model_notes(result: Result) -> None:
+    card = next((card for card in gateway.models().models if card.version == result.model_version), None)
+    if card is not None:
+        st.caption("  \n".join(map(messages.escape_markdown, summaries.model_notes(card, result))))
 
 
 def _lesion_table(job_id: str, result: Result) -> None:

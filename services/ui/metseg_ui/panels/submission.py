@@ -22,12 +22,13 @@ Scan = tuple[str, list[Attachment]]
 
 
 def group_into_scans(
-    files: Sequence[BinaryIO], *, separate: bool = False, roles: Mapping[int, Role] | None = None
+    files: Sequence[BinaryIO], label: str = "", *, separate: bool = False, roles: Mapping[int, Role] | None = None
 ) -> Iterator[Scan]:
     """Group uploaded files into scans. More files than a submission may have are packed into a ZIP.
 
     Args:
         files: as the uploader returns them.
+        label: what the reader calls the scan; empty: as its files are called.
         separate: whether each file is a scan.
         roles: the sequence of each file that is submitted, by its index in `files`; None: all are submitted, and the
             gateway finds out.
@@ -39,7 +40,7 @@ def group_into_scans(
     if separate:
         yield from ((attachment.name, [attachment]) for attachment in attachments)
         return
-    name = _scan_name(attachments)
+    name = label.strip() or _scan_name(attachments)
     if roles:
         attachments = [attachments[index]._replace(role=role) for index, role in roles.items()]
     if len(attachments) <= settings().limits.files:

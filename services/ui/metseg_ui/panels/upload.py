@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from metseg.contracts import ModelCard, Role, SequenceChoice
+from metseg.contracts import MAX_LABEL_CHARACTERS, ModelCard, Role, SequenceChoice
 from metseg.imaging import ROLES
 from metseg.settings import MIB, settings
 from metseg_ui.panels import submission
@@ -20,6 +20,7 @@ SEQUENCE_HELP = (
     "For scans of one grey image, such as a PNG: which sequence it is. If you do not choose, its name, DICOM header "
     "or pixels decide."
 )
+LABEL_HELP = "Stored with the scan; do not enter a patient's name. Without one, the file's name is used."
 FORMATS = "NIfTI, NRRD, MHA, DICOM, PNG, JPEG, TIFF or ZIP"
 ONE_SCAN, SEPARATE_SCANS = "slices of one scan", "separate scans"
 
@@ -40,6 +41,9 @@ def render(card: ModelCard | None) -> None:
     relation = ONE_SCAN
     if len(files) > 1 and not folder:
         relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
+    label = ""
+    if files and relation == ONE_SCAN:
+        label = st.text_input("Name of the scan", key=f"label-{key}", max_chars=MAX_LABEL_CHARACTERS, help=LABEL_HELP)
     roles = _roles([file.name for file in files], key) if relation == ONE_SCAN else {}
     sequence = AUTO if roles else _sequence(key)
     threshold = _threshold(card)
@@ -55,7 +59,7 @@ def render(card: ModelCard | None) -> None:
         help="Corrects head motion between volumes that lie on different grids.",
     )
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
-        scans = submission.group_into_scans(files, separate=relation == SEPARATE_SCANS, roles=roles)
+        scans = submission.group_into_scans(files, label, separate=relation == SEPARATE_SCANS, roles=roles)
         submission.submit(scans, threshold, files, uncertainty=uncertainty, align=align, sequence=sequence)
 
 

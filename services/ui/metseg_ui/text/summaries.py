@@ -94,6 +94,37 @@ def _diameters(longest: float | None, perpendicular: float | None) -> str:
     )
 
 
+def model_notes(card: ModelCard, result: Result) -> list[str]:
+    """What was outlined, by a model that learned what, and how often that is wrong.
+
+    Args:
+        card: of the model that made the result.
+        result: of a job.
+
+    Returns:
+        Up to two lines.
+    """
+    outlined = "tumour cores and, in teal, what surrounds them" if result.structure == "core" else result.findings
+    notes = [f"Outlined are {outlined}. {card.limits[0]}" if card.limits else f"Outlined are {outlined}."]
+    suffix = f", {result.structure}"
+    found = {name.removesuffix(suffix): one for name, one in card.further_evaluation.items() if name.endswith(suffix)}
+    if not found and card.network in card.evaluation:
+        found = {"": card.evaluation[card.network]}
+    figures = [
+        f"{one.lesions.false_positives.mean:.1f} in {counted(one.lesions.false_positives.patients, 'test patient')}"
+        + (f" ({name})" if name else "")
+        for name, one in found.items()
+    ]
+    return [*notes, f"False outlines per patient: {'; '.join(figures)}."] if figures else notes
+
+
+def lesion_size(lesion: Lesion) -> str:
+    """The two diameters of a lesion with their unit, as "15 × 12 mm"."""
+    if lesion.long_diameter_mm is None:
+        return f"{_diameters(lesion.long_diameter_px, lesion.perpendicular_diameter_px)} px"
+    return f"{_diameters(lesion.long_diameter_mm, lesion.perpendicular_diameter_mm)} mm"
+
+
 def proposed_targets(result: Result) -> list[int]:
     """The numbers of the lesions that are proposed as targets."""
     return [lesion.number for lesion in result.lesions if lesion.target]

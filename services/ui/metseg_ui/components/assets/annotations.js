@@ -8,13 +8,20 @@ export function describe(viewer) {
   const [, sequence] = data.channels.find(([value]) => value === settings.channel);
   const isPreview = scene.isPreview(settings);
   const position = `Slice ${slice + 1} of ${data.sliceCount}, ${sequence}`;
-  const selected = !isPreview && viewer.isHere(viewer.lesion) ? `, ${data.finding} ${viewer.lesion} of ${data.lesions.length}` : "";
+  const selected = !isPreview && viewer.isHere(viewer.lesion) ? `, ${describeLesion(data, viewer.lesion)}` : "";
+  const measuredMm = viewer.ready && settings.hasRuler ? scene.canvas.measuredMm : undefined;
+  const ruler = measuredMm === undefined ? "" : `, ruler ${measuredMm.toFixed(1)} mm`;
   const note = isPreview ? describePreview(viewer) : "";
   const area = scene.markedPixels(slice);
   const numbers = isPreview ? [] : data.lesionsBySlice[slice];
   const marked = numbers.length ? `${nameOf(data, numbers.length)} ${numbers.join(", ")}` : "an area";
   const description = `${note}${position}. ${area ? `Marked: ${marked} (${area} px).` : `No ${data.finding} marked.`}`;
-  return { note, position: position + selected, description };
+  return { note, position: position + selected + ruler, description };
+}
+
+function describeLesion({ finding, lesions }, number) {
+  const { size } = lesions.find((lesion) => lesion.number === number);
+  return `${finding} ${number} of ${lesions.length}, ${size}`;
 }
 
 /** What a reader calls so many of the lesions. */
@@ -31,11 +38,11 @@ function describePreview({ data, settings, drawn, scene }) {
   return `${preview}: ${count} ${nameOf(data, count)} (${stored}).${filter}`;
 }
 
-/** The numbers of the lesions in the slice, and where: at the upper right corner of each as it is drawn. */
-export function lesionLabels(viewer) {
+/** The numbers of the lesions in the slice, and where in a pane: at the upper right corner of each as it is drawn. */
+export function lesionLabels(viewer, { canvas }) {
   const { ready, scene, settings, slice } = viewer;
   if (!ready || settings.maskStyle === "off" || settings.masks === "second" || scene.isPreview(settings)) return [];
-  const plane = scene.canvas.planes().find(({ axis }) => axis === 2);
+  const plane = canvas.planes().find(({ axis }) => axis === 2);
   if (!plane) return [];
   const { frame: [frameLeft, frameTop, width, height], origin, across, down } = plane;
   return viewer.lesionsHere().filter(({ number }) => scene.numbered.has(number)).flatMap(({ number }) => {
@@ -44,25 +51,44 @@ export function lesionLabels(viewer) {
     );
     const [left, top] = points.reduce((best, point) => (point[0] - point[1] > best[0] - best[1] ? point : best));
     const isVisible = left >= frameLeft && left <= frameLeft + width && top >= frameTop && top <= frameTop + height;
-    return isVisible ? [{ number, left, top }] : [];
+    return isVisible ? [{ number, color: scene.colorOf(number), left, top }] : [];
   });
 }
 
 /** Save what a viewer shows as a PNG. */
 export async function savePicture(viewer) {
-  const { data, fallback, picture, ready, scene, slice } = viewer;
-  const drawAbove = (context) => {
-    const { note, position } = describe(viewer);
-    context.drawImage(scene.outlines.element, 0, 0, picture.clientWidth, picture.clientHeight);
-    context.font = "600 14px sans-serif";
-    context.fillStyle = "#fff";
-    for (const { number, left, top } of lesionLabels(viewer)) context.fillText(String(number), left + 2, top);
-    context.fillText(note + position, 10, 20);
-    context.fillText(data.disclaimer, 10, picture.clientHeight - 10);
-  };
-  const blob = await (ready ? scene.canvas.toPng(drawAbove) : fetch(fallback.src).then((response) => response.blob()));
+  const { data, ready, slice, stage } = viewer;
+  const blob = await (ready ? toPng(viewer) : fetch(stage.fallback.src).then((response) => response.blob()));
   const href = URL.createObjectURL(blob);
   const name = `metseg-${data.job.slice(-6)}-slice-${String(slice + 1).padStart(4, "0")}.png`;
   createElement("a", { href, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+function toPng(viewer) {
+  const { data, scene, stage } = viewer;
+  const { clientWidth: width, clientHeight: height } = stage.root;
+  const scale = scene.canvas.pixelRatio;
+  const copy = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
+  const context = copy.getContext("2d");
+  context.scale(scale, scale);
+  context.font = "600 14px sans-serif";
+  context.fillStyle = "#fff";
+  for (const pane of scene.shown) {
+    context.save();
+    context.translate(pane.root.offsetLeft, 0);
+    pane.canvas.drawTo(context);
+    context.drawImage(pane.outlines.element, 0, 0, pane.root.clientWidth, pane.root.clientHeight);
+    for (const { number, color, left, top } of lesionLabels(viewer, pane)) {
+      context.fillStyle = color;
+      context.fillText(String(number), left + 2, top);
+    }
+    context.fillStyle = "#fff";
+    context.fillText(pane.title.textContent, 10, height - 30);
+    context.restore();
+  }
+  const { note, position } = describe(viewer);
+  context.fillText(note + position, 10, 20);
+  context.fillText(data.disclaimer, 10, height - 10);
+  return copy.convertToBlob({ type: "image/png" });
 }

@@ -1,19 +1,23 @@
 // NiiVue as the viewer uses it: one grey volume and, above it, filled masks and heat maps, all on one grid.
-import { MASK_COLORS } from "./outlines.js";
 import { slicePlane, toMm, toVoxel } from "./volumes.js";
 
-const MASK_COLORMAPS = MASK_COLORS.map(([red, green, blue]) => ({
-  R: [red, red, red], G: [green, green, green], B: [blue, blue, blue], A: [0, 255, 255], I: [0, 110, 255],
-}));
 const HEAT_COLORMAP = { R: [0, 40, 250, 255], G: [0, 90, 150, 250], B: [0, 220, 40, 190], A: [0, 70, 160, 215], I: [0, 16, 128, 255] };
 const MULTIPLANAR = 3; // NiiVue's slice type
 const PLANE_GAP_PX = 6;
 const IN_PLANE_AXES = [[0, 1], [0, 2], [1, 2]]; // of axial, coronal and sagittal planes, as NiiVue numbers them
 const AXES = [0, 1, 2];
-const [PAN, CROSSHAIR, WINDOWING] = [3, 8, 9]; // NiiVue's drag modes
+const [MEASUREMENT, PAN, CROSSHAIR, WINDOWING] = [2, 3, 8, 9]; // NiiVue's drag modes
+const RULER_COLOR = [0.96, 0.77, 0.33, 1];
 
 export const maskColormap = (index) => `metseg-mask-${index}`;
 export const HEAT = "metseg-heat";
+
+/** A colormap that draws the value n in the n-th colour. */
+function labelColormap(colors) {
+  const listed = [colors[0], ...colors, colors.at(-1)];
+  const [R, G, B] = [0, 1, 2].map((part) => listed.map((color) => color[part]));
+  return { R, G, B, A: listed.map((_, index) => (index ? 255 : 0)), I: [...listed.keys()].with(-1, 255) };
+}
 
 export class Canvas {
   /** `onSlice(index)`: the reader moved to another slice; `onWindow(low, high)`: they changed the window by dragging;
@@ -24,14 +28,16 @@ export class Canvas {
     this.layers = [];
   }
 
-  /** Show a volume in grey. WebGL is only requested here; an Error is thrown where it is not available. */
-  async open(niivue, volume) {
+  /** Show a volume in grey; `colors` are those of masks. WebGL is only requested here; an Error is thrown where it is not available. */
+  async open(niivue, volume, colors) {
     this.niivue = niivue;
     this.affine = volume.affine;
     this.isOriented = volume.isOriented;
     this.plane = slicePlane(volume.affine);
     const nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1],
+      clipPlaneHotKey: "", // the viewer has its own keys
+      viewModeHotKey: "",
       crosshairColor: [0.96, 0.77, 0.33, 0.8],
       crosshairWidth: 0,
       dragAndDropEnabled: false,
@@ -41,6 +47,10 @@ export class Canvas {
       isRadiologicalConvention: true,
       isResizeCanvas: true,
       loadingText: "",
+      measureLineColor: RULER_COLOR,
+      measureTextColor: RULER_COLOR,
+      rulerColor: RULER_COLOR,
+      rulerWidth: 2,
       logLevel: "error",
       multiplanarPadPixels: PLANE_GAP_PX,
       multiplanarShowRender: 0,
@@ -50,7 +60,7 @@ export class Canvas {
     });
     await nv.attachToCanvas(this.element);
     this.nv = nv;
-    MASK_COLORMAPS.forEach((colormap, index) => nv.addColormap(maskColormap(index), colormap));
+    [colors.lesions, [colors.second]].forEach((each, index) => nv.addColormap(maskColormap(index), labelColormap(each)));
     nv.addColormap(HEAT, HEAT_COLORMAP);
     this.base = await this.createImage(volume, "gray", 0, 255, 1);
     nv.addVolume(this.base);
@@ -85,9 +95,10 @@ export class Canvas {
     return this.niivue.NVImage.new(volume.file.slice(0), "layer.nii", colormap, opacity, null, low, high);
   }
 
-  /** Add a volume above the grey one, invisible at first; returns the layer's index. */
-  async addLayer(volume, colormap) {
-    this.layers.push(await this.createImage(volume, colormap, 0, 1, 0));
+  /** Add a volume above the grey one, invisible at first; `high` is the value at the end of its colormap. Returns the
+   * layer's index. */
+  async addLayer(volume, colormap, high) {
+    this.layers.push(await this.createImage(volume, colormap, 0, high, 0));
     return this.layers.length - 1;
   }
 
@@ -188,6 +199,14 @@ export class Canvas {
     this.nv.setPan2Dxyzmm(this.withinView([...pan, this.zoom]));
   }
 
+  /** Move the picture with a finger or a pointer from one point of the page to another. */
+  drag(from, to) {
+    const [before, now] = [from, to].map((point) => this.positionAt(point));
+    if (!before || !now) return;
+    const { pan2Dxyzmm: pan } = this.nv.scene;
+    this.nv.setPan2Dxyzmm(this.withinView([...AXES.map((axis) => pan[axis] + this.zoom * (now[axis] - before[axis])), this.zoom]));
+  }
+
   /** Limit a pan such that the middle of the view stays inside the volume. */
   withinView([x, y, z, zoom]) {
     const limited = [x, y, z].map((pan, axis) => {
@@ -200,10 +219,39 @@ export class Canvas {
 
   /** Show three planes, or only that of the slices. */
   setMultiplanar(multiplanar) {
-    this.nv.opts.dragModePrimary = multiplanar ? CROSSHAIR : PAN;
+    if (multiplanar === this.multiplanar) return;
+    this.multiplanar = multiplanar;
+    this.setRuler(this.hasRuler);
     this.nv.opts.crosshairWidth = multiplanar ? 1 : 0;
     this.nv.setIsOrientationTextVisible(this.isOriented);
     this.nv.setSliceType(multiplanar ? MULTIPLANAR : this.plane);
+  }
+
+  /** Let a drag measure a length, or else move the picture or the crosshair. */
+  setRuler(hasRuler) {
+    this.hasRuler = hasRuler;
+    this.nv.opts.dragModePrimary = hasRuler ? MEASUREMENT : this.multiplanar ? CROSSHAIR : PAN;
+  }
+
+  /** The length in mm that was measured last; undefined if there is none. */
+  get measuredMm() {
+    return this.nv.document.completedMeasurements.at(-1)?.distance;
+  }
+
+  clearRuler() {
+    this.nv.clearMeasurements();
+  }
+
+  /** Show the same slice, part and window as another canvas on the same grid. */
+  follow({ nv, base }) {
+    const { scene } = this.nv;
+    const isSame = (one, other) => one.every((value, index) => value === other[index]);
+    const isWindowSame = base.cal_min === this.base.cal_min && base.cal_max === this.base.cal_max;
+    const [position, pan] = [[...nv.scene.crosshairPos], [...nv.scene.pan2Dxyzmm]];
+    if (isWindowSame && isSame(position, scene.crosshairPos) && isSame(pan, scene.pan2Dxyzmm)) return;
+    Object.assign(scene, { crosshairPos: position, pan2Dxyzmm: pan });
+    if (isWindowSame) this.nv.drawScene();
+    else this.setWindow(base.cal_min, base.cal_max);
   }
 
   /** The planes that are shown. Of each: the voxel axis (0 column, 1 row, 2 slice) that it lies across and its index on
@@ -238,16 +286,10 @@ export class Canvas {
     return this.element.width / this.element.clientWidth || 1;
   }
 
-  /** Draw the picture, what `drawAbove(context)` adds to it in CSS pixels, and return all as a PNG. */
-  async toPng(drawAbove) {
-    const { width, height } = this.element;
-    const copy = new OffscreenCanvas(width, height);
-    const context = copy.getContext("2d");
+  /** Draw the picture onto another canvas. */
+  drawTo(context) {
     this.nv.drawScene(); // WebGL discards its buffer once the browser has shown it
-    context.drawImage(this.element, 0, 0);
-    context.scale(this.pixelRatio, this.pixelRatio);
-    drawAbove(context);
-    return copy.convertToBlob({ type: "image/png" });
+    context.drawImage(this.element, 0, 0, this.element.clientWidth, this.element.clientHeight);
   }
 
   close() {

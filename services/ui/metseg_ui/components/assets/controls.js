@@ -23,6 +23,10 @@ export class ButtonGroup {
     this.root = createElement("div", { class: "button-group", role: "group", "aria-label": label }, ...this.buttons.values());
   }
 
+  has(value) {
+    return this.buttons.has(value);
+  }
+
   set(value) {
     for (const [each, button] of this.buttons) button.setAttribute("aria-pressed", String(each === value));
   }

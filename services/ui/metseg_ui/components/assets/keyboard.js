@@ -7,7 +7,10 @@ const SHORTCUTS = [
   { keys: "1 2 3", text: "sequence", needsChannels: true },
   { keys: "O", text: "outline, fill, off" },
   { keys: "M", text: "map" },
+  { keys: "T", text: "two sequences", needsChannels: true },
   { keys: "V", text: "three planes", needsSlices: true },
+  { keys: "F", text: "full screen", needsFullScreen: true },
+  { keys: "R", text: "ruler", needsSpacing: true },
   { keys: "+ −", text: "zoom" },
   { keys: "[ ]", text: "opacity" },
   { keys: "0", text: "reset" },
@@ -27,17 +30,24 @@ const USES_KEYS = "input, textarea, select, [contenteditable=true], [role=slider
 const TABLE = "[data-testid=stDataFrame], canvas";
 
 /** The shortcuts that do something for this scan, and what the mouse does, as lines that are always visible. */
-export function createLegend({ sliceCount, channels, lesions }) {
-  const applies = ({ needsSlices, needsChannels, needsLesions }) =>
-    (!needsSlices || sliceCount > 1) && (!needsChannels || channels.length > 1) && (!needsLesions || lesions.length > 0);
-  const keys = createElement("div", {}, "Keys: ");
+export function createLegend({ sliceCount, channels, lesions, spacingMm }) {
+  const has = {
+    needsSlices: sliceCount > 1,
+    needsChannels: channels.length > 1,
+    needsLesions: lesions.length > 0,
+    needsSpacing: Boolean(spacingMm),
+    needsFullScreen: document.fullscreenEnabled,
+  };
+  const applies = (entry) => Object.entries(has).every(([need, isMet]) => isMet || !entry[need]);
+  const keys = createElement("div", { class: "mouse" }, "Keys: ");
   SHORTCUTS.filter(applies).forEach((shortcut, index) => {
     keys.append(index ? " · " : "");
     shortcut.keys.split(" ").forEach((key) => keys.append(createElement("kbd", {}, key), " "));
     keys.append(shortcut.text);
   });
-  const mouse = createElement("div", {}, `Mouse: ${MOUSE.filter(applies).map(({ text }) => text).join(" · ")}`);
-  return createElement("div", { class: "keys" }, keys, mouse);
+  const mouse = createElement("div", { class: "mouse" }, `Mouse: ${MOUSE.filter(applies).map(({ text }) => text).join(" · ")}`);
+  const touch = createElement("div", { class: "touch" }, "Swipe: slice · pinch: zoom · drag when zoomed: move");
+  return createElement("div", { class: "keys" }, keys, mouse, touch);
 }
 
 /** Perform what a key stands for on the viewer, which has the focus. */
@@ -70,7 +80,10 @@ function generalActions(viewer) {
     p: () => viewer.stepToLesion(-1),
     o: () => viewer.cycle("maskStyle"),
     m: () => viewer.cycle("map"),
-    v: () => viewer.data.sliceCount > 1 && viewer.cycle("multiplanar"),
+    t: () => viewer.toggleLayout("two"),
+    v: () => viewer.toggleLayout("planes"),
+    f: () => viewer.toggleFullScreen(),
+    r: () => viewer.toggleRuler(),
     "+": () => viewer.zoomTo(viewer.settings.zoom + ZOOM_STEP),
     "=": () => viewer.zoomTo(viewer.settings.zoom + ZOOM_STEP),
     "-": () => viewer.zoomTo(viewer.settings.zoom - ZOOM_STEP),

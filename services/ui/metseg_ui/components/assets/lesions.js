@@ -64,14 +64,14 @@ function joinTouching(runs, [begin, end], [otherBegin, otherEnd], join) {
   }
 }
 
-/** Set `mask` to 1 in the components, to 0 elsewhere. */
-export function fillMask(mask, components) {
-  const { columns, rows, values } = mask;
+/** Set `mask` to `valueOf(component)` in each component, to 0 elsewhere. */
+export function fillMask({ columns, rows, values }, components, valueOf) {
   values.fill(0);
-  for (const { runs } of components) {
-    for (const { slice, row, first, stop } of runs) {
+  for (const component of components) {
+    const value = valueOf(component);
+    for (const { slice, row, first, stop } of component.runs) {
       const offset = (slice * rows + row) * columns;
-      values.fill(1, offset + first, offset + stop);
+      values.fill(value, offset + first, offset + stop);
     }
   }
 }

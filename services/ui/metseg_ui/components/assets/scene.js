@@ -1,27 +1,26 @@
-// What the canvas shows: the grey volume of the chosen sequence, masks at the chosen threshold, and a heat map.
-import { Canvas, HEAT, maskColormap } from "./canvas.js";
+// What is shown of a scan: one or two sequences side by side, with masks at the chosen threshold and a heat map.
 import { connectedComponents, countVoxels, fillMask, numberComponents } from "./lesions.js";
-import { Outlines } from "./outlines.js";
-import { fetchVolume } from "./volumes.js";
+import { drawDiameters, drawScaleBar } from "./marks.js";
+import { Pane } from "./pane.js";
+import { fetchVolume, remembered } from "./volumes.js";
 
 const PROBABILITY_ONE = 65535; // as probability maps are stored
 const PREVIEW_TOLERANCE = 0.004; // less than half a step of the threshold
 
 export class Scene {
-  /** `onLoading(isLoading)`: volumes that were not needed before are being fetched; the other callbacks are those of
-   * Canvas. */
-  constructor({ picture, outlines }, data, { onLoading, onDraw, ...canvasCallbacks }) {
+  /** `onLoading(isLoading)`: volumes that were not needed before are being fetched; `onDraw(pane)`: after each frame;
+   * `onSlice` and `onWindow` are those of Canvas. */
+  constructor(data, { onLoading, onDraw, ...canvasCallbacks }) {
     this.data = data;
     this.onLoading = onLoading;
-    this.outlines = new Outlines(outlines);
-    const draw = () => {
-      this.outlines.draw(this.canvas.planes());
-      onDraw();
+    const draw = (pane) => {
+      this.shown.filter((other) => other !== pane).forEach((other) => other.canvas.follow(pane.canvas));
+      onDraw(pane);
     };
-    this.canvas = new Canvas(picture, { ...canvasCallbacks, onDraw: draw });
+    const drawMarks = (context, plane) => this.drawMarks(context, plane);
+    this.panes = [0, 1].map(() => new Pane(data.colors, { ...canvasCallbacks, onDraw: draw, drawMarks }));
+    this.panes[1].root.hidden = true;
     this.volumes = new Map();
-    this.addedMaps = new Map();
-    this.mapLayers = new Map();
     this.loading = 0;
     this.components = [];
     this.numbered = new Map();
@@ -30,6 +29,16 @@ export class Scene {
 
   get isClosed() {
     return this.abort.signal.aborted;
+  }
+
+  /** The canvas of the chosen sequence. */
+  get canvas() {
+    return this.panes[0].canvas;
+  }
+
+  /** The panes that show something. */
+  get shown() {
+    return this.panes.filter(({ root, isOpen }) => isOpen && !root.hidden);
   }
 
   /** Load what is shown first. */
@@ -42,12 +51,11 @@ export class Scene {
       second && this.volume(second.layer, second.volumes),
     ]);
     if (this.isClosed) return;
-    await this.canvas.open(niivue, grey);
-    this.channel = channel;
+    this.niivue = niivue;
     this.stored = [mask, secondMask].filter(Boolean).map((each) => connectedComponents(each, 1));
     this.numbered = numberComponents(this.stored[0], lesions);
     this.masks = this.stored.map(() => mask.emptyMask());
-    for (const [index, each] of this.masks.entries()) await this.canvas.addLayer(each, maskColormap(index));
+    await this.panes[0].open(niivue, grey, this.masks);
   }
 
   /** A layer of the job, fetched once; again if that failed. */
@@ -56,11 +64,9 @@ export class Scene {
     return remembered(this.volumes, href, () => fetchVolume(href, this.abort.signal));
   }
 
-  /** Add a heat map to the canvas, once. */
-  addMap(map) {
-    return remembered(this.addedMaps, map, async () => {
-      this.mapLayers.set(map, await this.canvas.addLayer(await this.volume(map), HEAT));
-    });
+  /** The sequences that are shown, from left to right: FLAIR next to another one, post-contrast T1 next to FLAIR. */
+  channelsOf({ channel, layout }) {
+    return layout === "two" ? [channel, channel === "flair" ? "post" : "flair"] : [channel];
   }
 
   /** Whether masks are drawn at another threshold than the stored one. */
@@ -70,19 +76,30 @@ export class Scene {
 
   /** Draw with these settings; nothing if `isCurrent()` is false once the volumes are there. */
   async draw(settings, isCurrent) {
-    const [grey, probability] = await this.whileLoading([
-      this.volume(settings.channel),
+    const channels = this.channelsOf(settings);
+    const [probability, map, ...greys] = await this.whileLoading([
       this.isPreview(settings) ? this.volume("probability") : null,
-      settings.map === "none" ? null : this.addMap(settings.map),
+      settings.map === "none" ? null : this.volume(settings.map),
+      ...channels.map((channel) => this.volume(channel)),
     ]);
     if (!isCurrent()) return;
-    const channelChanged = this.channel !== settings.channel;
-    if (channelChanged) this.canvas.setBaseVolume(grey);
-    this.channel = settings.channel;
+    const panes = this.panes.slice(0, channels.length);
+    this.panes[1].root.hidden = panes.length === 1;
+    await Promise.all(panes.map((pane, index) => pane.open(this.niivue, greys[index], this.masks)));
+    if (map) await Promise.all(panes.map((pane) => pane.addMap(settings.map, map)));
+    if (!isCurrent()) return;
+    this.settings = settings;
     this.components = probability ? this.preview(probability, settings) : this.stored[0];
-    this.drawMasks([this.components, this.stored[1]], settings);
-    this.drawMap(settings);
-    this.canvas.refresh(channelChanged);
+    this.fillMasks();
+    panes.forEach((pane, index) => {
+      pane.title.textContent = panes.length > 1 ? this.nameOf(channels[index]) : "";
+      pane.draw(greys[index], this.masks, settings);
+    });
+    panes[1]?.canvas.follow(this.canvas);
+  }
+
+  nameOf(channel) {
+    return this.data.channels.find(([value]) => value === channel)[1];
   }
 
   /** The lesions at another threshold, without those that are too small to be in a result. */
@@ -99,18 +116,33 @@ export class Scene {
     }
   }
 
-  drawMasks(components, { maskStyle, masks, opacity }) {
-    const isShown = [masks !== "second", masks !== "first"];
-    this.masks.forEach((mask, index) => {
-      fillMask(mask, components[index]);
-      this.canvas.setLayerValues(index, mask.values);
-      this.canvas.setLayerOpacity(index, maskStyle === "fill" && isShown[index] ? opacity : 0);
-    });
-    this.outlines.setMasks(this.masks.map((mask, index) => (maskStyle === "outline" && isShown[index] ? mask : null)));
+  /** Mark each lesion with the number of its colour, and the second mask with that of its one. */
+  fillMasks() {
+    const { second } = this.data;
+    const values = new Map();
+    for (const [number, component] of second?.isOtherModel ? [] : this.numbered) {
+      values.set(component, this.colorIndex(number) + 1);
+    }
+    fillMask(this.masks[0], this.components, (component) => values.get(component) ?? 1);
+    if (this.masks[1]) fillMask(this.masks[1], this.stored[1], () => 1);
   }
 
-  drawMap({ map, opacity }) {
-    for (const [name, layer] of this.mapLayers) this.canvas.setLayerOpacity(layer, name === map ? opacity : 0);
+  colorIndex(number) {
+    return (number - 1) % this.data.colors.lesions.length;
+  }
+
+  /** The CSS colour of a lesion. */
+  colorOf(number) {
+    return `rgb(${this.data.colors.lesions[this.data.second?.isOtherModel ? 0 : this.colorIndex(number)].join()})`;
+  }
+
+  /** Draw the measured diameters and a scale bar above the outlines of a plane. */
+  drawMarks(context, plane) {
+    const { settings, data } = this;
+    if (!settings) return;
+    const areLesionsShown = settings.maskStyle !== "off" && settings.masks !== "second" && !this.isPreview(settings);
+    if (areLesionsShown) drawDiameters(context, plane, data.lesions);
+    if (data.spacingMm) drawScaleBar(context, plane, data.spacingMm);
   }
 
   /** The number of pixels of a slice that are marked as lesion. */
@@ -120,16 +152,6 @@ export class Scene {
 
   close() {
     this.abort.abort();
-    this.canvas.close();
+    this.panes.forEach((pane) => pane.close());
   }
-}
-
-/** The promise that `start` once gave for a key; forgotten if it is rejected, so that the next call starts again. */
-function remembered(promises, key, start) {
-  if (!promises.has(key)) {
-    const promise = start();
-    promises.set(key, promise);
-    promise.catch(() => promises.delete(key));
-  }
-  return promises.get(key);
 }

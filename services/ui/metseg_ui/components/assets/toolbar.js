@@ -22,6 +22,12 @@ const FORMATS = {
   threshold: (value) => value.toFixed(2),
 };
 
+/** One picture, two sequences side by side, or three planes, as far as the scan has them. */
+function layoutsOf({ channels, sliceCount }) {
+  const [one, two, planes] = [["one", "One"], ["two", "Two"], ["planes", "Three planes"]];
+  return [one, ...(channels.length > 1 ? [two] : []), ...(sliceCount > 1 ? [planes] : [])];
+}
+
 /** The button groups by the setting that each of them changes; `onChange` gets the changed settings. */
 export function createButtonGroups(data, onChange) {
   const group = (label, name, options) => new ButtonGroup(label, options, (value) => onChange({ [name]: value }));
@@ -29,15 +35,27 @@ export function createButtonGroups(data, onChange) {
     channel: group("Sequence", "channel", data.channels),
     maskStyle: group("Mask style", "maskStyle", MASK_STYLES),
     map: group("Map overlay", "map", data.maps.map((name) => [name, MAPS[name]])),
-    multiplanar: group("Planes", "multiplanar", [[false, "Slices"], [true, "Three planes"]]),
+    layout: group("Layout", "layout", layoutsOf(data)),
   };
   if (data.second) {
     const [first, second] = data.second.names;
     groups.masks = group("Masks", "masks", [["both", "Both"], ["first", first], ["second", second]]);
   }
   groups.channel.root.hidden = data.channels.length === 1;
-  groups.multiplanar.root.hidden = data.sliceCount === 1;
+  groups.layout.root.hidden = layoutsOf(data).length === 1;
   return groups;
+}
+
+/** The buttons that act at once; `handlers` by their names. */
+export function createActions({ spacingMm }, { ruler, fullScreen, save }) {
+  const button = (text, name, onclick, isOffered = true) => ({
+    root: createElement("button", { type: "button", class: "framed", title: name, "aria-label": name, onclick, hidden: !isOffered }, text),
+  });
+  return {
+    ruler: button("Ruler", "Ruler", ruler, Boolean(spacingMm)),
+    fullScreen: button("⛶", "Full screen", fullScreen, document.fullscreenEnabled),
+    save: button("PNG", "This slice, PNG", save),
+  };
 }
 
 /** The sliders by name; `handlers` gets the value of each. */

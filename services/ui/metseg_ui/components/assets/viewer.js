@@ -1,13 +1,15 @@
 // The viewer: the slices of a finished job with its lesions. The page mounts it as a Streamlit component.
-import { describe, lesionLabels, savePicture } from "./annotations.js";
+import { describe, savePicture } from "./annotations.js";
 import { SliceNavigator, createElement } from "./controls.js";
-import { ZOOM_STEP, createLegend, handleKey, handlePageKey } from "./keyboard.js";
+import { createLegend, handleKey, handlePageKey } from "./keyboard.js";
 import { middleVoxel } from "./lesions.js";
 import { Scene } from "./scene.js";
-import { MASK_STYLES, RANGES, createBar, createButtonGroups, createSliders } from "./toolbar.js";
+import { Stage } from "./stage.js";
+import { MASK_STYLES, RANGES, createActions, createBar, createButtonGroups, createSliders } from "./toolbar.js";
 
 const REPORT_SLICE_AFTER_MS = 500;
 const FULL_WINDOW = { low: 0, high: 255 };
+const WIDE_PX = 720; // from here on two pictures fit side by side
 
 const viewers = new WeakMap();
 
@@ -33,8 +35,8 @@ class Viewer {
     this.slice = data.slice;
     this.lesion = data.lesions.find(({ slice }) => slice === data.slice)?.number;
     this.settings = {
-      channel: data.channel, maskStyle: "outline", map: "none", multiplanar: false, masks: "both",
-      zoom: 1, opacity: 0.5, threshold: data.threshold, ...FULL_WINDOW,
+      channel: data.channel, maskStyle: "outline", map: "none", layout: "one", masks: "both",
+      zoom: 1, opacity: 0.5, threshold: data.threshold, hasRuler: false, ...FULL_WINDOW,
     };
     this.drawn = this.settings;
     this.build(parent);
@@ -59,45 +61,35 @@ class Viewer {
     this.navigator = new SliceNavigator(data, (slice) => this.showSlice(slice), (direction) => this.stepToLesionSlice(direction));
     const reset = () => this.update({ threshold: data.threshold });
     this.resetThreshold = createElement("button", { type: "button", class: "framed", hidden: true, onclick: reset }, "Reset threshold");
-    const save = createElement("button", { type: "button", class: "framed", onclick: () => savePicture(this) }, "This slice, PNG");
+    this.actions = createActions(data, {
+      ruler: () => this.toggleRuler(),
+      fullScreen: () => this.toggleFullScreen(),
+      save: () => savePicture(this),
+    });
+    this.scene = new Scene(data, {
+      onSlice: (slice) => this.onCanvasSlice(slice),
+      onWindow: (low, high) => this.onCanvasWindow(low, high),
+      onDraw: (pane) => this.onDraw(pane),
+      onLoading: (isLoading) => this.ready && this.stage.showStatus(isLoading ? "Loading the volume …" : ""),
+    });
+    this.stage = new Stage(this);
+    this.picture = this.scene.panes[0].picture;
     const rows = [
-      createBar("bar", { ...this.groups, save: { root: save } }), this.buildStage(), this.navigator.root,
+      createBar("bar", { ...this.groups, ...this.actions }), this.stage.root, this.navigator.root,
       createBar("sliders", this.sliders), this.resetThreshold, createLegend(data),
     ];
     this.root = createElement("div", { class: "viewer" }, ...rows);
     this.root.addEventListener("keydown", (event) => handleKey(this, event), true);
     parent.querySelector(".viewer-root").replaceChildren(this.root);
+    if (data.channel === "post" && this.stage.root.clientWidth >= WIDE_PX) this.settings.layout = "two";
     this.render();
-  }
-
-  buildStage() {
-    this.picture = createElement("canvas");
-    const outlines = createElement("canvas", { class: "outlines", "aria-hidden": "true" });
-    this.scene = new Scene({ picture: this.picture, outlines }, this.data, {
-      onSlice: (slice) => this.onCanvasSlice(slice),
-      onWindow: (low, high) => this.onCanvasWindow(low, high),
-      onDraw: () => this.renderLesionNumbers(),
-      onLoading: (isLoading) => this.ready && this.showStatus(isLoading ? "Loading the volume …" : ""),
-    });
-    this.fallback = createElement("img", { class: "fallback", alt: "" });
-    this.note = createElement("span", { class: "note" });
-    this.position = createElement("span");
-    this.lesionNumbers = createElement("div");
-    this.status = createElement("div", { class: "status", role: "status" }, "Loading the volume …");
-    const caption = createElement("div", { class: "caption" }, this.note, this.position);
-    const attributes = { class: "stage", tabindex: 0, role: "group", "aria-label": "Scan; keyboard shortcuts are listed below" };
-    this.stage = createElement("div", attributes, this.picture, outlines, this.fallback, caption, this.lesionNumbers, this.status);
-    this.stage.addEventListener("wheel", (event) => this.onWheel(event), { capture: true, passive: false });
-    this.stage.addEventListener("pointerdown", () => this.stage.focus({ preventScroll: true }));
-    this.stage.addEventListener("contextmenu", (event) => event.preventDefault());
-    return this.stage;
   }
 
   async open() {
     await this.scene.open(this.settings);
     if (this.scene.isClosed) return;
-    this.fallback.remove();
-    this.status.hidden = true;
+    this.stage.fallback.remove();
+    this.stage.showStatus("");
     this.ready = true;
     this.picture.setAttribute("role", "img");
     await this.draw();
@@ -106,17 +98,11 @@ class Viewer {
     this.root.dataset.ready = "true";
   }
 
-  showStatus(text) {
-    this.status.textContent = text;
-    this.status.hidden = !text;
-  }
-
   showError(error) {
     if (this.scene.isClosed) return;
     const hasWebgl = globalThis.WebGL2RenderingContext && this.picture.getContext("webgl2");
-    this.status.textContent = hasWebgl
-      ? error.message
-      : "This browser does not support WebGL2; slices are shown as images with outlines.";
+    const advice = "This browser does not support WebGL2; slices are shown as images with outlines.";
+    this.stage.showStatus(hasWebgl ? error.message : advice);
     this.root.dataset.ready = "fallback";
     this.render();
   }
@@ -135,20 +121,19 @@ class Viewer {
     const settings = { ...this.settings, ...change };
     this.settings = settings;
     if (!this.ready) return this.render();
-    if ("multiplanar" in change) this.showPlanes(settings.multiplanar);
-    this.draw().catch((error) => {
+    const done = "layout" in change ? this.draw().then(() => this.centreOnLesion()) : this.draw();
+    done.catch((error) => {
       if (settings !== this.settings || this.scene.isClosed) return;
-      const { channel, map, threshold } = this.drawn;
-      this.settings = { ...settings, channel, map, threshold };
-      this.showStatus(`${error.message} Choose it again to retry.`);
+      const { channel, layout, map, threshold } = this.drawn;
+      this.settings = { ...settings, channel, layout, map, threshold };
+      this.stage.showStatus(`${error.message} Choose it again to retry.`);
       this.render();
     });
   }
 
-  /** Show three planes through the selected lesion, or only that of the slices. */
-  showPlanes(multiplanar) {
-    this.scene.canvas.setMultiplanar(multiplanar);
-    if (!multiplanar) return;
+  /** Move three planes to the selected lesion, or else to one in this slice. */
+  centreOnLesion() {
+    if (this.settings.layout !== "planes") return;
     const lesion = this.isHere(this.lesion) ? this.lesion : this.lesionsHere()[0]?.number;
     if (lesion !== undefined) this.centreOn(lesion);
   }
@@ -166,12 +151,40 @@ class Viewer {
     const { canvas } = this.scene;
     if (!this.ready) return null;
     if (this.isHere(this.lesion)) return canvas.positionOf(this.middleOf(this.lesion));
-    return this.settings.multiplanar ? canvas.positionOf(canvas.crosshairVoxel()) : canvas.middle;
+    return this.settings.layout === "planes" ? canvas.positionOf(canvas.crosshairVoxel()) : canvas.middle;
+  }
+
+  /** Show a layout, or a single picture if it is shown already. */
+  toggleLayout(layout) {
+    if (this.groups.layout.has(layout)) this.update({ layout: this.settings.layout === layout ? "one" : layout });
+  }
+
+  /** Let a drag measure a length; switched off, all measured lengths are removed. */
+  toggleRuler() {
+    if (!this.ready || !this.data.spacingMm) return;
+    const hasRuler = !this.settings.hasRuler;
+    this.settings = { ...this.settings, hasRuler };
+    for (const { canvas, isOpen } of this.scene.panes) {
+      if (!isOpen) continue;
+      canvas.setRuler(hasRuler);
+      if (!hasRuler) canvas.clearRuler();
+    }
+    this.render();
+  }
+
+  /** Whether a drag on the picture does something else than move it. */
+  get hasTool() {
+    return this.settings.hasRuler;
+  }
+
+  toggleFullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.();
   }
 
   /** Go to the next value of a setting that has few of them. */
   cycle(name) {
-    const values = { maskStyle: MASK_STYLES.map(([value]) => value), map: this.data.maps, multiplanar: [false, true] }[name];
+    const values = { maskStyle: MASK_STYLES.map(([value]) => value), map: this.data.maps }[name];
     this.update({ [name]: values[(values.indexOf(this.settings[name]) + 1) % values.length] });
   }
 
@@ -271,14 +284,6 @@ class Viewer {
     this.showLesion(lesions[next].number);
   }
 
-  onWheel(event) {
-    event.preventDefault();
-    event.stopPropagation();
-    const zoom = this.settings.zoom - Math.sign(event.deltaY) * ZOOM_STEP;
-    if (event.ctrlKey) this.zoomTo(zoom, (this.ready && this.scene.canvas.positionAt(event)) || this.focus());
-    else this.showSlice(this.slice - Math.sign(event.deltaY));
-  }
-
   // --- drawing ---------------------------------------------------------------------------------------------------
 
   async draw() {
@@ -296,6 +301,8 @@ class Viewer {
     for (const [name, group] of Object.entries(this.groups)) group.set(settings[name]);
     const { level, width: window } = this.window;
     for (const [name, slider] of Object.entries(this.sliders)) slider.set({ ...settings, level, window }[name]);
+    this.actions.ruler.root.setAttribute("aria-pressed", String(settings.hasRuler));
+    this.stage.root.classList.toggle("zoomed", settings.zoom > 1 || this.hasTool);
     this.sliders.opacity.root.hidden = settings.maskStyle !== "fill" && settings.map === "none";
     this.resetThreshold.hidden = !this.scene.isPreview(settings);
     const hasLesion = (direction) => this.nearestLesionSlice(direction) !== undefined;
@@ -305,22 +312,18 @@ class Viewer {
     this.timer = setTimeout(() => slice !== this.sentSlice && this.setStateValue?.("slice", (this.sentSlice = slice)), REPORT_SLICE_AFTER_MS);
   }
 
-  renderTexts() {
-    const { note, position, description } = describe(this);
-    this.note.textContent = note;
-    this.position.textContent = position;
-    if (this.ready) this.picture.setAttribute("aria-label", description);
-    else Object.assign(this.fallback, { src: new URL(`${this.data.overlays}/${this.slice}`, document.baseURI).href, alt: description });
+  /** After each frame of a picture. */
+  onDraw(pane) {
+    this.stage.renderLesionNumbers(pane);
+    this.renderTexts();
   }
 
-  /** Write each lesion's number next to it, in the plane of the slices. */
-  renderLesionNumbers() {
-    this.lesionNumbers.replaceChildren(
-      ...lesionLabels(this).map(({ number, left, top }) => {
-        const name = number === this.lesion ? "number selected" : "number";
-        return createElement("span", { class: name, style: `left:${left}px;top:${top}px` }, String(number));
-      }),
-    );
+  renderTexts() {
+    const { note, position, description } = describe(this);
+    this.stage.note.textContent = note;
+    this.stage.position.textContent = position;
+    if (this.ready) this.picture.setAttribute("aria-label", description);
+    else Object.assign(this.stage.fallback, { src: new URL(`${this.data.overlays}/${this.slice}`, document.baseURI).href, alt: description });
   }
 
   close() {

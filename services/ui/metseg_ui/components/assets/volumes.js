@@ -69,6 +69,16 @@ export async function fetchVolume(url, signal) {
   return new Volume(await new Response(response.body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 }
 
+/** The promise that `start` once gave for a key; forgotten if it is rejected, so that the next call starts again. */
+export function remembered(promises, key, start) {
+  if (!promises.has(key)) {
+    const promise = start();
+    promises.set(key, promise);
+    promise.catch(() => promises.delete(key));
+  }
+  return promises.get(key);
+}
+
 /** The anatomical plane of the slices, as NiiVue numbers them: 0 axial, 1 coronal, 2 sagittal. */
 export function slicePlane(affine) {
   const normal = affine.map((row) => Math.abs(row[2]));
