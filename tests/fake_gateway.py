@@ -8,6 +8,7 @@ and running; the attributes of `FakeGateway` make it refuse, fail or be unavaila
 """
 
 import contextlib
+import gzip
 import secrets
 import threading
 import time
@@ -18,10 +19,10 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import get_args
 
+import nibabel
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
 from scipy import ndimage
 from tests.models import tiny_card
 from tests.segmentations import measured_structures
@@ -42,12 +43,16 @@ from metseg.contracts import (
     Progress,
     Resubmission,
     Result,
+    Review,
+    ReviewRecord,
+    ReviewStamp,
     Role,
 )
-from metseg.errors import MetsegError, NotFinished, NotFound, Unauthorised
+from metseg.errors import MetsegError, NotFinished, NotFound, ReviewedMeanwhile, Unauthorised
 from metseg.formats import Upload, inspect_upload, write_display_volume, write_mask, write_probability
 from metseg.imaging import Volume, lesions, rendering, select_components
 from metseg.results.previews import INTERVAL_S, Previews
+from metseg.results.review import ModelAnswer, ReviewedAnswer, StoredProbability, apply_review
 from metseg.settings import Limits
 
 THRESHOLD = 0.5
@@ -68,6 +73,7 @@ class FakeStudy:
         head = phantom.head(seed, slices=slices, lesions=lesions_placed)
         self.pixels = head.volume.pixels.astype(np.uint8)
         self.names = head.volume.names
+        self.affine: np.ndarray | None = None  # of the viewer's volumes, from (column, row, slice) to RAS+ mm
         self.spacing_mm = head.volume.spacing_mm if spacing else None
         self.probability = np.clip(ndimage.gaussian_filter(head.mask.astype(np.float32), (0, 1.5, 1.5)), 0, 1)
         self.min_voxels = min_voxels
@@ -114,6 +120,20 @@ class FakeStudy:
             durations_s={"read": 0.1, "predict": 0.8, "report": 0.1},
         )
 
+    def placed(self, content: bytes) -> bytes:
+        """A layer for viewers, in the orientation of `affine`."""
+        if self.affine is None:
+            return content
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+        return gzip.compress(nibabel.Nifti1Image(np.asarray(image.dataobj), self.affine).to_bytes())
+
+    def reviewed(self, job_id: str, card: ModelCard, review: Review, stamp: ReviewStamp) -> ReviewedAnswer:
+        """The answer after a review."""
+        whole = self.mask if self.whole is None else self.whole
+        levels = StoredProbability(np.round(self.probability * 65535).astype(np.uint16))
+        masks, probabilities = {"core": self.mask, "whole": whole}, {"core": levels, "whole": levels}
+        return apply_review(ModelAnswer(self.result(job_id, card), masks, probabilities, None), review, stamp)
+
 
 def card() -> ModelCard:
     """The card of an untrained Nested U-Net."""
@@ -144,6 +164,8 @@ class FakeGateway:
     requests: list[str] = field(default_factory=list)
     accepted_at: dict[str, datetime] = field(default_factory=dict)
     model_versions: dict[str, str] = field(default_factory=dict)
+    reviews: dict[str, ReviewRecord] = field(default_factory=dict)
+    answers: dict[str, ReviewedAnswer] = field(default_factory=dict)
     url: str = ""
 
     def submit(self, names: list[str], threshold: str | None, **options: object) -> Job:
@@ -183,6 +205,25 @@ class FakeGateway:
         if job_id not in self.accepted_at:
             raise NotFound("There is no such job; it may have expired.")
         return self.accepted_at[job_id]
+
+    def review(self, job_id: str) -> ReviewRecord:
+        self.finished_study(job_id)
+        return self.reviews.get(job_id) or ReviewRecord(number=0, model_version=self.card.version)
+
+    def put_review(self, job_id: str, review: Review | None, if_match: str | None) -> ReviewRecord:
+        """Replace the review of a job, as the gateway does."""
+        current = self.review(job_id)
+        if if_match != f'"{current.number}"':
+            raise ReviewedMeanwhile("Another review is in force.")
+        stamp = ReviewStamp(number=current.number + 1, reviewed_by="ward", reviewed_at=datetime.now(UTC))
+        self.answers.pop(job_id, None)
+        if review is not None:
+            self.answers[job_id] = self.finished_study(job_id).reviewed(job_id, self.card, review, stamp)
+        agreement = self.answers[job_id].agreement if review is not None else None
+        self.reviews[job_id] = ReviewRecord(
+            **stamp.model_dump(), review=review, model_version=self.card.version, agreement=agreement
+        )
+        return self.reviews[job_id]
 
     def finished_study(self, job_id: str) -> FakeStudy:
         if self.job(job_id).status is not JobStatus.SUCCEEDED:
@@ -250,16 +291,31 @@ def app(gateway: FakeGateway) -> FastAPI:
         return gateway.job(job_id)
 
     @api.get("/v1/jobs/{job_id}/result")
-    def result(job_id: str) -> Result:
+    def result(job_id: str, reviewed: bool = True) -> Result:
         study = gateway.finished_study(job_id)
         changes = {"warnings": gateway.warnings, "identified": gateway.identified}
         changes |= {"model_version": gateway.job(job_id).model_version, "dicom": gateway.dicom}
-        return study.result(job_id, gateway.card).model_copy(update=changes)
+        answer = gateway.answers.get(job_id) if reviewed else None
+        return (answer.result if answer else study.result(job_id, gateway.card)).model_copy(update=changes)
+
+    @api.get("/v1/jobs/{job_id}/review")
+    def review(job_id: str) -> ReviewRecord:
+        return gateway.review(job_id)
+
+    @api.put("/v1/jobs/{job_id}/review")
+    def put_review(request: Request, job_id: str, changes: Review) -> ReviewRecord:
+        return gateway.put_review(job_id, changes, request.headers.get("If-Match"))
+
+    @api.delete("/v1/jobs/{job_id}/review")
+    def withdraw_review(request: Request, job_id: str) -> ReviewRecord:
+        return gateway.put_review(job_id, None, request.headers.get("If-Match"))
 
     @api.get("/v1/jobs/{job_id}/mask")
     def mask(job_id: str, format: str = "nifti") -> Response:
         study = gateway.finished_study(job_id)
-        return Response(write_mask(study.mask, study.names, format, spacing_mm=study.spacing_mm))
+        answer = gateway.answers.get(job_id)
+        found = answer.masks["core"] if answer else study.mask
+        return Response(write_mask(found, study.names, format, spacing_mm=study.spacing_mm))
 
     @api.get("/v1/jobs/{job_id}/probability")
     def probability(job_id: str, format: str = "nifti") -> Response:
@@ -283,17 +339,19 @@ def app(gateway: FakeGateway) -> FastAPI:
         return Response(gateway.study.preview(progress.done), media_type="image/png")
 
     @api.get("/v1/jobs/{job_id}/volume/{layer}")
-    def volume(job_id: str, layer: str) -> Response:
-        study = gateway.finished_study(job_id)
-        mask = write_mask(study.mask, study.names, "nifti", spacing_mm=study.spacing_mm)
+    def volume(job_id: str, layer: str, reviewed: bool = True) -> Response:
+        study, answer = gateway.finished_study(job_id), gateway.answers.get(job_id) if reviewed else None
+        masks = answer.masks if answer else {"core": study.mask, "whole": study.whole}
+        mask = write_mask(masks["core"], study.names, "nifti", spacing_mm=study.spacing_mm)
         if layer == "mask":
-            return Response(mask, media_type="application/gzip")
+            return Response(study.placed(mask), media_type="application/gzip")
         if layer == "whole" and study.whole is not None:
-            return Response(write_mask(study.whole, study.names, "nifti", spacing_mm=study.spacing_mm))
+            return Response(study.placed(write_mask(masks["whole"], study.names, "nifti", spacing_mm=study.spacing_mm)))
         if layer == "probability":
             return probability(job_id)
         pictures_ = map(rendering.encode_png, study.pixels)
-        return StreamingResponse(write_display_volume(BytesIO(mask), pictures_, ("pre", "flair", "post").index(layer)))
+        chunks = write_display_volume(BytesIO(mask), pictures_, ("pre", "flair", "post").index(layer))
+        return Response(study.placed(b"".join(chunks)))
 
     @api.delete("/v1/jobs/{job_id}", status_code=204)
     def delete(job_id: str) -> None:

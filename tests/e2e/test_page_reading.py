@@ -72,7 +72,8 @@ def test_flair_is_shown_next_to_post_contrast_where_there_is_room(
 
 def test_two_sequences_show_the_same_slice_part_and_window(viewer: Page) -> None:
     viewer.keyboard.press("t")
-    before = changed(viewer, look(viewer)) if len(panes(viewer)) < 2 else look(viewer)
+    expect(viewer.locator(".viewer .pane:visible")).to_have_count(2)
+    before = look(viewer)
     post, flair = panes(viewer)
     assert np.abs(post - flair).mean() > 1, "two sequences"
     viewer.keyboard.press("ArrowUp")

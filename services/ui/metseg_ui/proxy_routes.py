@@ -75,7 +75,12 @@ def volume(request: Request) -> Response:
     stack = ExitStack()
     try:
         etag, chunks = stack.enter_context(
-            client.volume_chunks(request.path_params["job"], layer, request.headers.get("If-None-Match"))
+            client.volume_chunks(
+                request.path_params["job"],
+                layer,
+                request.headers.get("If-None-Match"),
+                reviewed=request.query_params.get("reviewed") != "false",
+            )
         )
         first = next(chunks, None)
     except RemoteProblem as problem:

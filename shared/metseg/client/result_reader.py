@@ -198,7 +198,7 @@ class ResultReader:
 
     @contextmanager
     def volume_chunks(
-        self, job_id: str, layer: VolumeLayer, etag: str | None = None
+        self, job_id: str, layer: VolumeLayer, etag: str | None = None, *, reviewed: bool = True
     ) -> Iterator[tuple[str, Iterator[bytes]]]:
         """The same in chunks.
 
@@ -206,12 +206,14 @@ class ResultReader:
             job_id: of a job that succeeded.
             layer: which volume.
             etag: of the caller's copy.
+            reviewed: False: of the model's own answer, whatever a reader changed.
 
         Yields:
             The ETag and the chunks; no chunks if the caller's copy is current.
         """
         headers = {"If-None-Match": etag} if etag else {}
-        with self._connection.stream("GET", f"/v1/jobs/{job_id}/volume/{layer}", headers=headers) as response:
+        path, params = f"/v1/jobs/{job_id}/volume/{layer}", _state(reviewed)
+        with self._connection.stream("GET", path, headers=headers, params=params) as response:
             yield response.headers.get("ETag", ""), response.iter_bytes(CHUNK_BYTES)
 
     def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401

@@ -6,7 +6,7 @@ import numpy as np
 from tests.fake_gateway import FakeGateway, FakeStudy
 from tests.integration.page.visitor import metrics, page_text, press, run, submit_jobs, viewer_data
 
-from metseg.contracts import IdentifiedSequence, ModelCard
+from metseg.contracts import IdentifiedSequence, LesionDecision, ModelCard, Review
 from metseg.errors import UnknownSequence
 
 
@@ -38,18 +38,21 @@ def test_the_viewer_offers_the_sequences_of_the_scan(page, gateway):
     assert viewer_data(page(job))["channels"] == [["pre", "Pre"], ["flair", "FLAIR"], ["post", "Post"]]
 
 
-def test_the_reader_changes_the_proposed_targets_and_their_sum(page, gateway):
+def test_a_reviewed_result_says_by_whom_and_shows_labels(page, gateway):
     [job] = submit_jobs(gateway)
-    at = page(job)
-    [targets] = at.multiselect
-    assert targets.label == "Target lesions"
+    assert viewer_data(page(job))["review"]["text"] == "Not reviewed"
     lesions = gateway.study.result(job, gateway.card).lesions
-    assert targets.value == [lesion.number for lesion in lesions if lesion.target]
-    assert "Your target" not in page_text(at)
-    targets.set_value([1, 4])
-    total_mm = lesions[0].long_diameter_mm + lesions[3].long_diameter_mm
-    text = page_text(run(at))
-    assert f"Your target lesions 1, 4; sum of longest diameters: {total_mm:.0f} mm." in text
+    decisions = [
+        LesionDecision(voxel=lesions[0].peak, label="left *frontal*"),
+        LesionDecision(voxel=lesions[-1].peak, decision="reject"),
+    ]
+    gateway.put_review(job, Review(lesions=decisions), '"0"')
+    at = page(job)
+    assert "Reviewed by ward, " in page_text(at)
+    assert list(at.dataframe[0].value["Label"]) == ["left *frontal*", *[""] * (len(lesions) - 2)]
+    data = viewer_data(at)
+    assert data["review"]["number"] == 1
+    assert [lesion["peak"] for lesion in data["review"]["rejected"]] == [list(lesions[-1].peak)]
 
 
 def test_the_viewer_knows_the_rule_of_the_mask_and_what_its_parts_are_called(page, gateway):

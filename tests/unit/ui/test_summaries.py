@@ -1,5 +1,7 @@
 """The page's tables and sentences, without a page."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 from tests.models import tiny_card
@@ -13,6 +15,7 @@ from metseg.contracts import (
     MetricSummary,
     OutOfDistribution,
     Result,
+    ReviewStamp,
 )
 from metseg.imaging import lesions
 from metseg_ui.panels import comparison
@@ -163,23 +166,27 @@ def test_the_distribution_warning_comes_first(mask):
     assert warnings == ["This looks like no head.", "A sequence is missing."]
 
 
-def test_the_targets_that_are_proposed_or_chosen_are_summed(mask):
+def test_the_targets_and_their_sum_are_named(mask):
     found = result(mask)
+    assert summaries.target_note(found) == ""
     first, second = found.lesions
-    found = found.model_copy(update={"lesions": [first.model_copy(update={"target": True}), second]})
-    assert summaries.proposed_targets(found) == [1]
-    longest = f"{first.long_diameter_mm:.0f} mm"
-    assert (
-        summaries.target_note(found, [1]) == f"Proposed RANO-BM target lesion 1; sum of longest diameters: {longest}."
-    )
-    both = f"{first.long_diameter_mm + second.long_diameter_mm:.0f} mm"
-    chosen = f"Your target lesions 1, 2; sum of longest diameters: {both}. Downloads keep the proposed targets."
-    assert summaries.target_note(found, [2, 1]) == chosen
-    assert summaries.target_note(found, []) == ""
-    without_mm = [lesion.model_copy(update={"long_diameter_mm": None}) for lesion in found.lesions]
-    note = summaries.target_note(found.model_copy(update={"lesions": without_mm}), [1])
-    assert note.startswith("Longest lesion 1; sum of longest diameters: ")
-    assert note.endswith(" px. Targets of RANO-BM need a spacing.")
+    targets = {"lesions": [first.model_copy(update={"target": True}), second], "target_diameter_sum_px": 15.0}
+    found = found.model_copy(update={**targets, "target_diameter_sum_mm": 15.2})
+    assert summaries.target_note(found) == "Proposed RANO-BM target lesion 1; sum of longest diameters: 15 mm."
+    stamp = ReviewStamp(number=1, reviewed_at=datetime(2026, 1, 1, tzinfo=UTC))
+    chosen = found.model_copy(update={"review": stamp})
+    assert summaries.target_note(chosen) == "RANO-BM target lesion 1; sum of longest diameters: 15 mm."
+    without_mm = found.model_copy(update={"target_diameter_sum_mm": None})
+    note = "Longest lesion 1; sum of longest diameters: 15 px. Targets of RANO-BM need a spacing."
+    assert summaries.target_note(without_mm) == note
+
+
+def test_labels_are_a_column_where_there_is_one(mask):
+    found = result(mask)
+    assert "Label" not in summaries.lesion_rows(found)[0]
+    first, second = found.lesions
+    named = found.model_copy(update={"lesions": [first.model_copy(update={"label": "left"}), second]})
+    assert [row["Label"] for row in summaries.lesion_rows(named)] == ["left", ""]
 
 
 def test_the_source_of_each_sequence_is_shown(mask):

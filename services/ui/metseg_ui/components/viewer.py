@@ -3,16 +3,19 @@
 Pixels never pass through Streamlit: the browser fetches them from `proxy_routes`.
 """
 
+import json
 from functools import partial
 from typing import Any
 
 import streamlit as st
+from pydantic import ValidationError
 
-from metseg.contracts import Lesion, Result
+from metseg.client import RemoteProblem
+from metseg.contracts import Lesion, Result, Review, ReviewRecord
 from metseg.imaging import ROLES
 from metseg_ui import proxy_routes
 from metseg_ui.state import gateway, sessions
-from metseg_ui.text import summaries
+from metseg_ui.text import messages, summaries
 
 SCRIPT = """
 export default async (component) => {
@@ -34,6 +37,12 @@ LESION_COLORS = (
 """Red, green and blue of lesions 1, 2, ...; after the last the first is used again."""
 SECOND_COLOR = (45, 212, 191)
 """Of the whole, or of another model's mask."""
+OWN_COLOR = (225, 225, 225)
+"""Of the model's own answer, next to a reviewed one."""
+NO_PROBLEM = {"serial": 0}
+INVALID_REVIEW = (
+    "This review cannot be stored: a label has a sign that DICOM does not allow, or there are too many strokes."
+)
 NO_JUMP = {"lesion": 1, "serial": 0}
 
 _viewer = st.components.v2.component(
@@ -54,7 +63,12 @@ def render(job_id: str, result: Result, compared_job_id: str | None = None) -> N
     """
     key = f"viewer-{job_id}"
     data = _component_data(job_id, result, compared_job_id)
-    _viewer(key=key, data=data, on_slice_change=partial(_store_slice, job_id, key))
+    _viewer(
+        key=key,
+        data=data,
+        on_slice_change=partial(_store_slice, job_id, key),
+        on_review_change=partial(_store_review, job_id, key),
+    )
 
 
 def current_slice(job_id: str, result: Result) -> int:
@@ -87,6 +101,40 @@ def _store_slice(job_id: str, key: str) -> None:
     st.session_state[_slice_key(job_id)] = int(st.session_state[key].slice)
 
 
+def _store_review(job_id: str, key: str) -> None:
+    """Store the review that the viewer sends; why that failed is sent back to the viewer."""
+    sent = st.session_state[key].review
+    if sent is None:
+        return
+    problem_key = f"review-problem-{job_id}"
+    last = st.session_state.pop(problem_key, NO_PROBLEM)
+    try:
+        review = None if sent["review"] is None else Review.model_validate_json(json.dumps(sent["review"]))
+        gateway.store_review(job_id, review, int(sent["number"]))
+    except RemoteProblem as problem:
+        st.session_state[problem_key] = {"serial": last["serial"] + 1, "text": problem.detail}
+    except ValidationError:
+        st.session_state[problem_key] = {"serial": last["serial"] + 1, "text": INVALID_REVIEW}
+
+
+def _review_data(job_id: str, result: Result) -> dict[str, Any]:
+    record = gateway.review(job_id)
+    return {
+        "number": record.number,
+        "body": None if record.review is None else record.review.model_dump(mode="json"),
+        "text": _describe_review(record),
+        "rejected": [_lesion_data(lesion) for lesion in result.rejected],
+        "problem": st.session_state.get(f"review-problem-{job_id}"),
+    }
+
+
+def _describe_review(record: ReviewRecord) -> str:
+    if record.reviewed_at is None:
+        return "Not reviewed"
+    text = messages.review_text(record.reviewed_by, record.reviewed_at)
+    return text if record.review is not None else f"The model's answer is in force. {text}"
+
+
 def _slice_key(job_id: str) -> str:
     return f"slice-{job_id}"
 
@@ -107,12 +155,15 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
         "channels": list(zip(layers, names, strict=True)),
         "channel": "post" if result.structure == "core" and len(names) > 1 else GREY_LAYER,
         "maps": ["none", "probability", *(["uncertainty"] if result.uncertainty_words else [])],
+        "own": "mask?reviewed=false" if result.review else None,
         "second": _second_mask(token, job_id, result, compared_job_id),
-        "colors": {"lesions": LESION_COLORS, "second": SECOND_COLOR},
+        "colors": {"lesions": LESION_COLORS, "second": SECOND_COLOR, "own": OWN_COLOR},
         "spacingMm": result.spacing_mm,
         "threshold": round(result.threshold, 2),
         "seedThreshold": round(rule.seed_threshold, 2),
         "minVoxels": rule.min_voxels,
+        "structure": result.structure,
+        "review": _review_data(job_id, result),
         "finding": result.finding,
         "findings": result.findings,
         "disclaimer": result.disclaimer,
@@ -143,7 +194,9 @@ def _lesion_data(lesion: Lesion) -> dict[str, Any]:
             "long": lesion.diameters.long,
             "perpendicular": lesion.diameters.perpendicular,
         },
-        "voxels": lesion.voxels,
+        "peak": lesion.peak,
+        "target": lesion.target,
+        "label": lesion.label,
         "first": lesion.box.first,
         "stop": lesion.box.stop,
     }

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from metseg.contracts import Result
-from metseg.imaging import lesions
 from metseg_ui.components import viewer
 from metseg_ui.panels import downloads, sequence_choice
 from metseg_ui.state import gateway
@@ -13,6 +12,7 @@ DIAMETERS = "Longest diameter in a slice × longest diameter perpendicular to it
 AROUND = "FLAIR abnormality around the lesion that is nearest to it"
 COLUMNS = {
     "No.": st.column_config.NumberColumn(width=36),
+    "Label": st.column_config.TextColumn(width=90),
     "Slice": st.column_config.NumberColumn(width=48, help="The slice in which the lesion is largest"),
     "Size, mm": st.column_config.TextColumn(width=84, help=DIAMETERS),
     "Size, px": st.column_config.TextColumn(width=84, help=DIAMETERS),
@@ -37,8 +37,12 @@ def render(job_id: str, result: Result) -> None:
     for column, (label, value) in zip(st.columns(3), summaries.headline(result), strict=True):
         column.metric(label, value)
     _model_notes(result)
+    if result.review is not None:
+        own = summaries.one_line(gateway.own_result(job_id))
+        st.caption(f"{messages.review_text(result.review.reviewed_by, result.review.reviewed_at)}. The model: {own}.")
     _lesion_table(job_id, result)
-    _targets(job_id, result)
+    if note := summaries.target_note(result):
+        st.caption(note)
     if result.uncertainty_words:
         st.caption(messages.escape_markdown(result.uncertainty_words))
     _sources(job_id, result)
@@ -76,24 +80,6 @@ def _lesion_table(job_id: str, result: Result) -> None:
         alt=f"Table of {messages.counted(len(result.lesions), result.finding)}, largest first.",
     )
     st.caption(f"Click a {result.finding} to go to the slice in which it is largest.")
-
-
-def _targets(job_id: str, result: Result) -> None:
-    """The proposed targets, which the reader can change for as long as the page is open."""
-    proposed = summaries.proposed_targets(result)
-    if result.structure != "core" or not result.lesions:
-        return
-    chosen = st.multiselect(
-        "Target lesions",
-        [lesion.number for lesion in result.lesions],
-        default=proposed,
-        key=f"targets-{job_id}",
-        max_selections=lesions.MAX_TARGETS,
-        help="Proposed by number and size, as RANO-BM defines targets. Choose others if one cannot be measured "
-        "reproducibly or was irradiated.",
-    )
-    if note := summaries.target_note(result, chosen):
-        st.caption(note)
 
 
 def _sources(job_id: str, result: Result) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
-from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result, SequenceChoice
+from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result, Review, ReviewRecord, SequenceChoice
 from metseg.errors import NotFound, Unauthorised
 from metseg.imaging import UInt8Array
 from metseg_ui.state import sessions
@@ -80,14 +80,53 @@ def _key_info(cache_key: str, _client: Client) -> KeyInfo:
 
 
 def result(job_id: str) -> Result:
-    """The result of a job that succeeded; it never changes."""
+    """The result of a job that succeeded; it changes with each review."""
     session = sessions.current()
-    return _result(session.cache_key, job_id, session.client)
+    return _result(session.cache_key, job_id, review(job_id).number, session.client)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _result(cache_key: str, job_id: str, _client: Client) -> Result:
+def _result(cache_key: str, job_id: str, review_number: int, _client: Client) -> Result:
     return _client.result(job_id)
+
+
+def own_result(job_id: str) -> Result:
+    """The model's own answer, whatever a reader changed; it never changes."""
+    session = sessions.current()
+    return _own_result(session.cache_key, job_id, session.client)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _own_result(cache_key: str, job_id: str, _client: Client) -> Result:
+    return _client.result(job_id, reviewed=False)
+
+
+def review(job_id: str) -> ReviewRecord:
+    """The review of a job that succeeded; kept for some seconds, since another reader may replace it."""
+    kept: dict[str, tuple[float, ReviewRecord]] = st.session_state.setdefault("reviews", {})
+    fetched_at, record = kept.get(job_id, (0.0, None))
+    if record is None or time.monotonic() - fetched_at >= FINAL_JOB_S:
+        record = client().review(job_id)
+        kept[job_id] = (time.monotonic(), record)
+    return record
+
+
+def store_review(job_id: str, review: Review | None, replaces: int) -> None:
+    """Put a review into force, or return to the model's own answer.
+
+    Args:
+        job_id: of a job that succeeded.
+        review: the reader's changes; None: the model's own answer.
+        replaces: number of the review that the reader saw.
+
+    Raises:
+        RemoteProblem: it was not stored, for example since another reader was faster.
+    """
+    st.session_state.get("reviews", {}).pop(job_id, None)
+    if review is None:
+        client().withdraw_review(job_id, replaces)
+    else:
+        client().put_review(job_id, review, replaces)
 
 
 def slice_pixels(job_id: str, index: int) -> UInt8Array:
@@ -133,8 +172,10 @@ def job(job_id: str) -> Job:
 
 def _forget(job_id: str) -> None:
     """Drop what is kept of a deleted job; answers to other jobs are fetched again."""
-    st.session_state.get("final_jobs", {}).pop(job_id, None)
+    for kept in ("final_jobs", "reviews"):
+        st.session_state.get(kept, {}).pop(job_id, None)
     _result.clear()
+    _own_result.clear()
     _slice.clear()
 
 

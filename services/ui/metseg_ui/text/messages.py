@@ -101,6 +101,19 @@ def candidates_text(problem: RemoteProblem) -> str:
     return "\n\n" + "\n".join(lines) if lines else ""
 
 
+def review_text(reader: str | None, moment: datetime) -> str:
+    """Who reviewed a result, and when.
+
+    Args:
+        reader: name of the API key; None if the deployment has no keys.
+        moment: when the review was stored.
+
+    Returns:
+        A few words of Markdown.
+    """
+    return f"Reviewed{f' by {escape_markdown(reader)}' if reader else ''}, {local_time(moment)}"
+
+
 def escape_markdown(text: str) -> str:
     """The text with everything escaped that Markdown would interpret."""
     return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS else sign for sign in text)

@@ -1,11 +1,9 @@
 """Table rows, figures and sentences about results and models."""
 
-from collections.abc import Collection
-
 import numpy as np
 
 from metseg.contracts import IdentifiedBy, Lesion, ModelCard, Result
-from metseg.imaging import CHANNELS, UInt8Array, lesions
+from metseg.imaging import CHANNELS, UInt8Array
 from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
@@ -60,6 +58,11 @@ def lesion_rows(result: Result) -> list[Row]:
             row["Around, ml"] = lesion.surrounding_volume_mm3 / 1000
         elif lesion.surrounding_voxels is not None:
             row["Around"] = lesion.surrounding_voxels
+    if any(lesion.label for lesion in result.lesions):
+        rows = [
+            {"No.": row["No."], "Label": lesion.label or ""} | row
+            for row, lesion in zip(rows, result.lesions, strict=True)
+        ]
     if any(lesion.uncertainty is not None for lesion in result.lesions):
         for row, lesion in zip(rows, result.lesions, strict=True):
             row["Uncert."] = None if lesion.uncertainty is None else 100 * lesion.uncertainty
@@ -125,32 +128,17 @@ def lesion_size(lesion: Lesion) -> str:
     return f"{_diameters(lesion.long_diameter_mm, lesion.perpendicular_diameter_mm)} mm"
 
 
-def proposed_targets(result: Result) -> list[int]:
-    """The numbers of the lesions that are proposed as targets."""
-    return [lesion.number for lesion in result.lesions if lesion.target]
-
-
-def target_note(result: Result, chosen: Collection[int]) -> str:
-    """The sum of the target lesions' diameters, in words.
-
-    Args:
-        result: with the proposed targets.
-        chosen: numbers of the lesions that the reader takes as targets.
-
-    Returns:
-        A sentence or two; empty without a target.
-    """
-    targets = [lesion.model_copy(update={"target": lesion.number in chosen}) for lesion in result.lesions]
-    sum_px, sum_mm = lesions.sum_target_diameters(targets)
-    if sum_px is None:
+def target_note(result: Result) -> str:
+    """The target lesions and the sum of their diameters, in words; empty without a target."""
+    numbers = [lesion.number for lesion in result.lesions if lesion.target]
+    if not numbers or result.target_diameter_sum_px is None:
         return ""
-    numbers = f"{plural('lesion', len(chosen))} {', '.join(map(str, sorted(chosen)))}"
-    if sum_mm is None:
-        return f"Longest {numbers}; sum of longest diameters: {sum_px:.0f} px. Targets of RANO-BM need a spacing."
-    total = f"sum of longest diameters: {sum_mm:.0f} mm"
-    if set(chosen) == set(proposed_targets(result)):
-        return f"Proposed RANO-BM target {numbers}; {total}."
-    return f"Your target {numbers}; {total}. Downloads keep the proposed targets."
+    listed = f"{plural('lesion', len(numbers))} {', '.join(map(str, numbers))}"
+    if result.target_diameter_sum_mm is None:
+        pixels = f"sum of longest diameters: {result.target_diameter_sum_px:.0f} px"
+        return f"Longest {listed}; {pixels}. Targets of RANO-BM need a spacing."
+    kind = "RANO-BM target" if result.review else "Proposed RANO-BM target"
+    return f"{kind} {listed}; sum of longest diameters: {result.target_diameter_sum_mm:.0f} mm."
 
 
 def warnings(result: Result) -> list[str]:

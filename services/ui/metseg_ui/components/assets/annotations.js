@@ -20,8 +20,8 @@ export function describe(viewer) {
 }
 
 function describeLesion({ finding, lesions }, number) {
-  const { size } = lesions.find((lesion) => lesion.number === number);
-  return `${finding} ${number} of ${lesions.length}, ${size}`;
+  const { size, label } = lesions.find((lesion) => lesion.number === number);
+  return `${finding} ${number} of ${lesions.length}${label ? ` (${label})` : ""}, ${size}`;
 }
 
 /** What a reader calls so many of the lesions. */

@@ -60,7 +60,7 @@ export class Canvas {
     });
     await nv.attachToCanvas(this.element);
     this.nv = nv;
-    [colors.lesions, [colors.second]].forEach((each, index) => nv.addColormap(maskColormap(index), labelColormap(each)));
+    [colors.lesions, [colors.second], [colors.own]].forEach((each, index) => nv.addColormap(maskColormap(index), labelColormap(each)));
     nv.addColormap(HEAT, HEAT_COLORMAP);
     this.base = await this.createImage(volume, "gray", 0, 255, 1);
     nv.addVolume(this.base);
@@ -221,16 +221,16 @@ export class Canvas {
   setMultiplanar(multiplanar) {
     if (multiplanar === this.multiplanar) return;
     this.multiplanar = multiplanar;
-    this.setRuler(this.hasRuler);
+    this.setTool(this.tool);
     this.nv.opts.crosshairWidth = multiplanar ? 1 : 0;
     this.nv.setIsOrientationTextVisible(this.isOriented);
     this.nv.setSliceType(multiplanar ? MULTIPLANAR : this.plane);
   }
 
-  /** Let a drag measure a length, or else move the picture or the crosshair. */
-  setRuler(hasRuler) {
-    this.hasRuler = hasRuler;
-    this.nv.opts.dragModePrimary = hasRuler ? MEASUREMENT : this.multiplanar ? CROSSHAIR : PAN;
+  /** Let a drag measure a length with the "ruler" or draw with the "brush", or else move the picture or the crosshair. */
+  setTool(tool) {
+    this.tool = tool;
+    this.nv.opts.dragModePrimary = { ruler: MEASUREMENT, brush: CROSSHAIR }[tool] ?? (this.multiplanar ? CROSSHAIR : PAN);
   }
 
   /** The length in mm that was measured last; undefined if there is none. */

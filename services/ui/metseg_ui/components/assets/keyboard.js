@@ -11,6 +11,7 @@ const SHORTCUTS = [
   { keys: "V", text: "three planes", needsSlices: true },
   { keys: "F", text: "full screen", needsFullScreen: true },
   { keys: "R", text: "ruler", needsSpacing: true },
+  { keys: "B E U", text: "brush, eraser, undo" },
   { keys: "+ −", text: "zoom" },
   { keys: "[ ]", text: "opacity" },
   { keys: "0", text: "reset" },
@@ -52,6 +53,7 @@ export function createLegend({ sliceCount, channels, lesions, spacingMm }) {
 
 /** Perform what a key stands for on the viewer, which has the focus. */
 export function handleKey(viewer, event) {
+  if (event.target.type === "text") return;
   const isOnSlider = event.target.tagName === "INPUT";
   perform({ ...generalActions(viewer), ...(isOnSlider ? {} : { ...arrowActions(viewer), ...pageActions(viewer) }) }, event);
 }
@@ -83,7 +85,10 @@ function generalActions(viewer) {
     t: () => viewer.toggleLayout("two"),
     v: () => viewer.toggleLayout("planes"),
     f: () => viewer.toggleFullScreen(),
-    r: () => viewer.toggleRuler(),
+    r: () => viewer.setRuler(!viewer.settings.hasRuler),
+    b: () => viewer.reviewing.togglePen("brush"),
+    e: () => viewer.reviewing.togglePen("eraser"),
+    u: () => viewer.reviewing.undo(),
     "+": () => viewer.zoomTo(viewer.settings.zoom + ZOOM_STEP),
     "=": () => viewer.zoomTo(viewer.settings.zoom + ZOOM_STEP),
     "-": () => viewer.zoomTo(viewer.settings.zoom - ZOOM_STEP),

@@ -76,11 +76,27 @@ export function fillMask({ columns, rows, values }, components, valueOf) {
   }
 }
 
-/** The components by the number of the lesion that each of them is; `lesions` have the bounding box and the voxels. */
-export function numberComponents(components, lesions) {
-  const key = ({ voxels, first, stop }) => [voxels, ...first, ...stop].join();
-  const byKey = new Map(components.map((component) => [key(component), component]));
-  return new Map(lesions.flatMap((lesion) => (byKey.has(key(lesion)) ? [[lesion.number, byKey.get(key(lesion))]] : [])));
+/** The components by the number of the lesion that each of them is: the one with the lesion's `peak`, and those that are
+ * joined with it. `joined` are groups of voxels (slice, row, column). A lesion has the `runs` of all its `parts`. */
+export function numberComponents(components, lesions, joined) {
+  const at = (voxel) => components.find((component) => containsVoxel(component, voxel));
+  const groups = joined.map((group) => new Set(group.map(at)));
+  return new Map(
+    lesions.flatMap(({ number, peak }) => {
+      const parts = new Set([at(peak)]);
+      for (let size = 0; size < parts.size; ) {
+        size = parts.size;
+        for (const group of groups) if ([...group].some((part) => part && parts.has(part))) group.forEach((part) => parts.add(part));
+      }
+      parts.delete(undefined);
+      return parts.size ? [[number, { runs: [...parts].flatMap(({ runs }) => runs), parts: [...parts] }]] : [];
+    }),
+  );
+}
+
+/** Whether a component contains a voxel (slice, row, column). */
+export function containsVoxel(component, [slice, row, column]) {
+  return Boolean(component?.runs.some((run) => run.slice === slice && run.row === row && run.first <= column && column < run.stop));
 }
 
 /** The voxel (column, row, slice) of a component that is nearest to the middle of its part in a slice. */

@@ -4,11 +4,11 @@ const LINE_WIDTH_PX = 1.6;
 
 /** A canvas above the picture, with the outlines of masks. */
 export class Outlines {
-  /** `colors` has those of `lesions`, by the values of the first mask, and of the `second` mask; `drawMarks(context,
+  /** `colors` has those of `lesions`, by the values of the first mask, of the `second` and of the model's `own`; `drawMarks(context,
    * plane)` draws above the outlines. */
-  constructor(element, { lesions, second }, drawMarks) {
+  constructor(element, { lesions, second, own }, drawMarks) {
     this.element = element;
-    this.colors = [lesions, [second]];
+    this.colors = [lesions, [second], [own]];
     this.drawMarks = drawMarks;
     this.masks = [];
   }

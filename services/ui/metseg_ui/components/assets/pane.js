@@ -43,7 +43,7 @@ export class Pane {
   }
 
   draw(grey, masks, { maskStyle, masks: chosen, map, opacity, layout }) {
-    const isShown = [chosen !== "second", chosen !== "first"];
+    const isShown = [chosen !== "second", chosen === "both" || chosen === "second", chosen === "own"];
     masks.forEach((mask, index) => {
       this.canvas.setLayerValues(index, mask.values);
       this.canvas.setLayerOpacity(index, maskStyle === "fill" && isShown[index] ? opacity : 0);

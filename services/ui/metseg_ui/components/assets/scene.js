@@ -43,17 +43,18 @@ export class Scene {
 
   /** Load what is shown first. */
   async open({ channel }) {
-    const { second, lesions, niivue: script } = this.data;
-    const [niivue, grey, mask, secondMask] = await Promise.all([
+    const { second, own, lesions, niivue: script, review } = this.data;
+    const [niivue, grey, mask, secondMask, ownMask] = await Promise.all([
       import(new URL(script, document.baseURI).href).then(() => globalThis.niivue),
       this.volume(channel),
       this.volume("mask"),
       second && this.volume(second.layer, second.volumes),
+      own && this.volume(own),
     ]);
     if (this.isClosed) return;
     this.niivue = niivue;
-    this.stored = [mask, secondMask].filter(Boolean).map((each) => connectedComponents(each, 1));
-    this.numbered = numberComponents(this.stored[0], lesions);
+    this.stored = [mask, secondMask, ownMask].map((each) => (each ? connectedComponents(each, 1) : []));
+    this.numbered = numberComponents(this.stored[0], lesions, review.body?.joined ?? []);
     this.masks = this.stored.map(() => mask.emptyMask());
     await this.panes[0].open(niivue, grey, this.masks);
   }
@@ -116,15 +117,15 @@ export class Scene {
     }
   }
 
-  /** Mark each lesion with the number of its colour, and the second mask with that of its one. */
+  /** Mark each lesion with the number of its colour, and the other masks with 1. */
   fillMasks() {
     const { second } = this.data;
     const values = new Map();
-    for (const [number, component] of second?.isOtherModel ? [] : this.numbered) {
-      values.set(component, this.colorIndex(number) + 1);
+    for (const [number, { parts }] of second?.isOtherModel ? [] : this.numbered) {
+      for (const part of parts) values.set(part, this.colorIndex(number) + 1);
     }
     fillMask(this.masks[0], this.components, (component) => values.get(component) ?? 1);
-    if (this.masks[1]) fillMask(this.masks[1], this.stored[1], () => 1);
+    for (const index of [1, 2]) fillMask(this.masks[index], this.stored[index], () => 1);
   }
 
   colorIndex(number) {

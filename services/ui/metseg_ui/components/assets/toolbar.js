@@ -37,9 +37,11 @@ export function createButtonGroups(data, onChange) {
     map: group("Map overlay", "map", data.maps.map((name) => [name, MAPS[name]])),
     layout: group("Layout", "layout", layoutsOf(data)),
   };
-  if (data.second) {
-    const [first, second] = data.second.names;
-    groups.masks = group("Masks", "masks", [["both", "Both"], ["first", first], ["second", second]]);
+  if (data.second || data.own) {
+    const [first, second] = data.second?.names ?? ["Reviewed"];
+    const seconds = second ? [["second", second]] : [];
+    const owns = data.own ? [["own", "Model's"]] : [];
+    groups.masks = group("Masks", "masks", [...(second ? [["both", "Both"]] : []), ["first", first], ...seconds, ...owns]);
   }
   groups.channel.root.hidden = data.channels.length === 1;
   groups.layout.root.hidden = layoutsOf(data).length === 1;
@@ -47,13 +49,14 @@ export function createButtonGroups(data, onChange) {
 }
 
 /** The buttons that act at once; `handlers` by their names. */
-export function createActions({ spacingMm }, { ruler, fullScreen, save }) {
+export function createActions({ spacingMm }, { review, ruler, fullScreen, save }) {
   const button = (text, name, onclick, isOffered = true) => ({
     root: createElement("button", { type: "button", class: "framed", title: name, "aria-label": name, onclick, hidden: !isOffered }, text),
   });
   return {
+    review: button("Review", "Review", review),
     ruler: button("Ruler", "Ruler", ruler, Boolean(spacingMm)),
-    fullScreen: button("⛶", "Full screen", fullScreen, document.fullscreenEnabled),
+    fullScreen: button("Full screen", "Full screen", fullScreen, document.fullscreenEnabled),
     save: button("PNG", "This slice, PNG", save),
   };
 }

@@ -3,6 +3,7 @@ import { describe, savePicture } from "./annotations.js";
 import { SliceNavigator, createElement } from "./controls.js";
 import { createLegend, handleKey, handlePageKey } from "./keyboard.js";
 import { middleVoxel } from "./lesions.js";
+import { Reviewing } from "./reviewing.js";
 import { Scene } from "./scene.js";
 import { Stage } from "./stage.js";
 import { MASK_STYLES, RANGES, createActions, createBar, createButtonGroups, createSliders } from "./toolbar.js";
@@ -17,9 +18,9 @@ const viewers = new WeakMap();
 export function mount(component) {
   const { parentElement, data } = component;
   let viewer = viewers.get(parentElement);
-  if (viewer?.data.job !== data.job || viewer?.data.second?.volumes !== data.second?.volumes) {
+  if (!viewer || !showsSame(viewer.data, data)) {
     viewer?.close();
-    viewer = new Viewer(parentElement, component);
+    viewer = new Viewer(parentElement, component, viewer?.data.job === data.job ? viewer : null);
     viewers.set(parentElement, viewer);
   }
   viewer.receive(component);
@@ -29,17 +30,28 @@ export function mount(component) {
   };
 }
 
+function showsSame(one, other) {
+  return one.job === other.job && one.second?.volumes === other.second?.volumes && one.review.number === other.review.number;
+}
+
 class Viewer {
-  constructor(parent, { data }) {
+  /** `before` is the viewer that showed the same job until now, if there is one. */
+  constructor(parent, { data }, before) {
     this.data = data;
     this.slice = data.slice;
     this.lesion = data.lesions.find(({ slice }) => slice === data.slice)?.number;
     this.settings = {
-      channel: data.channel, maskStyle: "outline", map: "none", layout: "one", masks: "both",
+      channel: data.channel, maskStyle: "outline", map: "none", layout: "one", masks: data.second ? "both" : "first",
       zoom: 1, opacity: 0.5, threshold: data.threshold, hasRuler: false, ...FULL_WINDOW,
     };
+    if (before) {
+      const { channel, maskStyle, layout, low, high } = before.settings;
+      Object.assign(this.settings, { channel, maskStyle, layout, low, high });
+      this.slice = before.slice;
+      this.isReviewing = before.reviewing.isOpen;
+    }
     this.drawn = this.settings;
-    this.build(parent);
+    this.build(parent, before);
     this.onPageKey = (event) => handlePageKey(this, event);
     document.addEventListener("keydown", this.onPageKey);
     this.open().catch((error) => this.showError(error));
@@ -47,7 +59,7 @@ class Viewer {
 
   // --- elements --------------------------------------------------------------------------------------------------
 
-  build(parent) {
+  build(parent, before) {
     const { data } = this;
     const set = (name) => (value) => this.update({ [name]: value });
     this.groups = createButtonGroups(data, (change) => this.update(change));
@@ -62,7 +74,8 @@ class Viewer {
     const reset = () => this.update({ threshold: data.threshold });
     this.resetThreshold = createElement("button", { type: "button", class: "framed", hidden: true, onclick: reset }, "Reset threshold");
     this.actions = createActions(data, {
-      ruler: () => this.toggleRuler(),
+      ruler: () => this.setRuler(!this.settings.hasRuler),
+      review: () => this.reviewing.toggle(),
       fullScreen: () => this.toggleFullScreen(),
       save: () => savePicture(this),
     });
@@ -74,14 +87,15 @@ class Viewer {
     });
     this.stage = new Stage(this);
     this.picture = this.scene.panes[0].picture;
+    this.reviewing = new Reviewing(this);
     const rows = [
-      createBar("bar", { ...this.groups, ...this.actions }), this.stage.root, this.navigator.root,
-      createBar("sliders", this.sliders), this.resetThreshold, createLegend(data),
+      createBar("bar", { ...this.groups, ...this.actions }), this.reviewing.panel.tools, this.stage.root, this.navigator.root,
+      this.reviewing.panel.root, createBar("sliders", this.sliders), this.resetThreshold, createLegend(data),
     ];
     this.root = createElement("div", { class: "viewer" }, ...rows);
     this.root.addEventListener("keydown", (event) => handleKey(this, event), true);
     parent.querySelector(".viewer-root").replaceChildren(this.root);
-    if (data.channel === "post" && this.stage.root.clientWidth >= WIDE_PX) this.settings.layout = "two";
+    if (!before && data.channel === "post" && this.stage.root.clientWidth >= WIDE_PX) this.settings.layout = "two";
     this.render();
   }
 
@@ -95,7 +109,8 @@ class Viewer {
     await this.draw();
     if (this.lesion === undefined) this.showSlice(this.slice);
     else this.showLesion(this.lesion);
-    this.root.dataset.ready = "true";
+    if (this.isReviewing) this.reviewing.toggle();
+    Object.assign(this.root.dataset, { ready: "true", review: this.data.review.number });
   }
 
   showError(error) {
@@ -110,8 +125,9 @@ class Viewer {
   // --- actions ---------------------------------------------------------------------------------------------------
 
   /** Take over what the page sends at each run. */
-  receive({ data, setStateValue }) {
-    this.setStateValue = setStateValue;
+  receive({ data, setStateValue, setTriggerValue }) {
+    Object.assign(this, { setStateValue, setTriggerValue });
+    this.reviewing.receive(data);
     if (data.jump.serial !== this.lastJump && this.lastJump !== undefined) this.showLesion(data.jump.lesion);
     this.lastJump = data.jump.serial;
   }
@@ -160,13 +176,13 @@ class Viewer {
   }
 
   /** Let a drag measure a length; switched off, all measured lengths are removed. */
-  toggleRuler() {
-    if (!this.ready || !this.data.spacingMm) return;
-    const hasRuler = !this.settings.hasRuler;
+  setRuler(hasRuler) {
+    if (!this.ready || !this.data.spacingMm || hasRuler === this.settings.hasRuler) return;
+    if (hasRuler) this.reviewing.setPen({ tool: "none" });
     this.settings = { ...this.settings, hasRuler };
     for (const { canvas, isOpen } of this.scene.panes) {
       if (!isOpen) continue;
-      canvas.setRuler(hasRuler);
+      canvas.setTool(hasRuler ? "ruler" : null);
       if (!hasRuler) canvas.clearRuler();
     }
     this.render();
@@ -174,7 +190,7 @@ class Viewer {
 
   /** Whether a drag on the picture does something else than move it. */
   get hasTool() {
-    return this.settings.hasRuler;
+    return this.settings.hasRuler || this.reviewing.hasTool;
   }
 
   toggleFullScreen() {
@@ -302,6 +318,8 @@ class Viewer {
     const { level, width: window } = this.window;
     for (const [name, slider] of Object.entries(this.sliders)) slider.set({ ...settings, level, window }[name]);
     this.actions.ruler.root.setAttribute("aria-pressed", String(settings.hasRuler));
+    this.actions.review.root.setAttribute("aria-pressed", String(this.reviewing.isOpen));
+    this.reviewing.render();
     this.stage.root.classList.toggle("zoomed", settings.zoom > 1 || this.hasTool);
     this.sliders.opacity.root.hidden = settings.maskStyle !== "fill" && settings.map === "none";
     this.resetThreshold.hidden = !this.scene.isPreview(settings);
