@@ -4,6 +4,7 @@ import io
 import logging
 import re
 import uuid
+import zipfile
 
 import numpy as np
 import pydicom
@@ -114,6 +115,18 @@ def test_a_review_changes_the_dicom_results_of_a_job(gateway, phantom, files):
     assert [name for name in names if name.startswith("GTV")] == [f"GTV{each.number}" for each in result.lesions]
 
 
+def test_pictures_for_a_pacs_come_over_rest(gateway, files):
+    job = done(gateway, files)
+    response = gateway.http.get(f"/v1/jobs/{job}/secondary-capture")
+    assert response.headers["Content-Type"] == "application/zip"
+    with Client(gateway.url) as client:
+        archive = zipfile.ZipFile(io.BytesIO(client.secondary_capture(job)))
+        assert len(archive.namelist()) == client.result(job).shape[0]
+    picture = pydicom.dcmread(io.BytesIO(archive.read("0001.dcm")))
+    assert picture.PatientID == PLANTED[1]
+    assert not any(name.encode() in response.content[:200] for name in PLANTED)
+
+
 def sizes(report):
     """Volume, long and short diameter of each measurement group, by code and unit."""
     units = {"118565006": "mm3", "103339001": "mm", "103340004": "mm"}
@@ -178,3 +191,4 @@ def test_a_study_without_dicom_has_no_structured_report(gateway):
     gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
     assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/structured-report"), 406, "not-available")
     assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/mask?format=rtstruct"), 406, "not-available")
+    assert "DICOM" in problem(gateway.http.get(f"/v1/jobs/{job.id}/secondary-capture"), 406, "not-available")

@@ -147,6 +147,10 @@ class ResultReader:
         """The measurements as a DICOM structured report, of a study that was uploaded as DICOM."""
         return self.export(job_id, find_export("structured-report"))
 
+    def secondary_capture(self, job_id: str) -> bytes:
+        """Pictures of all slices with outlines as a ZIP of DICOM files, of a study that was uploaded as DICOM."""
+        return self.export(job_id, find_export("secondary-capture"))
+
     def overlays(self, job_id: str) -> bytes:
         """The PNGs of all slices with the contours of their lesions, as a ZIP."""
         return self.export(job_id, find_export("overlays"))

@@ -70,6 +70,7 @@ CALLS = [
     ("GET", "/v1/jobs/{id}/animation", "read"),
     ("GET", "/v1/jobs/{id}/overlays", "read"),
     ("GET", "/v1/jobs/{id}/structured-report", "read"),
+    ("GET", "/v1/jobs/{id}/secondary-capture", "read"),
     ("GET", "/v1/jobs/{id}/glimpse", "read"),
     ("GET", "/v1/models", "read"),
     ("GET", f"/v1/models/{VERSION}", "read"),

@@ -27,7 +27,11 @@ pytestmark = pytest.mark.slow
 MAX_GROWTH_MIB = 100
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:metseg_api.gunicorn_conf", "metseg_api.app:create_app()"]
 SMALL = (2, 32, 40)
-NOT_OF_THIS_STUDY = {"mask?format=dicom-seg", "structured-report", "probability?format=png", "uncertainty?format=png"}
+NOT_OF_THIS_STUDY = {
+    *("mask?format=dicom-seg", "mask?format=rtstruct", "structured-report", "secondary-capture"),
+    "probability?format=png",
+    "uncertainty?format=png",
+}
 AS_PROBABILITY = {"uncertainty?format=tiff", "uncertainty?format=zip"}
 EXPORTED = [each.kind + ("" if each.format is None else f"?format={each.format}") for each in EXPORTS.values()]
 PATHS = [

@@ -297,8 +297,8 @@ ARTEFACTS = {"uncertainty.nii.gz": "probability.nii.gz", "segmentation.dcm": "ma
 """Stand-ins for artefacts that a phantom's job does not have."""
 
 
-OF_HEADERS = {"rtstruct"}
-"""Made of a DICOM study's headers; test_planning makes them."""
+OF_HEADERS = {"rtstruct", "secondary-capture"}
+"""Made of a DICOM study's headers; test_planning and test_captures make them."""
 
 
 @pytest.mark.parametrize("export", [exports.EXPORTS[name] for name in exports.EXPORTS if name not in OF_HEADERS])

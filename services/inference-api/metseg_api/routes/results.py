@@ -86,6 +86,23 @@ async def structured_report(request: Request, gateway: CurrentGateway, view: Vie
 
 
 @router.get(
+    "/secondary-capture",
+    summary="All slices with their lesions, as DICOM",
+    response_class=Response,
+    responses={
+        **problem_responses(NotFound, NotFinished, NotAvailable),
+        **file_responses(*media_types("secondary-capture")),
+    },
+)
+async def secondary_capture(request: Request, gateway: CurrentGateway, view: View) -> Response:
+    """Pictures with outlines and lesion numbers for a PACS that shows no SEG, of a study that was uploaded as DICOM.
+
+    A ZIP with a Secondary Capture `0001.dcm` for each slice, all of one series of the study.
+    """
+    return await _dicom(gateway, request, view, find_export("secondary-capture"))
+
+
+@router.get(
     "/probability",
     summary="The probability map",
     response_class=Response,

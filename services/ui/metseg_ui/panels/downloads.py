@@ -10,7 +10,7 @@ from metseg.results.exports import EXPORTS, MAX_MARGIN_MM, Export, find_export
 from metseg_ui.state import gateway
 
 MASKS = ("zip", "nifti", "tiff")
-DICOM_EXPORTS = ("dicom-seg", "structured-report")
+DICOM_EXPORTS = ("dicom-seg", "structured-report", "secondary-capture")
 CORE_EXPORTS = ("core", "labels")
 MORE_EXPORTS = ("csv", "report", "overlays", "animation", "probability", "lesion-numbers")
 

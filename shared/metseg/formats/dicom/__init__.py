@@ -1,6 +1,7 @@
 """DICOM: series in, segmentations and structured reports out."""
 
 from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, Placement, write_findings, write_results
+from metseg.formats.dicom.secondary_capture import Capture, CaptureSeries
 from metseg.formats.dicom.segmentation import COLOURS, AlgorithmRun, Observation
 from metseg.formats.dicom.source_archive import SOURCE_FILE, read_source_archive, store_source
 from metseg.formats.dicom.structure_set import RegionKind, RegionOfInterest, write_structure_set
@@ -14,6 +15,8 @@ __all__ = [
     "SEGMENTATION_FILE",
     "SOURCE_FILE",
     "AlgorithmRun",
+    "Capture",
+    "CaptureSeries",
     "DicomStudyReader",
     "Observation",
     "Placement",

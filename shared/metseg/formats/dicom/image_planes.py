@@ -30,6 +30,14 @@ class ImagePlane(NamedTuple):
     instance: str | None
     frame: int | None
 
+    def reference(self) -> Dataset:
+        """An item that refers to the image, which must exist."""
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = self.sop_class, self.instance
+        if self.frame is not None:
+            item.ReferencedFrameNumber = self.frame
+        return item
+
 
 def image_planes(origin: SourceImages) -> dict[int, ImagePlane]:
     """The plane of each image, by its index in the volume in the source's order."""

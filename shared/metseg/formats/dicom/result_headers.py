@@ -14,7 +14,7 @@ FROM_SOURCE = (
     *("PatientAge", "PatientSize", "PatientWeight"),
     *("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
-    *("StudyDescription", "FrameOfReferenceUID"),
+    "StudyDescription",
 )
 
 
@@ -37,7 +37,6 @@ def start_result(origin: SourceImages, sop_class: UID, algorithm: AlgorithmRun, 
     dataset.SOPClassUID = sop_class
     dataset.SeriesNumber = series_number
     dataset.OperatorsName = ""
-    dataset.PositionReferenceIndicator = header.get("PositionReferenceIndicator", "")
     dataset.Manufacturer = MANUFACTURER
     dataset.ManufacturerModelName = algorithm.network
     dataset.DeviceSerialNumber = algorithm.version

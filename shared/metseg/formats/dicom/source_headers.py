@@ -21,6 +21,7 @@ COPIED = (
     *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "IssuerOfPatientID", "PatientAge", "PatientSize"),
     *("PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence"),
     *("StudyDescription", "Modality", "Rows", "Columns", "NumberOfFrames", "PositionReferenceIndicator"),
+    *("BurnedInAnnotation", "RecognizableVisualFeatures"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),

@@ -95,7 +95,9 @@ def write_structure_set(
     dataset.StructureSetDate, dataset.StructureSetTime = _date_and_time(made_at, dataset)
     dataset.ApprovalStatus = "UNAPPROVED"
     planes = image_planes(origin)
-    frame_of_reference = str(origin.headers[0].FrameOfReferenceUID)
+    header = origin.headers[0]
+    frame_of_reference = dataset.FrameOfReferenceUID = str(header.FrameOfReferenceUID)
+    dataset.PositionReferenceIndicator = header.get("PositionReferenceIndicator", "")
     dataset.ReferencedFrameOfReferenceSequence = [_referenced_frame_of_reference(origin, planes.values())]
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = [], [], []
     corners, digest = 0, hashlib.sha256()
@@ -151,7 +153,7 @@ def _contour(plane: ImagePlane, corners: Float64Array) -> Dataset:
     value += b" " * (len(value) % 2)
     contour = Dataset()
     if plane.instance is not None:
-        contour.ContourImageSequence = [_reference(plane)]
+        contour.ContourImageSequence = [plane.reference()]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(corners)
     # Raw, since pydicom would make three objects of each corner.
@@ -159,20 +161,12 @@ def _contour(plane: ImagePlane, corners: Float64Array) -> Dataset:
     return contour
 
 
-def _reference(plane: ImagePlane) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = plane.sop_class, plane.instance
-    if plane.frame is not None:
-        item.ReferencedFrameNumber = plane.frame
-    return item
-
-
 def _referenced_frame_of_reference(origin: SourceImages, planes: Iterable[ImagePlane]) -> Dataset:
     """The frame of reference, with the study, the series and the images that the contours are on."""
     header = origin.headers[0]
     series, study, frame_of_reference = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = header.SeriesInstanceUID
-    series.ContourImageSequence = [_reference(plane) for plane in planes]
+    series.ContourImageSequence = [plane.reference() for plane in planes]
     study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = STUDY_CLASS, header.StudyInstanceUID
     study.RTReferencedSeriesSequence = [series]
     frame_of_reference.FrameOfReferenceUID = header.FrameOfReferenceUID

@@ -1,4 +1,5 @@
 from .animation import render_animation as render_animation
+from .captures import write_captures as write_captures
 from .contours import outline_slice as outline_slice
 from .contours import outlined_channel as outlined_channel
 from .finished_job import LABELS as LABELS

@@ -35,7 +35,17 @@ __all__ = [
     "media_types",
 ]
 
-Kind = Literal["mask", "structured-report", "probability", "uncertainty", "overlays", "lesions", "report", "animation"]
+Kind = Literal[
+    "mask",
+    "structured-report",
+    "secondary-capture",
+    "probability",
+    "uncertainty",
+    "overlays",
+    "lesions",
+    "report",
+    "animation",
+]
 MaskFormat = Literal["nifti", "zip", "png", "tiff", "dicom-seg", "rtstruct"]
 ProbabilityFormat = Literal["nifti", "png", "tiff", "zip"]
 LesionsFormat = Literal["csv", "json"]
@@ -188,6 +198,10 @@ _EXPORTS = (
     _dicom("dicom-seg", "Mask, DICOM SEG", "mask", "dicom-seg", "segmentation.dcm"),
     _structure_set(),
     _dicom("structured-report", "Measurements, DICOM SR", "structured-report", None, "report.dcm"),
+    Export(
+        "secondary-capture", "Outlined slices, DICOM", "secondary-capture", None, ZIP, "secondary_capture.zip",
+        lambda job, target: exports.write_captures(job, target), source=LESIONS, needs_dicom=True,
+    ),
     _probability("probability", "Probability, NIfTI", "nifti", GZIP, "probability.nii.gz"),
     _probability("probability-png", "Probability, PNG", "png", PNG, "probability.png"),
     _probability("probability-tiff", "Probability, TIFF", "tiff", TIFF, "probability.tiff"),
