@@ -17,8 +17,8 @@ from metseg_api.stored_job import JobView, StoredJob
 
 __all__ = ["MAX_REVIEW_VOXELS", "put_review", "read_review", "review_etag", "review_in_force", "withdraw_review"]
 
-MAX_REVIEW_VOXELS = 64 * 2**20
-"""Of a study that can be reviewed; a review holds up to 10 bytes of each in memory."""
+MAX_REVIEW_VOXELS = 48 * 2**20
+"""Of a study that can be reviewed, such as 192 slices of 512 x 512; each takes up to 11 bytes of memory."""
 
 
 async def read_review(request: Request) -> Review:

@@ -6,6 +6,7 @@ SciPy labels the components, as scikit-image and SimpleITK would.
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from metseg.imaging.arrays import LabelMap, Mask, Shape, Spacing, UInt8Array
@@ -70,17 +71,20 @@ def _unite(components: Sequence[Component]) -> Component:
     return (in_slices, in_rows, in_columns), united
 
 
-def label_components(components: Iterable[Component], shape: Shape | tuple[int, ...]) -> LabelMap:
+def label_components(
+    components: Iterable[Component], shape: Shape | tuple[int, ...], dtype: npt.DTypeLike = np.int32
+) -> LabelMap:
     """The label map of components: the first is 1, and 0 is none of them.
 
     Args:
         components: of one volume.
         shape: slices, rows and columns of the volume.
+        dtype: of the labels; has to hold their number.
 
     Returns:
-        int32, (slice, row, column).
+        (slice, row, column).
     """
-    labels = np.zeros(shape, np.int32)
+    labels: LabelMap = np.zeros(shape, dtype)
     for number, (region, component) in enumerate(components, start=1):
         labels[region][component] = number
     return labels

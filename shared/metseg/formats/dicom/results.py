@@ -90,7 +90,8 @@ def write_findings(
         As `write_results`.
     """
     if whole is not None:
-        labels = np.where((labels == 0) & whole, len(lesions) + 1, labels)
+        around = labels.dtype.type(len(lesions) + 1)
+        labels = np.where((labels == 0) & whole, around, labels)
     source_labels = from_canonical(labels, place.grid).transpose(2, 1, 0)[list(place.origin.indices)]
     abnormality_mm3 = np.count_nonzero(labels > len(lesions)) * float(np.prod(place.spacing_mm or 1))
     found = Findings(lesions, whole is not None, abnormality_mm3, observation)

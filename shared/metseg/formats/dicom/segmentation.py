@@ -119,7 +119,7 @@ def build_segmentation(origin: SourceImages, labels: LabelMap, findings: Finding
 
     dataset: Dataset = Segmentation(
         source_images=list(origin.headers),
-        pixel_array=labels.astype(np.uint16),
+        pixel_array=labels if labels.dtype.kind == "u" else labels.astype(np.uint16),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=_describe_segments(findings, algorithm),
         series_instance_uid=make_uid(algorithm.job, "segmentation series"),

@@ -134,7 +134,7 @@ def _measure(answer: ModelAnswer, decided: DecidedLesions, masks: Mapping[Struct
         choose_targets=own.structure == "core",
     )
     if own.structure == "core":
-        labels = label_components(decided.kept, own.shape)
+        labels = label_components(decided.kept, own.shape, np.min_scalar_type(len(found)))
         found = lesions.measure_surroundings(found, labels, masks["whole"], own.spacing_mm)
     unchanged = {(lesion.box, lesion.voxels): lesion for lesion in own.lesions}
     return [

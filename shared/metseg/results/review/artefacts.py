@@ -86,7 +86,7 @@ def _dicom_results(
     )
     return dicom.write_findings(
         dicom.Placement(origin, result.grid, result.spacing_mm),
-        label_components(answer.components, result.shape),
+        label_components(answer.components, result.shape, np.min_scalar_type(len(result.lesions) + 1)),
         result.lesions,
         dicom.AlgorithmRun(result.network, result.model_version, result.job_id),
         whole if result.structure == "core" else None,

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
 from metseg.contracts import LesionDecision, Review, Voxel
 from metseg.errors import InvalidParameter
-from metseg.imaging import Component, LabelMap, Mask, find_components, join_components, label_components
+from metseg.imaging import Component, Mask, find_components, join_components
 
 __all__ = ["DecidedLesions", "decide", "remove_rejected_surroundings"]
 
@@ -47,12 +48,11 @@ def decide(mask: Mask, review: Review, finding: str) -> DecidedLesions:
     Raises:
         InvalidParameter: a decision refers to a place outside of the volume.
     """
+    _check_places(review, mask.shape)
     components = find_components(mask)
-    labels = label_components(components, mask.shape)
-    groups, lost = _join(labels, review.joined)
+    groups, lost = _join(components, review.joined)
     components = join_components(components, groups)
-    labels = label_components(components, mask.shape)
-    found, lost_too = _by_lesion(labels, review.lesions)
+    found, lost_too = _by_lesion(components, review.lesions)
     rejected = {index for index, decisions in found.items() if all(each.decision == "reject" for each in decisions)}
     kept = [index for index in range(len(components)) if index not in rejected]
     numbers = {index: number for number, index in enumerate(kept)}
@@ -81,17 +81,24 @@ def remove_rejected_surroundings(whole: Mask, decided: DecidedLesions) -> None:
     """
     if not decided.rejected:
         return
-    kept, rejected = (label_components(part, whole.shape) for part in (decided.kept, decided.rejected))
+    kept, rejected = (_mask_of(part, whole.shape) for part in (decided.kept, decided.rejected))
     for region, component in find_components(whole):
         if rejected[region][component].any() and not kept[region][component].any():
             whole[region][component] = False
 
 
-def _join(labels: LabelMap, groups: Sequence[Sequence[Voxel]]) -> tuple[list[list[int]], int]:
+def _mask_of(components: Sequence[Component], shape: tuple[int, ...]) -> Mask:
+    mask = np.zeros(shape, np.bool_)
+    for region, component in components:
+        mask[region] |= component
+    return mask
+
+
+def _join(components: Sequence[Component], groups: Sequence[Sequence[Voxel]]) -> tuple[list[list[int]], int]:
     """Indices of the components that are joined, and how many voxels are in none."""
     sets, lost = DisjointSet(), 0
     for group in groups:
-        indices = [_index_at(labels, voxel) for voxel in group]
+        indices = [_index_at(components, voxel) for voxel in group]
         lost += indices.count(None)
         present = [index for index in indices if index is not None]
         for index in present:
@@ -100,12 +107,14 @@ def _join(labels: LabelMap, groups: Sequence[Sequence[Voxel]]) -> tuple[list[lis
     return [sorted(subset) for subset in sets.subsets()], lost
 
 
-def _by_lesion(labels: LabelMap, decisions: Sequence[LesionDecision]) -> tuple[dict[int, list[LesionDecision]], int]:
+def _by_lesion(
+    components: Sequence[Component], decisions: Sequence[LesionDecision]
+) -> tuple[dict[int, list[LesionDecision]], int]:
     """The decisions on each lesion, and how many are on none."""
     found: dict[int, list[LesionDecision]] = {}
     lost = 0
     for decision in decisions:
-        index = _index_at(labels, decision.voxel)
+        index = _index_at(components, decision.voxel)
         if index is None:
             lost += 1
         else:
@@ -113,15 +122,23 @@ def _by_lesion(labels: LabelMap, decisions: Sequence[LesionDecision]) -> tuple[d
     return found, lost
 
 
-def _index_at(labels: LabelMap, voxel: Voxel) -> int | None:
+def _index_at(components: Sequence[Component], voxel: Voxel) -> int | None:
     """The component at a voxel; None where there is none."""
-    if any(place >= side for place, side in zip(voxel, labels.shape, strict=True)):
+    for index, (region, component) in enumerate(components):
+        inside = [at - side.start for at, side in zip(voxel, region, strict=True)]
+        if all(0 <= at < side for at, side in zip(inside, component.shape, strict=True)) and component[tuple(inside)]:
+            return index
+    return None
+
+
+def _check_places(review: Review, shape: tuple[int, ...]) -> None:
+    """Refuse a decision on a voxel outside of the volume."""
+    places = [each.voxel for each in review.lesions] + [voxel for group in review.joined for voxel in group]
+    if any(at >= side for voxel in places for at, side in zip(voxel, shape, strict=True)):
         raise InvalidParameter(
-            f"A decision refers to a voxel outside of the volume of {' x '.join(map(str, labels.shape))} voxels "
-            "(slices, rows, columns)."
+            f"A decision refers to a voxel outside of the volume of {' x '.join(map(str, shape))} voxels (slices, "
+            "rows, columns)."
         )
-    label = int(labels[voxel])
-    return label - 1 if label else None
 
 
 def _first_kept(decisions: Sequence[LesionDecision]) -> LesionDecision:
