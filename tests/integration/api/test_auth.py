@@ -5,6 +5,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from tests.followed import A, finish
@@ -14,7 +15,7 @@ from tests.servers import wait_until
 
 from metseg.client import Client, RemoteProblem
 from metseg.contracts import Job, JobPage
-from metseg.errors import Unauthorised
+from metseg.errors import NotFound, Unauthorised
 from metseg.settings import Settings
 
 KEYS = {
@@ -45,8 +46,11 @@ def of(name: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def job(gateway) -> Job:
-    return Job.model_validate(gateway.submit(png(), headers=of("ward")).json())
+def job(gateway) -> Iterator[Job]:
+    job = Job.model_validate(gateway.submit(png(), headers=of("ward")).json())
+    yield job
+    with suppress(NotFound):  # so that the open jobs of the key do not reach its limit
+        gateway.jobs.delete(job.id)
 
 
 CALLS = [
