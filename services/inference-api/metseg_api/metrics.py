@@ -4,8 +4,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
@@ -14,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from metseg.errors import MetsegError, ModelRejected, PoisonedInput, ProcessingFailed, Unavailable
-from metseg.jobs import BUCKETS_S, JobService, MetricsSnapshot
+from metseg.jobs import BUCKETS_S, JobService, MetricsSnapshot, WeeklyAgreement
 from metseg.registry import Registry
 from metseg.storage import ObjectStore
 from metseg_api.gateway import Gateway
@@ -41,13 +42,14 @@ class DeploymentCollector(Collector):
         self._jobs, self._store, self._registry = jobs, store, registry
 
     def collect(self) -> Iterator[Metric]:
-        """Queue, workers, jobs, the champion, response times of Redis and the store, and free disk space."""
+        """Queue, workers, jobs, agreement, the champion, response times of Redis and the store, and free disk space."""
         seconds = _seconds(self._jobs.check)
         yield from _response_time("redis", "Redis", seconds)
         if seconds is not None:
             with suppress(Unavailable):
                 yield from self._queue()
                 yield from _job_metrics(self._jobs.metrics())
+                yield from _agreement(self._jobs.agreements.weekly(datetime.now(UTC)))
         seconds = _seconds(self._store.check)
         yield from _response_time("store", "the store", seconds)
         if seconds is not None:
@@ -127,6 +129,20 @@ def _job_metrics(snapshot: MetricsSnapshot) -> Iterator[Metric]:
     yield CounterMetricFamily("metseg_jobs_expiry_refused", words, value=refused)
     yield _histogram(snapshot, "wait", "From acceptance to the first attempt")
     yield _histogram(snapshot, "phase", "Of jobs that succeeded, by phase", label="phase")
+
+
+def _agreement(weekly: Mapping[tuple[str, str], WeeklyAgreement]) -> Iterator[Metric]:
+    """How far readers and model agree, by model version and week."""
+    for name, words in (
+        ("reviews", "Jobs whose newest review is of the week"),
+        ("dice", "Mean Dice of the model's mask and the reviewed one"),
+        ("lesions_added", "Lesions that readers added"),
+        ("lesions_rejected", "Lesions that readers rejected"),
+    ):
+        family = GaugeMetricFamily(f"metseg_agreement_{name}", words, labels=["model", "week"])
+        for labels, agreement in weekly.items():
+            family.add_metric(labels, getattr(agreement, name))
+        yield family
 
 
 def _counter(snapshot: MetricsSnapshot, name: str, words: str, label: str, known: Iterable[str] = ()) -> Metric:

@@ -89,6 +89,7 @@ def put_review(
         **stamp.model_dump(), review=review, model_version=made.result.model_version, agreement=made.agreement
     )
     gateway.jobs.reviews.add(job_id, record, made.result, made.artefacts)
+    gateway.jobs.agreements.record(job_id, record)
     return record
 
 
@@ -116,6 +117,7 @@ def withdraw_review(gateway: Gateway, job_id: str, if_match: str | None, key_nam
         model_version=gateway.jobs.result(job_id, reviewed=False).model_version,
     )
     gateway.jobs.reviews.add(job_id, record, None, {})
+    gateway.jobs.agreements.record(job_id, record)
     return record
 
 

@@ -1,3 +1,5 @@
+from .agreements import JobAgreements as JobAgreements
+from .agreements import WeeklyAgreement as WeeklyAgreement
 from .broker import PROBE_TASK as PROBE_TASK
 from .broker import QUEUE as QUEUE
 from .broker import SEGMENT_TASK as SEGMENT_TASK

@@ -16,6 +16,7 @@ from metseg.errors import (
     Unavailable,
     UnreadableRecord,
 )
+from metseg.jobs.agreements import JobAgreements
 from metseg.jobs.broker import JobQueue
 from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.jobs.ids import owner_of
@@ -46,6 +47,7 @@ class JobService:
 
     Attributes:
         reviews: of the jobs.
+        agreements: of readers and models.
     """
 
     def __init__(self, objects: ObjectStore, redis: RedisConnection, leases: LeaseTable, queue: JobQueue) -> None:
@@ -55,6 +57,7 @@ class JobService:
         self._queue = queue
         self._store = JobStore(objects)
         self.reviews = JobReviews(objects, self._store)
+        self.agreements = JobAgreements(redis)
         self._index = JobIndex(redis)
         self._keys = IdempotencyKeys(objects, redis, self._store.exists)
         self._rates = RateLimiter(redis)

@@ -199,6 +199,22 @@ def test_deleting_a_review_returns_to_the_models_own_answer(study):
     problem(study.get("review", number="-1"), 422, "invalid-parameter")
 
 
+def test_the_agreement_of_the_newest_review_is_a_metric(gateway, study):
+    def shown() -> list[str]:
+        return [line for line in gateway.http.get("/metrics").text.splitlines() if line.startswith("metseg_agreement")]
+
+    def reviews() -> float:
+        return sum(float(line.split()[-1]) for line in shown() if line.startswith("metseg_agreement_reviews{"))
+
+    before = reviews()
+    study.put('"0"').raise_for_status()
+    study.reject(1).raise_for_status()
+    assert reviews() == before + 1
+    assert any(f'model="{study.own.model_version}",week="20' in line for line in shown())
+    study.delete().raise_for_status()
+    assert reviews() == before
+
+
 def test_a_review_is_deleted_with_its_job(gateway, study):
     study.reject(1).raise_for_status()
     assert study.http.delete(study.path).status_code == 204

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client import Counter, Histogram
 
-from metseg.jobs import BUCKETS_S, MetricsSnapshot
+from metseg.jobs import BUCKETS_S, MetricsSnapshot, WeeklyAgreement
 from metseg.jobs import Histogram as JobHistogram
 from metseg_api import metrics
 
@@ -38,6 +38,13 @@ class Everything:
     def metrics(self):
         histogram = JobHistogram((1,) * (len(BUCKETS_S) + 1), 9.0)
         return MetricsSnapshot({("served", "a"): 1.0}, {("wait", ""): histogram, ("phase", "read"): histogram})
+
+    @property
+    def agreements(self):
+        return self
+
+    def weekly(self, now):
+        return {("a", "2026-W07"): WeeklyAgreement(12, 0.9, 1, 2)}
 
     def champion(self):
         return self
