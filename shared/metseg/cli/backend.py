@@ -140,6 +140,8 @@ class ServerBackend(Backend):
                     deidentify=state.deidentify,
                     uncertainty=state.uncertainty,
                     sequence=state.sequence,
+                    patient=state.patient,
+                    taken_on=state.taken_on,
                 )
             except RemoteProblem as problem:
                 if problem.type != Conflict.type:

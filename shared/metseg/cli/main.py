@@ -1,13 +1,14 @@
-"""The command line: `metseg segment`, `watch`, `jobs`, `review`, `models`."""
+"""The command line: `metseg segment`, `watch`, `jobs`, `review`, `followup`, `models`."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import get_args
 
-from metseg.cli import jobs, models, review, segment, watch
+from metseg.cli import followup, jobs, models, review, segment, watch
 from metseg.cli.exit_codes import ExitCode
 from metseg.cli.formats import DEFAULT
 from metseg.contracts import DISCLAIMER, Align, SequenceChoice
@@ -47,10 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="a file, a folder of slices, or a ZIP")
     add.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a folder of results per study")
     _segment_options(add)
+    add.add_argument("--patient", metavar="NAME", help="whose studies they are, a pseudonym, for metseg followup")
+    add.add_argument(
+        "--taken-on", type=date.fromisoformat, metavar="DATE", help="when the study was acquired, such as 2026-01-31"
+    )
     add.set_defaults(command=segment.run)
     _watch(commands.add_parser("watch", help="segment the studies that arrive in a folder", epilog=EPILOG))
     _jobs(commands.add_parser("jobs", help="list, show, wait for and delete jobs", epilog=EPILOG))
     _review(commands.add_parser("review", help="change a job's answer, or return to the model's own", epilog=EPILOG))
+    _followup(commands.add_parser("followup", help="compare the studies of a patient", epilog=EPILOG))
     _models(commands.add_parser("models", help="list, show and promote model versions", epilog=EPILOG))
     return parser
 
@@ -99,7 +105,7 @@ def _watch(add: argparse.ArgumentParser) -> None:
     add.add_argument("--poll", type=float, default=2.0, metavar="SECONDS", help="between scans; default: %(default)g")
     add.add_argument("--keep", action="store_true", help="leave studies in place instead of moving them")
     add.add_argument("--once", action="store_true", help="exit when nothing is left to do")
-    add.set_defaults(command=watch.run)
+    add.set_defaults(command=watch.run, patient=None, taken_on=None)
 
 
 def _jobs(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +133,15 @@ def _review(parser: argparse.ArgumentParser) -> None:
     add = _command(commands, "reject", "reject lesions, by their numbers in the result", review.reject)
     add.add_argument("job", metavar="JOB")
     add.add_argument("lesions", type=int, nargs="+", metavar="NUMBER")
+
+
+def _followup(parser: argparse.ArgumentParser) -> None:
+    _server(parser)
+    parser.add_argument(
+        "studies", nargs="+", metavar="STUDY", help="the patient, as submitted; or two or more jobs, oldest first"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=followup.run)
 
 
 def _models(parser: argparse.ArgumentParser) -> None:

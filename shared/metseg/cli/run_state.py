@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
@@ -28,6 +29,8 @@ class RunState(BaseModel):
     sequence: SequenceChoice = "auto"
     align: Align = "rigid"
     uncertainty: bool = False
+    patient: str | None = None
+    taken_on: date | None = None
     attempt: int = 1
     job_id: str | None = None
     state: Literal["begun", "done", "failed"] = "begun"
@@ -59,7 +62,8 @@ class RunState(BaseModel):
     def _request(self) -> tuple[str | float | bool | None, ...]:
         """What identifies equal submissions."""
         study = (self.study_sha256, self.threshold, self.model, self.server)
-        return (*study, self.sequence, self.deidentify, self.align, self.uncertainty)
+        follow_up = (self.patient, None if self.taken_on is None else self.taken_on.isoformat())
+        return (*study, self.sequence, self.deidentify, self.align, self.uncertainty, *follow_up)
 
     def is_complete(self, folder: Path, files: list[str]) -> bool:
         """Whether this run has written all files.

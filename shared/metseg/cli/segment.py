@@ -28,6 +28,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         studies = find_studies(arguments.studies)
     except MetsegError as error:
         raise UsageError(error.detail) from error
+    if arguments.taken_on is not None and len(studies) > 1:
+        raise UsageError("--taken-on is of one study; segment studies of other dates separately.")
     stop = threading.Event()
     with folder_lock(arguments.out), open_backend(arguments, stop) as backend, ProgressBar(len(studies)) as progress:
         return _segment_all(studies, out=arguments.out, options=options, backend=backend, progress=progress, stop=stop)
@@ -118,6 +120,8 @@ def parse_options(arguments: argparse.Namespace) -> SegmentOptions:
         sequence=arguments.sequence,
         align=arguments.align,
         uncertainty=arguments.uncertainty,
+        patient=arguments.patient,
+        taken_on=arguments.taken_on,
     )
 
 

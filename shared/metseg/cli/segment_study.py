@@ -1,6 +1,7 @@
 """One study, from its files to a folder of results; what an earlier run finished is not repeated."""
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class SegmentOptions(NamedTuple):
     sequence: SequenceChoice = "auto"
     align: Align = "rigid"
     uncertainty: bool = False
+    patient: str | None = None
+    taken_on: date | None = None
 
 
 class StudyOutcome(NamedTuple):
@@ -72,6 +75,8 @@ def segment_study(
             sequence=options.sequence,
             align=options.align,
             uncertainty=options.uncertainty,
+            patient=options.patient,
+            taken_on=options.taken_on,
         )
         earlier = RunState.read(folder)
         if earlier is not None and earlier.is_same_request(state):

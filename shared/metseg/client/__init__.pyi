@@ -1,4 +1,5 @@
 from .connection import RemoteProblem as RemoteProblem
+from .follow_up_client import studies_of_patient as studies_of_patient
 from .http_client import Client as Client
 from .local_studies import Attachment as Attachment
 from .local_studies import LocalStudy as LocalStudy

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -9,8 +10,8 @@ from typing import BinaryIO, Self
 import httpx
 
 from metseg.client.connection import Connection, RemoteProblem, parse
+from metseg.client.follow_up_client import FollowUpClient
 from metseg.client.local_studies import Attachment, open_study
-from metseg.client.review_client import ReviewClient
 from metseg.contracts import (
     Align,
     Champion,
@@ -33,7 +34,7 @@ MAX_ATTEMPTS = 4
 POLL_S = 3.0
 
 
-class Client(ReviewClient):
+class Client(FollowUpClient):
     """A client of one gateway. Thread-safe; closed by `close` or a `with` statement.
 
     A call is retried if the gateway responds with 503, after the pause that the response asks for, or does not respond
@@ -140,6 +141,8 @@ class Client(ReviewClient):
         uncertainty: bool = False,
         label: str | None = None,
         sequence: SequenceChoice | None = None,
+        patient: str | None = None,
+        taken_on: date | None = None,
     ) -> Job:
         """Submit one study; its files are streamed, not read into memory.
 
@@ -153,12 +156,15 @@ class Client(ReviewClient):
             uncertainty: also compute an uncertainty map, which takes longer.
             label: what the study is called in lists of jobs; at most 200 characters.
             sequence: of a study of one grey image; None: its name, header or pixels decide.
+            patient: whose study it is, a pseudonym, for follow-up.
+            taken_on: when it was acquired, for follow-up.
 
         Returns:
             The queued job.
         """
         flags = {"deidentify": deidentify, "uncertainty": uncertainty}
         fields = {"threshold": threshold, "model": model, "align": align, "label": label, "sequence": sequence}
+        fields |= {"patient": patient, "taken_on": None if taken_on is None else taken_on.isoformat()}
         fields |= {name: "true" for name, is_set in flags.items() if is_set}
         attachments = [Attachment(*file) for file in files]
         streams = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
