@@ -3,7 +3,7 @@ import { Volume } from "./volumes.js";
 
 /** What the strokes of a drawing mean, by their value. */
 export const STROKES = { core: { brush: 1, eraser: 2 }, whole: { brush: 3, eraser: 4 } };
-const COLORS = [[0, 0, 0, 0], [255, 92, 56, 200], [255, 255, 255, 150], [45, 212, 191, 200], [255, 255, 255, 150]];
+const COLORS = [[0, 0, 0, 0], [255, 92, 56, 200], [40, 110, 255, 190], [45, 212, 191, 200], [40, 110, 255, 190]];
 const UNDO_LEVELS = 32;
 
 export class Brush {

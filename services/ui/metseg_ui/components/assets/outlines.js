@@ -32,7 +32,7 @@ export class Outlines {
       context.beginPath();
       context.rect(...plane.frame);
       context.clip();
-      this.masks.forEach((each, index) => {
+      [...this.masks.entries()].reverse().forEach(([index, each]) => {
         if (!each) return;
         context.lineWidth = LINE_WIDTH_PX;
         for (const [value, edges] of edgesOf(each, plane)) {
