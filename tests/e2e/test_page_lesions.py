@@ -15,6 +15,7 @@ from tests.pages import serving_page
 
 from metseg.contracts import Lesion, Result
 from metseg.imaging import lesions, select_components
+from metseg_ui.components.viewer import LESION_COLORS
 
 SMALLEST_PX = 100
 CROSSHAIR = (245, 196, 84)
@@ -81,10 +82,10 @@ def number(page: Page, lesion: int) -> tuple[float, float]:
     return box["x"] - frame["x"], box["y"] + box["height"] - frame["y"]
 
 
-def outline_pixels(page: Page) -> np.ndarray:
-    """(row, column) of pixels in the outlines' colour."""
-    red, green, blue = np.moveaxis(stage(page), 2, 0)
-    return np.argwhere((red > 170) & (green < 130) & (blue < 110) & (red - green > 80))
+def outline_pixels(page: Page, lesion: int) -> np.ndarray:
+    """(row, column) of pixels in the colour of a lesion's outline."""
+    color = LESION_COLORS[(lesion - 1) % len(LESION_COLORS)]
+    return np.argwhere(np.abs(stage(page) - color).max(axis=2) < 60)
 
 
 def test_zoom_keeps_the_selected_lesion_in_view(viewer: Page) -> None:
@@ -163,10 +164,10 @@ def test_three_planes_open_on_a_lesion(viewer: Page) -> None:
 
 
 def test_outlines_are_closed_in_every_plane(viewer: Page) -> None:
-    press(viewer, "n", "n", "v")
+    press(viewer, "n", "v")
     look(viewer)
     marked = np.zeros(stage(viewer).shape[:2], bool)
-    marked[tuple(outline_pixels(viewer).T)] = True
+    marked[tuple(outline_pixels(viewer, 2).T)] = True
     for plane in np.array_split(marked[marked.shape[0] * 58 // 100 :], 2):
         largest = max(ndimage.find_objects(ndimage.label(plane, np.ones((3, 3)))[0]), key=lambda box: plane[box].sum())
         inside = ndimage.binary_fill_holes(plane[largest]) & ~plane[largest]
@@ -174,12 +175,12 @@ def test_outlines_are_closed_in_every_plane(viewer: Page) -> None:
 
 
 def test_a_number_stands_at_its_lesion(viewer: Page, result: Result) -> None:
-    outlines = outline_pixels(viewer)
     numbers = viewer.locator(".viewer .number").all_inner_texts()
     here = result.slices[shown_slice(viewer) - 1].lesions
     assert sorted(map(int, numbers)) == sorted(here)
     for each in here:
         left, top = number(viewer, each)
+        outlines = outline_pixels(viewer, each)
         nearest = np.hypot(outlines[:, 0] - top, outlines[:, 1] - left).min()
         assert nearest < 12, f"lesion {each} is {nearest:.0f} px from its number"
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from scipy import ndimage
 from tests.e2e.reader import SHOTS, changed, finished, look, opened, saved, shown_slice
 from tests.fake_gateway import FakeGateway, FakeStudy, serving
 from tests.pages import serving_page
@@ -17,6 +18,7 @@ from tests.pages import serving_page
 from metseg.contracts import Result
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+EDGE_PX = 3
 SCREENS = [(1280, 1), (1800, 2)]
 """Widths of windows, and how many pictures fit."""
 
@@ -49,9 +51,17 @@ def shown(page: Page, held: tuple[FakeGateway, str]) -> Page:
 
 
 def panes(page: Page) -> list[np.ndarray]:
-    """The pictures that are shown, RGB, from left to right."""
+    """The pictures that are shown, RGB, from left to right, in one size and without their edges."""
     found = page.locator(".viewer .pane:visible").all()
-    return [np.asarray(Image.open(io.BytesIO(one.screenshot())).convert("RGB")).astype(int) for one in found]
+    pictures = [np.asarray(Image.open(io.BytesIO(one.screenshot())).convert("RGB")).astype(int) for one in found]
+    rows, columns, _ = np.min([picture.shape for picture in pictures], axis=0)
+    return [picture[EDGE_PX : rows - EDGE_PX, EDGE_PX : columns - EDGE_PX] for picture in pictures]
+
+
+def bar_px(picture: np.ndarray) -> int:
+    """The length of the scale bar; 0 without one."""
+    white = (picture[-20:] > 180).all(axis=2)
+    return max(int(np.ptp(np.flatnonzero(row))) + 1 if row.sum() > 20 else 0 for row in white)
 
 
 def caption(page: Page) -> str:
@@ -88,8 +98,8 @@ def test_two_sequences_show_the_same_slice_part_and_window(viewer: Page) -> None
     look(viewer)
     viewer.screenshot(path=SHOTS / "two-sequences.png")
     marked = [(np.ptp(one, axis=2) > 80)[40:-60] for one in panes(viewer)]
-    shared = (marked[0] & marked[1]).sum() / (marked[0] | marked[1]).sum()
-    assert marked[0].any() and shared > 0.8, "the outlines are in the same place"
+    covered = marked[0] & ndimage.binary_dilation(marked[1], iterations=2)
+    assert marked[0].any() and covered.sum() > 0.95 * marked[0].sum(), "the outlines are in the same place"
     for one in panes(viewer):
         assert (np.abs(one - 128).max(axis=2) < 60).mean() < 0.05, "a narrow window leaves no grey"
 
@@ -117,10 +127,13 @@ def test_measured_diameters_are_drawn_where_they_were_measured(viewer: Page, res
     look(viewer)
     white = (np.ptp(drawn, axis=2) < 30) & (drawn.min(axis=2) - panes(viewer)[0].min(axis=2) > 60)
     rows, columns = np.nonzero(white)
-    number_left = 500
     assert len(rows) > 40, "two white lines"
-    length = math.hypot(np.ptp(rows), np.ptp(columns))
-    assert length > 30 and columns.max() < number_left
+    px_per_mm = (drawn.shape[0] + 2 * EDGE_PX) / (result.shape[1] * result.spacing_mm[1])
+    box = [lesion.box.first[1:], lesion.box.stop[1:]]
+    wanted = np.ptp(box, axis=0) * result.spacing_mm[1] * px_per_mm
+    assert np.ptp(rows) < 1.2 * wanted[0] and np.ptp(columns) < 1.2 * wanted[1], "within the lesion"
+    extent = math.hypot(np.ptp(rows), np.ptp(columns))
+    assert extent > 0.9 * lesion.long_diameter_mm * px_per_mm
     assert f"{lesion.long_diameter_mm:.0f} × {lesion.perpendicular_diameter_mm:.0f} mm" in caption(viewer)
 
 
@@ -148,10 +161,8 @@ def test_the_ruler_measures_millimetres_at_any_zoom(viewer: Page, result: Result
 
 def test_the_scale_bar_is_as_long_as_it_says(viewer: Page, result: Result) -> None:
     [picture] = panes(viewer)
-    corner = (picture[-14] > 230).all(axis=1)
-    columns = np.flatnonzero(corner)
-    assert len(columns) > 20, "no bar"
-    mm = np.ptp(columns) * result.shape[1] * result.spacing_mm[1] / picture.shape[0]
+    assert bar_px(picture) > 20, "no bar"
+    mm = bar_px(picture) * result.shape[1] * result.spacing_mm[1] / (picture.shape[0] + 2 * EDGE_PX)
     assert min(abs(mm - nice) / nice for nice in (1, 2, 5, 10, 20, 50, 100)) < 0.04
 
 
@@ -160,7 +171,7 @@ def test_nothing_is_given_in_millimetres_where_the_spacing_is_unknown(page: Page
     with serving(FakeGateway(study=study)) as gateway, serving_page(gateway.url) as url:
         shown(page, (gateway, url))
         expect(page.get_by_role("button", name="Ruler")).to_be_hidden()
-        assert not (panes(page)[0][-14] > 230).all(axis=1).any(), "no scale bar"
+        assert not bar_px(panes(page)[0])
         assert " px" in caption(page) and " mm" not in caption(page)
 
 
