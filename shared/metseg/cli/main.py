@@ -133,6 +133,9 @@ def _review(parser: argparse.ArgumentParser) -> None:
     add = _command(commands, "reject", "reject lesions, by their numbers in the result", review.reject)
     add.add_argument("job", metavar="JOB")
     add.add_argument("lesions", type=int, nargs="+", metavar="NUMBER")
+    about = "download reviewed studies that may be used for training, as a folder for the trainer"
+    add = _command(commands, "collect", about, review.collect, as_json=False)
+    add.add_argument("folder", type=Path, metavar="OUT")
 
 
 def _followup(parser: argparse.ArgumentParser) -> None:

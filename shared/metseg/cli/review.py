@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from metseg.cli.exit_codes import ExitCode, UsageError
 from metseg.cli.output import format_time, print_json, print_table
 from metseg.cli.segment import open_client
+from metseg.client import collect_reviewed
 from metseg.contracts import LesionDecision, Result, Review, ReviewRecord
 
-__all__ = ["apply", "history", "reject", "show", "withdraw"]
+__all__ = ["apply", "collect", "history", "reject", "show", "withdraw"]
 
 
 def show(arguments: argparse.Namespace) -> ExitCode:
@@ -62,6 +63,14 @@ def withdraw(arguments: argparse.Namespace) -> ExitCode:
     with open_client(arguments) as client:
         current = client.review(arguments.job)
         _show([client.withdraw_review(arguments.job, current.number)], as_json=arguments.json)
+    return ExitCode.DONE
+
+
+def collect(arguments: argparse.Namespace) -> ExitCode:
+    """Download the reviewed studies that may be used for training, as a folder for the trainer."""
+    with open_client(arguments) as client:
+        for study in collect_reviewed(client, arguments.folder):
+            print(f"{study.job_id}: {study.folder or f'left out, {study.reason}'}")
     return ExitCode.DONE
 
 

@@ -9,3 +9,5 @@ from .local_studies import open_study as open_study
 from .local_studies import study_digest as study_digest
 from .local_studies import study_name as study_name
 from .result_reader import VolumeLayer as VolumeLayer
+from .reviewed_studies import CollectedStudy as CollectedStudy
+from .reviewed_studies import collect_reviewed as collect_reviewed

@@ -4,7 +4,7 @@ core: [1, 3]                          # labels or names; `any` is every label bu
 whole: [1, 2, 3]                      # core and FLAIR abnormality
 ignore: [4]                           # labels that are neither
 files:                                # only where no known layout fits
-  post: "{case}/t1_gd.nii.gz"         # pre, flair, post; {case} is the study, * any part of a name
+  post: "{case}/t1_gd.nii.gz"         # pre, flair, post; {case} is the study, {person} its patient, * any part
   flair: "{case}/flair.nii.gz"
   mask: "{case}/lesions.nii.gz"       # a label map; or `core` and `whole`, a mask each
 spacing_mm: [1.0, 0.94, 0.94]         # between slices, rows, columns; of images that store none
@@ -106,14 +106,17 @@ def find_named_files(folder: Path) -> FolderContents | None:
         return None
     patterns: dict[str, re.Pattern[str]] = {what: _pattern(pattern) for what, pattern in content.files.items()}
     matched: dict[tuple[str, str], list[Path]] = {}
+    persons: dict[str, str] = {}
     for path in list_files(folder):
         name = path.relative_to(folder).as_posix()
         for what, pattern in patterns.items():
             if (match := pattern.fullmatch(name)) is not None:
                 matched.setdefault((match["case"], what), []).append(path)
+                persons[match["case"]] = match.groupdict().get("person") or match["case"]
     cases = Cases()
     for (id, what), paths in matched.items():
         case = cases[id]
+        case.person = persons[id]
         case.subset = subset_of(paths[0].relative_to(folder).parts[:-1])
         paths.sort(key=lambda path: natural_key(path.name))
         if what in ROLE_NAMES:
@@ -146,14 +149,13 @@ def _labels(meaning: Meaning) -> Labels:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A pattern as a regular expression: {case} is the study, * any part of one name."""
-    pieces = re.split(r"(\{case\}|\*)", text)
-    known = {"*": "[^/]*"}
-    expression, seen = "", False
-    for piece in pieces:
-        if piece == "{case}":
-            expression += "(?P=case)" if seen else "(?P<case>.+?)"
-            seen = True
+    """A pattern as a regular expression: {case} is the study, {person} its patient, * any part of one name."""
+    expression, seen = "", set[str]()
+    for piece in re.split(r"(\{case\}|\{person\}|\*)", text):
+        if piece in {"{case}", "{person}"}:
+            group = piece.strip("{}")
+            expression += f"(?P={group})" if group in seen else f"(?P<{group}>.+?)"
+            seen.add(group)
         else:
-            expression += known.get(piece, re.escape(piece))
+            expression += "[^/]*" if piece == "*" else re.escape(piece)
     return re.compile(expression)
