@@ -138,10 +138,11 @@ def test_contours_of_a_review_say_so_and_are_dated_by_it(head, files):
     job = planned(volume_of(files), head.mask)
     stamp = ReviewStamp(number=1, reviewed_by="reader", reviewed_at=datetime(2026, 2, 3, 4, 5, tzinfo=UTC))
     [first, *others] = job.figures.lesions
-    lesions_ = [first.model_copy(update={"label": "left frontal"}), *others]
+    lesions_ = [first.model_copy(update={"label": "left frontal", "outlined_by": "reader"}), *others]
     job.figures = job.figures.model_copy(update={"review": stamp, "lesions": lesions_})
     found = pydicom.dcmread(io.BytesIO(contours(job)))
-    assert {each.ROIGenerationAlgorithm for each in found.StructureSetROISequence} == {"SEMIAUTOMATIC"}
+    origins = [each.ROIGenerationAlgorithm for each in found.StructureSetROISequence]
+    assert origins == ["MANUAL", *["AUTOMATIC"] * len(others), "SEMIAUTOMATIC"]
     assert found.StructureSetDate == "20260203"
     assert "left frontal" in found.StructureSetROISequence[0].ROIDescription
 

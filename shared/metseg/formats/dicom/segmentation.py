@@ -23,6 +23,7 @@ from metseg.formats.dicom.uids import make_uid
 from metseg.imaging import LabelMap
 
 __all__ = [
+    "ALGORITHM_TYPES",
     "COLOURS",
     "MANUFACTURER",
     "AlgorithmRun",

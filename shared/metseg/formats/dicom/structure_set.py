@@ -18,11 +18,11 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID, RTStructureSetStorage
 
-from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER
+from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, OutlinedBy
 from metseg.errors import NotAvailable
 from metseg.formats.dicom.image_planes import ImagePlane, image_planes
 from metseg.formats.dicom.result_headers import start_result
-from metseg.formats.dicom.segmentation import MANUFACTURER, AlgorithmRun
+from metseg.formats.dicom.segmentation import ALGORITHM_TYPES, MANUFACTURER, AlgorithmRun
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.uids import make_uid
 from metseg.imaging import Float64Array, Mask, outline_polygons
@@ -48,6 +48,7 @@ class RegionOfInterest(NamedTuple):
         description: for people.
         kind: GTV, PTV, or empty for what is no target.
         rgb: its colour.
+        outlined_by: the model, a reader, or both.
         volume_mm3: of the voxels.
         mask: bool, (frame, row, column) of the source.
         first: the source's frame, row and column of the mask's first voxel; may be negative.
@@ -57,6 +58,7 @@ class RegionOfInterest(NamedTuple):
     description: str
     kind: RegionKind
     rgb: tuple[int, int, int]
+    outlined_by: OutlinedBy
     volume_mm3: float
     mask: Mask
     first: tuple[int, int, int]
@@ -68,8 +70,6 @@ def write_structure_set(
     algorithm: AlgorithmRun,
     made_at: datetime | None,
     target: BinaryIO,
-    *,
-    reviewed: bool = False,
 ) -> None:
     """Write the structure set of a result.
 
@@ -79,7 +79,6 @@ def write_structure_set(
         algorithm: what found them.
         made_at: when the job finished, or None if unknown.
         target: where the file is written, in implicit VR: explicit lengths are too short for a long contour.
-        reviewed: whether a reader has reviewed the regions.
 
     Raises:
         NotAvailable: the regions have more corners than `MAX_CORNERS`.
@@ -111,7 +110,6 @@ def write_structure_set(
             contours.append(contour)
         digest.update(repr((region.name, region.description)).encode())
         dataset.StructureSetROISequence.append(_structure(number, region, frame_of_reference, algorithm))
-        dataset.StructureSetROISequence[-1].ROIGenerationAlgorithm = "SEMIAUTOMATIC" if reviewed else "AUTOMATIC"
         dataset.ROIContourSequence.append(_roi_contour(number, region, contours))
         dataset.RTROIObservationsSequence.append(_observation(number, region))
     dataset.SOPInstanceUID = make_uid(algorithm.job, "structure set", digest.hexdigest())
@@ -181,6 +179,7 @@ def _structure(number: int, region: RegionOfInterest, frame_of_reference: str, a
     item.ROIName = region.name
     item.ROIDescription = region.description
     item.ROIVolume = f"{region.volume_mm3 / 1000:.6g}"  # in cubic centimetres
+    item.ROIGenerationAlgorithm = ALGORITHM_TYPES[region.outlined_by]
     item.ROIGenerationDescription = f"{MANUFACTURER} {algorithm.network} {algorithm.version}"[:64]
     return item
 

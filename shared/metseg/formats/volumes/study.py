@@ -33,12 +33,13 @@ from metseg.imaging import (
     CHANNELS,
     ROLES,
     SEQUENCE_NAMES,
+    Array,
     StudySize,
     Volume,
     canonical_affine,
     canonical_grid,
+    from_canonical,
     spacing_mm_of,
-    to_canonical,
 )
 from metseg.settings import MIB, Limits
 
@@ -333,15 +334,27 @@ def _is_contradictory(header: VolumeHeader) -> bool:
 def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
     """Read one volume; adds a warning where its values had to be changed."""
     geometry = sequence.geometry
+    pixels = np.empty(geometry.shape, output_dtype(sequence.header))
     with sequence.opened.voxels.open() as stream:
-        voxels = read_voxels(stream, sequence.header, sequence.volume)
-    missing = np.isnan(voxels) if voxels.dtype.kind == "f" else np.zeros(1, bool)
-    if missing.any() and not missing.all():
-        voxels[missing] = np.nanmin(voxels)
+        read_voxels(stream, sequence.header, sequence.volume, from_canonical(pixels, geometry.grid))
+    if _replace_missing(pixels):
         warnings.append("Voxels that are not a number (NaN) were set to the darkest value of their volume.")
     slices, rows, columns = geometry.shape
     by = sequence.identified_by
     description = f"{slices} slices of {rows} x {columns} pixels" + (
         "" if by is None else f", identified {SOURCES[by]}"
     )
-    return SequenceImage(np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description, by)
+    return SequenceImage(pixels, geometry, description, by)
+
+
+def _replace_missing(pixels: Array) -> bool:
+    """Set voxels that are not a number to the darkest value, slice by slice; returns whether that was needed."""
+    if pixels.dtype.kind != "f":
+        return False
+    missing = sum(int(np.count_nonzero(np.isnan(one))) for one in pixels)
+    if missing in (0, pixels.size):
+        return False
+    darkest = min(float(np.nanmin(one)) for one in pixels if not np.isnan(one).all())
+    for one in pixels:
+        one[np.isnan(one)] = darkest
+    return True

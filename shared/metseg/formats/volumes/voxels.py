@@ -21,16 +21,15 @@ ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 CHUNK_BYTES = 2**16
 
 
-def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int) -> Array:
+def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Array) -> None:
     """Read one volume in the file's order, scaled.
 
     Args:
         stream: the file with the voxels.
         header: of the volume.
         volume: index of the one to read.
-
-    Returns:
-        uint8 or uint16 where the file stores these unscaled, else float32; (3 axes of the file).
+        voxels: where they are written, plane by plane, so that no second copy is in memory; of the header's shape and
+            `output_dtype`, such as a view of an array in canonical order.
 
     Raises:
         UnreadableImage: the file is damaged or cut off.
@@ -38,7 +37,6 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int) -> Array:
     dtype = header.dtype
     scaled = _is_scaled(header)
     columns, rows, planes = header.shape
-    voxels: Array = np.empty(header.shape, output_dtype(header), order="F")
     plane_bytes = columns * rows * dtype.itemsize
     start = header.start if header.start >= 0 else stream.seek(0, SEEK_END) - header.content_bytes
     try:
@@ -54,11 +52,10 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int) -> Array:
                 content.read(1)  # at the end of the stream its checksum is compared
     except DAMAGE as error:
         raise UnreadableImage(f"A {header.format} file is damaged or cut off; export it again.") from error
-    return voxels
 
 
 def output_dtype(header: VolumeHeader) -> "np.dtype[Any]":
-    """The type of the voxels that `read_voxels` returns."""
+    """The type of a volume's voxels: uint8 or uint16 where the file stores these unscaled, else float32."""
     native: np.dtype[Any] = header.dtype.newbyteorder("=")
     return np.dtype(np.float32) if _is_scaled(header) or native not in (np.uint8, np.uint16) else native
 

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from metseg.contracts import RESEARCH_ONLY, Grid, Lesion, Result
+from metseg.contracts import RESEARCH_ONLY, Grid, Lesion, OutlinedBy, Result
 from metseg.errors import NoCore, NotAvailable, ProcessingFailed
 from metseg.formats import StoredSlices, dicom
 from metseg.imaging import Mask, Shape, Spacing, add_margin, bounding_box, region_from_canonical
@@ -26,12 +26,13 @@ PROPOSED = f"proposed by metseg, {RESEARCH_ONLY.lower()}"
 
 
 class Title(NamedTuple):
-    """Name, description, kind and colour of a region."""
+    """Name, description, kind, colour and origin of a region."""
 
     name: str
     description: str
     kind: dicom.RegionKind
     rgb: tuple[int, int, int]
+    outlined_by: OutlinedBy
 
 
 class Part(NamedTuple):
@@ -68,10 +69,8 @@ def write_structure_set(job: FinishedJob, target: BinaryIO, margin_mm: float = 0
         raise NotAvailable("Nothing was found in this study, so there is nothing to contour.")
     algorithm = dicom.AlgorithmRun(result.network, result.model_version, result.job_id)
     regions = _regions(job, result, _planning_grid(result), margin_mm)
-    made_at, reviewed = job.finished_at(), result.review is not None
-    if result.review is not None:
-        made_at = result.review.reviewed_at
-    dicom.write_structure_set(origin, regions, algorithm, made_at, target, reviewed=reviewed)
+    made_at = job.finished_at() if result.review is None else result.review.reviewed_at
+    dicom.write_structure_set(origin, regions, algorithm, made_at, target)
 
 
 def _planning_grid(result: Result) -> tuple[Grid, Spacing]:
@@ -95,10 +94,17 @@ def _regions(
     for lesion in result.lesions if margin_mm else ():
         red, green, blue = _colour(lesion)
         lighter = (red + 255) // 2, (green + 255) // 2, (blue + 255) // 2
-        title = Title(f"PTV{lesion.number}", _describe_margin(lesion, margin_mm, spacing_mm[0]), "PTV", lighter)
+        title = Title(
+            f"PTV{lesion.number}",
+            _describe_margin(lesion, margin_mm, spacing_mm[0]),
+            "PTV",
+            lighter,
+            lesion.outlined_by,
+        )
         yield _region(title, _grow(parts[lesion.number], spacing_mm, margin_mm, grid.shape[2]), voxel_mm3)
     if result.structure == "core" and (whole := _whole_part(job)) is not None:
-        title = Title(FLAIR, f"FLAIR abnormality, lesions included; no target; {PROPOSED}", "", FLAIR_RGB)
+        description = f"FLAIR abnormality, lesions included; no target; {PROPOSED}"
+        title = Title(FLAIR, description, "", FLAIR_RGB, "model" if result.review is None else "both")
         yield _region(title, _to_source(whole, grid), voxel_mm3)
 
 
@@ -109,9 +115,15 @@ def _colour(lesion: Lesion) -> tuple[int, int, int]:
 def _title(lesion: Lesion, result: Result) -> Title:
     label = "" if lesion.label is None else f" ({lesion.label})"
     if result.structure == "core":
-        return Title(f"GTV{lesion.number}", f"Lesion {lesion.number}{label}; core; {PROPOSED}", "GTV", _colour(lesion))
+        return Title(
+            f"GTV{lesion.number}",
+            f"Lesion {lesion.number}{label}; core; {PROPOSED}",
+            "GTV",
+            _colour(lesion),
+            lesion.outlined_by,
+        )
     description = f"FLAIR abnormality {lesion.number}{label}; no target; {PROPOSED}"
-    return Title(f"{FLAIR}{lesion.number}", description, "", _colour(lesion))
+    return Title(f"{FLAIR}{lesion.number}", description, "", _colour(lesion), lesion.outlined_by)
 
 
 def _describe_margin(lesion: Lesion, margin_mm: float, between_images_mm: float) -> str:
