@@ -196,6 +196,7 @@ def assemble_volume(
     warnings: Sequence[str] = (),
     align: Align = "rigid",
     threads: int = 1,
+    channels: Array | None = None,
 ) -> Volume:
     """Combine the sequences of a study.
 
@@ -206,6 +207,7 @@ def assemble_volume(
         warnings: from reading them.
         align: `rigid` registers a sequence on another grid than the reference, `none` trusts the headers.
         threads: for resampling.
+        channels: (slice, row, column, channel), if the images, all on one grid, are parts of it already.
 
     Returns:
         The study on the grid of the reference sequence.
@@ -216,14 +218,14 @@ def assemble_volume(
     """
     role_of_reference = reference_role(list(images))
     reference = images[role_of_reference]
-    channels: dict[Role, Array] = dict.fromkeys(ROLES, reference.pixels)
+    by_channel: dict[Role, Array] = dict.fromkeys(ROLES, reference.pixels)
     alignments: list[Alignment] = []
     more_warnings = [GREY_WARNING]
     if role_of_reference is not None:
         by_role = cast(Mapping[Role, SequenceImage], images)
-        channels, alignments, more_warnings = _register_sequences(by_role, role_of_reference, align, threads)
+        by_channel, alignments, more_warnings = _register_sequences(by_role, role_of_reference, align, threads)
     return Volume(
-        _stack([channels[role] for role in ROLES]),
+        _stack([by_channel[role] for role in ROLES]) if channels is None else _complete(channels, by_channel, images),
         tuple(names),
         spacing_mm=reference.geometry.spacing_mm,
         affine=reference.geometry.affine,
@@ -304,6 +306,14 @@ def _geometry_warnings(geometry: VolumeGeometry) -> list[str]:
             "at right angles to them."
         )
     return warnings
+
+
+def _complete(channels: Array, by_channel: Mapping[Role, Array], images: Mapping[Role | None, SequenceImage]) -> Array:
+    """The channels with copies in the places of missing sequences."""
+    for index, role in enumerate(ROLES):
+        if role not in images:
+            channels[..., index] = by_channel[role]
+    return channels
 
 
 def _stack(channels: Sequence[Array]) -> Array:

@@ -59,6 +59,7 @@ HEADER_READERS: dict[Kind, Callable[[BinaryIO], VolumeHeader]] = {
     "metaimage": metaimage.read_header,
 }
 """What reads the header of a file, by its kind; every kind here is opened by `open_study`."""
+CHANNEL_OF: dict[Role | None, int] = {role: index for index, role in enumerate(ROLES)}
 SOURCES: dict[IdentifiedBy, str] = {
     "stated": "by its field",
     "name": "by its name",
@@ -131,10 +132,25 @@ class VolumeStudyReader:
             MixedSizes: the same.
         """
         warnings = list(self.warnings)
-        images = {role: _read_sequence(sequence, warnings) for role, sequence in self.sequences.items()}
+        channels = self._allocate_channels()
+        images = {
+            role: _read_sequence(sequence, warnings, None if channels is None else channels[..., CHANNEL_OF[role]])
+            for role, sequence in self.sequences.items()
+        }
         reference = self.sequences[reference_role(list(self.sequences))]
         names = tuple(page_stems(f"{file_stem(reference.opened.file.name).removesuffix(SUFFIX)}.x", self.shape[0]))
-        return assemble_volume(images, names, self.source, warnings=warnings, align=align, threads=threads)
+        return assemble_volume(
+            images, names, self.source, warnings=warnings, align=align, threads=threads, channels=channels
+        )
+
+    def _allocate_channels(self) -> Array | None:
+        """Where several sequences can be read in place, so that none is copied; None where one must be resampled."""
+        sequences = list(self.sequences.values())
+        dtypes = {output_dtype(each.header) for each in sequences}
+        geometry = self.sequences[reference_role(list(self.sequences))].geometry
+        if len(sequences) == 1 or len(dtypes) > 1 or not all(each.geometry.matches(geometry) for each in sequences):
+            return None
+        return np.empty((*geometry.shape, len(ROLES)), dtypes.pop())
 
 
 def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> VolumeStudyReader:
@@ -331,10 +347,10 @@ def _is_contradictory(header: VolumeHeader) -> bool:
     return bool((np.abs(sizes / by_affine - 1) > MAX_SIZE_DIFFERENCE).any())
 
 
-def _read_sequence(sequence: _Sequence, warnings: list[str]) -> SequenceImage:
-    """Read one volume; adds a warning where its values had to be changed."""
+def _read_sequence(sequence: _Sequence, warnings: list[str], place: Array | None) -> SequenceImage:
+    """Read one volume, to its place if it has one; adds a warning where its values had to be changed."""
     geometry = sequence.geometry
-    pixels = np.empty(geometry.shape, output_dtype(sequence.header))
+    pixels = np.empty(geometry.shape, output_dtype(sequence.header)) if place is None else place
     with sequence.opened.voxels.open() as stream:
         read_voxels(stream, sequence.header, sequence.volume, from_canonical(pixels, geometry.grid))
     if _replace_missing(pixels):

@@ -69,6 +69,27 @@ def test_sequences_are_recognised_by_name(names):
     assert volume.alignment == ()
 
 
+@pytest.mark.parametrize("names", [("flair",), ("t1", "flair", "t1c")])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16"])
+def test_reading_takes_less_than_three_times_the_memory_of_the_voxels(names, dtype):
+    """A float copy is twice the size of 16 bits, and four times that of 8, so bytes are read as they are."""
+    voxels = np.random.default_rng(1).integers(0, 200, (96, 96, 80)).astype(dtype)
+    sent = study(**{name: nifti(voxels, pack=False) for name in names})
+    volume_of(*study(**{name: nifti(voxels, pack=False) for name in names}))  # imports and caches
+    tracemalloc.start()
+    volume = volume_of(*sent)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * len(names) * voxels.nbytes
+    assert all(np.array_equal(volume.pixels[..., channel], ours(voxels)) for channel in range(3))
+
+
+def test_a_missing_sequence_among_several_is_a_copy_of_the_reference():
+    volume = volume_of(*study(flair=nifti(PIXELS[..., 1]), t1c=nifti(PIXELS[..., 2])))
+    assert np.array_equal(volume.pixels[..., 0], ours(PIXELS[..., 1]))
+    assert np.array_equal(volume.pixels[..., 2], ours(PIXELS[..., 2]))
+
+
 def test_a_field_overrides_the_name_of_a_sequence():
     sent = [upload(nifti(PIXELS[..., i]), "scan.nii", role) for i, role in enumerate(("pre", "flair", "post"))]
     assert np.array_equal(volume_of(*sent).pixels, PIXELS.transpose(2, 1, 0, 3))
