@@ -31,6 +31,9 @@ from tests.servers import free_ports
 from metseg import phantom
 from metseg.contracts import (
     Champion,
+    FollowUp,
+    FollowUpResult,
+    FollowUpSubmission,
     IdentifiedSequence,
     Job,
     JobPage,
@@ -56,6 +59,7 @@ from metseg.results.review import ModelAnswer, ReviewedAnswer, StoredProbability
 from metseg.settings import Limits
 
 THRESHOLD = 0.5
+FOLLOW_UP_ID = f"{0:012x}8{0:019x}"
 
 
 class FakeStudy:
@@ -166,7 +170,20 @@ class FakeGateway:
     model_versions: dict[str, str] = field(default_factory=dict)
     reviews: dict[str, ReviewRecord] = field(default_factory=dict)
     answers: dict[str, ReviewedAnswer] = field(default_factory=dict)
+    followed: list[str] = field(default_factory=list)
+    followed_result: FollowUpResult | None = None
     url: str = ""
+
+    def follow_up(self) -> FollowUp:
+        """The follow-up that was submitted last; it has succeeded if there is a result for it."""
+        status = JobStatus.RUNNING if self.followed_result is None else JobStatus.SUCCEEDED
+        return FollowUp(
+            id=FOLLOW_UP_ID,
+            status=status,
+            jobs=self.followed,
+            created_at=datetime.now(UTC),
+            result=self.followed_result,
+        )
 
     def submit(self, names: list[str], threshold: str | None, **options: object) -> Job:
         if self.refusal is not None:
@@ -297,6 +314,15 @@ def app(gateway: FakeGateway) -> FastAPI:
         changes |= {"model_version": gateway.job(job_id).model_version, "dicom": gateway.dicom}
         answer = gateway.answers.get(job_id) if reviewed else None
         return (answer.result if answer else study.result(job_id, gateway.card)).model_copy(update=changes)
+
+    @api.post("/v1/followups", status_code=202)
+    def submit_follow_up(submission: FollowUpSubmission) -> FollowUp:
+        gateway.followed = submission.jobs
+        return gateway.follow_up()
+
+    @api.get("/v1/followups/{follow_up_id}")
+    def follow_up(follow_up_id: str) -> FollowUp:
+        return gateway.follow_up()
 
     @api.get("/v1/jobs/{job_id}/review")
     def review(job_id: str) -> ReviewRecord:

@@ -9,7 +9,7 @@ from metseg.contracts import DISCLAIMER, KeyInfo, ModelCard
 from metseg_ui.components import problems
 from metseg_ui.panels import examples, jobs, model_info, submission, upload
 from metseg_ui.state import gateway, sessions, url_state
-from metseg_ui.views import admin, history, scan, sign_in, welcome
+from metseg_ui.views import admin, follow_up, history, scan, sign_in, welcome
 
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 1.5rem; padding-right: 1.5rem; max-width: 1500px; }
@@ -59,6 +59,8 @@ def _main_area(key_info: KeyInfo) -> None:
         problems.render_safely(admin.render)
     elif view == url_state.HISTORY and history.is_available(key_info):
         problems.render_safely(partial(history.render, key_info))
+    elif view == url_state.FOLLOW_UP:
+        problems.render_safely(follow_up.render)
     elif job_id is None:
         welcome.render()
     else:
@@ -88,6 +90,8 @@ def _navigation(key_info: KeyInfo) -> None:
     labels = {url_state.SCAN: "Scan"}
     if history.is_available(key_info):
         labels[url_state.HISTORY] = history.title(key_info)
+    if follow_up.is_available():
+        labels[url_state.FOLLOW_UP] = "Follow-up"
     if key_info.is_admin:
         labels[url_state.ADMIN] = "Admin"
     if len(labels) == 1:

@@ -8,7 +8,7 @@ import streamlit as st
 from metseg.contracts import is_job_id
 
 MAX_JOBS = 40
-SCAN, HISTORY, ADMIN = "scan", "history", "admin"
+SCAN, HISTORY, FOLLOW_UP, ADMIN = "scan", "history", "follow-up", "admin"
 
 
 def job_ids() -> list[str]:
@@ -42,9 +42,9 @@ def remove(job_id: str) -> None:
 
 
 def current_view() -> str:
-    """The view that is open: `SCAN`, `HISTORY` or `ADMIN`."""
+    """The view that is open: `SCAN`, `HISTORY`, `FOLLOW_UP` or `ADMIN`."""
     view = st.query_params.get("view", SCAN)
-    return view if view in (HISTORY, ADMIN) else SCAN
+    return view if view in (HISTORY, FOLLOW_UP, ADMIN) else SCAN
 
 
 def open_view(view: str) -> None:
