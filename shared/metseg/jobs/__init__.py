@@ -23,12 +23,14 @@ twice, late, or for nothing.
 | preview of a running job | `glimpse.png` | the same |
 | results of an attempt | `results/TOKEN/...` | the same; each attempt has a folder |
 | succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it, or `Maintenance` |
+| reviews, the newest in force | `reviews/NUMBER`, files `reviewed/TOKEN/...` | the first `JobReviews` to create it |
 | deleted | none; `request.json` goes first | `JobService.delete`, `Maintenance.expire`, the bucket's lifecycle rule |
 
 Below `maintenance/` are the store's clock and the tombstones of jobs that are about to expire (`metseg.jobs.expiry`).
 In Redis: order, queue and open jobs (`JobIndex`), leases with progress and cancellation (`LeaseTable`), heartbeats
-(`WorkerRegistry`), counters (`JobMetrics`), submissions per owner (`RateLimiter`). Idempotency keys are in the store,
-below `keys/`. `JobFactory` opens the gateway's side (`JobService`) or the worker's (`JobRunner`, `Maintenance`).
+(`WorkerRegistry`), counters (`JobMetrics`), agreement of readers and models (`JobAgreements`), submissions per owner
+(`RateLimiter`). Idempotency keys are in the store, below `keys/`. `JobFactory` opens the gateway's side
+(`JobService`) or the worker's (`JobRunner`, `Maintenance`).
 """
 
 import lazy_loader
