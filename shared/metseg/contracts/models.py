@@ -37,6 +37,9 @@ class OperatingPoint(StrictContract):
     threshold: Probability = Field(default=0.5, description="the lowest probability of a voxel in the mask")
     seed_threshold: Probability = Field(default=0, description="the lowest highest probability of a component")
     min_volume_mm3: float = Field(default=0, ge=0, description="smaller components are removed")
+    single_slice_seed_threshold: Probability | None = Field(
+        default=None, description="replaces `seed_threshold` in a study of one slice; None: the same"
+    )
 
 
 class DataCard(Contract):

@@ -220,6 +220,8 @@ def choose_operating_points(
 ) -> dict[Structure, OperatingPoint]:
     """The structures that can be segmented in a study, and how.
 
+    A slice that is sent alone is one that shows something, so that a lower threshold is right for it.
+
     Args:
         volume: the study; without post-contrast T1 its core cannot be known.
         predictor: the model.
@@ -229,7 +231,7 @@ def choose_operating_points(
         Operating points by structure, core first.
     """
     points = {
-        structure: point
+        structure: _for_single_slice(point) if len(volume.names) == 1 else point
         for structure, point in predictor.operating_points.items()
         if structure != "core" or volume.present[POST]
     }
@@ -238,6 +240,11 @@ def choose_operating_points(
         structure = measured_structure(points)
         points[structure] = points[structure].model_copy(update=update)
     return points
+
+
+def _for_single_slice(point: OperatingPoint) -> OperatingPoint:
+    seed_threshold = point.single_slice_seed_threshold
+    return point if seed_threshold is None else point.model_copy(update={"seed_threshold": seed_threshold})
 
 
 def measured_structure(structures: Container[Structure]) -> Structure:

@@ -12,7 +12,12 @@ from metseg.contracts import OperatingPoint
 from metseg.imaging import Float32Array, Float64Array, LabelMap, Mask
 from metseg_trainer.evaluation.lesionwise import count_shared_voxels, label_components
 
-__all__ = ["LesionCase", "choose_lesion_operating_point", "choose_operating_point"]
+__all__ = [
+    "LesionCase",
+    "choose_lesion_operating_point",
+    "choose_operating_point",
+    "choose_single_slice_seed",
+]
 
 
 THRESHOLDS = tuple(round(float(value), 2) for value in np.arange(0.2, 0.96, 0.05))
@@ -93,6 +98,24 @@ def choose_lesion_operating_point(cases: Iterable[LesionCase]) -> OperatingPoint
     near = {point: dice for point, (f1, dice) in scores.items() if f1 >= best - TIE_F1}
     low, seed, min_mm3 = max(near, key=lambda point: near[point])
     return OperatingPoint(threshold=low, seed_threshold=seed, min_volume_mm3=min_mm3)
+
+
+def choose_single_slice_seed(point: OperatingPoint, cases: Iterable[LesionCase]) -> OperatingPoint:
+    """The operating point with a seed threshold of its own for single slices: that of the highest lesion-wise F1.
+
+    Args:
+        point: of studies; its other values hold for slices too.
+        cases: single slices of validation patients that show a lesion; without any, the point is unchanged.
+
+    Returns:
+        The point, with a seed threshold for single slices.
+    """
+    slices = [_Components.of(case, point.threshold) for case in cases]
+    if not slices:
+        return point
+    seeds = [seed for seed in SEED_THRESHOLDS if seed >= point.threshold]
+    best = max(seeds, key=lambda seed: _scores(slices, seed, point.min_volume_mm3)[0])
+    return point.model_copy(update={"single_slice_seed_threshold": best})
 
 
 @dataclass(frozen=True, eq=False)

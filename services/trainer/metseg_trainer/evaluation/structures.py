@@ -16,6 +16,7 @@ from metseg_trainer.evaluation.operating_point import (
     LesionCase,
     choose_lesion_operating_point,
     choose_operating_point,
+    choose_single_slice_seed,
 )
 from metseg_trainer.evaluation.patients import EvaluationPatient, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult
@@ -51,7 +52,8 @@ def choose_structure_points(predictor: Predictor, validation: Sequence[Patient])
 
     Args:
         predictor: the model, at any operating points.
-        validation: glioma patients: as they are for the whole, with drawn metastases for the core.
+        validation: glioma patients: as they are for the whole, with drawn metastases for the core, as studies and as
+            single slices.
 
     Returns:
         Points by structure, core first.
@@ -73,7 +75,19 @@ def choose_structure_points(predictor: Predictor, validation: Sequence[Patient])
         (predict(one.volume, predictor)["whole"], one.truth, _voxel_mm3(one.volume, predictor))
         for one in load_patients(validation)
     )
-    return {"core": choose_lesion_operating_point(cases), "whole": choose_operating_point(wholes)}
+    core = choose_single_slice_seed(choose_lesion_operating_point(cases), _single_slices(validation, predictor))
+    return {"core": core, "whole": choose_operating_point(wholes)}
+
+
+def _single_slices(validation: Sequence[Patient], predictor: Predictor) -> Iterator[LesionCase]:
+    """Slices of post-contrast T1 with drawn metastases, each predicted alone."""
+    for one in drawn_patients(validation, post_alone=True):
+        for index, volume in enumerate(one.volume.single_slices()):
+            labels = one.truth[index : index + 1]
+            if volume is not None and labels.any():
+                unknown = None if one.unknown is None else one.unknown[index : index + 1]
+                probability = predict(volume, predictor)["core"]
+                yield LesionCase(probability, label_components(labels), unknown, _voxel_mm3(volume, predictor))
 
 
 def evaluate_structures(network: str, predictor: Predictor, data: StructureData) -> dict[str, EvaluationResult]:
