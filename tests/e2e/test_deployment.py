@@ -74,8 +74,9 @@ def seconds(call: Callable[[], Job]) -> float:
 
 
 def mask_of(client: Client, job: Job) -> Bools:
-    """The mask over REST, (slice, row, column)."""
-    with zipfile.ZipFile(io.BytesIO(client.mask(job.id, "zip"))) as packed:
+    """The mask of the lesions over REST, (slice, row, column)."""
+    structure = client.result(job.id).structure
+    with zipfile.ZipFile(io.BytesIO(client.mask(job.id, "zip", structure=structure))) as packed:
         images = {name: np.asarray(Image.open(io.BytesIO(packed.read(name)))) for name in packed.namelist()}
     assert all(set(np.unique(image)) <= {0, 255} for image in images.values())
     if len(images) == 1:
@@ -123,11 +124,11 @@ def test_every_artefact_agrees_with_the_result(client: Client, whole: list[tuple
     assert result.threshold == 0.3
     assert sum(lesion.voxels for lesion in result.lesions) <= mask.sum()
     assert [figures.area_px for figures in result.slices] == mask.sum(axis=(1, 2)).tolist()
-    nifti = np.asarray(nibabel.Nifti1Image.from_bytes(unpacked(client.mask(job.id, "nifti"))).dataobj)
+    nifti = np.asarray(nibabel.Nifti1Image.from_bytes(unpacked(client.mask(job.id, "nifti", structure=result.structure))).dataobj)
     assert int(nifti.astype(bool).sum()) == int(mask.sum())
     probability = nibabel.Nifti1Image.from_bytes(unpacked(client.probability(job.id))).get_fdata()
     assert 0 <= probability.min() <= probability.max() <= 1
-    pages = tifffile.imread(io.BytesIO(client.mask(job.id, "tiff")))
+    pages = tifffile.imread(io.BytesIO(client.mask(job.id, "tiff", structure=result.structure)))
     np.testing.assert_array_equal(pages > 0, mask)
     overlay = Image.open(io.BytesIO(client.overlay(job.id, 15)))
     assert overlay.size == (256, 256)

@@ -119,6 +119,16 @@ def test_a_component_without_a_seed_is_left_out():
     assert lesion.voxels == low.lesions[0].voxels, "what is kept is kept down to the lower threshold"
 
 
+def test_a_slice_alone_has_a_seed_threshold_of_its_own():
+    point = OperatingPoint(threshold=0.1, seed_threshold=1.0, single_slice_seed_threshold=0.1)
+    assert not segment(study(), Stamped(core=point)).lesions
+    alone = segment(study().part(slice(1, 2)), Stamped(core=point))
+    assert len(alone.lesions) == 2
+    assert alone.point.seed_threshold == 0.1
+    strict = segment(study().part(slice(1, 2)), Stamped(core=point), threshold=0.99)
+    assert strict.point.seed_threshold == 0.99 and not strict.lesions
+
+
 def test_a_given_threshold_takes_the_place_of_both(low):
     point = OperatingPoint(threshold=0.1, seed_threshold=1.0)
     assert not segment(study(), Stamped(core=point)).lesions

@@ -11,7 +11,11 @@ from metseg.imaging import Volume
 from metseg_trainer.data import scan_folder, write_phantoms
 from metseg_trainer.evaluation import EvaluationPatient, evaluate_model, format_structures
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES
-from metseg_trainer.evaluation.operating_point import LesionCase, choose_lesion_operating_point
+from metseg_trainer.evaluation.operating_point import (
+    LesionCase,
+    choose_lesion_operating_point,
+    choose_single_slice_seed,
+)
 from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 
 
@@ -84,6 +88,19 @@ def test_a_false_component_raises_the_seed_threshold(patient):
     point = choose_lesion_operating_point([case(patient.labels, probability)])
     assert point.seed_threshold > 0.6
     assert point.threshold <= 0.5
+
+
+def test_single_slices_choose_a_seed_threshold_alone(patient):
+    index = int(patient.truth.any(axis=(1, 2)).argmax())
+    labels = patient.labels[index : index + 1]
+    probability = (labels > 0) * 0.8
+    point = OperatingPoint(threshold=0.3, seed_threshold=0.99, min_volume_mm3=5)
+    chosen = choose_single_slice_seed(point, [case(labels, probability)])
+    assert chosen.single_slice_seed_threshold <= 0.8
+    assert chosen.model_copy(update={"single_slice_seed_threshold": None}) == point
+    probability[0, 5:9, 5:9] = 0.75
+    assert choose_single_slice_seed(point, [case(labels, probability)]).single_slice_seed_threshold > 0.75
+    assert choose_single_slice_seed(point, []) == point
 
 
 def test_a_false_component_in_unknown_truth_changes_nothing(patient):
