@@ -101,7 +101,7 @@ def choose_lesion_operating_point(cases: Iterable[LesionCase]) -> OperatingPoint
 
 
 def choose_single_slice_seed(point: OperatingPoint, cases: Iterable[LesionCase]) -> OperatingPoint:
-    """The operating point with a seed threshold of its own for single slices: that of the highest lesion-wise F1.
+    """The operating point with a seed threshold for single slices, by the same rule as for studies.
 
     Args:
         point: of studies; its other values hold for slices too.
@@ -113,9 +113,10 @@ def choose_single_slice_seed(point: OperatingPoint, cases: Iterable[LesionCase])
     slices = [_Components.of(case, point.threshold) for case in cases]
     if not slices:
         return point
-    seeds = [seed for seed in SEED_THRESHOLDS if seed >= point.threshold]
-    best = max(seeds, key=lambda seed: _scores(slices, seed, point.min_volume_mm3)[0])
-    return point.model_copy(update={"single_slice_seed_threshold": best})
+    scores = {seed: _scores(slices, seed, point.min_volume_mm3) for seed in SEED_THRESHOLDS if seed >= point.threshold}
+    best = max(f1 for f1, _ in scores.values())
+    near = {seed: dice for seed, (f1, dice) in scores.items() if f1 >= best - TIE_F1}
+    return point.model_copy(update={"single_slice_seed_threshold": max(near, key=lambda seed: near[seed])})
 
 
 @dataclass(frozen=True, eq=False)

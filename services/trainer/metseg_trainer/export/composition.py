@@ -22,7 +22,8 @@ def compose_structures(core: bytes, whole: bytes) -> bytes:
 
     The whole is predicted from the average of `FACTOR` by `FACTOR` pixels, and enlarged. Its model learned a copy where
     a sequence is missing, the core's learned 0. Without post-contrast T1 the core is 0, since its model has never seen
-    that. A pixel is at least as likely of the whole as of the core.
+    that. The whole is left as its model gives it: `segment` adds the cores that are kept, which are few of those above
+    a low threshold.
 
     Args:
         core: an ONNX model from (batch, 3, row, column) to the core's probability, (batch, 1, row, column).
@@ -43,8 +44,7 @@ def compose_structures(core: bytes, whole: bytes) -> bytes:
         *fine.graph.node,
         helper.make_node("Resize", [f"whole.{OUTPUT}", "", "scales"], ["enlarged"], mode="linear"),
         helper.make_node("Where", [f"present_{POST}", f"core.{OUTPUT}", "zero"], ["core"]),
-        helper.make_node("Max", ["enlarged", "core"], ["at_least_core"]),
-        helper.make_node("Concat", ["core", "at_least_core"], [OUTPUT], axis=1),
+        helper.make_node("Concat", ["core", "enlarged"], [OUTPUT], axis=1),
     ]
     constants = [*fine.graph.initializer, *coarse.graph.initializer, *_constants()]
     graph = helper.make_graph(
