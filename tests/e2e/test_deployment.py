@@ -124,7 +124,8 @@ def test_every_artefact_agrees_with_the_result(client: Client, whole: list[tuple
     assert result.threshold == 0.3
     assert sum(lesion.voxels for lesion in result.lesions) <= mask.sum()
     assert [figures.area_px for figures in result.slices] == mask.sum(axis=(1, 2)).tolist()
-    nifti = np.asarray(nibabel.Nifti1Image.from_bytes(unpacked(client.mask(job.id, "nifti", structure=result.structure))).dataobj)
+    packed = client.mask(job.id, "nifti", structure=result.structure)
+    nifti = np.asarray(nibabel.Nifti1Image.from_bytes(unpacked(packed)).dataobj)
     assert int(nifti.astype(bool).sum()) == int(mask.sum())
     probability = nibabel.Nifti1Image.from_bytes(unpacked(client.probability(job.id))).get_fdata()
     assert 0 <= probability.min() <= probability.max() <= 1

@@ -15,6 +15,7 @@ import yaml
 from tests.bench import bench_peers, bench_recipe
 
 from metseg import errors
+from metseg.contracts import ModelCard
 from metseg.settings import CONSTANTS, Settings
 from metseg_api.app import create_app
 from metseg_trainer import cli
@@ -101,15 +102,27 @@ def test_result_tables_are_those_that_a_run_wrote(page: Path, name: str, results
 
 
 def test_the_readme_quotes_the_starter_models_figures():
-    [row] = json.loads(STARTER.read_text())["networks"]
-    interval = row["evaluation"]["measures"]["dice"]["mean_interval"]
-    assert row_of(README, "Dice, mean")[1] == f"{row['mean']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
-    assert row_of(README, "Dice, median")[1].startswith(f"{row['median']:.3f} ")
-    found = [size["sensitivity"] for size in row["implanted"]["lesions"]["by_diameter"].values()][:3]
-    row_found = row_of(README, "drawn metastases found: below 6 mm, 6 to 10 mm, 10 to 20 mm")
-    assert row_found[1] == ", ".join(f"{share:.2f}" for share in found)
-    false = row["implanted"]["lesions"]["false_positives"]["mean"]
-    assert row_of(README, "false positives per patient")[1].startswith(f"{false:.1f} ")
+    card = ModelCard.model_validate_json((ROOT / "infra/starter-model/card.json").read_bytes())
+    further, whole = card.further_evaluation, card.evaluation[card.network]
+    for first, evaluation in (
+        ("whole, 18 test patients of TCGA-LGG", whole),
+        ("core, 189 axial slices of BRISC, post-contrast T1 alone", further["BRISC axial validation slices, core"]),
+        ("core, 3 volumes of BraTS 2013", further["volumes, core"]),
+        ("whole, 3 volumes of BraTS 2013", further["volumes, whole"]),
+    ):
+        dice = evaluation.measures["dice"]
+        low, high = dice.mean_interval.low, dice.mean_interval.high
+        assert row_of(README, first)[1:3] == [f"{dice.mean:.3f} ({low:.3f} to {high:.3f})", f"{dice.median:.3f}"]
+        assert f" {dice.patients} " in first
+    name = "drawn metastases, core"
+    drawn = [further[name].lesions, further[f"{name}, post-contrast T1 alone"].lesions]
+    strata = ("below 6 mm", "6 to 10 mm", "10 to 20 mm")
+    assert row_of(README, "found: below 6 mm, 6 to 10 mm, 10 to 20 mm")[1:3] == [
+        ", ".join(f"{one.by_diameter[size].sensitivity:.2f}" for size in strata) for one in drawn
+    ]
+    assert row_of(README, "false positives per patient")[1:3] == [f"{one.false_positives.mean:.1f}" for one in drawn]
+    false = further["volumes, core"].lesions.false_positives.mean
+    assert f"{false:.0f} per volume of 155 slices" in " ".join(prose(README).split())
 
 
 def test_the_leak_of_a_split_by_slice_is_what_the_runs_wrote():
