@@ -119,9 +119,7 @@ def test_rest_returns_to_the_pixel_what_the_trainer_evaluates(patients, starter,
             run_job(worker, job.id)
             assert gateway.jobs.get(job.id).status is JobStatus.SUCCEEDED
             for structure, expected in segment(volume, starter).structures.items():
-                masks = gateway.http.get(
-                    f"/v1/jobs/{job.id}/mask", params={"format": "zip", "structure": structure}
-                )
+                masks = gateway.http.get(f"/v1/jobs/{job.id}/mask", params={"format": "zip", "structure": structure})
                 assert np.array_equal(_masks(masks.content, volume.names), expected.mask)
             gateway.jobs.delete(job.id)
 
