@@ -38,7 +38,7 @@ def shown_slice(page: Page) -> int:
     return int(re.search(r"Slice (\d+) of", picture(page).get_attribute("aria-label") or "").group(1))
 
 
-def figure(page: Page, name: str) -> str:
+def figure(page: Page, name: str | re.Pattern[str]) -> str:
     return page.get_by_test_id("stMetric").filter(has_text=name).get_by_test_id("stMetricValue").inner_text()
 
 

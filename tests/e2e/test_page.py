@@ -26,23 +26,25 @@ from tests.e2e.reader import (
 from metseg.contracts import DISCLAIMER
 
 SIZE = (256, 256)
+FINDINGS = re.compile("Lesions|FLAIR abnormalities")
+"""Which it is depends on the model that serves: another test promotes one of the whole alone."""
 
 
 def test_an_example_scan_shows_its_findings_after_one_click(page: Page, url: str) -> None:
     opened(page, url).get_by_role("button", name="One large lesion").click()
     finished(page)
-    assert int(figure(page, "Lesions")) >= 1
-    expect(page.get_by_role("img", name=re.compile("Marked: lesion"))).to_be_visible()
+    assert int(figure(page, FINDINGS)) >= 1
+    expect(page.get_by_role("img", name=re.compile("Marked: (lesion|FLAIR abnormalit)"))).to_be_visible()
 
 
 def test_an_uploaded_scan_survives_a_reload(page: Page, url: str, scan: Path) -> None:
     send(opened(page, url), scan)
     finished(page)
     expect(page).to_have_url(re.compile(r"job=[0-9a-f-]+"))
-    found = figure(page, "Lesions")
+    found = figure(page, FINDINGS)
     page.reload()
     finished(page)
-    assert figure(page, "Lesions") == found
+    assert figure(page, FINDINGS) == found
 
 
 def test_masks_are_downloaded_one_per_slice_and_of_the_same_size(page: Page, url: str) -> None:
