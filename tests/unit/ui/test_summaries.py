@@ -71,7 +71,7 @@ def test_sizes_are_in_millimetres_if_the_spacing_is_known_else_in_pixels(mask):
 def test_a_model_says_what_it_learned_and_how_often_it_is_wrong(mask):
     card, core = tiny_card(b"model"), result(mask)
     assert summaries.model_notes(card, core) == [
-        "Outlined are tumour cores and, in teal, what surrounds them. It knows nothing of lesions."
+        "The model outlines tumour cores and, in teal, what surrounds them. It knows nothing of lesions."
     ]
     evaluated = card.model_copy(update={"evaluation": {"tiny": evaluation(1.4, 18)}})
     assert summaries.model_notes(evaluated, core)[1] == "False outlines per patient: 1.4 in 18 test patients."

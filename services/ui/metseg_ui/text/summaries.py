@@ -108,7 +108,7 @@ def model_notes(card: ModelCard, result: Result) -> list[str]:
         Up to two lines.
     """
     outlined = "tumour cores and, in teal, what surrounds them" if result.structure == "core" else result.findings
-    notes = [f"Outlined are {outlined}. {card.limits[0]}" if card.limits else f"Outlined are {outlined}."]
+    notes = [f"The model outlines {outlined}. {card.limits[0]}" if card.limits else f"The model outlines {outlined}."]
     suffix = f", {result.structure}"
     found = {name.removesuffix(suffix): one for name, one in card.further_evaluation.items() if name.endswith(suffix)}
     if not found and card.network in card.evaluation:
