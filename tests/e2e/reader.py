@@ -49,9 +49,9 @@ def saved(page: Page, button: str) -> bytes:
 
 
 def look(page: Page) -> bytes:
-    """The viewer's canvas once it no longer changes, with the focus on it: without a GPU, layers appear one by one."""
+    """The viewer's canvas once it shows nothing new, with the focus on it: without a GPU, layers appear one by one."""
     press(page, "Shift")  # a key without effect; only a focus by keyboard draws the focus ring
-    return _until(page, lambda now, before: now == before)
+    return _until(page, lambda now, before: now in before)
 
 
 def changed(page: Page, before: bytes) -> bytes:
@@ -66,16 +66,16 @@ def unchanged(page: Page, before: bytes) -> None:
     _until(page, lambda now, _: now == before)
 
 
-def _until(page: Page, enough: Callable[[bytes, bytes], bool]) -> bytes:
-    """The first of the screenshots, one per half second, that `enough` accepts given the one before."""
-    last = b""
-    for _ in range(60):
+def _until(page: Page, enough: Callable[[bytes, list[bytes]], bool]) -> bytes:
+    """The first of the screenshots, one per half second, that `enough` accepts given the three before."""
+    last: list[bytes] = []
+    for _ in range(120):
         now = page.locator(".viewer .stage").screenshot()
         if enough(now, last):
             return now
-        last = now
+        last = [*last[-2:], now]
         page.wait_for_timeout(500)
-    raise AssertionError("the canvas did not become as expected within 30 s")
+    raise AssertionError("the canvas did not become as expected within a minute")
 
 
 def press(page: Page, *keys: str) -> None:
