@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
 TARGET = Path(__file__).parents[1] / "docs" / "pictures" / "page.png"

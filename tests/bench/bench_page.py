@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 from playwright.sync_api import Page, Playwright, expect, sync_playwright
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.hospital import hospital
 from tests.pages import serving_page
 from tests.servers import redis_server

@@ -13,7 +13,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.e2e.deployment import Deployment
 from tests.e2e.reader import SHOTS, SOON_MS
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
 from metseg import phantom

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
+from tests.fake_gateway import FakeGateway
 
 SOON_MS = 30_000
 SEGMENTED_MS = 120_000
@@ -46,6 +47,15 @@ def saved(page: Page, button: str) -> bytes:
     with page.expect_download() as download:
         page.get_by_role("button", name=button).click()
     return Path(download.value.path()).read_bytes()
+
+
+def open_result(page: Page, gateway: FakeGateway, url: str) -> Page:
+    """The page with the result of a new job; the viewer does not have the focus."""
+    page.goto(f"{url}/?job={gateway.submit(['head.zip'], None).id}")
+    finished(page)
+    look(page)
+    page.evaluate("document.activeElement?.blur?.()")
+    return page
 
 
 def look(page: Page) -> bytes:

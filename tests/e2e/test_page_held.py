@@ -16,7 +16,8 @@ from tests.e2e.reader import (
     look,
     opened,
 )
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
 from metseg import phantom

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 from scipy import ndimage
-from tests.e2e.reader import SHOTS, changed, finished, look, opened, picture, press, saved, shown_slice
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.e2e.reader import SHOTS, changed, finished, look, open_result, opened, picture, press, saved, shown_slice
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
 from metseg.contracts import Lesion, Result
@@ -41,13 +42,7 @@ def result(gateway: FakeGateway) -> Result:
 
 @pytest.fixture
 def viewer(page: Page, held: tuple[FakeGateway, str]) -> Page:
-    """The page with the study's result; the viewer does not have the focus."""
-    gateway, url = held
-    job = gateway.submit(["head.zip"], None).id
-    finished(opened(page, f"{url}/?job={job}"))
-    look(page)
-    page.evaluate("document.activeElement?.blur?.()")
-    return page
+    return open_result(page, *held)
 
 
 def stage(page: Page) -> np.ndarray:

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from scipy import ndimage
-from tests.e2e.reader import SHOTS, changed, finished, look, opened, saved, shown_slice
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.e2e.reader import SHOTS, changed, finished, look, open_result, opened, saved, shown_slice
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
 from metseg.contracts import Result
@@ -37,17 +38,7 @@ def result(held: tuple[FakeGateway, str]) -> Result:
 
 @pytest.fixture
 def viewer(page: Page, held: tuple[FakeGateway, str]) -> Page:
-    return shown(page, held)
-
-
-def shown(page: Page, held: tuple[FakeGateway, str]) -> Page:
-    gateway, url = held
-    job = gateway.submit(["head.zip"], None).id
-    page.goto(f"{url}/?job={job}")
-    finished(page)
-    look(page)
-    page.evaluate("document.activeElement?.blur?.()")
-    return page
+    return open_result(page, *held)
 
 
 def panes(page: Page) -> list[np.ndarray]:
@@ -73,7 +64,7 @@ def test_flair_is_shown_next_to_post_contrast_where_there_is_room(
     browser: Browser, held: tuple[FakeGateway, str], width: int, count: int
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900})
-    page = shown(context.new_page(), held)
+    page = open_result(context.new_page(), *held)
     titles = page.locator(".viewer .pane:visible .title").all_inner_texts()
     assert titles == (["Post", "FLAIR"] if count == 2 else [""])
     page.screenshot(path=SHOTS / f"opened-at-{width}.png")
@@ -169,7 +160,7 @@ def test_the_scale_bar_is_as_long_as_it_says(viewer: Page, result: Result) -> No
 def test_nothing_is_given_in_millimetres_where_the_spacing_is_unknown(page: Page) -> None:
     study = FakeStudy(slices=6, spacing=False)
     with serving(FakeGateway(study=study)) as gateway, serving_page(gateway.url) as url:
-        shown(page, (gateway, url))
+        open_result(page, gateway, url)
         expect(page.get_by_role("button", name="Ruler")).to_be_hidden()
         assert not bar_px(panes(page)[0])
         assert " px" in caption(page) and " mm" not in caption(page)
@@ -217,7 +208,7 @@ def test_two_sequences_are_saved_in_one_picture(viewer: Page) -> None:
 @pytest.fixture
 def phone(browser: Browser, held: tuple[FakeGateway, str]) -> Iterator[Page]:
     context = browser.new_context(**PHONE)
-    yield shown(context.new_page(), held)
+    yield open_result(context.new_page(), *held)
     context.close()
 
 

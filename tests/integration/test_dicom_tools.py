@@ -41,13 +41,21 @@ def files(phantom):
 
 
 @pytest.fixture(scope="module")
-def results(phantom, files):
-    """The results of a study: with lesions, without, and for an enhanced file."""
-    volume = volume_of(files)
+def volume(files):
+    return volume_of(files)
+
+
+@pytest.fixture(scope="module")
+def enhanced(phantom):
+    """The FLAIR as one enhanced file."""
     pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    enhanced = volume_of(
-        {"x": enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(19, -1, -1)])}
-    )
+    file = enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(19, -1, -1)])
+    return volume_of({"x": file})
+
+
+@pytest.fixture(scope="module")
+def results(phantom, volume, enhanced):
+    """The results of a study: with lesions, without, and for an enhanced file."""
     return {
         "lesions": answered(volume, phantom.mask)[0],
         "one lesion": answered(volume, _largest(phantom.mask))[0],
@@ -85,13 +93,8 @@ def test_the_validator_finds_no_error(results, study, name, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def jobs(phantom, files):
+def jobs(phantom, volume, enhanced):
     """Finished jobs of the same study, and of an enhanced file."""
-    volume = volume_of(files)
-    pixels = phantom.volume.pixels[..., 1].astype(np.uint16)
-    enhanced = volume_of(
-        {"x": enhanced_file(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"], [*range(19, -1, -1)])}
-    )
     return {
         "core and whole": planned(volume, _largest(phantom.mask), phantom.mask),
         "whole alone": of_whole_alone(planned(volume, phantom.mask)),

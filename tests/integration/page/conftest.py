@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from tests.fake_gateway import FakeGateway, FakeStudy, serving
+from tests.fake_gateway import FakeGateway, serving
+from tests.fake_study import FakeStudy
 from tests.integration.page.visitor import run
 from tests.pages import APP
 

@@ -11,7 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 from starlette.applications import Starlette
-from tests.fake_gateway import FakeGateway, FakeStudy, listening, serving
+from tests.fake_gateway import FakeGateway, listening, serving
+from tests.fake_study import FakeStudy
 
 from metseg.errors import StoreUnavailable
 from metseg_ui import proxy_routes

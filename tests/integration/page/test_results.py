@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 import numpy as np
-from tests.fake_gateway import FakeGateway, FakeStudy
+from tests.fake_gateway import FakeGateway
+from tests.fake_study import FakeStudy
 from tests.integration.page.visitor import metrics, page_text, press, run, submit_jobs, viewer_data
 
 from metseg.contracts import IdentifiedSequence, LesionDecision, ModelCard, Review

@@ -11,10 +11,8 @@ import pytest
 from tests.dicoms import ORDERS, SHAPE, edited, figure_files, in_order, volume_of
 from tests.finished_jobs import made, planned
 
-from metseg import phantom
 from metseg.contracts import ReviewStamp
 from metseg.imaging import LESION_RGB, to_canonical
-from metseg.phantom.dicom import study_files
 from metseg.results import exports
 
 AXIAL = ((0, 1, 2), (True, True, False))
@@ -24,16 +22,6 @@ WRITE = exports.EXPORTS["secondary-capture"].write
 def pictures(job):
     archive = zipfile.ZipFile(io.BytesIO(made(WRITE, job)))
     return [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
-
-
-@pytest.fixture(scope="module")
-def head():
-    return phantom.head(5, slices=8, size_px=64)
-
-
-@pytest.fixture(scope="module")
-def files(head):
-    return study_files(head)
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,12 @@ from tests.dicoms import ORDERS, SHAPE, edited, figure_files, in_order, volume_o
 from tests.finished_jobs import job_that_found, made, of_whole_alone, planned
 from tests.structure_sets import dice, read_structure_set
 
-from metseg import phantom
 from metseg.contracts import ReviewStamp
 from metseg.errors import InvalidParameter, NoCore, NotAvailable, NotFound, ProcessingFailed
 from metseg.formats import read_mask
 from metseg.formats.dicom import SOURCE_FILE
 from metseg.imaging import add_margin, from_canonical, label_lesions, to_canonical
-from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file, study_files
+from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file
 from metseg.results import exports
 from metseg.results.exports import planning
 
@@ -80,16 +79,6 @@ def test_contours_are_the_lesions_voxel_by_voxel_in_every_order_of_axes(order, s
     assert dice(found > 0, mask.T) >= 0.99
     assert np.array_equal(found > 0, mask.T)
     assert found.max() == 1
-
-
-@pytest.fixture(scope="module")
-def head():
-    return phantom.head(5, slices=8, size_px=64)
-
-
-@pytest.fixture(scope="module")
-def files(head):
-    return study_files(head)
 
 
 @pytest.fixture(scope="module")

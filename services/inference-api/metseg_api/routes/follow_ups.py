@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Body, Header, Query, Request, Response, status
+from fastapi import APIRouter, Body, Header, Request, Response, status
 
 from metseg.contracts import FollowUp, FollowUpSubmission
 from metseg.errors import (
@@ -23,7 +23,7 @@ from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import IDEMPOTENCY_KEY_DESCRIPTION, JOB_ID, example_response, problem_responses
 from metseg_api.routes.paths import FOLLOW_UP_ID, FollowUpId
 from metseg_api.submissions import check_idempotency_key
-from metseg_api.waiting import MAX_WAIT_S, wait_for_end
+from metseg_api.waiting import Wait, wait_for_end
 
 EXAMPLE = {
     "id": FOLLOW_UP_ID,
@@ -83,14 +83,10 @@ async def follow_up(
     gateway: CurrentGateway,
     _: Reader,
     follow_up_id: FollowUpId,
-    wait: Annotated[
-        float, Query(ge=0, le=MAX_WAIT_S, description="respond when it ends, or after this many seconds")
-    ] = 0,
+    wait: Wait = 0,
 ) -> FollowUp:
     """The state of a follow-up, with its result once it has succeeded."""
-    state = await wait_for_end(gateway, request, follow_up_id, wait)
-    if not state.status.final:
-        response.headers["Retry-After"] = "1"
+    state = await wait_for_end(gateway, request, response, follow_up_id, wait)
     return await to_thread.run_sync(describe_follow_up, gateway, state)
 
 

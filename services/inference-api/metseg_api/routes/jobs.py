@@ -42,7 +42,7 @@ from metseg_api.openapi import IDEMPOTENCY_KEY_DESCRIPTION, JOB, JOB_ID, UPLOAD,
 from metseg_api.resubmit import resubmit
 from metseg_api.routes.paths import JobId
 from metseg_api.submissions import check_idempotency_key
-from metseg_api.waiting import MAX_WAIT_S, wait_for_end
+from metseg_api.waiting import Wait, wait_for_end
 
 SUBMISSION_ERRORS = (
     *(UploadInterrupted, IdempotencyConflict, UnsupportedFormat),
@@ -142,15 +142,10 @@ async def job(
     gateway: CurrentGateway,
     _: Reader,
     job_id: JobId,
-    wait: Annotated[
-        float, Query(ge=0, le=MAX_WAIT_S, description="respond when the job ends, or after this many seconds")
-    ] = 0,
+    wait: Wait = 0,
 ) -> Job:
     """The state of a job; with `wait`, the response is sent when the job ends or that time is over."""
-    state = await wait_for_end(gateway, request, job_id, wait)
-    if not state.status.final:
-        response.headers["Retry-After"] = "1"
-    return state
+    return await wait_for_end(gateway, request, response, job_id, wait)
 
 
 @router.delete(
