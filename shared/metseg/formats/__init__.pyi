@@ -10,6 +10,7 @@ from .reader import inspect_upload as inspect_upload
 from .reader import read_volume as read_volume
 from .roles import role_from_name as role_from_name
 from .study import Upload as Upload
+from .writers import PROBABILITIES as PROBABILITIES
 from .writers import PROBABILITY_SUFFIX as PROBABILITY_SUFFIX
 from .writers import UNCERTAINTY_SUFFIX as UNCERTAINTY_SUFFIX
 from .writers import ArtefactFormat as ArtefactFormat

@@ -16,11 +16,19 @@ from PIL import Image
 from metseg.errors import NotAvailable
 from metseg.formats.names import MASK_SUFFIX
 from metseg.formats.nifti import maps
-from metseg.formats.nifti.maps import ProbabilityWriter, StoredSlices, read_mask, read_probability, write_labels
+from metseg.formats.nifti.maps import (
+    PROBABILITIES,
+    ProbabilityWriter,
+    StoredSlices,
+    read_mask,
+    read_probability,
+    write_labels,
+)
 from metseg.formats.nifti.uploaded_grid import restore_uploaded_grid
 from metseg.imaging import Affine, Float32Array, Mask, Spacing, UInt8Array, encode_animated_png, encode_png
 
 __all__ = [
+    "PROBABILITIES",
     "ArtefactFormat",
     "FrameSequence",
     "ProbabilityWriter",

@@ -93,10 +93,7 @@ class _StudyReader:
 
 def _read_labels(content: bytes) -> tuple[LabelMap, Affine | None]:
     stored = StoredSlices(BytesIO(content))
-    labels = np.empty(stored.shape, np.int32)
-    for one, target in zip(stored, labels, strict=True):
-        target[:] = one
-    return labels, stored.affine
+    return stored.read_all(np.int32), stored.affine
 
 
 def _read_slices(content: bytes, shape: Shape) -> Array:

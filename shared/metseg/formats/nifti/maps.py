@@ -25,6 +25,7 @@ __all__ = [
     "HEADER_BYTES",
     "MAX_LEVEL",
     "NO_EXTENSION",
+    "PROBABILITIES",
     "ProbabilityWriter",
     "StoredSlices",
     "gzip_compressor",
@@ -40,6 +41,8 @@ COMPRESSION_LEVEL = 2  # of ISA-L, from 0 to 3: as small as zlib's 4
 HEADER_BYTES = 348
 NO_EXTENSION = bytes(4)  # between header and voxels
 MAX_LEVEL = 65535  # a probability of 1; 16 bits are exact to 8e-6
+PROBABILITIES = (np.arange(MAX_LEVEL + 1) / MAX_LEVEL).astype(np.float32)
+"""Of each stored level."""
 _ISAL_ERROR: type[Exception] = cast(type[Exception], isal_zlib.IsalError)
 DAMAGE = (
     *(OSError, EOFError, ValueError, zlib.error, _ISAL_ERROR),
@@ -175,6 +178,23 @@ class StoredSlices:
             yield self._read()
         self._check_end()
 
+    def read_all(self, dtype: npt.DTypeLike) -> Array:
+        """All slices in memory.
+
+        Args:
+            dtype: of the array; of a mask bool.
+
+        Returns:
+            (slice, row, column), unscaled.
+
+        Raises:
+            ProcessingFailed: the file is damaged.
+        """
+        values: Array = np.empty(self.shape, dtype)
+        for one, target in zip(self, values, strict=True):
+            target[:] = one
+        return values
+
     def read(self, index: int) -> Array:
         """One slice, (row, column), unscaled; slices have to be read in order.
 
@@ -213,11 +233,7 @@ def read_mask(data: bytes) -> Mask:
     Raises:
         ProcessingFailed: the bytes are damaged.
     """
-    slices = StoredSlices(BytesIO(data))
-    mask = np.empty(slices.shape, bool)
-    for stored, target in zip(slices, mask, strict=True):
-        np.greater(stored, 0, out=target)
-    return mask
+    return StoredSlices(BytesIO(data)).read_all(np.bool_)
 
 
 def read_probability(data: bytes) -> Float32Array:
@@ -227,10 +243,9 @@ def read_probability(data: bytes) -> Float32Array:
         ProcessingFailed: the bytes are damaged.
     """
     slices = StoredSlices(BytesIO(data))
-    of_level = (np.arange(MAX_LEVEL + 1) / MAX_LEVEL).astype(np.float32)
     probability = np.empty(slices.shape, np.float32)
     for stored, target in zip(slices, probability, strict=True):
-        target[:] = of_level[stored]
+        target[:] = PROBABILITIES[stored]
     return probability
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from metseg.contracts import Result, Review, ReviewAgreement, ReviewStamp, Structure
 from metseg.formats import StoredSlices, write_labels, write_mask
-from metseg.imaging import Affine, Mask, label_components, label_slices
+from metseg.imaging import Mask, label_components, label_slices
 from metseg.results.exports import (
     LABELS,
     LESIONS,
@@ -114,19 +114,12 @@ def read_model_answer(result: Result, review: Review, open_artefact: Open) -> Mo
     for structure in result.structures:
         of_lesions = structure == result.structure
         with open_artefact(MASK if of_lesions else WHOLE_MASK) as stream:
-            masks[structure], affine = _read_mask(stream)
+            stored = StoredSlices(stream)
+            masks[structure], affine = stored.read_all(np.bool_), stored.affine
         if of_lesions or structure in review.thresholds:
             with open_artefact(PROBABILITY if of_lesions else WHOLE_PROBABILITY) as stream:
                 probabilities[structure] = StoredProbability.read(stream)
     return ModelAnswer(result, masks, probabilities, affine)
-
-
-def _read_mask(stream: BinaryIO) -> tuple[Mask, Affine | None]:
-    stored = StoredSlices(stream)
-    mask = np.empty(stored.shape, np.bool_)
-    for one, target in zip(stored, mask, strict=True):
-        np.greater(one, 0, out=target)
-    return mask, stored.affine
 
 
 def build_review_artefacts(answer: ReviewedAnswer) -> dict[str, bytes]:

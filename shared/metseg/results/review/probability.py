@@ -6,14 +6,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from metseg.formats import StoredSlices
+from metseg.formats import PROBABILITIES, StoredSlices
 from metseg.imaging import Float32Array, Region, UInt8Array
 
 __all__ = ["StoredProbability"]
-
-MAX_LEVEL = 65535
-PROBABILITIES = (np.arange(MAX_LEVEL + 1) / MAX_LEVEL).astype(np.float32)
-"""Of each stored level."""
 
 
 class StoredProbability:
@@ -30,11 +26,7 @@ class StoredProbability:
     @classmethod
     def read(cls, stream: BinaryIO) -> "StoredProbability":
         """Read a stored map; ProcessingFailed where it is damaged."""
-        stored = StoredSlices(stream)
-        levels = np.empty(stored.shape, np.uint16)
-        for one, target in zip(stored, levels, strict=True):
-            target[:] = one
-        return cls(levels)
+        return cls(StoredSlices(stream).read_all(np.uint16))
 
     def __iter__(self) -> Iterator[Float32Array]:
         return (PROBABILITIES[one] for one in self._levels)
