@@ -71,6 +71,7 @@ from .rendering import LESION_RGB as LESION_RGB
 from .rendering import apply_window as apply_window
 from .rendering import channel_values as channel_values
 from .rendering import decode_channel as decode_channel
+from .rendering import decode_slice as decode_slice
 from .rendering import draw_contours as draw_contours
 from .rendering import encode_animated_png as encode_animated_png
 from .rendering import encode_png as encode_png

@@ -20,6 +20,7 @@ __all__ = [
     "apply_window",
     "channel_values",
     "decode_channel",
+    "decode_slice",
     "draw_contours",
     "encode_animated_png",
     "encode_png",
@@ -247,8 +248,25 @@ def decode_channel(png: bytes, shape: tuple[int, ...], channel: int) -> UInt8Arr
     Raises:
         ProcessingFailed: the PNG is damaged.
     """
+    pixels = decode_slice(png, shape)
+    return pixels[..., channel if pixels.shape[2] > 1 else 0]
+
+
+def decode_slice(png: bytes, shape: tuple[int, ...]) -> UInt8Array:
+    """All channels of a slice.
+
+    Args:
+        png: the slice, as `metseg.results` stores it.
+        shape: rows and columns that it must have.
+
+    Returns:
+        uint8, (row, column, channel); one channel of a slice of a single sequence.
+
+    Raises:
+        ProcessingFailed: the PNG is damaged.
+    """
     decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
     if decoded is None or decoded.shape[:2] != shape:
         raise ProcessingFailed.damaged_result()
     pixels: UInt8Array = np.atleast_3d(np.asarray(decoded, np.uint8))
-    return pixels[..., len(CHANNELS) - 1 - channel if pixels.shape[2] > 1 else 0]  # OpenCV decodes to BGR
+    return pixels[..., len(CHANNELS) - 1 :: -1]  # OpenCV decodes to BGR

@@ -5,14 +5,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-import cv2
 import nibabel
 import numpy as np
 from isal import igzip
 
 from metseg.errors import ProcessingFailed
 from metseg.formats.nifti.maps import DAMAGE, HEADER_BYTES, NO_EXTENSION
-from metseg.imaging import CHANNELS
+from metseg.imaging import decode_channel
 
 __all__ = ["write_display_volume"]
 
@@ -39,7 +38,7 @@ def write_display_volume(mask: BinaryIO, slices: Iterable[bytes], channel: int) 
     yield compressor.compress(header.binaryblock + NO_EXTENSION)
     written = 0
     for png in slices:
-        yield compressor.compress(_decode_channel(png, channel, (rows, columns)))
+        yield compressor.compress(bytes(decode_channel(png, (rows, columns), channel)))
         written += 1
     if written != count:
         raise ProcessingFailed.damaged_result()
@@ -57,10 +56,3 @@ def _header(mask: BinaryIO) -> Any:  # noqa: ANN401 (nibabel has no types)
     header["cal_min"], header["cal_max"] = 0, 255
     header["vox_offset"] = HEADER_BYTES + len(NO_EXTENSION)
     return header
-
-
-def _decode_channel(png: bytes, channel: int, shape: tuple[int, int]) -> bytes:
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if png else None
-    if pixels is None or pixels.shape[:2] != shape:
-        raise ProcessingFailed.damaged_result()
-    return bytes(pixels if pixels.ndim == 2 else pixels[..., len(CHANNELS) - 1 - channel])  # OpenCV's order is BGR
