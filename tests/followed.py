@@ -6,7 +6,7 @@ from tests.slice_archives import archived
 from tests.visits import Ball, Scanner, Visit, scan, time_point
 
 from metseg import formats
-from metseg.contracts import Job, StructureMeasurements
+from metseg.contracts import Job, Result, StructureMeasurements
 from metseg.imaging import encode_png, label_lesions, measure_slices
 from metseg.results import SLICE_ARCHIVE
 
@@ -28,6 +28,12 @@ def finish(
 
 def finish_as(gateway: Gateway, job_id: str, visit: Visit) -> None:
     """Finish a job as a worker does that outlines the visit's lesions without error."""
+    assert begin(gateway.runner, job_id) is not None
+    gateway.runner.finish(job_id, *outcome(job_id, visit))
+
+
+def outcome(job_id: str, visit: Visit) -> tuple[Result, dict[str, bytes]]:
+    """The result and the artefacts of a job that outlines the visit's lesions without error."""
     measured = StructureMeasurements(threshold=0.5, seed_threshold=0.5, min_voxels=1, voxels=0, volume_mm3=0)
     point = time_point(visit)
     result = point.result.model_copy(update={"job_id": job_id, "structures": {"core": measured, "whole": measured}})
@@ -39,7 +45,7 @@ def finish_as(gateway: Gateway, job_id: str, visit: Visit) -> None:
     labels = label_lesions(visit.mask)
     mask = formats.write_mask(visit.mask, names, "nifti", **place)
     probability = formats.write_probability(np.where(visit.mask, 0.9, 0.1).astype(np.float32), "nifti", **place)
-    artefacts = {
+    return result, {
         "mask.nii.gz": mask,
         "whole.nii.gz": mask,
         "labels.nii.gz": mask,
@@ -48,5 +54,3 @@ def finish_as(gateway: Gateway, job_id: str, visit: Visit) -> None:
         "lesions.nii.gz": formats.write_labels(labels, labels.shape, int(labels.max()), *place.values()),
         SLICE_ARCHIVE: archived(encode_png(plane) for plane in visit.pixels.astype(np.uint8)),
     }
-    assert begin(gateway.runner, job_id) is not None
-    gateway.runner.finish(job_id, result, artefacts)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
 from io import BytesIO
 
 import numpy as np
@@ -10,7 +11,7 @@ from metseg.contracts import FollowUpResult, Request, Result
 from metseg.errors import NotComparable, NotFinished, ProcessingFailed
 from metseg.followup import TimePoint, check_comparable, compare_studies
 from metseg.formats import StoredSlices
-from metseg.imaging import CHANNELS, ROLES, Affine, Array, LabelMap, Present, Shape, decode_channel, present_sequences
+from metseg.imaging import CHANNELS, ROLES, Affine, Array, LabelMap, Present, Shape, decode_slice, present_sequences
 from metseg.jobs.reviews import JobReviews
 from metseg.jobs.store import Digest, JobStore, Results, parse_record
 from metseg.results import SLICE_ARCHIVE, SliceArchive
@@ -43,9 +44,13 @@ def process_follow_up(
     jobs = JobStore(objects)
     reader = _StudyReader(objects, jobs, JobReviews(objects, jobs))
     requests = [jobs.request(job_id) for job_id in request.studies]
-    results = [reader.result(job_id) for job_id in request.studies]
+    found_in = [reader.results(job_id) for job_id in request.studies]  # once: a reader may review meanwhile
+    results = [reader.result(one) for one in found_in]
     check_comparable(results, [one.taken_on for one in requests], [one.patient for one in requests])
-    studies = [reader.read(one, result) for one, result in zip(requests, results, strict=True)]
+    studies = [
+        reader.read(result, stored, one.taken_on)
+        for result, stored, one in zip(results, found_in, requests, strict=True)
+    ]
     loaded_s = round(time.perf_counter() - started, 3)
     found = compare_studies(studies, threads, on_progress)
     return found.model_copy(update={"durations_s": {"load": loaded_s, **found.durations_s}}), {}
@@ -57,32 +62,33 @@ class _StudyReader:
     def __init__(self, objects: ObjectStore, jobs: JobStore, reviews: JobReviews) -> None:
         self._objects, self._jobs, self._reviews = objects, jobs, reviews
 
-    def result(self, job_id: str) -> Result:
-        """The figures of a study."""
-        return parse_record(Result, self._objects.get(self._results(job_id).key("result.json")))
-
-    def read(self, request: Request, result: Result) -> TimePoint:
-        """A study with its pixels.
-
-        Args:
-            request: of its job.
-            result: its figures.
-
-        Returns:
-            The study at its date.
-        """
-        results = self._results(request.id)
-        labels, affine = _read_labels(self._artefact(results, LESIONS))
-        if affine is None:
-            raise NotComparable("A study has no position in the patient; nothing was compared.")
-        pixels = _read_slices(self._artefact(results, SLICE_ARCHIVE), result.shape)
-        return TimePoint(result, labels, pixels, _present(result, pixels), affine, request.taken_on)
-
-    def _results(self, job_id: str) -> Results:
+    def results(self, job_id: str) -> Results:
+        """Where the artefacts of a study are; NotFound, NotFinished."""
         _, own = self._jobs.job_and_results(job_id)
         if own is None:
             raise NotFinished("A study of the follow-up has no result.")
         return self._reviews.reviewed(job_id, own)
+
+    def result(self, results: Results) -> Result:
+        """The figures of a study."""
+        return parse_record(Result, self._objects.get(results.key("result.json")))
+
+    def read(self, result: Result, results: Results, taken_on: date | None) -> TimePoint:
+        """A study with its pixels.
+
+        Args:
+            result: its figures.
+            results: where its artefacts are.
+            taken_on: its date, where known.
+
+        Returns:
+            The study at its date.
+        """
+        labels, affine = _read_labels(self._artefact(results, LESIONS))
+        if affine is None:
+            raise NotComparable("A study has no position in the patient; nothing was compared.")
+        pixels = _read_slices(self._artefact(results, SLICE_ARCHIVE), result.shape)
+        return TimePoint(result, labels, pixels, _present(result, pixels), affine, taken_on)
 
     def _artefact(self, results: Results, name: str) -> bytes:
         content = self._objects.get(results.key(name))
@@ -101,9 +107,7 @@ def _read_slices(content: bytes, shape: Shape) -> Array:
     archive = SliceArchive(BytesIO(content))
     pixels = np.empty((*shape, len(CHANNELS)), np.uint8)
     for index, target in enumerate(pixels):
-        png = archive.read_slice(index)
-        for channel in range(len(CHANNELS)):
-            target[..., channel] = decode_channel(png, shape[1:], channel)
+        target[:] = decode_slice(archive.read_slice(index), shape[1:])
     return pixels
 
 
