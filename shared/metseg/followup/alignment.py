@@ -6,8 +6,8 @@ import numpy as np
 
 from metseg.contracts import VisitRegistration
 from metseg.errors import NotComparable
-from metseg.followup.time_points import TimePoint, sequence_name
-from metseg.imaging import Affine, Float64Array, SpatialImage, find_visit_motion
+from metseg.followup.time_points import TimePoint
+from metseg.imaging import CHANNELS, Affine, Float64Array, SpatialImage, find_visit_motion, map_points
 
 __all__ = ["Alignment", "align", "unmoved"]
 
@@ -32,11 +32,11 @@ class Alignment:
 
     def from_first_mm(self, points: Float64Array) -> Float64Array:
         """Points of the first study, (point, 3), in this one's millimetres."""
-        return _map(self.from_first, points)
+        return map_points(self.from_first, points)
 
     def to_first_mm(self, points: Float64Array) -> Float64Array:
         """Points of this study, (point, 3), in the first one's millimetres."""
-        return _map(np.linalg.inv(self.from_first).astype(np.float64), points)
+        return map_points(np.linalg.inv(self.from_first).astype(np.float64), points)
 
 
 def unmoved() -> Alignment:
@@ -70,7 +70,7 @@ def align(first: TimePoint, other: TimePoint, place: int, threads: int = 1) -> A
         raise NotComparable(refusal)
     (matrix, motion), (inverse, _) = there, back
     points = _points(first)
-    disagreement = np.linalg.norm(_map(inverse @ matrix, points) - points, axis=1).mean()
+    disagreement = np.linalg.norm(map_points(inverse @ matrix, points) - points, axis=1).mean()
     if disagreement > MAX_DISAGREEMENT_MM:
         raise NotComparable(refusal)
     registration = VisitRegistration(
@@ -85,7 +85,7 @@ def align(first: TimePoint, other: TimePoint, place: int, threads: int = 1) -> A
 def _warnings(channels: tuple[int, int], place: int) -> tuple[str, ...]:
     if channels[0] == channels[1]:
         return ()
-    ours, theirs = (sequence_name(channel) for channel in channels)
+    ours, theirs = (CHANNELS[channel] for channel in channels)
     return (
         f"Study {place} and the first one have no sequence in common; {theirs} was registered to {ours}, which is less "
         "exact.",
@@ -97,13 +97,7 @@ def _points(study: TimePoint) -> Float64Array:
     steps = [max(1, side // GRID_POINTS) for side in study.labels.shape]
     thinned = study.pixels[:: steps[0], :: steps[1], :: steps[2]].max(axis=-1)
     indices = np.argwhere(thinned > thinned.mean()) * steps
-    points: Float64Array = indices[:, ::-1] @ study.affine[:3, :3].T + study.affine[:3, 3]
-    return points
-
-
-def _map(matrix: Affine, points: Float64Array) -> Float64Array:
-    mapped: Float64Array = points @ matrix[:3, :3].T + matrix[:3, 3]
-    return mapped
+    return map_points(study.affine, indices[:, ::-1])
 
 
 def _rows(matrix: Affine) -> tuple[tuple[float, float, float, float], ...]:

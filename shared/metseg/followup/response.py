@@ -13,7 +13,7 @@ reported as a doubt. A lesion is new where the baseline did not show it, however
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from metseg.contracts import Response, ResponseProposal, Structure
@@ -72,19 +72,15 @@ def assess(tracks: Sequence[Track], dates: Sequence[date | None], structure: Str
             found.append(Assessment(None, proposal=_not_measured()))
             continue
         figures = _figures(sums, index)
-        proposal = _propose(tracks, figures, index, sums)
-        found.append(Assessment(*figures, proposal=proposal))
+        found.append(replace(figures, proposal=_propose(tracks, figures, index, sums)))
     return [_confirmed(found, dates, index) for index in range(len(dates))]
 
 
-Figures = tuple[float | None, float | None, float | None, float | None]
-
-
-def _figures(sums: Sequence[float | None], index: int) -> Figures:
-    """The sum, its nadir, and its changes in per cent from the baseline and from the nadir."""
+def _figures(sums: Sequence[float | None], index: int) -> Assessment:
+    """The sum, its nadir, and its changes, without a proposal."""
     now, baseline = sums[index], sums[0]
     nadir = min((one for one in sums[:index] if one is not None), default=None)
-    return now, nadir, _change(now, baseline), _change(now, nadir)
+    return Assessment(now, nadir, _change(now, baseline), _change(now, nadir))
 
 
 def _change(now: float | None, before: float | None) -> float | None:
@@ -99,8 +95,10 @@ def _sum_mm(tracks: Sequence[Track], index: int) -> float | None:
     return sum(known) if lengths and len(known) == len(lengths) else None
 
 
-def _propose(tracks: Sequence[Track], figures: Figures, index: int, sums: Sequence[float | None]) -> ResponseProposal:
-    now, nadir, from_baseline, _ = figures
+def _propose(
+    tracks: Sequence[Track], figures: Assessment, index: int, sums: Sequence[float | None]
+) -> ResponseProposal:
+    now, nadir = figures.sum_mm, figures.nadir_mm
     new, doubtful = _new_lesions(tracks, index)
     unknown = [*UNKNOWN, *_non_targets(tracks, index), *_doubts(doubtful, index), *_unseen_before(tracks, index)]
     reasons = [f"new since the first study: {_names(new, index)}"] if new else []
@@ -115,7 +113,7 @@ def _propose(tracks: Sequence[Track], figures: Figures, index: int, sums: Sequen
             reasons.append(f"the target lesion that grew most is {growth:.1f} mm longer than at the smallest sum")
     response: Response | None = "progressive" if progressive else None
     if response is None and now is not None:
-        response = _without_progression(tracks, index, from_baseline)
+        response = _without_progression(tracks, index, figures.from_baseline_percent)
     return ResponseProposal(response=response, reasons=reasons, unknown=unknown)
 
 
@@ -134,8 +132,8 @@ def _without_progression(tracks: Sequence[Track], index: int, from_baseline: flo
     return "stable"
 
 
-def _sum_words(now: float, figures: Figures) -> str:
-    _, nadir, from_baseline, from_nadir = figures
+def _sum_words(now: float, figures: Assessment) -> str:
+    nadir, from_baseline, from_nadir = figures.nadir_mm, figures.from_baseline_percent, figures.from_nadir_percent
     words = f"sum of target diameters {now:.1f} mm"
     if from_baseline is not None:
         words += f", {from_baseline:+.0f}% from the first study"
@@ -229,11 +227,4 @@ def _confirmed(found: Sequence[Assessment], dates: Sequence[date | None], index:
         since -= 1
     first, last = dates[since], dates[index]
     lasted = None if first is None or last is None else last - first >= LASTING
-    confirmed = proposal.model_copy(update={"confirmed": lasted})
-    return Assessment(
-        found[index].sum_mm,
-        found[index].nadir_mm,
-        found[index].from_baseline_percent,
-        found[index].from_nadir_percent,
-        confirmed,
-    )
+    return replace(found[index], proposal=proposal.model_copy(update={"confirmed": lasted}))

@@ -10,12 +10,12 @@ import numpy as np
 
 from metseg.contracts import Result
 from metseg.errors import NotComparable
-from metseg.imaging import CHANNELS, FLAIR, POST, Affine, Array, Float64Array, LabelMap, Present, Spacing
+from metseg.imaging import FLAIR, POST, PRE, Affine, Array, Float64Array, LabelMap, Present, Spacing, map_points
 
 __all__ = ["TimePoint", "check_comparable"]
 
 MIN_SLICES = 8
-BY_PREFERENCE = (POST, FLAIR, 0)
+BY_PREFERENCE = (POST, FLAIR, PRE)
 """Channels to register by: post-contrast T1 shows most, and is what RANO-BM measures."""
 
 
@@ -55,7 +55,7 @@ class TimePoint:
         """The voxels of each lesion as RAS+ millimetres, (voxel, 3), by its number."""
         indices = np.argwhere(self.labels)
         numbers = self.labels[tuple(indices.T)]
-        points = indices[:, ::-1] @ self.affine[:3, :3].T + self.affine[:3, 3]
+        points = map_points(self.affine, indices[:, ::-1])
         return {lesion.number: points[numbers == lesion.number] for lesion in self.result.lesions}
 
     def labels_at(self, points_mm: Float64Array) -> tuple[LabelMap, Array]:
@@ -67,9 +67,9 @@ class TimePoint:
         Returns:
             The number of the lesion at each point, 0 where there is none, and whether the scan covers it.
         """
-        inverse = np.linalg.inv(self.affine)
-        indices = np.rint(points_mm @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)[:, ::-1]
-        covered = ((indices >= 0) & (indices < self.labels.shape)).all(axis=1)
+        inverse: Affine = np.linalg.inv(self.affine).astype(np.float64)
+        indices: Array = np.rint(map_points(inverse, points_mm)).astype(int)[:, ::-1]
+        covered: Array = np.all((indices >= 0) & (indices < self.labels.shape), axis=1)
         inside = np.where(covered[:, None], indices, 0)
         return np.where(covered, self.labels[tuple(inside.T)], 0), covered
 
@@ -115,8 +115,3 @@ def check_comparable(results: Sequence[Result], dates: Sequence[date | None], pa
             f"The tumour core is not known of study {without}: it has no post-contrast T1, or its model segments the "
             "whole alone. A core cannot be compared with a FLAIR abnormality."
         )
-
-
-def sequence_name(channel: int) -> str:
-    """What people call the sequence of a channel."""
-    return CHANNELS[channel]

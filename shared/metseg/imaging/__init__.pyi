@@ -47,6 +47,7 @@ from .orientation import LPS_TO_RAS as LPS_TO_RAS
 from .orientation import canonical_affine as canonical_affine
 from .orientation import canonical_grid as canonical_grid
 from .orientation import from_canonical as from_canonical
+from .orientation import map_points as map_points
 from .orientation import region_from_canonical as region_from_canonical
 from .orientation import skew_degrees as skew_degrees
 from .orientation import slice_plane as slice_plane

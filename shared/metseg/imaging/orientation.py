@@ -23,6 +23,7 @@ __all__ = [
     "canonical_affine",
     "canonical_grid",
     "from_canonical",
+    "map_points",
     "region_from_canonical",
     "skew_degrees",
     "slice_plane",
@@ -138,6 +139,20 @@ def canonical_affine(grid: Grid, affine: Affine) -> Affine:
         reorder[axis, 3] = grid.shape[axis] - 1 if flipped else 0
     reordered: Affine = affine @ reorder
     return reordered
+
+
+def map_points(affine: Affine, points: Array) -> Float64Array:
+    """Points through an affine.
+
+    Args:
+        affine: (4, 4).
+        points: (point, 3).
+
+    Returns:
+        (point, 3).
+    """
+    mapped: Float64Array = points @ affine[:3, :3].T + affine[:3, 3]
+    return mapped
 
 
 def spacing_mm_of(affine: Affine) -> Spacing:
