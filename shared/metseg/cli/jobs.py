@@ -1,24 +1,21 @@
 """`metseg jobs`: list, show, wait for and delete a server's jobs."""
 
 import argparse
-from collections.abc import Iterator
 from itertools import islice
 
 from metseg.cli.exit_codes import ExitCode
 from metseg.cli.output import format_time, print_json, print_table
 from metseg.cli.segment import open_client
-from metseg.client import Client
+from metseg.client import MAX_PAGE, all_jobs
 from metseg.contracts import Job, JobStatus
 
 __all__ = ["delete", "list_jobs", "show", "wait"]
-
-MAX_PAGE = 100
 
 
 def list_jobs(arguments: argparse.Namespace) -> ExitCode:
     """List the newest jobs."""
     with open_client(arguments) as client:
-        found = list(islice(_pages(client, arguments.limit), arguments.limit))
+        found = list(islice(all_jobs(client.jobs, min(arguments.limit, MAX_PAGE)), arguments.limit))
     if arguments.json:
         print_json(found)
     else:
@@ -29,16 +26,6 @@ def list_jobs(arguments: argparse.Namespace) -> ExitCode:
 def _row(job: Job) -> tuple[object, ...]:
     submitted, ended = format_time(job.created_at), format_time(job.finished_at)
     return job.id, _state(job), submitted, ended, job.files, job.model_version or ""
-
-
-def _pages(client: Client, wanted: int) -> Iterator[Job]:
-    cursor = None
-    while True:
-        page = client.jobs(min(wanted, MAX_PAGE), cursor)
-        yield from page.jobs
-        cursor = page.next
-        if cursor is None:
-            return
 
 
 def _state(job: Job) -> str:

@@ -3,17 +3,16 @@
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import date
-from itertools import count
 
 from metseg.client.connection import RemoteProblem
+from metseg.client.job_pages import ReadPage, all_jobs
 from metseg.client.review_client import ReviewClient
-from metseg.contracts import FollowUp, FollowUpResult, FollowUpSubmission, Job, JobPage, JobStatus
+from metseg.contracts import FollowUp, FollowUpResult, FollowUpSubmission, Job, JobStatus
 from metseg.errors import Cancelled, NotComparable
 
 __all__ = ["FollowUpClient", "studies_of_patient"]
 
 POLL_S = 3.0
-PAGE = 100
 
 
 class FollowUpClient(ReviewClient):
@@ -76,11 +75,11 @@ class FollowUpClient(ReviewClient):
         self._connection.send("DELETE", f"/v1/followups/{follow_up_id}")
 
 
-def studies_of_patient(read_page: Callable[[int, str | None], JobPage], patient: str) -> list[Job]:
+def studies_of_patient(read_page: ReadPage, patient: str) -> list[Job]:
     """The jobs of a patient that have succeeded, oldest study first; of one day the job that was submitted last.
 
     Args:
-        read_page: reads jobs, newest first: of a limit and a cursor.
+        read_page: such as `Client.jobs`.
         patient: as submitted.
 
     Returns:
@@ -89,15 +88,10 @@ def studies_of_patient(read_page: Callable[[int, str | None], JobPage], patient:
     Raises:
         NotComparable: there are fewer than two, or one has no date.
     """
-    cursor, by_date = None, dict[date | None, Job]()
-    for _ in count():
-        page = read_page(PAGE, cursor)
-        for job in page.jobs:
-            if job.patient == patient and job.status is JobStatus.SUCCEEDED:
-                by_date.setdefault(job.taken_on, job)
-        cursor = page.next
-        if cursor is None:
-            break
+    by_date: dict[date | None, Job] = {}
+    for job in all_jobs(read_page):
+        if job.patient == patient and job.status is JobStatus.SUCCEEDED:
+            by_date.setdefault(job.taken_on, job)
     if None in by_date:
         raise NotComparable("A study of this patient has no `taken_on`; name the jobs in the order of their dates.")
     dated = [(day, job) for day, job in by_date.items() if day is not None]

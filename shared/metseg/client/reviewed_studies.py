@@ -8,16 +8,16 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from metseg.client.http_client import Client
+from metseg.client.job_pages import all_jobs
 from metseg.client.result_reader import VolumeLayer
 from metseg.contracts import Job, JobStatus, Result, ReviewRecord, Role
 
 __all__ = ["CollectedStudy", "collect_reviewed"]
 
-MAX_PAGE = 100
-ROLES: tuple[Role, ...] = ("pre", "flair", "post")
+ROLES: tuple[Role, ...] = get_args(Role)
 FOLDERS = {"core": "core-and-whole", "whole": "whole-alone"}
 """By the lesions' structure: in a folder with a `core` mask, a study without one would count as free of tumour."""
 
@@ -49,18 +49,10 @@ def collect_reviewed(client: Client, target: Path) -> Iterator[CollectedStudy]:
     Raises:
         RemoteProblem: the gateway refuses a call.
     """
-    for job in _jobs(client):
+    for job in all_jobs(client.jobs):
         record = client.review(job.id) if job.status is JobStatus.SUCCEEDED else None
         if record is not None and record.review is not None and record.review.may_be_used_for_training:
             yield _collect(client, job, record, target)
-
-
-def _jobs(client: Client) -> Iterator[Job]:
-    cursor: str | None = ""
-    while cursor is not None:
-        page = client.jobs(MAX_PAGE, cursor or None)
-        yield from page.jobs
-        cursor = page.next
 
 
 def _collect(client: Client, job: Job, record: ReviewRecord, target: Path) -> CollectedStudy:
