@@ -59,7 +59,6 @@ HEADER_READERS: dict[Kind, Callable[[BinaryIO], VolumeHeader]] = {
     "metaimage": metaimage.read_header,
 }
 """What reads the header of a file, by its kind; every kind here is opened by `open_study`."""
-CHANNEL_OF: dict[Role | None, int] = {role: index for index, role in enumerate(ROLES)}
 SOURCES: dict[IdentifiedBy, str] = {
     "stated": "by its field",
     "name": "by its name",
@@ -106,15 +105,14 @@ class VolumeStudyReader:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows and columns."""
-        return self.sequences[reference_role(list(self.sequences))].geometry.shape
+        return self._reference.geometry.shape
 
     @property
     def size(self) -> StudySize:
         """What decides how much memory the study takes."""
-        reference = self.sequences[reference_role(list(self.sequences))].geometry
         sequences = self.sequences.values()
         itemsize = max(output_dtype(each.header).itemsize for each in sequences)
-        return study_size([each.geometry for each in sequences], reference, itemsize)
+        return study_size([each.geometry for each in sequences], self._reference.geometry, itemsize)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -134,20 +132,26 @@ class VolumeStudyReader:
         warnings = list(self.warnings)
         channels = self._allocate_channels()
         images = {
-            role: _read_sequence(sequence, warnings, None if channels is None else channels[..., CHANNEL_OF[role]])
+            role: _read_sequence(sequence, warnings, None if channels is None else channels[..., ROLES.index(role)])
             for role, sequence in self.sequences.items()
         }
-        reference = self.sequences[reference_role(list(self.sequences))]
-        names = tuple(page_stems(f"{file_stem(reference.opened.file.name).removesuffix(SUFFIX)}.x", self.shape[0]))
+        names = tuple(
+            page_stems(f"{file_stem(self._reference.opened.file.name).removesuffix(SUFFIX)}.x", self.shape[0])
+        )
         return assemble_volume(
             images, names, self.source, warnings=warnings, align=align, threads=threads, channels=channels
         )
+
+    @property
+    def _reference(self) -> _Sequence:
+        """The sequence whose grid the study has."""
+        return self.sequences[reference_role(list(self.sequences))]
 
     def _allocate_channels(self) -> Array | None:
         """Where several sequences can be read in place, so that none is copied; None where one must be resampled."""
         sequences = list(self.sequences.values())
         dtypes = {output_dtype(each.header) for each in sequences}
-        geometry = self.sequences[reference_role(list(self.sequences))].geometry
+        geometry = self._reference.geometry
         if len(sequences) == 1 or len(dtypes) > 1 or not all(each.geometry.matches(geometry) for each in sequences):
             return None
         return np.empty((*geometry.shape, len(ROLES)), dtypes.pop())
