@@ -43,10 +43,11 @@ class Connection:
     Args:
         http: sends the requests.
         max_attempts: per request, including the first one.
+        timeout_s: of a request that the gateway does not delay.
     """
 
-    def __init__(self, http: httpx.Client, max_attempts: int) -> None:
-        self._http, self._max_attempts = http, max_attempts
+    def __init__(self, http: httpx.Client, max_attempts: int, timeout_s: float) -> None:
+        self._http, self._max_attempts, self.timeout_s = http, max_attempts, timeout_s
 
     def close(self) -> None:
         """Close the connections."""

@@ -67,8 +67,7 @@ class FollowUpClient(ReviewClient):
         Returns:
             The follow-up.
         """
-        query = {"wait": f"{wait_s:g}"} if wait_s else {}
-        return self._read(FollowUp, "GET", f"/v1/followups/{follow_up_id}", params=query)
+        return self._read_state(FollowUp, f"/v1/followups/{follow_up_id}", wait_s)
 
     def delete_follow_up(self, follow_up_id: str) -> None:
         """Cancel a follow-up if it has not ended, and delete it; its jobs stay."""

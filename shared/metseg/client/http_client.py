@@ -56,10 +56,9 @@ class Client(FollowUpClient):
         api_key: str | None = None,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        self._timeout_s = timeout_s
         headers = {"Accept": "application/json, */*"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport, headers=headers)
-        super().__init__(Connection(http, max_attempts))
+        super().__init__(Connection(http, max_attempts, timeout_s))
 
     def __enter__(self) -> Self:
         return self
@@ -195,8 +194,7 @@ class Client(FollowUpClient):
         Returns:
             The job.
         """
-        query = {"wait": f"{wait_s:g}"} if wait_s else {}
-        return self._read(Job, "GET", f"/v1/jobs/{job_id}", params=query, timeout=self._timeout_s + wait_s)
+        return self._read_state(Job, f"/v1/jobs/{job_id}", wait_s)
 
     def jobs(self, limit: int = 20, cursor: str | None = None) -> JobPage:
         """A page of jobs, newest first.

@@ -223,6 +223,11 @@ class ResultReader:
     def _read(self, kind: type[Response], method: str, path: str, **request: Any) -> Response:  # noqa: ANN401
         return parse(kind, self._connection.send(method, path, **request))
 
+    def _read_state(self, kind: type[Response], path: str, wait_s: float) -> Response:
+        """A state that the gateway may delay until it is final; the timeout is as much longer."""
+        query = {"wait": f"{wait_s:g}"} if wait_s else {}
+        return self._read(kind, "GET", path, params=query, timeout=self._connection.timeout_s + wait_s)
+
 
 def _state(reviewed: bool) -> dict[str, str]:
     """The query for the reviewed state, which is the default, or the model's own."""
