@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Iterable
 
 import numpy as np
 import streamlit as st
@@ -168,6 +169,18 @@ def job(job_id: str) -> Job:
     if fetched.status.final:
         final[job_id] = (time.monotonic(), fetched)
     return fetched
+
+
+def existing_jobs(job_ids: Iterable[str]) -> list[Job]:
+    """The present states of jobs; those that were deleted are left out."""
+    found = []
+    for job_id in job_ids:
+        try:
+            found.append(job(job_id))
+        except RemoteProblem as problem:
+            if not is_not_found(problem):
+                raise
+    return found
 
 
 def _forget(job_id: str) -> None:

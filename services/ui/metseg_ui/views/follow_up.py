@@ -33,7 +33,7 @@ def is_available() -> bool:
 def render() -> None:
     """Let the reader choose scans, wait for their comparison, and show it."""
     st.markdown("## Follow-up")
-    finished = [job for job in _opened() if job.status is JobStatus.SUCCEEDED]
+    finished = [job for job in gateway.existing_jobs(url_state.job_ids()) if job.status is JobStatus.SUCCEEDED]
     if len(finished) < MIN_SCANS:
         st.info("Open two or more finished scans of one patient to compare them.", icon=":material/info:")
         return
@@ -52,17 +52,6 @@ def render() -> None:
     follow_up_id = st.session_state.get(SESSION_KEY)
     if follow_up_id is not None:
         _render(follow_up_id)
-
-
-def _opened() -> list[Job]:
-    found = []
-    for job_id in url_state.job_ids():
-        try:
-            found.append(gateway.job(job_id))
-        except RemoteProblem as problem:
-            if not gateway.is_not_found(problem):
-                raise
-    return found
 
 
 def _order(job: Job) -> tuple[date, str]:

@@ -28,7 +28,7 @@ def render(key_info: KeyInfo) -> None:
     st.markdown(f"## {title(key_info)}")
     if key_info.name is None:
         if not st.toggle("Show the scans of everyone", key="everyone", help=EVERYONE_HELP):
-            _render_own()
+            _render_rows(gateway.existing_jobs(url_state.job_ids()))
             return
     elif _sees_all(key_info):
         st.caption("The scans of everyone who uses this deployment, because you may administer it.")
@@ -42,18 +42,6 @@ def render(key_info: KeyInfo) -> None:
         if next_cursor and st.button("Older"):
             cursors.append(next_cursor)
             st.rerun()
-
-
-def _render_own() -> None:
-    """The scans that the session's URL lists; those that were deleted are left out."""
-    listed = []
-    for job_id in url_state.job_ids():
-        try:
-            listed.append(gateway.job(job_id))
-        except RemoteProblem as problem:
-            if not gateway.is_not_found(problem):
-                raise
-    _render_rows(listed)
 
 
 def _render_rows(listed: Sequence[Job]) -> None:
