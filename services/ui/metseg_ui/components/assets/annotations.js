@@ -1,6 +1,7 @@
 // What is written about and on the picture: its description, the lesions' numbers, and both in the PNG that is saved.
 import { createElement } from "./controls.js";
 import { diagonalVoxels } from "./lesions.js";
+import { pointIn } from "./outlines.js";
 
 /** The texts about what a viewer shows: a note on a preview, the position, and all in words for screen readers. */
 export function describe(viewer) {
@@ -44,11 +45,9 @@ export function lesionLabels(viewer, { canvas }) {
   if (!ready || settings.maskStyle === "off" || settings.masks === "second" || scene.isPreview(settings)) return [];
   const plane = canvas.planes().find(({ axis }) => axis === 2);
   if (!plane) return [];
-  const { frame: [frameLeft, frameTop, width, height], origin, across, down } = plane;
+  const [frameLeft, frameTop, width, height] = plane.frame;
   return viewer.lesionsHere().filter(({ number }) => scene.numbered.has(number)).flatMap(({ number }) => {
-    const points = diagonalVoxels(scene.numbered.get(number), slice).map(([column, row]) =>
-      [0, 1].map((each) => origin[each] + column * across[each] + row * down[each]),
-    );
+    const points = diagonalVoxels(scene.numbered.get(number), slice).map(([column, row]) => pointIn(plane, column, row));
     const [left, top] = points.reduce((best, point) => (point[0] - point[1] > best[0] - best[1] ? point : best));
     const isVisible = left >= frameLeft && left <= frameLeft + width && top >= frameTop && top <= frameTop + height;
     return isVisible ? [{ number, color: scene.colorOf(number), left, top }] : [];

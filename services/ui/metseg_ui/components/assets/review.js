@@ -27,12 +27,10 @@ export class ReviewDraft {
   /** Decide something about a lesion: `decision`, `target` or `label`. */
   decide(lesion, change) {
     this.decisions.set(lesion.key, { ...this.decisionOn(lesion), ...change, voxel: lesion.peak });
-    this.isChanged = true;
   }
 
   join(lesions) {
     this.joined.push(lesions.map(({ peak }) => peak));
-    this.isChanged = true;
   }
 
   /** Whether a lesion was joined from several. */
@@ -42,12 +40,10 @@ export class ReviewDraft {
 
   separate(lesion) {
     this.joined = this.joined.filter((group) => !group.some((voxel) => lesion.contains(voxel)));
-    this.isChanged = true;
   }
 
   setMayTeach(mayTeach) {
     this.mayTeach = mayTeach;
-    this.isChanged = true;
   }
 
   /** The review with all changes. `strokes` is a mask with the values of STROKES, null without any; `thresholds` those
