@@ -75,7 +75,7 @@ def put_review(
         StudyTooLarge: the study has too many voxels to be reviewed here.
         InvalidParameter: the review does not fit the study.
     """
-    number = _next_number(gateway, job_id, if_match)
+    number = _current(gateway, job_id, if_match).number + 1
     job = StoredJob(gateway, JobView(job_id).own)
     slices, rows, columns = job.result().shape
     if slices * rows * columns > MAX_REVIEW_VOXELS:
@@ -109,12 +109,12 @@ def withdraw_review(gateway: Gateway, job_id: str, if_match: str | None, key_nam
         ReviewNotNamed: there is no such header.
         ReviewedMeanwhile: another review is in force.
     """
-    number = _next_number(gateway, job_id, if_match)
+    current = _current(gateway, job_id, if_match)
     record = ReviewRecord(
-        number=number,
+        number=current.number + 1,
         reviewed_by=key_name,
         reviewed_at=datetime.now(UTC),
-        model_version=gateway.jobs.result(job_id, reviewed=False).model_version,
+        model_version=current.model_version,
     )
     gateway.jobs.reviews.add(job_id, record, None, {})
     gateway.jobs.agreements.record(job_id, record)
@@ -126,8 +126,8 @@ def review_etag(record: ReviewRecord) -> str:
     return f'"{record.number}"'
 
 
-def _next_number(gateway: Gateway, job_id: str, if_match: str | None) -> int:
-    """The number of a review that replaces the one that the caller names, if that is in force."""
+def _current(gateway: Gateway, job_id: str, if_match: str | None) -> ReviewRecord:
+    """The review in force, if it is the one that the caller names."""
     current = review_in_force(gateway, job_id)
     if if_match is None:
         raise ReviewNotNamed(
@@ -136,4 +136,4 @@ def _next_number(gateway: Gateway, job_id: str, if_match: str | None) -> int:
         )
     if if_match.strip() != "*" and review_etag(current) not in re.findall(r'(?<!W/)"[^"]*"', if_match):
         raise ReviewedMeanwhile(MEANWHILE)
-    return current.number + 1
+    return current

@@ -9,12 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from datetime import UTC, datetime
 
 from metseg import formats
-from metseg.contracts import (
-    InputFile,
-    Job,
-    Request,
-    Role,
-)
+from metseg.contracts import InputFile, Job, Request, Role
 from metseg.errors import EmptyUpload, InvalidParameter, NoChampion, NotFound, Unavailable
 from metseg.imaging import ROLES, check_fits
 from metseg.jobs import hash_key, new_job_id
