@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from metseg.contracts import Result, Structure
-from metseg.errors import NoCore, NotAvailable, NotFinished, NotFound
+from metseg.errors import NoCore, NotAvailable, NotFound
 from metseg.results.exports import (
     MAX_MARGIN_MM,
     Export,
@@ -36,7 +36,7 @@ Margin = Annotated[
 ]
 
 
-@router.get("/result", summary="The result", responses=problem_responses(NotFound, NotFinished))
+@router.get("/result", summary="The result", responses=problem_responses(*NO_RESULT))
 def result(gateway: CurrentGateway, view: View) -> Result:
     """Measurements of each lesion and each slice, the model that found them, and warnings."""
     return gateway.jobs.result(view.job_id, reviewed=view.reviewed)
@@ -76,7 +76,7 @@ async def mask(  # noqa: PLR0917 (fields of the query)
     summary="The measurements as a DICOM structured report",
     response_class=Response,
     responses={
-        **problem_responses(NotFound, NotFinished, NotAvailable),
+        **problem_responses(*NO_RESULT, NotAvailable),
         **file_responses(*media_types("structured-report")),
     },
 )
@@ -90,7 +90,7 @@ async def structured_report(request: Request, gateway: CurrentGateway, view: Vie
     summary="All slices with their lesions, as DICOM",
     response_class=Response,
     responses={
-        **problem_responses(NotFound, NotFinished, NotAvailable),
+        **problem_responses(*NO_RESULT, NotAvailable),
         **file_responses(*media_types("secondary-capture")),
     },
 )
