@@ -1,8 +1,9 @@
 """The operating point of a model for each structure, chosen on validation patients."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ LOW_THRESHOLDS, SEED_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7), (0.5, 0.7, 0.8
 TIE_F1 = 0.01
 MIN_LESION_MM3 = (0.0, 5.0, 15.0)
 """Smallest volumes of lesions of the core, whose median is 40 mm3 (see `lesion_model`)."""
+
+Choice = TypeVar("Choice")
 
 
 def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) -> OperatingPoint:
@@ -94,9 +97,7 @@ def choose_lesion_operating_point(cases: Iterable[LesionCase]) -> OperatingPoint
         for point in itertools.product(LOW_THRESHOLDS, SEED_THRESHOLDS, MIN_LESION_MM3)
         if point[1] >= point[0]
     }
-    best = max(f1 for f1, _ in scores.values())
-    near = {point: dice for point, (f1, dice) in scores.items() if f1 >= best - TIE_F1}
-    low, seed, min_mm3 = max(near, key=lambda point: near[point])
+    low, seed, min_mm3 = _best(scores)
     return OperatingPoint(threshold=low, seed_threshold=seed, min_volume_mm3=min_mm3)
 
 
@@ -114,9 +115,7 @@ def choose_single_slice_seed(point: OperatingPoint, cases: Iterable[LesionCase])
     if not slices:
         return point
     scores = {seed: _scores(slices, seed, point.min_volume_mm3) for seed in SEED_THRESHOLDS if seed >= point.threshold}
-    best = max(f1 for f1, _ in scores.values())
-    near = {seed: dice for seed, (f1, dice) in scores.items() if f1 >= best - TIE_F1}
-    return point.model_copy(update={"single_slice_seed_threshold": max(near, key=lambda seed: near[seed])})
+    return point.model_copy(update={"single_slice_seed_threshold": _best(scores)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,3 +169,10 @@ def _scores(studies: Sequence[_Components], seed_threshold: float, min_mm3: floa
         both = (study.overlaps * touching).sum(axis=1)
         dice += float((2 * both / (study.lesion_sizes + (touching * study.sizes).sum(axis=1))).sum())
     return 2 * detected / max(1, lesions + detected + false), dice / max(1, lesions + false)
+
+
+def _best(scores: Mapping[Choice, tuple[float, float]]) -> Choice:
+    """The choice with the highest Dice of those whose F1 is nearly the best."""
+    best = max(f1 for f1, _ in scores.values())
+    near = {choice: dice for choice, (f1, dice) in scores.items() if f1 >= best - TIE_F1}
+    return max(near, key=near.__getitem__)
