@@ -380,6 +380,17 @@ def test_a_labels_file_describes_any_other_folder(tmp_path):
     assert [patient.lesion_pixels for patient in patients] == [32, 32]
 
 
+def test_a_labels_file_names_a_person_where_one_pattern_does(tmp_path):
+    for name in ("s1", "s2"):
+        save(tmp_path / "p1" / f"{name}_gd.nii.gz", image())
+        save(tmp_path / "roi" / f"{name}.nii.gz", labelled(5))
+    (tmp_path / "labels.yaml").write_text(
+        'files: {post: "{person}/{case}_gd.nii.gz", mask: "roi/{case}.nii.gz"}\ncore: [5]\nwhole: [5]\n'
+    )
+    patients, _ = scan_folder(tmp_path)
+    assert [(patient.id, patient.person) for patient in patients] == [("s1", "p1"), ("s2", "p1")]
+
+
 def test_a_labels_file_must_say_what_a_mask_means(tmp_path):
     save(tmp_path / "s1_gd.nii.gz", image())
     save(tmp_path / "s1_roi.nii.gz", labelled(5))

@@ -106,17 +106,16 @@ def find_named_files(folder: Path) -> FolderContents | None:
         return None
     patterns: dict[str, re.Pattern[str]] = {what: _pattern(pattern) for what, pattern in content.files.items()}
     matched: dict[tuple[str, str], list[Path]] = {}
-    persons: dict[str, str] = {}
+    cases = Cases()
     for path in list_files(folder):
         name = path.relative_to(folder).as_posix()
         for what, pattern in patterns.items():
             if (match := pattern.fullmatch(name)) is not None:
                 matched.setdefault((match["case"], what), []).append(path)
-                persons[match["case"]] = match.groupdict().get("person") or match["case"]
-    cases = Cases()
+                if person := match.groupdict().get("person"):
+                    cases[match["case"]].person = person
     for (id, what), paths in matched.items():
         case = cases[id]
-        case.person = persons[id]
         case.subset = subset_of(paths[0].relative_to(folder).parts[:-1])
         paths.sort(key=lambda path: natural_key(path.name))
         if what in ROLE_NAMES:
