@@ -16,12 +16,10 @@ from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch
 from metseg_trainer.training.losses import core_loss
 from metseg_trainer.training.resource_errors import resource_errors_translated
-from metseg_trainer.training.train_state import Objective, TrainState
+from metseg_trainer.training.train_state import TrainState
 from metseg_trainer.training.trainer import CHECKPOINT_EVERY_S
 
-__all__ = ["CORE", "StructureTrainingConfig", "train_structures"]
-
-CORE = Objective(1, core_loss)
+__all__ = ["StructureTrainingConfig", "train_structures"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def train_structures(
     )  # fmt: skip
     with resource_errors_translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        state = TrainState(network, config, config.total_steps, CORE)
+        state = TrainState(network, config, config.total_steps, core_loss)
         if (folder / CHECKPOINT).exists():
             state.load_state_dict(load_checkpoint(folder / CHECKPOINT))
         launch(partial(_take_steps, state, dataset, folder / CHECKPOINT, checkpoint_every_s), 1)

@@ -1,7 +1,6 @@
 """TrainState: weights, their average, optimiser, schedule and loss scale, and the training step."""
 
 import math
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -21,7 +20,7 @@ from metseg_trainer.training.distributed import (
 )
 from metseg_trainer.training.losses import Sum, deep_supervision_loss
 
-__all__ = ["LESION", "Objective", "TrainState", "amp_dtype"]
+__all__ = ["TrainState", "amp_dtype"]
 
 
 def amp_dtype(device: torch.device) -> torch.dtype | None:
@@ -37,22 +36,6 @@ class Loss(Protocol):
 
     def __call__(self, outputs: list[Tensor], truth: Tensor, config: LossConfig, all_reduce: Sum, /) -> Tensor:
         """A scalar, of logits and truth (batch, plane, row, column)."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The objective of a network.
-
-    Attributes:
-        outputs: logits per pixel.
-        loss: of the logits and the truth.
-    """
-
-    outputs: int
-    loss: Loss
-
-
-LESION = Objective(1, deep_supervision_loss)
 
 
 class _NetworkWithLoss(nn.Module):
@@ -75,23 +58,23 @@ class TrainState:
         name: a key of `NETWORKS`.
         config: how it is trained.
         total_steps: of the whole training, for the schedule.
-        objective: of the network.
+        loss: of all supervised outputs.
 
     Attributes:
         step: steps so far.
     """
 
-    def __init__(self, name: str, config: TrainingConfig, total_steps: int, objective: Objective = LESION) -> None:
+    def __init__(self, name: str, config: TrainingConfig, total_steps: int, loss: Loss = deep_supervision_loss) -> None:
         self.name, self.config, self.step = name, config, 0
         self.device = compute_device()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            network = create_network(name, config.base_width, objective.outputs)
+            network = create_network(name, config.base_width)
         self.network = channels_last(network).to(self.device)
         average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
         self._ema = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         convert_sync_batchnorm(self.network)
-        self._with_loss = data_parallel(_NetworkWithLoss(self.network, config.loss, objective.loss))
+        self._with_loss = data_parallel(_NetworkWithLoss(self.network, config.loss, loss))
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
