@@ -5,8 +5,8 @@ used. For upside-down single slices the validation patients are too few, so the 
 with a reference of the others. Each patient is used whole, in thirds, and after corruptions that the model tolerates:
 without skull, slightly rotated, noisy, brighter or darker, FLAIR alone. Slices are also used alone, as they may be
 uploaded, except for those near both ends of a study, which show so little of a head that the limit would exclude
-nothing. Each sequence has a reference, of studies that have no other one but FLAIR; a data set of single slices of
-post-contrast T1 takes part in that of its slices.
+nothing. Each sequence has a reference; except for FLAIR, it is of studies that show this sequence alone. A data set of
+single slices of post-contrast T1 takes part in that sequence's reference of single slices.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Slices with two structures, core and whole, of which a data set may know only one.
+"""Slices to learn the core from, where it is known.
 
 - `prepare`, `brisc`, `single_slice_brain`, `store`: LGG and BRISC at model resolution, in memory-mapped files.
-- `lesion_model`, `rendering`, `drawing`, `donors`: metastases with both structures, drawn into real heads.
+- `lesion_model`, `rendering`, `drawing`, `donors`: metastases, drawn into real heads.
 - `slices`, `samples`, `config`: augmented patches with the truth that is known.
 """
 

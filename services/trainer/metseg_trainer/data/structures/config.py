@@ -1,4 +1,4 @@
-"""The configuration of samples with two structures."""
+"""The configuration of samples of the core."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""Samples: patches with the truth of both structures, each a function of its number."""
+"""Samples: patches with the core and where it is known, each a function of its number."""
 
 from collections.abc import Sequence
 
