@@ -1,6 +1,7 @@
 """The stored results of a finished segmentation, and the files that people download.
 
-- `build`: the `Result` and the artefacts stored with it; `slice_archive` holds the rendered slices.
+- `build`: the `Result` and the artefacts stored with it; `mask_artefacts`: those that a review replaces;
+  `slice_archive`: the rendered slices.
 - `previews`: images of a job while it runs.
 - `exports`: the registry of output formats, each made from the artefacts.
 """

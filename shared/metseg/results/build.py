@@ -7,7 +7,7 @@ from itertools import takewhile
 import numpy as np
 
 from metseg.contracts import ModelCard, Result, Structure, StructureMeasurements
-from metseg.formats import ProbabilityWriter, write_labels, write_mask
+from metseg.formats import ProbabilityWriter
 from metseg.imaging import (
     CHANNELS,
     FLAIR,
@@ -17,12 +17,12 @@ from metseg.imaging import (
     Volume,
     encode_png,
     find_components,
-    label_slices,
     lesions,
     window_slices,
 )
 from metseg.inference import Segmentation, StructureMap
-from metseg.results.exports import LABELS, LESIONS, MASK, PROBABILITY, UNCERTAINTY, WHOLE_MASK, WHOLE_PROBABILITY
+from metseg.results.exports import PROBABILITY, UNCERTAINTY, WHOLE_PROBABILITY
+from metseg.results.mask_artefacts import write_mask_artefacts
 from metseg.results.slice_archive import SLICE_ARCHIVE, write_slice_archive
 
 __all__ = ["build_artefacts", "build_result", "render_slices"]
@@ -113,9 +113,9 @@ def build_artefacts(
 
     `mask.nii.gz` and `probability.nii.gz` are those of the lesions, in the size and position of the upload. Where these
     are of the core, `whole.nii.gz` and `whole_probability.nii.gz` are those of the whole, and `labels.nii.gz` is 1 in
-    the core and 2 in the rest of the whole. `lesions.nii.gz` has the
-    number of each lesion. `slices.zip` has a PNG of each slice, with the sequences as colours, or in grey where there
-    is only one. `uncertainty.nii.gz` exists where asked for.
+    the core and 2 in the rest of the whole. `lesions.nii.gz` has the number of each lesion. `slices.zip` has a PNG of
+    each slice, with the sequences as colours, or in grey where there is only one. `uncertainty.nii.gz` exists where
+    asked for.
 
     Args:
         volume: what was uploaded.
@@ -128,22 +128,10 @@ def build_artefacts(
     """
     kept = {SLICE_ARCHIVE: slice_archive or render_slices(volume)}
     for structure, found in segmentation.structures.items():
-        lesions_structure = structure == segmentation.structure
         probability = (probabilities or {}).get(structure) or _write_probability(found.probability, volume)
-        kept[MASK if lesions_structure else WHOLE_MASK] = write_mask(
-            found.mask, volume.names, "nifti", spacing_mm=volume.spacing_mm, affine=volume.affine
-        )
-        kept[PROBABILITY if lesions_structure else WHOLE_PROBABILITY] = probability
-    kept[LESIONS] = write_labels(
-        label_slices(find_components(segmentation.mask), volume.shape),
-        volume.shape,
-        len(segmentation.lesions),
-        volume.spacing_mm,
-        volume.affine,
-    )
-    if segmentation.structure == "core":
-        labels = np.where(segmentation.mask, np.uint8(1), 2 * segmentation.structures["whole"].mask.view(np.uint8))
-        kept[LABELS] = write_mask(labels, volume.names, "nifti", spacing_mm=volume.spacing_mm, affine=volume.affine)
+        kept[PROBABILITY if structure == segmentation.structure else WHOLE_PROBABILITY] = probability
+    masks = {structure: found.mask for structure, found in segmentation.structures.items()}
+    kept |= write_mask_artefacts(masks, find_components(segmentation.mask), volume.spacing_mm, volume.affine)
     if segmentation.uncertainty is not None:
         kept[UNCERTAINTY] = _write_probability(segmentation.uncertainty, volume)
     return kept

@@ -8,18 +8,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from metseg.contracts import Result, Review, ReviewAgreement, ReviewStamp, Structure
-from metseg.formats import StoredSlices, write_labels, write_mask
-from metseg.imaging import Mask, label_components, label_slices
-from metseg.results.exports import (
-    LABELS,
-    LESIONS,
-    MASK,
-    PROBABILITY,
-    SOURCE_HEADERS,
-    WHOLE_MASK,
-    WHOLE_PROBABILITY,
-)
+from metseg.formats import StoredSlices
+from metseg.imaging import Mask, label_components
+from metseg.results.exports import MASK, PROBABILITY, SOURCE_HEADERS, WHOLE_MASK, WHOLE_PROBABILITY
 from metseg.results.exports.finished_job import FinishedJob
+from metseg.results.mask_artefacts import write_mask_artefacts
 from metseg.results.review.apply import ModelAnswer, ReviewedAnswer, apply_review
 from metseg.results.review.probability import StoredProbability
 
@@ -131,17 +124,4 @@ def build_review_artefacts(answer: ReviewedAnswer) -> dict[str, bytes]:
     Returns:
         Content by the names of `metseg.results.build_artefacts`.
     """
-    result, affine = answer.result, answer.affine
-    kept = {
-        (MASK if structure == result.structure else WHOLE_MASK): write_mask(
-            mask, (), "nifti", spacing_mm=result.spacing_mm, affine=affine
-        )
-        for structure, mask in answer.masks.items()
-    }
-    kept[LESIONS] = write_labels(
-        label_slices(answer.components, result.shape), result.shape, len(result.lesions), result.spacing_mm, affine
-    )
-    if result.structure == "core":
-        labels = np.where(answer.masks["core"], np.uint8(1), 2 * answer.masks["whole"].view(np.uint8))
-        kept[LABELS] = write_mask(labels, (), "nifti", spacing_mm=result.spacing_mm, affine=affine)
-    return kept
+    return write_mask_artefacts(answer.masks, answer.components, answer.result.spacing_mm, answer.affine)
