@@ -16,11 +16,10 @@ from tests.structure_sets import dice, read_structure_set
 from metseg.contracts import ReviewStamp
 from metseg.errors import InvalidParameter, NoCore, NotAvailable, NotFound, ProcessingFailed
 from metseg.formats import read_mask
-from metseg.formats.dicom import SOURCE_FILE
 from metseg.imaging import add_margin, from_canonical, label_lesions, to_canonical
 from metseg.phantom.dicom import SERIES_PARAMETERS, enhanced_file
 from metseg.results import exports
-from metseg.results.exports import planning
+from metseg.results.exports import SOURCE_HEADERS, planning
 
 AXIAL = ((0, 1, 2), (True, True, False))
 
@@ -256,7 +255,7 @@ def test_labels_that_are_not_those_of_the_result_are_reported(head, files):
     job.figures = job.figures.model_copy(update={"lesions": changed})
     with pytest.raises(ProcessingFailed):
         contours(job)
-    job.artefacts[SOURCE_FILE] = b"PK"
+    job.artefacts[SOURCE_HEADERS] = b"PK"
     with pytest.raises(ProcessingFailed):
         contours(job)
 

@@ -3,7 +3,7 @@
 from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, Placement, write_findings, write_results
 from metseg.formats.dicom.secondary_capture import Capture, CaptureSeries
 from metseg.formats.dicom.segmentation import COLOURS, AlgorithmRun, Observation
-from metseg.formats.dicom.source_archive import SOURCE_FILE, read_source_archive, store_source
+from metseg.formats.dicom.source_archive import read_source_archive, store_source
 from metseg.formats.dicom.structure_set import RegionKind, RegionOfInterest, write_structure_set
 from metseg.formats.dicom.study import DicomStudyReader, open_study
 from metseg.formats.dicom.submission import deidentify_uploads
@@ -13,7 +13,6 @@ __all__ = [
     "COLOURS",
     "REPORT_FILE",
     "SEGMENTATION_FILE",
-    "SOURCE_FILE",
     "AlgorithmRun",
     "Capture",
     "CaptureSeries",

@@ -15,7 +15,7 @@ from metseg.formats.dicom.safe_read import translate_errors
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.imaging import Volume
 
-__all__ = ["SOURCE_FILE", "read_source_archive", "store_source"]
+__all__ = ["read_source_archive", "store_source"]
 
 SOURCE_FILE = "source.zip"
 PLACES = "places.json"
@@ -44,13 +44,14 @@ def read_source_archive(stream: BinaryIO) -> SourceImages:
     """Read what `store_source` wrote.
 
     Args:
-        stream: seekable.
+        stream: of the file from its start.
 
     Raises:
         ProcessingFailed: it is damaged.
     """
+    content = BytesIO(stream.read())
     try:
-        with translate_errors(), ZipFile(stream) as archive:
+        with translate_errors(), ZipFile(content) as archive:
             places = json.loads(archive.read(PLACES))
             names = sorted(name for name in archive.namelist() if name != PLACES)
             headers = tuple(dcmread(BytesIO(archive.read(name)), force=True) for name in names)

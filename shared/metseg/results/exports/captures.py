@@ -13,7 +13,7 @@ from metseg.errors import NotAvailable
 from metseg.formats import StoredSlices, dicom
 from metseg.imaging import LESION_RGB, LabelMap, UInt8Array, decode_channel
 from metseg.results.exports.contours import outline_slice, outlined_channel
-from metseg.results.exports.finished_job import LESIONS, FinishedJob
+from metseg.results.exports.finished_job import LESIONS, SOURCE_HEADERS, FinishedJob
 
 __all__ = ["write_captures"]
 
@@ -36,8 +36,8 @@ def write_captures(job: FinishedJob, target: BinaryIO) -> None:
         NotFound: the study was not uploaded as DICOM.
         NotAvailable: the positions of its images are unknown.
     """
-    with job.open_artefact(dicom.SOURCE_FILE) as stored:
-        origin = dicom.read_source_archive(BytesIO(stored.read()))
+    with job.open_artefact(SOURCE_HEADERS) as stored:
+        origin = dicom.read_source_archive(stored)
     result = job.result()
     if result.grid is None or result.grid.affine is None:
         raise NotAvailable("The positions of the images are not known, so there are no pictures in DICOM.")

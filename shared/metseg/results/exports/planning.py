@@ -5,7 +5,6 @@ the name GTV would treat it. It is contoured under its name, and a margin around
 """
 
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from metseg.contracts import RESEARCH_ONLY, Grid, Lesion, OutlinedBy, Result
 from metseg.errors import NoCore, NotAvailable, ProcessingFailed
 from metseg.formats import StoredSlices, dicom
 from metseg.imaging import Mask, Shape, Spacing, add_margin, bounding_box, region_from_canonical
-from metseg.results.exports.finished_job import LESIONS, WHOLE_MASK, FinishedJob
+from metseg.results.exports.finished_job import LESIONS, SOURCE_HEADERS, WHOLE_MASK, FinishedJob
 
 __all__ = ["write_structure_set"]
 
@@ -60,8 +59,8 @@ def write_structure_set(job: FinishedJob, target: BinaryIO, margin_mm: float = 0
         NoCore: a margin is asked for, and the core is not known.
         NotAvailable: nothing was found, or the contours would be too many.
     """
-    with job.open_artefact(dicom.SOURCE_FILE) as stored:
-        origin = dicom.read_source_archive(BytesIO(stored.read()))
+    with job.open_artefact(SOURCE_HEADERS) as stored:
+        origin = dicom.read_source_archive(stored)
     result = job.result()
     if margin_mm and result.structure != "core":
         raise NoCore("A margin needs a target, and without a known core there is none; omit margin_mm.")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -70,7 +69,7 @@ def _dicom_results(
     from metseg.formats import dicom
 
     with job.open_artefact(SOURCE_HEADERS) as stored:
-        origin = dicom.read_source_archive(BytesIO(stored.read()))
+        origin = dicom.read_source_archive(stored)
     whole = answer.masks["whole"]
     observation = dicom.Observation(
         number=answer.stamp.number,
