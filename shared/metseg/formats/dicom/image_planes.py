@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.imaging import Float64Array
 
-__all__ = ["ImagePlane", "image_planes"]
+__all__ = ["ImagePlane", "functional_group", "image_planes"]
 
 
 class ImagePlane(NamedTuple):
@@ -51,11 +51,26 @@ def image_planes(origin: SourceImages) -> dict[int, ImagePlane]:
     planes = {}
     for index, number, own in zip(origin.indices, origin.numbers, header.PerFrameFunctionalGroupsSequence, strict=True):
         groups = (
-            (own.get(keyword) or shared[keyword].value)[0]
+            functional_group(own, shared, keyword)
             for keyword in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
         )
         planes[index] = _plane(header, *groups)._replace(frame=number)
     return planes
+
+
+def functional_group(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
+    """The item of a functional group, which one of the two must have.
+
+    Args:
+        own: groups of the frame.
+        shared: groups of all frames.
+        keyword: of the group.
+
+    Returns:
+        That of the frame if it has one, else the shared one.
+    """
+    item: Dataset = (own.get(keyword) or shared[keyword].value)[0]
+    return item
 
 
 def _plane(header: Dataset, position: Dataset, orientation: Dataset, measures: Dataset) -> ImagePlane:

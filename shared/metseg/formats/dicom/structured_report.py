@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER
+from metseg.formats.dicom.image_planes import functional_group
 from metseg.formats.dicom.segmentation import (
     MANUFACTURER,
     AlgorithmRun,
@@ -174,9 +175,9 @@ def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     sources: dict[tuple[str, str], list[Any]] = {}
     for own in segmentation.PerFrameFunctionalGroupsSequence:
-        if _group_of(own, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber != number:
+        if functional_group(own, shared, "SegmentIdentificationSequence").ReferencedSegmentNumber != number:
             continue
-        source = _group_of(own, shared, "DerivationImageSequence").SourceImageSequence[0]
+        source = functional_group(own, shared, "DerivationImageSequence").SourceImageSequence[0]
         kind, instance = source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID
         sources.setdefault((kind, instance), []).append(source.get("ReferencedFrameNumber"))
     return ReferencedSegment(
@@ -188,12 +189,6 @@ def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
             for (kind, instance), numbers in sources.items()
         ],
     )
-
-
-def _group_of(own: Dataset, shared: Dataset, keyword: str) -> Dataset:
-    """The item of a functional group, of this frame or shared by all."""
-    item: Dataset = (own.get(keyword) or shared[keyword].value)[0]
-    return item
 
 
 def _nothing(kind: Code, algorithm: AlgorithmRun) -> Any:  # noqa: ANN401
