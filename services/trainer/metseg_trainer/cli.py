@@ -13,15 +13,18 @@ from metseg.errors import DatasetError, MetsegError
 from metseg.parallel import cpu_quota
 from metseg.settings import settings
 from metseg.storage import ObjectStore, open_store
-from metseg_trainer.data import PHANTOM_LAYOUTS, download_dataset, scan_folder, write_phantoms
+from metseg_trainer.data import PHANTOM_LAYOUTS, download_dataset, fetch_reviewed, scan_folder, write_phantoms
 from metseg_trainer.export import compare_variants, format_frontier, update_card
 from metseg_trainer.networks import NETWORKS
 from metseg_trainer.reporting import write_frontier_page
 from metseg_trainer.runs import (
+    CHAMPION,
+    REVIEWED,
     RunOutcome,
     compare_runs,
     cross_validate,
     execute_plan,
+    fetch_champion,
     format_runs,
     leave_sites_out,
     list_runs,
@@ -71,7 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("metseg-trainer", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add = commands.add_parser("run", help="train, compare, export, register and promote")
-    add.add_argument("--data", type=Path, default=_data_folder(), help="slices and masks (default: %(default)s)")
+    add.add_argument(
+        "--data", nargs="+", default=[str(_data_folder())], metavar="SOURCE",
+        help=f"a folder of slices and masks, the word `{REVIEWED}` for the reviewed studies of the store that may be "
+        f"used for training, or both (default: {_data_folder()})",
+    )  # fmt: skip
     add.add_argument("--runs", type=Path, default=_runs_folder(), help="folder of all runs (default: %(default)s)")
     add.add_argument("--name", help="of the run (default: the time)")
     add.add_argument("--resume", action="store_true", help="continue the run of that name, or the newest one")
@@ -83,10 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add.add_argument("--start", type=Path, help="folder of an earlier run, whose networks are trained further")
     add.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: all")
-    add.add_argument(
-        "--promote", choices=("better", "always", "never"), default="better",
-        help="make the winner the champion if it beats the present one on the same patients (default), always or never",
-    )  # fmt: skip
+    _add_promotion(add)
     add.add_argument("--threads", type=int, help="CPU threads (default: all that this container may use)")
     add.add_argument("--devices", type=int, help="processes that share each batch (default: one for each GPU)")
     add.add_argument(
@@ -137,12 +141,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_promotion(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--promote", choices=("better", "always", "never"), default="better",
+        help="make it the champion if it beats the present one on the same patients (default), always or never",
+    )  # fmt: skip
+
+
 def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add = commands.add_parser("structures", help="train a network of the core, join it with one of the whole, evaluate")
     add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
     add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
-    add.add_argument("--whole", type=Path, required=True, help="folder of a version that segments the whole")
+    add.add_argument(
+        "--whole", type=Path, required=True, metavar="VERSION",
+        help=f"folder of a version that segments the whole, or the word `{CHAMPION}` for the one in service",
+    )  # fmt: skip
+    add.add_argument(
+        "--studies", nargs="+", default=[], metavar="SOURCE",
+        help=f"a folder of studies of volumes whose core is known, and the word `{REVIEWED}` for the reviewed ones of "
+        "the store: to train, validate and test on",
+    )  # fmt: skip
     add.add_argument("--brats", type=Path, help="BraTS studies, to evaluate both structures on")
+    add.add_argument(
+        "--start", type=Path, metavar="VERSION",
+        help=f"folder of a version of this command, or `{CHAMPION}`, whose network of the core is trained further",
+    )  # fmt: skip
+    _add_promotion(add)
     add.add_argument("--out", type=Path, required=True, help="for stores, checkpoints and figures")
     add.add_argument("--network", choices=NETWORKS, default="attention-unet", help="default: %(default)s")
     add.add_argument(
@@ -164,7 +188,7 @@ def _add_sequences(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     add = commands.add_parser("sequences", help="train the classifier that recognises the sequence of a grey image")
     add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
     add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
-    add.add_argument("--out", type=Path, required=True, help="file to write: metseg/inference/sequence_model.json")
+    add.add_argument("--out", type=Path, required=True, help="file to write: metseg/inference/sequence_model.onnx")
     add.add_argument(
         "--seed", type=int, default=PRESETS["full"].seed, help="of the split and all draws (default: %(default)s)"
     )
@@ -198,9 +222,9 @@ def _run(options: argparse.Namespace) -> None:
 
 def _outcome(options: argparse.Namespace, folder: Path, store: ObjectStore | None) -> RunOutcome | None:
     plan = make_plan(
-        options.data, folder, preset=options.preset, networks=options.networks, epochs=options.epochs,
-        base_width=options.base_width, input_px=options.input_px, start=options.start, split_by=_split_by(options),
-        devices=options.devices,
+        _data_source(options, folder, store), folder, preset=options.preset, networks=options.networks,
+        epochs=options.epochs, base_width=options.base_width, input_px=options.input_px, start=options.start,
+        split_by=_split_by(options), devices=options.devices,
     )  # fmt: skip
     print(plan.audit.text())
     if options.folds is not None:
@@ -208,6 +232,32 @@ def _outcome(options: argparse.Namespace, folder: Path, store: ObjectStore | Non
     if options.leave_site_out is not None:
         return leave_sites_out(plan, options.leave_site_out, store, train_only=options.train_only)
     return execute_plan(plan, options.promote, store, train_only=options.train_only)
+
+
+def _data_source(options: argparse.Namespace, folder: Path, store: ObjectStore | None) -> Path | None:
+    """The folder that --data names, if it names one; reviewed studies are downloaded into the run's folder."""
+    named = _named_folder("--data", options.data)
+    if REVIEWED in options.data:
+        if options.preset == "smoke":
+            raise DatasetError(f"--preset smoke draws its own heads; choose another for `{REVIEWED}`.")
+        _fetch_reviewed(store, folder)
+    return named
+
+
+def _named_folder(option: str, sources: Sequence[str]) -> Path | None:
+    """The folder among the sources of an option, if there is one."""
+    folders = [Path(source) for source in sources if source != REVIEWED]
+    if len(folders) > 1:
+        raise DatasetError(f"{option} takes one folder, and `{REVIEWED}` in addition.")
+    return folders[0] if folders else None
+
+
+def _fetch_reviewed(store: ObjectStore | None, folder: Path) -> None:
+    """Download the reviewed studies into the folder of a run."""
+    if store is None:
+        raise DatasetError("Reviewed studies are in a deployment's store, and none is configured.")
+    folder.mkdir(parents=True, exist_ok=True)
+    fetch_reviewed(store, folder / REVIEWED)
 
 
 def _split_by(options: argparse.Namespace) -> str:
@@ -219,12 +269,29 @@ def _split_by(options: argparse.Namespace) -> str:
 def _structures(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads or cpu_quota())
     config = StructureTrainingConfig(samples_per_epoch=options.samples, base_width=options.base_width)
+    studies, is_reviewed = _named_folder("--studies", options.studies), REVIEWED in options.studies
+    store = _store()
     with resource_errors_translated(options.out):
+        if is_reviewed:
+            _fetch_reviewed(store, options.out)
         table = run_structures(
             options.network, config, options.out,
-            lgg=options.lgg, brisc=options.brisc, whole=options.whole, brats=options.brats, resume=options.resume,
+            lgg=options.lgg, brisc=options.brisc, whole=_version_folder(options.whole, options.out, store),
+            studies=studies, reviewed=options.out / REVIEWED if is_reviewed else None, brats=options.brats,
+            start=None if options.start is None else _version_folder(options.start, options.out, store),
+            resume=options.resume, policy=options.promote, store=store,
         )  # fmt: skip
     print(table)
+
+
+def _version_folder(named: Path, out: Path, store: ObjectStore | None) -> Path:
+    """The folder of a version that an option names; the champion is downloaded into the output folder."""
+    if named != Path(CHAMPION):
+        return named
+    if store is None:
+        raise DatasetError(f"`{CHAMPION}` is the version that a deployment's registry serves, and none is configured.")
+    fetch_champion(store, out / CHAMPION)
+    return out / CHAMPION
 
 
 def _sequences(options: argparse.Namespace) -> None:

@@ -1,6 +1,9 @@
 """`metseg-trainer structures` from phantom folders to a table."""
 
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +14,10 @@ from metseg import phantom
 from metseg.contracts import ModelCard, OperatingPoint
 from metseg.inference import OnnxPredictor, segment
 from metseg.registry import FULL_PRECISION_MODEL, MODEL, Registry
+from metseg.settings import settings
 from metseg.storage import LocalFolderStore
 from metseg_trainer.cli import main
-from metseg_trainer.data import write_phantoms
+from metseg_trainer.data import read_split, write_phantoms, write_split
 from metseg_trainer.export import read_whole
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import create_network
@@ -90,6 +94,44 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
     assert json.loads((tmp_path / "attention-unet" / "figures.json").read_text()) == figures
 
 
+def test_studies_with_a_known_core_are_trained_validated_and_tested_on(folders, tmp_path, capsys):
+    write_phantoms(tmp_path / "mets", patients=4, slices=8, size_px=128, layout="brats")
+    assert command(folders, tmp_path / "out", "--studies", str(tmp_path / "mets")) == 0
+    assert "test studies, core" in capsys.readouterr().out
+    place = tmp_path / "out" / "attention-unet"
+    figures = json.loads((place / "figures.json").read_text())
+    assert len(figures["test studies, core"]) == len(figures["test studies, whole"]) == 1
+    card = ModelCard.model_validate_json((place / "card.json").read_bytes())
+    assert "studies with a known core" in card.data.name
+    assert card.data.patients["train"] == 1 + 3 + 2, "a glioma, BRISC's slices, studies"
+    assert "PHANTOM" not in card.model_dump_json()
+
+    further = ["--studies", str(tmp_path / "mets"), "--start"]
+    assert command(folders, tmp_path / "further", *further, str(place)) == 0
+    split = read_split(place / "split.json")
+    write_split(replace(split, train=split.test), place / "split.json")
+    assert command(folders, tmp_path / "from tested", *further, str(place)) == 1
+    assert "2 patients that this one is evaluated on" in capsys.readouterr().err, "a glioma and a study"
+    assert command(folders, tmp_path / "from starter", *further, "infra/starter-model") == 1
+    assert "trained with other glioma patients" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"), [("slices", "holds slices"), ("whole alone", "show no core"), ("two", "takes one folder")]
+)
+def test_studies_without_a_known_core_are_refused(folders, tmp_path, capsys, layout, words):
+    sources = [str(tmp_path / "data")]
+    if layout == "slices":
+        write_phantoms(tmp_path / "data", patients=3, slices=4, size_px=96)
+    elif layout == "whole alone":
+        write_phantoms(tmp_path / "data", patients=3, slices=4, size_px=96, layout="brats")
+        (tmp_path / "data" / "labels.yaml").write_text("core: unknown\nwhole: any\n")
+    else:
+        sources.append(str(folders / "lgg"))
+    assert command(folders, tmp_path / "out", "--studies", *sources) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_nothing_to_resume_and_folders_without_data_are_refused(folders, tmp_path, capsys):
     assert command(folders, tmp_path, "--resume") == 1
     assert "has no checkpoint to resume" in capsys.readouterr().err
@@ -98,3 +140,46 @@ def test_nothing_to_resume_and_folders_without_data_are_refused(folders, tmp_pat
     assert command(folders, tmp_path, "--whole", str(folders / "both")) == 1
     assert "was not joined from" in capsys.readouterr().err
     assert not (tmp_path / "attention-unet").exists()
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store that the command uses."""
+    monkeypatch.setenv("METSEG_STORE_DIRECTORY", str(tmp_path / "store"))
+    settings.cache_clear()
+    yield LocalFolderStore(tmp_path / "store")
+    settings.cache_clear()
+
+
+def test_a_version_is_registered_and_promoted_if_it_is_better(folders, tmp_path, capsys, store):
+    """The core is learned further from the champion, as a site would on its reviewed studies."""
+    assert command(folders, tmp_path / "none", "--whole", "champion") == 1
+    assert "no champion yet" in capsys.readouterr().err
+    assert command(folders, tmp_path / "first") == 0
+    assert "There was no champion" in capsys.readouterr().out
+    registry = Registry(store)
+    first = registry.champion().version
+    assert "attention-unet" in registry.file(first, "model-card.md").decode()
+    assert "PHANTOM" not in "".join(registry.file(first, name).decode() for name in ("card.json", "model-card.md"))
+
+    fine_tuned = tmp_path / "second"
+    further = ["--whole", "champion", "--start", "champion", "--samples", "8"]
+    assert command(folders, fine_tuned, *further) == 0
+    verdict = capsys.readouterr().out
+    place = fine_tuned / "attention-unet"
+    card = ModelCard.model_validate_json((place / "card.json").read_bytes())
+    means = re.findall(r"([\d.]+) \(([\d.]+)\) for the (core|whole) on all test studies", verdict)
+    assert [structure for *_, structure in means] == ["core", "whole"]
+    assert means[1][0] == means[1][1], "the whole is the champion's"
+    assert f"champion {first}:" in verdict, "which has not seen them"
+    is_better = "It was promoted" in verdict
+    assert registry.champion().version == (card.version if is_better else first)
+    assert {one.version for one in registry.versions()} == {first, card.version}
+
+    assert command(folders, fine_tuned, *further, "--resume", "--promote", "always") == 0
+    assert registry.champion().version not in (first, card.version)
+    from_tested = read_split(fine_tuned / "champion" / "split.json")
+    write_split(replace(from_tested, train=from_tested.test), fine_tuned / "champion" / "split.json")
+    shutil.rmtree(place)
+    assert command(folders, fine_tuned, *further) == 1
+    assert "1 patients that this one is evaluated on" in capsys.readouterr().err

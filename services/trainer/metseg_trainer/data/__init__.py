@@ -7,6 +7,7 @@
 - `skull_stripping`, `lesion_synthesis`, `spacing`: derived from a patient's scans.
 - `prepared`, `samples`, `augment`, `config`: sources in memory-mapped files, and the samples drawn from them.
 - `structures`: slices with core and whole, of which a data set may know only one; imported by name.
+- `reviewed`: studies that readers have reviewed, from the store of a deployment.
 - `download`, `phantoms`, `phantom_layouts`: a public data set, and one of drawn heads.
 """
 
@@ -21,17 +22,19 @@ from metseg_trainer.data.leakage import check_split
 from metseg_trainer.data.lesion_synthesis import ImplantedStudy, enhancing_mask, implant_lesions, lesion_free_run
 from metseg_trainer.data.phantoms import PHANTOM_LAYOUTS, write_phantoms
 from metseg_trainer.data.prepared import prepare_sources
+from metseg_trainer.data.reviewed import REVIEWED_SITE, fetch_reviewed, scan_reviewed, split_reviewed
 from metseg_trainer.data.samples import PreparedStudy, SampleDataset, StepBatchSampler, prepare_study
 from metseg_trainer.data.scan import scan_folder
 from metseg_trainer.data.skull_stripping import brain_mask, strip_skull
 from metseg_trainer.data.spacing import spacing_or_assumed_mm
 from metseg_trainer.data.split import k_fold_splits, leave_site_out_split, split_by_slice, split_patients
-from metseg_trainer.data.split_file import SPLIT, Split, read_split, split_sha256, write_split
+from metseg_trainer.data.split_file import SPLIT, Split, check_unseen, read_split, split_sha256, write_split
 from metseg_trainer.data.volumes import read_study
 
 __all__ = [
     "LESION_LEVEL",
     "PHANTOM_LAYOUTS",
+    "REVIEWED_SITE",
     "SPLIT",
     "Audit",
     "Augmentation",
@@ -48,8 +51,10 @@ __all__ = [
     "VolumeSlice",
     "brain_mask",
     "check_split",
+    "check_unseen",
     "download_dataset",
     "enhancing_mask",
+    "fetch_reviewed",
     "fingerprint",
     "implant_lesions",
     "k_fold_splits",
@@ -62,10 +67,12 @@ __all__ = [
     "read_split",
     "read_study",
     "scan_folder",
+    "scan_reviewed",
     "site_of",
     "spacing_or_assumed_mm",
     "split_by_slice",
     "split_patients",
+    "split_reviewed",
     "split_sha256",
     "strip_skull",
     "write_phantoms",

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 __all__ = ["CORE_ONLY", "Audit", "structure_counts"]
 
 MAX_LISTED = 10
-CORE_ONLY = "only the core is known, and the networks learn the whole"
+CORE_ONLY = "only the core is known, which `structures --studies` learns"
 
 
 @dataclass(frozen=True)

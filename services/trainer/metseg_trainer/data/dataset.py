@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from metseg import formats
+from metseg.contracts import Structure
 from metseg.errors import BadInput, DatasetError
 from metseg.imaging import Mask, Volume
 from metseg.settings import settings
@@ -43,9 +44,10 @@ class Patient:
         id: the name of the folder or the files.
         site: the clinic, if the name has it as in the public data; otherwise `unknown`.
         slices: one or more; pairs of files, or slices of the volumes in `files`.
-        lesion_pixels: of all masks of the whole together.
+        lesion_pixels: of all masks of `structure` together.
         subset: the patient's side by the folders; None if they give none.
         files: of a study of volumes; None if each slice is a file.
+        structure: that its truth is of, and that is learned from it.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Patient:
     lesion_pixels: int
     subset: Subset | None
     files: VolumeFiles | None = None
+    structure: Structure = "whole"
 
     @property
     def person(self) -> str:
@@ -69,10 +72,10 @@ class Patient:
 
 
 def load_patient(patient: Patient) -> tuple[Volume, Mask]:
-    """Read a patient as the worker reads an upload, and the truth that the networks learn: the whole.
+    """Read a patient as the worker reads an upload, and the truth that is learned from it.
 
     Returns:
-        The volume and its mask, bool, (slice, row, column).
+        The volume and the mask of `patient.structure`, bool, (slice, row, column).
 
     Raises:
         DatasetError: a file has changed or gone since the scan.
@@ -99,13 +102,13 @@ def _load_volumes(patient: Patient, files: VolumeFiles) -> tuple[Volume, Mask]:
     except DatasetError as error:
         raise DatasetError(f"Patient {patient.id} cannot be read any more ({error.detail}); scan again.") from error
     indices = [each.index for each in patient.slices if isinstance(each, VolumeSlice)]
-    whole = study.truth.whole
-    if whole is None or max(indices) >= len(whole):
+    truth = study.truth.of(patient.structure)
+    if truth is None or max(indices) >= len(truth):
         raise DatasetError(f"Patient {patient.id} has changed since the scan; scan again.")
-    if len(indices) == len(whole):
-        return study.volume, whole
+    if len(indices) == len(truth):
+        return study.volume, truth
     names = tuple(study.volume.names[index] for index in indices)
-    return replace(study.volume, pixels=study.volume.pixels[indices], names=names, grid=None), whole[indices]
+    return replace(study.volume, pixels=study.volume.pixels[indices], names=names, grid=None), truth[indices]
 
 
 def fingerprint(patients: Iterable[Patient]) -> str:

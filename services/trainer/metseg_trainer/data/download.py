@@ -1,5 +1,6 @@
 """Download the public data set: resumed where it was interrupted, checked, and in place only when complete."""
 
+import hashlib
 import shutil
 import stat
 import time
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import httpx
 from tqdm import tqdm
 
+from metseg.atomic_io import atomic_write_bytes
 from metseg.errors import DatasetError
 
 __all__ = ["DATA_URL", "download_dataset", "extract", "fetch"]
@@ -34,6 +36,9 @@ class _Interrupted(Exception):
 def download_dataset(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0) -> Path:
     """Download the archive at `url` and unpack it into `folder`.
 
+    The publisher names no checksum. The first download is recorded in `<archive>.sha256`, as `sha256sum` writes it, and
+    every later one must equal it; so must the first, if a copy of another machine's record is there.
+
     Args:
         folder: created where absent; an interrupted download in it is resumed.
         url: of a ZIP archive.
@@ -43,14 +48,17 @@ def download_dataset(folder: Path, url: str = DATA_URL, *, pause_s: float = 2.0)
         The folder with the data, named as the archive.
 
     Raises:
-        DatasetError: the archive cannot be downloaded, is damaged or unsafe, or the folder cannot be written.
+        DatasetError: the archive cannot be downloaded, is damaged, unsafe or not the recorded one, or the folder
+            cannot be written.
     """
     name = PurePosixPath(httpx.URL(url).path).name or "Data.zip"
     target = folder / Path(name).stem
     try:
         folder.mkdir(parents=True, exist_ok=True)
         archive = fetch(url, folder / name, pause_s=pause_s)
+        digest = _verified_sha256(archive)
         extract(archive, target)
+        atomic_write_bytes(_record(archive), f"{digest}  {name}\n".encode())
         archive.unlink()
     except OSError as error:
         raise DatasetError(f"The data cannot be written to {folder} ({error.strerror}). {INSTEAD}") from error
@@ -122,6 +130,24 @@ def extract(archive: Path, target: Path) -> None:
         parts.rename(target)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
+
+
+def _verified_sha256(archive: Path) -> str:
+    """The checksum of an archive, which must be the recorded one if there is a record."""
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    record = _record(archive)
+    if record.exists() and record.read_text(encoding="utf-8").split()[:1] != [digest]:
+        archive.unlink()
+        raise DatasetError(
+            f"{archive.name} has the sha256 {digest}, not the one in {record.name}, and was removed. Only if the "
+            "publisher has changed the data on purpose, delete that file and run this again."
+        )
+    return digest
+
+
+def _record(archive: Path) -> Path:
+    return archive.with_name(archive.name + ".sha256")
 
 
 def _attempt(client: httpx.Client, url: str, path: Path) -> None:

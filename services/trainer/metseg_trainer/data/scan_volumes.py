@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from metseg import formats
+from metseg.contracts import Structure
 from metseg.errors import DatasetError
 from metseg.imaging import Volume
 from metseg.parallel import cpu_quota, parallel_map
@@ -21,7 +22,8 @@ __all__ = ["audit_volumes"]
 class _Auditor:
     """Reads one study after another and counts its findings."""
 
-    def __init__(self) -> None:
+    def __init__(self, structure: Structure) -> None:
+        self.structure: Structure = structure
         self.lesion_slices = self.healthy = 0
         self.structures: list[tuple[bool, bool]] = []
         self.with_label: dict[Label, list[str]] = defaultdict(list)
@@ -39,18 +41,21 @@ class _Auditor:
             self.unusable.append((files.id, read))
             return None
         self._count(files, read)
-        core, whole = read.truth.core, read.truth.whole
-        if whole is None:
-            if core is not None:
+        truth = read.truth.of(self.structure)
+        if truth is None:
+            if read.truth.core is not None:
                 self.core_only.append(files.id)
+            elif read.truth.whole is not None:
+                self.unusable.append((files.id, "its outlines show no core"))
             else:
                 self.unusable.append((files.id, "its outlines show neither core nor whole"))
             return None
-        lesion_slices = int(whole.any(axis=(1, 2)).sum())
+        lesion_slices = int(truth.any(axis=(1, 2)).sum())
         self.lesion_slices += lesion_slices
         self.healthy += not lesion_slices
         slices = tuple(VolumeSlice(index, name) for index, name in enumerate(read.volume.names))
-        return Patient(files.id, site_of(files.id), slices, int(np.count_nonzero(whole)), files.subset, files)
+        pixels = int(np.count_nonzero(truth))
+        return Patient(files.id, site_of(files.id), slices, pixels, files.subset, files, self.structure)
 
     def _count(self, files: VolumeFiles, read: StudyVolume) -> None:
         self.structures.append((read.truth.core is not None, read.truth.whole is not None))
@@ -97,16 +102,17 @@ class _Auditor:
         )
 
 
-def audit_volumes(found: FolderContents) -> tuple[list[Patient], Audit]:
+def audit_volumes(found: FolderContents, structure: Structure) -> tuple[list[Patient], Audit]:
     """Read all studies of a folder of volumes.
 
     Args:
         found: its contents.
+        structure: that is learned.
 
     Returns:
         The patients that can be used, ordered by id, and the audit.
     """
-    auditor = _Auditor()
+    auditor = _Auditor(structure)
     studies = sorted(found.volumes, key=lambda study: formats.natural_key(study.id))
     read = parallel_map(_read, studies, max_concurrency=cpu_quota())
     bar = tqdm(read, desc="Reading studies", total=len(studies), unit="study", disable=None)

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass
+from itertools import chain
 from pathlib import Path
 
 from metseg.atomic_io import atomic_write_bytes
 from metseg.errors import DatasetError
 
-__all__ = ["SPLIT", "Split", "read_split", "split_sha256", "write_split"]
+__all__ = ["SPLIT", "Split", "check_unseen", "read_split", "split_sha256", "write_split"]
 
 SPLIT = "split.json"
 
@@ -21,6 +22,12 @@ class Split:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, parts: Iterable["Split"]) -> "Split":
+        """The split of several sets of patients."""
+        sides = zip(*map(astuple, parts), strict=True)
+        return cls(*(tuple(sorted(chain.from_iterable(each))) for each in sides))
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -54,3 +61,18 @@ def split_sha256(split: Split) -> str:
 
 def _bytes(split: Split) -> bytes:
     return (json.dumps(asdict(split), indent=2) + "\n").encode()
+
+
+def check_unseen(start: Path, split: Split) -> None:
+    """Refuse to continue networks that were trained on patients of the current test or validation side.
+
+    Args:
+        start: folder of the training that is continued.
+        split: of the new one.
+
+    Raises:
+        DatasetError: it was, or its split cannot be read.
+    """
+    learned = set(read_split(start / SPLIT).train)
+    if overlap := learned & {*split.test, *split.validation}:
+        raise DatasetError(f"The run in {start} was trained on {len(overlap)} patients that this one is evaluated on.")

@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 from scipy import ndimage
 
 from metseg import formats
-from metseg.contracts import Role
+from metseg.contracts import Role, Structure
 from metseg.errors import BadInput, DatasetError
 from metseg.imaging import (
     LPS_TO_RAS,
@@ -49,6 +49,10 @@ class Truth:
 
     core: Mask | None
     whole: Mask | None
+
+    def of(self, structure: Structure) -> Mask | None:
+        """The mask of a structure."""
+        return self.core if structure == "core" else self.whole
 
 
 @dataclass(frozen=True, eq=False)

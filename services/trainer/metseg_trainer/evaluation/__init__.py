@@ -15,12 +15,14 @@ from metseg_trainer.evaluation.operating_point import choose_operating_point
 from metseg_trainer.evaluation.patients import EvaluationPatient, implanted_patients, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult
 from metseg_trainer.evaluation.statistics import compare_networks, confidence_interval, highest_mean, measure
+from metseg_trainer.evaluation.structure_patients import brisc_slices
 from metseg_trainer.evaluation.structures import (
     WHOLE_SET,
     StructureData,
     choose_structure_points,
     evaluate_structures,
     format_structures,
+    structure_sets,
 )
 from metseg_trainer.evaluation.torch_predictor import TorchPredictor
 
@@ -33,6 +35,7 @@ __all__ = [
     "RunEvaluation",
     "StructureData",
     "TorchPredictor",
+    "brisc_slices",
     "choose_operating_point",
     "choose_structure_points",
     "compare_networks",
@@ -49,4 +52,5 @@ __all__ = [
     "measure",
     "merge_evaluations",
     "show_alone",
+    "structure_sets",
 ]

@@ -35,20 +35,27 @@ SINGLE_SLICE_MM: Spacing = (6.0, 0.9, 0.9)
 Random = np.random.Generator
 
 
-def brisc_slices(folder: Path) -> Iterator[EvaluationPatient]:
-    """The axial slices of BRISC's validation side, each a patient: core is known; the site is the kind of tumour.
+def brisc_slices(folder: Path, side: str) -> Iterator[EvaluationPatient]:
+    """The axial slices of one side of BRISC, each a patient: core is known; the site is the kind of tumour.
+
+    Args:
+        folder: of the data set.
+        side: `train` or `validation`.
+
+    Yields:
+        The slices in the order of the index.
 
     Raises:
         DatasetError: the index or a file cannot be read.
     """
-    for row in read_brisc_index(folder, "validation"):
+    for row in read_brisc_index(folder, side):
         if row.plane == "axial":
             volume, mask = read_brisc_slice(folder, row.name)
             yield EvaluationPatient(row.name, row.tumour, volume, mask, SINGLE_SLICE_MM, "core")
 
 
 def volume_patients(patients: Iterable[Patient], structure: Structure) -> Iterator[EvaluationPatient]:
-    """Studies of volumes in whose labels a structure is known.
+    """Studies of volumes in whose labels a structure is known, a core only with post-contrast T1.
 
     Args:
         patients: studies with label maps.
@@ -64,8 +71,8 @@ def volume_patients(patients: Iterable[Patient], structure: Structure) -> Iterat
         if patient.files is None:
             raise DatasetError(f"{patient.id} is not a study of volumes with a label map.")
         study = read_study(patient.files)
-        truth = study.truth.core if structure == "core" else study.truth.whole
-        if truth is not None:
+        truth = study.truth.of(structure)
+        if truth is not None and (structure == "whole" or study.volume.present[POST]):
             spacing_mm = spacing_or_assumed_mm(study.volume)
             yield EvaluationPatient(patient.id, patient.site, study.volume, truth, spacing_mm, structure)
 

@@ -22,12 +22,20 @@ from metseg_trainer.evaluation.patients import EvaluationPatient, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult
 from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 
-__all__ = ["WHOLE_SET", "StructureData", "choose_structure_points", "evaluate_structures", "format_structures"]
+__all__ = [
+    "WHOLE_SET",
+    "StructureData",
+    "choose_structure_points",
+    "evaluate_structures",
+    "format_structures",
+    "structure_sets",
+]
 
 WHOLE_SET, DRAWN_CORE = "gliomas, whole", "drawn metastases, core"
 """Test patients, and the same with drawn metastases: the sets that are evaluated after all corruptions too."""
 DRAWN_POST_ALONE = "drawn metastases, core, post-contrast T1 alone"
 BRISC_CORE, VOLUMES_CORE, VOLUMES_WHOLE = "BRISC axial validation slices, core", "volumes, core", "volumes, whole"
+STUDIES_CORE, STUDIES_WHOLE = "test studies, core", "test studies, whole"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +46,37 @@ class StructureData:
         validation: glioma patients, on whom the operating points are chosen.
         test: glioma patients, who choose nothing.
         brisc: the folder of BRISC, whose validation side chooses nothing either.
-        volumes: studies of volumes with label maps.
+        volumes: studies of volumes with label maps, which choose nothing.
+        validation_studies: studies whose core is known, on which the operating point of the core is chosen as well.
+        test_studies: studies whose core is known, which choose nothing.
     """
 
     validation: Sequence[Patient]
     test: Sequence[Patient]
     brisc: Path
     volumes: Sequence[Patient] = ()
+    validation_studies: Sequence[Patient] = ()
+    test_studies: Sequence[Patient] = ()
 
 
-def choose_structure_points(predictor: Predictor, validation: Sequence[Patient]) -> dict[Structure, OperatingPoint]:
+@dataclass(frozen=True)
+class StructureSet:
+    """Studies whose truth of a structure is known; `studies` reads them anew."""
+
+    structure: Structure
+    studies: Callable[[], Iterator[EvaluationPatient]]
+
+
+def choose_structure_points(
+    predictor: Predictor, validation: Sequence[Patient], studies: Sequence[Patient] = ()
+) -> dict[Structure, OperatingPoint]:
     """The operating points of a model of core and whole.
 
     Args:
-        predictor: the model, at any operating points.
+        predictor: the model, at any operating points; `mirrored_from` is kept.
         validation: glioma patients: as they are for the whole, with drawn metastases for the core, as studies and as
             single slices.
+        studies: whose core is known, for the core in addition.
 
     Returns:
         Points by structure, core first.
@@ -62,6 +85,7 @@ def choose_structure_points(predictor: Predictor, validation: Sequence[Patient])
         DatasetError: a file has changed or gone.
     """
     drawn = chain(drawn_patients(validation), drawn_patients(validation, post_alone=True))
+    cores = chain(drawn, volume_patients(studies, "core"))
     cases = (
         LesionCase(
             predict(one.volume, predictor)["core"],
@@ -69,14 +93,18 @@ def choose_structure_points(predictor: Predictor, validation: Sequence[Patient])
             one.unknown,
             _voxel_mm3(one.volume, predictor),
         )
-        for one in drawn
+        for one in cores
     )
     wholes = (
         (predict(one.volume, predictor)["whole"], one.truth, _voxel_mm3(one.volume, predictor))
         for one in load_patients(validation)
     )
     core = choose_single_slice_seed(choose_lesion_operating_point(cases), _single_slices(validation, predictor))
-    return {"core": core, "whole": choose_operating_point(wholes)}
+    mirrored_from = predictor.operating_points["core"].mirrored_from
+    return {
+        "core": core.model_copy(update={"mirrored_from": mirrored_from}),
+        "whole": choose_operating_point(wholes),
+    }
 
 
 def _single_slices(validation: Sequence[Patient], predictor: Predictor) -> Iterator[LesionCase]:
@@ -88,6 +116,20 @@ def _single_slices(validation: Sequence[Patient], predictor: Predictor) -> Itera
                 unknown = None if one.unknown is None else one.unknown[index : index + 1]
                 probability = predict(volume, predictor)["core"]
                 yield LesionCase(probability, label_components(labels), unknown, _voxel_mm3(volume, predictor))
+
+
+def structure_sets(data: StructureData) -> dict[str, StructureSet]:
+    """The sets of studies by name, each with the structure that it is evaluated on; some may be empty."""
+    return {
+        WHOLE_SET: StructureSet("whole", lambda: load_patients(data.test)),
+        DRAWN_CORE: StructureSet("core", lambda: drawn_patients(data.test)),
+        DRAWN_POST_ALONE: StructureSet("core", lambda: drawn_patients(data.test, post_alone=True)),
+        BRISC_CORE: StructureSet("core", lambda: brisc_slices(data.brisc, "validation")),
+        VOLUMES_CORE: StructureSet("core", lambda: volume_patients(data.volumes, "core")),
+        VOLUMES_WHOLE: StructureSet("whole", lambda: volume_patients(data.volumes, "whole")),
+        STUDIES_CORE: StructureSet("core", lambda: volume_patients(data.test_studies, "core")),
+        STUDIES_WHOLE: StructureSet("whole", lambda: volume_patients(data.test_studies, "whole")),
+    }
 
 
 def evaluate_structures(network: str, predictor: Predictor, data: StructureData) -> dict[str, EvaluationResult]:
@@ -104,17 +146,9 @@ def evaluate_structures(network: str, predictor: Predictor, data: StructureData)
     Raises:
         DatasetError: a file has changed or gone.
     """
-    sets: dict[str, Callable[[], Iterator[EvaluationPatient]]] = {
-        WHOLE_SET: lambda: load_patients(data.test),
-        DRAWN_CORE: lambda: drawn_patients(data.test),
-        DRAWN_POST_ALONE: lambda: drawn_patients(data.test, post_alone=True),
-        BRISC_CORE: lambda: brisc_slices(data.brisc),
-        VOLUMES_CORE: lambda: volume_patients(data.volumes, "core"),
-        VOLUMES_WHOLE: lambda: volume_patients(data.volumes, "whole"),
-    }
     results = {
-        name: evaluate_model(network, predictor, studies(), CORRUPTIONS if name in (WHOLE_SET, DRAWN_CORE) else {})
-        for name, studies in sets.items()
+        name: evaluate_model(network, predictor, one.studies(), CORRUPTIONS if name in (WHOLE_SET, DRAWN_CORE) else {})
+        for name, one in structure_sets(data).items()
     }
     return {name: result for name, result in results.items() if result.patients}
 

@@ -10,15 +10,17 @@
 from metseg_trainer.export.frontier import compare_variants
 from metseg_trainer.export.model_card import MARKDOWN, describe_data, describe_structure_data
 from metseg_trainer.export.model_selection import format_frontier
+from metseg_trainer.export.onnx_export import sequence_classifier_to_onnx
 from metseg_trainer.export.out_of_distribution import update_card
-from metseg_trainer.export.promotion import PromotionPolicy, decide_promotion
-from metseg_trainer.export.publish import ExportedModel, export_winner, publish_version
+from metseg_trainer.export.promotion import PromotionPolicy, compare_patients, compare_structures, decide_promotion
+from metseg_trainer.export.publish import export_winner, publish_version
 from metseg_trainer.export.structures import export_structures, read_whole
 
 __all__ = [
     "MARKDOWN",
-    "ExportedModel",
     "PromotionPolicy",
+    "compare_patients",
+    "compare_structures",
     "compare_variants",
     "decide_promotion",
     "describe_data",
@@ -28,5 +30,6 @@ __all__ = [
     "format_frontier",
     "publish_version",
     "read_whole",
+    "sequence_classifier_to_onnx",
     "update_card",
 ]

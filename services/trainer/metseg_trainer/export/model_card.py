@@ -22,7 +22,7 @@ from metseg.contracts import (
 )
 from metseg.imaging import SEQUENCE_NAMES
 from metseg.registry import CARD
-from metseg_trainer.data import Patient, Split, fingerprint, split_sha256
+from metseg_trainer.data import REVIEWED_SITE, Patient, Split, fingerprint, split_sha256
 from metseg_trainer.data.structures import BriscSlice
 from metseg_trainer.evaluation import EMPTY_CONVENTION
 from metseg_trainer.networks import SegmentationNetwork
@@ -31,7 +31,9 @@ from metseg_trainer.training import Plan, git_revision, packages
 __all__ = ["MARKDOWN", "CardFigures", "describe_data", "describe_structure_data", "make_card", "save_card"]
 
 MARKDOWN = "model-card.md"
+REVIEWED = "reviewed studies of a deployment"
 DRAWN = "drawn metastases"
+KNOWN_CORES = "studies with a known core"
 LGG_CITATIONS = [
     "Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features "
     "automatically extracted by a deep learning algorithm. Computers in Biology and Medicine, 2019.",
@@ -65,7 +67,11 @@ def describe_data(plan: Plan) -> DataCard:
     """Describe the training data of a run, without naming a patient."""
     slices = {patient.id: len(patient.slices) for patient in plan.patients}
     sides = {"train": plan.split.train, "validation": plan.split.validation, "test": plan.split.test}
-    name, licence, citations = _source(plan.patients)
+    others = [patient for patient in plan.patients if patient.site != REVIEWED_SITE]
+    name, licence, citations = _source(others)
+    if others and len(others) < len(plan.patients):
+        name = f"{name} and {len(plan.patients) - len(others)} {REVIEWED}"
+        licence = f"{licence}; the reviewed studies as their owner states"
     with_implants = plan.config.sampling.source_shares["implanted"] > 0
     return DataCard(
         name=f"{name} and {DRAWN}" if with_implants else name,
@@ -152,19 +158,26 @@ def _markdown(card: ModelCard) -> str:
 
 
 def describe_structure_data(
-    patients: Sequence[Patient], split: Split, slices: Mapping[str, Sequence[BriscSlice]]
+    gliomas: Sequence[Patient],
+    studies: Sequence[Patient],
+    split: Split,
+    slices: Mapping[str, Sequence[BriscSlice]],
 ) -> DataCard:
     """Describe the data that core and whole were trained on, without naming a patient.
 
     Args:
-        patients: of gliomas, whose whole is known.
-        split: of these patients.
+        gliomas: patients whose whole is known.
+        studies: whose core is known.
+        split: of all of them.
         slices: of BRISC, whose core is known, by side; each counts as a separate patient, since none is named.
 
     Returns:
         The description; the strictest licence of all sources holds.
     """
-    name, licence, citations = _source(patients)
+    name, licence, citations = _source(gliomas)
+    if studies:
+        name, licence = f"{name}; {KNOWN_CORES}", f"{licence}; of {KNOWN_CORES}, as their owner states"
+    patients = [*gliomas, *studies]
     per_patient = {patient.id: len(patient.slices) for patient in patients}
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
     return DataCard(
@@ -179,22 +192,25 @@ def describe_structure_data(
 
 
 def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:
-    if all(patient.id.startswith("TCGA_") for patient in patients):
+    if patients and all(patient.id.startswith("TCGA_") for patient in patients):
         return "TCGA lower-grade glioma (FLAIR abnormality)", "CC BY-NC-SA 4.0", LGG_CITATIONS
-    if all(patient.id.startswith("PHANTOM_") for patient in patients):
+    if patients and all(patient.id.startswith("PHANTOM_") for patient in patients):
         return "metseg head phantoms", "Apache-2.0", []
     return "local data", "as its owner states; nothing is granted here", []
 
 
 def _limits(data: DataCard) -> list[str]:
-    if data.licence == "CC BY-NC-SA 4.0":
+    has_reviewed = REVIEWED in data.name
+    if data.licence.startswith("CC BY-NC-SA 4.0"):
         learned = ["the FLAIR abnormality of adult lower-grade gliomas"]
         learned += ["other tumours on post-contrast T1"] if "BRISC" in data.name else []
         learned += ["metastases that were drawn into real heads"] if DRAWN in data.name else []
+        learned += [each for each in (KNOWN_CORES, REVIEWED) if each in data.name]
+        unseen = "" if has_reviewed or KNOWN_CORES in data.name else "; it has seen no real metastasis"
         return [
-            f"It learned {' and '.join(learned)}; it has seen no real metastasis.",
+            f"It learned {' and '.join(learned)}{unseen}.",
             "Non-commercial use only, under the licence of its data.",
         ]
-    if data.name.startswith("metseg head phantoms"):
+    if data.name.startswith("metseg head phantoms") and not has_reviewed:
         return ["It has seen drawn heads only; on real MRI it finds nothing reliable."]
     return []

@@ -92,20 +92,19 @@ def save_verified(exported: ExportedModel, folder: Path, trained: TorchPredictor
     save_card(folder, exported.card)
 
 
-def publish_version(store: ObjectStore, exported: ExportedModel, files: Mapping[str, Path], *, promote: bool) -> None:
+def publish_version(store: ObjectStore, card: ModelCard, files: Mapping[str, bytes], *, promote: bool) -> None:
     """Add a version to the registry.
 
     Args:
         store: of the registry.
-        exported: the model with its card.
-        files: additional ones, by their names in the version; none may name a patient.
+        card: of the version.
+        files: its models, and additional ones, by their names in the version; none may name a patient.
         promote: whether it becomes the champion.
 
     Raises:
         StoreUnavailable: the store cannot be reached.
     """
     registry = Registry(store)
-    content = {name: path.read_bytes() for name, path in files.items()}
-    registry.publish(exported.card, {MODEL: exported.model, **content})
+    registry.publish(card, files)
     if promote:
-        registry.promote(exported.card.version)
+        registry.promote(card.version)

@@ -12,15 +12,20 @@ from metseg.contracts import Preprocessing
 from metseg.errors import DatasetError
 from metseg.imaging import REFERENCE_PX
 from metseg_trainer.data import (
+    REVIEWED_SITE,
     SPLIT,
+    Audit,
     Patient,
     Split,
     check_split,
+    check_unseen,
     download_dataset,
     read_split,
     scan_folder,
+    scan_reviewed,
     split_by_slice,
     split_patients,
+    split_reviewed,
     write_phantoms,
     write_split,
 )
@@ -36,14 +41,16 @@ from metseg_trainer.training import (
     trained_networks,
 )
 
-__all__ = ["load_plan", "make_plan", "plan_fold"]
+__all__ = ["REVIEWED", "load_plan", "make_plan", "plan_fold"]
 
 SMOKE_PATIENTS, SMOKE_SLICES, SMOKE_PX = 8, 8, 128
-AUDIT = "audit.json"
+AUDIT, REVIEWED_AUDIT = "audit.json", "audit-reviewed.json"
+REVIEWED = "reviewed"
+"""Folder of a run's reviewed studies, as they were when the run began, and the word for them in its options."""
 
 
 def make_plan(
-    data: Path,
+    data: Path | None,
     folder: Path,
     *,
     preset: str,
@@ -58,8 +65,10 @@ def make_plan(
     """Read and split the data, and record the plan.
 
     Args:
-        data: slices in one of the layouts of `scan_folder`; if it is empty, the public data are downloaded.
-        folder: of the run; created if absent. What an earlier process of the same run wrote there is kept.
+        data: slices in one of the layouts of `scan_folder`; if it is empty, the public data are downloaded. None: the
+            run reads reviewed studies alone.
+        folder: of the run; created if absent. What an earlier process of the same run wrote there is kept. Reviewed
+            studies in its folder `REVIEWED` are trained and tested on in addition.
         preset: a key of `PRESETS`; `smoke` draws phantoms and reads no data.
         networks: keys of `NETWORKS`.
         epochs: None uses the preset's.
@@ -81,8 +90,9 @@ def make_plan(
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = Preprocessing() if input_px is None else Preprocessing(pixel_scale=input_px / REFERENCE_PX)
     config = _config(preset, epochs, base_width, preprocessing)
-    _write_config(folder, _config_content(preset, config, preprocessing, start, split_by))
-    patients, audit = scan_folder(_source(data, folder, preset))
+    content = _config_content(preset, config, preprocessing, start, split_by)
+    _write_config(folder, content | ({REVIEWED: True} if (folder / REVIEWED).is_dir() else {}))
+    patients, audit = _scan(None if data is None else _source(data, folder, preset), folder)
     atomic_write_bytes(folder / AUDIT, audit.to_json().encode())
     split = Split((), (), ())
     if split_by == BY_PATIENT:
@@ -91,7 +101,7 @@ def make_plan(
         patients, split = split_by_slice(patients, config.seed)
         _write_split(folder, split)
     if start is not None:
-        _check_start(start, split)
+        check_unseen(start, split)
     return Plan(
         folder, preset, config, tuple(networks), patients, audit, split, split_by,
         preprocessing=preprocessing, start=start, devices=devices,
@@ -140,13 +150,31 @@ def load_plan(data: Path, folder: Path) -> Plan:
     networks = trained_networks(folder)
     if not networks or "split_by" in content:
         raise DatasetError(f"The run in {folder} has no network that was trained on a split by patient.")
-    patients, audit = scan_folder(data)
+    patients, audit = _scan(data, folder)
     split = read_split(folder / SPLIT)
     check_split(split, patients)
     return Plan(
         folder, content["preset"], config, tuple(networks), patients, audit, split,
         preprocessing=preprocessing_of(content),
     )  # fmt: skip
+
+
+def _scan(data: Path | None, folder: Path) -> tuple[list[Patient], Audit]:
+    """The patients of a folder and the reviewed ones of a run, and the audit of the first that there is."""
+    found = [] if data is None else [scan_folder(data)]
+    if (folder / REVIEWED).is_dir():
+        found.append(scan_reviewed(folder / REVIEWED))
+        atomic_write_bytes(folder / REVIEWED_AUDIT, found[-1][1].to_json().encode())
+    return [patient for patients, _ in found for patient in patients], found[0][1]
+
+
+def _draw_split(patients: Sequence[Patient], seed: int) -> Split:
+    """Sides of the patients of a folder, which reviewed studies do not change, and of the reviewed ones."""
+    reviewed = [patient for patient in patients if patient.site == REVIEWED_SITE]
+    others = [patient for patient in patients if patient.site != REVIEWED_SITE]
+    parts = [split_patients(others, seed)] if others else []
+    parts += [split_reviewed(reviewed, seed)] if reviewed else []
+    return Split.joined(parts)
 
 
 def _config(preset: str, epochs: int | None, base_width: int | None, preprocessing: Preprocessing) -> TrainingConfig:
@@ -207,7 +235,7 @@ def _phantoms(folder: Path) -> Path:
 def _split(folder: Path, patients: Sequence[Patient], seed: int) -> Split:
     """The run's split, drawn once and checked each time."""
     path = folder / SPLIT
-    split = read_split(path) if path.exists() else split_patients(patients, seed)
+    split = read_split(path) if path.exists() else _draw_split(patients, seed)
     check_split(split, patients)
     write_split(split, path)
     return split
@@ -219,10 +247,3 @@ def _write_split(folder: Path, split: Split) -> None:
     if path.exists() and read_split(path) != split:
         raise DatasetError(f"The data are not split as when {folder} was started; start a run with another --name.")
     write_split(split, path)
-
-
-def _check_start(start: Path, split: Split) -> None:
-    """Refuse to continue networks that were trained on patients of the current test or validation side."""
-    learned = set(read_split(start / SPLIT).train)
-    if overlap := learned & {*split.test, *split.validation}:
-        raise DatasetError(f"The run in {start} was trained on {len(overlap)} patients that this one is evaluated on.")

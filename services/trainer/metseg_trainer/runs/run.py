@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metseg.atomic_io import atomic_write_bytes
-from metseg.registry import REPORT
+from metseg.registry import MODEL, REPORT
 from metseg.storage import ObjectStore
-from metseg_trainer.data import PreparedStudy, Source, load_patient, prepare_sources, prepare_study
+from metseg_trainer.data import REVIEWED_SITE, PreparedStudy, Source, load_patient, prepare_sources, prepare_study
 from metseg_trainer.evaluation import RunEvaluation, evaluate_networks, load_patients
 from metseg_trainer.export import (
     MARKDOWN,
     PromotionPolicy,
+    compare_patients,
     decide_promotion,
     export_winner,
     publish_version,
@@ -140,18 +141,19 @@ def finish_without_model(
 def _finish(plan: Plan, evaluation: RunEvaluation, policy: PromotionPolicy, store: ObjectStore | None) -> RunOutcome:
     """Export the winner, write the report and the record, publish the version."""
     exported = export_winner(plan, evaluation)
-    decision = decide_promotion(
-        exported.card, evaluation.results[evaluation.winner], policy, store, load_patients(plan.test_patients)
-    )
+    card, result = exported.card, evaluation.results[evaluation.winner]
+    reviewed = [patient.id for patient in plan.test_patients if patient.site == REVIEWED_SITE]
+    compare = compare_patients(result, load_patients(plan.test_patients), reviewed)
+    decision = decide_promotion(card, policy, store, compare, unseen={card.data.split_sha256})
     verdict = f"{evaluation.summary} {decision.reason}"
-    write_run_reports(plan, evaluation, verdict, exported.card)
+    write_run_reports(plan, evaluation, verdict, card)
     if store is not None:
         upload_run(plan.run_folder, store)
-        # the report without patients
-        files = {REPORT: plan.folder / ANONYMOUS_REPORT, MARKDOWN: plan.folder / MARKDOWN}
-        publish_version(store, exported, files, promote=decision.promote)
+        files = {REPORT: ANONYMOUS_REPORT, MARKDOWN: MARKDOWN}  # the report without patients
+        content = {name: (plan.folder / file).read_bytes() for name, file in files.items()}
+        publish_version(store, card, {MODEL: exported.model, **content}, promote=decision.promote)
     print(verdict)
-    return RunOutcome(plan.folder, exported.card.version if store is not None else None, verdict)
+    return RunOutcome(plan.folder, card.version if store is not None else None, verdict)
 
 
 def _sources(plan: Plan) -> dict[Source, list[PreparedStudy]]:

@@ -13,7 +13,16 @@ from metseg_trainer.evaluation import compare_networks
 from metseg_trainer.reporting import PATIENTS, RESULTS
 from metseg_trainer.training import BY_SLICE
 
-__all__ = ["PREPARED", "FinishedRun", "compare_runs", "format_runs", "list_runs", "upload_progress", "upload_run"]
+__all__ = [
+    "PREPARED",
+    "FinishedRun",
+    "compare_runs",
+    "format_runs",
+    "list_runs",
+    "run_key",
+    "upload_progress",
+    "upload_run",
+]
 
 ROOT = "runs"
 PREPARED = "prepared"
@@ -33,12 +42,13 @@ class FinishedRun:
     dice: Mapping[str, Mapping[str, float]]
 
 
-def upload_run(folder: Path, store: ObjectStore) -> None:
+def upload_run(folder: Path, store: ObjectStore, *, name: str | None = None) -> None:
     """Upload everything of a run but its checkpoints, models and prepared sources as `runs/<run>/...`.
 
     Args:
         folder: of the run.
         store: of the registry.
+        name: of the run; None takes the folder's.
 
     Raises:
         StoreUnavailable: the store cannot be reached.
@@ -47,7 +57,7 @@ def upload_run(folder: Path, store: ObjectStore) -> None:
         place = path.relative_to(folder)
         is_record = path.suffix in UPLOADED_SUFFIXES or path.name.startswith(EVENTS)
         if is_record and PREPARED not in place.parts and path.is_file():
-            store.put(f"{ROOT}/{_key(folder.name)}/{_key(place.as_posix())}", path.read_bytes())
+            store.put(run_key(name or folder.name, place.as_posix()), path.read_bytes())
 
 
 def upload_progress(folder: Path, store: ObjectStore | None) -> None:
@@ -116,6 +126,19 @@ def compare_runs(first: FinishedRun, second: FinishedRun) -> str:
     if not lines:
         raise DatasetError(f"The runs {first.name} and {second.name} tested no network on common patients.")
     return "\n".join(lines)
+
+
+def run_key(name: str, file: str) -> str:
+    """The key in the store of a run's file.
+
+    Args:
+        name: of the run.
+        file: its path below the run's folder.
+
+    Returns:
+        The key.
+    """
+    return f"{ROOT}/{_key(name)}/{_key(file)}"
 
 
 def _local(folder: Path) -> Iterator[FinishedRun]:

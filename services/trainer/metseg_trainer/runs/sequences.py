@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
 from metseg.atomic_io import atomic_write_bytes
-from metseg.inference import SEQUENCE_CLASSES, SequenceModel
+from metseg.inference import SEQUENCE_CLASSES, SequenceModel, SequenceModelCard
 from metseg_trainer.data import Split, scan_folder, split_patients
 from metseg_trainer.data.sequences import (
     Example,
@@ -15,13 +17,16 @@ from metseg_trainer.data.sequences import (
     phantom_slices,
     post_contrast_slices,
 )
-from metseg_trainer.training import confusion, fit_sequence_model
+from metseg_trainer.export import sequence_classifier_to_onnx
+from metseg_trainer.training import choose_limit, confusion, fit_sequence_classifier, predict_sequences
 
 __all__ = ["format_confusion", "run_sequences"]
 
-EVERY = {"train": 3, "validation": 2, "test": 2}
-EVERY_BRISC = 4
+EVERY = {"train": 1, "validation": 2, "test": 2}
+EVERY_BRISC = 2
 """Of how many slices one is used: neighbours are alike."""
+DISTORTED = {"train": 3, "validation": 1, "test": 1}
+"""Examples that each sequence of a slice gives, in addition to the plain one."""
 PHANTOMS = {"train": 9, "validation": 3}
 FIRST_PHANTOM = {"train": 0, "validation": 100}
 DATA = (
@@ -54,14 +59,16 @@ def run_sequences(lgg: Path, brisc: Path, out: Path, seed: int) -> str:
         if side != "test":
             slices.append(islice(post_contrast_slices(brisc, side), 0, None, EVERY_BRISC))
             slices.append(phantom_slices(PHANTOMS[side], FIRST_PHANTOM[side]))
-        return make_examples(chain.from_iterable(slices), seed)
+        return make_examples(chain.from_iterable(slices), seed, DISTORTED[side])
 
     validation = list(examples("validation"))
-    model = fit_sequence_model(list(examples("train")), validation, DATA, seed)
-    atomic_write_bytes(out, model.model_dump_json().encode())
-    tested = list(examples("test"))
-    sides = {"Validation patients": validation, "Test patients": tested}
-    return "\n\n".join(f"{title}\n{format_confusion(model, found)}" for title, found in sides.items())
+    network = fit_sequence_classifier(list(examples("train")), seed)
+    limit = choose_limit(predict_sequences(network, validation), validation)
+    card = SequenceModelCard(slice_limit=limit, study_limit=limit, data=list(DATA))
+    atomic_write_bytes(out, sequence_classifier_to_onnx(network, card))
+    written = SequenceModel(out.read_bytes())
+    sides = {"Validation patients": validation, "Test patients": list(examples("test"))}
+    return "\n\n".join(f"{title}\n{format_confusion(written, found)}" for title, found in sides.items())
 
 
 def _ids(split: Split, side: str) -> Sequence[str]:
@@ -81,8 +88,9 @@ def format_confusion(model: SequenceModel, examples: Sequence[Example]) -> str:
     columns = (*SEQUENCE_CLASSES, "unsure")
     lines = [f"| is | slices | {' | '.join(columns)} |", f"| --- | ---: | {' | '.join('---:' for _ in columns)} |"]
     for variant in dict.fromkeys(one.variant for one in examples):
-        counts = confusion(model, [one for one in examples if one.variant == variant])
-        for name, taken in counts.items():
+        chosen = [one for one in examples if one.variant == variant]
+        probabilities = np.exp(model.log_probabilities(np.stack([one.head for one in chosen]).astype(np.float32)))
+        for name, taken in confusion(probabilities, chosen, model.card.slice_limit).items():
             if total := taken.total():
                 shares = (f"{100 * taken[column] / total:.1f}" for column in columns)
                 lines.append(f"| {name}, {variant} | {total} | {' | '.join(shares)} |")

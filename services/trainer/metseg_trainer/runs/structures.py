@@ -1,18 +1,48 @@
-"""Core and whole from folders to a model and a table: prepare, train, export, evaluate."""
+"""Core and whole from folders to a version and a table: prepare, train, export, evaluate, publish."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metseg.errors import DatasetError
 from metseg.imaging import ROLES
-from metseg_trainer.data import scan_folder, split_patients
-from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, read_brisc_index
+from metseg.registry import FULL_PRECISION_MODEL, MODEL, read_card
+from metseg.storage import ObjectStore
+from metseg_trainer.data import (
+    SPLIT,
+    Patient,
+    Split,
+    check_unseen,
+    scan_folder,
+    scan_reviewed,
+    split_patients,
+    split_reviewed,
+    split_sha256,
+    write_split,
+)
+from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, prepare_studies, read_brisc_index
 from metseg_trainer.evaluation import EvaluationResult, StructureData, compare_networks, format_structures
-from metseg_trainer.export import describe_structure_data, export_structures, read_whole
+from metseg_trainer.export import (
+    MARKDOWN,
+    PromotionPolicy,
+    compare_structures,
+    decide_promotion,
+    describe_structure_data,
+    export_structures,
+    publish_version,
+    read_whole,
+)
 from metseg_trainer.networks import network_title
-from metseg_trainer.training import CHECKPOINT, CONFIG, StructureTrainingConfig, load_network, train_structures
+from metseg_trainer.runs.run_store import upload_run
+from metseg_trainer.training import (
+    CHECKPOINT,
+    CONFIG,
+    StructureTrainingConfig,
+    load_network,
+    start_weights,
+    train_structures,
+)
 
 __all__ = ["run_structures"]
 
@@ -29,12 +59,17 @@ def run_structures(
     lgg: Path,
     brisc: Path,
     whole: Path,
+    studies: Path | None = None,
+    reviewed: Path | None = None,
     brats: Path | None = None,
+    start: Path | None = None,
     resume: bool = False,
+    policy: PromotionPolicy = "better",
+    store: ObjectStore | None = None,
 ) -> str:
-    """Prepare, train, export and evaluate a network of the core.
+    """Prepare, train, export and evaluate a network of the core, publish it and promote it if it is better.
 
-    The test patients of LGG are used for figures alone.
+    The test patients of LGG are used for figures, and to compare with the champion, alone.
 
     Args:
         network: a key of `NETWORKS`.
@@ -44,17 +79,24 @@ def run_structures(
         lgg: the glioma patients, in a layout that `run` reads.
         brisc: the folder of BRISC.
         whole: the folder of a version whose model of the whole the exported one contains.
+        studies: studies of volumes whose core is known, to train, validate and test on; None leaves that out.
+        reviewed: the same, as `fetch_reviewed` wrote them.
         brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
+        start: folder of a version of this command whose network of the core is trained further; None starts anew.
         resume: continue from the network's checkpoint.
+        policy: whether the version replaces the champion.
+        store: of the registry; None leaves the version in the folder.
 
     Returns:
-        The table of figures, and how the network compares with others that are in `folder`.
+        The table of figures, how the network compares with others that are in `folder`, and whether it was promoted.
 
     Raises:
         NotFound: `whole` holds no card.
         DatasetError: a folder cannot be used, or the network has a checkpoint and `resume` is not set, or the reverse.
         TrainingFailed: see `train_structures`.
+        DatasetError: `start` was trained on patients that this training is evaluated on.
         ModelRejected: the export does not compute what the network does, or see `read_whole`.
+        StoreUnavailable: the store cannot be reached.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
     """
     place = folder / network
@@ -64,24 +106,74 @@ def run_structures(
     # What is missing is found before training.
     read_whole(whole)
     index = {side: read_brisc_index(brisc, side) for side in BRISC_SIDES}
-    studies = scan_folder(brats)[0] if brats else []
-    patients, audit = scan_folder(lgg)
+    volumes = scan_folder(brats)[0] if brats else []
+    gliomas, audit = scan_folder(lgg)
     print(audit.text())
-    split = split_patients(patients, config.seed)
-    train, validation, test = (
-        [patient for patient in patients if patient.id in ids] for ids in (split.train, split.validation, split.test)
-    )
+    split = split_patients(gliomas, config.seed)
+    known, known_split = _known_cores(studies, reviewed, config.seed)
+    if start is not None:
+        _check_start(start, split, known_split)
+    train, validation, test = _sides(gliomas, split)
+    known_train, known_validation, known_test = _sides(known, known_split)
     stores = folder / "stores"
     place.mkdir(parents=True, exist_ok=True)
+    write_split(Split.joined([split, known_split]), place / SPLIT)
     (place / CONFIG).write_text(json.dumps({"network": network, **_as_json(config.to_dict())}, indent=2) + "\n")
-    train_structures(network, config, prepare_lgg(train, stores), prepare_brisc(brisc, stores), place)
+    train_structures(
+        network, config, prepare_lgg(train, stores), prepare_brisc(brisc, stores), place,
+        studies=prepare_studies(known_train, stores), start=None if start is None else start / CHECKPOINT,
+    )  # fmt: skip
+    data = StructureData(validation, test, brisc, volumes, known_validation, known_test)
     exported = export_structures(
-        load_network(place / CHECKPOINT), whole, place, data=StructureData(validation, test, brisc, studies),
-        train=train, described=describe_structure_data(patients, split, index),
+        load_network(place / CHECKPOINT), whole, place, data=data, train=[*train, *known_train],
+        described=describe_structure_data(gliomas, known, Split.joined([split, known_split]), index),
     )  # fmt: skip
     (place / FIGURES).write_text(json.dumps(_dice(exported.results), indent=1) + "\n")
+    unseen = {exported.card.data.split_sha256, split_sha256(split)}  # the latter: of one without other studies
+    compare = compare_structures(exported.results, data)
+    decision = decide_promotion(exported.card, policy, store, compare, unseen=unseen)
+    if store is not None:
+        upload_run(place, store, name=exported.card.version)
+        publish_version(store, exported.card, _version_files(place), promote=decision.promote)
     lines = [format_structures(exported.results), *_comparisons(folder, network)]
-    return "\n".join([*lines, f"{exported.card.version} was written to {place}."])
+    return "\n".join([*lines, f"{exported.card.version} was written to {place}. {decision.reason}"])
+
+
+def _version_files(place: Path) -> dict[str, bytes]:
+    """The files of a version in the registry but its card; none names a patient."""
+    paths = [path for name in (MODEL, FULL_PRECISION_MODEL, MARKDOWN) if (path := place / name).exists()]
+    return {path.name: path.read_bytes() for path in paths} | {CHECKPOINT: start_weights(place / CHECKPOINT)}
+
+
+def _known_cores(folder: Path | None, reviewed: Path | None, seed: int) -> tuple[list[Patient], Split]:
+    """The studies whose core is known, and their sides."""
+    patients, parts = list[Patient](), [Split((), (), ())]
+    for place, scan, split in ((folder, scan_folder, split_patients), (reviewed, scan_reviewed, split_reviewed)):
+        if place is not None:
+            found, audit = scan(place, "core")
+            print(audit.text())
+            patients += found
+            parts.append(split(found, seed))
+    return patients, Split.joined(parts)
+
+
+def _check_start(start: Path, gliomas: Split, known: Split) -> None:
+    """Refuse a start that was trained on patients of the test or validation side.
+
+    A version that was published, such as the starter model, names no patients; its card has the hash of its split.
+    """
+    if not (start / CHECKPOINT).is_file():
+        raise DatasetError(f"{start} holds no {CHECKPOINT}, the weights to start from.")
+    if (start / SPLIT).exists():
+        check_unseen(start, Split.joined([gliomas, known]))
+    elif read_card(start).data.split_sha256 != split_sha256(gliomas):
+        raise DatasetError(f"The version in {start} was trained with other glioma patients; name those as --lgg.")
+
+
+def _sides(patients: Sequence[Patient], split: Split) -> Iterator[list[Patient]]:
+    """Those to train on, to validate on and to test on."""
+    for ids in (split.train, split.validation, split.test):
+        yield [patient for patient in patients if patient.id in ids]
 
 
 def _dice(results: Mapping[str, EvaluationResult]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Fit the classifier of sequences and choose when it abstains; NumPy alone, since it has a few thousand weights."""
+"""Train the classifier of sequences, and choose when it abstains."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,95 +6,138 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import trange
 
 from metseg.imaging import ROLES
-from metseg.inference import MAX_DEVIATIONS, SEQUENCE_CLASSES, SEQUENCE_FEATURES, SequenceModel
+from metseg.inference import SEQUENCE_CLASSES
 from metseg_trainer.data.sequences import Example
+from metseg_trainer.networks import SequenceClassifier
+from metseg_trainer.training.train_state import amp_dtype
 
-__all__ = ["confusion", "fit_sequence_model"]
+__all__ = ["choose_limit", "confusion", "fit_sequence_classifier", "predict_sequences"]
 
 Floats = npt.NDArray[np.floating[Any]]
 
-MEMBERS, HIDDEN = 4, 16
-"""Networks whose scores are averaged, and their hidden units."""
-STEPS, BATCH, RATE, DECAY, NOISE = 6000, 256, 3e-3, 0.2, 0.1
+STEPS, BATCH, RATE, DECAY = 3000, 64, 3e-3, 0.05
+WARM_UP, SMOOTHING, EMA_DECAY = 0.1, 0.05, 0.998
+SHIFT_PX, LEVEL, CONTRAST, GAMMA = 8, 0.2, 0.15, 0.15
+"""By how much heads are moved, and the deviations of their level, contrast and curvature."""
 CLASS_SHARES = {"pre": 0.24, "flair": 0.22, "post": 0.30, "t2": 0.10, "other": 0.14}
 SOURCE_SHARES = {"lgg": 0.65, "brisc": 0.28, "phantom": 0.07}
 """Within a class; of the sources that it has."""
 MAX_WRONG = 0.01
 """The share of validation examples that may be taken for a sequence that they are not."""
 LIMITS = np.arange(0.5, 0.9991, 0.002)
-BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8
 
 
-def fit_sequence_model(
-    train: Sequence[Example], validation: Sequence[Example], data: Sequence[str], seed: int = 0
-) -> SequenceModel:
-    """Fit the weights on training patients, and choose the limits on validation patients.
+def fit_sequence_classifier(examples: Sequence[Example], seed: int) -> SequenceClassifier:
+    """Train a classifier by cross-entropy with smoothed labels; its weights are averaged over the last steps.
 
     Args:
-        train: examples.
-        validation: examples of other patients.
-        data: what the examples are from, with licences.
+        examples: of training patients.
         seed: of the weights and of all draws.
 
     Returns:
-        The model.
+        The network, on the CPU, in evaluation mode.
     """
-    features, labels = _arrays(train)
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    standardised, shares = ((features - mean) / scale).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS), _weights(train)
-    members = [_fit(standardised, labels, shares, seed + number) for number in range(MEMBERS)]
-    hidden, hidden_bias, output, output_bias = (np.round(each, 3).tolist() for each in _average(members))
-    model = SequenceModel(
-        features=list(SEQUENCE_FEATURES),
-        classes=list(SEQUENCE_CLASSES),
-        mean=[float(f"{each:.6g}") for each in mean],
-        scale=[float(f"{each:.6g}") for each in scale],
-        hidden=hidden,
-        hidden_bias=hidden_bias,
-        output=output,
-        output_bias=output_bias,
-        slice_limit=1,
-        study_limit=1,
-        data=list(data),
-    )
-    limit = _limit(model, validation)
-    return model.model_copy(update={"slice_limit": limit, "study_limit": limit})
+    rng = np.random.default_rng(seed)
+    labels, shares, dtype = _labels(examples), _shares(examples), amp_dtype(torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SequenceClassifier().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = get_ema_multi_avg_fn(EMA_DECAY)  # type: ignore[no-untyped-call]
+        averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS, pct_start=WARM_UP)
+        objective = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
+        for _ in trange(STEPS, desc="sequences", unit="step", disable=None):
+            chosen = rng.choice(len(examples), BATCH, p=shares)
+            heads = _varied(_heads([examples[each] for each in chosen]), rng)
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype, enabled=dtype is not None):
+                scores = network(heads.contiguous(memory_format=torch.channels_last))
+            objective(scores.float(), torch.from_numpy(labels[chosen])).backward()
+            optimizer.step()
+            schedule.step()
+            averaged.update_parameters(network)
+    trained: SequenceClassifier = averaged.module  # type: ignore[assignment]
+    return trained.eval()
 
 
-def _average(members: Sequence[Sequence[Floats]]) -> list[Floats]:
-    """One network whose scores are the mean of those of several: their hidden units side by side."""
-    hidden, hidden_bias, output, output_bias = zip(*members, strict=True)
-    joined = np.concatenate(output) / len(members)
-    return [np.concatenate(hidden, axis=1), np.concatenate(hidden_bias), joined, np.mean(output_bias, axis=0)]
+def predict_sequences(network: SequenceClassifier, examples: Sequence[Example]) -> Floats:
+    """The probabilities that a classifier gives.
+
+    Args:
+        network: on the CPU, in evaluation mode.
+        examples: single slices.
+
+    Returns:
+        (example, class), in the order of `SEQUENCE_CLASSES`.
+    """
+    parts = [_heads(examples[first : first + BATCH]) for first in range(0, len(examples), BATCH)]
+    with torch.inference_mode():
+        return np.concatenate([network(heads).softmax(dim=1).numpy() for heads in parts])
 
 
-def confusion(model: SequenceModel, examples: Sequence[Example]) -> dict[str, Counter[str]]:
+def choose_limit(probabilities: Floats, examples: Sequence[Example]) -> float:
+    """The lowest limit at which few enough examples are taken for a sequence that they are not.
+
+    Args:
+        probabilities: (example, class).
+        examples: of validation patients.
+
+    Returns:
+        A probability.
+    """
+    taken, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong, shares = (taken != _labels(examples)) & (taken < len(ROLES)), _shares(examples)
+    limits = (limit for limit in LIMITS if float(shares[wrong & (certainty >= limit)].sum()) <= MAX_WRONG)
+    return round(float(next(limits, LIMITS[-1])), 3)
+
+
+def confusion(probabilities: Floats, examples: Sequence[Example], limit: float) -> dict[str, Counter[str]]:
     """How often each class was taken for which one; `unsure` where the limit is not reached.
 
     Args:
-        model: with its limits.
+        probabilities: (example, class).
         examples: single slices.
+        limit: of the probability.
 
     Returns:
         Counts by what the slice is taken for, by what it is.
     """
-    features, labels = _arrays(examples)
-    probabilities = np.exp(model.log_probabilities(features))
     counts: dict[str, Counter[str]] = {name: Counter() for name in SEQUENCE_CLASSES}
-    for label, row in zip(labels, probabilities, strict=True):
-        certain = row.max() >= model.slice_limit
-        counts[SEQUENCE_CLASSES[label]][SEQUENCE_CLASSES[int(row.argmax())] if certain else "unsure"] += 1
+    for one, row in zip(examples, probabilities, strict=True):
+        counts[one.name][SEQUENCE_CLASSES[int(row.argmax())] if row.max() >= limit else "unsure"] += 1
     return counts
 
 
-def _arrays(examples: Sequence[Example]) -> tuple[Floats, npt.NDArray[np.int64]]:
-    labels = [SEQUENCE_CLASSES.index(one.name) for one in examples]
-    return np.stack([one.features for one in examples]), np.array(labels, np.int64)
+def _heads(examples: Sequence[Example]) -> Tensor:
+    """float32, (example, 1, row, column)."""
+    return torch.from_numpy(np.stack([one.head for one in examples])[:, np.newaxis]).float()
 
 
-def _weights(examples: Sequence[Example]) -> Floats:
+def _varied(heads: Tensor, rng: np.random.Generator) -> Tensor:
+    """Heads moved and perhaps mirrored, of another level, contrast and curvature of brightness."""
+
+    def draw(deviation: float) -> Tensor:
+        return torch.from_numpy(rng.normal(0, deviation, (len(heads), 1, 1, 1))).float()
+
+    heads = heads + draw(GAMMA) * heads.abs().sqrt() * heads.sign()
+    heads = heads * draw(CONTRAST).exp() + draw(LEVEL)
+    rows, columns = rng.integers(-SHIFT_PX, SHIFT_PX + 1, 2).tolist()
+    heads = heads.roll((rows, columns), dims=(2, 3))
+    return heads.flip(3) if rng.random() < 0.5 else heads
+
+
+def _labels(examples: Sequence[Example]) -> npt.NDArray[np.int64]:
+    return np.array([SEQUENCE_CLASSES.index(one.name) for one in examples], np.int64)
+
+
+def _shares(examples: Sequence[Example]) -> Floats:
     """How often each example is drawn, so that classes and sources have their shares."""
     counts = Counter((one.name, one.source) for one in examples)
     sources = {name: {source for known, source in counts if known == name} for name in SEQUENCE_CLASSES}
@@ -104,50 +147,3 @@ def _weights(examples: Sequence[Example]) -> Floats:
         for one in examples
     ]
     return np.array(weights) / sum(weights)
-
-
-def _fit(features: Floats, labels: npt.NDArray[np.int64], weights: Floats, seed: int) -> list[Floats]:
-    """Weights of both layers by Adam with decay (Loshchilov and Hutter, ICLR 2019) and a falling rate."""
-    rng = np.random.default_rng(seed)
-    inputs, classes = features.shape[1], len(SEQUENCE_CLASSES)
-    layers: list[Floats] = [
-        rng.normal(0, np.sqrt(2 / inputs), (inputs, HIDDEN)), np.zeros(HIDDEN),
-        rng.normal(0, np.sqrt(1 / HIDDEN), (HIDDEN, classes)), np.zeros(classes),
-    ]  # fmt: skip
-    first, second = [np.zeros_like(each) for each in layers], [np.zeros_like(each) for each in layers]
-    drawn = rng.choice(len(features), (STEPS, BATCH), p=weights)
-    for step, batch in enumerate(drawn, 1):
-        rate = RATE * (1 - step / (STEPS + 1))
-        noisy = features[batch] + rng.normal(0, NOISE, (BATCH, inputs))
-        for index, gradient in enumerate(_gradients(layers, noisy, labels[batch])):
-            first[index] = BETA_1 * first[index] + (1 - BETA_1) * gradient
-            second[index] = BETA_2 * second[index] + (1 - BETA_2) * gradient**2
-            unbiased = first[index] / (1 - BETA_1**step), second[index] / (1 - BETA_2**step)
-            layers[index] = layers[index] * (1 - rate * DECAY) - rate * unbiased[0] / (np.sqrt(unbiased[1]) + TINY)
-    return layers
-
-
-def _gradients(layers: Sequence[Floats], features: Floats, labels: npt.NDArray[np.int64]) -> list[Floats]:
-    """Of the cross-entropy, for each layer."""
-    hidden_weights, hidden_bias, output_weights, output_bias = layers
-    hidden = np.maximum(features @ hidden_weights + hidden_bias, 0)
-    scores = hidden @ output_weights + output_bias
-    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    shares[np.arange(len(labels)), labels] -= 1
-    shares /= len(labels)
-    back = (shares @ output_weights.T) * (hidden > 0)
-    return [features.T @ back, back.sum(axis=0), hidden.T @ shares, shares.sum(axis=0)]
-
-
-def _limit(model: SequenceModel, validation: Sequence[Example]) -> float:
-    """The lowest limit at which few enough examples of every class are taken for a sequence that they are not."""
-    features, labels = _arrays(validation)
-    probabilities = np.exp(model.log_probabilities(features))
-    taken, certainty = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = (taken != labels) & (taken < len(ROLES))
-    weights = _weights(validation)
-    for limit in LIMITS:
-        if float(weights[wrong & (certainty >= limit)].sum()) <= MAX_WRONG:
-            return round(float(limit), 3)
-    return round(float(LIMITS[-1]), 3)

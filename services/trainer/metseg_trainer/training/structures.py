@@ -11,7 +11,7 @@ from tqdm import tqdm
 from metseg.errors import InvalidParameter
 from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig
 from metseg_trainer.training.batches import remaining_batches
-from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_start, save_checkpoint
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch
 from metseg_trainer.training.losses import core_loss
@@ -46,6 +46,8 @@ def train_structures(
     brisc: Sequence[StoredStudy],
     folder: Path,
     *,
+    studies: Sequence[StoredStudy] = (),
+    start: Path | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> None:
     """Train a network, from its last checkpoint in `folder` if there is one.
@@ -56,19 +58,21 @@ def train_structures(
         lgg: studies of glioma patients, of the training side.
         brisc: single slices, of the training side.
         folder: for the checkpoint (`last.ckpt`).
+        studies: whose core is known, of the training side.
+        start: a checkpoint with the initial weights; None: random ones.
         checkpoint_every_s: seconds between checkpoints, in addition to the one at the end.
 
     Raises:
         InvalidParameter: the samples do not fill a batch.
         DatasetError: no slice shows enough of a head.
-        TrainingFailed: the loss is not finite, the checkpoint is of another configuration, or a resource of the machine
-            is exhausted; the last checkpoint is complete.
+        TrainingFailed: the loss is not finite, a checkpoint is of another network or configuration, or a resource of
+            the machine is exhausted; the last checkpoint is complete.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.
     """
     if config.total_steps < 1:
         raise InvalidParameter(f"{config.samples_per_epoch} samples do not fill a batch of {config.batch_size}.")
     dataset = StructureDataset(
-        lgg, brisc, config.structure_sampling,
+        lgg, brisc, config.structure_sampling, studies=studies,
         augmentation=config.augmentation, patch_size=config.patch_size, seed=config.seed,
     )  # fmt: skip
     with resource_errors_translated(folder):
@@ -76,6 +80,8 @@ def train_structures(
         state = TrainState(network, config, config.total_steps, core_loss)
         if (folder / CHECKPOINT).exists():
             state.load_state_dict(load_checkpoint(folder / CHECKPOINT))
+        elif start is not None:
+            state.load_weights(load_start(start, network, config.base_width))
         launch(partial(_take_steps, state, dataset, folder / CHECKPOINT, checkpoint_every_s), 1)
 
 

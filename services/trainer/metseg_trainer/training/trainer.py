@@ -22,7 +22,7 @@ from metseg.errors import InvalidParameter, LossNotFinite
 from metseg_trainer.data import PreparedStudy, SampleDataset, Source
 from metseg_trainer.training import checkpoints
 from metseg_trainer.training.batches import remaining_batches
-from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_network
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_start
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch, rank
 from metseg_trainer.training.learning_curves import LearningCurves, Row
@@ -124,7 +124,7 @@ class Trainer:
             self._state.load_state_dict(saved)
             rows, self._epoch_loss, self._epoch_s = saved["curves"], saved["epoch_loss"], saved["epoch_s"]
         elif task.start is not None:
-            self._state.load_weights(load_network(task.start).state_dict())
+            self._state.load_weights(load_start(task.start, task.network, config.base_width))
         self._curves = LearningCurves(task.folder, rows) if rank() == 0 else None
         self._ticked_s = self._saved_s = time.monotonic()
 

@@ -1,7 +1,9 @@
 """Downloading the data set over a network that fails, sends wrong data or is closed."""
 
+import hashlib
 import io
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -96,7 +98,27 @@ def test_the_archive_is_fetched_unpacked_and_removed(server, tmp_path):
     folder = download_dataset(tmp_path / "new", server.url, pause_s=0)
     assert folder == tmp_path / "new" / "Data"
     assert (folder / "kaggle_3m/a/1.tif").read_bytes() == NOISE
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["Data"]
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"Data", "Data.zip.sha256"}
+
+
+def test_a_second_download_must_equal_the_recorded_first(server, tmp_path):
+    shutil.rmtree(download_dataset(tmp_path, server.url, pause_s=0))
+    recorded = (tmp_path / "Data.zip.sha256").read_text()
+    assert recorded == f"{hashlib.sha256(ARCHIVE).hexdigest()}  Data.zip\n"
+    shutil.rmtree(download_dataset(tmp_path, server.url, pause_s=0))
+    server.content = packed({"kaggle_3m/a/1.tif": b"poisoned"})
+    with pytest.raises(DatasetError, match=r"not the one in Data\.zip\.sha256"):
+        download_dataset(tmp_path, server.url, pause_s=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["Data.zip.sha256"]
+    assert (tmp_path / "Data.zip.sha256").read_text() == recorded
+
+
+@pytest.mark.parametrize("record", ["", "0" * 64 + "  Data.zip\n"])
+def test_a_first_download_must_equal_a_record_that_is_there(server, tmp_path, record):
+    (tmp_path / "Data.zip.sha256").write_text(record)
+    with pytest.raises(DatasetError, match="publisher"):
+        download_dataset(tmp_path, server.url, pause_s=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["Data.zip.sha256"]
 
 
 def test_a_cut_connection_is_resumed_where_it_broke(server, tmp_path):

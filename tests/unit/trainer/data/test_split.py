@@ -16,15 +16,18 @@ from metseg_trainer.data import (
     Patient,
     SlicePair,
     Split,
+    VolumeSlice,
     check_split,
     k_fold_splits,
     leave_site_out_split,
     read_split,
     split_by_slice,
     split_patients,
+    split_reviewed,
     split_sha256,
     write_split,
 )
+from metseg_trainer.data.layouts import StructureLabels, VolumeFiles
 
 SITES = {"CS": 15, "DU": 30, "HT": 25, "EZ": 1, "FG": 3}
 
@@ -298,3 +301,28 @@ def test_a_split_by_slice_leaks_by_design_and_loses_no_slice(patient):
     for n in range(3):
         assert f"P{n}/train" in result.train
         assert f"P{n}/test" in result.test
+
+
+def reviewed(*persons: str) -> list[Patient]:
+    """Two studies of each person, as `fetch_reviewed` stores them."""
+    found = []
+    for person, case in ((person, case) for person in persons for case in "ab"):
+        files = VolumeFiles(f"{person}/{case}", person, None, {}, (), StructureLabels(core=None, whole=None))
+        found.append(Patient(files.id, "reviewed", (VolumeSlice(0, "0"),), 1, None, files))
+    return found
+
+
+def test_reviewed_patients_never_become_test_patients_by_what_is_added():
+    persons = [f"person-{number}" for number in range(40)]
+    for count in range(3, 40):
+        before, after = (split_reviewed(reviewed(*persons[:each]), 0) for each in (count, count + 1))
+        assert before.train and before.validation and before.test
+        assert not {*before.train} & {*after.test, *after.validation}
+    sides = split_reviewed(reviewed(*persons), 0)
+    for side in (sides.test, sides.validation, sides.train):
+        assert all(f"{id.split('/')[0]}/{case}" in side for id in side for case in "ab")
+
+
+def test_reviewed_studies_of_two_patients_are_refused():
+    with pytest.raises(DatasetError, match="of 3 patients or more are needed"):
+        split_reviewed(reviewed("one", "two"), 0)

@@ -1,4 +1,4 @@
-"""A whole evaluation, and which version may replace the champion."""
+"""A whole evaluation."""
 
 from dataclasses import replace
 
@@ -10,9 +10,6 @@ from metseg import phantom
 from metseg.contracts import Evaluation, OperatingPoint, Preprocessing
 from metseg.errors import ModelRejected
 from metseg.inference import OnnxPredictor, segment
-from metseg.registry import Registry
-from metseg.settings import Settings
-from metseg.storage import open_store
 from metseg_trainer.evaluation import (
     CORRUPTIONS,
     EvaluationPatient,
@@ -26,7 +23,6 @@ from metseg_trainer.evaluation.corruptions import SINGLE_SLICES
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
 from metseg_trainer.evaluation.masks import MaskMetrics
 from metseg_trainer.evaluation.result import PatientResult
-from metseg_trainer.export import decide_promotion
 from metseg_trainer.export.onnx_export import to_onnx, verify_export
 from metseg_trainer.networks import create_network
 
@@ -35,13 +31,6 @@ from metseg_trainer.networks import create_network
 def patients():
     heads = [phantom.head(seed, slices=4, size_px=96, lesions=1) for seed in (1, 2)]
     return [EvaluationPatient.from_volume(f"P{n}", "ward", head.volume, head.mask) for n, head in enumerate(heads)]
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = open_store(Settings(store_directory=tmp_path / "store"))
-    store.prepare(job_days=7)
-    return store
 
 
 @pytest.fixture(scope="module")
@@ -145,47 +134,3 @@ def test_an_export_is_verified_and_a_wrong_one_refused(patients):
     assert verify_export(exported, TorchPredictor(network, Preprocessing()), tensors) < 1e-4
     with pytest.raises(ModelRejected, match="differs"):
         verify_export(exported, TorchPredictor(other, Preprocessing()), tensors)
-
-
-def test_the_first_version_is_promoted(store, patients):
-    decision = decide_promotion(tiny_card(tiny_model()), scored(0.1), "better", store, patients)
-    assert decision.promote
-
-
-def test_only_a_better_version_replaces_the_champion(store, patients):
-    model = tiny_model()
-    Registry(store).publish(tiny_card(model), {"model.onnx": model})
-    Registry(store).promote(tiny_card(model).version)
-    new = tiny_card(model, version="20270101-000000-new")
-    better = decide_promotion(new, scored(1.0), "better", store, patients)
-    worse = decide_promotion(new, scored(0.0), "better", store, patients)
-    assert (better.promote, worse.promote) == (True, False)
-    assert "on the same patients" in worse.reason
-
-
-def test_a_champion_of_another_split_has_a_reported_advantage(store, patients):
-    model = tiny_model()
-    Registry(store).publish(tiny_card(model), {"model.onnx": model})
-    Registry(store).promote(tiny_card(model).version)
-    card = tiny_card(model, version="20270101-000000-new")
-    card = card.model_copy(update={"data": card.data.model_copy(update={"split_sha256": "1" * 64})})
-    assert "may have seen them" in decide_promotion(card, scored(1.0), "better", store, patients).reason
-
-
-def test_a_champion_that_cannot_be_served_is_replaced(store, patients):
-    model = tiny_model()
-    Registry(store).publish(tiny_card(model), {"model.onnx": model})
-    Registry(store).promote(tiny_card(model).version)
-    store.put(f"models/{tiny_card(model).version}/model.onnx", b"rotten")
-    decision = decide_promotion(tiny_card(model, version="20270101-000000-new"), scored(0.2), "better", store, patients)
-    assert decision.promote
-    assert "cannot be served" in decision.reason
-
-
-@pytest.mark.parametrize(("policy", "promoted"), [("always", True), ("never", False)])
-def test_a_promotion_policy_decides_without_comparison(store, patients, policy, promoted):
-    assert decide_promotion(tiny_card(tiny_model()), scored(0.2), policy, store, patients).promote is promoted
-
-
-def test_without_a_store_nothing_is_promoted(patients):
-    assert not decide_promotion(tiny_card(tiny_model()), scored(0.9), "always", None, patients).promote

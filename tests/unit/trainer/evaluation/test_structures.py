@@ -130,7 +130,7 @@ def test_without_cases_the_default_is_used():
 
 def test_a_slice_of_brisc_shows_post_contrast_t1_alone_and_its_core_is_known(tmp_path):
     write_brisc(tmp_path)
-    patients = list(brisc_slices(tmp_path))
+    patients = list(brisc_slices(tmp_path, "validation"))
     assert len(patients) == 3
     assert all(one.structure == "core" and one.truth.any() for one in patients)
     assert all(one.missing_sequences == ("pre-contrast", "FLAIR") for one in patients)

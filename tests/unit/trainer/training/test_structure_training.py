@@ -84,3 +84,17 @@ def test_another_configuration_is_not_resumed(tmp_path):
 def test_samples_that_do_not_fill_a_batch_are_refused(tmp_path):
     with pytest.raises(InvalidParameter, match="3 samples do not fill a batch of 4"):
         train_structures("attention-unet", replace(CONFIG, samples_per_epoch=3), *stored_studies(), tmp_path)
+
+
+def test_a_training_starts_from_the_weights_of_another(tmp_path):
+    network, barely = "attention-unet", replace(CONFIG, samples_per_epoch=4, learning_rate=1e-9)
+    train_structures(network, CONFIG, *stored_studies(), tmp_path / "first")
+    first = load_checkpoint(tmp_path / "first" / CHECKPOINT)["ema"]
+    train_structures(network, barely, *stored_studies(), tmp_path / "second", start=tmp_path / "first" / CHECKPOINT)
+    second = load_checkpoint(tmp_path / "second" / CHECKPOINT)["weights"]
+    trained = [name for name in first if name.endswith("weight")]
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in trained)
+    with pytest.raises(TrainingFailed, match="weights of another network"):
+        train_structures(
+            "nested-unet", CONFIG, *stored_studies(), tmp_path / "third", start=tmp_path / "first" / CHECKPOINT
+        )

@@ -2,7 +2,7 @@
 
 - `pool`: slices of public data and phantoms, cropped to the head.
 - `impostors`: imitations of T2 and of other pictures.
-- `examples`: features of slices as they are, stripped of their skull, and distorted.
+- `examples`: heads in slices as they are, stripped of their skull, and distorted.
 """
 
 from metseg_trainer.data.sequences.examples import Example, make_examples

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from metseg.imaging import ROLES, Array, Float64Array
-from metseg.inference import SequenceClass, extract_sequence_features
+from metseg.imaging import ROLES, Array
+from metseg.inference import SequenceClass, extract_head
 from metseg_trainer.data.sequences.impostors import imitate_other, imitate_t2
 from metseg_trainer.data.sequences.pool import HeadSlice
 
@@ -27,14 +27,14 @@ class Example(NamedTuple):
         source: of the slice, as in `HeadSlice`.
         patient: of the slice.
         variant: `plain`, `stripped` (of its skull) or `distorted`.
-        features: float64, (feature,).
+        head: float16, (row, column), as the classifier sees it.
     """
 
     name: SequenceClass
     source: str
     patient: str
     variant: str
-    features: Float64Array
+    head: Array
 
 
 def make_examples(slices: Iterable[HeadSlice], seed: int, distorted: int = 1) -> Iterator[Example]:
@@ -51,9 +51,9 @@ def make_examples(slices: Iterable[HeadSlice], seed: int, distorted: int = 1) ->
     rng = np.random.default_rng(seed)
     for one in slices:
         for name, variant, image in _pictures(one, rng, distorted):
-            features = extract_sequence_features(image)
-            if features is not None:
-                yield Example(name, one.source, one.patient, variant, features)
+            head = extract_head(image)
+            if head is not None:
+                yield Example(name, one.source, one.patient, variant, head.astype(np.float16))
 
 
 def _pictures(one: HeadSlice, rng: np.random.Generator, distorted: int) -> Iterator[tuple[SequenceClass, str, Array]]:

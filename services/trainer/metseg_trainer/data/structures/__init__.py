@@ -9,7 +9,7 @@ from metseg_trainer.data.structures.brisc import BriscSlice, read_brisc_index, r
 from metseg_trainer.data.structures.config import StructureSamplingConfig
 from metseg_trainer.data.structures.drawing import Canvas
 from metseg_trainer.data.structures.lesion_model import draw_diameter_mm, draw_lesion
-from metseg_trainer.data.structures.prepare import PREPROCESSING, prepare_brisc, prepare_lgg
+from metseg_trainer.data.structures.prepare import PREPROCESSING, prepare_brisc, prepare_lgg, prepare_studies
 from metseg_trainer.data.structures.rendering import SliceGeometry, render_slice
 from metseg_trainer.data.structures.samples import StructureDataset
 from metseg_trainer.data.structures.store import BRAIN, WHOLE, StoredStudy
@@ -28,6 +28,7 @@ __all__ = [
     "draw_lesion",
     "prepare_brisc",
     "prepare_lgg",
+    "prepare_studies",
     "read_brisc_index",
     "read_brisc_slice",
     "render_slice",

@@ -21,13 +21,14 @@ class StructureSamplingConfig:
     """Which slices are drawn, with which sequences and lesions; all values are shares.
 
     Attributes:
-        lgg: of the samples, from the glioma patients; the others are from BRISC.
+        studies: of the samples, from studies whose core is known, where there are any.
+        lgg: of the other samples, from the glioma patients; the rest is from BRISC.
         axial: of BRISC's samples.
-        tumour: of LGG's samples, slices that show the tumour.
+        tumour: of LGG's samples and of the studies', slices that show the tumour.
         drawn_lgg: of LGG's samples, with drawn metastases, from the slices that show enough brain.
         drawn_brisc: the same of BRISC's axial samples.
         stripped: of the samples whose brain is known, without skull.
-        lone: of LGG's samples, normalised as a slice that was uploaded alone.
+        lone: of LGG's samples and of the studies', normalised as a slice that was uploaded alone.
         vessels: of the slices that show enough brain, with drawn vessels.
         donated: of the drawn lesions, with a real tumour's texture.
         centred: of the patches from slices with a lesion, near one.
@@ -35,6 +36,7 @@ class StructureSamplingConfig:
             those that a study lacks are left out.
     """
 
+    studies: float = 0.5
     lgg: float = 0.6
     axial: float = 0.7
     tumour: float = 0.4

@@ -34,7 +34,7 @@ from metseg_trainer.data.structures.brisc import BriscSlice, read_brisc_index, r
 from metseg_trainer.data.structures.single_slice_brain import single_slice_brain
 from metseg_trainer.data.structures.store import Normalisation, StoredStudy, read_store, write_store
 
-__all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg"]
+__all__ = ["PREPROCESSING", "normalise", "prepare_brisc", "prepare_lgg", "prepare_studies"]
 
 PREPROCESSING = Preprocessing(pixel_scale=1.0, multiple=32, missing_sequences="zero")
 """A model pixel is 0.9 mm, so a slice of the public data is not resampled; the whole is found at half of that."""
@@ -59,6 +59,24 @@ def prepare_lgg(patients: Sequence[Patient], folder: Path) -> Sequence[StoredStu
     """
     bar = tqdm(patients, desc="Preparing LGG", unit="patient", disable=None)
     return _prepared(folder, "lgg", fingerprint(patients), map(_lgg_study, bar))
+
+
+def prepare_studies(patients: Sequence[Patient], folder: Path) -> Sequence[StoredStudy]:
+    """Studies of volumes whose core is known; their whole is not used.
+
+    Args:
+        patients: of the training side.
+        folder: for the store, which is reused if it was made from the same files.
+
+    Returns:
+        The studies.
+
+    Raises:
+        DatasetError: a file of a patient has changed or gone.
+    """
+    bar = tqdm(patients, desc="Preparing studies", unit="study", disable=None)
+    meanings = sorted(repr(_meaning(patient)) for patient in patients)
+    return _prepared(folder, "studies", f"{fingerprint(patients)} {meanings}", map(_study, bar)) if patients else []
 
 
 def prepare_brisc(brisc: Path, folder: Path) -> Sequence[StoredStudy]:
@@ -99,6 +117,18 @@ def _lgg_study(patient: Patient) -> StoredStudy:
     near = np.stack([cv2.dilate(one.astype(np.uint8), np.ones((3, 3), np.uint8)) for one in mask]) > 0
     flags = mask * np.uint8(store.WHOLE) + near * np.uint8(store.CORE_UNKNOWN) + brain * np.uint8(store.BRAIN)
     return _stored(patient.id, "lgg", volume, flags)
+
+
+def _meaning(patient: Patient) -> tuple[str, list[str]]:
+    """The labels of the core, which a labels.yaml can change without a change of the files."""
+    core = patient.files.labels.core if patient.files is not None else None
+    return patient.id, sorted(map(str, core)) if isinstance(core, frozenset) else [str(core)]
+
+
+def _study(patient: Patient) -> StoredStudy:
+    volume, core = load_patient(patient)
+    flags = core * np.uint8(store.CORE) + (brain_mask(volume) | core) * np.uint8(store.BRAIN)
+    return _stored(patient.id, "study", volume, flags + np.uint8(store.WHOLE_UNKNOWN))
 
 
 def _brisc_studies(folder: Path, rows: Iterable[BriscSlice]) -> Iterator[StoredStudy]:

@@ -44,6 +44,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         lgg: studies of glioma patients; those without post-contrast T1, whose core is unknown, are left out.
         brisc: single slices.
+        studies: whose core is known; those without post-contrast T1 are left out.
         sampling: which slices are drawn.
         augmentation: how they are changed.
         patch_size: rows and columns of a sample.
@@ -59,16 +60,15 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         brisc: Sequence[StoredStudy],
         sampling: StructureSamplingConfig,
         *,
+        studies: Sequence[StoredStudy] = (),
         augmentation: AugmentationConfig,
         patch_size: tuple[int, int],
         seed: int,
     ) -> None:
         self._sampling, self._seed, self._patch_size = sampling, seed, patch_size
-        known = [study for study in lgg if study.present[POST]]
-        places = [(study, index) for study in known for index, flags in enumerate(study.flags) if _shows_head(flags)]
-        tumour = [bool((study.flags[index] & store.WHOLE).any()) for study, index in places]
-        self._tumour = [place for place, shown in zip(places, tumour, strict=True) if shown]
-        self._clear = [place for place, shown in zip(places, tumour, strict=True) if not shown]
+        places = _places(lgg)
+        self._tumour, self._clear = _by_tumour(places, store.WHOLE)
+        self._with_core, self._without_core = _by_tumour(_places(studies), store.CORE)
         self._brain = [place for place in places if _shows_brain(*place)]
         brisc = [study for study in brisc if _shows_head(study.flags[0])]
         self._axial = [(study, 0) for study in brisc if study.source == "brisc-axial"]
@@ -97,6 +97,9 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
     def _draw(self, random: Random) -> tuple[Place, bool]:
         """A slice, and whether metastases are drawn into it."""
         config = self._sampling
+        if (self._with_core or self._without_core) and random.random() < config.studies:
+            prefer = random.random() < config.tumour
+            return _choice(_first(self._with_core, self._without_core, prefer=prefer), random), False
         if random.random() < config.lgg:
             if self._brain and random.random() < config.drawn_lgg:
                 return _choice(self._brain, random), True
@@ -121,6 +124,20 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
             for at, side, length in zip(centre, self._patch_size, (rows, columns), strict=True)
         )
         return pixels[window], np.rint(planes[window] * 255).astype(np.uint8)
+
+
+def _places(studies: Sequence[StoredStudy]) -> list[Place]:
+    """All slices with enough of a head, of studies with post-contrast T1."""
+    known = [study for study in studies if study.present[POST]]
+    return [(study, index) for study in known for index, flags in enumerate(study.flags) if _shows_head(flags)]
+
+
+def _by_tumour(places: Sequence[Place], bit: int) -> tuple[list[Place], list[Place]]:
+    """The slices that show a structure, and the others."""
+    sides: tuple[list[Place], list[Place]] = [], []
+    for study, index in places:
+        sides[not (study.flags[index] & bit).any()].append((study, index))
+    return sides
 
 
 def _shows_head(flags: UInt8Array) -> bool:

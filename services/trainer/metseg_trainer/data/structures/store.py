@@ -55,7 +55,7 @@ class StoredStudy:
 
     Attributes:
         patient: its id.
-        source: `lgg`, `brisc-axial`, `brisc-coronal` or `brisc-sagittal`.
+        source: `lgg`, `brisc-axial`, `brisc-coronal`, `brisc-sagittal` or `study`.
         present: which of pre, FLAIR and post it has; the pixels of a missing one are 0.
         spacing_mm: between slices, rows and columns.
         normalisation: with skull; None for a single slice.

@@ -7,7 +7,7 @@ from tests.structures import write_brisc
 from metseg.errors import DatasetError
 from metseg.imaging import Preprocessor, present_sequences
 from metseg_trainer.data import load_patient, scan_folder, write_phantoms
-from metseg_trainer.data.structures import PREPROCESSING, prepare_brisc, prepare_lgg, store
+from metseg_trainer.data.structures import PREPROCESSING, prepare_brisc, prepare_lgg, prepare_studies, store
 from metseg_trainer.data.structures.prepare import normalise
 
 
@@ -33,6 +33,23 @@ def test_a_glioma_patient_is_stored_with_whole_known_and_core_unknown_there(pati
         assert ((study.flags & store.CORE_UNKNOWN) > 0)[tumour].all()
         assert not (study.flags & (store.CORE | store.WHOLE_UNKNOWN)).any()
         assert ((study.flags & store.HEAD) > 0)[tumour].mean() > 0.9
+
+
+@pytest.mark.parametrize("layout", ["brats", "brainmetshare", "dicom-rtstruct"])
+def test_a_study_with_a_known_core_is_stored_where_it_lies(tmp_path, layout):
+    write_phantoms(tmp_path / "data", patients=1, slices=8, size_px=96, layout=layout)
+    patients, _ = scan_folder(tmp_path / "data", "core")
+    [study] = prepare_studies(patients, tmp_path / "stores")
+    _, core = load_patient(patients[0])
+    stored = (study.flags & store.CORE) > 0
+    scale = np.prod(Preprocessor(PREPROCESSING).prepare(load_patient(patients[0])[0]).geometry.frame) / core[0].size
+    assert stored.sum() == pytest.approx(core.sum() * scale, rel=0.2)
+    assert stored.any(axis=(1, 2)).tolist() == core.any(axis=(1, 2)).tolist()
+    assert ((study.flags & store.BRAIN) > 0)[stored].all()
+    assert (
+        study.pixels[..., 2][stored].mean() > study.pixels[..., 2][((study.flags & store.BRAIN) > 0) & ~stored].mean()
+    )
+    assert not (study.flags & store.CORE_UNKNOWN).any()
 
 
 def test_a_store_is_normalised_as_in_serving(patients, tmp_path):
@@ -73,3 +90,11 @@ def test_an_index_without_the_column_side_is_refused(tmp_path):
     (tmp_path / "index.csv").write_text("name,tumour,plane,side\na,glioma,axial,test\n")
     with pytest.raises(DatasetError, match="side is train"):
         prepare_brisc(tmp_path, tmp_path)
+
+
+def test_another_meaning_of_the_labels_makes_another_store(tmp_path):
+    write_phantoms(tmp_path / "data", patients=1, slices=8, size_px=96, layout="brats")
+    prepare_studies(scan_folder(tmp_path / "data", "core")[0], tmp_path / "stores")
+    (tmp_path / "data" / "labels.yaml").write_text("core: [3]\nwhole: any\nignore: [1, 2]\n")
+    prepare_studies(scan_folder(tmp_path / "data", "core")[0], tmp_path / "stores")
+    assert len(list((tmp_path / "stores").iterdir())) == 2

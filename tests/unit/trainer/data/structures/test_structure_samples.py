@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tests.structures import stored_studies, structure_dataset
+from tests.structures import stored_head, stored_studies, structure_dataset
 
 from metseg.errors import DatasetError
 from metseg_trainer.data import AugmentationConfig
-from metseg_trainer.data.structures import StructureDataset, StructureSamplingConfig
+from metseg_trainer.data.structures import StructureDataset, StructureSamplingConfig, store
 
 CONFIG = StructureSamplingConfig()
 AUGMENTATION = AugmentationConfig()
@@ -37,6 +37,22 @@ def test_the_core_of_a_glioma_is_unknown_and_that_of_brisc_known():
     single = [truth for _, truth in samples(lgg=0.0, drawn_brisc=0.0, stripped=0.0, centred=1.0)]
     assert sum(bool(truth[0].max() > 0.5) for truth in single) > 10
     assert all((truth[1][truth[0] > 0.5] > 0).all() for truth in single)
+
+
+def test_studies_with_a_known_core_are_half_of_the_samples_and_wholly_known():
+    study = stored_head("study", (False, True, True), slices=2)
+    study.flags[0, 80:90, 60:70] |= store.CORE
+    study.pixels[0, 80:90, 60:70, 2] = 250
+    config = StructureSamplingConfig(lgg=1.0, drawn_lgg=0.0, tumour=1.0, stripped=0.0, centred=1.0, vessels=0.0)
+    dataset = StructureDataset(
+        *stored_studies(), config, studies=[study], augmentation=AUGMENTATION, patch_size=(96, 96), seed=0
+    )
+    samples = [dataset[number] for number in range(60)]
+    with_core = [(patch[2], truth) for patch, truth in samples if truth[0].max() > 0.5]
+    assert 20 < len(with_core) < 40
+    for post, truth in with_core:
+        assert (truth[1] > 0).all()
+        assert post[truth[0] > 0.5].mean() > post[truth[0] < 0.1].mean(), "the core is where it is bright"
 
 
 def test_pixels_of_small_lesions_weigh_more_and_of_large_ones_as_much_as_others():
