@@ -14,7 +14,6 @@ from metseg.imaging.rigid_motion import (
     ItkImage,
     ItkTransform,
     Optimisation,
-    RigidMotion,
     SpatialImage,
     best_start,
     isotropic,
@@ -33,33 +32,37 @@ BRAIN_HEIGHT_MM = 150.0
 """From the vertex down; below lie the jaw and the neck."""
 SHADING_MM = 30.0
 """The scale of a coil's shading, which is removed from images of two visits."""
+ORTHOGONAL_TO = 1e-4
 MAX_BRIGHTNESS = 4.0  # of a voxel, in units of its neighbourhood
 
 
-def find_visit_motion(fixed: SpatialImage, moving: SpatialImage, threads: int = 1) -> tuple[Affine, RigidMotion] | None:
+def find_visit_motion(
+    fixed: SpatialImage, moving: SpatialImage, threads: int = 1, *, guess: Affine | None = None
+) -> Affine | None:
     """Find the motion of a head between two visits.
 
     Args:
         fixed: the image of one visit.
         moving: that of the other; field of view, resolution and sequence may differ.
         threads: for resampling; the registration has one.
+        guess: (4, 4), a motion to start from; None: several positions are tried.
 
     Returns:
-        (4, 4), from RAS+ millimetres of the fixed image to those of the moving one, and its size; None where the
+        (4, 4), from RAS+ millimetres of the fixed image to those of the moving one; None where the
         registration fails or turns the head too far.
     """
     small_fixed, small_moving = (isotropic(to_itk(image), threads) for image in (fixed, moving))
     if min(*small_fixed.GetSize(), *small_moving.GetSize()) < MIN_VOXELS:
         return None
     mask, moving_mask = _brain_region(small_fixed), _brain_region(small_moving)
-    chosen = [*starts(small_fixed, small_moving), _centred(mask, moving_mask)]
+    chosen = [*starts(small_fixed, small_moving), _centred(mask, moving_mask)] if guess is None else [_as_start(guess)]
     pair = _without_shading(small_fixed, mask), _without_shading(small_moving, moving_mask)
     with one_thread():
         coarse = [optimise(*pair, start, TWO_VISITS, mask=mask, levels=1) for start in chosen]
         start = best_start(*pair, [one for one in coarse if one is not None], mask)
         transform = None if start is None else optimise(*pair, start, TWO_VISITS, mask=mask)
-    transform, motion = unless_too_far(transform)
-    return None if motion is None else (_matrix_of(transform), motion)
+    transform, _ = unless_too_far(transform)
+    return None if transform is None else _matrix_of(transform)
 
 
 def _brain_region(image: ItkImage) -> ItkImage:
@@ -111,6 +114,14 @@ def _centred(mask: ItkImage, other: ItkImage) -> ItkTransform:
 def _centroid(mask: ItkImage) -> Float64Array:
     indices = np.argwhere(simple_itk().GetArrayFromImage(mask)).mean(axis=0)[::-1]
     return np.array(mask.TransformContinuousIndexToPhysicalPoint(indices.tolist()))
+
+
+def _as_start(matrix: Affine) -> ItkTransform:
+    """A matrix of points as a transform."""
+    transform = simple_itk().Euler3DTransform()
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist(), ORTHOGONAL_TO)
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    return transform
 
 
 def _matrix_of(transform: ItkTransform) -> Affine:

@@ -1,5 +1,6 @@
 """The Predictor that runs an exported model with onnxruntime: the extra `metseg[onnx]`."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ import onnxruntime
 from metseg.contracts import STRUCTURES, ModelCard, OperatingPoint, Preprocessing, Structure
 from metseg.errors import ModelRejected
 from metseg.imaging import Float32Array
+
+log = logging.getLogger(__name__)
 
 INPUT, OUTPUT = "slices", "probability"
 """An exported model maps float32 `slices` (batch, 3, row, column) to `probability` (batch, structure, row, column)."""
@@ -60,15 +63,17 @@ class OnnxPredictor:
 
     def __init__(self, card: ModelCard, model: bytes, threads: int) -> None:
         self.card = card
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         available = onnxruntime.get_available_providers()
         providers = [(name, options) for name, options in _PROVIDERS.items() if name in available]
+        if "CUDAExecutionProvider" in available:
+            onnxruntime.preload_dlls()  # CUDA and cuDNN come as wheels, in folders where the loader does not look
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+            self._session = onnxruntime.InferenceSession(model, _one_thread(), providers=providers)
         except Exception as error:  # onnxruntime's own exceptions share no other public base
             raise ModelRejected(f"Model {card.version} cannot be loaded by onnxruntime; export it again.") from error
         self._device = _ACCELERATORS.get(self._session.get_providers()[0])
+        if self._device is None and _ACCELERATORS.keys() & set(available):
+            log.warning("no usable GPU: the model computes on the CPU", extra={"model": card.version})
         self._bound: _BoundBatch | None = None
         self.max_concurrency, self.batch_size = (threads, 1) if self._device is None else (1, BATCH_SIZE)
         names = [node.name for node in (*self._session.get_inputs(), *self._session.get_outputs())]
@@ -104,6 +109,24 @@ class OnnxPredictor:
         if self._bound is None or self._bound.sides != sides:
             self._bound = _BoundBatch(self._session, device, len(self.card.operating_points), sides)
         return self._bound
+
+
+def cpu_session(model: bytes) -> onnxruntime.InferenceSession:
+    """A session that computes by one thread of a CPU, for small networks.
+
+    Args:
+        model: the bytes of an ONNX file.
+
+    Returns:
+        The session.
+    """
+    return onnxruntime.InferenceSession(model, _one_thread(), providers=["CPUExecutionProvider"])
+
+
+def _one_thread() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return options
 
 
 class _BoundBatch:

@@ -340,9 +340,21 @@ def _predict_slices(model_input: ModelInput, predictor: Predictor, maps: Float32
     def fill(first: int) -> range:
         batch = range(first, min(first + size, slices))
         if occupied := [index for index in batch if model_input.occupied[index]]:
-            maps[:, occupied] = predictor(model_input.tensor(occupied))
+            maps[:, occupied] = _predict_batch(model_input.tensor(occupied), predictor)
         return batch
 
     with closing(parallel_map(fill, range(0, slices, size), predictor.max_concurrency)) as batches:
         for batch in batches:
             yield from batch
+
+
+def _predict_batch(tensor: Float32Array, predictor: Predictor) -> Float32Array:
+    """The maps of some slices, (structure, slice, row, column), those that reach `mirrored_from` averaged."""
+    maps = predictor(tensor)
+    limits = [point.mirrored_from for point in predictor.operating_points.values()]
+    reached = [one.max(axis=(1, 2)) >= limit for one, limit in zip(maps, limits, strict=True) if limit is not None]
+    [chosen] = np.nonzero(np.any(reached, axis=0)) if reached else [np.array([], np.intp)]
+    if len(chosen):
+        mirrored = predictor(np.ascontiguousarray(tensor[chosen][:, :, ::-1]))[..., ::-1]
+        maps[:, chosen] = (maps[:, chosen] + mirrored) / 2
+    return maps

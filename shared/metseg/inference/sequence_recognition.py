@@ -1,41 +1,28 @@
 """Which sequence a grey image is whose submitter, name and header do not say.
 
-A small classifier judges a few slices; its weights, `sequence_model.json`, are part of the release, and
-`metseg-trainer sequences` makes new ones. It abstains where it is not sure: a guess that is wrong would be segmented as
-what it is not. docs/results.md says how often it is right.
+A small network judges a few slices. It abstains where it is not sure: a guess that is wrong would be segmented as what
+it is not.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from metseg.contracts import IdentifiedSequence, Role, StrictContract
+from metseg.contracts import IdentifiedSequence, Role
 from metseg.errors import UnknownSequence
-from metseg.imaging import FLAIR, ROLES, SEQUENCE_NAMES, Array, Float64Array, Volume
-from metseg.inference.sequence_features import (
-    SEQUENCE_CLASSES,
-    SEQUENCE_FEATURES,
-    SequenceClass,
-    extract_sequence_features,
-)
+from metseg.imaging import FLAIR, ROLES, SEQUENCE_NAMES, Array, Volume
+from metseg.inference.sequence_model import SEQUENCE_CLASSES, SequenceClass, SequenceModel, extract_head
 
-__all__ = ["MAX_DEVIATIONS", "Recognition", "SequenceModel", "identify_sequence", "recognise_sequence"]
+__all__ = ["Recognition", "identify_sequence", "recognise_sequence"]
 
-WEIGHTS = "sequence_model.json"
 JUDGED_SLICES, INDEPENDENT_SLICES = 5, 3
 """Of a study. Its slices resemble each other, so that the five count as three that do not."""
 MIDDLE = (0.3, 0.75)
 """The part of a study, from its first slice, in which slices are judged: its ends show no brain."""
-MAX_DEVIATIONS = 5.0
-"""Features farther from their mean are no more telling."""
 MAX_LABELS = 12
 """An image with no more different values is a label map."""
-MAX_PROBABILITY = 0.003
+MAX_PROBABILITY = 0.02
 """Of the sequence that an image is said to be, where a warning says that it looks like another one."""
 MIN_T1_PROBABILITY = 0.9
 """With or without contrast agent, for the words of a refusal."""
@@ -47,47 +34,6 @@ NAMES: dict[SequenceClass, str] = {
     "other": "another picture",
 }
 WHAT_TO_DO = "If it is a FLAIR or a T1, submit it again with its `sequence`: `pre`, `flair` or `post`."
-
-
-class SequenceModel(StrictContract):
-    """The classifier: standardised features, one hidden layer, one output per class.
-
-    A slice, or a study by the scores of some slices, is recognised if its likeliest class reaches the limit.
-    """
-
-    revision: Literal[1] = 1
-    features: list[str] = Field(description="by name, in order; others than those of this code cannot be used")
-    classes: list[SequenceClass]
-    mean: list[float]
-    scale: list[float]
-    hidden: list[list[float]] = Field(description="(feature, unit)")
-    hidden_bias: list[float]
-    output: list[list[float]] = Field(description="(unit, class)")
-    output_bias: list[float]
-    slice_limit: float = Field(gt=0, le=1)
-    study_limit: float = Field(gt=0, le=1)
-    data: list[str] = Field(description="what it was trained on, with its licence")
-
-    @model_validator(mode="after")
-    def _fits_this_code(self) -> Self:
-        if self.features != list(SEQUENCE_FEATURES) or self.classes != list(SEQUENCE_CLASSES):
-            raise ValueError("the model has other features or classes than this code")
-        return self
-
-    @classmethod
-    @cache
-    def bundled(cls) -> "SequenceModel":
-        """The one of this release."""
-        return cls.model_validate_json((files(__package__) / WEIGHTS).read_bytes())
-
-    def log_probabilities(self, features: Array) -> Float64Array:
-        """The logarithm of the probability of each class, (slice, class), of (slice, feature)."""
-        standardised = ((features - self.mean) / self.scale).clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        hidden = np.maximum(standardised @ np.array(self.hidden) + self.hidden_bias, 0)
-        scores = hidden @ np.array(self.output) + self.output_bias
-        scores -= scores.max(axis=1, keepdims=True)
-        logarithms: Float64Array = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return logarithms
 
 
 @dataclass(frozen=True)
@@ -129,14 +75,14 @@ def recognise_sequence(pixels: Array, model: SequenceModel | None = None) -> Rec
     first, last = (round(share * (len(pixels) - 1)) for share in MIDDLE)
     chosen = np.unique(np.linspace(first, last, JUDGED_SLICES).round().astype(int))
     labels = len(np.unique(pixels[chosen]))
-    features = [found for one in chosen if (found := extract_sequence_features(pixels[one])) is not None]
-    if labels <= MAX_LABELS or not features:
+    heads = [head for one in chosen if (head := extract_head(pixels[one])) is not None]
+    if labels <= MAX_LABELS or not heads:
         return Recognition({"other": 1.0}, is_certain=True, labels=labels if labels <= MAX_LABELS else None)
-    scores = model.log_probabilities(np.stack(features)).mean(axis=0)
-    scores *= 1 + (INDEPENDENT_SLICES - 1) * (len(features) - 1) / (JUDGED_SLICES - 1)
+    scores = model.log_probabilities(np.stack(heads)).mean(axis=0)
+    scores *= 1 + (INDEPENDENT_SLICES - 1) * (len(heads) - 1) / (JUDGED_SLICES - 1)
     shares = np.exp(scores - scores.max())
     probabilities = dict(zip(SEQUENCE_CLASSES, (shares / shares.sum()).tolist(), strict=True))
-    limit = model.slice_limit if len(features) == 1 else model.study_limit
+    limit = model.card.slice_limit if len(heads) == 1 else model.card.study_limit
     return Recognition(probabilities, max(probabilities.values()) >= limit)
 
 

@@ -1,9 +1,10 @@
 """Uncertainty: how far several predictions of one study agree.
 
 Test-time augmentation predicts a study again mirrored, left for right; an ensemble adds the registry's other network
-where there is one, on the study as it is and mirrored. Each such prediction is a view. Where the views differ, the
-model is uncertain: Wang et al. (Neurocomputing 2019;338:34-45) take their spread for the uncertainty of each pixel, Roy
-et al. (NeuroImage 2019;195:11-22) their overlap, structure by structure, for that of a structure.
+where there is one, on the study as it is and mirrored. Each such prediction is a view; where the segmentation is the
+average of both sides (`mirrored_from`), each of the two is another view. Where the views differ, the model is
+uncertain: Wang et al. (Neurocomputing 2019;338:34-45) take their spread for the uncertainty of each pixel, Roy et al.
+(NeuroImage 2019;195:11-22) their overlap, structure by structure, for that of a structure.
 
 Only slices in which the first view reaches a probability of `MIN_PROBABILITY` are predicted again. Most slices do not,
 so they have no uncertainty.
@@ -88,7 +89,8 @@ def _views(
             model_input = Preprocessor(predictor.preprocessing).prepare(volume)
         threshold = (points[first.structure] if number else first.point).threshold
         map_index = list(predictor.operating_points).index(first.structure)
-        for mirrored in (False, True) if number else (True,):
+        averaged = points[first.structure].mirrored_from is not None
+        for mirrored in (False, True) if number or averaged else (True,):
             probability = _predict_view(model_input, predictor, map_index, chosen, mirrored=mirrored)
             mask = np.zeros(volume.shape, bool)
             mask[chosen] = probability >= threshold

@@ -26,7 +26,7 @@ def _found(current):
     prior, visit = scan(LESIONS, PRIOR), scan(GROWN, current, seed=1)
     found = find_visit_motion(SpatialImage(prior.pixels, prior.affine), SpatialImage(visit.pixels, visit.affine))
     assert found is not None
-    return found[0]
+    return found
 
 
 def _degrees(found, current):

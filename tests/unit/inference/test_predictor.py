@@ -95,7 +95,8 @@ def test_a_study_in_bound_batches_has_the_same_map_as_slice_by_slice(monkeypatch
         ),
     ],
 )
-def test_the_fastest_available_provider_comes_first(monkeypatch, available, chosen):
+def test_the_fastest_available_provider_comes_first(monkeypatch, caplog, available, chosen):
+    caplog.set_level("WARNING", logger=predictor.log.name)  # whatever level another test has left
     asked = []
 
     class Session:
@@ -113,8 +114,14 @@ def test_the_fastest_available_provider_comes_first(monkeypatch, available, chos
 
     monkeypatch.setattr(predictor.onnxruntime, "get_available_providers", lambda: available)
     monkeypatch.setattr(predictor.onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(predictor.onnxruntime, "preload_dlls", lambda: None, raising=False)
     served = OnnxPredictor(tiny_card(b"model"), b"model", threads=3)
     assert asked == chosen
     assert (served.max_concurrency, served.batch_size) == (
         (3, 1) if chosen[0].startswith("CPU") else (1, predictor.BATCH_SIZE)
     )
+    assert "no usable GPU" not in caplog.text
+    asked.clear()
+    monkeypatch.setattr(Session, "get_providers", lambda self: ["CPUExecutionProvider"])
+    assert OnnxPredictor(tiny_card(b"model"), b"model", threads=3).batch_size == 1
+    assert ("no usable GPU" in caplog.text) == (available != ["CPUExecutionProvider"])

@@ -11,9 +11,8 @@ from metseg.errors import UnknownSequence
 from metseg.imaging import ROLES, Volume
 from metseg.inference import (
     SEQUENCE_CLASSES,
-    SEQUENCE_FEATURES,
     SequenceModel,
-    extract_sequence_features,
+    extract_head,
     identify_sequence,
     recognise_sequence,
 )
@@ -30,14 +29,16 @@ def grey(pixels: np.ndarray) -> Volume:
     return Volume(stacked, tuple(map(str, range(len(pixels)))), present=(False, True, False))
 
 
-def test_the_features_are_those_that_are_named(head):
-    features = extract_sequence_features(head.pixels[6, ..., 1])
-    assert features.shape == (len(SEQUENCE_FEATURES),) and np.isfinite(features).all()
+def test_the_head_is_scaled_to_one_size_and_framed(head):
+    for grey in (head.pixels[6, ..., 1], head.pixels[6, ::3, ::2, 1], np.pad(head.pixels[6, ..., 1], 90)):
+        seen = extract_head(grey)
+        assert seen.shape == SequenceModel.INPUT_PX and abs(np.median(seen[30:-30, 30:-30])) < 1
+        assert (seen > seen.min()).any(axis=1).sum() == 128 or (seen > seen.min()).any(axis=0).sum() == 128
 
 
-def test_the_features_do_not_depend_on_the_scale_of_brightness(head):
+def test_the_head_does_not_depend_on_the_scale_of_brightness(head):
     one = head.pixels[6, ..., 1].astype(np.float32)
-    assert np.allclose(extract_sequence_features(300 * one - 70), extract_sequence_features(one), atol=0.01)
+    assert np.allclose(extract_head(300 * one - 70), extract_head(one), atol=0.01)
 
 
 def test_a_mirrored_or_turned_head_is_recognised_as_well(head):
@@ -47,8 +48,8 @@ def test_a_mirrored_or_turned_head_is_recognised_as_well(head):
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((64, 64)), np.full((64, 64), 7.5), np.eye(64)], ids=["0", "7.5", "line"])
-def test_a_picture_without_a_head_has_no_features_and_is_something_else(pixels):
-    assert extract_sequence_features(pixels) is None
+def test_a_picture_without_a_head_has_no_head_and_is_something_else(pixels):
+    assert extract_head(pixels) is None
     assert recognise_sequence(pixels[np.newaxis]).likeliest == "other"
 
 
@@ -99,10 +100,9 @@ def test_the_colours_of_a_picture_are_not_doubted(head):
     assert identify_sequence(swapped).warnings == ()
 
 
-def test_weights_for_other_features_are_refused():
-    content = SequenceModel.bundled().model_dump() | {"features": ["brightness"]}
-    with pytest.raises(ValueError, match="other features or classes"):
-        SequenceModel.model_validate(content)
+def test_the_card_of_the_bundled_model_names_its_data_and_licences():
+    card = SequenceModel.bundled().card
+    assert card.classes == SEQUENCE_CLASSES and any("CC BY-NC-SA" in source for source in card.data)
 
 
 def test_probabilities_add_up_to_one(head):

@@ -7,7 +7,7 @@ import pytest
 
 from metseg.contracts import OperatingPoint, Preprocessing, Structure
 from metseg.imaging import Float32Array, Volume
-from metseg.inference import segment
+from metseg.inference import predict, segment
 from metseg.inference.segmentation import MODEL_WITHOUT_CORE, STUDY_WITHOUT_CORE
 
 SIDE = 64
@@ -136,3 +136,29 @@ def test_a_given_threshold_takes_the_place_of_both(low):
     assert found.lesions
     assert (found.point.threshold, found.point.seed_threshold) == (0.15, 0.15)
     assert found.structures["whole"].point == low
+
+
+class OneSided(Stamped):
+    """A model that sees a core in the left half of its input alone, as a false outline of a vessel may be."""
+
+    def __call__(self, tensor: Float32Array) -> Float32Array:
+        maps = super().__call__(tensor)
+        maps[..., maps.shape[-1] // 2 :] = 0
+        return maps
+
+
+def test_slices_that_may_show_a_core_are_predicted_again_mirrored_and_averaged():
+    model = OneSided(core=OperatingPoint(mirrored_from=0.5), whole=OperatingPoint())
+    left, both = (predict(study(), one)["core"] for one in (OneSided(), Stamped()))
+    averaged = predict(study(), model)["core"]
+    assert len(model.seen) == 4 + 2  # two of the four slices show a core
+    for column in (22, 42):
+        assert averaged[1, 26, column] == pytest.approx(both[1, 26, column] / 2, abs=0.02)
+    assert left[1, 26, 22] == both[1, 26, 22] and left[1, 26, 42] == 0
+    assert np.array_equal(averaged[[0, 3]], left[[0, 3]])
+
+
+def test_a_model_that_sees_both_sides_alike_gives_the_same_maps_when_mirrored():
+    mirrored = Stamped(core=OperatingPoint(mirrored_from=0.0), whole=OperatingPoint())
+    for structure, found in predict(study(), mirrored).items():
+        assert found == pytest.approx(predict(study(), Stamped())[structure], abs=1e-6)
