@@ -120,7 +120,6 @@ def _stored(folder: Path, jobs: JobService) -> str:
     job = Job(id=job_id, status=JobStatus.SUCCEEDED, created_at=now, finished_at=now, files=1)
     place = folder / "jobs" / job_id
     place.mkdir(parents=True)
-    (place / "job.json").write_text(job.model_dump_json())
     (place / "end.json").write_text(json.dumps({"job": job.model_dump(mode="json")}))
     (place / "request.json").write_text(Request(id=job_id, created_at=now, inputs=[file]).model_dump_json())
     return job_id
@@ -128,7 +127,9 @@ def _stored(folder: Path, jobs: JobService) -> str:
 
 def _index(server: RedisServer, ids: Sequence[str]) -> None:
     with redis.Redis.from_url(server.url) as client:
-        JobIndex(RedisConnection(client)).rebuild(ids)
+        index = JobIndex(RedisConnection(client))
+        index.add(ids, "")
+        index.mark_complete()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from metseg import logs
 from metseg.contracts import ModelCard
 from metseg.errors import Conflict, MetsegError, NotFound, StoreUnavailable
-from metseg.registry import FULL_PRECISION_MODEL, MODEL, REPORT, Registry, read_card
+from metseg.registry import CHECKPOINT, FULL_PRECISION_MODEL, MODEL, REPORT, Registry, read_card
 from metseg.settings import settings
 from metseg.storage import open_store
 from metseg_worker.store_users import write_keys
@@ -19,7 +19,7 @@ __all__ = ["main", "retry_until_available", "seed"]
 
 STARTER = Path("infra/starter-model")
 """Relative to the code, in the repository as in the image."""
-FILES = (MODEL, FULL_PRECISION_MODEL, REPORT)
+FILES = (MODEL, FULL_PRECISION_MODEL, REPORT, CHECKPOINT)
 PAUSE_S = 0.5
 
 log = logging.getLogger("metseg_worker.setup")

@@ -15,18 +15,20 @@ twice, late, or for nothing.
 
     delete: from any state to (gone); a worker sees it as `Cancelled`. Nothing of a deleted job comes back.
 
-| state | object, below `jobs/{id}/` in the store | who may write it |
+| state | object, below `jobs/{id}/` in the store, or `open/{id}` | who may write it |
 | --- | --- | --- |
-| uploaded | `input/...`, `job.json` (queued) | `JobService.deposit` |
+| uploaded | `input/...`, `open/{id}` (queued) | `JobService.deposit` |
 | accepted: the job exists | `request.json` | `JobService.submit` |
-| running, attempts | `job.json` | the `JobRunner` that has the lease |
+| running, attempts | `open/{id}`, deleted when the job has ended | the `JobRunner` that has the lease |
 | preview of a running job | `glimpse.png` | the same |
 | results of an attempt | `results/TOKEN/...` | the same; each attempt has a folder |
 | succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it, or `Maintenance` |
 | reviews, the newest in force | `reviews/NUMBER`, files `reviewed/TOKEN/...` | the first `JobReviews` to create it |
 | deleted | none; `request.json` goes first | `JobService.delete`, `Maintenance.expire`, the bucket's lifecycle rule |
 
+Copies of reviewed studies that may be used for training are below `training/` (`TrainingStudies`).
 Below `maintenance/` are the store's clock and the tombstones of jobs that are about to expire (`metseg.jobs.expiry`).
+`JobListing` finds jobs by listing: what is open, the oldest, the newest.
 In Redis: order, queue and open jobs (`JobIndex`), leases with progress and cancellation (`LeaseTable`), heartbeats
 (`WorkerRegistry`), counters (`JobMetrics`), agreement of readers and models (`JobAgreements`), submissions per owner
 (`RateLimiter`). Idempotency keys are in the store, below `keys/`. `JobFactory` opens the gateway's side

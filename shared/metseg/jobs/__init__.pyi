@@ -34,4 +34,7 @@ from .service import JobService as JobService
 from .store import Digest as Digest
 from .store import Results as Results
 from .store import parse_record as parse_record
+from .training_studies import TRAINING_SLICES as TRAINING_SLICES
+from .training_studies import TrainingStudies as TrainingStudies
+from .training_studies import TrainingStudy as TrainingStudy
 from .workers import WorkerRegistry as WorkerRegistry

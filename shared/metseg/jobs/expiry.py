@@ -6,7 +6,7 @@
 - An expired job gets a tombstone, and is erased an hour later if it is still expired. Until then nothing of it changes.
 
     maintenance/clock.json      written at each pass; its content says when the clock last jumped
-    maintenance/expiring/{id}   the tombstone of a job
+    maintenance/expiring.json   the tombstones: when each job was marked
 """
 
 import logging
@@ -23,7 +23,7 @@ from metseg.storage import ObjectStore
 __all__ = ["ClockReading", "StoreClock", "Tombstones", "max_batch"]
 
 CLOCK = "maintenance/clock.json"
-TOMBSTONES = "maintenance/expiring"
+TOMBSTONES = "maintenance/expiring.json"
 MAX_GAP = timedelta(days=1)
 """Between two passes. A longer gap is a clock that jumped, or a deployment that was off: these look the same."""
 QUIET = timedelta(days=1)
@@ -66,8 +66,11 @@ class StoreClock:
         before, jumped_at = self._before()
         now = self._write(jumped_at)
         jumped = before is None or not before - MAX_SKEW <= now <= before + MAX_GAP
-        if jumped:
+        if before is None:
+            log.info("first pass over this store; nothing expires for a day")
+        elif jumped:
             log.warning("the store's clock has jumped, or maintenance was off for long; nothing expires for a day")
+        if jumped:
             self._write(now)
         skew = abs(now - datetime.now(UTC))
         if skew > MAX_SKEW:
@@ -88,39 +91,46 @@ class StoreClock:
         return self._store.stat(CLOCK).modified
 
 
+class _TombstoneRecord(Contract):
+    marked_at: dict[str, datetime]
+
+
 class Tombstones:
-    """The marks of jobs that are about to be erased."""
+    """The marks of jobs that are about to be erased; one process at a time may use them."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def due(self, expired: Sequence[str], total: int, now: datetime) -> list[str]:
-        """Which jobs are to be erased now; expired ones that have no tombstone get one.
+    def due(self, expired: Sequence[str], now: datetime) -> list[str]:
+        """Which jobs are to be erased now; others get a tombstone, and only these keep one.
 
         Args:
-            expired: the ids of all that are old enough, oldest first.
-            total: how many jobs there are in all.
+            expired: the ids of those that may be erased.
             now: the store's time.
 
         Returns:
-            Ids, oldest first; `remove` has to follow for each.
+            Ids in the same order; they lose their tombstones, so one that cannot be erased now is marked again.
         """
-        marked = {info.key.rpartition("/")[2]: info.modified for info in self._store.list(f"{TOMBSTONES}/")}
-        batch = expired[: max_batch(total)]
-        for job_id in marked.keys() - set(batch):
-            self.remove(job_id)
-        for job_id in batch:
-            if job_id not in marked:
-                self._store.put(f"{TOMBSTONES}/{job_id}", b"expired")
-        return [job_id for job_id in batch if job_id in marked and now - marked[job_id] >= GRACE]
-
-    def remove(self, job_id: str) -> None:
-        """Remove the tombstone of a job."""
-        self._store.delete(f"{TOMBSTONES}/{job_id}")
+        before = self._read()
+        marked = {job_id: before.get(job_id, now) for job_id in expired}
+        due = [job_id for job_id, marked_at in marked.items() if now - marked_at >= GRACE]
+        for job_id in due:
+            del marked[job_id]
+        if marked:
+            self._store.put(TOMBSTONES, _TombstoneRecord(marked_at=marked).model_dump_json().encode())
+        elif before:
+            self.clear()
+        return due
 
     def clear(self) -> None:
         """Remove all tombstones."""
-        self._store.delete(TOMBSTONES)
+        self._store.remove([TOMBSTONES])
+
+    def _read(self) -> dict[str, datetime]:
+        try:
+            return parse_record(_TombstoneRecord, self._store.get(TOMBSTONES)).marked_at
+        except (NotFound, UnreadableRecord):
+            return {}
 
 
 def max_batch(total: int) -> int:

@@ -18,6 +18,8 @@ from metseg.storage import KEY_DAYS, ObjectStore
 __all__ = ["IdempotencyKeys", "hash_key"]
 
 DAY_S = 86400.0
+DIGITS = 16
+"""Of the first digit of a hashed key."""
 MAX_WAIT_S = 5.0
 POLL_EVERY_S = 0.05
 CRASHED_S = 60.0
@@ -110,11 +112,10 @@ class IdempotencyKeys:
             self._store.delete(_object_key(key_sha256))
 
     def expire(self, now: datetime) -> None:
-        """Delete keys that are no longer valid at this time of the store."""
+        """Delete keys that are no longer valid at this time of the store: each hour those with one first digit."""
         oldest = now - timedelta(days=KEY_DAYS)
-        for info in list(self._store.list("keys/")):
-            if info.modified < oldest:
-                self._store.delete(info.key)
+        listed = self._store.list(f"keys/{now.hour % DIGITS:x}")
+        self._store.remove([info.key for info in listed if info.modified < oldest])
 
     def _read(self, key_sha256: str) -> _KeyRecord | None:
         """Which job holds a key; None where none does. An unreadable record is one that has expired."""

@@ -11,10 +11,11 @@ import time
 
 from metseg.contracts import FOLLOW_UP_DIGIT
 
-__all__ = ["ANONYMOUS", "new_follow_up_id", "new_job_id", "owner_of", "owner_tag"]
+__all__ = ["ANONYMOUS", "created_ms", "earliest_id", "new_follow_up_id", "new_job_id", "owner_of", "owner_tag"]
 
 ANONYMOUS = "0" * 8
 """The owner's tag of jobs that were submitted while the gateway was open to all."""
+_TIME_DIGITS = 12
 
 
 def owner_tag(name: str) -> str:
@@ -33,9 +34,19 @@ def new_follow_up_id(owner: str = ANONYMOUS) -> str:
 
 
 def _new_id(version: str, owner: str) -> str:
-    return f"{time.time_ns() // 1_000_000:012x}{version}{owner}{secrets.token_hex(6)[:11]}"
+    return f"{earliest_id(time.time_ns() // 1_000_000)}{version}{owner}{secrets.token_hex(6)[:11]}"
 
 
 def owner_of(job_id: str) -> str:
     """The tag of a job's owner."""
     return job_id[13:21]
+
+
+def created_ms(job_id: str) -> int:
+    """When an id was made, milliseconds since 1970 by the clock of the gateway that made it."""
+    return int(job_id[:_TIME_DIGITS], 16)
+
+
+def earliest_id(time_ms: float) -> str:
+    """What sorts before all ids made at this time (milliseconds since 1970) or later, and after all others."""
+    return f"{max(int(time_ms), 0):0{_TIME_DIGITS}x}"

@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from metseg.contracts import Progress
 from metseg.errors import QueueUnavailable
 from metseg.jobs.broker import QUEUE
-from metseg.jobs.ids import ANONYMOUS, owner_of
+from metseg.jobs.ids import ANONYMOUS, earliest_id, owner_of
 from metseg.jobs.redis_connection import (
     CIRCUIT_OPEN_S,
     PREFIX,
@@ -27,12 +27,13 @@ from metseg.jobs.redis_connection import (
     text,
 )
 
-__all__ = ["SLICES_PER_PLACE", "JobIndex", "JobSnapshot", "QueueLoad", "QueueStatus", "places_of"]
+__all__ = ["SLICES_PER_PLACE", "IndexCoverage", "JobIndex", "JobSnapshot", "QueueLoad", "QueueStatus", "places_of"]
 
 SLICES_PER_PLACE: Final = 64
 
 INDEX: Final = f"{PREFIX}index"  # sorted set: ids of all jobs; they sort by time
 COMPLETE: Final = f"{PREFIX}index-complete"  # exists unless the index was lost
+REBUILT_TO: Final = f"{PREFIX}index-rebuilt-to"  # the last id that was added to an index that is not complete
 SCANNED: Final = f"{PREFIX}scanned"  # exists while the last search of the store is recent
 OPEN: Final = f"{PREFIX}open"  # set: ids of the jobs that are not final
 PLACES: Final = f"{PREFIX}places"  # hash for each owner: places by the id of a job that is not final
@@ -63,6 +64,22 @@ class QueueLoad(NamedTuple):
 
     waiting: int
     places: int
+
+
+class IndexCoverage(NamedTuple):
+    """What the index has of the store's jobs.
+
+    Attributes:
+        scanned: whether the last search of the store for open jobs is recent.
+        complete: whether it has all jobs, open or not.
+        rebuilt_to: the last id that was added to an index that is not complete; empty if none was.
+        open_ids: of the jobs that are not final.
+    """
+
+    scanned: bool
+    complete: bool
+    rebuilt_to: str
+    open_ids: set[str]
 
 
 class QueueStatus(NamedTuple):
@@ -151,13 +168,13 @@ class JobIndex:
         with self._redis.errors():
             return bool(self._redis.client.sismember(OPEN, job_id))
 
-    def snapshot(self, job_id: str) -> JobSnapshot:
-        """What is known of a job that is not final."""
+    def snapshots(self, job_ids: Sequence[str]) -> list[JobSnapshot]:
+        """What is known of jobs that are not final, from one request to Redis."""
         with self._redis.errors(), self._redis.client.pipeline(transaction=False) as pipe:
-            pipe.zrank(WAITING, job_id).exists(lease_key(job_id)).hmget(progress_key(job_id), "done", "total")
-            rank, leased, (done, total) = pipe.execute()
-        progress = None if total is None else Progress(done=int(done), total=int(total))
-        return JobSnapshot(None if rank is None else rank + 1, bool(leased), progress)
+            for job_id in job_ids:
+                pipe.zrank(WAITING, job_id).exists(lease_key(job_id)).hmget(progress_key(job_id), "done", "total")
+            replies = iter(pipe.execute())
+        return [_snapshot(*each) for each in zip(replies, replies, replies, strict=True)]
 
     @contextlib.contextmanager
     def subscribe(self, job_id: str) -> Iterator[Callable[[float], None]]:
@@ -193,7 +210,7 @@ class JobIndex:
         oldest_s = max(time.time() - first[0][1], 0.0) if first else 0.0
         return QueueStatus(int(waiting), oldest_s, max(int(unfinished) - int(waiting), 0))
 
-    def queued_ids(self) -> set[str]:
+    def _queued_ids(self) -> set[str]:
         """The ids of the jobs that the messages in the queue name; a message's id is its job's."""
         with self._redis.errors():
             messages = self._redis.client.lrange(QUEUE, 0, -1)
@@ -218,24 +235,63 @@ class JobIndex:
             complete, ids = pipe.execute()
         return [text(each) for each in ids] if complete else None
 
-    def rebuild(self, job_ids: Iterable[str]) -> None:
-        """Add all jobs to the index after it was lost."""
-        with self._redis.errors(), self._redis.client.pipeline() as pipe:
-            for job_id in job_ids:
-                for index in _indices(job_id):
-                    pipe.zadd(index, {job_id: 0})
-            pipe.set(COMPLETE, "1").execute()
+    def add(self, job_ids: Sequence[str], rebuilt_to: str | None = None) -> bool:
+        """Add jobs that the store has.
 
-    def open_ids(self) -> list[str] | None:
-        """Ids of the jobs that are not final; None where it is time to search the store for them."""
+        Args:
+            job_ids: in their order.
+            rebuilt_to: for an index that is not complete, the last id that was added before; empty if none was.
+
+        Returns:
+            Whether the index still has what was added before.
+        """
+        members: dict[str, dict[str, int]] = {}
+        for job_id in job_ids:
+            for index in _indices(job_id):
+                members.setdefault(index, {})[job_id] = 0
         with self._redis.errors(), self._redis.client.pipeline() as pipe:
-            scanned, ids = pipe.exists(SCANNED).smembers(OPEN).execute()
-        return sorted(map(text, ids)) if scanned else None
+            for index, ids in members.items():
+                pipe.zadd(index, ids)
+            if rebuilt_to is not None:
+                last = job_ids[-1] if job_ids else rebuilt_to or earliest_id(0)
+                pipe.set(REBUILT_TO, last, xx=bool(rebuilt_to))
+            return all(reply is not None for reply in pipe.execute())
+
+    def mark_complete(self) -> None:
+        """Record that all jobs of the store were added; QueueUnavailable where Redis has lost them meanwhile."""
+        with self._redis.errors():
+            self._redis.client.rename(REBUILT_TO, COMPLETE)
+
+    def count(self) -> int:
+        """How many jobs it has."""
+        with self._redis.errors():
+            return int(self._redis.client.zcard(INDEX))
+
+    def coverage(self) -> IndexCoverage:
+        """What it has of the store's jobs."""
+        with self._redis.errors(), self._redis.client.pipeline() as pipe:
+            pipe.exists(SCANNED).exists(COMPLETE).get(REBUILT_TO).smembers(OPEN)
+            scanned, complete, rebuilt_to, open_ids = pipe.execute()
+        return IndexCoverage(bool(scanned), bool(complete), text(rebuilt_to or ""), set(map(text, open_ids)))
+
+    def unattended(self, job_ids: Iterable[str]) -> list[str]:
+        """Those of these jobs that no message in the queue names and no worker has leased, in the order of ids."""
+        ids = sorted(set(job_ids) - self._queued_ids())
+        with self._redis.errors(), self._redis.client.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.exists(lease_key(job_id))
+            return [job_id for job_id, leased in zip(ids, pipe.execute(), strict=True) if not leased]
 
     def mark_scanned(self, ttl_s: int) -> None:
         """Record that the store was searched; the next search is due after `ttl_s` seconds."""
         with self._redis.errors():
             self._redis.client.set(SCANNED, "1", ex=ttl_s)
+
+
+def _snapshot(rank: int | None, leased: int, done_and_total: tuple[bytes | None, bytes | None]) -> JobSnapshot:
+    done, total = done_and_total
+    progress = None if done is None or total is None else Progress(done=int(done), total=int(total))
+    return JobSnapshot(None if rank is None else rank + 1, bool(leased), progress)
 
 
 def _job_of(message: bytes | str) -> str | None:

@@ -56,7 +56,7 @@ def process(
         check_size=partial(check_fits, memory_bytes=memory_limit_bytes(), uncertainty=request.uncertainty),
     )
     inputs.close_files()
-    volume = identify_sequence(volume)
+    volume = identify_sequence(formats.exchange_sequences(volume, request.exchanged))
     clock.lap("read")
     points = choose_operating_points(volume, predictor, request.threshold)
     structure = measured_structure(points)

@@ -6,7 +6,7 @@ that a Redis that hangs does not block its callers one after another.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 import redis
@@ -66,21 +66,26 @@ class RedisConnection:
             self.client.ping()
 
     @contextlib.contextmanager
-    def lock(self, name: str, ttl_s: float) -> Iterator[bool]:
+    def lock(self, name: str, ttl_s: float) -> Iterator[Callable[[], None] | None]:
         """Try to take a lock for the length of the block; QueueUnavailable.
 
         Args:
             name: of the lock.
-            ttl_s: seconds after which it expires if its holder dies.
+            ttl_s: seconds after which it expires unless it is renewed.
 
         Yields:
-            Whether it was taken; False where another process holds it.
+            A function that renews it, QueueUnavailable where it has expired; None where another process holds it.
         """
         lock = self.client.lock(f"{PREFIX}lock:{name}", timeout=ttl_s, blocking=False)
         with self.errors():
             acquired: bool = lock.acquire()
+
+        def renew() -> None:
+            with self.errors():
+                lock.reacquire()
+
         try:
-            yield acquired
+            yield renew if acquired else None
         finally:
             if acquired:
                 with contextlib.suppress(QueueUnavailable), self.errors():  # a lock that has expired is fine, too

@@ -14,7 +14,7 @@ from functools import partial
 
 from pydantic import Field
 
-from metseg.contracts import Contract, Result, ReviewHistory, ReviewRecord
+from metseg.contracts import Contract, Result, ResultSummary, ReviewHistory, ReviewRecord
 from metseg.errors import NotFound, ReviewedMeanwhile
 from metseg.jobs.store import Digest, JobStore, Results, parse_record
 from metseg.parallel import parallel_map, run_all
@@ -33,6 +33,7 @@ class _StoredReview(Contract):
     record: ReviewRecord
     folder: str | None = Field(default=None, description="below the job; None: the model's own answer is in force")
     digests: dict[str, Digest] = Field(default_factory=dict, description="of the artefacts in it, by name")
+    summary: ResultSummary | None = Field(default=None, description="of its result")
 
 
 class JobReviews:
@@ -89,7 +90,8 @@ class JobReviews:
         if stored is None or stored.folder is None:
             return own
         digests = {**own.digests, **stored.digests}
-        return Results(own.prefix, digests, stored.record.number, self._jobs.key(job_id, f"{stored.folder}/"))
+        prefix = self._jobs.key(job_id, f"{stored.folder}/")
+        return Results(own.prefix, digests, stored.record.number, prefix, stored.summary)
 
     def add(self, job_id: str, record: ReviewRecord, result: Result | None, artefacts: Mapping[str, bytes]) -> None:
         """Store a review, which is then in force.
@@ -104,16 +106,10 @@ class JobReviews:
             ReviewedMeanwhile: there is a review of this number; nothing is left of this one.
             NotFound: the job was deleted meanwhile.
         """
-        folder = None if result is None else f"reviewed/{uuid.uuid4().hex}"
-        if result is not None and folder is not None:
-            contents = {**artefacts, "result.json": result.model_dump_json().encode()}
-            writes = [
-                partial(self._jobs.put_artefact, job_id, f"{folder}/{name}", content)
-                for name, content in contents.items()
-            ]
-            run_all(writes, MAX_CONCURRENT_WRITES)
+        folder = None if result is None else self._write(job_id, result, artefacts)
         digests = {name: Digest.of(content) for name, content in artefacts.items()}
-        stored = _StoredReview(record=record, folder=folder, digests=digests)
+        summary = None if result is None else result.summary
+        stored = _StoredReview(record=record, folder=folder, digests=digests, summary=summary)
         created = self._objects.create(
             self._jobs.key(job_id, _name(record.number)),
             stored.model_dump_json().encode(),
@@ -125,6 +121,16 @@ class JobReviews:
             if folder is not None:
                 self._objects.delete(self._jobs.key(job_id, folder))
             raise ReviewedMeanwhile(MEANWHILE)
+
+    def _write(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> str:
+        """Write the files of a review; returns their folder, below the job."""
+        folder = f"reviewed/{uuid.uuid4().hex}"
+        writes = [partial(self._jobs.put_result, job_id, result, folder)]
+        writes += [
+            partial(self._jobs.put_artefact, job_id, f"{folder}/{name}", content) for name, content in artefacts.items()
+        ]
+        run_all(writes, MAX_CONCURRENT_WRITES)
+        return folder
 
     def _newest(self, job_id: str) -> _StoredReview | None:
         keys = self._keys(job_id)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
 
-from metseg.contracts import FollowUpResult, Job, JobStatus, Problem, Progress, Request, Result
+from metseg.contracts import FollowUpResult, Job, JobStatus, Problem, Progress, Request, Result, ResultSummary
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable, UnreadableRecord
 from metseg.jobs.index import JobIndex
 from metseg.jobs.lease import Lease, LeaseTable
@@ -150,8 +150,8 @@ class JobRunner:
             ]
             run_all(writes, MAX_CONCURRENT_WRITES)
             digests = {name: Digest.of(content) for name, content in artefacts.items()}
-            model = result.model_version if isinstance(result, Result) else None
-            if self._end(job, JobStatus.SUCCEEDED, folder, digests, model_version=model):
+            model, summary = (result.model_version, result.summary) if isinstance(result, Result) else (None, None)
+            if self._end(job, JobStatus.SUCCEEDED, folder, digests, summary, model_version=model):
                 self._metrics.record_success(model, result.durations_s)
 
         self._end_ours(job_id, write)
@@ -248,11 +248,12 @@ class JobRunner:
         status: JobStatus,
         results: str | None = None,
         digests: Mapping[str, Digest] = MappingProxyType({}),
+        summary: ResultSummary | None = None,
         **changes: object,
     ) -> bool:
         """Write how a job ended; False where it had ended before."""
         last = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
-        ours = self._store.put_end(last, results, digests)
+        ours = self._store.put_end(last, results, digests, summary)
         if not ours:
             log.warning("job %s had ended before; this end is dropped", job.id)
         with suppress(QueueUnavailable):

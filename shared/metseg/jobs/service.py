@@ -6,10 +6,9 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
-from metseg.contracts import Job, JobPage, JobStatus, Request, Result, is_follow_up_id
+from metseg.contracts import Job, JobPage, JobStatus, ListedJob, Request, Result
 from metseg.errors import (
     NotFinished,
-    NotFound,
     ProcessingFailed,
     QueueUnavailable,
     StoreUnavailable,
@@ -19,14 +18,17 @@ from metseg.errors import (
 from metseg.jobs.agreements import JobAgreements
 from metseg.jobs.broker import JobQueue
 from metseg.jobs.idempotency import IdempotencyKeys
-from metseg.jobs.ids import owner_of
 from metseg.jobs.index import JobIndex, QueueLoad, QueueStatus
 from metseg.jobs.lease import LeaseTable
+from metseg.jobs.listing import JobListing
 from metseg.jobs.metrics import JobMetrics, MetricsSnapshot
+from metseg.jobs.pages import JobPages
 from metseg.jobs.rate_limit import RateLimiter
 from metseg.jobs.redis_connection import RedisConnection
 from metseg.jobs.reviews import JobReviews
+from metseg.jobs.site_secret import SiteSecret
 from metseg.jobs.store import JobStore, Results, parse_record
+from metseg.jobs.training_studies import TrainingStudies
 from metseg.jobs.workers import WorkerRegistry
 from metseg.parallel import run_all
 from metseg.storage import ObjectInfo, ObjectStore
@@ -48,6 +50,8 @@ class JobService:
     Attributes:
         reviews: of the jobs.
         agreements: of readers and models.
+        training: copies of reviewed studies, for the trainer.
+        patients: makes pseudonyms of patients.
     """
 
     def __init__(self, objects: ObjectStore, redis: RedisConnection, leases: LeaseTable, queue: JobQueue) -> None:
@@ -58,7 +62,10 @@ class JobService:
         self._store = JobStore(objects)
         self.reviews = JobReviews(objects, self._store)
         self.agreements = JobAgreements(redis)
+        self.training = TrainingStudies(objects)
+        self.patients = SiteSecret(objects, "site/patient-key")
         self._index = JobIndex(redis)
+        self._pages = JobPages(JobListing(objects, self._store), self._store, self._index, self.reviews)
         self._keys = IdempotencyKeys(objects, redis, self._store.exists)
         self._rates = RateLimiter(redis)
         self._workers = WorkerRegistry(redis)
@@ -283,7 +290,11 @@ class JobService:
         return self.results(job_id).key(name)
 
     def delete(self, job_id: str) -> None:
-        """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable."""
+        """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable.
+
+        The copy of its study for training is deleted in any case, also where the job has expired.
+        """
+        self.training.delete(job_id)
         key_sha256 = None
         with suppress(UnreadableRecord):
             key_sha256 = self._store.request(job_id).key_sha256
@@ -305,17 +316,11 @@ class JobService:
         Returns:
             The page.
         """
-        jobs: list[Job] = []
-        while len(jobs) <= limit and (ids := self._newest(limit + 1 - len(jobs), cursor, owner)):
-            for job_id in ids:
-                if is_follow_up_id(job_id):
-                    continue
-                try:
-                    jobs.append(self.get(job_id))
-                except NotFound:  # expired
-                    self._index.remove(job_id)
-            cursor = ids[-1]
-        return JobPage(jobs=jobs[:limit], next=jobs[limit - 1].id if len(jobs) > limit else None)
+        return self._pages.page(limit, cursor, owner)
+
+    def existing(self, job_ids: Iterable[str]) -> list[ListedJob]:
+        """The jobs with these ids, in that order; those that do not exist are left out."""
+        return self._pages.existing(job_ids)
 
     def admit(self, owner: str, max_per_minute: int) -> float:
         """Count one more submission, unless its owner has made too many; QueueUnavailable.
@@ -353,29 +358,8 @@ class JobService:
         """Check that jobs can be queued; QueueUnavailable."""
         self._redis.check()
 
-    def _newest(self, limit: int, before: str | None, owner: str | None) -> list[str]:
-        """Ids of the newest jobs, from the store where Redis is down or has lost its index."""
-        try:
-            ids = self._index.newest(limit, before, owner)
-            if ids is not None:
-                return ids
-            self._index.rebuild(self._store.ids())
-            return self._index.newest(limit, before, owner) or []
-        except QueueUnavailable:
-            older = [job_id for job_id in self._store.ids() if before is None or job_id < before]
-            return [job_id for job_id in reversed(older) if owner in {None, owner_of(job_id)}][:limit]
-
     def _with_snapshot(self, job: Job) -> Job:
-        """A job with what Redis knows of it. One that lost its worker and waits again is shown as queued."""
-        if job.status.final:
-            return job
-        try:
-            snapshot = self._index.snapshot(job.id)
-        except QueueUnavailable:
-            return job
-        if snapshot.position and not snapshot.leased:
-            return job.model_copy(update={"status": JobStatus.QUEUED, "queue_position": snapshot.position})
-        return job.model_copy(update={"progress": snapshot.progress})
+        return self._pages.with_snapshots([job])[0]
 
 
 def _new(request: Request) -> Job:

@@ -2,11 +2,11 @@
 
     jobs/{id}/input/0000 ...   as uploaded
     jobs/{id}/request.json     as accepted
-    jobs/{id}/job.json         its state until it ends
     jobs/{id}/results/TOKEN/   result.json and the artefacts of one attempt
     jobs/{id}/end.json         its last state, and which attempt's results count; written once
     jobs/{id}/reviews/000001   what readers changed, see `metseg.jobs.reviews`; written once each
     jobs/{id}/reviewed/TOKEN/  result.json and the artefacts of one review
+    open/{id}                  its state until it ends
 
 Two workers may finish the same job. Each writes into a separate folder, and the first to write `end.json` has ended
 the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
@@ -14,36 +14,36 @@ the job. The store decides that (`ObjectStore.create`), so it holds whatever Red
 A job exists from the moment its request is written, which is after everything that it needs, until its request is
 deleted, which is before all the rest. After each write into a job the writer checks that it still exists, and otherwise
 deletes what it wrote. So nothing of a deleted job comes back, whatever the order in which two processes work on it.
+Its state is written first and deleted last, so that what a crash leaves of a job that does not exist is found there.
 
 A job whose state cannot be read is shown as failed. Nothing is written for that, so a release that can read it shows it
 as it is.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, Self, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
-from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, is_job_id
-from metseg.errors import NotFound, UnreadableRecord
+from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, ResultSummary, is_job_id
+from metseg.errors import NotFound, StoreUnavailable, UnreadableRecord
 from metseg.parallel import parallel_map
 from metseg.results import SLICE_ARCHIVE
 from metseg.results.exports import PROBABILITY, SOURCE_HEADERS, UNCERTAINTY, WHOLE_PROBABILITY
 from metseg.storage import ObjectStore
 
-__all__ = ["Digest", "JobStore", "Results", "parse_record", "results_folder"]
+__all__ = ["OPEN", "ROOT", "Digest", "JobStore", "Results", "parse_record", "results_folder"]
 
 Record = TypeVar("Record", bound=Contract)
 
 PREVIEW = "glimpse.png"
 UNREVIEWED = frozenset({PROBABILITY, WHOLE_PROBABILITY, UNCERTAINTY, SLICE_ARCHIVE, SOURCE_HEADERS})
 """Artefacts that no review changes."""
-ABANDONED = timedelta(days=1)
-_ROOT = "jobs/"
+ROOT = "jobs/"
+OPEN = "open/"
 
 
 class Digest(Contract):
@@ -66,12 +66,14 @@ class Results(NamedTuple):
         digests: of the artefacts by name.
         review: the number of the review that they show; 0 if they are the model's own.
         reviewed_prefix: of the keys of the artefacts that the review replaces; None if there is none.
+        summary: of the result; None for a follow-up.
     """
 
     prefix: str
     digests: Mapping[str, Digest]
     review: int = 0
     reviewed_prefix: str | None = None
+    summary: ResultSummary | None = None
 
     def key(self, name: str) -> str:
         """The key of an artefact in the store; what depends on the masks is never the model's in a reviewed state."""
@@ -85,6 +87,7 @@ class _End(Contract):
     job: Job
     results: str | None = Field(default=None, description="the folder of the results that count")
     digests: dict[str, Digest] = Field(default_factory=dict, description="of the artefacts in it, by name")
+    summary: ResultSummary | None = Field(default=None, description="of the result; None for a follow-up")
 
 
 def results_folder(token: str) -> str:
@@ -113,7 +116,7 @@ class JobStore:
         """
         if not is_job_id(job_id):
             raise NotFound("There is no such job.")
-        return f"{_ROOT}{job_id}/{name}"
+        return f"{ROOT}{job_id}/{name}"
 
     # Reading
 
@@ -124,21 +127,27 @@ class JobStore:
     def job_and_results(self, job_id: str) -> tuple[Job, Results | None]:
         """A job's state, and its results if it has any; NotFound."""
         try:
-            end = self._end(job_id)
-            if end is None:
-                return self._unfinished(job_id), None
+            state = self._end(job_id) or self._state(job_id) or self._end(job_id)  # it may end between the reads
         except UnreadableRecord as error:
             return self._unreadable(job_id, error), None
-        return end.job, None if end.results is None else Results(self.key(job_id, f"{end.results}/"), end.digests)
+        if state is None:
+            raise self._unknown(job_id)
+        if isinstance(state, Job):
+            return state, None
+        if state.results is None:
+            return state.job, None
+        return state.job, Results(self.key(job_id, f"{state.results}/"), state.digests, summary=state.summary)
 
     def job_and_request(self, job_id: str) -> tuple[Job, Request]:
         """A job's state and its request, read concurrently; NotFound, UnreadableRecord where the request is."""
-        reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._unfinished, self.request]
+        reads: list[Callable[[str], _End | Job | Request | None]] = [self._end, self._state, self.request]
         try:
-            end, job, request = parallel_map(lambda read: read(job_id), reads, len(reads))
+            end, state, request = parallel_map(lambda read: read(job_id), reads, len(reads))
         except UnreadableRecord:
             return self.job(job_id), self.request(job_id)
-        return cast(_End, end).job if end else cast(Job, job), cast(Request, request)
+        if end is None and state is None:  # it may have ended between the reads
+            return self.job(job_id), cast(Request, request)
+        return cast(_End, end).job if end else cast(Job, state), cast(Request, request)
 
     def request(self, job_id: str) -> Request:
         """What was asked for; NotFound, UnreadableRecord."""
@@ -157,33 +166,6 @@ class JobStore:
             return False
         return True
 
-    def ids(self) -> list[str]:
-        """The ids of all jobs, oldest first."""
-        return [info.key.split("/")[1] for info in self._store.list(_ROOT) if _is_request(info.key)]
-
-    def expired_ids(self, days: int, now: datetime) -> tuple[list[str], int]:
-        """The jobs that have expired, since they have not changed for long.
-
-        Args:
-            days: after which a job expires; an upload that was never accepted expires after one.
-            now: the store's time.
-
-        Returns:
-            Their ids, first the one that was last changed first, and how many jobs and uploads there are.
-        """
-        expired: list[tuple[datetime, str]] = []
-        total = 0
-        for job_id, infos in groupby(self._store.list(_ROOT), key=lambda info: info.key.split("/")[1]):
-            if not is_job_id(job_id):
-                continue
-            objects = list(infos)
-            total += 1
-            ttl = timedelta(days=days) if any(_is_request(info.key) for info in objects) else ABANDONED
-            changed_at = max(info.modified for info in objects)
-            if changed_at < now - ttl:
-                expired.append((changed_at, job_id))
-        return [job_id for _, job_id in sorted(expired)], total
-
     def _end(self, job_id: str) -> _End | None:
         """How a job ended; None where it has not; UnreadableRecord."""
         try:
@@ -191,9 +173,16 @@ class JobStore:
         except NotFound:
             return None
 
-    def _unfinished(self, job_id: str) -> Job:
-        """A job's last state before its end; NotFound, UnreadableRecord."""
-        return parse_record(Job, self._read(job_id, "job.json"))
+    def _state(self, job_id: str) -> Job | None:
+        """A job's last state before its end; None where it has none; UnreadableRecord."""
+        try:
+            return parse_record(Job, self._store.get(self._state_key(job_id)))
+        except NotFound:
+            return None
+
+    def _state_key(self, job_id: str) -> str:
+        self.key(job_id, "")
+        return f"{OPEN}{job_id}"
 
     def _unreadable(self, job_id: str, error: UnreadableRecord) -> Job:
         """A job of which only the objects are known, as a failed one; NotFound."""
@@ -212,9 +201,14 @@ class JobStore:
         try:
             return self._store.get(self.key(job_id, name))
         except NotFound as error:
-            if name in {"request.json", "job.json"}:
-                self._store.check()  # an empty store in the place of this one knows no job either
-            raise NotFound(f"There is no job {job_id}, or it was deleted.") from error
+            if name == "request.json":
+                raise self._unknown(job_id) from error
+            raise NotFound(f"There is no object {name} of job {job_id}.") from error
+
+    def _unknown(self, job_id: str) -> NotFound:
+        """The error where a job has neither state nor end; StoreUnavailable where another store is in the place."""
+        self._store.check()  # an empty store in the place of this one knows no job either
+        return NotFound(f"There is no job {job_id}, or it was deleted.")
 
     # Writing
 
@@ -234,15 +228,15 @@ class JobStore:
 
     def put_job(self, job: Job) -> None:
         """Write the first state of a job that is to be accepted by `put_request`."""
-        self._write(job.id, "job.json", job)
+        self._write(self._state_key(job.id), job)
 
     def put_request(self, request: Request) -> None:
         """Let a job exist, after everything that it needs has been written."""
-        self._write(request.id, "request.json", request)
+        self._write(self.key(request.id, "request.json"), request)
 
     def update_job(self, job: Job) -> bool:
         """Write the new state of a job that is not final; False where it was deleted, and nothing of it is left."""
-        self._write(job.id, "job.json", job)
+        self._write(self._state_key(job.id), job)
         return self.still_exists(job.id)
 
     def put_preview(self, job_id: str, png: bytes) -> None:
@@ -254,7 +248,7 @@ class JobStore:
         """
         self._store.put(self.key(job_id, PREVIEW), png)
         if self.still_exists(job_id) and self._has_ended(job_id):
-            self._delete_preview(job_id)
+            self._store.remove([self.key(job_id, PREVIEW)])
 
     def put_artefact(self, job_id: str, name: str, content: bytes) -> None:
         """Write an artefact of an attempt; `put_end` and `clean_up` must follow.
@@ -274,10 +268,14 @@ class JobStore:
             result: of the attempt.
             folder: of the attempt.
         """
-        self._write(job_id, f"{folder}/result.json", result)
+        self._write(self.key(job_id, f"{folder}/result.json"), result)
 
     def put_end(
-        self, job: Job, results: str | None = None, digests: Mapping[str, Digest] = MappingProxyType({})
+        self,
+        job: Job,
+        results: str | None = None,
+        digests: Mapping[str, Digest] = MappingProxyType({}),
+        summary: ResultSummary | None = None,
     ) -> bool:
         """Write how a job ended, unless it had ended before; `clean_up` must follow.
 
@@ -285,15 +283,16 @@ class JobStore:
             job: its last state.
             results: the folder that this attempt wrote.
             digests: of the artefacts in it, by name.
+            summary: of the result; None for a follow-up.
 
         Returns:
             Whether this is how it ended.
         """
-        content = _End(job=job, results=results, digests=dict(digests)).model_dump_json().encode()
+        content = _End(job=job, results=results, digests=dict(digests), summary=summary).model_dump_json().encode()
         return self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
 
     def clean_up(self, job_id: str, unwanted: str | None) -> None:
-        """Delete what must not stay after an end: all of a deleted job, or the preview and `unwanted` results.
+        """Delete what must not stay after an end: all of a deleted job, or state, preview and `unwanted` results.
 
         Args:
             job_id: of the job.
@@ -301,9 +300,14 @@ class JobStore:
         """
         if not self.still_exists(job_id):
             return
-        self._delete_preview(job_id)
+        self._store.remove([self.key(job_id, PREVIEW), self._state_key(job_id)])
         if unwanted is not None:
             self._store.delete(self.key(job_id, unwanted))
+
+    def close(self, job_id: str) -> None:
+        """Delete the state of a job that has ended, which a crash may have left."""
+        if self._has_ended(job_id):
+            self._store.remove([self._state_key(job_id)])
 
     def withdraw(self, job_id: str) -> None:
         """End a job's existence; `delete` must follow."""
@@ -312,7 +316,20 @@ class JobStore:
     def delete(self, job_id: str) -> None:
         """Delete all of a job, its request first."""
         self.withdraw(job_id)
-        self._store.delete(f"{_ROOT}{job_id}")
+        with suppress(StoreUnavailable):  # a full disk takes no mark, but deletes
+            self._store.put(self._state_key(job_id), b"deleted")  # what a crash leaves from here on is found by it
+        self._store.delete(f"{ROOT}{job_id}")
+        self._store.remove([self._state_key(job_id)])
+
+    def erase(self, keys: Mapping[str, Sequence[str]]) -> None:
+        """Delete jobs, their requests first.
+
+        Args:
+            keys: of all objects of each job, by its id.
+        """
+        self._store.remove([self.key(job_id, "request.json") for job_id in keys])
+        states = [self._state_key(job_id) for job_id in keys]
+        self._store.remove([*(key for each in keys.values() for key in each), *states])
 
     def still_exists(self, job_id: str) -> bool:
         """Whether a job exists; otherwise what was written of it meanwhile is deleted."""
@@ -328,12 +345,8 @@ class JobStore:
             return False
         return True
 
-    def _delete_preview(self, job_id: str) -> None:
-        self._store.delete(self.key(job_id, PREVIEW))
-
-    def _write(self, job_id: str, name: str, content: Contract) -> None:
-        data = content.model_dump_json().encode()
-        self._store.put(self.key(job_id, name), data, content_type="application/json")
+    def _write(self, key: str, content: Contract) -> None:
+        self._store.put(key, content.model_dump_json().encode(), content_type="application/json")
 
 
 def parse_record(model: type[Record], content: bytes) -> Record:
@@ -354,7 +367,3 @@ def parse_record(model: type[Record], content: bytes) -> Record:
     except ValidationError as error:
         detail = "The job's record is damaged or of another release; delete the job, or run the release that wrote it."
         raise UnreadableRecord(detail) from error
-
-
-def _is_request(key: str) -> bool:
-    return key.count("/") == 2 and key.endswith("/request.json")

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import BinaryIO, NamedTuple, Protocol
@@ -10,6 +10,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 from metseg.errors import UploadInterrupted
 
 CHUNK_BYTES = 2**20
+MAX_REMOVED = 200
+"""Objects that one request deletes. A server deletes them one by one, and has to answer in time."""
 KEY_DAYS = 2
 """After which `keys/` expires; readers check the age of a key to the second."""
 MARKER = "store.json"
@@ -93,11 +95,39 @@ class ObjectStore(Protocol):
     def stat(self, key: str) -> ObjectInfo:
         """The metadata of the object; NotFound."""
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key begins with the string `prefix`, in the order of keys."""
+    def list(self, prefix: str, *, before: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with the string `prefix`, in the order of keys.
+
+        A store may list folder by folder. So `before` and `limit` are for folders whose names have one length, where
+        that is the order of keys, too.
+
+        Args:
+            prefix: of the keys.
+            before: only keys that sort before this string; no others are fetched from the store, but for a page.
+            limit: how many objects at most, the first ones.
+
+        Returns:
+            Their metadata.
+        """
+
+    def folders(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        """The names of the folders directly below a folder, in order, fetched in pages as they are asked for.
+
+        A folder whose objects were all deleted may still be listed.
+
+        Args:
+            prefix: of the folder, with its slash.
+            after: a string; only names that sort after it.
+
+        Returns:
+            The names.
+        """
 
     def delete(self, prefix: str) -> None:
         """Delete the object `prefix` and all objects below `prefix/`, if there are any."""
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Delete these objects, those of them that exist, in one request for each `MAX_REMOVED`."""
 
     def check(self) -> None:
         """Check quickly that this is a store that was prepared and can be used; StoreUnavailable."""
@@ -118,7 +148,7 @@ class ObjectStore(Protocol):
         """
 
     def prepare(self, job_days: int) -> None:
-        """Create the bucket or folder, the rules that expire `jobs/` (late) and `keys/`, and the marker. Idempotent."""
+        """Create the bucket or folder, the rules that expire jobs (late) and their keys, and the marker. Idempotent."""
 
 
 class SizedStream:

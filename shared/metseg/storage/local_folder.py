@@ -9,9 +9,10 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -140,13 +141,25 @@ class LocalFolderStore(ObjectStore):
             return _file_info(key, path.stat())
 
     @override
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key begins with `prefix`, in the order of keys."""
+    def list(self, prefix: str, *, before: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
         check_prefix(prefix)
         self.check()
         folder, _, _ = prefix.rpartition("/")
         with self._read_errors(prefix):
-            yield from self._walk(folder, prefix)
+            found = takewhile(lambda info: before is None or info.key < before, self._walk(folder, prefix))
+            yield from islice(found, limit)
+
+    @override
+    def folders(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        """See ObjectStore."""
+        check_prefix(prefix)
+        self.check()
+        try:
+            entries = list(os.scandir(self._root / prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield from sorted(entry.name for entry in entries if entry.name > after and entry.is_dir())
 
     def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
         try:
@@ -175,6 +188,17 @@ class LocalFolderStore(ObjectStore):
                 (self._root / info.key).unlink(missing_ok=True)
             with self._folder_lock(fcntl.LOCK_EX):
                 self._prune(path)
+
+    @override
+    def remove(self, keys: Sequence[str]) -> None:
+        """See ObjectStore."""
+        paths = [self._path(key) for key in keys]
+        with _write_errors():
+            for path in paths:
+                path.unlink(missing_ok=True)
+            with self._folder_lock(fcntl.LOCK_EX):
+                for folder in {path.parent for path in paths}:
+                    self._prune(folder)
 
     def _prune(self, path: Path) -> None:
         below = [Path(folder) for folder, _, _ in os.walk(path, topdown=False)]

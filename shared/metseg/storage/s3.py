@@ -1,9 +1,10 @@
 """Objects in a bucket of any S3 server; the only file that knows the S3 client."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from http import HTTPStatus
+from itertools import islice, takewhile
 from typing import BinaryIO, cast
 
 import urllib3
@@ -20,6 +21,7 @@ from metseg.storage.base import (
     CHUNK_BYTES,
     KEY_DAYS,
     MARKER,
+    MAX_REMOVED,
     ObjectInfo,
     ObjectStore,
     SizedStream,
@@ -144,22 +146,39 @@ class S3Store(ObjectStore):
             return _info(self._client.stat_object(self._bucket, key))
 
     @override
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key begins with `prefix`, in the order of keys."""
+    def list(self, prefix: str, *, before: str | None = None, limit: int | None = None) -> Iterator[ObjectInfo]:
+        """See ObjectStore."""
         check_prefix(prefix)
         with _s3_errors(prefix):
-            found = [_info(each) for each in self._client.list_objects(self._bucket, prefix, recursive=True)]
+            listed = map(_info, self._client.list_objects(self._bucket, prefix, recursive=True))
+            found = list(islice(takewhile(lambda info: before is None or info.key < before, listed), limit))
         yield from sorted(found)  # some servers list folder by folder
+
+    @override
+    def folders(self, prefix: str, *, after: str = "") -> Iterator[str]:
+        """See ObjectStore."""
+        check_prefix(prefix)
+        start = f"{prefix}{after}" if after else None
+        with _s3_errors(prefix):
+            for each in self._client.list_objects(self._bucket, prefix, start_after=start):
+                if each.is_dir:
+                    yield cast(str, each.object_name).removeprefix(prefix).removesuffix("/")
 
     @override
     def delete(self, prefix: str) -> None:
         """Delete the object and all objects below it."""
         check_key(prefix)
-        keys = [prefix, *(info.key for info in self.list(f"{prefix}/"))]
-        with _s3_errors(prefix):
-            failures = list(self._client.remove_objects(self._bucket, map(DeleteObject, keys)))
-        if failures:
-            raise StoreUnavailable("The object store could not delete everything.")
+        self.remove([prefix, *(info.key for info in self.list(f"{prefix}/"))])
+
+    @override
+    def remove(self, keys: Sequence[str]) -> None:
+        """See ObjectStore."""
+        for first in range(0, len(keys), MAX_REMOVED):
+            batch = [DeleteObject(key) for key in keys[first : first + MAX_REMOVED]]
+            with _s3_errors(keys[first]):
+                failures = list(self._client.remove_objects(self._bucket, batch))
+            if failures:
+                raise StoreUnavailable("The object store could not delete everything.")
 
     @override
     def check(self) -> None:
@@ -182,7 +201,8 @@ class S3Store(ObjectStore):
     @override
     def prepare(self, job_days: int) -> None:
         """Create the bucket and its lifecycle rules."""
-        rules = [_expire("jobs", job_days + BACKSTOP_DAYS), _expire("keys", KEY_DAYS)]
+        late = job_days + BACKSTOP_DAYS
+        rules = [_expire("jobs", late), _expire("open", late), _expire("keys", KEY_DAYS)]
         with _s3_errors(""):
             if not self._client.bucket_exists(self._bucket):
                 self._make_bucket()

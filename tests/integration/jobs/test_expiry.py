@@ -3,16 +3,19 @@
 import json
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.integration.deployments import deployment, submit, upload
+from tests.integration.deployments import DAY_S, deployment, submit, upload
 
 from metseg.contracts import JobStatus
-from metseg.jobs.expiry import CLOCK, MIN_BATCH, QUIET
+from metseg.errors import NotFound, StoreUnavailable
+from metseg.jobs.expiry import CLOCK, MIN_BATCH, QUIET, TOMBSTONES
+from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.storage import LocalFolderStore
 
-HOUR_S, DAY_S = 3600, 86400
+HOUR_S = 3600
 
 
 def shift(path, seconds):
@@ -34,11 +37,25 @@ def old(tmp_path, redis):
 
 
 def age(here, job_id, days):
-    shift(here.store._root / "jobs" / job_id, days * DAY_S)
+    for top in (here.store._root / "jobs" / job_id, here.store._root / "open" / job_id):
+        if top.exists():
+            shift(top, days * DAY_S)
+
+
+def submit_before(here, days):
+    """A job that was submitted some days ago, and has not changed since."""
+    job = submit(here.service(), days)
+    age(here, job.id, days)
+    return job
 
 
 def an_hour_later(here):
+    """Move the last pass, and the tombstones that it made, an hour back."""
     shift(here.store._root / "maintenance", HOUR_S + 1)
+    with suppress(NotFound):
+        marked = json.loads(here.store.get(TOMBSTONES))["marked_at"]
+        earlier = {each: str(datetime.fromisoformat(at) - timedelta(seconds=HOUR_S + 1)) for each, at in marked.items()}
+        here.store.put(TOMBSTONES, json.dumps({"marked_at": earlier}).encode())
 
 
 def all_ids(here):
@@ -51,9 +68,7 @@ def refused(here):
 
 def test_an_expired_job_is_marked_and_deleted_an_hour_later(old):
     jobs, maintenance = old.service(), old.maintenance()
-    kept, expired = submit(jobs), submit(jobs)
-    age(old, kept.id, 6.9)
-    age(old, expired.id, 7.1)
+    kept, expired = submit_before(old, 6.9), submit_before(old, 7.1)
     assert maintenance.expire() == maintenance.expire() == 0
     assert jobs.get(expired.id).status is JobStatus.QUEUED
     an_hour_later(old)
@@ -72,7 +87,7 @@ def test_an_abandoned_upload_is_deleted_after_a_day(old):
     maintenance.expire()
     an_hour_later(old)
     assert maintenance.expire() == 1
-    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "job.json"])
+    assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "open/ID"])
 
 
 def test_no_recent_job_expires(old):
@@ -84,7 +99,7 @@ def test_no_recent_job_expires(old):
 
 
 def test_a_clock_eight_days_ahead_deletes_nothing_for_a_day_and_is_reported(old):
-    ids = {submit(old.service()).id for _ in range(3)}
+    ids = {submit(old.service(), days_ago=8).id for _ in range(3)}
     shift(old.store._root, 8 * DAY_S)  # the store's clock jumps by eight days
     for _ in range(6):
         assert old.maintenance().expire() == 0
@@ -94,8 +109,7 @@ def test_a_clock_eight_days_ahead_deletes_nothing_for_a_day_and_is_reported(old)
 
 
 def test_tombstones_set_by_a_wrong_clock_do_not_count(old):
-    job = submit(old.service())
-    age(old, job.id, 7.1)
+    job = submit_before(old, 7.1)
     old.maintenance().expire()
     shift(old.store._root, 8 * DAY_S)
     old.maintenance().expire()
@@ -104,8 +118,7 @@ def test_tombstones_set_by_a_wrong_clock_do_not_count(old):
 
 
 def test_an_unexpired_job_loses_its_tombstone(old):
-    job = submit(old.service())
-    age(old, job.id, 7.1)
+    job = submit_before(old, 7.1)
     old.maintenance().expire()
     age(old, job.id, -1)
     an_hour_later(old)
@@ -114,16 +127,78 @@ def test_an_unexpired_job_loses_its_tombstone(old):
 
 
 def test_only_a_share_of_jobs_expires_at_once(old):
-    jobs = old.service()
-    ids = []
-    for number in range(2 * MIN_BATCH):
-        ids.append(submit(jobs).id)
-        age(old, ids[-1], 8 - number / 100)
+    ids = [submit_before(old, 8 - number / 100).id for number in range(2 * MIN_BATCH)]
     old.maintenance().expire()
     an_hour_later(old)
     assert old.maintenance().expire() == MIN_BATCH
     assert all_ids(old) == set(ids[MIN_BATCH:])
     assert refused(old) == 2 * MIN_BATCH
+
+
+def test_a_review_extends_a_jobs_life(old):
+    reviewed, expired = submit_before(old, 7.2), submit_before(old, 7.1)
+    old.store.put(f"jobs/{reviewed.id}/reviews/000001", b"{}")
+    old.maintenance().expire()
+    an_hour_later(old)
+    assert old.maintenance().expire() == 1
+    assert all_ids(old) == {reviewed.id}
+    assert old.keys(expired.id) == []
+
+
+def test_what_a_crashed_delete_left_is_erased_after_a_day(old):
+    job = submit(old.service())
+
+    class Crashes:
+        def __getattr__(self, name):
+            return getattr(old.store, name)
+
+        def delete(self, prefix):
+            if prefix == f"jobs/{job.id}":
+                raise KeyboardInterrupt
+            old.store.delete(prefix)
+
+    with pytest.raises(KeyboardInterrupt):
+        old.service(Crashes()).delete(job.id)
+    assert old.service().page(9, None).jobs == []
+    age(old, job.id, 1.1)
+    old.maintenance().expire()
+    an_hour_later(old)
+    assert old.maintenance().expire() == 1
+    assert old.keys(job.id) == []
+
+
+def test_a_job_that_the_store_cannot_delete_keeps_no_other_from_expiring(old):
+    stuck, expired = submit_before(old, 7.2), submit_before(old, 7.1)
+
+    class Refuses:
+        def __getattr__(self, name):
+            return getattr(old.store, name)
+
+        def remove(self, keys):
+            if any(stuck.id in key for key in keys):
+                raise StoreUnavailable("refused")
+            old.store.remove(keys)
+
+    old.maintenance().expire()
+    an_hour_later(old)
+    assert old.maintenance(Refuses()).expire() == 1
+    assert all_ids(old) == {stuck.id}
+    an_hour_later(old)
+    old.maintenance().expire()  # it is marked again
+    an_hour_later(old)
+    assert old.maintenance().expire() == 1
+    assert old.keys(expired.id) == old.keys(stuck.id) == []
+
+
+def test_keys_expire_within_a_day_of_their_end(old):
+    for digit in "0123456789abcdef":
+        old.store.put(f"keys/{digit}a", b"{}")
+    shift(old.store._root / "keys", 4 * DAY_S)
+    old.store.put("keys/0b", b"{}")
+    keys = IdempotencyKeys(old.store, None, None)
+    for hour in range(16):
+        keys.expire(datetime.now(UTC).replace(hour=hour))
+    assert [info.key for info in old.store.list("keys/")] == ["keys/0b"]
 
 
 @pytest.mark.parametrize("hours", [-192, 192])
@@ -136,8 +211,7 @@ def test_a_workers_wrong_clock_expires_nothing(old, monkeypatch, hours):
     monkeypatch.setattr("metseg.jobs.expiry.datetime", Wrong)
     monkeypatch.setattr("metseg.jobs.maintenance.datetime", Wrong)
     old.store.put("keys/young", b"{}")
-    young, expired = submit(old.service()), submit(old.service())
-    age(old, expired.id, 7.1)
+    young, expired = submit(old.service()), submit_before(old, 7.1)
     for _ in range(2):
         assert old.maintenance().expire() == 0
         an_hour_later(old)

@@ -150,16 +150,16 @@ def test_a_key_holds_for_one_day(here, jobs, monkeypatch):
 
 
 @in_a_folder
-def test_old_keys_are_deleted(here, jobs, maintenance):
-    jobs.acquire_key("old", "body", new_job_id())
-    jobs.acquire_key("young", "body", new_job_id())
-    [old] = [path for path in here.store._root.glob("keys/*") if path.name == "old"]
-    os.utime(old, (0, 0))
+def test_old_keys_are_deleted(here, jobs, maintenance, monkeypatch):
+    jobs.acquire_key("0old", "body", new_job_id())
+    jobs.acquire_key("0young", "body", new_job_id())
+    os.utime(here.store._root / "keys/0old", (0, 0))
+    monkeypatch.setattr("metseg.jobs.idempotency.DIGITS", 1)  # else each hour another first digit is looked at
     maintenance.expire()
     assert len(list(here.store.list("keys/"))) == 2  # the clock is not yet known to be steady
     here.store.put(CLOCK, b'{"jumped_at": "2026-01-01T00:00:00Z"}')
     maintenance.expire()
-    assert [info.key for info in here.store.list("keys/")] == ["keys/young"]
+    assert [info.key for info in here.store.list("keys/")] == ["keys/0young"]
 
 
 def test_a_key_is_stored_as_a_hash():

@@ -39,7 +39,7 @@ def test_a_submitted_job_is_queued_and_stored(here, jobs):
     assert (job.id, job.status, job.files, job.queue_position) == (request.id, JobStatus.QUEUED, 1, 1)
     assert jobs.get(job.id) == job
     assert jobs.request(job.id) == request
-    assert here.keys(job.id) == ["input/0000", "job.json", "request.json"]
+    assert here.keys(job.id) == ["input/0000", "request.json", "open/ID"]
 
 
 def test_the_message_names_the_job_and_nothing_of_the_patient(here, jobs):
@@ -129,12 +129,13 @@ def away() -> None:
     raise StoreUnavailable("away")
 
 
-@pytest.mark.parametrize("name", ["input/0000", "job.json"])
-def test_an_incomplete_upload_makes_no_job(here, name, maintenance):
-    jobs = here.service(Interfering(here.store, name, before=away))
+@pytest.mark.parametrize("folder", ["jobs", "open"])
+def test_an_incomplete_upload_makes_no_job(here, folder, maintenance):
+    jobs = here.service(Interfering(here.store, folder=folder, before=away))
     with pytest.raises(StoreUnavailable):
         upload(jobs)
-    assert not any(info.key.endswith((name, "request.json")) for info in here.store.list("jobs/"))
+    assert list(here.store.list(f"{folder}/")) == []
+    assert not any(info.key.endswith("request.json") for info in here.store.list("jobs/"))
     assert maintenance.recover() == 0
     assert jobs.page(9, None).jobs == []
 

@@ -10,12 +10,12 @@ from tests.integration.deployments import LEASE_TTL_S, in_a_folder, result_of, s
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, UnreadableRecord
 
-NAMES = ["job.json", "request.json", "end.json"]
+NAMES = ["open/{}", "jobs/{}/request.json", "jobs/{}/end.json"]
 DAMAGE = {"empty": b"", "cut": b'{"id": "', "text": b"\xff\xfe", "list": b"[]", "other fields": b'{"state": 3}'}
 
 
 def damage(here, job_id, name, content=b'{"id": "'):
-    here.store.put(f"jobs/{job_id}/{name}", content)
+    here.store.put(name.format(job_id), content)
 
 
 @in_a_folder
@@ -73,8 +73,7 @@ def test_an_unreadable_result_is_reported_as_such(here, jobs, worker, job):
 
 @in_a_folder
 def test_fields_of_a_newer_release_are_ignored(here, jobs, worker, job):
-    for name in ("job.json", "request.json"):
-        key = f"jobs/{job.id}/{name}"
+    for key in (f"open/{job.id}", f"jobs/{job.id}/request.json"):
         here.store.put(key, json.dumps(json.loads(here.store.get(key)) | {"added_later": {"deep": 1}}).encode())
     assert begin(worker, job.id) is not None
     worker.finish(job.id, result_of(job.id), {})

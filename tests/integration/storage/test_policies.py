@@ -14,7 +14,7 @@ from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import s3_server
 
 from metseg.errors import StoreUnavailable
-from metseg.jobs import JobFactory
+from metseg.jobs import JobFactory, TrainingStudies
 from metseg.jobs.store import JobStore
 from metseg.registry import Registry
 from metseg.settings import Settings
@@ -109,6 +109,7 @@ FORBIDDEN = {
     ],
     "worker": [
         "keys/a",
+        "training/a/000001/study.json",
         f"{JOB}/input/0000",
         f"{JOB}/request.json",
         "models/champion.json",
@@ -116,7 +117,7 @@ FORBIDDEN = {
         "runs/a/b",
         "store.json",
     ],
-    "trainer": [f"{JOB}/input/0000", f"{JOB}/job.json", "store.json", "elsewhere"],
+    "trainer": [f"{JOB}/input/0000", f"open/{JOB[5:]}", "store.json", "training/a/000001/study.json", "elsewhere"],
     "setup": [f"{JOB}/input/0000", "runs/a/b"],
 }
 
@@ -132,6 +133,20 @@ def test_a_key_can_read_only_its_services_patients(server, store, service, key):
     open_store(Settings(**server.settings())).put(key, b"pixels")
     with pytest.raises(StoreUnavailable, match="refused"):
         store(service).get(key)
+
+
+def test_the_trainer_reads_the_copies_that_the_gateway_writes_and_not_the_secret_of_their_names(store):
+    store("gateway").put(f"{JOB}/slices.zip", b"slices")
+    written, read = TrainingStudies(store("gateway")), TrainingStudies(store("trainer"))
+    written.deposit("job", 1, f"{JOB}/slices.zip", {"whole": b"mask"})
+    description = {"review": 1, "model_version": VERSION, "roles": ["flair"], "structures": ["whole"]}
+    written.release("job", "ward-7", description)
+    [study] = read.studies()
+    assert store("trainer").get(f"{study.key}/whole.nii.gz") == b"mask"
+    with pytest.raises(StoreUnavailable, match="refused"):
+        store("trainer").get("site/training-key")
+    written.delete("job")
+    assert list(read.studies()) == []
 
 
 def test_the_trainer_lists_models_and_runs_but_no_job(server, store):

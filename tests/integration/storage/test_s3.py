@@ -15,7 +15,7 @@ def test_the_lifecycle_rules_expire_jobs_and_keys_and_nothing_else(s3):
     store = s3_store(s3, "lifecycle")
     store.prepare(job_days=9)
     rules = store._client.get_bucket_lifecycle("lifecycle").rules
-    assert {rule.rule_filter.prefix: rule.expiration.days for rule in rules} == {"jobs/": 39, "keys/": 2}
+    assert {rule.rule_filter.prefix: rule.expiration.days for rule in rules} == {"jobs/": 39, "open/": 39, "keys/": 2}
     assert {rule.status for rule in rules} == {"Enabled"}
 
 

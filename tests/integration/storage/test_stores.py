@@ -15,6 +15,7 @@ from metseg.errors import NotFound, UploadInterrupted
 from metseg.results import SliceArchive
 from metseg.settings import MIB, Settings
 from metseg.storage import LocalFolderStore, RangedFile, S3Store, open_store
+from metseg.storage.base import MAX_REMOVED
 from metseg.storage.s3 import PART_BYTES
 
 
@@ -81,6 +82,33 @@ def test_a_file_of_an_object_fetches_only_what_is_read(store):
     assert archive.read_slice(7) == pictures[7]
     assert len(counted.fetched) <= 3
     assert sum(counted.fetched) <= 3 * 2**14
+
+
+def test_folders_are_listed_in_order_and_after_a_name(store):
+    for name in ("b", "a", "c"):
+        store.put(f"x/{name}/1", b"1")
+        store.put(f"x/{name}/deeper/2", b"2")
+    store.put("x/file", b"3")
+    assert list(store.folders("x/")) == ["a", "b", "c"]
+    assert list(store.folders("x/", after="a")) == ["b", "c"]
+    assert list(store.folders("x/", after="az")) == ["b", "c"]
+    assert list(store.folders("nothing/")) == []
+
+
+def test_a_list_ends_before_a_key_and_at_a_limit(store):
+    for key in ("x/a/1", "x/a/2", "x/b/1"):
+        store.put(key, b"1")
+    assert [info.key for info in store.list("x/", before="x/b")] == ["x/a/1", "x/a/2"]
+    assert [info.key for info in store.list("x/", limit=1)] == ["x/a/1"]
+
+
+def test_many_objects_are_removed_and_missing_ones_are_no_error(store):
+    names = [f"x/{number}" for number in range(MAX_REMOVED + 1)]
+    for key in [*names, "x/kept"]:
+        store.put(key, b"1")
+    store.remove([*names, "x/none"])
+    store.remove([])
+    assert keys(store) == ["x/kept"]
 
 
 def test_a_put_replaces(store):
