@@ -16,10 +16,22 @@ from metseg.contracts import Champion, ModelCard, is_model_version
 from metseg.errors import Conflict, ModelRejected, NotFound
 from metseg.storage import ObjectStore
 
-__all__ = ["CARD", "CHAMPION", "FULL_PRECISION_MODEL", "MODEL", "MODELS", "REPORT", "Registry", "read_card"]
+__all__ = [
+    "CARD",
+    "CHAMPION",
+    "CHECKPOINT",
+    "FULL_PRECISION_MODEL",
+    "MODEL",
+    "MODELS",
+    "REPORT",
+    "Registry",
+    "read_card",
+]
 
 MODEL, FULL_PRECISION_MODEL = "model.onnx", "model-fp32.onnx"
 CARD, REPORT = "card.json", "report.html"
+CHECKPOINT = "last.ckpt"
+"""The weights of the network of the core, for a training to start from; only some versions have it."""
 MODELS = "models/"
 """What the keys of all models begin with."""
 CHAMPION = f"{MODELS}champion.json"

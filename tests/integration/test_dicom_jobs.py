@@ -127,6 +127,34 @@ def test_pictures_for_a_pacs_come_over_rest(gateway, files):
     assert not any(name.encode() in response.content[:200] for name in PLANTED)
 
 
+def test_pictures_of_a_reviewed_job_show_what_was_kept(gateway, files):
+    job = done(gateway, files)
+    with Client(gateway.url) as client:
+        own, result = pictures(client.secondary_capture(job)), client.result(job)
+        first = result.lesions[0]
+        decision = LesionDecision(voxel=first.peak, decision="reject")
+        client.put_review(job, Review(lesions=[decision]), replaces=0)
+        reviewed = pictures(client.secondary_capture(job))
+        again = pictures(client.export(job, EXPORTS["secondary-capture"], reviewed=False))
+    assert len(reviewed) == len(own) and again == own
+    (_, top, left), (_, bottom, right) = first.box.first, first.box.stop
+    colours = []
+    for picture in (own[first.largest_slice], reviewed[first.largest_slice]):
+        pixels = picture.pixel_array.astype(int)
+        scale = pixels.shape[0] // result.shape[1]
+        inside = pixels[top * scale : bottom * scale, left * scale : right * scale]
+        colours.append(int((inside.max(axis=2) - inside.min(axis=2) > 50).sum()))
+    assert colours[0] > 0 and colours[1] == 0, "the outline of the rejected lesion is gone"
+    series = {picture.SeriesInstanceUID for picture in own}, {picture.SeriesInstanceUID for picture in reviewed}
+    assert len(series[0]) == len(series[1]) == 1 and series[0] != series[1], "a PACS keeps both"
+
+
+def pictures(archive):
+    """The images of a Secondary Capture series, in the order of the slices."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as found:
+        return [pydicom.dcmread(io.BytesIO(found.read(name))) for name in sorted(found.namelist())]
+
+
 def sizes(report):
     """Volume, long and short diameter of each measurement group, by code and unit."""
     units = {"118565006": "mm3", "103339001": "mm", "103340004": "mm"}

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from tests.dicoms import answered, points, points_of_segmentation, reviewed_results, volume_of
 from tests.finished_jobs import made, of_whole_alone, planned
+from tests.followed_dicom import dicom_job, followed, report_of
 from tests.servers import free_ports, wait_until
 
 from metseg.imaging import label_lesions
@@ -129,6 +130,14 @@ def test_the_validator_finds_nothing_in_pictures(jobs, study, tmp_path):
         said, faults = validate(archive.extract(name, tmp_path))
         assert not faults, said
         assert "SCImage" in said
+
+
+def test_the_validator_finds_nothing_in_the_report_of_a_follow_up(tmp_path):
+    path = tmp_path / "follow-up.dcm"
+    path.write_bytes(report_of(followed(dicom_job("one"), dicom_job("two", keep=1))))
+    said, faults = validate(path)
+    assert not faults, said
+    assert "Comprehensive3DSR" in said
 
 
 def test_a_planning_program_reads_the_lesions_from_the_contours(jobs, phantom, files, tmp_path):

@@ -67,6 +67,28 @@ def test_a_follow_up_compares_what_a_reader_left_of_the_answers(gateway, worker,
     assert [one.measurements[1].state for one in _read(gateway, queued).result.tracks] == ["grown", "gone"]
 
 
+def test_the_report_shows_each_target_at_each_date_and_is_refused_after_a_review(gateway, worker, visits):
+    last = finish(gateway, [(A, 18.0), (C, 12.0)], AFTER, patient="p-7", taken_on="2026-04-06")
+    queued = _submit(gateway, [visits[0], last.id]).json()["id"]
+    path = f"/v1/followups/{queued}/report"
+    problem(gateway.http.get(path), 409, "not-finished")
+    run_job(worker, queued)
+    response = gateway.http.get(path)
+    assert response.status_code == 200, response.text
+    assert "sandbox" in response.headers["Content-Security-Policy"]
+    page = response.text
+    assert page.count("data:image/webp") == 4, "two targets at two dates, also where one is gone"
+    assert "Progressive disease" in page and "2026-01-05" in page and "p-7" not in page
+    sr = gateway.http.get(f"/v1/followups/{queued}/structured-report")
+    assert "uploaded as DICOM" in problem(sr, 406, "not-available")
+    lesions = gateway.http.get(f"/v1/jobs/{last.id}/result").json()["lesions"]
+    decision = {"lesions": [{"voxel": lesions[1]["peak"], "decision": "reject"}]}
+    gateway.http.put(f"/v1/jobs/{last.id}/review", json=decision, headers={"If-Match": '"0"'}).raise_for_status()
+    assert "Study 2 has been reviewed" in problem(gateway.http.get(path), 412, "reviewed-meanwhile")
+    gateway.http.delete(f"/v1/jobs/{last.id}").raise_for_status()
+    problem(gateway.http.get(path), 404, "not-found")
+
+
 def test_a_study_that_is_deleted_meanwhile_fails_the_follow_up_in_words(gateway, worker, visits):
     other = finish(gateway, [(A, 12.0)], BEFORE)
     queued = _submit(gateway, [visits[0], other.id]).json()["id"]

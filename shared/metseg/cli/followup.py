@@ -7,6 +7,7 @@ from metseg.cli.output import print_json, print_table
 from metseg.cli.segment import open_client
 from metseg.client import studies_of_patient
 from metseg.contracts import FollowedStudy, FollowUpResult, LesionTrack, TrackMeasurement, is_job_id
+from metseg.followup import study_name
 
 __all__ = ["run"]
 
@@ -16,8 +17,13 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     with open_client(arguments) as client:
         jobs = list(arguments.studies)
         if len(jobs) == 1 and not is_job_id(jobs[0]):
-            jobs = [job.id for job in studies_of_patient(client.jobs, jobs[0])]
-        found = client.compare(jobs)
+            jobs = [job.id for job in studies_of_patient(client.visible_jobs, jobs[0])]
+        follow_up_id = client.submit_follow_up(jobs).id
+        found = client.wait_for_follow_up(follow_up_id)
+        if arguments.report is not None:
+            arguments.report.write_bytes(client.follow_up_report(follow_up_id))
+        if arguments.sr is not None:
+            arguments.sr.write_bytes(client.follow_up_sr(follow_up_id))
     if arguments.json:
         print_json(found)
     else:
@@ -26,7 +32,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 
 def _show(found: FollowUpResult) -> None:
-    dates = [_date(place, study) for place, study in enumerate(found.studies, start=1)]
+    dates = [study_name(place, study) for place, study in enumerate(found.studies, start=1)]
     print_table(("LESION", "TARGET", *dates), [_row(track) for track in found.tracks])
     print()
     figures = [
@@ -54,10 +60,6 @@ def _cell(one: TrackMeasurement | None) -> str:
         return ""
     size = "" if one.lesion is None else f"{_number(one.long_diameter_mm)} mm {(one.volume_mm3 or 0) / 1000:.2f} ml"
     return " ".join(part for part in (size, one.state) if part)
-
-
-def _date(place: int, study: FollowedStudy) -> str:
-    return f"study {place}" if study.taken_on is None else study.taken_on.isoformat()
 
 
 def _number(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """`metseg jobs`: list, show, wait for and delete a server's jobs."""
 
 import argparse
+from functools import partial
 from itertools import islice
 
 from metseg.cli.exit_codes import ExitCode
@@ -15,7 +16,8 @@ __all__ = ["delete", "list_jobs", "show", "wait"]
 def list_jobs(arguments: argparse.Namespace) -> ExitCode:
     """List the newest jobs."""
     with open_client(arguments) as client:
-        found = list(islice(all_jobs(client.jobs, min(arguments.limit, MAX_PAGE)), arguments.limit))
+        read_page = partial(client.jobs, everyone=arguments.everyone)
+        found = list(islice(all_jobs(read_page, min(arguments.limit, MAX_PAGE)), arguments.limit))
     if arguments.json:
         print_json(found)
     else:

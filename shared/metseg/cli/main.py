@@ -112,6 +112,7 @@ def _jobs(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add = _command(commands, "list", "the newest jobs", jobs.list_jobs)
     add.add_argument("--limit", type=int, default=20, metavar="N", help="default: %(default)s")
+    add.add_argument("--everyone", action="store_true", help="the jobs of all keys, for an admin")
     _command(commands, "show", "one job", jobs.show).add_argument("job", metavar="JOB")
     _command(commands, "wait", "wait for a job to end", jobs.wait).add_argument("job", metavar="JOB")
     for name in ("cancel", "delete"):
@@ -143,6 +144,8 @@ def _followup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "studies", nargs="+", metavar="STUDY", help="the patient, as submitted; or two or more jobs, oldest first"
     )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report to print, HTML")
+    parser.add_argument("--sr", type=Path, metavar="FILE", help="write a DICOM structured report, of DICOM studies")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(command=followup.run)
 

@@ -32,9 +32,27 @@ class FollowUpClient(ReviewClient):
             RemoteProblem: the jobs cannot be compared.
             Cancelled: someone cancelled the follow-up.
         """
-        found = self.submit_follow_up(jobs)
+        return self.wait_for_follow_up(self.submit_follow_up(jobs).id, progress)
+
+    def wait_for_follow_up(
+        self, follow_up_id: str, progress: Callable[[FollowUp], None] | None = None
+    ) -> FollowUpResult:
+        """Wait for the result of a follow-up.
+
+        Args:
+            follow_up_id: of the follow-up.
+            progress: called with the state every few seconds.
+
+        Returns:
+            Its result.
+
+        Raises:
+            RemoteProblem: the jobs cannot be compared.
+            Cancelled: someone cancelled the follow-up.
+        """
+        found = self.follow_up(follow_up_id)
         while not found.status.final:
-            found = self.follow_up(found.id, wait_s=POLL_S)
+            found = self.follow_up(follow_up_id, wait_s=POLL_S)
             if progress is not None:
                 progress(found)
         if found.problem is not None:
@@ -68,6 +86,14 @@ class FollowUpClient(ReviewClient):
             The follow-up.
         """
         return self._read_state(FollowUp, f"/v1/followups/{follow_up_id}", wait_s)
+
+    def follow_up_report(self, follow_up_id: str) -> bytes:
+        """The report of a follow-up that has succeeded, as HTML to read or print."""
+        return self._connection.send("GET", f"/v1/followups/{follow_up_id}/report").content
+
+    def follow_up_sr(self, follow_up_id: str) -> bytes:
+        """A follow-up of studies that were uploaded as DICOM, as a DICOM structured report."""
+        return self._connection.send("GET", f"/v1/followups/{follow_up_id}/structured-report").content
 
     def delete_follow_up(self, follow_up_id: str) -> None:
         """Cancel a follow-up if it has not ended, and delete it; its jobs stay."""

@@ -1,10 +1,10 @@
 """The client of the REST API, for the page, the command line, tests and other programs."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Self
 
 import httpx
@@ -19,11 +19,13 @@ from metseg.contracts import (
     JobPage,
     JobStatus,
     KeyInfo,
+    ListedJob,
     ModelCard,
     ModelPage,
     Overview,
     Resubmission,
     Result,
+    Role,
     SequenceChoice,
 )
 from metseg.errors import Cancelled
@@ -196,18 +198,35 @@ class Client(FollowUpClient):
         """
         return self._read_state(Job, f"/v1/jobs/{job_id}", wait_s)
 
-    def jobs(self, limit: int = 20, cursor: str | None = None) -> JobPage:
-        """A page of jobs, newest first.
+    def jobs(self, limit: int = 20, cursor: str | None = None, *, everyone: bool = False) -> JobPage:
+        """A page of this key's jobs, newest first.
 
         Args:
             limit: jobs per page, 100 at most.
             cursor: `next` of the previous page.
+            everyone: the jobs of all keys, for an admin.
 
         Returns:
             The page.
         """
-        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
-        return self._read(JobPage, "GET", "/v1/jobs", params=query)
+        query = {"limit": str(limit), "cursor": cursor, "everyone": "true" if everyone else None}
+        return self._read(JobPage, "GET", "/v1/jobs", params={name: each for name, each in query.items() if each})
+
+    def visible_jobs(self, limit: int = 20, cursor: str | None = None) -> JobPage:
+        """A page of all jobs that this key may see, newest first.
+
+        Args:
+            limit: see `jobs`.
+            cursor: see `jobs`.
+
+        Returns:
+            The page.
+        """
+        return self.jobs(limit, cursor, everyone=self.me().is_admin)
+
+    def existing_jobs(self, job_ids: Sequence[str]) -> list[ListedJob]:
+        """The jobs with these ids, 100 at most, in that order; those that do not exist are left out."""
+        return self._read(JobPage, "GET", "/v1/jobs", params={"id": list(job_ids)}).jobs if job_ids else []
 
     def repeat(
         self,
@@ -215,6 +234,7 @@ class Client(FollowUpClient):
         model: str | None = None,
         threshold: float | None = None,
         sequence: SequenceChoice | None = None,
+        exchanged: Mapping[Role, Role] = MappingProxyType({}),
     ) -> Job:
         """Submit the study of a job again without uploading it.
 
@@ -225,11 +245,13 @@ class Client(FollowUpClient):
             model: a version; None: the champion.
             threshold: None: the model's own.
             sequence: of a study of one grey image; None: as submitted.
+            exchanged: what an image is, by what the result says that it was taken for.
 
         Returns:
             The new job.
         """
-        options = Resubmission(model=model, threshold=threshold, sequence=sequence).model_dump(exclude_none=True)
+        chosen = Resubmission(model=model, threshold=threshold, sequence=sequence, exchanged=dict(exchanged))
+        options = chosen.model_dump(exclude_none=True)
         return parse(Job, self._connection.send_once("POST", f"/v1/jobs/{job_id}/repeat", json=options))
 
     def delete(self, job_id: str) -> None:

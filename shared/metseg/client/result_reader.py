@@ -62,6 +62,20 @@ class ResultReader:
         query = export.query | _state(reviewed)
         return self._connection.send("GET", f"/v1/jobs/{job_id}/{export.kind}", params=query).content
 
+    @contextmanager
+    def export_chunks(self, job_id: str, export: Export) -> Iterator[Iterator[bytes]]:
+        """The same in chunks, of the state in force.
+
+        Args:
+            job_id: of a job that succeeded.
+            export: which.
+
+        Yields:
+            The chunks.
+        """
+        with self._connection.stream("GET", f"/v1/jobs/{job_id}/{export.kind}", params=export.query) as response:
+            yield response.iter_bytes(CHUNK_BYTES)
+
     def save(self, job_id: str, export: Export, target: Path) -> None:
         """Stream such a file to disk; it appears there whole or not at all.
 

@@ -49,7 +49,7 @@ def collect_reviewed(client: Client, target: Path) -> Iterator[CollectedStudy]:
     Raises:
         RemoteProblem: the gateway refuses a call.
     """
-    for job in all_jobs(client.jobs):
+    for job in all_jobs(client.visible_jobs):
         record = client.review(job.id) if job.status is JobStatus.SUCCEEDED else None
         if record is not None and record.review is not None and record.review.may_be_used_for_training:
             yield _collect(client, job, record, target)

@@ -59,7 +59,18 @@ from metseg.contracts.ids import (
     is_job_id,
     is_model_version,
 )
-from metseg.contracts.jobs import InputFile, Job, JobPage, JobStatus, KeyInfo, Overview, Progress, Request, Resubmission
+from metseg.contracts.jobs import (
+    InputFile,
+    Job,
+    JobPage,
+    JobStatus,
+    KeyInfo,
+    ListedJob,
+    Overview,
+    Progress,
+    Request,
+    Resubmission,
+)
 from metseg.contracts.models import (
     Champion,
     DataCard,
@@ -74,6 +85,7 @@ from metseg.contracts.models import (
     Variant,
 )
 from metseg.contracts.results import (
+    FINDINGS,
     Alignment,
     BoundingBox,
     Diameters,
@@ -86,6 +98,7 @@ from metseg.contracts.results import (
     OutlinedBy,
     OutOfDistribution,
     Result,
+    ResultSummary,
     SliceMeasurements,
     StructureMeasurements,
 )
@@ -105,6 +118,7 @@ from metseg.contracts.review import (
 
 __all__ = [
     "DISCLAIMER",
+    "FINDINGS",
     "FOLLOW_UP_DIGIT",
     "MAX_LABEL_CHARACTERS",
     "MAX_LESION_LABEL_CHARACTERS",
@@ -147,6 +161,7 @@ __all__ = [
     "LesionMetrics",
     "LesionState",
     "LesionTrack",
+    "ListedJob",
     "MetricSummary",
     "ModelCard",
     "ModelPage",
@@ -167,6 +182,7 @@ __all__ = [
     "ResponseProposal",
     "Resubmission",
     "Result",
+    "ResultSummary",
     "Review",
     "ReviewAgreement",
     "ReviewHistory",

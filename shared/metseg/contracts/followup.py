@@ -63,6 +63,7 @@ class FollowedStudy(Contract):
     job_id: str
     taken_on: date | None = Field(default=None, description="as submitted with it")
     model_version: str
+    review: int = Field(default=0, ge=0, description="number of the review compared; 0: the model's own answer")
     registration: VisitRegistration | None = Field(default=None, description="None of the first study")
     lesions: int = Field(ge=0)
     volume_mm3: float = Field(ge=0, description="of all lesions")

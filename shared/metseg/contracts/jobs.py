@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from metseg.contracts.base import Align, Contract, Probability, Problem, Role, SequenceChoice, StrictContract
 from metseg.contracts.ids import ModelVersion
 from metseg.contracts.models import Champion
+from metseg.contracts.results import ResultSummary
 
 
 class JobStatus(StrEnum):
@@ -56,10 +57,16 @@ class Job(Contract):
     problem: Problem | None = None
 
 
+class ListedJob(Job):
+    """A job in a list."""
+
+    summary: ResultSummary | None = Field(default=None, description="of its result as it is in force")
+
+
 class JobPage(Contract):
     """Jobs, newest first; `next` is the cursor of the next page."""
 
-    jobs: list[Job]
+    jobs: list[ListedJob]
     next: str | None = None
 
 
@@ -85,6 +92,7 @@ class Request(Contract):
     model: str | None = Field(default=None, description="None: the champion")
     key_sha256: str | None = Field(default=None, description="of its caller and Idempotency-Key, if it has one")
     sequence: SequenceChoice = Field(default="auto", description="of a grey image that does not say what it is")
+    exchanged: dict[Role, Role] = Field(default={}, description="what an image is, by what it is taken for when read")
     uncertainty: bool = Field(default=False, description="whether to also predict mirrored copies of possible lesions")
     request_id: str | None = Field(default=None, description="of the HTTP request that submitted it; in every log line")
     align: Align = Field(default="rigid", description="how volumes on different grids are aligned")
@@ -129,3 +137,12 @@ class Resubmission(StrictContract):
     model: ModelVersion | None = Field(default=None, description="None: the champion")
     threshold: Probability | None = Field(default=None, description="None: the model's own")
     sequence: SequenceChoice | None = Field(default=None, description="of its grey image; None: as submitted")
+    exchanged: dict[Role, Role] = Field(
+        default={}, description="what an image is, by what the result says that it was taken for; others stay"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len({*self.exchanged.values()}) < len(self.exchanged):
+            raise ValueError("two images cannot be the same sequence")
+        return self

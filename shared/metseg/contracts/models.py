@@ -40,6 +40,11 @@ class OperatingPoint(StrictContract):
     single_slice_seed_threshold: Probability | None = Field(
         default=None, description="replaces `seed_threshold` in a study of one slice; None: the same"
     )
+    mirrored_from: Probability | None = Field(
+        default=None,
+        description="a slice that reaches it is predicted again mirrored, left for right, and both maps are averaged; "
+        "None: no slice is",
+    )
 
 
 class DataCard(Contract):
@@ -63,7 +68,8 @@ class Variant(Contract):
     )
     dice_loss: float | None = Field(
         default=None,
-        description="mean patient Dice of the best variant minus this one's, on validation patients",
+        description="mean Dice of the best variant minus this one's, on validation patients; for core and whole the "
+        "larger difference",
     )
 
 

@@ -139,6 +139,23 @@ class StructureMeasurements(Contract):
     volume_mm3: float | None = Field(description="None if the spacing is unknown")
 
 
+FINDINGS: dict[Structure, tuple[str, str]] = {
+    "core": ("lesion", "lesions"),
+    "whole": ("FLAIR abnormality", "FLAIR abnormalities"),
+}
+"""What a reader calls the lesions, one and several: without a known core it is no tumour that was outlined."""
+
+
+class ResultSummary(Contract):
+    """A result in one line of a list."""
+
+    structure: Structure = Field(description="what the lesions are components of: the core, or else the whole")
+    lesions: int = Field(ge=0)
+    voxels: int = Field(ge=0, description="of all lesions")
+    volume_mm3: float | None = Field(default=None, description="of all lesions; None if the spacing is unknown")
+    reviewed: bool = Field(description="whether a reader's changes are in it")
+
+
 class Result(Contract):
     """The result of a job."""
 
@@ -175,13 +192,25 @@ class Result(Contract):
 
     @property
     def finding(self) -> str:
-        """What a reader calls one of the lesions: without a known core it is no tumour that was outlined."""
-        return "lesion" if self.structure == "core" else "FLAIR abnormality"
+        """What a reader calls one of the lesions."""
+        return FINDINGS[self.structure][0]
 
     @property
     def findings(self) -> str:
         """The plural of `finding`."""
-        return "lesions" if self.structure == "core" else "FLAIR abnormalities"
+        return FINDINGS[self.structure][1]
+
+    @property
+    def summary(self) -> ResultSummary:
+        """The result in one line of a list."""
+        volume_mm3 = None if self.spacing_mm is None else sum(lesion.volume_mm3 or 0 for lesion in self.lesions)
+        return ResultSummary(
+            structure=self.structure,
+            lesions=len(self.lesions),
+            voxels=sum(lesion.voxels for lesion in self.lesions),
+            volume_mm3=volume_mm3,
+            reviewed=self.review is not None,
+        )
 
     @property
     def threshold(self) -> float:

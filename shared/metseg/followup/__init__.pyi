@@ -1,3 +1,10 @@
 from .comparison import compare_studies as compare_studies
+from .names import RESPONSE_NAMES as RESPONSE_NAMES
+from .names import study_name as study_name
+from .places import locate_lesion as locate_lesion
+from .places import motion_between as motion_between
+from .report import FinishedFollowUp as FinishedFollowUp
+from .report import render_follow_up_report as render_follow_up_report
+from .structured_report import write_follow_up_sr as write_follow_up_sr
 from .time_points import TimePoint as TimePoint
 from .time_points import check_comparable as check_comparable

@@ -56,6 +56,7 @@ def _study(study: TimePoint, alignment: Alignment, assessed: Assessment) -> Foll
         job_id=result.job_id,
         taken_on=study.taken_on,
         model_version=result.model_version,
+        review=0 if result.review is None else result.review.number,
         registration=alignment.registration,
         lesions=len(result.lesions),
         volume_mm3=sum(lesion.volume_mm3 or 0 for lesion in result.lesions),

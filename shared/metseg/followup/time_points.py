@@ -98,7 +98,7 @@ def check_comparable(results: Sequence[Result], dates: Sequence[date | None], pa
             slices, or a core is known of some of them only.
     """
     if len({one for one in patients if one is not None}) > 1:
-        raise NotComparable("The jobs are of different patients, as submitted in `patient`.")
+        raise NotComparable("The jobs are of different patients: their `patient`, submitted or of DICOM, differs.")
     known = [one for one in dates if one is not None]
     if any(after < before for before, after in pairwise(known)):
         raise NotComparable("Name the jobs in the order of their dates, oldest first.")

@@ -1,4 +1,5 @@
 from . import dicom as dicom
+from .exchange import exchange_sequences as exchange_sequences
 from .names import MASK_SUFFIX as MASK_SUFFIX
 from .names import base_name as base_name
 from .names import is_system_file as is_system_file
@@ -9,6 +10,7 @@ from .reader import Inspection as Inspection
 from .reader import inspect_upload as inspect_upload
 from .reader import read_volume as read_volume
 from .roles import role_from_name as role_from_name
+from .study import Subject as Subject
 from .study import Upload as Upload
 from .writers import PROBABILITIES as PROBABILITIES
 from .writers import PROBABILITY_SUFFIX as PROBABILITY_SUFFIX

@@ -8,7 +8,7 @@ from metseg.errors import MixedSizes
 from metseg.formats.raster import study as raster_study
 from metseg.formats.roles import sequence_from_name
 from metseg.formats.sniff import Kind
-from metseg.formats.study import StudyFile, StudyReader, Upload, check_upload, list_files
+from metseg.formats.study import StudyFile, StudyReader, Subject, Upload, check_upload, list_files
 from metseg.formats.volumes import study as volume_study
 from metseg.imaging import StudySize, Volume
 from metseg.settings import Limits
@@ -39,6 +39,7 @@ class Inspection(NamedTuple):
         rows: of each slice.
         columns: of each slice.
         size: what decides how much memory the study takes.
+        subject: whose study it is.
     """
 
     source: str
@@ -46,6 +47,7 @@ class Inspection(NamedTuple):
     rows: int
     columns: int
     size: StudySize
+    subject: Subject
 
 
 def inspect_upload(uploads: Sequence[Upload], limits: Limits, sequence: SequenceChoice = "auto") -> Inspection:
@@ -59,13 +61,13 @@ def inspect_upload(uploads: Sequence[Upload], limits: Limits, sequence: Sequence
         sequence: see `read_volume`.
 
     Returns:
-        Format and size of the study.
+        Format, size and subject of the study.
 
     Raises:
         BadInput: one of its subclasses.
     """
     study = _open_study(uploads, limits, sequence)
-    return Inspection(study.source, *study.shape, study.size)
+    return Inspection(study.source, *study.shape, study.size, study.subject)
 
 
 def read_volume(

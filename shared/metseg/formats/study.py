@@ -17,6 +17,7 @@ format either leaves it out with a warning or refuses the study.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import date
 from functools import partial
 from os import SEEK_END
 from typing import BinaryIO, NamedTuple, Protocol
@@ -36,9 +37,11 @@ from metseg.imaging import StudySize, Volume
 from metseg.settings import MIB, Limits
 
 __all__ = [
+    "UNKNOWN_SUBJECT",
     "Opener",
     "StudyFile",
     "StudyReader",
+    "Subject",
     "Upload",
     "check_single_archive",
     "check_upload",
@@ -79,8 +82,27 @@ class StudyFile(NamedTuple):
     open: Opener
 
 
+class Subject(NamedTuple):
+    """Whose study it is, and of which day, where headers say so: only those of DICOM do.
+
+    Attributes:
+        patient_id: with its issuer; an identity, which is neither stored nor logged as it is. Empty where unknown.
+        taken_on: None where unknown.
+    """
+
+    patient_id: str = ""
+    taken_on: date | None = None
+
+
+UNKNOWN_SUBJECT = Subject()
+
+
 class StudyReader(Protocol):
     """Reads one study, whose headers have been read and accepted."""
+
+    @property
+    def subject(self) -> Subject:
+        """Whose study it is."""
 
     @property
     def source(self) -> str:

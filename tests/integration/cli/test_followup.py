@@ -40,8 +40,10 @@ def worker(gateway):
     wait_until(lambda: not thread.is_alive(), 60)
 
 
-def test_the_studies_of_a_patient_are_compared_by_date(gateway, visits, worker, capsys):
-    assert main(["followup", "p-7", "--server", gateway.url]) == 0
+def test_the_studies_of_a_patient_are_compared_by_date(gateway, visits, worker, capsys, tmp_path):
+    report = tmp_path / "follow-up.html"
+    assert main(["followup", "p-7", "--server", gateway.url, "--report", str(report)]) == 0
+    assert "Progressive disease" in report.read_text()
     output = capsys.readouterr().out
     head, grown, gone, new = output.splitlines()[:4]
     assert head.split() == ["LESION", "TARGET", "2026-01-05", "2026-04-06"]

@@ -18,7 +18,7 @@ OTHER = "20260202-000000-tiny"
 
 @pytest.fixture
 def gateway(tmp_path, redis):
-    settings = Settings(store_directory=tmp_path / "store", redis_url=redis.url.removesuffix("/0") + "/3")
+    settings = Settings(store_directory=tmp_path / "store", redis_url=redis.database(3))
     with running(settings) as gateway:
         registry = Registry(gateway.store)
         for version in (VERSION, OTHER):

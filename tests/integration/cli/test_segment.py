@@ -32,7 +32,7 @@ FORMATS = [
 
 @pytest.fixture
 def server(tmp_path, redis):
-    redis_url = redis.url.removesuffix("/0") + "/3"
+    redis_url = redis.database(3)
     with hospital(tmp_path / "server", redis_url) as server:
         yield server
 

@@ -35,7 +35,7 @@ def server(tmp_path, redis, monkeypatch):
     study(tmp_path / "scans/january")
     study(tmp_path / "scans/april", seed=8)
     (tmp_path / "infra").symlink_to(ROOT / "infra")
-    with hospital(tmp_path / "server", redis.url.removesuffix("/0") + "/3") as server:
+    with hospital(tmp_path / "server", redis.database(3)) as server:
         monkeypatch.setenv("METSEG_GATEWAY_URL", server.url)
         yield server
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.gateways import begin, png, promote_tiny, running
+from tests.gateways import begin, png, running_alone
 from tests.reviews import SHAPE, THREE, answered, ball_probability
 from tests.slice_archives import archived
 
@@ -11,7 +11,6 @@ from metseg.client import Client, collect_reviewed
 from metseg.contracts import LesionDecision, Review
 from metseg.formats import read_mask
 from metseg.results import SLICE_ARCHIVE
-from metseg.settings import Settings
 from metseg_trainer.data.layouts import find_studies
 
 CORE, WHOLE = (ball_probability([(centre, radius + more) for centre, radius in THREE]) for more in (0, 2))
@@ -19,9 +18,7 @@ CORE, WHOLE = (ball_probability([(centre, radius + more) for centre, radius in T
 
 @pytest.fixture
 def gateway(redis, tmp_path):
-    settings = Settings(store_directory=tmp_path / "store", redis_url=redis.url.removesuffix("/0") + "/4")
-    with running(settings) as gateway:
-        promote_tiny(gateway.store)
+    with running_alone(tmp_path / "store", redis.database(4)) as gateway:
         yield gateway
 
 

@@ -1,5 +1,11 @@
 """DICOM: series in, segmentations and structured reports out."""
 
+from metseg.formats.dicom.longitudinal_report import (
+    DatedStudy,
+    FollowedLesion,
+    read_segmentation_header,
+    write_longitudinal_report,
+)
 from metseg.formats.dicom.results import REPORT_FILE, SEGMENTATION_FILE, Placement, write_findings, write_results
 from metseg.formats.dicom.secondary_capture import Capture, CaptureSeries
 from metseg.formats.dicom.segmentation import COLOURS, AlgorithmRun, Observation
@@ -16,7 +22,9 @@ __all__ = [
     "AlgorithmRun",
     "Capture",
     "CaptureSeries",
+    "DatedStudy",
     "DicomStudyReader",
+    "FollowedLesion",
     "Observation",
     "Placement",
     "RegionKind",
@@ -24,9 +32,11 @@ __all__ = [
     "deidentify_uploads",
     "make_uid",
     "open_study",
+    "read_segmentation_header",
     "read_source_archive",
     "store_source",
     "write_findings",
+    "write_longitudinal_report",
     "write_results",
     "write_structure_set",
 ]

@@ -40,7 +40,7 @@ MR_CLASSES = {
 }
 TAGS: tuple[str | int, ...] = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"),
-    *("PatientID", "PatientBirthDate", "PatientSex"),
+    *("PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "StudyDate"),
     *("Modality", "SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "PixelRepresentation"),
@@ -93,6 +93,8 @@ class Instance:
         study: StudyInstanceUID, or empty.
         series: SeriesInstanceUID, or empty.
         patient: PatientID, birth date and sex, each empty where missing; only compared.
+        issuer: of the PatientID, or empty.
+        study_date: as written, or empty.
         frame_of_reference: or empty.
         series_number: or 0.
         number: InstanceNumber, or 0.
@@ -112,6 +114,8 @@ class Instance:
     study: str
     series: str
     patient: tuple[str, str, str]
+    issuer: str
+    study_date: str
     frame_of_reference: str
     series_number: int
     number: int
@@ -159,6 +163,8 @@ def read_instance(file: StudyFile, limits: Limits) -> Instance | str:
             study=get_string(dataset, "StudyInstanceUID"),
             series=get_string(dataset, "SeriesInstanceUID"),
             patient=_patient(dataset),
+            issuer=get_string(dataset, "IssuerOfPatientID").casefold(),
+            study_date=get_string(dataset, "StudyDate"),
             frame_of_reference=get_string(dataset, "FrameOfReferenceUID"),
             series_number=int(get_number(dataset, "SeriesNumber") or 0),
             number=int(get_number(dataset, "InstanceNumber") or 0),

@@ -16,7 +16,7 @@ from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.structured_report import build_report
 from metseg.imaging import LabelMap, Mask, Spacing, Volume, from_canonical
 
-__all__ = ["REPORT_FILE", "SEGMENTATION_FILE", "Placement", "write_findings", "write_results"]
+__all__ = ["REPORT_FILE", "SEGMENTATION_FILE", "Placement", "to_bytes", "write_findings", "write_results"]
 
 SEGMENTATION_FILE, REPORT_FILE = "segmentation.dcm", "report.dcm"
 NO_REFERENCE = (
@@ -99,13 +99,14 @@ def write_findings(
         with translate_errors(NOT_WRITTEN):
             segmentation = build_segmentation(place.origin, source_labels, found, algorithm)
             report = build_report(place.origin, segmentation, found, algorithm)
-            return {SEGMENTATION_FILE: _to_bytes(segmentation), REPORT_FILE: _to_bytes(report)}, ()
+            return {SEGMENTATION_FILE: to_bytes(segmentation), REPORT_FILE: to_bytes(report)}, ()
     except UnreadableImage as error:
         log.warning("no DICOM results", extra={"job": algorithm.job, "error": type(error.__cause__).__name__})
         return {}, (NOT_WRITTEN,)
 
 
-def _to_bytes(dataset: Dataset) -> bytes:
+def to_bytes(dataset: Dataset) -> bytes:
+    """A data set as a file."""
     target = BytesIO()
     dataset.save_as(target, enforce_file_format=True)
     return target.getvalue()

@@ -12,7 +12,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER
+from metseg.contracts import RESEARCH_ONLY, SHORT_DISCLAIMER, Lesion
 from metseg.formats.dicom.image_planes import functional_group
 from metseg.formats.dicom.segmentation import (
     MANUFACTURER,
@@ -26,12 +26,23 @@ from metseg.formats.dicom.segmentation import (
 from metseg.formats.dicom.source_headers import SourceImages
 from metseg.formats.dicom.uids import make_uid
 
-__all__ = ["build_report"]
+__all__ = [
+    "ABSENT",
+    "MR_OF_BRAIN",
+    "PRESENCE",
+    "build_report",
+    "describe_observers",
+    "measurement_group",
+    "referenced_segment",
+    "sizes_of",
+]
 
 SERIES_NUMBER = 9002
 MR_OF_BRAIN = Code("24590-2", "LN", "MR Brain")
 PRESENCE = Code("705057003", "SCT", "Presence")
 ABSENT = Code("2667000", "SCT", "Absent")
+Sizes = Sequence[tuple[Code, float | None, Code]]
+"""Names, values and units."""
 
 
 def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings, algorithm: AlgorithmRun) -> Dataset:
@@ -50,7 +61,7 @@ def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings
     from pydicom.sr.codedict import codes
 
     content = MeasurementReport(
-        observation_context=_context(algorithm, findings.observation),
+        observation_context=describe_observers(algorithm, findings.observation),
         procedure_reported=MR_OF_BRAIN,
         imaging_measurements=_measurements(segmentation, findings, algorithm),
         title=codes.DCM.ImagingMeasurementReport,
@@ -75,8 +86,16 @@ def build_report(origin: SourceImages, segmentation: Dataset, findings: Findings
     return document
 
 
-def _context(algorithm: AlgorithmRun, observation: Observation | None) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
-    """The observers (TID 1001): the device that found the lesions, and the person who reviewed them."""
+def describe_observers(algorithm: AlgorithmRun, observation: Observation | None) -> Any:  # noqa: ANN401 (highdicom is imported where it is needed)
+    """The observers (TID 1001): the device that found the lesions, and the person who reviewed them.
+
+    Args:
+        algorithm: of the device.
+        observation: of the person; None if nobody has reviewed them.
+
+    Returns:
+        highdicom's context.
+    """
     from highdicom.sr import (
         DeviceObserverIdentifyingAttributes,
         ObservationContext,
@@ -102,40 +121,61 @@ def _context(algorithm: AlgorithmRun, observation: Observation | None) -> Any:  
     )
 
 
+def sizes_of(lesion: Lesion) -> Sizes:
+    """The sizes of a lesion that a report has, each with its name and unit."""
+    from pydicom.sr.codedict import codes
+
+    return (
+        (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
+        (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
+        (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
+    )
+
+
 def _measurements(segmentation: Dataset, findings: Findings, algorithm: AlgorithmRun) -> list[Any]:
     """A group for each lesion, or one which says that there is none; and one for the abnormality around them."""
     from pydicom.sr.codedict import codes
 
     kind = codes.SCT.Neoplasm if findings.of_core else codes.SCT.Lesion
     groups = [
-        _group(
-            _segment(segmentation, lesion.number),
+        measurement_group(
+            referenced_segment(segmentation, lesion.number),
             tracking_identifier(lesion, algorithm),
             kind,
-            (
-                (codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
-                (codes.SCT.LongAxis, lesion.long_diameter_mm, codes.UCUM.Millimeter),
-                (codes.SCT.ShortAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
-            ),
+            sizes_of(lesion),
             None if lesion.outlined_by == "reader" else algorithm,
         )
         for lesion in findings.lesions
     ] or [_nothing(kind, algorithm)]
     if findings.abnormality_mm3:
-        segment = _segment(segmentation, len(findings.lesions) + 1)
+        segment = referenced_segment(segmentation, len(findings.lesions) + 1)
         sizes = ((codes.SCT.Volume, findings.abnormality_mm3, codes.UCUM.CubicMillimeter),)
-        groups.append(_group(segment, abnormality_identifier(algorithm), codes.SCT.Edema, sizes, algorithm))
+        groups.append(measurement_group(segment, abnormality_identifier(algorithm), codes.SCT.Edema, sizes, algorithm))
     return groups
 
 
-def _group(
+def measurement_group(
     segment: Any,  # noqa: ANN401
     identity: tuple[str, str],
     kind: Code,
-    sizes: Sequence[tuple[Code, float | None, Code]],
+    sizes: Sizes,
     algorithm: AlgorithmRun | None,
+    *,
+    time_point: Any = None,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
-    """A measurement group; `algorithm` is None where a person alone outlined the region."""
+    """A measurement group.
+
+    Args:
+        segment: as from `referenced_segment`.
+        identity: the tracking identifier and the tracking UID.
+        kind: of the finding.
+        sizes: that were measured; unknown ones are left out.
+        algorithm: None where a person alone outlined the region.
+        time_point: highdicom's context, of a follow-up.
+
+    Returns:
+        highdicom's group.
+    """
     from highdicom.sr import (
         AlgorithmIdentification,
         FindingSite,
@@ -152,6 +192,7 @@ def _group(
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=tracking_uid, identifier=identifier),
         referenced_segment=segment,
+        time_point_context=time_point,
         finding_category=codes.SCT.MorphologicallyAbnormalStructure,
         finding_type=kind,
         finding_sites=[FindingSite(anatomic_location=codes.SCT.Brain)],
@@ -164,11 +205,18 @@ def _group(
     )
 
 
-def _segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
+def referenced_segment(segmentation: Dataset, number: int) -> Any:  # noqa: ANN401
     """A segment with the source images of its frames.
 
     What all frames share is stored separately, including the segment's number where there is only one; highdicom's
     own search for a segment's frames does not look there.
+
+    Args:
+        segmentation: the SEG.
+        number: of the segment.
+
+    Returns:
+        highdicom's reference.
     """
     from highdicom.sr import ReferencedSegment, SourceImageForSegmentation
 

@@ -20,6 +20,7 @@ from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack, itemsi
 from metseg.formats.dicom.roles import ChosenStack, choose_for_field, choose_stacks
 from metseg.formats.dicom.source_headers import read_source_images
 from metseg.formats.dicom.stacks import Stack, group_stacks
+from metseg.formats.dicom.subject import read_subject
 from metseg.formats.names import file_stem, page_stems, unique_names
 from metseg.formats.sequences import (
     UNUSED_CHOICE,
@@ -31,7 +32,7 @@ from metseg.formats.sequences import (
     reference_role,
     study_size,
 )
-from metseg.formats.study import StudyFile
+from metseg.formats.study import StudyFile, Subject
 from metseg.imaging import ROLES, StudySize, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
 from metseg.settings import Limits
 
@@ -47,6 +48,7 @@ class DicomStudyReader:
 
     chosen: Mapping[Role | None, ChosenStack]
     warnings: tuple[str, ...]
+    subject: Subject
     source: str = "dicom"
 
     @property
@@ -110,7 +112,7 @@ def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None =
     _check_chosen(chosen, limits)
     stack_warnings = (warning for choice in chosen.values() for warning in choice.stack.warnings)
     all_warnings = [*warnings, *choice_warnings, *stack_warnings, *_frame_of_reference_warnings(chosen)]
-    return DicomStudyReader(chosen, tuple(dict.fromkeys(all_warnings)))
+    return DicomStudyReader(chosen, tuple(dict.fromkeys(all_warnings)), read_subject(instances))
 
 
 def _instances(files: Sequence[StudyFile], limits: Limits) -> tuple[list[Instance], list[str]]:

@@ -16,7 +16,7 @@ from metseg.formats.sequences import (
     missing_sequence_warning,
     reference_role,
 )
-from metseg.formats.study import Upload
+from metseg.formats.study import UNKNOWN_SUBJECT, Subject, Upload
 from metseg.imaging import CHANNELS, ROLES, SEQUENCE_NAMES, Array, StudySize, Volume, present_sequences
 from metseg.settings import Limits
 
@@ -29,6 +29,7 @@ class RasterStudyReader:
 
     series: Mapping[Role | None, RasterSeries]
     stated: Role | None = None
+    subject: Subject = UNKNOWN_SUBJECT
 
     @property
     def source(self) -> str:

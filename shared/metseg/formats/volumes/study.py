@@ -25,7 +25,7 @@ from metseg.formats.sequences import (
     study_size,
 )
 from metseg.formats.sniff import Kind
-from metseg.formats.study import StudyFile
+from metseg.formats.study import UNKNOWN_SUBJECT, StudyFile, Subject
 from metseg.formats.volumes import metaimage, nrrd
 from metseg.formats.volumes.header import VolumeHeader, is_plausible
 from metseg.formats.volumes.voxels import output_dtype, read_voxels
@@ -101,6 +101,7 @@ class VolumeStudyReader:
     sequences: Mapping[Role | None, _Sequence]
     warnings: tuple[str, ...]
     source: str
+    subject: Subject = UNKNOWN_SUBJECT
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -28,6 +28,8 @@ from .registry import ProbabilityFormat as ProbabilityFormat
 from .registry import Writer as Writer
 from .registry import find_export as find_export
 from .registry import media_types as media_types
+from .report_page import embed_picture as embed_picture
+from .report_page import render_page as render_page
 from .report_page import render_report as render_report
 from .revision import renderer_revision as renderer_revision
 from .tables import write_lesions_csv as write_lesions_csv

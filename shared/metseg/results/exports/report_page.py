@@ -11,11 +11,11 @@ from PIL import Image
 
 from metseg.contracts import ModelCard, Result
 from metseg.formats import StoredSlices
-from metseg.imaging import Mask
+from metseg.imaging import Mask, UInt8Array
 from metseg.results.exports.contours import render_contours
 from metseg.results.exports.finished_job import FinishedJob
 
-__all__ = ["render_report"]
+__all__ = ["embed_picture", "render_page", "render_report"]
 
 MAX_PICTURES = 3
 MAX_ROWS = 10
@@ -43,7 +43,8 @@ def render_report(job: FinishedJob, target: BinaryIO) -> None:
         target: where the page is written.
     """
     result, card = job.result(), job.model_card()
-    text = _environment().get_template("report_page.html.j2").render(
+    text = render_page(
+        "report_page.html.j2",
         result=result,
         card=card,
         finished_at=job.finished_at(),
@@ -56,15 +57,42 @@ def render_report(job: FinishedJob, target: BinaryIO) -> None:
         warnings=result.warnings[:MAX_WARNINGS],
         more_warnings=len(result.warnings) - MAX_WARNINGS,
         known=_known(result),
-    )  # fmt: skip
+    )
     target.write(text.encode())
 
 
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("metseg.results.exports", ""), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+def render_page(template: str, **fields: object) -> str:
+    """A page to print, without scripts.
+
+    Args:
+        template: its name in this package.
+        fields: what the template shows.
+
+    Returns:
+        HTML that loads nothing else.
+    """
+    environment = Environment(
+        loader=PackageLoader("metseg.results.exports", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**fields)
+
+
+def embed_picture(picture: UInt8Array) -> str:
+    """A picture as a URL that holds it.
+
+    Args:
+        picture: RGB, uint8, (row, column, 3).
+
+    Returns:
+        A data URL of a WebP.
+    """
+    target = BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(target, "WEBP", quality=QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}"
 
 
 def _headline(result: Result) -> list[tuple[str, str]]:
@@ -111,11 +139,7 @@ def _pictures(job: FinishedJob, result: Result) -> list[Picture]:
 
 
 def _picture(job: FinishedJob, result: Result, index: int, mask: Mask) -> Picture:
-    target = BytesIO()
-    Image.fromarray(np.ascontiguousarray(render_contours(job, index, mask, SIDE_PX))).save(
-        target, "WEBP", quality=QUALITY
-    )
-    source = f"data:image/webp;base64,{base64.b64encode(target.getvalue()).decode()}"
+    source = embed_picture(render_contours(job, index, mask, SIDE_PX))
     figures = result.slices[index]
     return Picture(source, index + 1, figures.name, figures.lesions)
 

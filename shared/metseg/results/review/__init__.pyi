@@ -1,6 +1,7 @@
 from .apply import ModelAnswer as ModelAnswer
 from .apply import ReviewedAnswer as ReviewedAnswer
 from .apply import apply_review as apply_review
+from .artefacts import UNNAMED_READER as UNNAMED_READER
 from .artefacts import ReviewFiles as ReviewFiles
 from .artefacts import build_review_artefacts as build_review_artefacts
 from .artefacts import make_review as make_review
