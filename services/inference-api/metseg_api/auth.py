@@ -77,6 +77,11 @@ class Caller:
         """The tag of the jobs that the caller may see; None: all jobs."""
         return None if "admin" in self.scopes else self.tag
 
+    @property
+    def own_tag(self) -> str | None:
+        """The tag of the caller's own jobs; without keys all jobs are everyone's, and it is None."""
+        return None if self.name is None else self.tag
+
     def may_see(self, job_id: str) -> bool:
         """Whether a job is the caller's, or the caller may see all jobs."""
         return self.visible_tag in {None, owner_of(job_id)}

@@ -24,6 +24,8 @@ UPLOADS_RECEIVED, UPLOADS_RECEIVED_PER_KEY = 192, 64
 UPLOAD_WAIT_S = 30.0
 UPLOADS_STORED, UPLOADS_STORED_PER_KEY = 8, 6
 """Checked and stored at a time, each on a thread."""
+REVIEWS_RECEIVED, REVIEWS_RECEIVED_PER_KEY = 4, 3
+"""At a time; their bodies are in memory."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Gateway:
         default_factory=lambda: UploadLimiter(UPLOADS_RECEIVED, UPLOADS_RECEIVED_PER_KEY, UPLOAD_WAIT_S)
     )
     stored: UploadLimiter = field(default_factory=lambda: UploadLimiter(UPLOADS_STORED, UPLOADS_STORED_PER_KEY))
+    reviews: UploadLimiter = field(
+        default_factory=lambda: UploadLimiter(REVIEWS_RECEIVED, REVIEWS_RECEIVED_PER_KEY, UPLOAD_WAIT_S)
+    )
     downloads: DownloadLimiter = field(default_factory=lambda: DownloadLimiter(DOWNLOADS_PER_KEY, DOWNLOAD_WAIT_S))
 
 

@@ -88,7 +88,7 @@ class _WaitingUpload:
 
 
 class UploadLimiter:
-    """Uploads that are received or stored at a time, shared fairly: a free slot goes to the key that holds the fewest.
+    """Uploads or reviews in receipt or in storing, shared fairly: a free slot goes to the key that holds the fewest.
 
     Args:
         slots: in all.
@@ -115,7 +115,7 @@ class UploadLimiter:
             with anyio.move_on_after(self._max_wait_s):
                 await one.admitted.wait()
             if not one.admitted.is_set():
-                raise TooManyRequests("Too many of your uploads are being received; submit again when they are done.")
+                raise TooManyRequests("Too many of your requests are being received; send it again when they are done.")
             yield
         finally:
             if one.admitted.is_set():

@@ -97,12 +97,12 @@ UPLOAD: dict[str, Any] = {
                         "patient": {
                             "type": "string",
                             "maxLength": MAX_PATIENT_CHARACTERS,
-                            "description": "whose study it is, a pseudonym; studies of two are never compared",
+                            "description": "whose study it is, a pseudonym; default: one made of DICOM's identifiers",
                         },
                         "taken_on": {
                             "type": "string",
                             "format": "date",
-                            "description": "when the study was acquired, for follow-up",
+                            "description": "when the study was acquired, for follow-up; by default DICOM's StudyDate",
                         },
                     },
                     "additionalProperties": False,

@@ -1,11 +1,11 @@
 """Resubmission of a job's study: its files are copied, so that either job can be deleted without the other."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from metseg.contracts import InputFile, Job, Resubmission
+from metseg.contracts import InputFile, Job, Resubmission, Role
 from metseg.jobs import new_job_id
 from metseg_api.admission import check_share
 from metseg_api.auth import Caller
@@ -43,12 +43,19 @@ def resubmit(
     ]
     changes = {"id": new, "created_at": datetime.now(UTC), "inputs": inputs, "key_sha256": None}
     changes |= {"request_id": request_id, "model": options.model, "threshold": options.threshold}
+    changes["exchanged"] = _composed(earlier.exchanged, options.exchanged)
     if options.sequence is not None:
         changes |= {"sequence": options.sequence, "inputs": _without_single_role(inputs)}
     request = earlier.model_copy(update=changes)
     with discard_on_failure(gateway, new, None):
         gateway.jobs.deposit(request, _copies(gateway, earlier.inputs))
         return gateway.jobs.submit(request)
+
+
+def _composed(earlier: Mapping[Role, Role], later: Mapping[Role, Role]) -> dict[Role, Role]:
+    """One exchange after the other; the later one names the sequences as the earlier one left them."""
+    first = {taken_for: later.get(role, role) for taken_for, role in earlier.items()}
+    return first | {role: other for role, other in later.items() if role not in {*earlier, *earlier.values()}}
 
 
 def _without_single_role(inputs: list[InputFile]) -> list[InputFile]:

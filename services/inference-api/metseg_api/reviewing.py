@@ -1,19 +1,35 @@
 """Reviews: who may replace which, and the work that replacing one takes."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from anyio import to_thread
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
-from metseg.contracts import Review, ReviewRecord, ReviewStamp
-from metseg.errors import ReviewedMeanwhile, ReviewNotNamed, StudyTooLarge
+from metseg.contracts import Review, ReviewRecord, ReviewStamp, Structure
+from metseg.errors import (
+    MetsegError,
+    ReviewedMeanwhile,
+    ReviewNotNamed,
+    StudyTooLarge,
+    Unavailable,
+    UploadInterrupted,
+)
+from metseg.imaging import ROLES
 from metseg.jobs import MEANWHILE
-from metseg.results.review import make_review
+from metseg.results import SLICE_ARCHIVE
+from metseg.results.exports import MASK, WHOLE_MASK
+from metseg.results.review import ReviewFiles, make_review
 from metseg_api.gateway import Gateway
 from metseg_api.stored_job import JobView, StoredJob
+
+log = logging.getLogger(__name__)
 
 __all__ = ["MAX_REVIEW_VOXELS", "put_review", "read_review", "review_etag", "review_in_force", "withdraw_review"]
 
@@ -26,8 +42,12 @@ async def read_review(request: Request) -> Review:
 
     Raises:
         RequestValidationError: the body is not a review.
+        UploadInterrupted: it ended early.
     """
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect as error:
+        raise UploadInterrupted("The connection ended before the review did.") from error
     try:
         return await to_thread.run_sync(Review.model_validate_json, body)
     except ValidationError as error:
@@ -88,9 +108,42 @@ def put_review(
     record = ReviewRecord(
         **stamp.model_dump(), review=review, model_version=made.result.model_version, agreement=made.agreement
     )
-    gateway.jobs.reviews.add(job_id, record, made.result, made.artefacts)
+    with _training_copy(gateway, job, record, made):
+        gateway.jobs.reviews.add(job_id, record, made.result, made.artefacts)
     gateway.jobs.agreements.record(job_id, record)
     return record
+
+
+@contextmanager
+def _training_copy(gateway: Gateway, job: StoredJob, record: ReviewRecord, made: ReviewFiles) -> Iterator[None]:
+    """While a review is stored: copy the study for training if the review allows it, or else delete earlier copies.
+
+    A study of unknown spacing is not copied, since nothing could be measured in it.
+    """
+    training, result = gateway.jobs.training, made.result
+    is_allowed = record.review is not None and record.review.may_be_used_for_training and result.spacing_mm is not None
+    if not is_allowed:
+        training.withdraw(job.job_id, record.number)
+        yield
+        return
+    names: dict[Structure, str] = {"core": MASK, "whole": WHOLE_MASK} if result.structure == "core" else {"whole": MASK}
+    masks = {structure: made.artefacts[name] for structure, name in names.items()}
+    training.deposit(job.job_id, record.number, job.results.key(SLICE_ARCHIVE), masks)
+    try:
+        yield
+    except MetsegError:
+        training.discard(job.job_id, record.number)
+        raise
+    description = {
+        "review": record.number,
+        "model_version": record.model_version,
+        "roles": [role for role in ROLES if role in result.identified or not result.identified],
+        "structures": list(masks),
+    }
+    try:
+        training.release(job.job_id, gateway.jobs.get(job.job_id).patient, description)
+    except Unavailable:  # the review is in force, and only the trainer lacks the study
+        log.warning("the study of job %s is not available for training", job.job_id)
 
 
 def withdraw_review(gateway: Gateway, job_id: str, if_match: str | None, key_name: str | None) -> ReviewRecord:
@@ -116,6 +169,7 @@ def withdraw_review(gateway: Gateway, job_id: str, if_match: str | None, key_nam
         reviewed_at=datetime.now(UTC),
         model_version=current.model_version,
     )
+    gateway.jobs.training.withdraw(job_id, record.number)
     gateway.jobs.reviews.add(job_id, record, None, {})
     gateway.jobs.agreements.record(job_id, record)
     return record

@@ -4,16 +4,16 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from metseg.errors import StorageFull
-from metseg.results.exports import FinishedJob, Writer
 from metseg.settings import Settings
 
 __all__ = ["SpooledFile", "check_free_disk", "make"]
 
+T = TypeVar("T")
 IN_MEMORY_BYTES = 2**20
 """A file that is no larger needs no disk."""
 CHUNK_BYTES = 2**17
@@ -39,12 +39,12 @@ class SpooledFile(NamedTuple):
             yield iter(lambda: self.content.read(CHUNK_BYTES), b"")
 
 
-def make(write: Writer, job: FinishedJob) -> SpooledFile:
+def make(write: Callable[[T, BinaryIO], None], finished: T) -> SpooledFile:
     """Make a file.
 
     Args:
         write: writes it.
-        job: of which it is made.
+        finished: the job or the follow-up of which it is made.
 
     Returns:
         The file.
@@ -55,7 +55,7 @@ def make(write: Writer, job: FinishedJob) -> SpooledFile:
     """
     content = cast(BinaryIO, tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES))  # noqa: SIM115 -- `chunks` closes it
     try:
-        write(job, content)
+        write(finished, content)
         return SpooledFile(content, content.seek(0, os.SEEK_END))
     except BaseException as error:
         with suppress(OSError):

@@ -97,10 +97,24 @@ def submit(
         stack.enter_context(discard_on_failure(gateway, job_id, key))
         now = datetime.now(UTC)
         identity = {"id": job_id, "created_at": now, "request_id": request_id}
+        options = _with_subject(gateway, options, study.subject)
         request = Request(**identity, inputs=inputs, slices=study.slices, **options._asdict())
         gateway.jobs.deposit(request, [upload.stream for upload in uploads])
         check()
         return enqueue(gateway, request.model_copy(update={"key_sha256": key}), digest)
+
+
+def _with_subject(gateway: Gateway, options: Options, subject: formats.Subject) -> Options:
+    """The options, with the patient and the day that DICOM headers name where the submitter named none.
+
+    The patient is a pseudonym that this site alone can make. `deidentify` promises that no identity is used.
+    """
+    if options.deidentify:
+        return options
+    patient = options.patient
+    if patient is None and subject.patient_id:
+        patient = f"dicom-{gateway.jobs.patients.pseudonym(subject.patient_id)}"
+    return options._replace(patient=patient, taken_on=options.taken_on or subject.taken_on)
 
 
 def _check_memory(gateway: Gateway, study: formats.Inspection, options: Options) -> None:

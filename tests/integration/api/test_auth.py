@@ -41,6 +41,9 @@ def gateway(redis, tmp_path_factory) -> Iterator[Gateway]:
         yield gateway
 
 
+ALL = {"everyone": True}
+
+
 def of(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer key of {name}"}
 
@@ -85,6 +88,8 @@ CALLS = [
     ("GET", "/v1/jobs/{id}/reviews", "read"),
     ("POST", "/v1/followups", "submit"),
     ("GET", "/v1/followups/{id}", "read"),
+    ("GET", "/v1/followups/{id}/report", "read"),
+    ("GET", "/v1/followups/{id}/structured-report", "read"),
     ("DELETE", "/v1/followups/{id}", "submit"),
 ]
 
@@ -154,6 +159,15 @@ def test_an_admin_sees_and_deletes_every_job(gateway, job):
     assert problem(gateway.http.get(f"/v1/jobs/{job.id}", headers=of("ward")), 404, "not-found")
 
 
+def test_an_admins_list_is_its_own_unless_it_asks_for_all(gateway, job):
+    [own] = [Job.model_validate(gateway.submit(png(), headers=of("head")).json()).id]
+    mine, everyones = ({each.id for each in listed(gateway, "head", limit=100, **query).jobs} for query in ({}, ALL))
+    assert own in mine and job.id not in mine and {own, job.id} <= everyones
+    assert problem(gateway.http.get("/v1/jobs", params=ALL, headers=of("ward")), 403, "forbidden")
+    assert listed(gateway, "lab", id=[own, job.id]).jobs == [], "ids of others' jobs say nothing"
+    assert [each.id for each in listed(gateway, "head", id=[own, job.id]).jobs] == [own, job.id]
+
+
 def listed(gateway, name, **query) -> JobPage:
     return JobPage.model_validate(gateway.http.get("/v1/jobs", params=query, headers=of(name)).json())
 
@@ -166,7 +180,7 @@ def test_a_list_holds_only_the_callers_jobs_on_every_page(gateway):
     assert [job.id for job in first.jobs] == mine[:2]
     second = listed(gateway, "lab", limit=100, cursor=first.next)
     assert [job.id for job in second.jobs if job.id not in before] == mine[2:]
-    assert set(made) <= {job.id for job in listed(gateway, "head", limit=100).jobs}
+    assert set(made) <= {job.id for job in listed(gateway, "head", limit=100, everyone=True).jobs}
 
 
 def test_a_list_is_the_same_after_redis_lost_it(gateway, redis, job):

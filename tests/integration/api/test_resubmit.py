@@ -22,6 +22,20 @@ def test_a_resubmission_to_another_model_outlives_the_first_job(gateway):
     assert all(again.id in file.key for file in request.inputs)
 
 
+def test_a_second_exchange_of_sequences_names_them_as_the_first_one_left_them(gateway):
+    job = gateway.accepted(png(1))
+    turns = {"pre": "flair", "flair": "post", "post": "pre"}
+    with Client(gateway.url) as client:
+        once = client.repeat(job.id, exchanged={"flair": "post", "post": "flair"})
+        twice = client.repeat(once.id, exchanged=turns)
+        back = client.repeat(twice.id, exchanged={"flair": "post", "post": "flair"})
+    assert gateway.jobs.request(once.id).exchanged == {"flair": "post", "post": "flair"}
+    assert gateway.jobs.request(twice.id).exchanged == {"flair": "pre", "post": "post", "pre": "flair"}
+    assert gateway.jobs.request(back.id).exchanged == {"flair": "pre", "post": "flair", "pre": "post"}
+    refused = gateway.http.post(f"/v1/jobs/{job.id}/repeat", json={"exchanged": {"pre": "post", "flair": "post"}})
+    problem(refused, 422, "invalid-parameter")
+
+
 def test_a_resubmission_is_counted_like_any_other(gateway):
     def count(outcome):
         found = re.search(rf'^metseg_submissions_total{{outcome="{outcome}"}} (\d+)', metrics().text, re.MULTILINE)

@@ -18,7 +18,7 @@ from tests.gateways import begin, png, problem
 from tests.reviews import SHAPE, THREE, answered, ball_probability, runs_of
 from tests.slice_archives import archived
 
-from metseg.contracts import Result, ReviewHistory, ReviewRecord
+from metseg.contracts import Result, ResultSummary, ReviewHistory, ReviewRecord
 from metseg.results import SLICE_ARCHIVE
 
 CORE = ball_probability(THREE)
@@ -72,6 +72,20 @@ def test_a_job_that_was_never_reviewed_has_an_empty_review(study):
     assert (record.number, record.review, record.model_version) == (0, None, study.own.model_version)
     assert study.result() == study.own
     assert study.get("reviews").json() == {"reviews": []}
+
+
+def test_a_list_says_what_is_in_force(study):
+    def listed(**query):
+        jobs = study.http.get("/v1/jobs", params={"limit": 1} | query).raise_for_status().json()["jobs"]
+        return [ResultSummary.model_validate(job["summary"]) for job in jobs]
+
+    assert listed() == [study.own.summary] and not study.own.summary.reviewed
+    study.reject(1).raise_for_status()
+    [summary] = listed()
+    assert summary == study.result().summary and summary.reviewed and summary.lesions == 2
+    assert listed(id=[study.own.job_id, f"{0:012x}0{0:019x}", "../x"]) == [summary]
+    study.delete().raise_for_status()
+    assert listed() == [study.own.summary]
 
 
 def test_a_review_is_kept_with_its_time_and_agreement(study):

@@ -6,6 +6,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import numpy as np
@@ -28,6 +29,7 @@ def deadlines() -> Iterator[None]:
         patched.setattr(middleware, "MAX_PLAIN_BODY_S", 1.0)
         patched.setattr(multipart, "MAX_CHUNK_S", 1.0)
         patched.setattr(http_protocol, "MAX_CONNECTIONS", 40)
+        patched.setattr(gateway_module, "UPLOAD_WAIT_S", 0.5)
         patched.setattr(gateway_module, "DOWNLOADS_PER_KEY", 3)
         patched.setattr(gateway_module, "DOWNLOAD_WAIT_S", 0.5)
         yield
@@ -142,6 +144,24 @@ def byte_by_byte(client: socket.socket, path: str, headers: str) -> bytes:
             return client.recv(4096)
         client.sendall(b"-")
     return b""
+
+
+def test_unfinished_reviews_of_a_key_are_few_since_their_bodies_are_in_memory(impatient):
+    job = impatient.accepted(png())
+    impatient.succeed(job.id, np.zeros((1, 32, 32), bool), ("s",))
+    review = f"/v1/jobs/{job.id}/review"
+    head = f"PUT {review} HTTP/1.1\r\nHost: gateway\r\nIf-Match: *\r\nContent-Length: 8000000\r\n\r\n{{"
+    put = partial(impatient.http.put, review, json={}, headers={"If-Match": "*"})
+    assert put().status_code == 200
+    with contextlib.ExitStack() as stack:
+
+        def is_refused_after_one_more() -> bool:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", impatient.port), timeout=10))
+            client.sendall(head.encode())
+            return put().status_code == 429
+
+        wait_until(is_refused_after_one_more, 10)
+    wait_until(lambda: put().status_code == 200, 10)
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,33 @@ from metseg.contracts import FollowUp, FollowUpSubmission
 from metseg.errors import (
     IdempotencyConflict,
     InvalidParameter,
+    NotAvailable,
     NotComparable,
     NotFinished,
     NotFound,
     QueueFull,
+    ReviewedMeanwhile,
     StorageFull,
     TooManyRequests,
 )
+from metseg.followup import render_follow_up_report, write_follow_up_sr
 from metseg_api.auth import Reader, Submitter
+from metseg_api.follow_up_files import follow_up_response
 from metseg_api.follow_ups import describe_follow_up, submit_follow_up
 from metseg_api.gateway import CurrentGateway, Gateway
-from metseg_api.openapi import IDEMPOTENCY_KEY_DESCRIPTION, JOB_ID, example_response, problem_responses
+from metseg_api.openapi import (
+    IDEMPOTENCY_KEY_DESCRIPTION,
+    JOB_ID,
+    example_response,
+    file_responses,
+    problem_responses,
+)
 from metseg_api.routes.paths import FOLLOW_UP_ID, FollowUpId
+from metseg_api.routes.reports import REPORT_POLICY
 from metseg_api.submissions import check_idempotency_key
 from metseg_api.waiting import Wait, wait_for_end
 
+HTML, DICOM = "text/html", "application/dicom"
 EXAMPLE = {
     "id": FOLLOW_UP_ID,
     "status": "queued",
@@ -88,6 +100,45 @@ async def follow_up(
     """The state of a follow-up, with its result once it has succeeded."""
     state = await wait_for_end(gateway, request, response, follow_up_id, wait)
     return await to_thread.run_sync(describe_follow_up, gateway, state)
+
+
+@router.get(
+    "/{follow_up_id}/report",
+    summary="A report of a follow-up to read or print",
+    response_class=Response,
+    responses={**problem_responses(NotFound, NotFinished, ReviewedMeanwhile), **file_responses(HTML)},
+)
+async def report(request: Request, gateway: CurrentGateway, _: Reader, follow_up_id: FollowUpId) -> Response:
+    """Table, chart, and pictures of each target lesion at each date: self-contained HTML without scripts, for A4.
+
+    It is made of the studies as they were compared: refused once one of them has been reviewed again.
+    """
+    headers = _headers(HTML, f'inline; filename="{follow_up_id}_report.html"')
+    return await follow_up_response(gateway, request, follow_up_id, render_follow_up_report, headers)
+
+
+@router.get(
+    "/{follow_up_id}/structured-report",
+    summary="A follow-up as a DICOM structured report",
+    response_class=Response,
+    responses={
+        **problem_responses(NotFound, NotFinished, NotAvailable, ReviewedMeanwhile),
+        **file_responses(DICOM),
+    },
+)
+async def structured_report(request: Request, gateway: CurrentGateway, _: Reader, follow_up_id: FollowUpId) -> Response:
+    """Each lesion at each date in template TID 1500, under one tracking UID, if all studies were uploaded as DICOM."""
+    headers = _headers(DICOM, f'attachment; filename="{follow_up_id}_follow-up.dcm"')
+    return await follow_up_response(gateway, request, follow_up_id, write_follow_up_sr, headers)
+
+
+def _headers(media_type: str, disposition: str) -> dict[str, str]:
+    return {
+        "Content-Type": media_type,
+        "Content-Disposition": disposition,
+        "Cache-Control": "private, no-store",
+        "Content-Security-Policy": REPORT_POLICY,
+    }
 
 
 @router.delete(

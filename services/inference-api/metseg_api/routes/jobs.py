@@ -8,11 +8,12 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Body, Header, Query, Request, Response, status
 
-from metseg.contracts import Job, JobPage, Resubmission
+from metseg.contracts import Job, JobPage, Resubmission, is_job_id
 from metseg.errors import (
     ArchiveBomb,
     BadArchive,
     EmptyUpload,
+    Forbidden,
     IdempotencyConflict,
     ImageTooLarge,
     InvalidParameter,
@@ -50,6 +51,7 @@ SUBMISSION_ERRORS = (
     *(EmptyUpload, InvalidParameter, UnreadableImage, UnusableImage, MixedSizes, BadArchive, SeveralPatients),
     *(NoChampion, StoreUnavailable, QueueUnavailable, QueueFull, StorageFull, TooManyRequests),
 )
+SUMMARY = {"structure": "core", "lesions": 3, "voxels": 5210, "volume_mm3": 5210.0, "reviewed": False}
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -118,16 +120,26 @@ async def repeat(
     "",
     summary="List jobs",
     response_model_exclude_none=True,
-    responses={**problem_responses(InvalidParameter), 200: example_response({"jobs": [JOB], "next": JOB_ID})},
+    responses={
+        **problem_responses(InvalidParameter, Forbidden),
+        200: example_response({"jobs": [JOB | {"summary": SUMMARY}], "next": JOB_ID}),
+    },
 )
 def page(
     gateway: CurrentGateway,
     caller: Reader,
+    *,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before")] = None,
+    everyone: Annotated[bool, Query(description="the jobs of all keys, for an admin")] = False,
+    id: Annotated[list[str] | None, Query(max_length=100, description="only these jobs, as far as they exist")] = None,
 ) -> JobPage:
-    """The caller's jobs, newest first; an admin sees all."""
-    return gateway.jobs.page(limit, cursor, caller.visible_tag)
+    """The jobs of the caller's key, newest first, each with the summary of its result."""
+    if everyone:
+        caller.require("admin")
+    if id is not None:
+        return JobPage(jobs=gateway.jobs.existing(each for each in id if is_job_id(each) and caller.may_see(each)))
+    return gateway.jobs.page(limit, cursor, None if everyone else caller.own_tag)
 
 
 @router.get(

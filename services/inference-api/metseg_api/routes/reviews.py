@@ -7,7 +7,15 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from metseg.contracts import ReviewHistory, ReviewRecord
-from metseg.errors import InvalidParameter, NotFinished, NotFound, ReviewedMeanwhile, ReviewNotNamed, StudyTooLarge
+from metseg.errors import (
+    InvalidParameter,
+    NotFinished,
+    NotFound,
+    ReviewedMeanwhile,
+    ReviewNotNamed,
+    StudyTooLarge,
+    TooManyRequests,
+)
 from metseg_api.auth import Reader, Submitter
 from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.openapi import VERSION, example_response, problem_responses
@@ -69,7 +77,7 @@ def review(
     "/review",
     summary="Review a result",
     responses={
-        **problem_responses(*REPLACE_ERRORS, InvalidParameter, StudyTooLarge),
+        **problem_responses(*REPLACE_ERRORS, InvalidParameter, StudyTooLarge, TooManyRequests),
         200: example_response(RECORD, ("ETag",)),
     },
     openapi_extra=BODY,
@@ -79,9 +87,10 @@ async def replace_review(
 ) -> ReviewRecord:
     """Replace the review of a job: figures and every download follow, and the model's own answer stays available."""
     gateway: Gateway = request.app.state.gateway
-    changes = await read_review(request)
-    work = partial(put_review, gateway, job_id, changes, if_match, caller.name)
-    record = await to_thread.run_sync(work, limiter=gateway.threads.reviews)
+    async with gateway.reviews.hold(caller.tag):
+        changes = await read_review(request)
+        work = partial(put_review, gateway, job_id, changes, if_match, caller.name)
+        record = await to_thread.run_sync(work, limiter=gateway.threads.reviews)
     response.headers["ETag"] = review_etag(record)
     return record
 
