@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from typing import get_args
+from typing import Annotated, get_args
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from tests.fake_study import FakeStudy
 from tests.models import tiny_card
 from tests.servers import free_ports
@@ -33,6 +33,7 @@ from metseg.contracts import (
     JobPage,
     JobStatus,
     KeyInfo,
+    ListedJob,
     ModelCard,
     ModelPage,
     Overview,
@@ -81,6 +82,7 @@ class FakeGateway:
     identified: dict[Role, IdentifiedSequence] = field(default_factory=dict)
     submissions: list[dict[str, object]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    listed: list[bool] = field(default_factory=list)
     accepted_at: dict[str, datetime] = field(default_factory=dict)
     model_versions: dict[str, str] = field(default_factory=dict)
     reviews: dict[str, ReviewRecord] = field(default_factory=dict)
@@ -113,9 +115,9 @@ class FakeGateway:
         created = self.created_at(job_id)
         started = created + timedelta(seconds=self.queued_s)
         finished = started + timedelta(seconds=self.running_s)
-        names = next(entry["names"] for entry in self.submissions if entry["id"] == job_id)
-        label = next(entry.get("label") for entry in self.submissions if entry["id"] == job_id)
-        job = Job(id=job_id, status=JobStatus.QUEUED, created_at=created, files=len(names), label=label)
+        entry = next(entry for entry in self.submissions if entry["id"] == job_id)
+        given = {name: entry.get(name) for name in ("label", "patient", "taken_on")}
+        job = Job(id=job_id, status=JobStatus.QUEUED, created_at=created, files=len(entry["names"]), **given)
         now = datetime.now(UTC)
         if now < started:
             return job.model_copy(update={"queue_position": 2})
@@ -132,6 +134,13 @@ class FakeGateway:
                 "model_version": self.model_versions.get(job_id, self.card.version),
             }
         return job.model_copy(update={"finished_at": finished, **outcome})
+
+    def listed_job(self, job_id: str) -> ListedJob:
+        """A job of the list; a job that succeeded has a summary."""
+        job, answer, summary = self.job(job_id), self.answers.get(job_id), None
+        if job.status is JobStatus.SUCCEEDED:
+            summary = (answer.result if answer else self.study.result(job_id, self.card)).summary
+        return ListedJob(**dict(job), summary=summary)
 
     def created_at(self, job_id: str) -> datetime:
         if job_id not in self.accepted_at:
@@ -210,16 +219,23 @@ def app(gateway: FakeGateway) -> FastAPI:
             fields = [(name, file) for name, file in form.multi_items() if name in ("files", *get_args(Role))]
             uploads = [Upload(file.filename, file.file, None if name == "files" else name) for name, file in fields]
             inspect_upload(uploads, Limits())
-            options = {name: form.get(name) for name in ("uncertainty", "align", "label", "sequence")}
+            options = {
+                name: form.get(name) for name in ("uncertainty", "align", "label", "sequence", "patient", "taken_on")
+            }
             options["roles"] = [upload.role for upload in uploads]
             return gateway.submit([upload.name for upload in uploads], form.get("threshold"), **options)
 
     @api.get("/v1/jobs")
-    def jobs() -> JobPage:
-        return JobPage(jobs=[gateway.job(job_id) for job_id in reversed(gateway.accepted_at)])
+    def jobs(everyone: bool = False, id: Annotated[list[str] | None, Query()] = None) -> JobPage:
+        gateway.listed.append(everyone)
+        ids = reversed(gateway.accepted_at) if id is None else [each for each in id if each in gateway.accepted_at]
+        return JobPage(jobs=list(map(gateway.listed_job, ids)))
 
     @api.get("/v1/jobs/{job_id}")
-    def job(job_id: str) -> Job:
+    def job(job_id: str, wait: float = 0) -> Job:
+        deadline = time.monotonic() + wait
+        while not gateway.job(job_id).status.final and time.monotonic() < deadline:
+            time.sleep(0.05)
         return gateway.job(job_id)
 
     @api.get("/v1/jobs/{job_id}/result")
@@ -304,7 +320,7 @@ def app(gateway: FakeGateway) -> FastAPI:
         gateway.created_at(job_id)
         again = gateway.submit(["again"], None)
         gateway.model_versions[again.id] = repetition.model
-        gateway.submissions[-1]["sequence"] = repetition.sequence
+        gateway.submissions[-1] |= {"sequence": repetition.sequence, "exchanged": repetition.exchanged}
         return again
 
     @api.get("/v1/models")

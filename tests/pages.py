@@ -24,13 +24,21 @@ START_S = 60.0
 
 
 @contextlib.contextmanager
-def serving_page(gateway_url: str) -> Iterator[str]:
-    """The URL of a page that talks to that gateway, until the block ends."""
+def serving_page(gateway_url: str, tree: Path = ROOT) -> Iterator[str]:
+    """The URL of a page that talks to that gateway and runs the code of that checkout, until the block ends."""
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    paths = os.pathsep.join([str(ROOT / "shared"), str(ROOT / "services" / "ui")])
+    paths = os.pathsep.join([str(tree / "shared"), str(tree / "services" / "ui")])
     environment = {**os.environ, "METSEG_GATEWAY_URL": gateway_url, "PYTHONPATH": paths}
-    command = [sys.executable, "-m", "streamlit", "run", str(SERVER), "--server.port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(tree / SERVER.relative_to(ROOT)),
+        "--server.port",
+        str(port),
+    ]
     with tempfile.TemporaryDirectory() as elsewhere, tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log)
         try:

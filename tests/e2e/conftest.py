@@ -96,6 +96,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """A visitor's browser; a final screenshot is kept in build/page."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     context.set_default_timeout(SOON_MS)
+    context.set_default_navigation_timeout(2 * SOON_MS)  # a page of many scripts on a busy machine
     page = context.new_page()
     yield page
     page.screenshot(path=SHOTS / f"{request.node.name}.png")

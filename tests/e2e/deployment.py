@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +19,14 @@ class Deployment:
 
     Args:
         data: the trainer's.
-        overlay: another compose file on top, with its variables.
+        overlays: further compose files on top, with their variables.
     """
 
-    def __init__(self, data: Path, overlay: str | None = None, variables: Mapping[str, str] = MappingProxyType({})):
+    def __init__(self, data: Path, *overlays: str, variables: Mapping[str, str] = MappingProxyType({})):
         api, ui, self.prometheus_port = free_ports(3)
-        self.name = f"metseg-e2e-{os.getpid()}" + (f"-{Path(overlay).suffixes[0][1:]}" if overlay else "")
-        self._files = ["--file", "docker-compose.yml", "--file", overlay] if overlay else []
+        self.name = "-".join(["metseg-e2e", str(os.getpid()), *(Path(each).suffixes[0][1:] for each in overlays)])
+        files = ("docker-compose.yml", *overlays) if overlays else ()
+        self._files = [part for file in files for part in ("--file", file)]
         self.api_url = f"http://127.0.0.1:{api}"
         self.ui_url = f"http://127.0.0.1:{ui}"
         self.ready_s = float("inf")
@@ -36,7 +38,9 @@ class Deployment:
     def compose(self, *arguments: str, timeout_s: float = 600) -> str:
         """Run `docker compose` and return its output; its progress goes to ours."""
         done = self._run(arguments, timeout_s)
-        assert done.returncode == 0, f"docker compose {' '.join(arguments)} ended with {done.returncode}"
+        sys.stderr.write(done.stderr)
+        last_words = " ".join(done.stderr.splitlines()[-3:])
+        assert done.returncode == 0, f"docker compose {' '.join(arguments)} ended with {done.returncode}: {last_words}"
         return done.stdout
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
@@ -45,7 +49,7 @@ class Deployment:
             ["docker", "compose", *options, *arguments],
             cwd=ROOT,
             env=self._environment,
-            stdout=subprocess.PIPE,
+            capture_output=True,
             text=True,
             check=False,
             timeout=timeout_s,
@@ -71,6 +75,7 @@ class Deployment:
         options = ["--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "10"]
         for _ in range(3):  # a one-off container may remove itself concurrently
             done = self._run(["--profile", "*", "down", *options], 120)
+            sys.stderr.write(done.stderr)
             if done.returncode == 0:
                 return
             time.sleep(2)

@@ -9,6 +9,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -17,13 +18,17 @@ from tests.e2e.reader import (
     SEGMENTED_MS,
     figure,
     finished,
+    look,
     opened,
     picture,
     saved,
     send,
 )
 
+from metseg import phantom
 from metseg.contracts import DISCLAIMER
+from metseg.phantom.dicom import SERIES_PARAMETERS, series_files
+from metseg.settings import MIB
 
 SIZE = (256, 256)
 FINDINGS = re.compile("Lesions|FLAIR abnormalities")
@@ -55,11 +60,29 @@ def test_masks_are_downloaded_one_per_slice_and_of_the_same_size(page: Page, url
         masks = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist()]
         assert len(masks) == total and all(name.endswith("_mask.png") for name in archive.namelist())
     assert {mask.size for mask in masks} == {SIZE}
+    look(page)  # until the page has its final layout
     shown = page.locator(".viewer .stage").bounding_box()
     saved_size = Image.open(io.BytesIO(saved(page, "This slice, PNG"))).size
     assert saved_size == (round(shown["width"]), round(shown["height"]))
     assert b'"lesions"' in saved(page, "Result, JSON")
     assert saved(page, "Mask, NIfTI")[:2] == b"\x1f\x8b"
+
+
+def test_a_series_of_more_than_100_files_and_64_mb_is_segmented(page: Page, url: str, tmp_path: Path) -> None:
+    """In the deployment, /tmp of the page's container holds 64 MiB."""
+    head = phantom.head(47, slices=26, lesions=2).volume
+    pixels = head.pixels[..., 1].astype(np.uint16).repeat(5, axis=0).repeat(2, axis=1).repeat(2, axis=2)
+    spacing = np.diag([0.5, 0.5, 0.2, 1.0])
+    files = {
+        tmp_path / name: content
+        for name, content in series_files(pixels, head.affine @ spacing, SERIES_PARAMETERS["flair"]).items()
+    }
+    assert len(files) > 100 and sum(map(len, files.values())) > 64 * MIB
+    for path, content in files.items():
+        path.write_bytes(content)
+    send(opened(page, url), *files)
+    finished(page)
+    expect(picture(page)).to_have_attribute("aria-label", re.compile(f"of {len(pixels)}"))
 
 
 def test_a_file_that_is_not_an_image_is_refused_with_its_reason(page: Page, url: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from scipy import ndimage
 from tests.dicoms import points, points_of_segmentation, zipped
 from tests.e2e.reader import SHOTS, finished, look, opened, shown_slice
-from tests.gateways import Gateway, promote_tiny, running
+from tests.gateways import Gateway, running_alone
 from tests.pages import serving_page
 from tests.servers import redis_server
 
@@ -20,7 +20,6 @@ from metseg.contracts import JobStatus
 from metseg.formats import read_mask
 from metseg.imaging import Mask
 from metseg.phantom.dicom import SERIES_PARAMETERS, series_files
-from metseg.settings import Settings
 from metseg_worker.context import open_context
 from metseg_worker.tasks import run_job
 
@@ -30,11 +29,7 @@ RADIUS_MM = 3.0
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("deployment")
-    with (
-        redis_server(folder) as redis,
-        running(Settings(**redis.settings(), store_directory=folder / "store")) as gateway,
-    ):
-        promote_tiny(gateway.store)
+    with redis_server(folder) as redis, running_alone(folder / "store", redis.url) as gateway:
         yield gateway
 
 

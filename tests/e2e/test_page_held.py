@@ -54,6 +54,22 @@ def test_a_job_is_polled_while_it_runs_and_not_afterwards(page: Page, held: tupl
     assert len(gateway.requests) == before
 
 
+def test_the_start_page_fetches_the_viewer_and_the_browser_waits_for_the_end_of_a_job(
+    page: Page, held: tuple[FakeGateway, str]
+) -> None:
+    gateway, url = held
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/niivue.umd.js")):
+        opened(page, url)
+    gateway.running_s = 6.0
+    try:
+        with page.expect_response(re.compile("/waits/")) as ended:
+            page.get_by_role("button", name="One large lesion").click()
+        assert ended.value.json() == {"status": "succeeded", "final": True}
+        finished(page)
+    finally:
+        gateway.running_s = 0.0
+
+
 def test_slices_are_shown_before_the_last_is_done(page: Page, held: tuple[FakeGateway, str]) -> None:
     gateway, url = held
     gateway.running_s = 60.0

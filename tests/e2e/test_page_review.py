@@ -15,7 +15,7 @@ from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
-from metseg.contracts import Result, Review
+from metseg.contracts import LesionDecision, Result, Review
 from metseg.imaging import Mask
 from metseg_ui.components.viewer import LESION_COLORS
 
@@ -79,6 +79,7 @@ def voxel_at(page: Page, result: Result, x: float, y: float) -> tuple[int, int]:
 
 
 def stroke(page: Page, x: float, y: float, to: tuple[float, float] | None = None) -> None:
+    look(page)  # a stroke goes where the picture is, so that has to be drawn after a change of the tools
     box = page.locator(".viewer .stage").bounding_box()
     page.mouse.move(box["x"] + x, box["y"] + y)
     page.mouse.down()
@@ -253,9 +254,38 @@ def test_the_models_own_answer_can_be_gone_back_to(
     assert stored_mask(viewer).sum() == gateway.study.mask.sum()
 
 
-def test_a_review_does_not_overwrite_that_of_another_reader(viewer: Page, gateway: FakeGateway, job: str) -> None:
+def test_two_reviews_at_once_lose_nothing_of_either(
+    viewer: Page, gateway: FakeGateway, job: str, result: Result
+) -> None:
+    other = LesionDecision(voxel=result.lesions[1].peak, decision="reject")
+    gateway.put_review(job, Review(lesions=[other]), '"0"')
+    viewer.get_by_role("button", name="Reject lesion 1", exact=True).click()
+    viewer.get_by_label("Label of lesion 3", exact=True).fill("left frontal")
+    viewer.get_by_role("button", name="Brush", exact=True).click()
+    stroke(viewer, *SOMEWHERE)
+    viewer.get_by_role("button", name="Apply", exact=True).click()
+    expect(viewer.get_by_text("Someone else has reviewed this scan meanwhile (Reviewed by ward")).to_be_visible()
+    viewer.screenshot(path=SHOTS / "two-reviews.png")
+    assert [each.decision for each in gateway.review(job).review.lesions] == ["reject"], "theirs is in force"
+    expect(viewer.get_by_role("button", name="Keep lesion 1", exact=True)).to_be_visible()
+    expect(viewer.get_by_role("button", name="Apply", exact=True)).to_be_disabled()
+    viewer.get_by_role("button", name="Load that review, keep my changes").click()
+    expect(viewer.locator(".viewer[data-review='1']")).to_be_visible()
+    index = shown_slice(viewer) - 1
+    assert len(apply(viewer, gateway, job).rejected) == 2
+    core, review = gateway.answers[job].masks["core"], gateway.review(job).review
+    assert not core[result.lesions[0].peak] and not core[result.lesions[1].peak], "mine and theirs"
+    assert "left frontal" in [each.label for each in review.lesions]
+    assert core[index, *voxel_at(viewer, result, *SOMEWHERE)], "my stroke"
+
+
+def test_my_changes_can_be_discarded_for_another_readers_review(
+    viewer: Page, gateway: FakeGateway, job: str, result: Result
+) -> None:
     gateway.put_review(job, Review(), '"0"')
     viewer.get_by_role("button", name="Reject lesion 1", exact=True).click()
     viewer.get_by_role("button", name="Apply", exact=True).click()
-    expect(viewer.get_by_text("Another review is in force").first).to_be_visible()
-    assert gateway.review(job).review.lesions == []
+    viewer.get_by_role("button", name="Discard my changes").click()
+    expect(viewer.locator(".viewer[data-review='1']")).to_be_visible()
+    expect(viewer.get_by_role("button", name="Reject lesion 1", exact=True)).to_be_visible()
+    assert gateway.review(job).number == 1 and gateway.review(job).review.lesions == []

@@ -48,12 +48,9 @@ def test_every_key_of_the_legend_does_what_it_says(page: Page, url: str, scan: P
         press(page, key)
         changed(page, seen[-1])
         seen.append(look(page))
-    assert {button.inner_text() for button in page.locator('.viewer [aria-pressed="true"]:visible').all()} == {
-        "Post",
-        "Fill",
-        "Probability",
-        "Three planes",
-    }
+    pressed = {button.inner_text() for button in page.locator('.viewer [aria-pressed="true"]:visible').all()}
+    of_two_structures = {"Both"}  # such as the starter model's; another test promotes a model of one
+    assert pressed - of_two_structures == {"Post", "Fill", "Probability", "Three planes"}
     expect(page.locator(".viewer").get_by_text("1.3×")).to_be_visible()
     press(page, "v", "m", "0")
     expect(page.locator(".viewer").get_by_text("1.0×")).to_be_visible()

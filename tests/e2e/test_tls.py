@@ -42,7 +42,7 @@ class Secured:
             "METSEG_PAGE_USER": "ward",
             "METSEG_PAGE_HASH": HASH,
         }
-        self.deployment = Deployment(folder / "no-data", "docker-compose.tls.yml", variables)
+        self.deployment = Deployment(folder / "no-data", "docker-compose.tls.yml", variables=variables)
         self.url = f"https://localhost:{self.port}"
 
     def trust(self) -> ssl.SSLContext:

@@ -23,6 +23,7 @@ STYLE = """<style>
 width: min(44rem, calc(100vw - 1.2rem)); max-height: 60vh; overflow-y: auto; padding: .6rem; border-radius: .5rem;
 background: var(--st-background-color, Canvas); box-shadow: 0 2px 16px rgb(0 0 0 / 35%); }
 [data-testid="stMetricLabel"] * { white-space: normal; overflow: visible; }  /* not "Longest dia…" */
+.st-key-job_watcher { position: absolute; }  /* it shows nothing, so it takes no place either */
 .metseg-notice { text-align: center; font-size: .8rem; font-weight: 600; }
 </style>"""
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
@@ -60,7 +61,7 @@ def _main_area(key_info: KeyInfo) -> None:
     elif view == url_state.HISTORY and history.is_available(key_info):
         problems.render_safely(partial(history.render, key_info))
     elif view == url_state.FOLLOW_UP:
-        problems.render_safely(follow_up.render)
+        problems.render_safely(partial(follow_up.render, key_info))
     elif job_id is None:
         welcome.render()
     else:
@@ -89,8 +90,8 @@ def _navigation(key_info: KeyInfo) -> None:
     """Buttons for the views that this reader may open; none if there is only one."""
     labels = {url_state.SCAN: "Scan"}
     if history.is_available(key_info):
-        labels[url_state.HISTORY] = history.title(key_info)
-    if follow_up.is_available():
+        labels[url_state.HISTORY] = history.TITLE
+    if follow_up.is_available(key_info):
         labels[url_state.FOLLOW_UP] = "Follow-up"
     if key_info.is_admin:
         labels[url_state.ADMIN] = "Admin"

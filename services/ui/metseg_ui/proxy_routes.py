@@ -1,29 +1,35 @@
-"""What the browser fetches outside Streamlit's connection: the viewer's files, and volumes and reports of the gateway.
+"""What the browser fetches outside Streamlit's connection: the viewer's files, and what the gateway has of a job.
 
-Volumes are streamed through in chunks, so that no study is ever whole in the page's memory.
+Volumes and downloads are streamed through in chunks, so that no study is ever whole in the page's memory.
 """
 
 import hashlib
 import mimetypes
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlencode
 
 import streamlit as st
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from metseg.client import RemoteProblem, VolumeLayer
 from metseg.contracts import is_job_id, is_model_version
+from metseg.errors import InvalidParameter
+from metseg.results.exports import EXPORTS, Export, find_export
 from metseg_ui.state import sessions
 
 ASSETS = Path(__file__).parent / "components" / "assets"
+WAIT_S = 20.0
+MAX_WAITS = 64
+"""Browsers that wait at the same time, each for one job in one thread; more wait for their turn, and the page polls."""
 LAYERS = frozenset(get_args(VolumeLayer))
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
@@ -34,12 +40,22 @@ SANDBOX = {
 }
 
 
+REPORT, STRUCTURED_REPORT = "report", "structured-report"
+FOLLOW_UP_FILES = {
+    REPORT: ("follow-up.html", "text/html"),
+    STRUCTURED_REPORT: ("follow-up.dcm", "application/dicom"),
+}
+"""What is downloaded of a follow-up: file name and media type."""
+
+
 class ProxyResponse(StreamingResponse):
     """Streams what the gateway sends; the connection is released however the response ends."""
 
-    def __init__(self, chunks: Iterator[bytes], stack: ExitStack, headers: dict[str, str]) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], stack: ExitStack, headers: dict[str, str], media_type: str = "application/gzip"
+    ) -> None:
         self._stack = stack
-        super().__init__(chunks, headers=headers, media_type="application/gzip")
+        super().__init__(chunks, headers=headers, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, as ASGI specifies."""
@@ -91,6 +107,96 @@ def volume(request: Request) -> Response:
         stack.close()
         return Response(status_code=304, headers=headers)
     return ProxyResponse(chain([first], chunks), stack, headers)
+
+
+def export(request: Request) -> Response:
+    """A file that people download of a job."""
+    client, job_id = sessions.client_for(request.path_params["token"]), request.path_params["job"]
+    chosen = _chosen_export(request)
+    if client is None or chosen is None or not is_job_id(job_id):
+        return _not_found()
+    stack = ExitStack()
+    try:
+        chunks = stack.enter_context(client.export_chunks(job_id, chosen))
+    except RemoteProblem as problem:
+        stack.close()
+        return _refusal(problem)
+    return ProxyResponse(chunks, stack, _saved_as(job_id, chosen.file_name), chosen.media_type)
+
+
+def _chosen_export(request: Request) -> Export | None:
+    """The export that a request names, with its margin; None if there is none."""
+    chosen = EXPORTS.get(request.path_params["name"])
+    try:
+        margin_mm = float(request.query_params.get("margin_mm", 0))
+        return find_export(chosen.kind, chosen.format, margin_mm=margin_mm) if chosen and margin_mm else chosen
+    except (InvalidParameter, ValueError):
+        return None
+
+
+def export_url(token: str, job_id: str, export: Export) -> str:
+    """The path of a file that people download.
+
+    Args:
+        token: of the session.
+        job_id: of a job that succeeded.
+        export: which file.
+
+    Returns:
+        An absolute path on the page's host.
+    """
+    query = f"?{urlencode({'margin_mm': f'{export.margin_mm:g}'})}" if export.margin_mm else ""
+    return f"{_base_path()}/exports/{token}/{job_id}/{export.name}{query}"
+
+
+def follow_up_file(request: Request) -> Response:
+    """A file that people download of a follow-up."""
+    client, follow_up_id = sessions.client_for(request.path_params["token"]), request.path_params["follow_up"]
+    name = request.path_params["name"]
+    if client is None or name not in FOLLOW_UP_FILES or not is_job_id(follow_up_id):
+        return _not_found()
+    file_name, media_type = FOLLOW_UP_FILES[name]
+    try:
+        content = client.follow_up_report(follow_up_id) if name == REPORT else client.follow_up_sr(follow_up_id)
+    except RemoteProblem as problem:
+        return _refusal(problem)
+    return Response(content, headers=_saved_as(follow_up_id, file_name), media_type=media_type)
+
+
+def follow_up_url(token: str, follow_up_id: str, name: str) -> str:
+    """The path of a file of a follow-up.
+
+    Args:
+        token: of the session.
+        follow_up_id: of a follow-up that has succeeded.
+        name: `REPORT` or `STRUCTURED_REPORT`.
+
+    Returns:
+        An absolute path on the page's host.
+    """
+    return f"{_base_path()}/follow-ups/{token}/{follow_up_id}/{name}"
+
+
+def _saved_as(id: str, file_name: str) -> dict[str, str]:
+    """Headers with which a browser saves a file of a job or follow-up, whatever it is."""
+    return PRIVATE | {"Content-Disposition": f'attachment; filename="metseg-{id[-6:]}-{file_name}"'}
+
+
+async def wait(request: Request) -> Response:
+    """The state of a job, once it has ended or after some seconds."""
+    client, job_id = sessions.client_for(request.path_params["token"]), request.path_params["job"]
+    if client is None or not is_job_id(job_id):
+        return _not_found()
+    try:
+        job = await to_thread.run_sync(partial(client.job, job_id, WAIT_S), limiter=_waits())
+    except RemoteProblem as problem:
+        return _refusal(problem)
+    return JSONResponse({"status": job.status, "final": job.status.final}, headers=PRIVATE)
+
+
+@cache
+def _waits() -> CapacityLimiter:
+    return CapacityLimiter(MAX_WAITS)
 
 
 def overlay(request: Request) -> Response:
@@ -147,6 +253,9 @@ def _not_found() -> Response:
 ROUTES = (
     Route("/assets/{version}/{name}", asset),
     Route("/volumes/{token}/{job}/{layer}", volume),
+    Route("/exports/{token}/{job}/{name}", export),
+    Route("/follow-ups/{token}/{follow_up}/{name}", follow_up_file),
+    Route("/waits/{token}/{job}", wait),
     Route("/reports/{token}/{version}", report),
     Route("/overlays/{token}/{job}/{index:int}", overlay),
 )

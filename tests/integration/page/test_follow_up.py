@@ -1,5 +1,8 @@
 """The view that compares scans: what it submits, and what it shows of the answer."""
 
+import json
+
+import numpy as np
 from tests.integration.page.visitor import has_button, metrics, page_text, press, submit_jobs
 
 from metseg.contracts import FollowedStudy, FollowUpResult, LesionTrack, ResponseProposal, TrackMeasurement
@@ -43,6 +46,20 @@ def test_two_opened_scans_are_compared(page, gateway):
     text = page_text(at)
     assert "-40% from the first study" in text
     assert "Not known: the dose" in text
+
+
+def test_the_scans_of_a_patient_are_chosen_in_the_order_of_their_dates(page, gateway):
+    days = {"2026-04-06": "p-7", "2026-01-05": "p-7", "2026-02-01": "p-8", "2026-03-01": None}
+    jobs = {day: gateway.submit(["slice.png"], None, patient=patient, taken_on=day).id for day, patient in days.items()}
+    gateway.followed_result = _result([jobs["2026-01-05"], jobs["2026-04-06"]])
+    at = page(*jobs.values(), view="follow-up")
+    assert at.selectbox[0].value == "p-7"
+    at = press(at, "Compare")
+    assert gateway.followed == [jobs["2026-01-05"], jobs["2026-04-06"]]
+    [pair] = [json.loads(one.proto.json) for one in at.get("bidi_component")]
+    assert [side["measured"] for side in pair["studies"]] == ["15.0 mm, 1.00 ml", "9.0 mm, 0.40 ml shrunk"]
+    assert np.allclose(pair["motion"], np.eye(4)[:3]) and pair["jump"] == {"serial": 1, "mm": [0, 0, 0], "slice": 3}
+    assert at.query_params["follow-up"]
 
 
 def test_the_view_waits_for_a_comparison_that_runs(page, gateway):

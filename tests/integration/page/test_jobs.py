@@ -13,6 +13,7 @@ from tests.integration.page.visitor import (
     submit_jobs,
     upload,
     viewer_data,
+    watched,
 )
 
 from metseg.errors import ProcessingFailed
@@ -29,6 +30,20 @@ def test_a_job_is_polled_until_it_is_finished(page, gateway):
     assert "Slice 0 of 8" in run(at).main.progress[0].proto.text
     gateway.running_s = 0
     assert run(at).metric
+
+
+def test_the_browser_waits_for_the_selected_job_until_it_ends(page, gateway):
+    gateway.running_s = 3600
+    first, second = submit_jobs(gateway, 2)
+    at = page(second, first, show=first)
+    assert watched(at).endswith(f"/{first}")
+    gateway.running_s = 0
+    run(at)
+    assert viewer_data(at)["job"] == first
+
+
+def test_no_job_is_waited_for_on_the_start_page(page):
+    assert watched(page()) is None
 
 
 def test_a_final_job_is_not_fetched_again(page, gateway):

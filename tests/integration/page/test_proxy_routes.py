@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from tests.fake_gateway import FakeGateway, listening, serving
 from tests.fake_study import FakeStudy
 
 from metseg.errors import StoreUnavailable
+from metseg.results.exports import EXPORTS, find_export
 from metseg_ui import proxy_routes
 from metseg_ui.state import sessions
 
@@ -99,11 +101,73 @@ def test_a_report_can_run_no_script_and_load_nothing(browser, session):
     assert browser.get("/reports/guessed/v1").status_code == 404
 
 
+def test_every_export_is_streamed_and_saved_under_its_name(browser, gateway, session):
+    job = gateway.submit(["a.png"], None).id
+    for export in (*EXPORTS.values(), find_export("mask", "rtstruct", margin_mm=2.5)):
+        answer = browser.get(proxy_routes.export_url(session.token, job, export))
+        asked = gateway.requests[-1]
+        assert asked == f"GET /v1/jobs/{job}/{export.kind}", export.name
+        if answer.status_code == 200:
+            assert answer.headers["Content-Type"].startswith(export.media_type)
+            assert (
+                answer.headers["Content-Disposition"] == f'attachment; filename="metseg-{job[-6:]}-{export.file_name}"'
+            )
+    mask = browser.get(proxy_routes.export_url(session.token, job, EXPORTS["nifti"])).content
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(mask))
+    np.testing.assert_array_equal(np.asarray(image.dataobj).T > 0, gateway.study.mask)
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "..%2fresult", "rtstruct?margin_mm=99", "rtstruct?margin_mm=wide", "nifti?margin_mm=2"]
+)
+def test_the_gateway_is_only_asked_for_exports(browser, gateway, session, name):
+    job = gateway.submit(["a.png"], None).id
+    before = len(gateway.requests)
+    assert browser.get(f"/exports/{session.token}/{job}/{name}").status_code == 404
+    assert browser.get(f"/exports/guessed/{job}/nifti").status_code == 404
+    assert browser.get(f"/exports/{session.token}/models/nifti").status_code == 404
+    assert browser.get(f"/follow-ups/{session.token}/{job}/{name}").status_code == 404
+    assert browser.get(f"/follow-ups/guessed/{job}/report").status_code == 404
+    assert gateway.requests[before:] == []
+
+
 @pytest.mark.parametrize("layer", ["result", "..%2f..%2fmodels", "mask%3fformat"])
 def test_the_gateway_is_only_asked_for_layers(browser, gateway, path, layer):
     before = len(gateway.requests)
     assert browser.get(f"{path}/{layer}").status_code == 404
     assert gateway.requests[before:] == []
+
+
+def test_a_browser_hears_of_the_end_of_a_job_when_it_ends(browser, gateway, session):
+    gateway.running_s = 1.5
+    try:
+        job = gateway.submit(["a.png"], None).id
+        began = time.monotonic()
+        answer = browser.get(f"/waits/{session.token}/{job}", timeout=60)
+    finally:
+        gateway.running_s = 0.0
+    assert answer.json() == {"status": "succeeded", "final": True}
+    assert time.monotonic() - began > 1
+
+
+def test_a_wait_ends_after_some_seconds_even_if_the_job_does_not(browser, gateway, session, monkeypatch):
+    monkeypatch.setattr(proxy_routes, "WAIT_S", 0.2)
+    gateway.running_s = 3600
+    try:
+        answer = browser.get(f"/waits/{session.token}/{gateway.submit(['a.png'], None).id}", timeout=60)
+    finally:
+        gateway.running_s = 0.0
+    assert answer.json() == {"status": "running", "final": False}
+
+
+def test_only_an_existing_session_may_wait_and_only_for_a_job(browser, gateway, session):
+    job = gateway.submit(["a.png"], None).id
+    before = len(gateway.requests)
+    assert browser.get(f"/waits/guessed/{job}").status_code == 404
+    assert browser.get(f"/waits/{session.token}/models").status_code == 404
+    assert gateway.requests[before:] == []
+    gateway.accepted_at.clear()
+    assert browser.get(f"/waits/{session.token}/{job}").status_code == 404
 
 
 def test_a_refusal_by_the_gateway_is_passed_on_unchanged(browser, gateway, path):

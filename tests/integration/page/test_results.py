@@ -77,13 +77,13 @@ def test_pixels_do_not_pass_through_the_session(page, gateway):
 
 def test_every_format_can_be_downloaded(page, gateway):
     at = page(*submit_jobs(gateway))
-    assert [button.label for button in at.get("download_button")] == [
+    assert [button.label for button in at.get("download_button")] == ["Result, JSON"]
+    assert [link.label for link in at.get("link_button")] == [
         "Core mask, NIfTI",
         "Label map, NIfTI",
         "Masks, ZIP",
         "Mask, NIfTI",
         "Mask, TIFF",
-        "Result, JSON",
         "Lesions, CSV",
         "Report to print, HTML",
         "Outlined slices, ZIP",
@@ -97,10 +97,10 @@ def test_a_dicom_scan_has_contours_with_a_margin_if_there_are_targets(page, gate
     gateway.dicom = True
     at = page(*submit_jobs(gateway))
     assert at.number_input[0].label == "Margin of a PTV, mm"
-    assert at.get("download_button")[-1].label == "Contours, DICOM RTSTRUCT"
+    assert at.get("link_button")[-1].label == "Contours, DICOM RTSTRUCT"
     assert "check each of them" in page_text(at)
     at.number_input[0].set_value(2.5)
-    assert run(at).get("download_button")[-1].label == "Contours with 2.5 mm, DICOM RTSTRUCT"
+    assert run(at).get("link_button")[-1].label == "Contours with 2.5 mm, DICOM RTSTRUCT"
 
 
 def test_warnings_of_the_result_are_shown(page, gateway):
@@ -125,7 +125,7 @@ def test_a_single_slice_can_be_downloaded_as_png(page, gateway):
     gateway.study = single
     at = page(*submit_jobs(gateway))
     assert viewer_data(at)["sliceCount"] == 1
-    assert "Mask, PNG" in [button.label for button in at.get("download_button")]
+    assert "Mask, PNG" in [link.label for link in at.get("link_button")]
 
 
 def test_two_models_are_compared_on_one_scan(page, gateway):
@@ -155,6 +155,21 @@ def test_a_single_image_can_be_submitted_again_as_another_sequence(page, gateway
     other.set_value("post")
     press(run(at), "Segment again")
     assert gateway.submissions[-1]["sequence"] == "post"
+
+
+def test_sequences_that_were_taken_for_one_another_can_be_exchanged(page, gateway):
+    gateway.identified = {role: IdentifiedSequence(by="name") for role in ("flair", "post")}
+    at = page(*submit_jobs(gateway))
+    button = "Segment again with these sequences"
+    taken = {box.label: box for box in at.selectbox if box.label.startswith("Taken for")}
+    assert list(taken) == ["Taken for FLAIR; it is", "Taken for Post-contrast T1; it is"]
+    assert next(one for one in at.button if one.label == button).disabled, "nothing is changed"
+    taken["Taken for FLAIR; it is"].set_value("post")
+    at = run(at)
+    assert "Two images cannot be the same sequence" in page_text(at)
+    next(box for box in at.selectbox if box.label == "Taken for Post-contrast T1; it is").set_value("flair")
+    press(run(at), button)
+    assert gateway.submissions[-1]["exchanged"] == {"flair": "post", "post": "flair"}
 
 
 def test_an_image_that_is_not_recognised_can_be_submitted_again_with_its_sequence(page, gateway):

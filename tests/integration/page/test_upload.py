@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from datetime import date
 
 import nibabel
 import numpy as np
@@ -65,6 +66,34 @@ def test_the_name_that_the_reader_types_is_kept_with_the_scan(page, gateway):
     [entry] = gateway.submissions
     assert entry["label"] == "Follow-up, March"
     assert "Follow-up, March" in page_text(page(entry["id"]))
+
+
+def test_patient_and_date_reach_the_gateway_and_are_not_kept_for_the_next_upload(page, gateway):
+    at = page()
+    for name in "ab":
+        at = upload(at, (f"{name}.png", png()))
+        if name == "a":
+            at.text_input(key="patient-0").set_value(" p-7 ")
+            at.date_input(key="taken-on-0-0").set_value(date(2026, 1, 5))
+        at = press(run(at), "Find lesions")
+    assert [(entry["patient"], entry["taken_on"]) for entry in gateway.submissions] == [
+        ("p-7", "2026-01-05"),
+        (None, None),
+    ]
+
+
+def test_separate_scans_have_a_date_each(page, gateway):
+    at = upload(page(), ("may.png", png()), ("june.png", png()))
+    at.radio[0].set_value("separate scans")
+    at = run(at)
+    at.text_input(key="patient-0").set_value("p-7")
+    at.date_input(key="taken-on-0-0").set_value(date(2026, 5, 1))
+    at.date_input(key="taken-on-0-1").set_value(date(2026, 6, 1))
+    press(run(at), "Find lesions")
+    assert [(entry["names"], entry["patient"], entry["taken_on"]) for entry in gateway.submissions] == [
+        (["may.png"], "p-7", "2026-05-01"),
+        (["june.png"], "p-7", "2026-06-01"),
+    ]
 
 
 def test_an_upload_becomes_a_job_in_the_url(page, gateway):

@@ -60,3 +60,9 @@ def viewer_data(at: AppTest) -> dict[str, Any]:
     """The data that the page sends to its viewer."""
     [component] = at.get("bidi_component")
     return json.loads(component.proto.json)
+
+
+def watched(at: AppTest) -> str | None:
+    """Where the browser waits for the end of a job."""
+    [component] = at.get("bidi_component")
+    return json.loads(component.proto.json)["wait"]

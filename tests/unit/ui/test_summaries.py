@@ -1,6 +1,7 @@
 """The page's tables and sentences, without a page."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pytest
@@ -70,14 +71,18 @@ def test_sizes_are_in_millimetres_if_the_spacing_is_known_else_in_pixels(mask):
 
 def test_a_model_says_what_it_learned_and_how_often_it_is_wrong(mask):
     card, core = tiny_card(b"model"), result(mask)
-    assert summaries.model_notes(card, core) == [
+    notes = partial(summaries.model_notes, is_whole_shown=True)
+    assert notes(card, core) == [
         "The model outlines tumour cores and, in teal, what surrounds them. It knows nothing of lesions."
     ]
+    assert summaries.model_notes(card, core, is_whole_shown=False) == [
+        "The model outlines tumour cores and what surrounds them. It knows nothing of lesions."
+    ], "nothing is teal where nothing surrounds a core"
     evaluated = card.model_copy(update={"evaluation": {"tiny": evaluation(1.4, 18)}})
-    assert summaries.model_notes(evaluated, core)[1] == "False outlines per patient: 1.4 in 18 test patients."
+    assert notes(evaluated, core)[1] == "False outlines per patient: 1.4 in 18 test patients."
     further = {"glioma, core": evaluation(2.0, 5), "glioma, whole": evaluation(9.0, 5)}
     evaluated = evaluated.model_copy(update={"further_evaluation": further})
-    assert summaries.model_notes(evaluated, core)[1] == "False outlines per patient: 2.0 in 5 test patients (glioma)."
+    assert notes(evaluated, core)[1] == "False outlines per patient: 2.0 in 5 test patients (glioma)."
 
 
 def evaluation(false_positives: float, patients: int) -> Evaluation:
@@ -111,10 +116,10 @@ def test_a_scan_without_lesions_has_a_headline_without_sizes(mask):
 
 
 def test_one_lesion_is_singular(mask):
-    assert summaries.one_line(result(mask)) == "2 lesions · 1.1 ml"
+    assert summaries.one_line(result(mask).summary) == "2 lesions · 1.1 ml"
     mask[3] = False
-    assert summaries.one_line(result(mask, None)) == "1 lesion · 220 voxels"
-    assert summaries.one_line(result(np.zeros_like(mask))) == "0 lesions"
+    assert summaries.one_line(result(mask, None).summary) == "1 lesion · 220 voxels"
+    assert summaries.one_line(result(np.zeros_like(mask)).summary) == "0 lesions"
     assert messages.counted(1, "file") == "1 file" and messages.counted(1024, "slice") == "1,024 slices"
 
 

@@ -145,7 +145,7 @@ def _component_data(job_id: str, result: Result, compared_job_id: str | None) ->
     names = summaries.sequences(gateway.slice_pixels(job_id, index))
     layers, rule = ROLES if len(names) > 1 else (GREY_LAYER,), result.structures[result.structure]
     return {
-        "script": f"{assets}/viewer.js",
+        "script": f"{assets}/mount.js",
         "niivue": f"{assets}/niivue.umd.js",
         "job": job_id,
         "volumes": f"volumes/{token}/{job_id}",
@@ -179,7 +179,7 @@ def _second_mask(token: str, job_id: str, result: Result, compared_job_id: str |
     if compared_job_id is not None:
         volumes = f"volumes/{token}/{compared_job_id}"
         return {"volumes": volumes, "layer": "mask", "names": ["This", "Other"], "isOtherModel": True}
-    if result.structure == "core" and result.structures["whole"].voxels > result.structures["core"].voxels:
+    if summaries.has_surroundings(result):
         return {"volumes": f"volumes/{token}/{job_id}", "layer": "whole", "names": ["Tumour", "Whole"]}
     return None
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from metseg.contracts import Result
 from metseg_ui.components import viewer
-from metseg_ui.panels import downloads, sequence_choice
+from metseg_ui.panels import comparison, downloads, sequence_choice
 from metseg_ui.state import gateway
 from metseg_ui.text import messages, summaries
 
@@ -36,9 +36,9 @@ def render(job_id: str, result: Result) -> None:
     """
     for column, (label, value) in zip(st.columns(3), summaries.headline(result), strict=True):
         column.metric(label, value)
-    _model_notes(result)
+    _model_notes(job_id, result)
     if result.review is not None:
-        own = summaries.one_line(gateway.own_result(job_id))
+        own = summaries.one_line(gateway.own_result(job_id).summary)
         st.caption(f"{messages.review_text(result.review.reviewed_by, result.review.reviewed_at)}. The model: {own}.")
     _lesion_table(job_id, result)
     if note := summaries.target_note(result):
@@ -52,10 +52,12 @@ def render(job_id: str, result: Result) -> None:
     _details(result)
 
 
-def _model_notes(result: Result) -> None:
+def _model_notes(job_id: str, result: Result) -> None:
     card = next((card for card in gateway.models().models if card.version == result.model_version), None)
     if card is not None:
-        st.caption("  \n".join(map(messages.escape_markdown, summaries.model_notes(card, result))))
+        is_whole_shown = summaries.has_surroundings(result) and comparison.compared_job(job_id) is None
+        notes = summaries.model_notes(card, result, is_whole_shown=is_whole_shown)
+        st.caption("  \n".join(map(messages.escape_markdown, notes)))
 
 
 def _lesion_table(job_id: str, result: Result) -> None:
@@ -90,6 +92,8 @@ def _sources(job_id: str, result: Result) -> None:
         st.caption(f"Sequences that the model received:\n{lines}")
     if len(result.identified) == 1:
         sequence_choice.render(job_id, next(iter(result.identified)), result.model_version)
+    elif result.identified:
+        sequence_choice.render_exchange(job_id, list(result.identified), result.model_version)
 
 
 def _details(result: Result) -> None:

@@ -4,6 +4,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import zip_longest
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -14,6 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from metseg.client import Attachment, RemoteProblem
 from metseg.contracts import MAX_LABEL_CHARACTERS, Role, SequenceChoice
 from metseg.settings import settings
+from metseg_ui.panels.patient_and_dates import NOT_ENTERED, PatientAndDates
 from metseg_ui.state import gateway, url_state
 from metseg_ui.text import messages
 
@@ -57,6 +59,7 @@ def submit(
     scans: Iterable[Scan],
     threshold: float | None = None,
     uploaded: Sequence[BinaryIO] = (),
+    entered: PatientAndDates = NOT_ENTERED,
     *,
     uncertainty: bool = False,
     align: bool = True,
@@ -68,13 +71,14 @@ def submit(
         scans: their names and files.
         threshold: in [0, 1]; None: the model's own.
         uploaded: files whose memory is released if nothing was refused.
+        entered: whose the scans are, and the date of each.
         uncertainty: whether to estimate uncertainty.
         align: whether to register volumes that lie on different grids.
         sequence: of a scan of one grey image.
     """
     refused: list[tuple[str, RemoteProblem]] = []
     with st.spinner("Uploading …"):
-        for name, attachments in scans:
+        for (name, attachments), taken_on in zip_longest(scans, entered.dates):
             try:
                 key = uuid.uuid4().hex
                 job = gateway.submit(
@@ -82,6 +86,8 @@ def submit(
                     threshold,
                     key,
                     label=_label(name),
+                    patient=entered.patient,
+                    taken_on=taken_on,
                     uncertainty=uncertainty,
                     align=align,
                     sequence=sequence,

@@ -7,7 +7,7 @@ import streamlit as st
 from metseg.contracts import MAX_LABEL_CHARACTERS, ModelCard, Role, SequenceChoice
 from metseg.imaging import ROLES
 from metseg.settings import MIB, settings
-from metseg_ui.panels import submission
+from metseg_ui.panels import patient_and_dates, submission
 from metseg_ui.text import messages
 
 SEQUENCES = "pre-contrast T1, FLAIR and post-contrast T1"
@@ -44,6 +44,9 @@ def render(card: ModelCard | None) -> None:
     label = ""
     if files and relation == ONE_SCAN:
         label = st.text_input("Name of the scan", key=f"label-{key}", max_chars=MAX_LABEL_CHARACTERS, help=LABEL_HELP)
+    names = [file.name for file in files] if relation == SEPARATE_SCANS else [label]
+    with st.expander("Patient and date"):
+        entered = patient_and_dates.render(names, key)
     roles = _roles([file.name for file in files], key) if relation == ONE_SCAN else {}
     sequence = AUTO if roles else _sequence(key)
     threshold = _threshold(card)
@@ -60,7 +63,7 @@ def render(card: ModelCard | None) -> None:
     )
     if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
         scans = submission.group_into_scans(files, label, separate=relation == SEPARATE_SCANS, roles=roles)
-        submission.submit(scans, threshold, files, uncertainty=uncertainty, align=align, sequence=sequence)
+        submission.submit(scans, threshold, files, entered, uncertainty=uncertainty, align=align, sequence=sequence)
 
 
 def _sequence(key: int) -> SequenceChoice:

@@ -2,14 +2,27 @@
 
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
-from metseg.contracts import Job, KeyInfo, ModelPage, Overview, Result, Review, ReviewRecord, SequenceChoice
+from metseg.contracts import (
+    Job,
+    KeyInfo,
+    ListedJob,
+    ModelPage,
+    Overview,
+    Result,
+    Review,
+    ReviewRecord,
+    Role,
+    SequenceChoice,
+)
 from metseg.errors import NotFound, Unauthorised
 from metseg.imaging import UInt8Array
 from metseg_ui.state import sessions
@@ -29,6 +42,8 @@ def submit(
     idempotency_key: str,
     *,
     label: str,
+    patient: str | None = None,
+    taken_on: date | None = None,
     uncertainty: bool = False,
     align: bool = True,
     sequence: SequenceChoice = "auto",
@@ -40,6 +55,8 @@ def submit(
         threshold: in [0, 1]; None: the model's own.
         idempotency_key: the same key never creates a second job.
         label: what the reader calls the study.
+        patient: whose study it is, a pseudonym.
+        taken_on: when it was acquired.
         uncertainty: whether to estimate uncertainty.
         align: whether to register volumes that lie on different grids.
         sequence: of a study of one grey image.
@@ -55,6 +72,8 @@ def submit(
         uncertainty=uncertainty,
         label=label,
         sequence=sequence,
+        patient=patient,
+        taken_on=taken_on,
     )
 
 
@@ -171,18 +190,6 @@ def job(job_id: str) -> Job:
     return fetched
 
 
-def existing_jobs(job_ids: Iterable[str]) -> list[Job]:
-    """The present states of jobs; those that were deleted are left out."""
-    found = []
-    for job_id in job_ids:
-        try:
-            found.append(job(job_id))
-        except RemoteProblem as problem:
-            if not is_not_found(problem):
-                raise
-    return found
-
-
 def _forget(job_id: str) -> None:
     """Drop what is kept of a deleted job; answers to other jobs are fetched again."""
     for kept in ("final_jobs", "reviews"):
@@ -202,24 +209,43 @@ def preview(job_id: str) -> bytes | None:
         return None
 
 
-def history(cursor: str | None) -> tuple[list[Job], str | None]:
-    """A page of the jobs of this session's key, newest first, and the cursor of the next page."""
-    page = client().jobs(HISTORY_PAGE_SIZE, cursor)
+def existing_jobs(job_ids: Sequence[str]) -> list[ListedJob]:
+    """Jobs with the summaries of their results; those that were deleted are left out."""
+    return client().existing_jobs(job_ids)
+
+
+def history(cursor: str | None, *, everyone: bool) -> tuple[list[ListedJob], str | None]:
+    """A page of jobs with the summaries of their results, newest first.
+
+    Args:
+        cursor: of the page; None for the first.
+        everyone: the jobs of all keys, not only those of this session's.
+
+    Returns:
+        The jobs, and the cursor of the next page.
+    """
+    page = client().jobs(HISTORY_PAGE_SIZE, cursor, everyone=everyone)
     return page.jobs, page.next
 
 
-def resubmit(job_id: str, model: str | None, sequence: SequenceChoice | None = None) -> Job:
-    """Submit a job's study again for another model, or as another sequence.
+def resubmit(
+    job_id: str,
+    model: str | None,
+    sequence: SequenceChoice | None = None,
+    exchanged: Mapping[Role, Role] = MappingProxyType({}),
+) -> Job:
+    """Submit a job's study again for another model, or as other sequences.
 
     Args:
         job_id: of the job whose study is used.
         model: the model version; None: the champion.
         sequence: of its grey image; None: as before.
+        exchanged: what each image is, by what it was taken for.
 
     Returns:
         The new job.
     """
-    return sessions.current().upload_client.repeat(job_id, model, sequence=sequence)
+    return sessions.current().upload_client.repeat(job_id, model, sequence=sequence, exchanged=exchanged)
 
 
 def overview() -> Overview:

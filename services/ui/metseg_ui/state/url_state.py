@@ -5,7 +5,7 @@ It holds job ids only: a file name may identify a patient, so the label of a sca
 
 import streamlit as st
 
-from metseg.contracts import is_job_id
+from metseg.contracts import is_follow_up_id, is_job_id
 
 MAX_JOBS = 40
 SCAN, HISTORY, FOLLOW_UP, ADMIN = "scan", "history", "follow-up", "admin"
@@ -52,11 +52,24 @@ def open_view(view: str) -> None:
     _open(job_ids(), st.query_params.get("show"), view)
 
 
-def _open(listed: list[str], shown: str | None, view: str) -> None:
+def follow_up() -> str | None:
+    """The follow-up that is shown; None if there is none."""
+    chosen = st.query_params.get("follow-up", "")
+    return chosen if is_follow_up_id(chosen) else None
+
+
+def open_follow_up(follow_up_id: str) -> None:
+    """Show a follow-up."""
+    _open(job_ids(), st.query_params.get("show"), FOLLOW_UP, follow_up_id)
+
+
+def _open(listed: list[str], shown: str | None, view: str, follow_up_id: str | None = None) -> None:
     """Change the URL once: each change is an entry in the browser's history."""
     parameters: dict[str, str | list[str]] = {"job": listed}
     if shown is not None:
         parameters["show"] = shown
+    if follow_up_id := follow_up_id or follow_up():
+        parameters["follow-up"] = follow_up_id
     if view != SCAN:
         parameters["view"] = view
     st.query_params.from_dict(parameters)

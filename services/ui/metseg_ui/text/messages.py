@@ -119,6 +119,11 @@ def escape_markdown(text: str) -> str:
     return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS else sign for sign in text)
 
 
+def plain_name(job: Job) -> str:
+    """What its submitter called the scan; without a label, when it was submitted."""
+    return job.label or f"Scan of {local_time(job.created_at)}"
+
+
 def display_name(job: Job) -> str:
-    """What its submitter called the scan, in Markdown; without a label, when it was submitted."""
-    return escape_markdown(job.label or f"Scan of {local_time(job.created_at)}")
+    """The same in Markdown."""
+    return escape_markdown(plain_name(job))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metseg.contracts import IdentifiedBy, Lesion, ModelCard, Result
+from metseg.contracts import FINDINGS, IdentifiedBy, Lesion, ModelCard, Result, ResultSummary
 from metseg.imaging import CHANNELS, UInt8Array
 from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
@@ -30,23 +30,25 @@ def headline(result: Result) -> list[tuple[str, str]]:
     """The three figures that a reader looks for first, each with its label."""
     found = result.lesions
     if result.spacing_mm is None:
-        size = f"{sum(lesion.voxels for lesion in found):,} voxels"
         longest = f"{max((lesion.long_diameter_px for lesion in found), default=0):.0f} px"
     else:
-        size = f"{sum(lesion.volume_mm3 or 0 for lesion in found) / 1000:.1f} ml"
         longest = f"{max((lesion.long_diameter_mm or 0 for lesion in found), default=0):.0f} mm"
     size_label = "Total size" if result.spacing_mm is None else "Total volume"
     return [
         (f"{result.findings[0].upper()}{result.findings[1:]}", str(len(found))),
-        (size_label, size if found else "–"),
+        (size_label, _total(result.summary) if found else "–"),
         ("Longest diameter", longest if found else "–"),
     ]
 
 
-def one_line(result: Result) -> str:
+def one_line(summary: ResultSummary) -> str:
     """Number of lesions and their total volume or size."""
-    count = counted(len(result.lesions), result.finding)
-    return f"{count} · {headline(result)[1][1]}" if result.lesions else count
+    count = counted(summary.lesions, FINDINGS[summary.structure][0])
+    return f"{count} · {_total(summary)}" if summary.lesions else count
+
+
+def _total(summary: ResultSummary) -> str:
+    return f"{summary.voxels:,} voxels" if summary.volume_mm3 is None else f"{summary.volume_mm3 / 1000:.1f} ml"
 
 
 def lesion_rows(result: Result) -> list[Row]:
@@ -97,17 +99,26 @@ def _diameters(longest: float | None, perpendicular: float | None) -> str:
     )
 
 
-def model_notes(card: ModelCard, result: Result) -> list[str]:
+def has_surroundings(result: Result) -> bool:
+    """Whether the lesions are cores, and the whole is larger than they are."""
+    structures = result.structures
+    return result.structure == "core" and structures["whole"].voxels > structures["core"].voxels
+
+
+def model_notes(card: ModelCard, result: Result, *, is_whole_shown: bool) -> list[str]:
     """What was outlined, by a model that learned what, and how often that is wrong.
 
     Args:
         card: of the model that made the result.
         result: of a job.
+        is_whole_shown: whether the viewer shows the whole around the cores.
 
     Returns:
         Up to two lines.
     """
-    outlined = "tumour cores and, in teal, what surrounds them" if result.structure == "core" else result.findings
+    outlined = result.findings
+    if result.structure == "core":
+        outlined = f"tumour cores and{', in teal,' if is_whole_shown else ''} what surrounds them"
     notes = [f"The model outlines {outlined}. {card.limits[0]}" if card.limits else f"The model outlines {outlined}."]
     suffix = f", {result.structure}"
     found = {name.removesuffix(suffix): one for name, one in card.further_evaluation.items() if name.endswith(suffix)}
@@ -167,7 +178,7 @@ def scan_size(result: Result) -> str:
 
 
 def model_caption(card: ModelCard, prefix: str) -> str:
-    """Something about a model, followed by its mean Dice on test patients if the card has it.
+    """Something about a model, followed by its mean Dice on test patients, of the whole, if the card has it.
 
     Args:
         card: of the model.
@@ -177,7 +188,10 @@ def model_caption(card: ModelCard, prefix: str) -> str:
         One line of Markdown.
     """
     dice = card.figures.get(card.network)
-    return f"{prefix} · mean Dice {dice.mean:.2f} on {counted(dice.patients, 'test patient')}" if dice else prefix
+    if not dice:
+        return prefix
+    measured = "mean Dice of the whole" if "core" in card.operating_points else "mean Dice"
+    return f"{prefix} · {measured} {dice.mean:.2f} on {counted(dice.patients, 'test patient')}"
 
 
 def model_rows(card: ModelCard) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The scans of one API key, or all for an admin: their state, what was found, and a link to each.
+"""The scans of one API key: their state, what was found, and a link to each. An admin may ask for those of all keys.
 
 Without API keys nobody has a name, so the reader's own scans are those of the session, which its URL lists.
 """
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from metseg.client import RemoteProblem
-from metseg.contracts import Job, JobStatus, KeyInfo
+from metseg.contracts import KeyInfo, ListedJob
 from metseg.settings import settings
 from metseg_ui.panels import jobs
 from metseg_ui.state import gateway, sessions, url_state
 from metseg_ui.text import messages, summaries
 
+TITLE = "Your scans"
 EVERYONE_HELP = "This deployment has no API keys, so your scans are those that this tab has opened."
+ADMIN_HELP = "The scans of all API keys, because you may administer this deployment."
 COLUMN_WIDTHS = (3, 1.4, 2.2, 2.3, 0.9, 1)
 
 
@@ -25,15 +26,16 @@ def is_available(key_info: KeyInfo) -> bool:
 
 def render(key_info: KeyInfo) -> None:
     """The list, one page at a time."""
-    st.markdown(f"## {title(key_info)}")
-    if key_info.name is None:
-        if not st.toggle("Show the scans of everyone", key="everyone", help=EVERYONE_HELP):
-            _render_rows(gateway.existing_jobs(url_state.job_ids()))
-            return
-    elif _sees_all(key_info):
-        st.caption("The scans of everyone who uses this deployment, because you may administer it.")
+    st.markdown(f"## {TITLE}")
+    has_name, everyone = key_info.name is not None, False
+    if key_info.is_admin:
+        help_text = ADMIN_HELP if has_name else EVERYONE_HELP
+        everyone = st.toggle("Show the scans of everyone", key="everyone", help=help_text, on_change=_first_page)
+    if not has_name and not everyone:
+        _render_rows(gateway.existing_jobs(url_state.job_ids()))
+        return
     cursors: list[str | None] = st.session_state.setdefault("history_cursors", [None])
-    listed, next_cursor = gateway.history(cursors[-1])
+    listed, next_cursor = gateway.history(cursors[-1], everyone=everyone)
     _render_rows(listed)
     with st.container(horizontal=True):
         if len(cursors) > 1 and st.button("Newer"):
@@ -44,7 +46,11 @@ def render(key_info: KeyInfo) -> None:
             st.rerun()
 
 
-def _render_rows(listed: Sequence[Job]) -> None:
+def _first_page() -> None:
+    st.session_state.pop("history_cursors", None)
+
+
+def _render_rows(listed: Sequence[ListedJob]) -> None:
     if not listed:
         st.info("No scans yet. Upload one, or try an example.", icon=":material/info:")
     with st.container(key="history", gap="small"):
@@ -52,16 +58,7 @@ def _render_rows(listed: Sequence[Job]) -> None:
             _row(job)
 
 
-def title(key_info: KeyInfo) -> str:
-    """What the list is called: the gateway lists an admin the scans of all keys."""
-    return "All scans" if _sees_all(key_info) else "Your scans"
-
-
-def _sees_all(key_info: KeyInfo) -> bool:
-    return key_info.name is not None and key_info.is_admin
-
-
-def _row(job: Job) -> None:
+def _row(job: ListedJob) -> None:
     name = messages.display_name(job)
     columns = st.columns(COLUMN_WIDTHS, vertical_alignment="center")
     submitted = f"  \n:small[{messages.local_time(job.created_at)}]" if job.label else ""
@@ -76,10 +73,7 @@ def _row(job: Job) -> None:
         jobs.confirm_deletion(job)
 
 
-def _outcome(job: Job) -> str:
-    if job.status is not JobStatus.SUCCEEDED:
+def _outcome(job: ListedJob) -> str:
+    if job.summary is None:
         return messages.escape_markdown(job.problem.title) if job.problem else "–"
-    try:
-        return summaries.one_line(gateway.result(job.id))
-    except RemoteProblem as problem:
-        return messages.escape_markdown(problem.title)
+    return f"{summaries.one_line(job.summary)}{', reviewed' if job.summary.reviewed else ''}"

@@ -7,7 +7,7 @@ import streamlit as st
 from metseg.client import RemoteProblem
 from metseg.contracts import Job, JobStatus
 from metseg.errors import UnknownSequence
-from metseg_ui.components import problems, viewer
+from metseg_ui.components import job_watcher, problems, viewer
 from metseg_ui.panels import comparison, jobs, results, sequence_choice
 from metseg_ui.state import gateway, url_state
 from metseg_ui.text import messages
@@ -26,6 +26,7 @@ def render(job_id: str) -> None:
     if job.status is JobStatus.SUCCEEDED:
         st.fragment(_result)(job_id)
     elif not job.status.final:
+        job_watcher.render(job_id)
         jobs.render_progress(job)
     else:
         _show_failure(job)

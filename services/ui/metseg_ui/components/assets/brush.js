@@ -21,6 +21,7 @@ export class Brush {
       if (action === "draw") this.strokes += 1;
       onChange();
     };
+    this.onChange = onChange;
     this.strokes = 0;
   }
 
@@ -33,6 +34,35 @@ export class Brush {
 
   rest() {
     if (this.nv.opts.drawingEnabled) this.nv.setDrawingEnabled(false);
+  }
+
+  /** Draw one point at the crosshair, for readers without a pointer; `plane` is that of the slices, as NiiVue numbers it. */
+  stamp(plane) {
+    const { nv } = this;
+    nv.drawPenAxCorSag = plane;
+    this.paint(nv.frac2vox(nv.scene.crosshairPos).map(Math.round), nv.opts.penValue, nv.drawBitmap);
+    nv.drawPenAxCorSag = -1;
+    this.finishStroke();
+    this.onChange();
+  }
+
+  finishStroke() {
+    this.strokes += 1;
+    this.nv.drawAddUndoBitmap();
+    this.nv.refreshDrawing(true, false);
+  }
+
+  /** A copy of all strokes, for `restore`; null without any. */
+  get copy() {
+    return this.strokes ? this.nv.drawBitmap.slice() : null;
+  }
+
+  /** Draw what was copied from a drawing on the same grid; it counts as one stroke. */
+  restore(copy) {
+    this.nv.setDrawingEnabled(true);
+    this.nv.drawBitmap.set(copy);
+    this.finishStroke();
+    this.rest();
   }
 
   /** Take the last stroke back. */

@@ -143,6 +143,10 @@ export class Canvas {
     this.nv.drawScene();
   }
 
+  showCrosshair() {
+    this.nv.opts.crosshairWidth = 1;
+  }
+
   /** The voxel (column, row, slice) under the crosshair. */
   crosshairVoxel() {
     return this.voxelAt(this.nv.scene.crosshairPos).map(Math.round);
@@ -230,6 +234,7 @@ export class Canvas {
   /** Let a drag measure a length with the "ruler" or draw with the "brush", or else move the picture or the crosshair. */
   setTool(tool) {
     this.tool = tool;
+    if (!this.multiplanar) this.nv.opts.crosshairWidth = 0;
     this.nv.opts.dragModePrimary = { ruler: MEASUREMENT, brush: CROSSHAIR }[tool] ?? (this.multiplanar ? CROSSHAIR : PAN);
   }
 

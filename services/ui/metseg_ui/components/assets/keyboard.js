@@ -1,5 +1,6 @@
 // The viewer's keyboard shortcuts, and the lines that list them and what the mouse does.
 import { createElement } from "./controls.js";
+import { penAction } from "./penKeys.js";
 
 const SHORTCUTS = [
   { keys: "↑ ↓", text: "slice", needsSlices: true },
@@ -12,6 +13,7 @@ const SHORTCUTS = [
   { keys: "F", text: "full screen", needsFullScreen: true },
   { keys: "R", text: "ruler", needsSpacing: true },
   { keys: "B E U", text: "brush, eraser, undo" },
+  { keys: "Shift+↑↓←→ Enter", text: "move the brush, draw" },
   { keys: "+ −", text: "zoom" },
   { keys: "[ ]", text: "opacity" },
   { keys: "0", text: "reset" },
@@ -54,6 +56,8 @@ export function createLegend({ sliceCount, channels, lesions, spacingMm }) {
 /** Perform what a key stands for on the viewer, which has the focus. */
 export function handleKey(viewer, event) {
   if (event.target.type === "text") return;
+  const draw = event.target.tagName === "INPUT" ? undefined : penAction(viewer, event);
+  if (draw) return perform({ [event.key.toLowerCase()]: draw }, event);
   const isOnSlider = event.target.tagName === "INPUT";
   perform({ ...generalActions(viewer), ...(isOnSlider ? {} : { ...arrowActions(viewer), ...pageActions(viewer) }) }, event);
 }

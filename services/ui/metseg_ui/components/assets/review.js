@@ -9,6 +9,8 @@ export class ReviewDraft {
    * its `key`, its `peak` and `contains(voxel)`; voxels are (slice, row, column). */
   constructor(stored, lesions) {
     this.stored = stored ?? EMPTY;
+    this.lesions = lesions;
+    this.changes = [];
     this.joined = [...this.stored.joined];
     this.mayTeach = this.stored.may_be_used_for_training;
     this.decisions = new Map();
@@ -26,10 +28,12 @@ export class ReviewDraft {
 
   /** Decide something about a lesion: `decision`, `target` or `label`. */
   decide(lesion, change) {
+    this.changes.push((draft) => draft.decide(draft.lesionAt(lesion.peak), change));
     this.decisions.set(lesion.key, { ...this.decisionOn(lesion), ...change, voxel: lesion.peak });
   }
 
   join(lesions) {
+    this.changes.push((draft) => draft.join(lesions));
     this.joined.push(lesions.map(({ peak }) => peak));
   }
 
@@ -39,11 +43,24 @@ export class ReviewDraft {
   }
 
   separate(lesion) {
+    this.changes.push((draft) => draft.separate(draft.lesionAt(lesion.peak)));
     this.joined = this.joined.filter((group) => !group.some((voxel) => lesion.contains(voxel)));
   }
 
   setMayTeach(mayTeach) {
+    this.changes.push((draft) => draft.setMayTeach(mayTeach));
     this.mayTeach = mayTeach;
+  }
+
+  /** The lesion at a voxel; where there is none, the place alone: a decision about it takes effect if one is there later. */
+  lesionAt(voxel) {
+    const place = { key: `at ${voxel}`, peak: voxel, contains: (other) => voxel.every((at, axis) => at === other[axis]) };
+    return this.lesions.find((each) => each.contains(voxel)) ?? place;
+  }
+
+  /** Make the changes of another draft of the same scan again, on top of this one. */
+  repeat(changes) {
+    changes.forEach((change) => change(this));
   }
 
   /** The review with all changes. `strokes` is a mask with the values of STROKES, null without any; `thresholds` those

@@ -4,6 +4,7 @@ import { ButtonGroup, Slider, createElement } from "./controls.js";
 const TOOLS = [["none", "No tool"], ["brush", "Brush"], ["eraser", "Eraser"]];
 const STRUCTURES = [["core", "Tumour"], ["whole", "Whole"]];
 const TIPS = [[false, "Slice"], [true, "Ball"]];
+const CONTROLS = "input, button";
 const RADIUS = { min: 0.5, max: 15, step: 0.5 };
 
 const button = (text, onclick, attributes = {}) =>
@@ -30,20 +31,35 @@ export class ReviewPanel {
     this.apply = button("Apply", () => reviewing.apply(), { class: "primary" });
     this.withdraw = button("Back to the model's answer", () => reviewing.withdraw());
     this.status = createElement("span", { role: "status" });
+    this.newer = createElement(
+      "span",
+      { hidden: true },
+      button("Load that review, keep my changes", () => reviewing.loadNewer(true), { class: "primary" }), " ",
+      button("Discard my changes", () => reviewing.loadNewer(false)),
+    );
     this.selected = new Set();
     const tools = [...Object.values(this.groups), this.radius].map(({ root }) => root);
     const bar = (...controls) => createElement("div", { class: "bar" }, ...controls);
     const teach = createElement("label", {}, this.mayTeach, "May be used for training");
     const section = (...bars) => createElement("section", { class: "review", "aria-label": "Review", hidden: true }, ...bars);
-    this.tools = section(bar(...tools, this.undo, this.apply, this.status));
+    this.tools = section(bar(...tools, this.undo, this.apply, this.status, this.newer));
     this.root = section(this.rows, bar(this.join, this.withdraw, teach));
   }
 
   /** Show all lesions again, after a decision. */
   renderRows() {
     const { draft, lesions } = this.reviewing;
+    const focused = this.focusedControl();
     this.rows.replaceChildren(...lesions.map((lesion) => this.row(lesion)));
+    if (focused) this.rows.children[focused.row]?.querySelectorAll(CONTROLS)[focused.control]?.focus();
     this.mayTeach.checked = draft.mayTeach;
+  }
+
+  /** Which control of which row has the focus, which goes to its successor when the rows are replaced. */
+  focusedControl() {
+    const { activeElement } = this.rows.getRootNode();
+    const row = [...this.rows.children].findIndex((each) => each.contains(activeElement));
+    return row < 0 ? null : { row, control: [...this.rows.children[row].querySelectorAll(CONTROLS)].indexOf(activeElement) };
   }
 
   row(lesion) {
@@ -99,6 +115,7 @@ export class ReviewPanel {
     this.selected.clear();
     this.join.disabled = true;
     this.renderRows();
+    this.rows.querySelector(CONTROLS).focus(); // the button, which is disabled now, had it
   }
 
   get isOpen() {
@@ -110,11 +127,12 @@ export class ReviewPanel {
   }
 
   /** Show the settings of the pen, and what was stored last. */
-  render({ pen, strokes, status, isSaving, isReviewed }) {
+  render({ pen, strokes, status, isSaving, isOutdated, isReviewed }) {
     for (const [name, group] of Object.entries(this.groups)) group.set(pen[name]);
     this.radius.set(pen.radius);
     this.undo.disabled = !strokes;
-    this.apply.disabled = this.withdraw.disabled = isSaving;
+    this.apply.disabled = this.withdraw.disabled = isSaving || isOutdated;
+    this.newer.hidden = !isOutdated;
     this.withdraw.hidden = !isReviewed;
     this.status.textContent = status;
   }

@@ -10,6 +10,7 @@ export class Reviewing {
     this.data = viewer.data;
     this.pen = { tool: "none", structure: this.data.structure, isBall: false, radius: 3 };
     this.status = this.data.review.text;
+    this.problemSerial = this.data.review.problem?.serial;
     this.panel = new ReviewPanel(this);
   }
 
@@ -69,6 +70,11 @@ export class Reviewing {
     this.setPen({ tool: this.pen.tool === tool ? "none" : tool });
   }
 
+  /** Draw at the crosshair. */
+  stamp() {
+    this.brush.stamp(this.viewer.scene.canvas.plane);
+  }
+
   undo() {
     this.brush?.undo();
     this.render();
@@ -106,17 +112,48 @@ export class Reviewing {
     this.viewer.setTriggerValue("review", { number: this.data.review.number, review });
   }
 
-  /** Take over why a review was not stored. */
-  receive({ review: { problem } }) {
-    if (!problem || problem.serial === this.problemSerial) return;
-    this.problemSerial = problem.serial;
-    this.isSaving = false;
-    this.status = problem.text;
+  /** Take over why a review was not stored, and which one is in force. */
+  receive({ number, problem, text }) {
+    const isRefused = problem && problem.serial !== this.problemSerial;
+    if (isRefused) Object.assign(this, { problemSerial: problem.serial, isSaving: false, hasFailed: true, status: problem.text });
+    this.isOutdated = number !== this.data.review.number && Boolean(this.unsaved);
+    if (this.isOutdated) this.status = `Someone else has reviewed this scan meanwhile (${text}). Your changes are kept here and not stored.`;
+    if (isRefused || this.isOutdated) this.render();
+  }
+
+  /** Whether the page's data are another reader's review, and this viewer stays until the reader of this one decides. */
+  waitsFor(data) {
+    return this.isOutdated && data.job === this.data.job && data.second?.volumes === this.data.second?.volumes;
+  }
+
+  /** What was changed and is not stored: changes of the draft, strokes, and the threshold if it was moved; null if
+   * nothing. */
+  get unsaved() {
+    const { viewer: { scene, settings }, draft, brush, hasFailed } = this;
+    if (!draft || this.isSaving) return null;
+    const threshold = scene.isPreview(settings) ? settings.threshold : null;
+    const isChanged = draft.changes.length > 0 || brush.strokes > 0 || threshold !== null || hasFailed;
+    return isChanged ? { changes: draft.changes, strokes: brush.copy, threshold } : null;
+  }
+
+  /** Make changes again that an earlier viewer of the scan had not stored. */
+  restore({ changes, strokes }) {
+    this.start();
+    this.draft.repeat(changes);
+    if (strokes) this.brush.restore(strokes);
+    this.panel.renderRows();
     this.render();
+  }
+
+  /** Show the other reader's review, with the changes made here on top of it or without them. */
+  loadNewer(keepsChanges) {
+    if (!keepsChanges) this.draft = null;
+    this.viewer.reload();
   }
 
   render() {
     const { pen, status, isSaving, brush, data } = this;
-    this.panel.render({ pen, strokes: brush?.strokes, status, isSaving, isReviewed: data.review.body !== null });
+    const { isOutdated } = this;
+    this.panel.render({ pen, strokes: brush?.strokes, status, isSaving, isOutdated, isReviewed: data.review.body !== null });
   }
 }

@@ -41,8 +41,9 @@ export class Scene {
     return this.panes.filter(({ root, isOpen }) => isOpen && !root.hidden);
   }
 
-  /** Load what is shown first. */
-  async open({ channel }) {
+  /** Load what is shown first, and meanwhile fetch what is shown next to it. */
+  async open(settings) {
+    const [channel, neighbour] = this.channelsOf(settings);
     const { second, own, lesions, niivue: script, review } = this.data;
     const [niivue, grey, mask, secondMask, ownMask] = await Promise.all([
       import(new URL(script, document.baseURI).href).then(() => globalThis.niivue),
@@ -52,6 +53,7 @@ export class Scene {
       own && this.volume(own),
     ]);
     if (this.isClosed) return;
+    if (neighbour) this.volume(neighbour);
     this.niivue = niivue;
     this.stored = [mask, secondMask, ownMask].map((each) => (each ? connectedComponents(each, 1) : []));
     this.numbered = numberComponents(this.stored[0], lesions, review.body?.joined ?? []);

@@ -1,4 +1,4 @@
-// The viewer: the slices of a finished job with its lesions. The page mounts it as a Streamlit component.
+// The viewer: the slices of a finished job with its lesions.
 import { describe, savePicture } from "./annotations.js";
 import { SliceNavigator, createElement } from "./controls.js";
 import { createLegend, handleKey, handlePageKey } from "./keyboard.js";
@@ -12,32 +12,11 @@ const REPORT_SLICE_AFTER_MS = 500;
 const FULL_WINDOW = { low: 0, high: 255 };
 const WIDE_PX = 720; // from here on two pictures fit side by side
 
-const viewers = new WeakMap();
-
-/** Create the viewer, or update the existing one with the page's data; returns the function that removes it. */
-export function mount(component) {
-  const { parentElement, data } = component;
-  let viewer = viewers.get(parentElement);
-  if (!viewer || !showsSame(viewer.data, data)) {
-    viewer?.close();
-    viewer = new Viewer(parentElement, component, viewer?.data.job === data.job ? viewer : null);
-    viewers.set(parentElement, viewer);
-  }
-  viewer.receive(component);
-  return () => {
-    viewers.get(parentElement)?.close();
-    viewers.delete(parentElement);
-  };
-}
-
-function showsSame(one, other) {
-  return one.job === other.job && one.second?.volumes === other.second?.volumes && one.review.number === other.review.number;
-}
-
-class Viewer {
-  /** `before` is the viewer that showed the same job until now, if there is one. */
-  constructor(parent, { data }, before) {
+export class Viewer {
+  /** `before` is the viewer that showed the same job until now, if there is one, and `unsaved` what it had not stored. */
+  constructor(parent, { data }, before, unsaved) {
     this.data = data;
+    this.unsaved = unsaved;
     this.slice = data.slice;
     this.lesion = data.lesions.find(({ slice }) => slice === data.slice)?.number;
     this.settings = {
@@ -48,6 +27,7 @@ class Viewer {
       const { channel, maskStyle, layout, low, high } = before.settings;
       Object.assign(this.settings, { channel, maskStyle, layout, low, high });
       this.slice = before.slice;
+      this.settings.threshold = unsaved?.threshold ?? data.threshold;
       this.isReviewing = before.reviewing.isOpen;
     }
     this.drawn = this.settings;
@@ -110,6 +90,7 @@ class Viewer {
     if (this.lesion === undefined) this.showSlice(this.slice);
     else this.showLesion(this.lesion);
     if (this.isReviewing) this.reviewing.toggle();
+    if (this.unsaved) this.reviewing.restore(this.unsaved);
     Object.assign(this.root.dataset, { ready: "true", review: this.data.review.number });
   }
 
@@ -124,12 +105,12 @@ class Viewer {
 
   // --- actions ---------------------------------------------------------------------------------------------------
 
-  /** Take over what the page sends at each run. */
-  receive({ data, setStateValue, setTriggerValue }) {
-    Object.assign(this, { setStateValue, setTriggerValue });
-    this.reviewing.receive(data);
-    if (data.jump.serial !== this.lastJump && this.lastJump !== undefined) this.showLesion(data.jump.lesion);
-    this.lastJump = data.jump.serial;
+  /** Take over what the page sends at each run; `reload` replaces this viewer by one of it. */
+  receive({ data: { jump }, setStateValue, setTriggerValue }, reload) {
+    Object.assign(this, { setStateValue, setTriggerValue, reload });
+    const isNew = jump.serial !== this.lastJump && this.lastJump !== undefined;
+    if (isNew && this.data.lesions.some(({ number }) => number === jump.lesion)) this.showLesion(jump.lesion);
+    this.lastJump = jump.serial;
   }
 
   /** Change settings, and draw with them. What cannot be loaded is taken back. */
