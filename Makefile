@@ -91,7 +91,11 @@ e2e: $(DEV)/.ready ## build, deploy, train, submit over REST and in a real brows
 	@command -v "$${METSEG_BROWSER:-chromium}" chromium google-chrome >/dev/null \
 		|| { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 		|| { echo "make e2e needs a browser: install chromium, or set METSEG_BROWSER to one" >&2; exit 2; }
-	$(DEV)/bin/pytest -m "e2e and not drill" --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
+	$(DEV)/bin/pytest -m "e2e and not drill and not gpu_images" --timeout 1800 -o log_cli=true -o log_cli_level=INFO $(ARGS)
+
+.PHONY: gpu-images
+gpu-images: $(DEV)/.ready ## build the images for NVIDIA GPUs, several GB, and run them on the CPU
+	$(DEV)/bin/pytest -m gpu_images tests/e2e/test_gpu_images.py --timeout 3600 -o log_cli=true -o log_cli_level=INFO $(ARGS)
 
 .PHONY: chaos
 chaos: $(DEV)/.ready ## break a deployment while jobs run: make chaos ARGS="--only redis"
@@ -99,7 +103,7 @@ chaos: $(DEV)/.ready ## break a deployment while jobs run: make chaos ARGS="--on
 
 .PHONY: bench
 bench: $(DEV)/.ready ## measure speed, waiting and memory into docs/appendix-benchmarks.md: make bench ARGS="--only model system"
-	$(DEV)/bin/pip install --quiet segmentation-models-pytorch torchvision
+	$(DEV)/bin/pip install --quiet $(TORCH) segmentation-models-pytorch torchvision
 	$(DEV)/bin/python -m tests.bench $(ARGS)
 
 # --- maintain ----------------------------------------------------------------------------------------------------

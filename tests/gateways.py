@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -122,6 +123,14 @@ def promote_tiny(store: ObjectStore) -> None:
     registry, model = Registry(store), tiny_model()
     registry.publish(tiny_card(model), {"model.onnx": model})
     registry.promote(VERSION)
+
+
+@contextmanager
+def running_alone(folder: Path, redis_url: str) -> Iterator[Gateway]:
+    """A gateway whose store is a folder, with the tiny model as champion."""
+    with running(Settings(store_directory=folder, redis_url=redis_url)) as gateway:
+        promote_tiny(gateway.store)
+        yield gateway
 
 
 def png(seed: int = 0, rows: int = 32, columns: int = 32) -> bytes:

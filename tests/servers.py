@@ -7,8 +7,10 @@
 """
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,12 +27,18 @@ START_S = 30.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct free loopback ports."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Distinct free loopback ports, below those that Linux gives to outgoing connections, which may be taken again."""
+    candidates = random.SystemRandom().sample(range(10_000, 32_000), 1_000)
+    return list(itertools.islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Server(ABC):
@@ -117,6 +125,10 @@ class RedisServer(Server):
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def database(self, number: int) -> str:
+        """The URL of a database that no message of another test reaches."""
+        return f"{self.url.removesuffix('/0')}/{number}"
 
     def flush(self) -> None:
         """Flush all data, like a Redis without its volume."""

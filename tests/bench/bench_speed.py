@@ -112,8 +112,8 @@ def model(data: Path | None, rounds: int) -> None:
     head = ["network", "ms per slice", "CPU ms per slice", "times ours as served", "MiB"]
     notes = [
         f"Medians (least to most) of {rounds} rounds in turn, {cpu_quota()} threads. Ours as served reads {count} "
-        "slices of 256x256, prepares them, predicts at 128x128 and brings mask, measures and probabilities back; the "
-        "others get one prepared slice of 256x256. "
+        "slices of 256x256, prepares them, predicts the core at 256x256 and the whole at 128x128, cropped to the head, "
+        "and brings masks, measures and probabilities back; the others get one prepared slice of 256x256. "
         f"The machine's limit, a product of two large matrices in torch: {page.spread(peak, 0)} GFLOP/s in 32 bits."
     ]
     page.keep("model", on, {"head": head, "cells": cells, "notes": notes}, figures)

@@ -20,6 +20,7 @@ from metseg.parallel import cpu_quota
 
 __all__ = ["Site", "site"]
 
+ROOT = Path(__file__).parents[2]
 START_S = 90.0
 LIMITS = {
     "METSEG_QUEUE_LIMIT": "100000",
@@ -60,17 +61,30 @@ def _status_kib(pid: int, field: str) -> int:
 
 
 @contextmanager
-def site(folder: Path, workers: int = 1) -> Iterator[Site]:
-    """A running deployment with the starter model, for the length of the block; workers share the CPUs."""
+def site(folder: Path, workers: int = 1, tree: Path = ROOT) -> Iterator[Site]:
+    """A running deployment with the starter model, for the length of the block.
+
+    Args:
+        folder: for its data and logs.
+        workers: they share the CPUs.
+        tree: the checkout whose code runs.
+
+    Yields:
+        The deployment.
+    """
     with ExitStack() as stack:
         redis, s3 = stack.enter_context(redis_server(folder)), stack.enter_context(s3_server(folder))
         [port] = free_ports(1)
         paths = ("shared", "services/inference-api", "services/worker")
         environment = os.environ | redis.environment() | s3.environment() | LIMITS
-        environment["PYTHONPATH"] = os.pathsep.join(str(Path(path).absolute()) for path in paths)
+        environment["PYTHONPATH"] = os.pathsep.join(str(tree / path) for path in paths)
         environment["METSEG_THREADS"] = str(max(1, cpu_quota() // workers))
         subprocess.run(
-            [sys.executable, "-m", "metseg_worker.setup"], env=environment, check=True, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "metseg_worker.setup"],
+            cwd=tree,
+            env=environment,
+            check=True,
+            stderr=subprocess.DEVNULL,
         )
         flags = ["--bind", f"127.0.0.1:{port}", "-c", "python:metseg_api.gunicorn_conf"]
         quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
@@ -80,7 +94,9 @@ def site(folder: Path, workers: int = 1) -> Iterator[Site]:
         processes = {"redis": [psutil.Process(redis._process.pid)], "store": [psutil.Process(s3._process.pid)]}
         for name, command in commands:
             log = stack.enter_context((folder / f"{name}.log").open("ab"))
-            started = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=log, stderr=log)
+            started = subprocess.Popen(
+                [sys.executable, "-m", *command], cwd=tree, env=environment, stdout=log, stderr=log
+            )
             stack.callback(_end, started)
             processes.setdefault(name, []).append(psutil.Process(started.pid))
         url = f"http://127.0.0.1:{port}"

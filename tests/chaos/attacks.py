@@ -1,5 +1,6 @@
 """What an attacker or a very large study does to a site, while a client that behaves must be served."""
 
+import bisect
 import gzip
 import io
 import itertools
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +21,7 @@ from tests.chaos.keeper import Keeper
 from tests.chaos.site import Site
 
 from metseg import phantom
+from metseg.imaging import Shape, StudySize, peak_bytes
 from metseg.phantom.dicom import SERIES_PARAMETERS, series_files
 
 __all__ = ["idle_connections", "largest_study", "starved_key"]
@@ -30,6 +33,7 @@ UPLOADS = 24
 ELEMENTS = 130_000
 FAIR_S = 10.0
 LARGEST = (1023, 512, 512)
+SPACING_MM = (1.0, 0.5, 0.5)
 LARGEST_S = 1800.0
 STUDY_TOO_LARGE = "/problems/study-too-large"
 
@@ -98,27 +102,49 @@ def heavy_dicom(elements: int) -> bytes:
 
 
 def largest_study(site: Site, keeper: Keeper) -> None:
-    """Send the largest study within the limits: refused with the limit, or segmented and downloaded without a kill."""
-    before = {service: site.oom_kills(service) for service in ("api", "worker")}
-    study = largest_nifti(LARGEST)
+    """Send the largest studies that the worker accepts: segmented and downloaded, and no process killed for memory.
+
+    These are 16 bits with a sign and uncertainty, cut to as many slices as fit into the worker's memory, and the most
+    slices that the limits allow, 16 bits without a sign. One slice more than fits is refused with the limit.
+    """
+    before = {service: site.deaths(service) for service in ("api", "worker")}
+    fitting = fitting_slices(LARGEST, site.memory_bytes("worker"))
     with httpx.Client(base_url=site.api_url, timeout=300) as client:
-        files = {"files": ("largest.nii.gz", study, "application/gzip")}
-        answer = client.post("/v1/jobs", files=files, data={"uncertainty": "true"})
-        if answer.status_code == httpx.codes.ACCEPTED:
-            job_id = answer.json()["id"]
-            end = keeper.end(job_id, time.monotonic() + LARGEST_S)
-            assert end == ("succeeded", ""), f"the largest study was accepted and ended as {end}"
-            paths = [
-                f"/v1/jobs/{job_id}/{each}" for each in ("overlay/5", "probability?format=zip", "mask?format=tiff")
-            ]
-            with ThreadPoolExecutor(6) as clients:
-                assert set(clients.map(lambda path: _download(client, path), paths * 2)) == {httpx.codes.OK}
-            keeper.delete(job_id)
-        else:
-            problem = answer.json()
-            assert problem["type"] == STUDY_TOO_LARGE, f"the largest study was refused with {problem['type']}"
-    after = {service: site.oom_kills(service) for service in before}
-    assert after == before, f"processes were killed for memory: {after}, before {before}"
+        refused = _submit_volume(client, (fitting + 1, *LARGEST[1:]), np.int16, uncertainty=True)
+        assert refused.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE, "a study beyond the memory was not refused"
+        assert refused.json()["type"] == STUDY_TOO_LARGE, f"it was refused with {refused.json()['type']}"
+        for shape, dtype in (((fitting, *LARGEST[1:]), np.int16), (LARGEST, np.uint16)):
+            _segment_and_download(client, keeper, _submit_volume(client, shape, dtype, uncertainty=dtype is np.int16))
+    after = {service: site.deaths(service) for service in before}
+    assert after == before, f"restarts, and processes killed for memory: {after}, before {before}"
+
+
+def fitting_slices(shape: Shape, memory_bytes: int) -> int:
+    """How many slices of a volume of int16 with uncertainty fit into a worker's memory; at most those of `shape`."""
+
+    def needed(slices: int) -> int:
+        size = StudySize((slices, *shape[1:]), 4, decoded=1, channels=1, spacing_mm=SPACING_MM)
+        return peak_bytes(size, uncertainty=True)
+
+    return bisect.bisect_right(range(1, shape[0] + 1), memory_bytes, key=needed)
+
+
+def _submit_volume(
+    client: httpx.Client, shape: Shape, dtype: type[np.integer[Any]], *, uncertainty: bool
+) -> httpx.Response:
+    files = {"files": ("largest.nii.gz", largest_nifti(shape, dtype), "application/gzip")}
+    return client.post("/v1/jobs", files=files, data={"sequence": "flair", "uncertainty": str(uncertainty).lower()})
+
+
+def _segment_and_download(client: httpx.Client, keeper: Keeper, answer: httpx.Response) -> None:
+    assert answer.status_code == httpx.codes.ACCEPTED, f"a study that fits was refused: {answer.text}"
+    job_id = answer.json()["id"]
+    end = keeper.end(job_id, time.monotonic() + LARGEST_S)
+    assert end == ("succeeded", ""), f"the largest study was accepted and ended as {end}"
+    paths = [f"/v1/jobs/{job_id}/{each}" for each in ("overlay/5", "probability?format=zip", "mask?format=tiff")]
+    with ThreadPoolExecutor(6) as clients:
+        assert set(clients.map(lambda path: _download(client, path), paths * 2)) == {httpx.codes.OK}
+    keeper.delete(job_id)
 
 
 def _download(client: httpx.Client, path: str) -> int:
@@ -128,23 +154,23 @@ def _download(client: httpx.Client, path: str) -> int:
         return response.status_code
 
 
-def largest_nifti(shape: tuple[int, int, int]) -> bytes:
-    """A packed NIfTI volume of int16: one phantom's slices over and over."""
+def largest_nifti(shape: Shape, dtype: type[np.integer[Any]] = np.int16) -> bytes:
+    """A packed NIfTI volume: one phantom's slices over and over."""
     slices, rows, columns = shape
     header = nibabel.Nifti1Header()  # type: ignore[no-untyped-call]
-    header.set_data_dtype(np.int16)
+    header.set_data_dtype(dtype)
     header.set_data_shape((columns, rows, slices))
-    header.set_sform(np.diag([0.5, 0.5, 1.0, 1.0]), 1)
+    header.set_sform(np.diag([*reversed(SPACING_MM), 1.0]), 1)
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
     target = io.BytesIO()
     with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=1, mtime=0) as packed:
         packed.write(header.binaryblock + bytes(4))
-        for pixels in itertools.islice(_repeated_slices(rows), slices):
+        for pixels in itertools.islice(_repeated_slices(rows, dtype), slices):
             packed.write(pixels)
     return target.getvalue()
 
 
-def _repeated_slices(size_px: int) -> Iterator[bytes]:
+def _repeated_slices(size_px: int, dtype: type[np.integer[Any]]) -> Iterator[bytes]:
     grey = phantom.head(7, slices=4, size_px=size_px, lesions=2).volume.pixels[..., 1]
-    return itertools.cycle([np.ascontiguousarray(each.astype(np.int16)).tobytes() for each in grey])
+    return itertools.cycle([np.ascontiguousarray(each.astype(dtype)).tobytes() for each in grey])

@@ -19,7 +19,8 @@ NAME = "metseg-chaos"
 DISK_MIB = 1536
 CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 """Debian's libfaketime, which gives one process another clock; the kernel cannot."""
-UP_S = 180.0
+OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")  # cgroup v2, v1
+UP_S = 420.0
 
 
 class Site(Deployment):
@@ -39,18 +40,17 @@ class Site(Deployment):
         volume = "driver: local, driver_opts: {type: none, o: bind, device: " + str(disk) + "}"
         overlay.write_text(f"volumes:\n  store-data: {{{volume}}}\n" if disk else "services: {}\n", encoding="utf-8")
         limits = {"METSEG_KEY_JOBS_PER_MINUTE": "6000", "METSEG_KEY_OPEN_JOBS": "250"}
-        super().__init__(folder, str(overlay), limits | dict(variables))
+        super().__init__(folder, str(overlay), variables=limits | dict(variables))
         self.name = name
 
-    def begin(self, build: bool) -> None:
-        """Build the images if needed, and start."""
-        if build:
-            self.compose("build", "--with-dependencies", "api", "worker", timeout_s=1200)
+    def begin(self) -> None:
+        """Build the images, and start."""
+        self.compose("build", "--with-dependencies", "api", "worker", timeout_s=1200)
         self.power_on()
 
     def power_on(self) -> None:
         """Start what does not run, without the page."""
-        self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "150", "api", "worker", timeout_s=UP_S)
+        self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "300", "api", "worker", timeout_s=UP_S)
 
     def docker(self, *arguments: str) -> str:
         """Run `docker` and return its output."""
@@ -101,7 +101,7 @@ class Site(Deployment):
     def memory(self, service: str, limit: str) -> Iterator[None]:
         """Run a service with less memory than it needs."""
         box = self.box(service)
-        before = self.docker("inspect", "--format", "{{.HostConfig.Memory}}", box)
+        before = str(self.memory_bytes(service))
         self.docker("kill", box)  # a limit below what is in use is refused
         self.docker("update", "--memory", limit, "--memory-swap", limit, box)
         self.docker("start", box)
@@ -167,9 +167,16 @@ class Site(Deployment):
             del self._environment["METSEG_API_KEYS_FILE"]
             self.compose(*again)
 
-    def oom_kills(self, service: str) -> int:
-        """How many of a service's processes the kernel has killed for memory."""
-        return parse_oom_kills(self.docker("exec", self.box(service), "cat", "/sys/fs/cgroup/memory.events"))
+    def memory_bytes(self, service: str) -> int:
+        """The memory that a service may take."""
+        return int(self.docker("inspect", "--format", "{{.HostConfig.Memory}}", self.box(service)))
+
+    def deaths(self, service: str) -> tuple[int, int]:
+        """How often a service was restarted, and how many of its processes the kernel has killed for memory since."""
+        box = self.box(service)
+        restarts = int(self.docker("inspect", "--format", "{{.RestartCount}}", box))
+        read = " || ".join(f"cat {each} 2>/dev/null" for each in OOM_COUNTERS)
+        return restarts, parse_oom_kills(self.docker("exec", box, "sh", "-c", read))
 
     def in_setup(self, program: str) -> None:
         """Run Python with the store's rights."""
@@ -198,13 +205,13 @@ def _entry(key: str) -> dict[str, object]:
 
 
 def parse_oom_kills(events: str) -> int:
-    """The count `oom_kill` of cgroup v2's `memory.events`."""
+    """The count `oom_kill` of cgroup v2's `memory.events`, or of v1's `memory.oom_control`."""
     return int(dict(line.split() for line in events.splitlines())["oom_kill"])
 
 
 @contextlib.contextmanager
-def site(build: bool, name: str = NAME, *, small_disk: bool = True, **variables: str) -> Iterator[Site]:
-    """A running site, removed with its volumes afterwards; its images stay for the next run.
+def site(name: str = NAME, *, small_disk: bool = True, **variables: str) -> Iterator[Site]:
+    """A running site, removed with its volumes and images afterwards.
 
     Its store has a small disk, which can be filled, where `small_disk` and this machine's rights allow it.
     """
@@ -212,13 +219,13 @@ def site(build: bool, name: str = NAME, *, small_disk: bool = True, **variables:
         disk = stack.enter_context(_own_disk(Path(scratch))) if small_disk else None
         here = Site(Path(scratch), disk, name, variables)
         try:
-            here.begin(build)
+            here.begin()
             yield here
         except BaseException:
             print(here.logs("60"))
             raise
         finally:
-            here.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
+            here.down()
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -15,16 +16,27 @@ from tests.servers import RedisServer
 
 from metseg.contracts import InputFile, Job, Problem, Request, Result
 from metseg.errors import BadInput
-from metseg.jobs import JobFactory, JobRunner, JobService, Maintenance, WorkerRegistry, celery_app, new_job_id
+from metseg.jobs import (
+    ANONYMOUS,
+    JobFactory,
+    JobRunner,
+    JobService,
+    Maintenance,
+    WorkerRegistry,
+    celery_app,
+    new_job_id,
+)
 from metseg.jobs.broker import JobQueue
+from metseg.jobs.ids import earliest_id
 from metseg.settings import Settings
 from metseg.storage import ObjectStore
 
+DAY_S = 86400
 LEASE_TTL_S = 0.6
 TIMEOUT_S = 0.5
 ARTEFACTS = {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"}
 RESULTS = [f"results/{name}" for name in ("mask.nii.gz", "probability.nii.gz", "result.json")]
-WHOLE = ["end.json", "input/0000", "job.json", "request.json", *RESULTS]
+WHOLE = ["end.json", "input/0000", "request.json", *RESULTS]
 """The store's objects of a job that succeeded, without the attempt's folder."""
 PROBLEM = Problem.of(BadInput("It cannot be read."))
 
@@ -74,6 +86,7 @@ class Deployment:
     def keys(self, job_id: str) -> list[str]:
         """The store's objects of a job, whichever attempt wrote its results."""
         found = [info.key.removeprefix(f"jobs/{job_id}/") for info in self.store.list(f"jobs/{job_id}/")]
+        found += [info.key.replace(job_id, "ID") for info in self.store.list(f"open/{job_id}")]
         return [re.sub(r"^results/[0-9a-f]{32}/", "results/", key) for key in found]
 
 
@@ -97,9 +110,16 @@ def deployment(store: ObjectStore, server: RedisServer) -> Iterator[Deployment]:
         yield Deployment(store, server, stack)
 
 
-def upload(jobs: JobService, content: bytes = b"pixels", holds: str | None = None) -> Request:
-    """The gateway's steps before it submits."""
-    job_id = new_job_id()
+def upload(
+    jobs: JobService,
+    content: bytes = b"pixels",
+    holds: str | None = None,
+    *,
+    days_ago: float = 0,
+    owner: str = ANONYMOUS,
+) -> Request:
+    """The gateway's steps before it submits; its id may say that they were some days ago."""
+    job_id = f"{earliest_id(1000 * (time.time() - days_ago * DAY_S))}{new_job_id(owner)[12:]}"
     digest = hashlib.sha256(content).hexdigest()
     key = jobs.input_key(job_id, 0)
     file = InputFile(key=key, name="DOE JOHN.png", size_bytes=len(content), sha256=digest)
@@ -108,8 +128,8 @@ def upload(jobs: JobService, content: bytes = b"pixels", holds: str | None = Non
     return request
 
 
-def submit(jobs: JobService) -> Job:
-    return jobs.submit(upload(jobs))
+def submit(jobs: JobService, days_ago: float = 0) -> Job:
+    return jobs.submit(upload(jobs, days_ago=days_ago))
 
 
 def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:
@@ -129,23 +149,25 @@ def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:
 
 
 class Interfering:
-    """A store that calls a function just before, or just after, an object is written."""
+    """A store that calls a function just before, or just after, an object of this folder and name is written."""
 
     def __init__(
         self,
         store: ObjectStore,
-        name: str,
+        name: str = "",
         *,
+        folder: str = "",
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
     ):
-        self._store, self._name, self._before, self._after = store, name, before, after
+        self._store, self._before, self._after = store, before, after
+        self._concerns = lambda key: key.startswith(folder) and key.endswith(name)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
     def put(self, key: str, *args: object, **kwargs: object) -> None:
-        mine = key.endswith(self._name)
+        mine = self._concerns(key)
         if mine:
             self._before()
         self._store.put(key, *args, **kwargs)
@@ -153,7 +175,7 @@ class Interfering:
             self._after()
 
     def create(self, key: str, *args: object, **kwargs: object) -> bool:
-        mine = key.endswith(self._name)
+        mine = self._concerns(key)
         if mine:
             self._before()
         created = self._store.create(key, *args, **kwargs)

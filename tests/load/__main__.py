@@ -1,6 +1,6 @@
 """Measure a deployment's capacity, load it with a fifth more for ten minutes, and count the outcomes.
 
-python -m tests.load [--minutes 10] [--no-build] [--write docs/reliability.md]
+python -m tests.load [--minutes 10] [--write docs/reliability.md]
 """
 
 import argparse
@@ -202,10 +202,9 @@ def main() -> int:
     """Run it; 1 if a promise did not hold."""
     parser = argparse.ArgumentParser(prog="tests.load", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--no-build", action="store_true", help="take the images of the last run")
     parser.add_argument("--write", type=Path, help="the page whose table is renewed")
     options = parser.parse_args()
-    with site(not options.no_build, "metseg-load", small_disk=False, METSEG_QUEUE_LIMIT="40") as here:
+    with site("metseg-load", small_disk=False, METSEG_QUEUE_LIMIT="40") as here:
         load = run(here, options.minutes)
     print(table(load))
     faults = broken(load)

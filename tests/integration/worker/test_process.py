@@ -43,7 +43,7 @@ class Deployment:
     def __init__(self, folder, redis, s3):
         self.log = folder / "worker.log"
         variables = {**redis.settings(), **s3.settings(), "s3_bucket": f"worker-{uuid.uuid4().hex[:8]}"}
-        variables["redis_url"] = redis.url.removesuffix("/0") + "/1"  # so that no message of another test arrives here
+        variables["redis_url"] = redis.database(1)  # so that no message of another test arrives here
         self.environment = {f"METSEG_{name.upper()}": value for name, value in variables.items()}
         self.settings = Settings(**variables)
         self.store = open_store(self.settings)
