@@ -48,8 +48,8 @@ if it is out of date, or if a library is under the GPL, LGPL or AGPL without a r
 gateway, worker and page run, and the few libraries marked "without Docker". Wheels bring libraries of other makers:
 OpenCV's contains FFmpeg (LGPL 2.1), which metseg does not call; NumPy's and SciPy's contain OpenBLAS (BSD) and GCC's
 run-time library (GPL with an exception for such use). Images of Redis, the S3 server, Prometheus, Grafana (AGPL) and
-Caddy run unchanged, under their makers' licences. The page ships NiiVue (BSD 2-Clause); `niivue.LICENSE.txt` next to it
-has the licences of its parts. The licence of the weights is in each model's card.
+Caddy run unchanged, under their makers' licences. The page ships NiiVue (BSD 2-Clause) and client-zip (MIT); the files
+`*.LICENSE.txt` next to them have the licences of their parts. The licence of the weights is in each model's card.
 
 | library | version | licence | in |
 | --- | --- | --- | --- |

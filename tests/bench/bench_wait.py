@@ -109,12 +109,11 @@ def visit(browser: Browser, url: str, gateway: Client, files: list[Path]) -> dic
     page.goto(url)
     button = page.get_by_role("button", name="Find lesions")
     expect(button).to_be_visible(timeout=TIMEOUT_MS)
-    if files[0].is_dir():
-        page.get_by_text("Upload a whole folder").click()
-        page.locator("input[type=file][webkitdirectory]").wait_for(state="attached", timeout=TIMEOUT_MS)
+    uploader = page.get_by_label("Folder" if files[0].is_dir() else "Files", exact=True)
+    uploader.wait_for(state="attached", timeout=TIMEOUT_MS)
     page.wait_for_timeout(500)
     chosen = time.time()
-    page.locator("input[type=file]").set_input_files([str(path) for path in files])
+    uploader.set_input_files([str(path) for path in files])
     expect(button).to_be_enabled(timeout=TIMEOUT_MS)
     times = {"button": time.time()}
     button.click()
@@ -125,7 +124,7 @@ def visit(browser: Browser, url: str, gateway: Client, files: list[Path]) -> dic
         page.locator(".viewer .stage").press(key)
     seen.when_fetched(layers)
     times["all layers"] = max(seen.ended("/volumes/"))
-    times["uploads"] = max(seen.ended("upload_file", "/uploads/"))
+    times["uploads"] = max(seen.ended("/submissions/"))
     times |= server_times(gateway, parse_qs(urlsplit(page.url).query)["job"][0])
     for layer in layers:
         times[f"layer {layer}"] = max(seen.ended(f"/{layer}"))

@@ -23,8 +23,13 @@ def opened(page: Page, url: str) -> Page:
     return page
 
 
+def choose(page: Page, *files: Path) -> None:
+    """Choose files in the uploader."""
+    page.get_by_label("Files", exact=True).set_input_files([str(file) for file in files])
+
+
 def send(page: Page, *files: Path) -> None:
-    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files([str(file) for file in files])
+    choose(page, *files)
     button = page.get_by_role("button", name="Find lesions")
     expect(button).to_be_enabled()
     button.click()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from scipy import ndimage
-from tests.e2e.reader import SHOTS, SOON_MS, opened
+from tests.e2e.reader import SHOTS, SOON_MS, choose, opened
 from tests.followed import AFTER, BEFORE, A, B, C, finish_as
 from tests.gateways import Gateway, running_alone
 from tests.pages import serving_page
@@ -109,7 +109,7 @@ def test_three_dates_become_a_follow_up_on_the_page(page: Page, gateway: Gateway
 
 def upload(reader: Reader, gateway: Gateway, files: list[Path]) -> list[str]:
     page = reader.page
-    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files([str(file) for file in files])
+    choose(page, *files)
     reader.clicks += 1  # a drop
     reader.click(page.get_by_text("separate scans"))
     reader.click(page.get_by_text("Patient and date"))

@@ -1,13 +1,10 @@
 """The page in a real browser, with a fake gateway."""
 
-import base64
 import re
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from tests.e2e.reader import (
     SHOTS,
@@ -20,7 +17,6 @@ from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
 from tests.pages import serving_page
 
-from metseg import phantom
 from metseg.contracts import KeyInfo
 from metseg.errors import ProcessingFailed, StoreUnavailable
 
@@ -98,43 +94,6 @@ def filled(page: Page, least: int) -> list[bool]:
                 return tiles
         page.wait_for_timeout(500)
     raise AssertionError(f"{least} slices were not shown within two minutes")
-
-
-def test_a_scan_is_dropped_onto_the_page(page: Page, held: tuple[FakeGateway, str], scan: Path) -> None:
-    gateway, url = held
-    opened(page, url)
-    dropped = page.evaluate_handle(
-        """content => {
-            const data = new DataTransfer();
-            data.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], "dropped.zip"));
-            return data;
-        }""",
-        base64.b64encode(scan.read_bytes()).decode(),
-    )
-    zone = page.get_by_test_id("stFileUploaderDropzone")
-    for event in ("dragenter", "dragover", "drop"):
-        zone.dispatch_event(event, {"dataTransfer": dropped})
-    button = page.get_by_role("button", name="Find lesions")
-    expect(button).to_be_enabled()
-    button.click()
-    finished(page)
-    assert gateway.submissions[-1]["names"] == ["dropped.zip"]
-
-
-def test_a_whole_folder_is_one_scan(page: Page, held: tuple[FakeGateway, str], tmp_path: Path) -> None:
-    gateway, url = held
-    folder = tmp_path / "series"
-    folder.mkdir()
-    for number, pixels in enumerate(phantom.head(47, slices=3).volume.pixels):
-        Image.fromarray(pixels).save(folder / f"slice_{number}.png")
-    opened(page, url).get_by_text("Upload a whole folder").click()
-    page.locator("input[type=file][webkitdirectory]").set_input_files(str(folder))
-    button = page.get_by_role("button", name="Find lesions")
-    expect(button).to_be_enabled()
-    button.click()
-    finished(page)
-    names = [name.split("/")[-1] for name in gateway.submissions[-1]["names"]]
-    assert sorted(names) == ["slice_0.png", "slice_1.png", "slice_2.png"]
 
 
 def test_a_model_is_rolled_back_and_promoted_with_a_typed_word(page: Page, held: tuple[FakeGateway, str]) -> None:
@@ -228,7 +187,7 @@ def test_a_refusal_is_visible_on_every_screen(
     if width < 500:
         page.get_by_test_id("stExpandSidebarButton").click()
     files = [{"name": f"slice_{index}.png", "mimeType": "image/png", "buffer": b"no image"} for index in range(5)]
-    page.get_by_test_id("stFileUploader").locator("input[type=file]").set_input_files(files)
+    page.get_by_label("Files", exact=True).set_input_files(files)
     expect(page.get_by_role("button", name="Find lesions")).to_be_enabled()
     page.get_by_role("button", name="Find lesions").click()
     refusal = page.get_by_role("alert").filter(has_text="format is not supported")

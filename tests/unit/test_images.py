@@ -99,12 +99,6 @@ def test_with_tls_only_caddy_is_published_and_the_gateway_requires_keys():
     assert "${METSEG_PAGE_HASH:?" in TLS, "no password by default"
 
 
-def test_the_page_keeps_uploads_on_disk():
-    dockerfile = (ROOT / "services/ui/Dockerfile").read_text()
-    assert "TMPDIR=/spool" in dockerfile and "install -d -o metseg -g metseg /spool" in dockerfile
-    assert "ui-spool:/spool" in COMPOSE["services"]["ui"]["volumes"]
-
-
 def test_names_of_the_site_reach_page_and_gateway_and_with_tls_the_page_knows_its_name():
     for name in ("api", "ui"):
         assert "METSEG_HOSTS" in COMPOSE["services"][name]["environment"]

@@ -1,7 +1,7 @@
 """The web page, built with Streamlit: upload a brain MRI, see its lesions. It talks to the gateway only, over HTTP.
 
 - `server`, `app`: the ASGI application, and the script that Streamlit runs to draw the page.
-- `proxy_routes`: what the browser fetches outside Streamlit's connection: viewer files, volumes, reports.
+- `proxy_routes`: what the browser fetches and sends outside Streamlit's connection: scripts, volumes, submissions.
 - `views`: what fills the main area: welcome, one scan, history, admin, sign-in.
 - `panels`: parts of a view or of the sidebar: upload, jobs, results, comparison, the model.
 - `components`: the slice viewer with its JavaScript, and error messages with automatic retry.

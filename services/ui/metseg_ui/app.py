@@ -8,7 +8,7 @@ from metseg.client import RemoteProblem
 from metseg.contracts import DISCLAIMER, KeyInfo, ModelCard
 from metseg_ui.components import problems
 from metseg_ui.panels import examples, jobs, model_info, submission, upload
-from metseg_ui.state import gateway, sessions, url_state
+from metseg_ui.state import gateway, url_state
 from metseg_ui.views import admin, follow_up, history, scan, sign_in, welcome
 
 STYLE = """<style>
@@ -16,7 +16,6 @@ STYLE = """<style>
 [data-testid="stSidebarHeader"] { height: 2rem; margin-bottom: 0; }
 [data-testid="stBottomBlockContainer"] { padding: .3rem 2rem; }
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .85; }
-[data-testid="stFileUploaderDropzoneInstructions"] { display: none; }  /* it rounds 512 MB to 1 GB */
 .st-key-jobs button, .st-key-jobs button div { justify-content: flex-start; text-align: left; }
 [data-testid="stPopover"] button[kind="tertiary"] { color: inherit !important; }  /* too dark when open in dark mode */
 .st-key-refusals { position: fixed; top: .6rem; left: 50%; transform: translateX(-50%); z-index: 1000000;
@@ -43,12 +42,10 @@ def main() -> None:
         with st.sidebar:
             _brand()
         if gateway.requires_sign_in(problem):
-            sessions.current().accepted = False
             sign_in.render(problem)
         else:
             problems.show(problem)
         return
-    sessions.current().accepted = True
     with st.sidebar:
         _sidebar(card, key_info)
     _main_area(key_info)

@@ -1,28 +1,19 @@
 """What is refused before Streamlit sees it, and the headers of every response.
 
-Streamlit keeps uploads in memory, whoever sends them. Here they must belong to a session that the gateway accepted, and
-fit into what a session and the whole process may hold.
+Streamlit would keep uploads in memory, whoever sends them. The page has an uploader of its own, so they are refused.
 """
-
-import re
-from collections import Counter
-from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metseg.request_origin import is_foreign_origin, is_foreign_request, is_known_host
-from metseg.settings import MIB, Settings, settings
-from metseg_ui.state import sessions
+from metseg.settings import settings
 
-__all__ = ["PROCESS_SHARE", "PageGuard"]
+__all__ = ["PageGuard"]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-UPLOAD = re.compile(r"/_stcore/upload_file/([^/]+)/[^/]+$")
-PROCESS_SHARE = 2
-"""How many sessions' worth of uploads the process holds: 1 GiB of the container's 2 GiB by default."""
-FRAMING_BYTES = 64 * 1024  # of a multipart body
+STREAMLIT_UPLOAD = "/_stcore/upload_file/"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
@@ -44,7 +35,6 @@ class PageGuard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._uploading: Counter[str] = Counter()  # announced bytes by session; used by the event loop alone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as in ASGI."""
@@ -68,38 +58,10 @@ class PageGuard:
             await _refuse(403, "This is not a name of the site; METSEG_HOSTS lists its names.", scope, receive, send)
         elif scope["method"] not in SAFE_METHODS and is_foreign_request(headers, names):
             await _refuse(403, "A page of another site may not change anything here.", scope, receive, send)
-        elif scope["method"] not in SAFE_METHODS and (upload := UPLOAD.search(scope["path"])):
-            await self._upload(upload[1], scope, receive, send)
+        elif STREAMLIT_UPLOAD in scope["path"]:
+            await _refuse(404, "Files are sent to the gateway, not to Streamlit.", scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    async def _upload(self, session: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if not sessions.is_accepted(session):
-            await _refuse(403, "Sign in before you choose files.", scope, receive, send)
-            return
-        length = Headers(scope=scope).get("content-length", "0" if scope["method"] == "DELETE" else "")
-        if not length.isdecimal():
-            await _refuse(411, "An upload must announce its length.", scope, receive, send)
-            return
-        if refusal := self._quota_refusal(session, int(length), settings()):
-            await _refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, refusal, scope, receive, send)
-            return
-        self._uploading[session] += int(length)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._uploading[session] -= int(length)
-            self._uploading += Counter()  # drops zeros
-
-    def _quota_refusal(self, session: str, length: int, limits: Settings) -> str:
-        """Why an upload does not fit; empty if it does."""
-        most = limits.limits.upload_bytes + FRAMING_BYTES
-        stored = sessions.uploaded_bytes()
-        if stored.get(session, 0) + self._uploading[session] + length > most:
-            return f"The chosen files may have {most // MIB} MiB together; submit or remove some first."
-        if sum(stored.values()) + self._uploading.total() + length > PROCESS_SHARE * most:
-            return "Other readers are uploading; try again in a minute."
-        return ""
 
 
 def _with_headers(send: Send) -> Send:

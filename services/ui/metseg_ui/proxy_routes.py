@@ -1,21 +1,22 @@
-"""What the browser fetches outside Streamlit's connection: the viewer's files, and what the gateway has of a job.
+"""What the browser fetches and sends outside Streamlit's connection: the page's scripts, and studies.
 
-Volumes and downloads are streamed through in chunks, so that no study is ever whole in the page's memory.
+Submissions, volumes and downloads are streamed through in chunks, so that no study is ever whole in the page's memory.
 """
 
 import hashlib
 import mimetypes
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache, partial
+from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 from typing import get_args
 from urllib.parse import urlencode
 
 import streamlit as st
-from anyio import CancelScope, CapacityLimiter, to_thread
-from starlette.requests import Request
+from anyio import CancelScope, CapacityLimiter, fail_after, from_thread, to_thread
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -30,6 +31,10 @@ ASSETS = Path(__file__).parent / "components" / "assets"
 WAIT_S = 20.0
 MAX_WAITS = 64
 """Browsers that wait at the same time, each for one job in one thread; more wait for their turn, and the page polls."""
+MAX_UPLOADS = 16
+"""Browsers whose submissions are handed on at the same time, each in one thread; more wait for their turn."""
+IDLE_S = 60.0
+"""After which a browser that sends nothing is given up."""
 LAYERS = frozenset(get_args(VolumeLayer))
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 PRIVATE = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
@@ -81,6 +86,65 @@ def asset(request: Request) -> Response:
     if path.parent != ASSETS or not path.is_file() or request.path_params["version"] != assets_version():
         return _not_found()
     return FileResponse(path, media_type=mimetypes.guess_type(path.name)[0] or "text/plain", headers=IMMUTABLE)
+
+
+class Submission:
+    """The body of a browser's submission, which a thread reads while the event loop receives it.
+
+    Args:
+        request: of the browser.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._stream = request.stream()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body in chunks, for a thread of anyio.
+
+        Raises:
+            ClientDisconnect: the browser has gone.
+            TimeoutError: nothing came for a minute.
+        """
+        while (chunk := from_thread.run(self._receive)) is not None:
+            yield chunk
+
+    async def drain(self) -> None:
+        """Receive the rest, or a browser that still sends would not see the answer."""
+        with suppress(ClientDisconnect, TimeoutError):
+            while await self._receive() is not None:
+                pass
+
+    async def _receive(self) -> bytes | None:
+        with fail_after(IDLE_S):
+            return await anext(self._stream, None)
+
+
+async def submission(request: Request) -> Response:
+    """Hand a study to the gateway with the session's key; the browser gets the gateway's answer."""
+    client, headers = sessions.upload_client_for(request.path_params["token"]), request.headers
+    size = headers.get("content-length", "")
+    if client is None:
+        return _not_found()
+    if not size.isdecimal():
+        return Response("A submission must announce its length.", HTTPStatus.LENGTH_REQUIRED, PRIVATE)
+    body = Submission(request)
+    key, content_type = headers.get("idempotency-key", ""), headers.get("content-type", "")
+    forward = partial(client.forward, body.chunks(), content_type, int(size), key)
+    try:
+        job = await to_thread.run_sync(forward, limiter=_threads(MAX_UPLOADS))
+    except RemoteProblem as problem:
+        await body.drain()
+        return _problem(problem)
+    except (ClientDisconnect, TimeoutError):
+        return Response("The upload was interrupted.", HTTPStatus.REQUEST_TIMEOUT, PRIVATE)
+    return Response(job.model_dump_json(), HTTPStatus.ACCEPTED, PRIVATE, "application/json")
+
+
+def _problem(problem: RemoteProblem) -> Response:
+    """A problem as the gateway would send it."""
+    after = {} if problem.retry_after_s is None else {"Retry-After": f"{problem.retry_after_s:.0f}"}
+    body = problem.problem.model_dump_json(exclude_none=True)
+    return Response(body, problem.status, PRIVATE | after, "application/problem+json")
 
 
 def volume(request: Request) -> Response:
@@ -188,15 +252,16 @@ async def wait(request: Request) -> Response:
     if client is None or not is_job_id(job_id):
         return _not_found()
     try:
-        job = await to_thread.run_sync(partial(client.job, job_id, WAIT_S), limiter=_waits())
+        job = await to_thread.run_sync(partial(client.job, job_id, WAIT_S), limiter=_threads(MAX_WAITS))
     except RemoteProblem as problem:
         return _refusal(problem)
     return JSONResponse({"status": job.status, "final": job.status.final}, headers=PRIVATE)
 
 
 @cache
-def _waits() -> CapacityLimiter:
-    return CapacityLimiter(MAX_WAITS)
+def _threads(most: int) -> CapacityLimiter:
+    """The threads of one kind of request."""
+    return CapacityLimiter(most)
 
 
 def overlay(request: Request) -> Response:
@@ -251,6 +316,7 @@ def _not_found() -> Response:
 
 
 ROUTES = (
+    Route("/submissions/{token}", submission, methods=["POST"]),
     Route("/assets/{version}/{name}", asset),
     Route("/volumes/{token}/{job}/{layer}", volume),
     Route("/exports/{token}/{job}/{name}", export),

@@ -1,6 +1,8 @@
 from .connection import RemoteProblem as RemoteProblem
+from .connection import read_answer as read_answer
 from .follow_up_client import studies_of_patient as studies_of_patient
 from .http_client import Client as Client
+from .http_client import submission_fields as submission_fields
 from .job_pages import MAX_PAGE as MAX_PAGE
 from .job_pages import all_jobs as all_jobs
 from .local_studies import Attachment as Attachment

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from metseg.contracts import Contract, Problem
 from metseg.errors import MetsegError, Unavailable
 
-__all__ = ["Connection", "RemoteProblem", "Response", "parse"]
+__all__ = ["Connection", "RemoteProblem", "Response", "parse", "read_answer"]
 
 Response = TypeVar("Response", bound=Contract)
 
@@ -150,6 +150,27 @@ def parse(kind: type[Response], response: httpx.Response) -> Response:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
         raise _problem(response.status_code, "The gateway and this client have different versions.") from error
+
+
+def read_answer(kind: type[Response], status: int, headers: Mapping[str, str], body: str) -> Response:
+    """Read an answer of the gateway that somebody else received, such as a browser.
+
+    Args:
+        kind: the contract that a successful answer satisfies.
+        status: of HTTP.
+        headers: `Content-Type`, and `Retry-After` if there is one.
+        body: of the answer.
+
+    Returns:
+        The body of a successful answer.
+
+    Raises:
+        RemoteProblem: any other answer.
+    """
+    response = httpx.Response(status, headers=dict(headers), text=body)
+    if response.is_success:
+        return parse(kind, response)
+    raise _remote_problem(response)
 
 
 def _no_response(error: httpx.TransportError) -> RemoteProblem:

@@ -1,7 +1,7 @@
 """The client of the REST API, for the page, the command line, tests and other programs."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -30,10 +30,23 @@ from metseg.contracts import (
 )
 from metseg.errors import Cancelled
 
-__all__ = ["Client"]
+__all__ = ["Client", "submission_fields"]
 
 MAX_ATTEMPTS = 4
 POLL_S = 3.0
+
+
+def submission_fields(**options: float | str | date | bool | None) -> dict[str, str]:
+    """The fields of a submission beside its files.
+
+    Args:
+        options: as in `Client.submit`, by name; None is left out.
+
+    Returns:
+        The text of each field.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
 
 
 class Client(FollowUpClient):
@@ -163,10 +176,10 @@ class Client(FollowUpClient):
         Returns:
             The queued job.
         """
-        flags = {"deidentify": deidentify, "uncertainty": uncertainty}
-        fields = {"threshold": threshold, "model": model, "align": align, "label": label, "sequence": sequence}
-        fields |= {"patient": patient, "taken_on": None if taken_on is None else taken_on.isoformat()}
-        fields |= {name: "true" for name, is_set in flags.items() if is_set}
+        fields = submission_fields(
+            threshold=threshold, model=model, align=align, label=label, sequence=sequence, patient=patient,
+            taken_on=taken_on, deidentify=deidentify or None, uncertainty=uncertainty or None,
+        )  # fmt: skip
         attachments = [Attachment(*file) for file in files]
         streams = [file.content.open("rb") if isinstance(file.content, Path) else file.content for file in attachments]
         try:
@@ -175,7 +188,7 @@ class Client(FollowUpClient):
                 "POST",
                 "/v1/jobs",
                 headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
-                data={name: str(value) for name, value in fields.items() if value is not None},
+                data=fields,
                 files=[
                     (file.role or "files", (file.name, content, "application/octet-stream"))
                     for file, content in zip(attachments, streams, strict=True)
@@ -185,6 +198,23 @@ class Client(FollowUpClient):
             for file, content in zip(attachments, streams, strict=True):
                 if isinstance(file.content, Path) and not isinstance(content, bytes):
                     content.close()
+
+    def forward(self, body: Iterator[bytes], content_type: str, size: int, idempotency_key: str) -> Job:
+        """Submit a study whose request somebody else has made, such as a browser.
+
+        The call is not retried, since the request is streamed and cannot be read again.
+
+        Args:
+            body: of the request, multipart, as `submit` sends it.
+            content_type: of the body.
+            size: of the body, in bytes.
+            idempotency_key: the same key with the same files gives the same job.
+
+        Returns:
+            The queued job.
+        """
+        headers = {"Content-Type": content_type, "Content-Length": str(size), "Idempotency-Key": idempotency_key}
+        return parse(Job, self._connection.send_once("POST", "/v1/jobs", headers=headers, content=body))
 
     def job(self, job_id: str, wait_s: float = 0) -> Job:
         """The state of a job.

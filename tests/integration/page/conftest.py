@@ -7,10 +7,12 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
+from tests.integration.page import browser
 from tests.integration.page.visitor import run
 from tests.pages import APP
 
 from metseg.settings import settings
+from metseg_ui.components import uploader
 
 Page = Callable[..., AppTest]
 
@@ -31,8 +33,11 @@ def gateway(study: FakeStudy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeG
 
 
 @pytest.fixture
-def page(gateway: FakeGateway) -> Page:
+def page(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> Page:
     """Opens the page at a URL, as a new visitor."""
+
+    for name in ("chosen", "render", "answers"):
+        monkeypatch.setattr(uploader, name, getattr(browser, name))
 
     def opened(*jobs: str, show: str | None = None, view: str | None = None) -> AppTest:
         at = AppTest.from_file(APP, default_timeout=100)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ from starlette.applications import Starlette
 from tests.fake_gateway import FakeGateway, listening, serving
 from tests.fake_study import FakeStudy
 
-from metseg.errors import StoreUnavailable
+from metseg.contracts import KeyInfo
+from metseg.errors import QueueFull, StoreUnavailable
+from metseg.imaging import encode_png
 from metseg.results.exports import EXPORTS, find_export
 from metseg_ui import proxy_routes
 from metseg_ui.state import sessions
@@ -42,6 +45,75 @@ def session(gateway) -> sessions.Session:
 def path(gateway, session) -> str:
     """The path of a job's volumes."""
     return f"/volumes/{session.token}/{gateway.submit(['a.png'], None).id}"
+
+
+PNG = encode_png(np.zeros((32, 32, 3), np.uint8))
+
+
+def submit(browser, token, files=(("files", ("a.png", PNG)),)):
+    headers = {"Idempotency-Key": "some-key"}
+    return browser.post(f"/submissions/{token}", data={"label": "March"}, files=list(files), headers=headers)
+
+
+def test_a_submission_reaches_the_gateway_with_the_sessions_key(browser):
+    keys = {"key-of-the-ward": KeyInfo(name="ward", scopes=["submit", "read"])}
+    with serving(FakeGateway(study=FakeStudy(slices=3), keys=keys)) as gateway:
+        session = sessions.Session(gateway.url, "key-of-the-ward", signed_in=True)
+        answer = submit(browser, session.token, [("pre", ("a.png", PNG)), ("post", ("b.png", PNG))])
+        assert answer.status_code == 202
+        [entry] = gateway.submissions
+        assert answer.json()["id"] == entry["id"]
+        assert (entry["names"], entry["roles"], entry["label"]) == (["a.png", "b.png"], ["pre", "post"], "March")
+        stranger = sessions.Session(gateway.url, "another", signed_in=True)
+        refused = submit(browser, stranger.token)
+        assert refused.status_code == 401 and refused.headers["Content-Type"] == "application/problem+json"
+        assert len(gateway.submissions) == 1
+
+
+def test_a_submission_without_session_or_length_is_refused(browser, session):
+    assert submit(browser, "guessed").status_code == 404
+    assert browser.post(f"/submissions/{session.token}", content=iter([b"x"])).status_code == 411
+
+
+def test_a_refused_submission_is_explained_in_the_gateways_words(browser, gateway, session):
+    gateway.refusal, gateway.retry_after_s = QueueFull("50 jobs are waiting already; submit again later."), 30
+    try:
+        answer = submit(browser, session.token)
+    finally:
+        gateway.refusal, gateway.retry_after_s = None, 0
+    assert answer.status_code == 503 and answer.headers["Retry-After"] == "30"
+    assert answer.json()["detail"] == "50 jobs are waiting already; submit again later."
+
+
+def test_a_browser_that_still_sends_gets_the_answer(browser, monkeypatch):
+    """The gateway refuses by the headers alone, long before the body is there."""
+
+    async def refuse(scope, receive, send):
+        headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        problem = b'{"type": "about:blank", "title": "Large", "status": 413, "detail": "Too large."}'
+        await send({"type": "http.response.body", "body": problem})
+
+    with listening(refuse) as url:
+        session = sessions.Session(url, "", signed_in=False)
+        answer = submit(browser, session.token, [("files", ("a.bin", b"x" * 30_000_000))])
+    assert answer.status_code == 413 and answer.json()["detail"] == "Too large."
+
+
+def test_of_an_upload_that_breaks_off_nothing_is_submitted(browser, gateway, session, monkeypatch):
+    before = len(gateway.submissions)
+    monkeypatch.setattr(proxy_routes, "IDLE_S", 0.3)
+    url = browser.base_url
+    body = b"--b\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\npixels"
+    head = f"POST /submissions/{session.token} HTTP/1.1\r\nHost: {url.host}\r\nContent-Length: 5000\r\n"
+    with socket.create_connection((url.host, url.port)) as hanging:
+        hanging.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + body)
+        assert hanging.recv(100).startswith(b"HTTP/1.1 408")
+    with socket.create_connection((url.host, url.port)) as closing:
+        closing.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + body)
+    time.sleep(0.5)
+    assert len(gateway.submissions) == before
+    assert submit(browser, session.token).is_success
 
 
 @pytest.mark.parametrize(("layer", "channel"), [("pre", 0), ("flair", 1), ("post", 2)])
@@ -196,8 +268,9 @@ def test_no_other_file_of_the_package_can_be_fetched(browser, name):
     assert browser.get(f"/assets/{proxy_routes.assets_version()}/{name}").status_code == 404
 
 
-def test_niivue_is_the_file_that_niivue_json_names():
-    source = json.loads((proxy_routes.ASSETS / "niivue.json").read_text())
-    content = (proxy_routes.ASSETS / "niivue.umd.js").read_bytes()
-    assert hashlib.sha256(content).hexdigest() == source["sha256"]
-    assert "BSD 2-Clause" in (proxy_routes.ASSETS / "niivue.LICENSE.txt").read_text()
+@pytest.mark.parametrize(("package", "licence"), [("niivue", "BSD 2-Clause"), ("client-zip", "Permission is hereby")])
+def test_a_package_of_npm_is_the_file_that_its_note_names(package, licence):
+    note = json.loads((proxy_routes.ASSETS / f"{package}.json").read_text())
+    content = (proxy_routes.ASSETS / note["asset"]).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == note["sha256"]
+    assert licence in (proxy_routes.ASSETS / f"{package}.LICENSE.txt").read_text()

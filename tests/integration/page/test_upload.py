@@ -7,6 +7,8 @@ from datetime import date
 import nibabel
 import numpy as np
 import pytest
+import streamlit as st
+from tests.integration.page import browser
 from tests.integration.page.visitor import (
     listed_jobs,
     metrics,
@@ -16,6 +18,7 @@ from tests.integration.page.visitor import (
     run,
     submit_jobs,
     upload,
+    uploader_files,
 )
 
 from metseg.client import connection
@@ -31,7 +34,8 @@ from metseg.errors import (
 )
 from metseg.formats import Upload, read_volume
 from metseg.imaging import ROLES
-from metseg.settings import Limits
+from metseg.settings import Limits, settings
+from metseg_ui.components import uploader
 from metseg_ui.panels import examples
 
 REFUSALS = [
@@ -125,6 +129,54 @@ def test_more_files_than_a_submission_may_have_are_sent_as_one_archive(page, gat
     assert archives == [["0.png.zip"], ["IM0001.zip"]]
 
 
+def test_a_scan_that_is_too_large_is_refused_before_it_is_sent(page, gateway, monkeypatch):
+    monkeypatch.setenv("METSEG_LIMIT_UPLOAD_BYTES", str(2**20))
+    settings.cache_clear()
+    at = upload(page(), ("large.nii", bytes(3 * 2**20)), ("small.nii", b"x"))
+    assert "large.nii and 1 more has 4 MB; an upload may have 1 MB" in page_text(at).replace("\\", "")
+    [button] = [button for button in at.button if button.label == "Find lesions"]
+    assert button.disabled and gateway.submissions == []
+    at = upload(at, ("small.nii", b"x"))
+    assert not at.error
+
+
+def test_cancelled_scans_stay_chosen_and_accepted_ones_are_listed(page, gateway, monkeypatch):
+    send, sent = browser.send, []
+
+    def cancelled_after_one(*scan):
+        sent.append(None if sent else send(*scan))
+        return sent[-1]
+
+    monkeypatch.setattr(browser, "send", cancelled_after_one)
+    at = upload(page(), ("a.png", png()), ("b.png", png()))
+    at.radio[0].set_value("separate scans")
+    at = press(run(at), "Find lesions")
+    assert [entry["names"] for entry in gateway.submissions] == [["a.png"]] and len(listed_jobs(at)) == 1
+    assert not at.error and not at.warning and "b.png" in str(uploader_files(at))
+
+
+def test_a_page_that_is_away_is_explained(page, gateway, monkeypatch):
+    monkeypatch.setattr(browser, "send", lambda *_: {"status": 0, "headers": {}, "body": "TypeError"})
+    at = press(upload(page(), ("a.png", png())), "Find lesions")
+    assert "Choose the files again" in page_text(at) and gateway.submissions == []
+
+
+def test_an_answer_to_an_earlier_plan_counts_for_nothing(page, gateway, monkeypatch):
+    at = page()
+    answer = {"status": 202, "headers": {}, "body": gateway.submit(["a.png"], None).model_dump_json()}
+
+    def late(upload_round, hint, plan, on_answers):
+        if plan:
+            st.session_state[browser.ANSWERS] = {"plan": "an earlier one", "answers": [answer]}
+            on_answers()
+
+    monkeypatch.setattr(uploader, "render", late)
+    at = run(press(upload(at, ("a.png", png())), "Find lesions"))
+    assert listed_jobs(at) == []
+    [button] = [button for button in at.button if button.label == "Find lesions"]
+    assert button.disabled, "the browser still sends"
+
+
 def test_uncertainty_is_estimated_only_on_request(page, gateway):
     press(upload(page(), ("a.png", png())), "Find lesions")
     at = page()
@@ -157,9 +209,7 @@ def test_the_sequence_of_each_file_can_be_chosen(page, gateway):
 def test_the_sequence_of_each_folder_can_be_chosen_and_long_series_are_packed(page, gateway):
     count = Limits().files
     files = [(f"study/{folder}/IM{index:04}", png()) for folder in ("a", "b") for index in range(count)]
-    at = page()
-    at.toggle(key="folder").set_value(True)
-    at = upload(run(at), *files, ("study/c/IM0001", png()))
+    at = upload(page(), *files, ("study/c/IM0001", png()))
     at.toggle(key="choose-0").set_value(True)
     run(at)
     for role, folder in (("flair", "study/b"), ("post", "study/a")):

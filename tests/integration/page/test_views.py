@@ -21,7 +21,7 @@ from tests.pages import CONFIG
 from metseg.client import connection
 from metseg.contracts import DISCLAIMER, KeyInfo, Review
 from metseg.errors import StoreUnavailable
-from metseg.settings import Limits, settings
+from metseg.settings import settings
 from metseg_ui.state import sessions
 
 
@@ -204,7 +204,6 @@ def test_a_gateway_that_does_not_respond_is_reported_soon_and_the_page_recovers(
 
 def test_streamlit_is_configured_as_the_deployment_needs_it():
     config = tomllib.loads(CONFIG.read_text(encoding="utf-8"))
-    assert config["server"]["maxUploadSize"] * 2**20 == Limits().upload_bytes
     assert config["server"]["enableXsrfProtection"] and config["server"]["headless"]
     assert config["browser"]["gatherUsageStats"] is False
     assert config["client"]["showErrorDetails"] == "none"

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 from tests.fake_gateway import FakeGateway
+from tests.integration.page.browser import files_key
 
 
 def run(at: AppTest) -> AppTest:
@@ -51,8 +52,16 @@ def png(seed: int = 0) -> bytes:
     return buffer.getvalue()
 
 
+def uploader_files(at: AppTest) -> list[tuple[str, bytes]]:
+    """The files that are chosen."""
+    state = at.session_state
+    return state[files_key(state["upload_round"] if "upload_round" in state else 0)]  # noqa: SIM401
+
+
 def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
-    at.file_uploader[0].set_value([(name, content, "application/octet-stream") for name, content in files])
+    """Choose files, in place of those that were chosen before."""
+    state = at.session_state
+    state[files_key(state["upload_round"] if "upload_round" in state else 0)] = list(files)  # noqa: SIM401
     return run(at)
 
 

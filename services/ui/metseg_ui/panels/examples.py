@@ -75,7 +75,7 @@ def _submit_button(example: Example) -> None:
             Attachment(f"example-{example.seed}-{role}.nii.gz", content, role)
             for role, content in _scan(example).volumes.items()
         ]
-        submission.submit([(f"Example: {example.title.lower()}", attachments)])
+        submission.submit_at_once(f"Example: {example.title.lower()}", attachments)
 
 
 @st.cache_resource(max_entries=len(EXAMPLES), show_spinner="Generating a synthetic head …")

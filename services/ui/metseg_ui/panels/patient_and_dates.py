@@ -27,9 +27,6 @@ class PatientAndDates(NamedTuple):
     dates: Sequence[date | None]
 
 
-NOT_ENTERED = PatientAndDates(None, ())
-
-
 def render(scans: Sequence[str], key: int) -> PatientAndDates:
     """Fields for the patient and for the date of each scan.
 

@@ -7,6 +7,7 @@ import streamlit as st
 from metseg.contracts import MAX_LABEL_CHARACTERS, ModelCard, Role, SequenceChoice
 from metseg.imaging import ROLES
 from metseg.settings import MIB, settings
+from metseg_ui.components import uploader
 from metseg_ui.panels import patient_and_dates, submission
 from metseg_ui.text import messages
 
@@ -31,15 +32,10 @@ def render(card: ModelCard | None) -> None:
     The threshold can only be set if a model is in service: `card` gives its default.
     """
     key = submission.upload_round()
-    folder = st.toggle("Upload a whole folder", key="folder", help="Drop a folder below, or browse for one.")
-    files = st.file_uploader(
-        f"Brain MRI: {FORMATS}, up to {_max_megabytes()} MB",
-        accept_multiple_files="directory" if folder else True,
-        key=f"{'folder' if folder else 'files'}-{key}",
-        max_upload_size=_max_megabytes(),
-    )
+    files, place = uploader.chosen(key), st.container()
+    in_folder = any("/" in file.name for file in files)
     relation = ONE_SCAN
-    if len(files) > 1 and not folder:
+    if len(files) > 1 and not in_folder:
         relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
     label = ""
     if files and relation == ONE_SCAN:
@@ -49,7 +45,21 @@ def render(card: ModelCard | None) -> None:
         entered = patient_and_dates.render(names, key)
     roles = _roles([file.name for file in files], key) if relation == ONE_SCAN else {}
     sequence = AUTO if roles else _sequence(key)
-    threshold = _threshold(card)
+    options = submission.Options(_threshold(card), *_toggles(), sequence)
+    separate = relation == SEPARATE_SCANS
+    scans = submission.group_into_scans(files, label, separate=separate, roles=roles) if files else []
+    if too_large := submission.size_refusal(scans, files):
+        st.error(messages.escape_markdown(too_large), icon=":material/error:")
+    disabled = not scans or bool(too_large) or submission.sending() is not None
+    if st.button("Find lesions", type="primary", width="stretch", disabled=disabled, icon=":material/search:"):
+        submission.start(scans, options, entered)
+    sent = submission.sending()
+    with place:
+        uploader.render(key, _hint(), None if sent is None else sent.plan, submission.finish)
+
+
+def _toggles() -> tuple[bool, bool]:
+    """Whether to estimate uncertainty, and whether to align the sequences."""
     uncertainty = st.toggle(
         "Estimate uncertainty",
         key="uncertainty",
@@ -61,9 +71,7 @@ def render(card: ModelCard | None) -> None:
         key="align",
         help="Corrects head motion between volumes that lie on different grids.",
     )
-    if st.button("Find lesions", type="primary", width="stretch", disabled=not files, icon=":material/search:"):
-        scans = submission.group_into_scans(files, label, separate=relation == SEPARATE_SCANS, roles=roles)
-        submission.submit(scans, threshold, files, entered, uncertainty=uncertainty, align=align, sequence=sequence)
+    return uncertainty, align
 
 
 def _sequence(key: int) -> SequenceChoice:
@@ -100,8 +108,8 @@ def _roles(names: Sequence[str], key: int) -> dict[int, Role]:
     return {index: role for group, role in roles.items() for index in groups[group]}
 
 
-def _max_megabytes() -> int:
-    return max(settings().limits.upload_bytes // MIB, 1)
+def _hint() -> str:
+    return f"{FORMATS}; up to {max(settings().limits.upload_bytes // MIB, 1)} MB a scan"
 
 
 def _threshold(card: ModelCard | None) -> float | None:

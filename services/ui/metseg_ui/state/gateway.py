@@ -3,7 +3,6 @@
 import io
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date
 from types import MappingProxyType
 
 import numpy as np
@@ -36,45 +35,17 @@ def client() -> Client:
     return sessions.current().client
 
 
-def submit(
-    files: list[Attachment],
-    threshold: float | None,
-    idempotency_key: str,
-    *,
-    label: str,
-    patient: str | None = None,
-    taken_on: date | None = None,
-    uncertainty: bool = False,
-    align: bool = True,
-    sequence: SequenceChoice = "auto",
-) -> Job:
-    """Submit one study.
+def submit(files: list[Attachment], label: str) -> Job:
+    """Submit a study that the page itself has made.
 
     Args:
-        files: its slices or volumes.
-        threshold: in [0, 1]; None: the model's own.
-        idempotency_key: the same key never creates a second job.
-        label: what the reader calls the study.
-        patient: whose study it is, a pseudonym.
-        taken_on: when it was acquired.
-        uncertainty: whether to estimate uncertainty.
-        align: whether to register volumes that lie on different grids.
-        sequence: of a study of one grey image.
+        files: its volumes.
+        label: what the study is called.
 
     Returns:
         The queued job.
     """
-    return sessions.current().upload_client.submit(
-        files,
-        threshold=threshold,
-        idempotency_key=idempotency_key,
-        align="rigid" if align else "none",
-        uncertainty=uncertainty,
-        label=label,
-        sequence=sequence,
-        patient=patient,
-        taken_on=taken_on,
-    )
+    return sessions.current().upload_client.submit(files, label=label)
 
 
 def models() -> ModelPage:

@@ -12,7 +12,6 @@ from weakref import WeakValueDictionary, finalize
 import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from metseg.client import Client
 from metseg.settings import settings
@@ -38,9 +37,6 @@ class Session:
         self.token = secrets.token_urlsafe(24)
         context = get_script_run_ctx(suppress_warning=True)
         self._streamlit_id = None if context is None else context.session_id
-        self._uploads = getattr(context, "uploaded_file_mgr", None)
-        self.accepted = False
-        """Whether the gateway accepted the key, or needs none."""
         self.url, self.signed_in = url, signed_in
         self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, max_attempts=READ_ATTEMPTS)
         self.upload_client = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
@@ -54,22 +50,6 @@ class Session:
         if self._streamlit_id is None or not runtime.exists():
             return True
         return runtime.get_instance().is_active_session(self._streamlit_id)
-
-    def stored_uploads(self) -> dict[str, int]:
-        """Bytes that Streamlit keeps of uploads, by Streamlit's session."""
-        storage: dict[str, dict[str, UploadedFileRec]] = getattr(self._uploads, "file_storage", {})
-        return {
-            session: sum(len(each.data) for each in list(files.values())) for session, files in list(storage.items())
-        }
-
-    def discard_uploads(self) -> None:
-        """Free the memory of the session's uploads."""
-        if self._uploads is not None and self._streamlit_id is not None:
-            self._uploads.remove_session_files(self._streamlit_id)
-
-    def is_of(self, streamlit_id: str) -> bool:
-        """Whether this is the session that Streamlit knows by that id."""
-        return self._streamlit_id == streamlit_id
 
 
 def _close(*clients: Client) -> None:
@@ -95,25 +75,21 @@ def sign_in(key: str) -> None:
 
 def sign_out() -> None:
     """Discard the reader's key, everything that was read with it, and the chosen files."""
-    session: Session | None = st.session_state.get("session")
-    if session is not None:
-        session.accepted = False
-        session.discard_uploads()
     st.session_state.clear()
 
 
 def client_for(token: str) -> Client | None:
     """The gateway client of the session with that token; None if there is no such session, or its page is closed."""
+    session = _connected(token)
+    return None if session is None else session.client
+
+
+def upload_client_for(token: str) -> Client | None:
+    """The same client, with the patience that an upload needs."""
+    session = _connected(token)
+    return None if session is None else session.upload_client
+
+
+def _connected(token: str) -> Session | None:
     session = _sessions.get(token)
-    return session.client if session is not None and session.is_connected() else None
-
-
-def is_accepted(streamlit_id: str) -> bool:
-    """Whether the gateway accepted the key of the session that Streamlit knows by that id."""
-    return any(each.accepted and each.is_of(streamlit_id) for each in list(_sessions.values()))
-
-
-def uploaded_bytes() -> dict[str, int]:
-    """Bytes that Streamlit keeps of uploads, by Streamlit's session."""
-    stored = (each.stored_uploads() for each in list(_sessions.values()))
-    return next((each for each in stored if each), {})
+    return session if session is not None and session.is_connected() else None
