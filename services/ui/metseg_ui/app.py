@@ -8,7 +8,7 @@ from metseg.client import RemoteProblem
 from metseg.contracts import DISCLAIMER, KeyInfo, ModelCard
 from metseg_ui.components import problems
 from metseg_ui.panels import examples, jobs, model_info, submission, upload
-from metseg_ui.state import gateway, url_state
+from metseg_ui.state import gateway, sessions, url_state
 from metseg_ui.views import admin, follow_up, history, scan, sign_in, welcome
 
 STYLE = """<style>
@@ -42,10 +42,12 @@ def main() -> None:
         with st.sidebar:
             _brand()
         if gateway.requires_sign_in(problem):
+            sessions.current().accepted = False
             sign_in.render(problem)
         else:
             problems.show(problem)
         return
+    sessions.current().accepted = True
     with st.sidebar:
         _sidebar(card, key_info)
     _main_area(key_info)

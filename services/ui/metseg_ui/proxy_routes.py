@@ -31,9 +31,9 @@ ASSETS = Path(__file__).parent / "components" / "assets"
 WAIT_S = 20.0
 MAX_WAITS = 64
 """Browsers that wait at the same time, each for one job in one thread; more wait for their turn, and the page polls."""
-MAX_UPLOADS = 16
+MAX_UPLOADS = 64
 """Browsers whose submissions are handed on at the same time, each in one thread; more wait for their turn."""
-IDLE_S = 60.0
+IDLE_S = 30.0
 """After which a browser that sends nothing is given up."""
 LAYERS = frozenset(get_args(VolumeLayer))
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
@@ -103,7 +103,7 @@ class Submission:
 
         Raises:
             ClientDisconnect: the browser has gone.
-            TimeoutError: nothing came for a minute.
+            TimeoutError: nothing came for `IDLE_S`.
         """
         while (chunk := from_thread.run(self._receive)) is not None:
             yield chunk

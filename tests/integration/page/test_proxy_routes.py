@@ -36,9 +36,16 @@ def browser() -> Iterator[httpx.Client]:
         yield browser
 
 
+def accepted(url: str, key: str = "") -> sessions.Session:
+    """A session whose key the gateway has accepted."""
+    session = sessions.Session(url, key, signed_in=bool(key))
+    session.accepted = True
+    return session
+
+
 @pytest.fixture
 def session(gateway) -> sessions.Session:
-    return sessions.Session(gateway.url, "", signed_in=False)
+    return accepted(gateway.url)
 
 
 @pytest.fixture
@@ -58,20 +65,22 @@ def submit(browser, token, files=(("files", ("a.png", PNG)),)):
 def test_a_submission_reaches_the_gateway_with_the_sessions_key(browser):
     keys = {"key-of-the-ward": KeyInfo(name="ward", scopes=["submit", "read"])}
     with serving(FakeGateway(study=FakeStudy(slices=3), keys=keys)) as gateway:
-        session = sessions.Session(gateway.url, "key-of-the-ward", signed_in=True)
+        session = accepted(gateway.url, "key-of-the-ward")
         answer = submit(browser, session.token, [("pre", ("a.png", PNG)), ("post", ("b.png", PNG))])
         assert answer.status_code == 202
         [entry] = gateway.submissions
         assert answer.json()["id"] == entry["id"]
         assert (entry["names"], entry["roles"], entry["label"]) == (["a.png", "b.png"], ["pre", "post"], "March")
-        stranger = sessions.Session(gateway.url, "another", signed_in=True)
-        refused = submit(browser, stranger.token)
+        revoked = accepted(gateway.url, "another")
+        refused = submit(browser, revoked.token)
         assert refused.status_code == 401 and refused.headers["Content-Type"] == "application/problem+json"
         assert len(gateway.submissions) == 1
 
 
-def test_a_submission_without_session_or_length_is_refused(browser, session):
+def test_a_submission_without_session_sign_in_or_length_is_refused(browser, gateway, session):
     assert submit(browser, "guessed").status_code == 404
+    visitor = sessions.Session(gateway.url, "", signed_in=False)
+    assert submit(browser, visitor.token).status_code == 404
     assert browser.post(f"/submissions/{session.token}", content=iter([b"x"])).status_code == 411
 
 
@@ -95,7 +104,7 @@ def test_a_browser_that_still_sends_gets_the_answer(browser, monkeypatch):
         await send({"type": "http.response.body", "body": problem})
 
     with listening(refuse) as url:
-        session = sessions.Session(url, "", signed_in=False)
+        session = accepted(url)
         answer = submit(browser, session.token, [("files", ("a.bin", b"x" * 30_000_000))])
     assert answer.status_code == 413 and answer.json()["detail"] == "Too large."
 

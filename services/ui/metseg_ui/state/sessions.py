@@ -37,6 +37,8 @@ class Session:
         self.token = secrets.token_urlsafe(24)
         context = get_script_run_ctx(suppress_warning=True)
         self._streamlit_id = None if context is None else context.session_id
+        self.accepted = False
+        """Whether the gateway accepted the key, or needs none."""
         self.url, self.signed_in = url, signed_in
         self.client = Client(url, timeout_s=TIMEOUT_S, api_key=key, max_attempts=READ_ATTEMPTS)
         self.upload_client = Client(url, timeout_s=UPLOAD_TIMEOUT_S, api_key=key)
@@ -85,9 +87,9 @@ def client_for(token: str) -> Client | None:
 
 
 def upload_client_for(token: str) -> Client | None:
-    """The same client, with the patience that an upload needs."""
+    """The same with the patience that an upload needs; None also if the gateway has not accepted the session's key."""
     session = _connected(token)
-    return None if session is None else session.upload_client
+    return session.upload_client if session is not None and session.accepted else None
 
 
 def _connected(token: str) -> Session | None:
