@@ -42,10 +42,20 @@ class Detection(Contract):
     dice: Probability = Field(description="mean over these lesions; a missed one counts 0")
 
 
+class FrocPoint(Contract):
+    """A point of the free-response curve: what is found if a lesion's peak must reach a probability."""
+
+    seed_threshold: Probability
+    sensitivity: Probability = Field(description="share of all lesions that are found")
+    false_positives: float = Field(ge=0, description="per patient")
+
+
 class LesionMetrics(Contract):
     """Metrics per lesion: a 26-connected component, in a single slice an 8-connected one."""
 
     by_diameter: dict[str, Detection]
+    by_volume: dict[str, Detection] = Field(default_factory=dict, description="in cards of earlier releases empty")
+    froc: list[FrocPoint] = Field(default_factory=list, description="by rising threshold; empty as `by_volume`")
     lesionwise_dice: MetricSummary = Field(description="per patient; missed and false lesions count 0")
     false_positives: MetricSummary = Field(description="per patient")
     brats_dice: MetricSummary | None = Field(

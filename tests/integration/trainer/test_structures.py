@@ -63,6 +63,15 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
     }
     assert all(name in table for name in figures)
 
+    report, published = (
+        (tmp_path / "attention-unet" / name).read_text() for name in ("report.html", "report-anonymous.html")
+    )
+    for name in figures:
+        assert name[1:] in report and name[1:] in published
+    assert "PHANTOM" in report and "data:image/png" in report
+    assert "PHANTOM" not in published and "data:image" not in published
+    assert "the ring is where it is served" in published
+
     record = json.loads((tmp_path / "attention-unet" / "config.json").read_text())
     assert {"clip_norm", "warm_up", "weight_decay", "ema_decay", "loss", "augmentation"} <= record.keys()
     assert record["samples_per_epoch"] == 16

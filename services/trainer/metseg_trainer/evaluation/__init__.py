@@ -1,6 +1,7 @@
 """The performance of a model by patient and by lesion, its uncertainty, and the effect of corrupted scans.
 
-- `masks`, `lesionwise`, `brats_mets`, `calibration`: metrics of one patient, or of one model's probabilities.
+- `masks`, `lesionwise`, `candidates`, `brats_mets`, `calibration`: metrics of one patient, or of one model's
+  probabilities.
 - `statistics`: intervals over patients, and networks compared.
 - `patients`, `corruptions`: the data that models are evaluated on.
 - `structure_patients`, `structures`: networks with two structures, core and whole.

@@ -1,14 +1,16 @@
 """Evaluate a model by patient, through the pipeline that serves."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from metseg.contracts import Structure
+from metseg.contracts import OperatingPoint, Structure
 from metseg.imaging import Mask, Volume
-from metseg.inference import Predictor, segment
+from metseg.inference import Predictor, StructureMap, segment
 from metseg_trainer.evaluation.brats_mets import brats_mets
+from metseg_trainer.evaluation.candidates import LesionCase, Peaks
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, Corruption
 from metseg_trainer.evaluation.lesionwise import label_components, match_lesions
 from metseg_trainer.evaluation.masks import compare_masks, dice
@@ -42,7 +44,8 @@ def evaluate_model(
         known = np.ones(patient.truth.shape, np.bool_) if patient.unknown is None else ~patient.unknown
         predicted = segment(patient.volume, predictor).structures[patient.structure]
         result.reliability.add(np.asarray(predicted.probability)[known], patient.truth[known])
-        result.patients[patient.id] = _patient_result(patient, predicted.mask, known)
+        point = predictor.operating_points[patient.structure]
+        result.patients[patient.id] = _patient_result(patient, predicted, point, known)
         lesion_voxels[patient.id] = int(patient.truth.sum())
         if corruptions:
             single = _segment_single_slices(patient.volume, predictor, patient.structure)
@@ -68,10 +71,14 @@ def _corrupted_dice(
     return dice(found.mask, truth)
 
 
-def _patient_result(patient: EvaluationPatient, predicted: Mask, known: Mask) -> PatientResult:
+def _patient_result(
+    patient: EvaluationPatient, predicted: StructureMap, point: OperatingPoint, known: Mask
+) -> PatientResult:
     labels = label_components(patient.truth) if patient.labels is None else patient.labels
+    probability = np.asarray(predicted.probability, np.float32)
+    case = LesionCase(probability, labels, patient.unknown, math.prod(patient.spacing_mm))
     lesions = match_lesions(
-        predicted,
+        predicted.mask,
         labels,
         patient.spacing_mm,
         diameters_mm=patient.diameters_mm,
@@ -80,9 +87,10 @@ def _patient_result(patient: EvaluationPatient, predicted: Mask, known: Mask) ->
     )
     groups = {"site": patient.site, "missing sequences": " and ".join(patient.missing_sequences) or "none"}
     return PatientResult(
-        compare_masks(predicted & known, patient.truth & known, patient.spacing_mm),
+        compare_masks(predicted.mask & known, patient.truth & known, patient.spacing_mm),
         lesions,
-        brats_mets(predicted, labels, patient.spacing_mm, patient.unknown),
+        brats_mets(predicted.mask, labels, patient.spacing_mm, patient.unknown),
+        Peaks.of(case, point),
         groups,
     )
 

@@ -1,5 +1,6 @@
 """Lesion-wise metrics: found and missed lesions, since one overlap says little about many small lesions."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ __all__ = [
     "diameter_stratum",
     "label_components",
     "match_lesions",
+    "volume_class",
 ]
 
 STRATA_MM = (6.0, 10.0, 20.0)
 """Bounds between strata of lesion diameter."""
+CLASSES_MM3 = (27.0, 275.0)
+"""Bounds between classes of lesion volume: below, 41% of the lesions of BraTS-METS; between, 40%; above, 19%."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class TrueLesion:
         diameter_mm: its long diameter; of a drawn one, without its oedema.
         detected: whether any predicted voxel is in it.
         dice: with all predicted components that touch it; 0 if it was missed.
+        volume_mm3: of its voxels.
     """
 
     diameter_mm: float
     detected: bool
     dice: float
+    volume_mm3: float
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,10 @@ def match_lesions(
     known = _diameters(truth, spacing_mm, numbers) if diameters_mm is None else list(diameters_mm)
     if len(known) != len(numbers):
         raise ValueError(f"{len(known)} diameters for {len(numbers)} lesions")
-    lesions = tuple(_lesion(truth, components, sizes, *of) for of in zip(numbers, known, strict=True))
+    lesions = tuple(
+        _lesion(components[truth == number], sizes, diameter, math.prod(spacing_mm))
+        for number, diameter in zip(numbers, known, strict=True)
+    )
     excused = truth > 0 if unknown is None else (truth > 0) | unknown
     touching = set(np.unique(components[excused]).tolist())
     false_ones = [number for number in range(1, len(sizes)) if number not in touching]
@@ -130,19 +139,29 @@ def match_lesions(
 
 def diameter_stratum(diameter_mm: float) -> str:
     """The name of a diameter's stratum."""
-    for low, high in zip((0.0, *STRATA_MM), STRATA_MM, strict=False):
-        if diameter_mm < high:
-            return f"below {high:g} mm" if low == 0 else f"{low:g} to {high:g} mm"
-    return f"{STRATA_MM[-1]:g} mm and more"
+    return _range_name(diameter_mm, STRATA_MM, "mm")
+
+
+def volume_class(volume_mm3: float) -> str:
+    """The name of a volume's class."""
+    return _range_name(volume_mm3, CLASSES_MM3, "mm3")
+
+
+def _range_name(value: float, bounds: Sequence[float], unit: str) -> str:
+    for low, high in zip((0.0, *bounds), bounds, strict=False):
+        if value < high:
+            return f"below {high:g} {unit}" if low == 0 else f"{low:g} to {high:g} {unit}"
+    return f"{bounds[-1]:g} {unit} and more"
 
 
 def _lesion(
-    truth: LabelMap, components: LabelMap, sizes: npt.NDArray[np.int64], number: int, diameter_mm: float
+    inside: npt.NDArray[np.int32], sizes: npt.NDArray[np.int64], diameter_mm: float, voxel_mm3: float
 ) -> TrueLesion:
-    inside = components[truth == number]
+    """A lesion of the truth, from the numbers of the components in its voxels and the sizes of all components."""
     touching = [one for one in np.unique(inside).tolist() if one]
     both, found = int((inside > 0).sum()), int(sizes[touching].sum())
-    return TrueLesion(diameter_mm, bool(touching), 2 * both / (found + len(inside)) if touching else 0.0)
+    dice = 2 * both / (found + len(inside)) if touching else 0.0
+    return TrueLesion(diameter_mm, bool(touching), dice, voxel_mm3 * len(inside))
 
 
 def _diameters(labels: LabelMap, spacing_mm: Spacing, numbers: Iterable[int]) -> list[float]:

@@ -2,24 +2,16 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
 
 from metseg.contracts import OperatingPoint
-from metseg.imaging import Float32Array, Float64Array, LabelMap, Mask
-from metseg_trainer.evaluation.lesionwise import count_shared_voxels, label_components
+from metseg.imaging import Float32Array, Mask
+from metseg_trainer.evaluation.candidates import Candidates, LesionCase
+from metseg_trainer.evaluation.lesionwise import label_components
 
-__all__ = [
-    "LesionCase",
-    "choose_lesion_operating_point",
-    "choose_operating_point",
-    "choose_single_slice_seed",
-]
-
+__all__ = ["choose_lesion_operating_point", "choose_operating_point", "choose_single_slice_seed"]
 
 THRESHOLDS = tuple(round(float(value), 2) for value in np.arange(0.2, 0.96, 0.05))
 MIN_VOLUMES_MM3 = (0.0, 5.0, 15.0, 50.0, 150.0, 400.0, 1000.0)
@@ -62,23 +54,6 @@ def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) 
     return OperatingPoint(threshold=threshold, min_volume_mm3=min_volume_mm3)
 
 
-@dataclass(frozen=True, eq=False)
-class LesionCase:
-    """A validation patient whose lesions are known one by one.
-
-    Attributes:
-        probability: float32 in [0, 1], (slice, row, column).
-        labels: int32, the same shape: n where the n-th lesion is.
-        unknown: bool, the same shape, where the truth is unknown; None if it is known.
-        voxel_mm3: volume of a voxel.
-    """
-
-    probability: Float32Array
-    labels: LabelMap
-    unknown: Mask | None
-    voxel_mm3: float
-
-
 def choose_lesion_operating_point(cases: Iterable[LesionCase]) -> OperatingPoint:
     """The hysteresis thresholds and the smallest volume with the highest lesion-wise F1.
 
@@ -89,7 +64,7 @@ def choose_lesion_operating_point(cases: Iterable[LesionCase]) -> OperatingPoint
     Args:
         cases: of the validation patients; without any, the default is returned.
     """
-    studies = [{low: _Components.of(case, low) for low in LOW_THRESHOLDS} for case in cases]
+    studies = [{low: Candidates.of(case, low) for low in LOW_THRESHOLDS} for case in cases]
     if not studies:
         return OperatingPoint()
     scores = {
@@ -111,52 +86,14 @@ def choose_single_slice_seed(point: OperatingPoint, cases: Iterable[LesionCase])
     Returns:
         The point, with a seed threshold for single slices.
     """
-    slices = [_Components.of(case, point.threshold) for case in cases]
+    slices = [Candidates.of(case, point.threshold) for case in cases]
     if not slices:
         return point
     scores = {seed: _scores(slices, seed, point.min_volume_mm3) for seed in SEED_THRESHOLDS if seed >= point.threshold}
     return point.model_copy(update={"single_slice_seed_threshold": _best(scores)})
 
 
-@dataclass(frozen=True, eq=False)
-class _Components:
-    """The components of a study above a low threshold, numbered from 0.
-
-    Attributes:
-        peaks: the highest probability of each.
-        sizes: their voxels outside of unknown truth.
-        volumes_mm3: of each.
-        excused: whether each touches a true lesion or unknown truth.
-        overlaps: int64, (lesion, component): the voxels that they share.
-        lesion_sizes: the voxels of each lesion.
-    """
-
-    peaks: Float64Array
-    sizes: npt.NDArray[np.int64]
-    volumes_mm3: Float64Array
-    excused: Mask
-    overlaps: npt.NDArray[np.int64]
-    lesion_sizes: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, case: LesionCase, low: float) -> "_Components":
-        components = label_components(case.probability >= low)
-        count = int(components.max())
-        known = np.ones(components.shape, np.bool_) if case.unknown is None else ~case.unknown
-        shared = count_shared_voxels(case.labels, components)
-        excused: Mask = np.asarray((shared[1:] > 0).any(axis=0), np.bool_)
-        excused[np.unique(components[~known])] = True
-        return cls(
-            np.asarray(ndimage.maximum(case.probability, components, np.arange(1, count + 1)), np.float64).reshape(-1),
-            np.bincount(components[known], minlength=count + 1)[1:],
-            np.asarray(np.bincount(components.ravel(), minlength=count + 1)[1:] * case.voxel_mm3, np.float64),
-            excused[1:],
-            shared[1:, 1:],
-            shared[1:].sum(axis=1),
-        )
-
-
-def _scores(studies: Sequence[_Components], seed_threshold: float, min_mm3: float) -> tuple[float, float]:
+def _scores(studies: Sequence[Candidates], seed_threshold: float, min_mm3: float) -> tuple[float, float]:
     """F1 over all lesions of all studies, and lesion-wise Dice, where a missed and a false lesion count 0."""
     lesions = detected = false = 0
     dice = 0.0

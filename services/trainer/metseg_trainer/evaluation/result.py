@@ -2,14 +2,15 @@
 
 import statistics as plain
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metseg.contracts import CalibrationPoint, Detection, DiceSummary, Evaluation, LesionMetrics, MetricSummary
 from metseg_trainer.evaluation.brats_mets import BratsMets
 from metseg_trainer.evaluation.calibration import ReliabilityDiagram
+from metseg_trainer.evaluation.candidates import Peaks, free_response
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES, SINGLE_SLICES_TITLE
-from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, diameter_stratum
+from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion, diameter_stratum, volume_class
 from metseg_trainer.evaluation.masks import MaskMetrics
 from metseg_trainer.evaluation.statistics import measure
 
@@ -23,6 +24,7 @@ class PatientResult:
     mask: MaskMetrics
     lesions: LesionwiseMetrics
     brats: BratsMets
+    peaks: Peaks
     groups: Mapping[str, str]
 
 
@@ -83,9 +85,7 @@ class EvaluationResult:
     def _lesions(self) -> LesionMetrics:
         results = [result.lesions for result in self.patients.values()]
         brats = [result.brats for result in self.patients.values()]
-        strata = defaultdict(list)
-        for lesion in sorted((one for by in results for one in by.lesions), key=lambda one: one.diameter_mm):
-            strata[diameter_stratum(lesion.diameter_mm)].append(lesion)
+        lesions = [one for by in results for one in by.lesions]
         false_positives = sum(len(by.false_positives_mm) for by in results)
         known = _known(
             {
@@ -95,14 +95,9 @@ class EvaluationResult:
         )
         on_vessels = sum(by.false_on_vessels for by in results)
         return LesionMetrics(
-            by_diameter={
-                name: Detection(
-                    lesions=len(lesions),
-                    sensitivity=plain.fmean(lesion.detected for lesion in lesions),
-                    dice=plain.fmean(lesion.dice for lesion in lesions),
-                )
-                for name, lesions in strata.items()
-            },
+            by_diameter=_detections(lesions, lambda one: one.diameter_mm, diameter_stratum),
+            by_volume=_detections(lesions, lambda one: one.volume_mm3, volume_class),
+            froc=free_response(result.peaks for result in self.patients.values()),
             lesionwise_dice=known["dice"],
             false_positives=known["false positives"],
             brats_dice=measure([one.dice for one in brats]),
@@ -130,6 +125,23 @@ def merge_results(results: Sequence[EvaluationResult]) -> EvaluationResult:
             merged.corrupted.setdefault(key, {}).update(scores)
         merged.reliability.merge(result.reliability)
     return merged
+
+
+def _detections(
+    lesions: Iterable[TrueLesion], size: Callable[[TrueLesion], float], name: Callable[[float], str]
+) -> dict[str, Detection]:
+    """How many lesions of each size were found, the smallest first."""
+    groups: dict[str, list[TrueLesion]] = defaultdict(list)
+    for lesion in sorted(lesions, key=size):
+        groups[name(size(lesion))].append(lesion)
+    return {
+        group: Detection(
+            lesions=len(found),
+            sensitivity=plain.fmean(lesion.detected for lesion in found),
+            dice=plain.fmean(lesion.dice for lesion in found),
+        )
+        for group, found in groups.items()
+    }
 
 
 def _known(measures: Mapping[str, MetricSummary | None]) -> dict[str, MetricSummary]:

@@ -9,11 +9,11 @@ from metseg.contracts import OperatingPoint, Structure
 from metseg.imaging import Preprocessor, Volume
 from metseg.inference import Predictor, predict
 from metseg_trainer.data import Patient
+from metseg_trainer.evaluation.candidates import LesionCase
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS
 from metseg_trainer.evaluation.evaluate import evaluate_model
 from metseg_trainer.evaluation.lesionwise import label_components
 from metseg_trainer.evaluation.operating_point import (
-    LesionCase,
     choose_lesion_operating_point,
     choose_operating_point,
     choose_single_slice_seed,

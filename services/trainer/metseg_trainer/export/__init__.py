@@ -14,10 +14,11 @@ from metseg_trainer.export.onnx_export import sequence_classifier_to_onnx
 from metseg_trainer.export.out_of_distribution import update_card
 from metseg_trainer.export.promotion import PromotionPolicy, compare_patients, compare_structures, decide_promotion
 from metseg_trainer.export.publish import export_winner, publish_version
-from metseg_trainer.export.structures import export_structures, read_whole
+from metseg_trainer.export.structures import ExportedStructures, export_structures, read_whole
 
 __all__ = [
     "MARKDOWN",
+    "ExportedStructures",
     "PromotionPolicy",
     "compare_patients",
     "compare_structures",

@@ -13,7 +13,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
-__all__ = ["FrontierPoint", "dice_by_patient", "frontier", "learning_curve", "reliability_diagram", "style_of"]
+__all__ = [
+    "FrontierPoint",
+    "dice_by_patient",
+    "free_response",
+    "frontier",
+    "learning_curve",
+    "reliability_diagram",
+    "style_of",
+]
 
 Points = Sequence[tuple[float, float]]
 
@@ -112,6 +120,27 @@ def reliability_diagram(points: Mapping[str, Points]) -> Markup:
             axes.plot(*_columns(of), color=_colour(style), marker=".")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share that is lesion")
         return _svg(figure, "Share that is lesion, by predicted probability")
+
+
+def free_response(curves: Mapping[str, Points], served: Mapping[str, tuple[float, float]]) -> Markup:
+    """Share of lesions found against false ones per patient (FROC).
+
+    Args:
+        curves: (false ones per patient, share found) by style.
+        served: the same of the operating point, by style.
+
+    Returns:
+        SVG.
+    """
+    with mpl.rc_context(_RC):
+        figure, axes = _figure(3.6, 3.6)
+        for style, of in curves.items():
+            axes.plot(*_columns(of), color=_colour(style), marker=".")
+        for style, (false, found) in served.items():
+            axes.scatter(false, found, s=90, facecolors="none", edgecolors=_colour(style), linewidths=1.5, zorder=3)
+        axes.set(ylim=(0, 1.02), xlabel="false lesions per study", ylabel="share of lesions found")
+        axes.set_xlim(left=0)
+        return _svg(figure, "Share of lesions found, by false lesions per study")
 
 
 def dice_by_patient(scores: Mapping[str, Mapping[str, float]], order: Sequence[str]) -> Markup:

@@ -1,20 +1,20 @@
 """Examples: the slices of test patients that a report shows."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from metseg.imaging import FLAIR, Mask, UInt8Array, rendering
-from metseg.inference import segment
+from metseg.imaging import CHANNELS, FLAIR, POST, Mask, UInt8Array, Volume, rendering
+from metseg.inference import Predictor, segment
 from metseg_trainer.data import Patient, load_patient
-from metseg_trainer.evaluation import EvaluationResult, RunEvaluation
+from metseg_trainer.evaluation import EvaluationPatient, RunEvaluation
 from metseg_trainer.training import Plan
 
-__all__ = ["Example", "example_panels", "pick_examples"]
+__all__ = ["Example", "example_panels", "pick_examples", "pick_structure_examples"]
 
 Label = Literal["best", "median", "worst"]
 
@@ -29,7 +29,8 @@ class Example:
     Attributes:
         patient: id.
         label: rank of the patient by the winning network's Dice.
-        picture: uint8 for display, (row, column, channel).
+        picture: uint8 for display, (row, column).
+        channel: the name of the sequence that it shows.
         truth: (row, column).
         predictions: by network, (row, column).
     """
@@ -37,6 +38,7 @@ class Example:
     patient: str
     label: Label
     picture: UInt8Array
+    channel: str
     truth: Mask
     predictions: Mapping[str, Mask]
 
@@ -52,8 +54,7 @@ def pick_examples(plan: Plan, evaluation: RunEvaluation) -> list[Example]:
         Up to three examples, best first.
     """
     scores = evaluation.results[evaluation.winner].dice
-    order = sorted(scores, key=lambda patient: -scores[patient])
-    labels: dict[str, Label] = {order[-1]: "worst", order[len(order) // 2]: "median", order[0]: "best"}
+    labels = _ranked(scores)
     examples = [
         _example(patient, labels[patient.id], evaluation) for patient in plan.test_patients if patient.id in labels
     ]
@@ -61,23 +62,24 @@ def pick_examples(plan: Plan, evaluation: RunEvaluation) -> list[Example]:
 
 
 def example_panels(
-    example: Example, titles: Mapping[str, str], results: Mapping[str, EvaluationResult], styles: Mapping[str, str]
+    example: Example, titles: Mapping[str, str], dice: Mapping[str, Mapping[str, float]], styles: Mapping[str, str]
 ) -> dict[str, Any]:
     """The values for an example in the template: the picture once, with outlines over it.
 
     Args:
         example: to draw.
         titles: by network.
-        results: by network.
+        dice: of patients, by network.
         styles: CSS class by network.
 
     Returns:
         Values by the names in the template.
     """
-    picture, truth = np.ascontiguousarray(example.picture[..., FLAIR]), example.truth
+    picture, truth = example.picture, example.truth
     return {
         "patient": example.patient,
         "label": example.label,
+        "channel": example.channel,
         "rows": truth.shape[0],
         "columns": truth.shape[1],
         "view": _view_box(picture),
@@ -88,7 +90,7 @@ def example_panels(
             {
                 "title": titles[name],
                 "style": styles[name],
-                "dice": results[name].dice[example.patient],
+                "dice": dice[name][example.patient],
                 "outline": _outline_path(mask),
                 "hit_px": int((mask & truth).sum()),
                 "missed_px": int((truth & ~mask).sum()),
@@ -99,11 +101,47 @@ def example_panels(
     }
 
 
+def pick_structure_examples(
+    network: str, predictor: Predictor, studies: Iterable[EvaluationPatient], dice: Mapping[str, float]
+) -> list[Example]:
+    """The slice with the largest lesion of a network's best, median and worst studies.
+
+    Args:
+        network: its name.
+        predictor: the network as it is served.
+        studies: with the truth of one structure.
+        dice: of each study.
+
+    Returns:
+        Up to three examples, best first.
+    """
+    labels, examples = _ranked(dice), []
+    for study in studies:
+        if study.id in labels:
+            index = int(study.truth.sum(axis=(1, 2)).argmax())
+            mask = segment(study.volume, predictor).structures[study.structure].mask[index]
+            shown = POST if study.structure == "core" else FLAIR
+            picture = _picture(study.volume, index, shown)
+            truth = study.truth[index]
+            examples.append(Example(study.id, labels[study.id], picture, CHANNELS[shown], truth, {network: mask}))
+    return sorted(examples, key=lambda example: -dice[example.patient])
+
+
+def _ranked(scores: Mapping[str, float]) -> dict[str, Label]:
+    """The worst, the median and the best patient."""
+    order = sorted(scores, key=lambda patient: -scores[patient])
+    return {order[-1]: "worst", order[len(order) // 2]: "median", order[0]: "best"}
+
+
 def _example(patient: Patient, label: Label, evaluation: RunEvaluation) -> Example:
     volume, truth = load_patient(patient)
     index = int(truth.sum(axis=(1, 2)).argmax())
     masks = {name: segment(volume, one).mask[index] for name, one in evaluation.predictors.items()}
-    return Example(patient.id, label, rendering.window_volume(volume)[index], truth[index], masks)
+    return Example(patient.id, label, _picture(volume, index, FLAIR), CHANNELS[FLAIR], truth[index], masks)
+
+
+def _picture(volume: Volume, index: int, channel: int) -> UInt8Array:
+    return np.ascontiguousarray(rendering.window_volume(volume)[index][..., channel])
 
 
 def _outline_path(mask: Mask) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from markupsafe import Markup
 
 from metseg.contracts import DISCLAIMER, ModelCard
-from metseg.imaging import CHANNELS, FLAIR
 from metseg_trainer.data import Audit, Split, site_of
 from metseg_trainer.evaluation import EMPTY_CONVENTION, EvaluationResult, RunEvaluation
 from metseg_trainer.reporting import charts
@@ -90,9 +89,8 @@ def write_report(
     titles = {row["network"]: row["title"] for row in rows}
     order = _order(results, winner)
     labels = {patient: f"test patient {index + 1}" if anonymous else patient for index, patient in enumerate(order)}
-    scores = {
-        styles[name]: {labels[patient]: score for patient, score in by.dice.items()} for name, by in results.items()
-    }
+    dice = {name: result.dice for name, result in results.items()}
+    scores = {styles[name]: {labels[patient]: score for patient, score in by.items()} for name, by in dice.items()}
     page = render(
         "report.html.j2",
         run=run,
@@ -117,8 +115,7 @@ def write_report(
             }
         ),
         convention=EMPTY_CONVENTION,
-        examples=[] if anonymous else [example_panels(example, titles, results, styles) for example in examples],
-        channel=CHANNELS[FLAIR],
+        examples=[] if anonymous else [example_panels(example, titles, dice, styles) for example in examples],
         anonymous=anonymous,
         disclaimer=DISCLAIMER,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from metseg.errors import DatasetError
 from metseg.imaging import ROLES
-from metseg.registry import FULL_PRECISION_MODEL, MODEL, read_card
+from metseg.registry import FULL_PRECISION_MODEL, MODEL, REPORT, read_card
 from metseg.storage import ObjectStore
 from metseg_trainer.data import (
     SPLIT,
@@ -22,9 +22,17 @@ from metseg_trainer.data import (
     write_split,
 )
 from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, prepare_studies, read_brisc_index
-from metseg_trainer.evaluation import EvaluationResult, StructureData, compare_networks, format_structures
+from metseg_trainer.evaluation import (
+    WHOLE_SET,
+    EvaluationResult,
+    StructureData,
+    compare_networks,
+    format_structures,
+    structure_sets,
+)
 from metseg_trainer.export import (
     MARKDOWN,
+    ExportedStructures,
     PromotionPolicy,
     compare_structures,
     decide_promotion,
@@ -34,6 +42,12 @@ from metseg_trainer.export import (
     read_whole,
 )
 from metseg_trainer.networks import network_title
+from metseg_trainer.reporting import (
+    ANONYMOUS_REPORT,
+    StructureReport,
+    pick_structure_examples,
+    write_structure_reports,
+)
 from metseg_trainer.runs.run_store import upload_run
 from metseg_trainer.training import (
     CHECKPOINT,
@@ -132,17 +146,49 @@ def run_structures(
     unseen = {exported.card.data.split_sha256, split_sha256(split)}  # the latter: of one without other studies
     compare = compare_structures(exported.results, data)
     decision = decide_promotion(exported.card, policy, store, compare, unseen=unseen)
+    comparisons = _comparisons(folder, network)
+    report = _report(network, place, exported, data, comparisons=comparisons, verdict=decision.reason)
+    write_structure_reports(place, report)
     if store is not None:
         upload_run(place, store, name=exported.card.version)
         publish_version(store, exported.card, _version_files(place), promote=decision.promote)
-    lines = [format_structures(exported.results), *_comparisons(folder, network)]
+    lines = [format_structures(exported.results), *comparisons]
     return "\n".join([*lines, f"{exported.card.version} was written to {place}. {decision.reason}"])
 
 
 def _version_files(place: Path) -> dict[str, bytes]:
     """The files of a version in the registry but its card; none names a patient."""
     paths = [path for name in (MODEL, FULL_PRECISION_MODEL, MARKDOWN) if (path := place / name).exists()]
-    return {path.name: path.read_bytes() for path in paths} | {CHECKPOINT: start_weights(place / CHECKPOINT)}
+    report = {REPORT: (place / ANONYMOUS_REPORT).read_bytes()}
+    return {path.name: path.read_bytes() for path in paths} | {CHECKPOINT: start_weights(place / CHECKPOINT)} | report
+
+
+def _report(
+    network: str,
+    place: Path,
+    exported: ExportedStructures,
+    data: StructureData,
+    *,
+    comparisons: Sequence[str],
+    verdict: str,
+) -> StructureReport:
+    """What the report shows: the network beside the others in the folder, and pictures of its own outlines."""
+    dice = {network: _dice(exported.results)} | _siblings(place)
+    sets = structure_sets(data)
+    examples = {
+        name: pick_structure_examples(network, exported.predictor, sets[name].studies(), scores)
+        for name, scores in dice[network].items()
+    }
+    cards = {network: exported.card} | {name: read_card(place.parent / name) for name in dice if name != network}
+    configuration = json.loads((place / CONFIG).read_text())
+    return StructureReport(network, cards, dice, comparisons, verdict, configuration, examples)
+
+
+def _siblings(place: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Dice by set and study of the other networks in the folder whose gliomas are the same."""
+    own = json.loads((place / FIGURES).read_text())[WHOLE_SET].keys()
+    found = {path.parent.name: json.loads(path.read_text()) for path in sorted(place.parent.glob(f"*/{FIGURES}"))}
+    return {name: dice for name, dice in found.items() if name != place.name and dice[WHOLE_SET].keys() == own}
 
 
 def _known_cores(folder: Path | None, reviewed: Path | None, seed: int) -> tuple[list[Patient], Split]:
@@ -185,11 +231,10 @@ def _comparisons(folder: Path, network: str) -> list[str]:
     """The network against every other one in the folder that was evaluated on the same patients, by set."""
     own = json.loads((folder / network / FIGURES).read_text())
     lines = []
-    for path in sorted(folder.glob(f"*/{FIGURES}")):
-        other = json.loads(path.read_text())
-        for name in own.keys() & other.keys() if path.parent.name != network else ():
+    for sibling, other in _siblings(folder / network).items():
+        for name in own.keys() & other.keys():
             if own[name].keys() == other[name].keys():
-                titles = network_title(network), network_title(path.parent.name)
+                titles = network_title(network), network_title(sibling)
                 lines.append(f"{name}: {compare_networks(titles, (own[name], other[name])).words}")
     return sorted(lines)
 

@@ -19,6 +19,7 @@ from metseg_trainer.evaluation import (
     evaluate_model,
 )
 from metseg_trainer.evaluation.brats_mets import BratsMets
+from metseg_trainer.evaluation.candidates import Peaks
 from metseg_trainer.evaluation.corruptions import SINGLE_SLICES
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
 from metseg_trainer.evaluation.masks import MaskMetrics
@@ -81,10 +82,12 @@ def scored(score: float, **more: float) -> EvaluationResult:
 
 
 def _patient(score: float) -> PatientResult:
-    found = TrueLesion(7.0, score > 0, score)
-    lesions = LesionwiseMetrics((found, TrueLesion(3.0, False, 0.0)), (4.0,), false_on_vessels=1)
+    found = TrueLesion(7.0, score > 0, score, 180.0)
+    lesions = LesionwiseMetrics((found, TrueLesion(3.0, False, 0.0, 14.0)), (4.0,), false_on_vessels=1)
     mask = MaskMetrics(score, score, None, 2.0, score, 0.1)
-    return PatientResult(mask, lesions, BratsMets(1, 1, 1, score / 3, None), {"site": "A"})
+    return PatientResult(
+        mask, lesions, BratsMets(1, 1, 1, score / 3, None), Peaks([score, 0.0], [0.8], 0.5), {"site": "A"}
+    )
 
 
 def test_the_summary_is_over_patients():

@@ -10,9 +10,9 @@ from metseg.contracts import OperatingPoint, Preprocessing
 from metseg.imaging import Volume
 from metseg_trainer.data import scan_folder, write_phantoms
 from metseg_trainer.evaluation import EvaluationPatient, evaluate_model, format_structures
+from metseg_trainer.evaluation.candidates import LesionCase, Peaks, free_response
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES
 from metseg_trainer.evaluation.operating_point import (
-    LesionCase,
     choose_lesion_operating_point,
     choose_single_slice_seed,
 )
@@ -52,6 +52,47 @@ def test_a_perfect_core_scores_1_and_each_lesion_is_found(patient):
     lesions = result.card().lesions
     assert all(one.sensitivity == 1 for one in lesions.by_diameter.values())
     assert lesions.false_positives.mean == 0
+
+
+def test_lesions_are_grouped_by_volume(patient):
+    found = evaluate_model("bright", BrightPost(), [patient], {}).card().lesions.by_volume
+    assert {name: one.lesions for name, one in found.items()} == {"27 to 275 mm3": 2}, "16 and 64 voxels of 4 mm3"
+
+
+def test_peaks_are_of_lesions_and_of_false_components():
+    probability = np.zeros((1, 40, 40), np.float32)
+    labels = np.zeros((1, 40, 40), np.int32)
+    labels[0, 5:9, 5:9], labels[0, 20:24, 20:24], labels[0, 30:34, 5:9] = 1, 2, 3
+    probability[0, 4:7, 4:7] = 0.6
+    probability[0, 8, 8] = 0.9
+    probability[0, 30:32, 5:7] = 0.4
+    probability[0, 5:10, 30:35] = 0.7
+    probability[0, 36, 36] = 0.95
+    unknown = np.zeros(labels.shape, bool)
+    case = LesionCase(probability, labels, unknown, voxel_mm3=4.0)
+    point = OperatingPoint(threshold=0.5, min_volume_mm3=0)
+    peaks = Peaks.of(case, point)
+    assert peaks.lesions == pytest.approx([0.9, 0, 0]) and sorted(peaks.false) == pytest.approx([0.7, 0.95])
+    large = Peaks.of(case, point.model_copy(update={"min_volume_mm3": 20.0}))
+    assert large.lesions == pytest.approx([0.6, 0, 0]) and large.false == pytest.approx([0.7])
+    unknown[0, 36, 36] = True
+    assert Peaks.of(case, point).false == pytest.approx([0.7])
+
+
+def test_the_free_response_curve_falls_with_the_seed_threshold():
+    curve = free_response([Peaks([0.9, 0.0], [0.7], 0.5), Peaks([0.6], [0.95, 0.55], 0.5)])
+    points = {point.seed_threshold: (point.sensitivity, point.false_positives) for point in curve}
+    assert points[0.5] == pytest.approx((2 / 3, 1.5))
+    assert points[0.7] == pytest.approx((1 / 3, 1.0))
+    assert points[0.95] == pytest.approx((0, 0.5))
+    assert min(points) == 0.5 and list(points) == sorted(points)
+    assert free_response([Peaks([], [0.7], 0.5)]) == [], "no lesion that could be found"
+
+
+def test_at_its_own_seed_the_curve_has_the_figures_of_the_evaluation(patient):
+    lesions = evaluate_model("bright", BrightPost(), [patient], {}).card().lesions
+    [at_seed] = [point for point in lesions.froc if point.seed_threshold == OperatingPoint().threshold]
+    assert at_seed.sensitivity == 1 and at_seed.false_positives == lesions.false_positives.mean == 0
 
 
 def test_where_the_truth_is_unknown_nothing_is_right_or_wrong(patient):

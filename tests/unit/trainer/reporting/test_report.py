@@ -13,6 +13,7 @@ import pytest
 from metseg_trainer.data import Audit, Split
 from metseg_trainer.evaluation import EMPTY_CONVENTION, EvaluationResult, RunEvaluation, compare_networks
 from metseg_trainer.evaluation.brats_mets import BratsMets
+from metseg_trainer.evaluation.candidates import Peaks
 from metseg_trainer.evaluation.lesionwise import LesionwiseMetrics, TrueLesion
 from metseg_trainer.evaluation.masks import MaskMetrics
 from metseg_trainer.evaluation.result import PatientResult
@@ -22,6 +23,7 @@ from metseg_trainer.reporting.report import write_report
 from metseg_trainer.reporting.results import write_results
 
 NESTED, ATTENTION = "nested-unet", "attention-unet"
+PEAKS = Peaks([0.9, 0.0], [0.6], 0.5)
 NAMES = {"anna": "<b>anna</b>"}
 SPLIT = Split(("TCGA_CS_0001_19990101", "TCGA_DU_0002_19990101"), ("TCGA_CS_0003_19990101",), ("<b>anna</b>", "ben"))
 AUDIT = Audit(
@@ -44,9 +46,11 @@ AUDIT = Audit(
 def figures(network: str, **scores: float) -> EvaluationResult:
     result = EvaluationResult(network)
     for id, score in scores.items():
-        lesions = LesionwiseMetrics((TrueLesion(8.0, True, score), TrueLesion(3.0, False, 0.0)), (5.0,), 1)
+        lesions = LesionwiseMetrics((TrueLesion(8.0, True, score, 268.0), TrueLesion(3.0, False, 0.0, 14.0)), (5.0,), 1)
         mask = MaskMetrics(score, score, score, 1.5, score, 0.25)
-        result.patients[NAMES.get(id, id)] = PatientResult(mask, lesions, BratsMets(1, 0, 0, 0.9, 0.8), {"site": "CS"})
+        result.patients[NAMES.get(id, id)] = PatientResult(
+            mask, lesions, BratsMets(1, 0, 0, 0.9, 0.8), PEAKS, {"site": "CS"}
+        )
     result.corrupted["gamma-0.7"] = {id: one.mask.dice - 0.1 for id, one in result.patients.items()}
     result.reliability.add(np.array([0.9, 0.9], np.float32), np.array([True, False]))
     return result
@@ -93,7 +97,7 @@ def example():
     truth = np.zeros((40, 48), bool)
     truth[10:20, 10:20] = True
     late = np.roll(truth, 2, axis=0)
-    return Example("ben", "best", picture, truth, {NESTED: late, ATTENTION: truth})
+    return Example("ben", "best", picture[..., 1].copy(), "FLAIR", truth, {NESTED: late, ATTENTION: truth})
 
 
 @pytest.fixture
@@ -260,7 +264,7 @@ def test_an_example_shows_input_truth_and_both_predictions(page, example):
 def test_the_embedded_image_equals_flair_to_the_pixel(page, example):
     [encoded] = re.findall(r"data:image/png;base64,([^\"]*)", page(examples=[example]))
     decoded = cv2.imdecode(np.frombuffer(base64.b64decode(encoded), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(decoded, example.picture[..., 1])
+    assert np.array_equal(decoded, example.picture)
 
 
 def test_the_audit_and_the_split_are_shown(page):
