@@ -10,8 +10,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SHARED = Path(__file__).parents[2] / "shared" / "pyproject.toml"
-PROJECT = tomllib.loads(SHARED.read_text())["project"]
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "shared/pyproject.toml").read_text())["project"]
+PAGE = tomllib.loads((ROOT / "services/ui/pyproject.toml").read_text())["project"]
 HIDE = """
 import sys
 HIDDEN = set({hidden!r})
@@ -42,6 +43,11 @@ mask = phantom.mask
 found = lesions.measure(mask, volume.spacing_mm, mask.astype(np.float32))
 made, warnings = dicom.write_results(volume, label_lesions(mask), found, dicom.AlgorithmRun("n", "v", "j"))
 assert len(made) == 2, warnings
+"""
+ALL_OF_THE_PAGE = """
+import importlib, pkgutil, metseg_ui
+for module in pkgutil.walk_packages(metseg_ui.__path__, "metseg_ui."):
+    importlib.import_module(module.name)
 """
 PARTS = {
     "client": "import metseg.cli.main, metseg.client",
@@ -75,12 +81,22 @@ def needed(requirements, extras=("",)):
 
 @pytest.mark.parametrize("extra", PARTS)
 def test_an_extra_installs_everything_that_its_part_imports(extra):
-    allowed = needed([*PROJECT["dependencies"], f"metseg[{extra}]"])
+    run_with_only([*PROJECT["dependencies"], f"metseg[{extra}]"], PARTS[extra])
+
+
+def test_the_page_needs_neither_opencv_nor_scipy_where_its_examples_are_drawn():
+    assert not {"opencv-python-headless", "scipy"} & needed([*PROJECT["dependencies"], *PAGE["dependencies"]])
+    run_with_only([*PROJECT["dependencies"], *PAGE["dependencies"]], ALL_OF_THE_PAGE)
+
+
+def run_with_only(requirements, code):
+    """Run code in a process that can import nothing but these requirements, and ours."""
+    allowed = needed(requirements)
     hidden = {
         module
         for module, distributions in packages_distributions().items()
         if not {canonicalize_name(each) for each in distributions} & allowed and not module.startswith("metseg")
     }
-    code = HIDE.format(hidden=sorted(hidden)) + PARTS[extra]
+    code = HIDE.format(hidden=sorted(hidden)) + code
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -7,6 +7,7 @@
 - `components`: the slice viewer with its JavaScript, and error messages with automatic retry.
 - `text`: words and table rows, as functions without side effects.
 - `state`: the session with its API key, the URL's parameters, cached calls to the gateway.
+- `example_scans`: synthetic heads, drawn while the image is built.
 
 Each imports only those below it. Streamlit gives a folder called `pages` a special meaning, hence `views`.
 """

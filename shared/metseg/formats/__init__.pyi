@@ -6,6 +6,7 @@ from .names import is_system_file as is_system_file
 from .names import metaimage_voxel_file as metaimage_voxel_file
 from .names import natural_key as natural_key
 from .nifti.display import write_display_volume as write_display_volume
+from .nifti.maps import read_mask as read_mask
 from .reader import Inspection as Inspection
 from .reader import inspect_upload as inspect_upload
 from .reader import read_volume as read_volume
@@ -19,7 +20,6 @@ from .writers import ArtefactFormat as ArtefactFormat
 from .writers import FrameSequence as FrameSequence
 from .writers import ProbabilityWriter as ProbabilityWriter
 from .writers import StoredSlices as StoredSlices
-from .writers import read_mask as read_mask
 from .writers import read_probability as read_probability
 from .writers import restore_uploaded_grid as restore_uploaded_grid
 from .writers import write_labels as write_labels

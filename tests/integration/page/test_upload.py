@@ -35,8 +35,8 @@ from metseg.errors import (
 from metseg.formats import Upload, read_volume
 from metseg.imaging import ROLES
 from metseg.settings import Limits, settings
+from metseg_ui import example_scans
 from metseg_ui.components import uploader
-from metseg_ui.panels import examples
 
 REFUSALS = [
     QueueFull("50 jobs are waiting already; submit again when some are done."),
@@ -240,8 +240,8 @@ def test_a_visitor_reads_which_sequences_are_wanted(page):
 
 
 def test_an_example_has_a_spacing_and_every_sequence(page):
-    for example in examples.EXAMPLES:
-        volumes = examples.generate(example).volumes
+    for example in example_scans.EXAMPLES:
+        volumes = example_scans.draw(example).volumes
         uploads = [Upload(f"{role}.nii.gz", io.BytesIO(content), role) for role, content in volumes.items()]
         volume = read_volume(uploads, Limits())
         assert volume.spacing_mm is not None and set(volumes) == set(ROLES)
