@@ -10,7 +10,6 @@ name, a cable to the switch, and one worker. The bench itself is one more host. 
 import hashlib
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -18,18 +17,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 import redis
 from tests.bench.site import LIMITS, ROOT
+from tests.bench.worker_log import Attempt, attempts, queued_again
 from tests.servers import RedisServer, S3Server, free_ports, wait_until
 
 from metseg.storage import S3Store
 
-__all__ = ["Attempt", "Central", "Host", "attempts", "deployment", "queued_again"]
+__all__ = ["Central", "Host", "deployment"]
 
 IP = shutil.which("ip") or "/usr/sbin/ip"
 CENTRAL = "metseg-central"
@@ -50,45 +49,6 @@ def connect():
 print(statistics.median(connect() for _ in range(15)))
 """
 START_S = 60.0
-LOST = re.compile(r"job (\S+) was lost and is queued again")
-
-
-class Attempt(NamedTuple):
-    """A worker's attempt at a job, by the times of its log; `ended_at` is None where it wrote no end."""
-
-    job_id: str
-    begun_at: float
-    ended_at: float | None
-
-
-def attempts(log: str) -> list[Attempt]:
-    """The attempts in a worker's log, in the order in which they began."""
-    found: list[Attempt] = []
-    last_of: dict[str, int] = {}
-    for entry in _entries(log):
-        job_id, at = entry.get("job", ""), datetime.fromisoformat(entry["time"]).timestamp()
-        if entry["message"] == "job begun":
-            last_of[job_id] = len(found)
-            found.append(Attempt(job_id, at, None))
-        elif entry["message"] == "job ended" and job_id in last_of:
-            found[last_of[job_id]] = found[last_of[job_id]]._replace(ended_at=at)
-    return found
-
-
-def queued_again(log: str) -> dict[str, float]:
-    """When a worker first queued each job again that was lost, by id, from its log."""
-    found: dict[str, float] = {}
-    for entry in _entries(log):
-        if lost := LOST.fullmatch(entry["message"]):
-            found.setdefault(lost[1], datetime.fromisoformat(entry["time"]).timestamp())
-    return found
-
-
-def _entries(log: str) -> Iterator[dict[str, str]]:
-    """The complete lines of a log that are JSON."""
-    for line in log.splitlines():
-        with suppress(ValueError):
-            yield json.loads(line)
 
 
 class Redis(RedisServer):
@@ -280,12 +240,12 @@ class Central:
         with ExitStack() as stack:
             hosts: list[Host] = []
             for number, (name, latency) in enumerate(latency_s.items()):
-                self._probes("delete", name)
+                self._probes("DEL", name)
                 hosts.append(Host(name, number, latency, self._environment, self._folder))
                 stack.callback(hosts[-1].remove)
                 hosts[-1].start()
             for host in hosts:
-                wait_until(lambda name=host.name: self._probes("exists", name), START_S)
+                wait_until(partial(self._probes, "EXISTS", host.name), START_S)
             yield hosts
 
     def _probes(self, command: str, name: str) -> bool:
