@@ -8,6 +8,8 @@ Redis and store are on one host, a worker on each other one. Every job that was 
 
 import argparse
 import math
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each row (default: %(default)s)")
     parser.add_argument("--write", type=Path, help="the page whose tables are renewed")
     options = parser.parse_args(arguments)
+    if os.geteuid() != 0:
+        parser.error("only root can make network namespaces")
+    for each in (signal.SIGINT, signal.SIGTERM):  # even if a shell made us ignore it
+        signal.signal(each, signal.default_int_handler)
     on = page.machine()
     with tempfile.TemporaryDirectory(prefix="metseg-hosts-") as folder, deployment(Path(folder)) as central:
         speeds = [_speed(central, 1, 0.0, options.rounds)]

@@ -33,6 +33,8 @@ __all__ = ["Central", "Host", "deployment"]
 IP = shutil.which("ip") or "/usr/sbin/ip"
 CENTRAL = "metseg-central"
 SWITCH = "switch"
+SWITCH_MAC = "02:00:00:00:00:01"
+"""A bridge would otherwise take that of one of its ports, and change it when a host is removed."""
 CENTRAL_ADDRESS, BENCH_ADDRESS = "198.18.0.1", "198.18.0.2"  # of a network that is reserved for benches (RFC 2544)
 FIRST_WORKER = 11
 OWN_PROCESSES = ("unshare", "--pid", "--fork", "--kill-child")
@@ -267,7 +269,7 @@ def deployment(folder: Path) -> Iterator[Central]:
     with ExitStack() as stack:
         stack.callback(_delete_namespace, CENTRAL)
         _ip("netns", "add", CENTRAL)
-        _ip("-n", CENTRAL, "link", "add", SWITCH, "type", "bridge")
+        _ip("-n", CENTRAL, "link", "add", SWITCH, "address", SWITCH_MAC, "type", "bridge")
         _ip("-n", CENTRAL, "address", "add", f"{CENTRAL_ADDRESS}/24", "dev", SWITCH)
         _ip("link", "add", "metseg-bench", "type", "veth", "peer", "name", "bench", "netns", CENTRAL)
         _ip("address", "add", f"{BENCH_ADDRESS}/24", "dev", "metseg-bench")
