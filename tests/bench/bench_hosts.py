@@ -1,6 +1,6 @@
 """Workers on other hosts: jobs per second by latency, a host that is cut off for a while, and one that dies.
 
-    python -m tests.bench.bench_hosts [--write docs/scaling.md]
+    python -m tests.bench.bench_hosts [--only interruptions] [--write docs/scaling.md]
 
 Needs root: the hosts are network namespaces of this machine (`tests.bench.hosts`), so they share its CPUs. Gateway,
 Redis and store are on one host, a worker on each other one. Every job that was accepted is checked at the end.
@@ -28,12 +28,15 @@ from tests.servers import wait_until
 
 from metseg.client import Client
 
+PARTS = ("hosts", "interruptions")
 LATENCIES_S = (0.0, 0.001, 0.02)
 LAN_S = 0.001
 QUEUED = 44
 CUT_S = 30.0
 MAX_WAIT_S = 400.0
 START_S = 30.0
+SETTLE_S = 2.0
+"""A worker that is to take no more jobs may still wait for one."""
 SECONDS = {
     "queued_again_s": "s until its job was queued again",
     "begun_again_s": "s until that job was begun again",
@@ -67,6 +70,7 @@ class Outcome(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print or write the tables."""
     parser = argparse.ArgumentParser("bench_hosts", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[*PARTS], help="default: both")
     parser.add_argument("--rounds", type=int, default=3, help="of each row (default: %(default)s)")
     parser.add_argument("--write", type=Path, help="the page whose tables are renewed")
     options = parser.parse_args(arguments)
@@ -74,76 +78,81 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("only root can make network namespaces")
     for each in (signal.SIGINT, signal.SIGTERM):  # even if a shell made us ignore it
         signal.signal(each, signal.default_int_handler)
-    on = page.machine()
+    on, parts = page.machine(), {"hosts": _throughput, "interruptions": _interruptions}
     with tempfile.TemporaryDirectory(prefix="metseg-hosts-") as folder, deployment(Path(folder)) as central:
-        speeds = [_speed(central, 1, 0.0, options.rounds)]
-        speeds += [_speed(central, 2, latency_s, options.rounds) for latency_s in LATENCIES_S]
-        outcomes = {
-            f"is cut off for {CUT_S:.0f} s": _interrupted(central, _cut_off, options.rounds),
-            "dies": _interrupted(central, _die, options.rounds),
-        }
-    text = "\n".join([*_speed_table(speeds), "", *_outcome_table(outcomes), "", _notes(on, options.rounds)]) + "\n"
-    print(text)
-    if options.write:
-        replace_block(options.write, "hosts", text)
+        for name in options.only:
+            text = "\n".join([*parts[name](central, options.rounds), "", _notes(name, on, options.rounds)]) + "\n"
+            print(text)
+            if options.write:
+                replace_block(options.write, name, text)
 
 
 # Throughput
 
 
 class Speed(NamedTuple):
-    """Jobs per second of some hosts, in each round."""
+    """Some hosts with a latency: in each round the time to make a TCP connection, and jobs per second."""
 
     hosts: int
     latency_s: float
-    round_trip_s: float
+    round_trips_s: list[float]
     jobs_per_s: list[float]
 
 
-def _speed(central: Central, count: int, latency_s: float, rounds: int) -> Speed:
-    """Measure with some hosts; before that each worker loads its model."""
+def _throughput(central: Central, rounds: int) -> list[str]:
+    """Measure all in turn, after each worker has loaded its model."""
+    speeds = [Speed(1, 0.0, [], []), *(Speed(2, latency_s, [], []) for latency_s in LATENCIES_S)]
     study = study_file(SLICES, 5)
-    names = [f"w{number + 1}" for number in range(count)]
-    with central.workers(dict.fromkeys(names, latency_s)) as hosts, _client(central) as client:
-        round_trip_s = hosts[0].round_trip_s(central.redis.port)
+    with central.workers("w1", "w2") as hosts, _client(central) as client:
         run = at_once(lambda: client.wait(client.submit([study]).id))
         run()
-        found = [JOBS / run() for _ in range(rounds)]
-    _say(f"{count} hosts, {latency_s * 1000:.0f} ms: {page.spread(found, 2)} jobs/s")
-    return Speed(count, latency_s, round_trip_s, found)
-
-
-def _speed_table(speeds: Sequence[Speed]) -> list[str]:
+        for _ in range(rounds):
+            for speed in speeds:
+                for number, host in enumerate(hosts):
+                    host.set_latency(speed.latency_s)
+                    central.let_work(host, work=number < speed.hosts)
+                time.sleep(SETTLE_S)
+                speed.round_trips_s.append(hosts[0].round_trip_s(central.redis.port))
+                speed.jobs_per_s.append(JOBS / run())
+                _say(f"{speed.hosts} hosts, {speed.latency_s * 1000:.0f} ms: {speed.jobs_per_s[-1]:.2f} jobs/s")
     first = median(speeds[0].jobs_per_s)
     cells = [
         [
             str(each.hosts),
             f"{each.latency_s * 1000:.0f}",
-            f"{each.round_trip_s * 1000:.1f}",
+            page.spread([1000 * one for one in each.round_trips_s]),
             page.spread(each.jobs_per_s, 2),
             f"{median(each.jobs_per_s) / first:.2f}",
         ]
         for each in speeds
     ]
-    head = ["worker hosts", "added one way, ms", "round trip, ms", "jobs per second", "times one host"]
-    return rows(head, cells)
+    return rows(["worker hosts", "added one way, ms", "round trip, ms", "jobs per second", "times one host"], cells)
 
 
 # Interruptions
 
 
-def _interrupted(central: Central, happens: Callable[[Host], float | None], rounds: int) -> list[Outcome]:
-    found = []
-    for _ in range(rounds):
-        found.append(_interruption(central, happens))
-        _say(f"{happens.__name__}: {counts(found[-1].jobs)}, {found[-1]._replace(jobs=[])}")
-    return found
+def _interruptions(central: Central, rounds: int) -> list[str]:
+    """Let one of two hosts be cut off, then die, some times; a column for each."""
+    columns = []
+    for happens in (_cut_off, _die):
+        found = []
+        for _ in range(rounds):
+            found.append(_interruption(central, happens))
+            _say(f"{happens.__name__}: {counts(found[-1].jobs)}, {found[-1]._replace(jobs=[])}")
+        of_jobs = counts([job for each in found for job in each.jobs])
+        columns.append([*map(str, of_jobs.values()), *_times(found)])
+    names = [*(f"jobs: {name}" for name in counts([])), *SECONDS.values(), "jobs that it ended after its return"]
+    cells = [[name, *of] for name, *of in zip(names, *columns, strict=True)]
+    return rows(["one of two hosts", f"is cut off for {CUT_S:.0f} s", "dies"], cells)
 
 
 def _interruption(central: Central, happens: Callable[[Host], float | None]) -> Outcome:
     """Queue jobs, let something happen to the first host while it works on one, and wait for all ends."""
     study = study_file(SLICES, 5)
-    with central.workers({"w1": LAN_S, "w2": LAN_S}) as (first, second), _client(central) as client:
+    with central.workers("w1", "w2") as (first, second), _client(central) as client:
+        for host in (first, second):
+            host.set_latency(LAN_S)
         with ThreadPoolExecutor(AT_ONCE) as clients:
             ids = list(clients.map(lambda _: client.submit([study]).id, range(QUEUED)))
         wait_until(lambda: _has_ended_one(second) and _has_ended_one(first) and bool(_held(first)), START_S)
@@ -190,16 +199,6 @@ def _earliest(times: Iterable[float]) -> float:
     return min(times, default=math.nan)
 
 
-def _outcome_table(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
-    """A column for each kind of interruption."""
-    columns = [
-        [*map(str, counts([job for each in rounds for job in each.jobs]).values()), *_times(rounds)]
-        for rounds in outcomes.values()
-    ]
-    names = [*(f"jobs: {name}" for name in counts([])), *SECONDS.values(), "jobs that it ended after its return"]
-    return rows(["one of two hosts", *outcomes], [[name, *cells] for name, *cells in zip(names, *columns, strict=True)])
-
-
 def _times(rounds: Sequence[Outcome]) -> list[str]:
     """The spread of each time, and of the jobs that the host ended after it was given back."""
     cells = [_spread(getattr(each, name) for each in rounds) for name in SECONDS]
@@ -215,12 +214,12 @@ def _spread(values: Iterable[float | None], digits: int = 1) -> str:
 # The page
 
 
-def _notes(on: Mapping[str, Any], rounds: int) -> str:
+def _notes(part: str, on: Mapping[str, Any], rounds: int) -> str:
+    jobs = {"hosts": f"{JOBS} per round", "interruptions": f"{QUEUED} per round, with {LAN_S * 1000:.0f} ms one way"}
     return (
         f"{on['processor']}, {on['cpus']} CPUs, which all hosts and {AT_ONCE} clients share; load of other work at the "
         f"start {on['load_before']}; {on['at']}, revision {on['git_revision']}. {rounds} rounds of each, median (least "
-        f"to most): {JOBS} jobs of {SLICES} slices per round in the upper table; {QUEUED} in the lower one, with "
-        f"{LAN_S * 1000:.0f} ms added one way. Each worker computes with one thread."
+        f"to most); jobs of {SLICES} slices, {jobs[part]}. Each worker computes with one thread."
     )
 
 

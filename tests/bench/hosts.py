@@ -1,6 +1,6 @@
 """Several hosts on one machine for a bench: network namespaces with addresses, cables that can be cut, and services.
 
-    with deployment(folder) as central, central.workers({"w1": 0.0, "w2": 0.02}) as hosts:
+    with deployment(folder) as central, central.workers("w1", "w2") as hosts:
         Client(central.url, api_key=central.api_key)
 
 Gateway, Redis and store share the host `central`, whose bridge is the switch. Each worker host has an address, a host
@@ -26,6 +26,9 @@ from tests.bench.site import LIMITS, ROOT
 from tests.bench.worker_log import Attempt, attempts, queued_again
 from tests.servers import RedisServer, S3Server, free_ports, wait_until
 
+from metseg.jobs import celery_app
+from metseg.jobs.broker import QUEUE
+from metseg.settings import Settings
 from metseg.storage import S3Store
 
 __all__ = ["Central", "Host", "deployment"]
@@ -95,14 +98,13 @@ class Host:
     Args:
         name: of the host.
         number: among the worker hosts, from 0.
-        latency_s: of the cable, one way; 0: as fast as the kernel.
         environment: of its worker.
         folder: for its log and its temporary files.
     """
 
-    def __init__(self, name: str, number: int, latency_s: float, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, name: str, number: int, environment: Mapping[str, str], folder: Path) -> None:
         self.name, self.address = name, f"198.18.0.{FIRST_WORKER + number}"
-        self._namespace, self._latency_s = f"metseg-{name}", latency_s
+        self._namespace = f"metseg-{name}"
         self._spool, self._log = folder / name, folder / f"{name}.log"
         self._environment = {**environment, "TMPDIR": str(self._spool)}
         self._relay: subprocess.Popen[str] | None = None
@@ -127,14 +129,16 @@ class Host:
 
     def _lay_cable(self) -> None:
         near, far = f"{self.name}-near", f"{self.name}-far"
-        if self._latency_s:
-            relay = [sys.executable, "-m", "tests.bench.relay", near, far, str(self._latency_s)]
-            self._relay = subprocess.Popen(relay, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            assert self._relay.stdout is not None and self._relay.stdout.readline() == "ready\n", "no TAP devices"
-        else:
-            _ip("link", "add", near, "type", "veth", "peer", "name", far)
+        relay = [sys.executable, "-m", "tests.bench.relay", near, far]
+        self._relay = subprocess.Popen(relay, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._relay.stdout is not None and self._relay.stdout.readline() == "ready\n", "no TAP devices"
         _ip("link", "set", near, "netns", self._namespace)
         _ip("link", "set", far, "netns", CENTRAL)
+
+    def set_latency(self, seconds: float) -> None:
+        """Let each frame take so long on the cable, in each direction."""
+        assert self._relay is not None and self._relay.stdin is not None
+        print(seconds, file=self._relay.stdin, flush=True)
 
     def cut_off(self) -> None:
         """Switch the port of its cable off: nothing comes through, and nobody is notified."""
@@ -230,25 +234,24 @@ class Central:
             )
 
     @contextmanager
-    def workers(self, latency_s: Mapping[str, float]) -> Iterator[list[Host]]:
-        """Worker hosts with one thread each, by name, for the length of the block; all are ready for jobs.
-
-        Args:
-            latency_s: of each host's cable, one way.
-
-        Yields:
-            The hosts.
-        """
+    def workers(self, *names: str) -> Iterator[list[Host]]:
+        """Worker hosts with these names and one thread each, for the length of the block; all are ready for jobs."""
         with ExitStack() as stack:
             hosts: list[Host] = []
-            for number, (name, latency) in enumerate(latency_s.items()):
+            for number, name in enumerate(names):
                 self._probes("DEL", name)
-                hosts.append(Host(name, number, latency, self._environment, self._folder))
+                hosts.append(Host(name, number, self._environment, self._folder))
                 stack.callback(hosts[-1].remove)
                 hosts[-1].start()
-            for host in hosts:
-                wait_until(partial(self._probes, "EXISTS", host.name), START_S)
+            for name in names:
+                wait_until(partial(self._probes, "EXISTS", name), START_S)
             yield hosts
+
+    def let_work(self, host: Host, *, work: bool) -> None:
+        """Let a host's worker take jobs, or not."""
+        control = celery_app(Settings(redis_url=self.redis.url)).control
+        ask = control.add_consumer if work else control.cancel_consumer
+        assert ask(QUEUE, destination=[f"celery@{host.name}"], reply=True, timeout=10), f"{host.name} does not answer"
 
     def _probes(self, command: str, name: str) -> bool:
         """Whether Redis had the acknowledgement of a host's last liveness probe: its worker runs tasks."""

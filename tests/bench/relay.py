@@ -1,10 +1,11 @@
 """A network cable with latency: two TAP devices, between which each frame travels for a constant time.
 
-    python -m tests.bench.relay NEAR FAR DELAY_S
+    python -m tests.bench.relay NEAR FAR
 
 tc's netem would do the same, but not every kernel has it. Unlike a relay of TCP streams this one delays handshakes,
 acknowledgements and all else that TCP sends. Frames may be as large as TCP segmentation offload makes them, so that few
-system calls carry a study. Prints `ready` once the devices exist; they can then be moved to other namespaces.
+system calls carry a study. Prints `ready` once the devices exist; they can then be moved to other namespaces. Each line
+on stdin is a new latency in seconds, one way, 0 at first; when stdin ends, so does the cable.
 """
 
 import os
@@ -26,19 +27,15 @@ READ_AT_ONCE = 64
 
 
 class DelayLine:
-    """The frames that travel in one direction; each arrives a constant time after it was sent.
+    """The frames that travel in one direction; each arrives `delay_s` after it was sent, but after all earlier ones."""
 
-    Args:
-        delay_s: the time that a frame travels.
-    """
-
-    def __init__(self, delay_s: float) -> None:
-        self._delay_s = delay_s
+    def __init__(self) -> None:
+        self.delay_s = 0.0
         self._frames: deque[tuple[float, bytes]] = deque()
 
     def send(self, frame: bytes, now: float) -> None:
         """Send a frame."""
-        self._frames.append((now + self._delay_s, frame))
+        self._frames.append((now + self.delay_s, frame))
 
     def arrived(self, now: float) -> Iterator[bytes]:
         """The frames that have arrived, in the order in which they were sent; each is returned once."""
@@ -50,19 +47,23 @@ class DelayLine:
         return self._frames[0][0] if self._frames else None
 
 
-def relay(near: int, far: int, delay_s: float) -> None:
-    """Carry frames between two TAP devices until the process is killed."""
-    lines = {near: DelayLine(delay_s), far: DelayLine(delay_s)}
+def relay(near: int, far: int, delays: int) -> None:
+    """Carry frames between two TAP devices, with the delays that are read from a pipe, until it ends."""
+    lines = {near: DelayLine(), far: DelayLine()}
     while True:
         due = [at for line in lines.values() if (at := line.next_at()) is not None]
         pause_s = max(0.0, min(due) - time.monotonic()) if due else None
-        for device in select.select([*lines], [], [], pause_s)[0]:
-            for frame in _read(device):
-                lines[device].send(frame, time.monotonic())
-        for frame in lines[near].arrived(time.monotonic()):
-            _write(far, frame)
-        for frame in lines[far].arrived(time.monotonic()):
-            _write(near, frame)
+        for ready in select.select([*lines, delays], [], [], pause_s)[0]:
+            if ready != delays:
+                for frame in _read(ready):
+                    lines[ready].send(frame, time.monotonic())
+            elif text := os.read(delays, 64):
+                lines[near].delay_s = lines[far].delay_s = float(text.split()[-1])
+            else:
+                return
+        for source, target in ((near, far), (far, near)):
+            for frame in lines[source].arrived(time.monotonic()):
+                _write(target, frame)
 
 
 def _open(name: str) -> int:
@@ -91,9 +92,9 @@ def _write(device: int, frame: bytes) -> None:
 
 def main() -> None:
     """Create the devices and relay."""
-    near, far = map(_open, sys.argv[1:3])
+    near, far = map(_open, sys.argv[1:])
     print("ready", flush=True)
-    relay(near, far, float(sys.argv[3]))
+    relay(near, far, sys.stdin.fileno())
 
 
 if __name__ == "__main__":

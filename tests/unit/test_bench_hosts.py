@@ -24,7 +24,8 @@ def _line(second: int, message: str, **extra: str) -> str:
 
 
 def test_a_frame_arrives_after_its_delay_and_in_its_order():
-    line = DelayLine(0.02)
+    line = DelayLine()
+    line.delay_s = 0.02
     assert line.next_at() is None
     line.send(b"first", 1.0)
     line.send(b"second", 1.01)
@@ -32,6 +33,16 @@ def test_a_frame_arrives_after_its_delay_and_in_its_order():
     assert list(line.arrived(1.019)) == []
     assert list(line.arrived(1.025)) == [b"first"]
     assert list(line.arrived(2.0)) == [b"second"]
+
+
+def test_a_frame_overtakes_none_when_the_delay_becomes_shorter():
+    line = DelayLine()
+    line.delay_s = 0.02
+    line.send(b"first", 1.0)
+    line.delay_s = 0.001
+    line.send(b"second", 1.001)
+    assert list(line.arrived(1.01)) == []
+    assert list(line.arrived(1.02)) == [b"first", b"second"]
 
 
 def test_a_job_that_a_worker_began_twice_has_two_attempts():
