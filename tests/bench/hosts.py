@@ -275,6 +275,7 @@ def deployment(folder: Path) -> Iterator[Central]:
         _ip("-n", CENTRAL, "link", "add", SWITCH, "address", SWITCH_MAC, "type", "bridge")
         _ip("-n", CENTRAL, "address", "add", f"{CENTRAL_ADDRESS}/24", "dev", SWITCH)
         _ip("link", "add", "metseg-bench", "type", "veth", "peer", "name", "bench", "netns", CENTRAL)
+        stack.callback(_ip, "link", "delete", "metseg-bench")  # the kernel deletes those of a namespace later
         _ip("address", "add", f"{BENCH_ADDRESS}/24", "dev", "metseg-bench")
         _ip("link", "set", "metseg-bench", "up")
         _ip("-n", CENTRAL, "link", "set", "bench", "master", SWITCH, "up")
