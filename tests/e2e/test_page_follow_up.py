@@ -64,13 +64,17 @@ class Reader:
         self.clicks += 1
 
     def type(self, label: str, text: str) -> None:
-        self.page.get_by_label(label, exact=True).fill(text)
+        field = self.page.get_by_label(label, exact=True)
+        expect(field).to_have_count(1)  # while Streamlit moves it, there are two
+        field.fill(text)
         self.page.keyboard.press("Enter")
         self.fields += 1
 
     def type_date(self, label: str, day: str) -> None:
         """Type a date into its fields for year, month and day, each of which leads to the next."""
-        self.page.get_by_label(label, exact=True).get_by_role("spinbutton").first.click()
+        field = self.page.get_by_label(label, exact=True)
+        expect(field).to_have_count(1)
+        field.get_by_role("spinbutton").first.click()
         self.page.keyboard.type(day.replace("-", ""))
         self.page.keyboard.press("Enter")
         self.fields += 1

@@ -9,7 +9,19 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 from scipy import ndimage
-from tests.e2e.reader import SHOTS, changed, finished, look, open_result, opened, picture, press, saved, shown_slice
+from tests.e2e.reader import (
+    SHOTS,
+    changed,
+    finished,
+    look,
+    open_result,
+    opened,
+    picture,
+    press,
+    same,
+    saved,
+    shown_slice,
+)
 from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
 from tests.pages import serving_page
@@ -199,13 +211,13 @@ def test_a_map_that_was_switched_off_while_it_loaded_stays_off(viewer: Page) -> 
     assert len(waiting) == 1, "one fetch, however often it is requested"
     waiting[0].continue_()
     viewer.wait_for_timeout(3000)
-    assert look(viewer) == before
+    assert same(look(viewer), before)
     buttons["Probability"].click()
     viewer.wait_for_timeout(1500)
-    assert look(viewer) != before
+    assert not same(look(viewer), before)
     buttons["No map"].click()
     viewer.wait_for_timeout(1500)
-    assert look(viewer) == before
+    assert same(look(viewer), before)
 
 
 def test_a_map_that_failed_to_load_is_loaded_when_it_is_chosen_again(viewer: Page) -> None:
@@ -218,7 +230,7 @@ def test_a_map_that_failed_to_load_is_loaded_when_it_is_chosen_again(viewer: Pag
     viewer.unroute("**/probability")
     viewer.get_by_role("button", name="Probability", exact=True).click()
     expect(viewer.locator(".viewer .status")).to_be_hidden()
-    assert look(viewer) != before
+    assert not same(look(viewer), before)
 
 
 def expected_at(study: FakeStudy, threshold: float) -> list[Lesion]:
@@ -268,10 +280,10 @@ def test_a_layer_that_is_switched_off_leaves_no_trace(viewer: Page, style: str) 
     before = look(viewer)
     viewer.get_by_role("button", name=style, exact=True).click()
     viewer.wait_for_timeout(1500)
-    assert look(viewer) != before
+    assert not same(look(viewer), before)
     viewer.get_by_role("button", name={"Fill": "Outline", "Probability": "No map"}[style], exact=True).click()
     viewer.wait_for_timeout(1500)
-    assert look(viewer) == before
+    assert same(look(viewer), before)
 
 
 def test_keys_typed_into_a_field_do_not_reach_the_viewer(viewer: Page) -> None:
@@ -314,4 +326,4 @@ def test_the_abnormality_around_the_tumour_is_outlined_too(page: Page) -> None:
         tumour = look(page)
         masks.get_by_role("button", name="Whole", exact=True).click()
         changed(page, tumour)
-        assert look(page) != both
+        assert not same(look(page), both)

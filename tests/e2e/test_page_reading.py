@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from scipy import ndimage
-from tests.e2e.reader import SHOTS, changed, finished, look, open_result, opened, saved, shown_slice
+from tests.e2e.reader import SHOTS, changed, finished, look, open_result, opened, same, saved, shown_slice
 from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
 from tests.pages import serving_page
@@ -183,14 +183,14 @@ def test_the_keys_of_the_viewer_are_not_also_those_of_the_library_below(viewer: 
     before = look(viewer)
     viewer.keyboard.press("v")
     planes = changed(viewer, before)
-    assert look(viewer) != before
+    assert not same(look(viewer), before)
     viewer.keyboard.press("v")
     changed(viewer, planes)
-    assert look(viewer) == before
+    assert same(look(viewer), before)
     for key in ("c", "h", "l", "j", "k"):
         viewer.keyboard.press(key)
     viewer.wait_for_timeout(500)
-    assert look(viewer) == before
+    assert same(look(viewer), before)
 
 
 def test_two_sequences_are_saved_in_one_picture(viewer: Page) -> None:

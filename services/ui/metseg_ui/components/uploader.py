@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from metseg_ui import proxy_routes
+from metseg_ui.state import sessions
 
 SCRIPT = """
 export default async (component) => {
@@ -75,6 +76,7 @@ def render(upload_round: int, hint: str, plan: Mapping[str, Any] | None, on_answ
     """
     data = {
         "script": f"assets/{proxy_routes.assets_version()}/uploader.js",
+        "key": f"{sessions.current().token}-{upload_round}",
         "hint": hint,
         "plan": plan,
     }

@@ -7,24 +7,25 @@ const MAX_PAUSE_MS = 10_000;
 const LISTED = 50;
 const UNAVAILABLE = 503;
 
-const uploaders = new WeakMap();
+const FORGET_MS = 2000;
+
+const uploaders = new Map();
 
 /** Create the uploader, or give the existing one the page's data; returns the function that ends it. */
 export function mount(component) {
-  const { parentElement } = component;
-  if (!uploaders.has(parentElement)) uploaders.set(parentElement, new Uploader(parentElement));
-  uploaders.get(parentElement).receive(component);
-  return () => {
-    uploaders.get(parentElement)?.abort?.abort();
-    uploaders.delete(parentElement);
-  };
+  const { parentElement, data } = component;
+  if (!uploaders.has(data.key)) uploaders.set(data.key, new Uploader());
+  const uploader = uploaders.get(data.key);
+  uploader.attach(parentElement);
+  uploader.receive(component);
+  return () => setTimeout(() => uploader.forgetUnlessShown(data.key), FORGET_MS);
 }
 
 class Uploader {
-  constructor(parentElement) {
+  constructor() {
     this.files = [];
     this.abort = null;
-    this.root = parentElement.querySelector(".uploader-root");
+    this.root = document.createElement("div");
     this.root.innerHTML = `
       <div class="uploader" role="group" aria-label="Files of the scan">
         <div class="zone">
@@ -66,6 +67,19 @@ class Uploader {
     };
     this.find(".summary button").onclick = () => this.keep(() => false);
     this.find(".sending button").onclick = () => this.abort?.abort();
+  }
+
+  /** Show the uploader there: the page may draw the place anew, and what was chosen stays chosen. */
+  attach(parentElement) {
+    const place = parentElement.querySelector(".uploader-root");
+    if (this.root.parentElement !== place) place.replaceChildren(this.root);
+  }
+
+  /** Drop the files and stop sending, if the page has removed the uploader for good. */
+  forgetUnlessShown(key) {
+    if (this.root.isConnected) return;
+    this.abort?.abort();
+    uploaders.delete(key);
   }
 
   find(selector) {
