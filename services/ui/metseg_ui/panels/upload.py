@@ -8,6 +8,7 @@ from metseg.contracts import MAX_LABEL_CHARACTERS, ModelCard, Role, SequenceChoi
 from metseg.imaging import ROLES
 from metseg.settings import MIB, settings
 from metseg_ui.components import uploader
+from metseg_ui.components.uploader import ChosenFile
 from metseg_ui.panels import patient_and_dates, submission
 from metseg_ui.text import messages
 
@@ -33,20 +34,15 @@ def render(card: ModelCard | None) -> None:
     """
     key = submission.upload_round()
     files, place = uploader.chosen(key), st.container()
-    in_folder = any("/" in file.name for file in files)
-    relation = ONE_SCAN
-    if len(files) > 1 and not in_folder:
-        relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
-    label = ""
-    if files and relation == ONE_SCAN:
-        label = st.text_input("Name of the scan", key=f"label-{key}", max_chars=MAX_LABEL_CHARACTERS, help=LABEL_HELP)
-    names = [file.name for file in files] if relation == SEPARATE_SCANS else [label]
+    with st.container():  # so that what is below stays in its place, and an open expander open
+        separate = _separate(files, key)
+        label = _label(key) if files and not separate else ""
+    names = [file.name for file in files] if separate else [label]
     with st.expander("Patient and date"):
         entered = patient_and_dates.render(names, key)
-    roles = _roles([file.name for file in files], key) if relation == ONE_SCAN else {}
+    roles = {} if separate else _roles([file.name for file in files], key)
     sequence = AUTO if roles else _sequence(key)
     options = submission.Options(_threshold(card), *_toggles(), sequence)
-    separate = relation == SEPARATE_SCANS
     scans = submission.group_into_scans(files, label, separate=separate, roles=roles) if files else []
     if too_large := submission.size_refusal(scans, files):
         st.error(messages.escape_markdown(too_large), icon=":material/error:")
@@ -56,6 +52,19 @@ def render(card: ModelCard | None) -> None:
     sent = submission.sending()
     with place:
         uploader.render(key, _hint(), None if sent is None else sent.plan, submission.finish)
+
+
+def _separate(files: Sequence[ChosenFile], key: int) -> bool:
+    """Whether each file is a scan; those of a folder are one."""
+    if len(files) < 2 or any("/" in file.name for file in files):
+        return False
+    relation = st.radio("These files are", (ONE_SCAN, SEPARATE_SCANS), horizontal=True, key=f"relation-{key}")
+    return relation == SEPARATE_SCANS
+
+
+def _label(key: int) -> str:
+    """What the reader calls the scan."""
+    return st.text_input("Name of the scan", key=f"label-{key}", max_chars=MAX_LABEL_CHARACTERS, help=LABEL_HELP)
 
 
 def _toggles() -> tuple[bool, bool]:
