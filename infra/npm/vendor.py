@@ -1,4 +1,4 @@
-"""Fetches the page's copies of npm packages: exactly the versions and bytes that the notes beside them name.
+"""Fetches the page's copies of npm packages: exactly the versions and bytes that the notes next to them name.
 
 A note is `components/assets/NAME.json`. For another version, write its number and `integrity` (`npm view
 PACKAGE@VERSION dist.integrity`) into it; the script then prints the sha256 of the file.

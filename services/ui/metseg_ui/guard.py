@@ -1,6 +1,6 @@
 """What is refused before Streamlit sees it, and the headers of every response.
 
-Streamlit would keep uploads in memory, whoever sends them. The page has an uploader of its own, so they are refused.
+Streamlit would keep uploads in memory, whoever sends them. The page has its own uploader, so they are refused.
 """
 
 from starlette.datastructures import Headers, MutableHeaders

@@ -37,7 +37,7 @@ POLL_S = 3.0
 
 
 def submission_fields(**options: float | str | date | bool | None) -> dict[str, str]:
-    """The fields of a submission beside its files.
+    """The fields of a submission in addition to its files.
 
     Args:
         options: as in `Client.submit`, by name; None is left out.

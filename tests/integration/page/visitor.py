@@ -54,15 +54,18 @@ def png(seed: int = 0) -> bytes:
 
 def uploader_files(at: AppTest) -> list[tuple[str, bytes]]:
     """The files that are chosen."""
-    state = at.session_state
-    return state[files_key(state["upload_round"] if "upload_round" in state else 0)]  # noqa: SIM401
+    return at.session_state[_current_files(at)]
 
 
 def upload(at: AppTest, *files: tuple[str, bytes]) -> AppTest:
     """Choose files, in place of those that were chosen before."""
-    state = at.session_state
-    state[files_key(state["upload_round"] if "upload_round" in state else 0)] = list(files)  # noqa: SIM401
+    at.session_state[_current_files(at)] = list(files)
     return run(at)
+
+
+def _current_files(at: AppTest) -> str:
+    state = at.session_state
+    return files_key(state["upload_round"] if "upload_round" in state else 0)  # noqa: SIM401  # AppTest's has no get
 
 
 def viewer_data(at: AppTest) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_a_champion_is_trained_further_on_reviewed_studies(gateway, remote, fini
     run = ["run", "--preset", "quick", "--epochs", "1", "--base-width", "4", "--networks", "attention-unet", "--name"]
     assert main([*run, "second", "--data", heads, "reviewed", "--start", str(runs / "first")]) == 0
     before, after = (read_split(runs / name / "split.json") for name in ("first", "second"))
-    assert {*before.train} < {*after.train} and {*before.test} < {*after.test}, "the reviewed are beside the others"
+    assert {*before.train} < {*after.train} and {*before.test} < {*after.test}, "the reviewed are added to the others"
     verdict = json.loads((runs / "second" / "results.json").read_text())["verdict"]
     assert "on the reviewed ones (n = " in verdict and first in verdict
     card = json.loads((runs / "second" / "card.json").read_text())

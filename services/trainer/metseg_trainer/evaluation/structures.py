@@ -61,7 +61,7 @@ class StructureData:
 
 @dataclass(frozen=True)
 class StructureSet:
-    """Studies whose truth of a structure is known; `studies` reads them anew."""
+    """Studies whose truth of a structure is known; `studies` reads them again."""
 
     structure: Structure
     studies: Callable[[], Iterator[EvaluationPatient]]

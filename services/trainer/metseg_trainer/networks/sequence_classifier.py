@@ -1,4 +1,4 @@
-"""The network that tells sequences apart."""
+"""The network that distinguishes sequences."""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ DROPOUT = 0.2
 
 
 class SequenceClassifier(nn.Module):
-    """Convolutions, then the mean and the greatest of each feature: small bright vessels tell as much as the whole.
+    """Convolutions, then the mean and the greatest of each feature: small bright vessels indicate as much as the whole.
 
     Input: float32, (batch, 1, row, column). Output: scores, (batch, class).
     """

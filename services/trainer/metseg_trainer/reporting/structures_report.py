@@ -85,7 +85,7 @@ def _evaluations(card: ModelCard) -> dict[str, Evaluation]:
 def _set(
     report: StructureReport, name: str, number: int, styles: Mapping[str, str], evaluations: Mapping[str, Evaluation]
 ) -> dict[str, Any]:
-    """The values for a set of studies in the template. A study is numbered, since its name is nobody's business."""
+    """The values for a set of studies in the template. Studies are numbered: a published report names none."""
     own = report.dice[report.network][name]
     order = sorted(own, key=lambda study: (-own[study], study))
     labels = {study: f"study {rank + 1}" for rank, study in enumerate(order)}

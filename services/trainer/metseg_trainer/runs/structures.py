@@ -96,7 +96,7 @@ def run_structures(
         studies: studies of volumes whose core is known, to train, validate and test on; None leaves that out.
         reviewed: the same, as `fetch_reviewed` wrote them.
         brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
-        start: folder of a version of this command whose network of the core is trained further; None starts anew.
+        start: folder of a version of this command whose network of the core is trained further; None: random weights.
         resume: continue from the network's checkpoint.
         policy: whether the version replaces the champion.
         store: of the registry; None leaves the version in the folder.
@@ -172,7 +172,7 @@ def _report(
     comparisons: Sequence[str],
     verdict: str,
 ) -> StructureReport:
-    """What the report shows: the network beside the others in the folder, and pictures of its own outlines."""
+    """What the report shows: the network next to the others in the folder, and pictures of its own outlines."""
     dice = {network: _dice(exported.results)} | _siblings(place)
     sets = structure_sets(data)
     examples = {

@@ -12,7 +12,8 @@ from metseg.contracts import FollowUpResult, LesionTrack
 from metseg.followup import locate_lesion, motion_between
 from metseg.imaging import ROLES
 from metseg_ui import proxy_routes
-from metseg_ui.components.viewer import LESION_COLORS, OWN_COLOR, SCRIPT, SECOND_COLOR
+from metseg_ui.components.modules import MOUNT, module_path
+from metseg_ui.components.viewer import LESION_COLORS, OWN_COLOR, SECOND_COLOR
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import summaries
 
@@ -22,7 +23,7 @@ MAX_COLORS = 250
 _viewer = st.components.v2.component(
     "metseg_pair_viewer",
     html='<div class="viewer-root"></div>',
-    js=SCRIPT,
+    js=MOUNT,
     css=(proxy_routes.ASSETS / "viewer.css").read_text(encoding="utf-8"),
 )
 
@@ -53,10 +54,9 @@ def render(follow_up_id: str, result: FollowUpResult, prior: Side, current: Side
     """
     studies = [result.studies[side.place] for side in (prior, current)]
     shown = gateway.result(studies[1].job_id)
-    assets = f"assets/{proxy_routes.assets_version()}"
     data = {
-        "script": f"{assets}/followUp.js",
-        "niivue": f"{assets}/niivue.umd.js",
+        "script": module_path("followUp.js"),
+        "niivue": module_path("niivue.umd.js"),
         "pair": "/".join(f"{study.job_id}-{gateway.review(study.job_id).number}" for study in studies),
         "studies": [_study_data(result, side) for side in (prior, current)],
         "motion": motion_between(result, current.place, prior.place)[:3].tolist(),

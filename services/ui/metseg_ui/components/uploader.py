@@ -10,19 +10,13 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from metseg_ui import proxy_routes
+from metseg_ui.components.modules import MOUNT, module_path
 from metseg_ui.state import sessions
-
-SCRIPT = """
-export default async (component) => {
-  const uploader = await import(new URL(component.data.script, document.baseURI));
-  return uploader.mount(component);
-};
-"""
 
 _uploader = st.components.v2.component(
     "metseg_uploader",
     html='<div class="uploader-root"></div>',
-    js=SCRIPT,
+    js=MOUNT,
     css=(proxy_routes.ASSETS / "uploader.css").read_text(encoding="utf-8"),
 )
 
@@ -75,7 +69,7 @@ def render(upload_round: int, hint: str, plan: Mapping[str, Any] | None, on_answ
         on_answers: called when everything is sent, or the reader has cancelled it.
     """
     data = {
-        "script": f"assets/{proxy_routes.assets_version()}/uploader.js",
+        "script": module_path("uploader.js"),
         "key": f"{sessions.current().token}-{upload_round}",
         "hint": hint,
         "plan": plan,

@@ -14,15 +14,10 @@ from metseg.client import RemoteProblem
 from metseg.contracts import Lesion, Result, Review, ReviewRecord
 from metseg.imaging import ROLES
 from metseg_ui import proxy_routes
+from metseg_ui.components.modules import MOUNT, module_path
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import messages, summaries
 
-SCRIPT = """
-export default async (component) => {
-  const viewer = await import(new URL(component.data.script, document.baseURI));
-  return viewer.mount(component);
-};
-"""
 GREY_LAYER = "flair"
 LESION_COLORS = (
     (255, 92, 56),
@@ -48,7 +43,7 @@ NO_JUMP = {"lesion": 1, "serial": 0}
 _viewer = st.components.v2.component(
     "metseg_viewer",
     html='<div class="viewer-root"></div>',
-    js=SCRIPT,
+    js=MOUNT,
     css=(proxy_routes.ASSETS / "viewer.css").read_text(encoding="utf-8"),
 )
 
@@ -140,13 +135,13 @@ def _slice_key(job_id: str) -> str:
 
 
 def _component_data(job_id: str, result: Result, compared_job_id: str | None) -> dict[str, Any]:
-    token, assets = sessions.current().token, f"assets/{proxy_routes.assets_version()}"
+    token = sessions.current().token
     index = current_slice(job_id, result)
     names = summaries.sequences(gateway.slice_pixels(job_id, index))
     layers, rule = ROLES if len(names) > 1 else (GREY_LAYER,), result.structures[result.structure]
     return {
-        "script": f"{assets}/mount.js",
-        "niivue": f"{assets}/niivue.umd.js",
+        "script": module_path("mount.js"),
+        "niivue": module_path("niivue.umd.js"),
         "job": job_id,
         "volumes": f"volumes/{token}/{job_id}",
         "overlays": f"overlays/{token}/{job_id}",

@@ -69,7 +69,7 @@ class Uploader {
     this.find(".sending button").onclick = () => this.abort?.abort();
   }
 
-  /** Show the uploader there: the page may draw the place anew, and what was chosen stays chosen. */
+  /** Show the uploader there: the page may draw its place again, and what was chosen stays chosen. */
   attach(parentElement) {
     const place = parentElement.querySelector(".uploader-root");
     if (this.root.parentElement !== place) place.replaceChildren(this.root);
@@ -92,7 +92,7 @@ class Uploader {
     const { plan } = data;
     if (!plan) return;
     if (plan.id !== this.plan) this.send(plan);
-    else if (this.answers) this.setTriggerValue("answers", this.answers); // the page was away when it was told
+    else if (this.answers) this.setTriggerValue("answers", this.answers); // the page was away when they were sent
   }
 
   /** Add files, unless they are being sent; one of the same name, path and size is the same. */
@@ -158,7 +158,7 @@ class Uploader {
 
   show(share) {
     this.find("progress").value = share;
-    this.find(".sending span").textContent = share < 1 ? `${Math.floor(share * 100)} %` : "Stored soon";
+    this.find(".sending span").textContent = share < 1 ? `${Math.floor(share * 100)} %` : "Storing …";
   }
 
   /** Send a scan, again if the service is away for a moment: its key never makes a second job. */
