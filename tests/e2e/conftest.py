@@ -15,7 +15,9 @@ from tests.e2e.deployment import Deployment
 from tests.e2e.reader import SHOTS, SOON_MS
 from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
+from tests.gateways import Gateway, running_alone
 from tests.pages import serving_page
+from tests.servers import redis_server
 
 from metseg import phantom
 from metseg.client import Client
@@ -108,6 +110,14 @@ def held() -> Iterator[tuple[FakeGateway, str]]:
     """A fake gateway that the test controls, and a page on it."""
     with serving(FakeGateway(study=FakeStudy(slices=6))) as gateway, serving_page(gateway.url) as url:
         yield gateway, url
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with its own store and Redis, without workers."""
+    folder = tmp_path_factory.mktemp("deployment")
+    with redis_server(folder) as redis, running_alone(folder / "store", redis.url) as gateway:
+        yield gateway
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Brush and eraser on a DICOM study, from the browser through the real gateway to NIfTI, SEG and RTSTRUCT."""
 
 import io
-from collections.abc import Iterator
 
 import numpy as np
 import pydicom
@@ -10,9 +9,8 @@ from playwright.sync_api import Page, expect
 from scipy import ndimage
 from tests.dicoms import points, points_of_segmentation, zipped
 from tests.e2e.reader import SHOTS, finished, look, opened, shown_slice
-from tests.gateways import Gateway, running_alone
+from tests.gateways import Gateway
 from tests.pages import serving_page
-from tests.servers import redis_server
 
 from metseg import phantom
 from metseg.client import Client
@@ -24,13 +22,6 @@ from metseg_worker.context import open_context
 from metseg_worker.tasks import run_job
 
 RADIUS_MM = 3.0
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("deployment")
-    with redis_server(folder) as redis, running_alone(folder / "store", redis.url) as gateway:
-        yield gateway
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import io
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 from scipy import ndimage
 from tests.e2e.reader import SHOTS, SOON_MS, choose, opened
 from tests.followed import AFTER, BEFORE, A, B, C, finish_as
-from tests.gateways import Gateway, running_alone
+from tests.gateways import Gateway
 from tests.pages import serving_page
-from tests.servers import redis_server
 from tests.visits import Scanner, Visit, scan
 
 from metseg import formats
@@ -31,13 +29,6 @@ VISITS = {
     "2026-07-06": scan([(A, 24.0), (C, 12.0)], LATEST, seed=2),
 }
 EDGE_PX = 3
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("deployment")
-    with redis_server(folder) as redis, running_alone(folder / "store", redis.url) as gateway:
-        yield gateway
 
 
 @pytest.fixture(scope="module")

@@ -92,13 +92,19 @@ def test_files_are_added_removed_and_not_taken_twice(page: Page, held: tuple[Fak
 def test_an_upload_is_cancelled_and_sent_later(page: Page, held: tuple[FakeGateway, str], scan: Path) -> None:
     gateway, url = held
     before = len(gateway.submissions)
-    page.route("**/submissions/*", lambda route: None)  # never answered
+    held_back: list[Route] = []
+
+    def hold_first(route: Route) -> None:
+        if held_back:
+            route.continue_()
+        held_back.append(route)
+
+    page.route("**/submissions/*", hold_first)
     choose(opened(page, url), scan)
     find_lesions(page).click()
     page.get_by_role("button", name="Cancel").click()
     expect(find_lesions(page)).to_be_enabled()
     assert len(gateway.submissions) == before
-    page.unroute("**/submissions/*")
     find_lesions(page).click()
     finished(page)
     assert len(gateway.submissions) == before + 1

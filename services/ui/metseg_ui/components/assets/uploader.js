@@ -166,6 +166,7 @@ class Uploader {
     try {
       const form = await this.form(scan);
       for (let attempt = 1; ; attempt++) {
+        signal.throwIfAborted();
         const answer = await post(new URL(url, document.baseURI), scan.key, form, progress, signal);
         if (answer.status && answer.status !== UNAVAILABLE || attempt === MAX_ATTEMPTS) return answer;
         await pause(Math.min(retryMs(answer) ?? 1000 * 2 ** (attempt - 1), MAX_PAUSE_MS), signal);
