@@ -150,8 +150,8 @@ def _add_promotion(command: argparse.ArgumentParser) -> None:
 
 def _add_structures(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     add = commands.add_parser("structures", help="train a network of the core, join it with one of the whole, evaluate")
-    add.add_argument("--lgg", type=Path, required=True, help="glioma patients, as `run` reads them")
-    add.add_argument("--brisc", type=Path, required=True, help="BRISC: images/, masks/ and index.csv")
+    add.add_argument("--lgg", type=Path, help="glioma patients, as `run` reads them")
+    add.add_argument("--brisc", type=Path, help="BRISC: images/, masks/ and index.csv")
     add.add_argument(
         "--whole", type=Path, required=True, metavar="VERSION",
         help=f"folder of a version that segments the whole, or the word `{CHAMPION}` for the one in service",

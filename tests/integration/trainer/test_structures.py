@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,6 +124,50 @@ def test_studies_with_a_known_core_are_trained_validated_and_tested_on(folders, 
     assert "2 patients that this one is evaluated on" in capsys.readouterr().err, "a glioma and a study"
     assert command(folders, tmp_path / "from starter", *further, "infra/starter-model") == 1
     assert "trained with other glioma patients" in capsys.readouterr().err
+
+
+def test_a_site_trains_on_its_own_studies_alone(folders, tmp_path, capsys):
+    write_phantoms(tmp_path / "mets", patients=4, slices=8, size_px=128, layout="brats")
+    own = ["structures", "--samples", "16", "--base-width", "2", "--threads", "1", "--studies", str(tmp_path / "mets")]
+    assert main([*own, "--whole", str(folders / "whole"), "--out", str(tmp_path / "out")]) == 0
+    place = tmp_path / "out" / "attention-unet"
+    figures = json.loads((place / "figures.json").read_text())
+    assert figures.keys() == {"test studies, core", "test studies, whole"}
+    card = ModelCard.model_validate_json((place / "card.json").read_bytes())
+    assert card.data.name.startswith("studies with a known core") and "BRISC" not in card.data.name
+    assert card.data.patients == {"train": 2, "validation": 1, "test": 1}
+    assert card.figures["Attention U-Net"].patients == 1, "of the whole, which the studies show"
+    assert card.further_evaluation["test studies, core"].robustness, "no gliomas show what corruptions do"
+    assert "Test studies, core" in (place / "report.html").read_text()
+
+    own += ["--start", str(tmp_path / "published"), "--whole", str(place)]
+    (tmp_path / "published").mkdir()
+    for name in ("card.json", "last.ckpt"):
+        shutil.copy(place / name, tmp_path / "published")
+    assert main([*own, "--out", str(tmp_path / "further")]) == 1
+    assert "patients whom it does not name" in capsys.readouterr().err
+
+
+def test_studies_whose_whole_is_unknown_keep_its_operating_point(folders, tmp_path):
+    write_phantoms(tmp_path / "mets", patients=3, slices=8, size_px=128, layout="brats")
+    (tmp_path / "mets" / "labels.yaml").write_text("core: [1, 2, 3]\nwhole: unknown\n")
+    own = ["structures", "--samples", "16", "--base-width", "2", "--threads", "1", "--studies", str(tmp_path / "mets")]
+    assert main([*own, "--whole", "infra/starter-model", "--out", str(tmp_path / "out")]) == 0
+    place = tmp_path / "out" / "attention-unet"
+    card, starter = (
+        ModelCard.model_validate_json((folder / "card.json").read_bytes())
+        for folder in (place, Path("infra/starter-model"))
+    )
+    assert card.operating_points["whole"] == starter.operating_points["whole"]
+    assert card.figures == {} and card.further_evaluation.keys() == {"test studies, core"}
+    assert starter.data.licence in card.data.licence, "the whole is the starter's"
+    assert "of studies with a known core, as their owner states" in card.data.licence
+
+
+def test_patients_to_test_on_must_be_named(folders, tmp_path, capsys):
+    options = ["--brisc", str(folders / "brisc"), "--whole", str(folders / "whole"), "--out", str(tmp_path)]
+    assert main(["structures", *options]) == 1
+    assert "Name patients" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from metseg_trainer.evaluation.operating_point import choose_operating_point
 from metseg_trainer.evaluation.patients import EvaluationPatient, implanted_patients, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult
 from metseg_trainer.evaluation.statistics import compare_networks, confidence_interval, highest_mean, measure
-from metseg_trainer.evaluation.structure_patients import brisc_slices
+from metseg_trainer.evaluation.structure_patients import brisc_slices, volume_patients
 from metseg_trainer.evaluation.structures import (
+    STUDIES_WHOLE,
     WHOLE_SET,
     StructureData,
     choose_structure_points,
@@ -30,6 +31,7 @@ from metseg_trainer.evaluation.torch_predictor import TorchPredictor
 __all__ = [
     "CORRUPTIONS",
     "EMPTY_CONVENTION",
+    "STUDIES_WHOLE",
     "WHOLE_SET",
     "EvaluationPatient",
     "EvaluationResult",
@@ -54,4 +56,5 @@ __all__ = [
     "merge_evaluations",
     "show_alone",
     "structure_sets",
+    "volume_patients",
 ]

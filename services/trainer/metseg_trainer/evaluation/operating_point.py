@@ -24,7 +24,9 @@ MIN_LESION_MM3 = (0.0, 5.0, 15.0)
 Choice = TypeVar("Choice")
 
 
-def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) -> OperatingPoint:
+def choose_operating_point(
+    studies: Iterable[tuple[Float32Array, Mask, float]], otherwise: OperatingPoint | None = None
+) -> OperatingPoint:
     """The operating point with the highest mean patient Dice.
 
     Points within 0.001 of the best tie, since a few validation patients cannot separate them; of these the one
@@ -32,6 +34,7 @@ def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) 
 
     Args:
         studies: of each validation patient its probability map, its true mask, and the volume of a voxel in mm3.
+        otherwise: the point without any study; None: the default.
     """
     scores: dict[tuple[float, float], list[float]] = {}
     for probability, truth, voxel_mm3 in studies:
@@ -46,7 +49,7 @@ def choose_operating_point(studies: Iterable[tuple[Float32Array, Mask, float]]) 
                 score = 2 * both / (found + total) if found + total else 1.0
                 scores.setdefault((threshold, min_volume_mm3), []).append(score)
     if not scores:
-        return OperatingPoint()
+        return otherwise or OperatingPoint()
     means = {point: float(np.mean(values)) for point, values in scores.items()}
     best = max(means.values())
     near = [point for point, mean in means.items() if mean >= best - TIE_DICE]

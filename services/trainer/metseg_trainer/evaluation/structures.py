@@ -1,6 +1,6 @@
 """Evaluation by structure: operating points from validation patients, then every set of studies with a known truth."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,7 @@ from metseg_trainer.evaluation.result import EvaluationResult
 from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 
 __all__ = [
+    "STUDIES_WHOLE",
     "WHOLE_SET",
     "StructureData",
     "choose_structure_points",
@@ -32,7 +33,6 @@ __all__ = [
 ]
 
 WHOLE_SET, DRAWN_CORE = "gliomas, whole", "drawn metastases, core"
-"""Test patients, and the same with drawn metastases: the sets that are evaluated after all corruptions too."""
 DRAWN_POST_ALONE = "drawn metastases, core, post-contrast T1 alone"
 BRISC_CORE, VOLUMES_CORE, VOLUMES_WHOLE = "BRISC axial validation slices, core", "volumes, core", "volumes, whole"
 STUDIES_CORE, STUDIES_WHOLE = "test studies, core", "test studies, whole"
@@ -45,15 +45,15 @@ class StructureData:
     Attributes:
         validation: glioma patients, on whom the operating points are chosen.
         test: glioma patients, who choose nothing.
-        brisc: the folder of BRISC, whose validation side chooses nothing either.
+        brisc: the folder of BRISC, whose validation side chooses nothing either; None without it.
         volumes: studies of volumes with label maps, which choose nothing.
-        validation_studies: studies whose core is known, on which the operating point of the core is chosen as well.
+        validation_studies: studies whose core is known, on which the operating points are chosen as well.
         test_studies: studies whose core is known, which choose nothing.
     """
 
     validation: Sequence[Patient]
     test: Sequence[Patient]
-    brisc: Path
+    brisc: Path | None
     volumes: Sequence[Patient] = ()
     validation_studies: Sequence[Patient] = ()
     test_studies: Sequence[Patient] = ()
@@ -73,10 +73,12 @@ def choose_structure_points(
     """The operating points of a model of core and whole.
 
     Args:
-        predictor: the model, at any operating points; `mirrored_from` is kept.
+        predictor: the model, at any operating points; `mirrored_from` is kept, and so is the point of the whole if no
+            study's whole is known.
         validation: glioma patients: as they are for the whole, with drawn metastases for the core, as studies and as
             single slices.
-        studies: whose core is known, for the core in addition.
+        studies: whose core is known: for the core, as studies and as single slices, and for the whole where they show
+            it.
 
     Returns:
         Points by structure, core first.
@@ -97,19 +99,20 @@ def choose_structure_points(
     )
     wholes = (
         (predict(one.volume, predictor)["whole"], one.truth, _voxel_mm3(one.volume, predictor))
-        for one in load_patients(validation)
+        for one in chain(load_patients(validation), volume_patients(studies, "whole"))
     )
-    core = choose_single_slice_seed(choose_lesion_operating_point(cases), _single_slices(validation, predictor))
-    mirrored_from = predictor.operating_points["core"].mirrored_from
+    slices = chain(drawn_patients(validation, post_alone=True), volume_patients(studies, "core"))
+    core = choose_single_slice_seed(choose_lesion_operating_point(cases), _single_slices(slices, predictor))
+    former = predictor.operating_points
     return {
-        "core": core.model_copy(update={"mirrored_from": mirrored_from}),
-        "whole": choose_operating_point(wholes),
+        "core": core.model_copy(update={"mirrored_from": former["core"].mirrored_from}),
+        "whole": choose_operating_point(wholes, otherwise=former["whole"]),
     }
 
 
-def _single_slices(validation: Sequence[Patient], predictor: Predictor) -> Iterator[LesionCase]:
-    """Slices of post-contrast T1 with drawn metastases, each predicted alone."""
-    for one in drawn_patients(validation, post_alone=True):
+def _single_slices(patients: Iterable[EvaluationPatient], predictor: Predictor) -> Iterator[LesionCase]:
+    """The slices of studies that show a core, each predicted alone."""
+    for one in patients:
         for index, volume in enumerate(one.volume.single_slices()):
             labels = one.truth[index : index + 1]
             if volume is not None and labels.any():
@@ -124,7 +127,7 @@ def structure_sets(data: StructureData) -> dict[str, StructureSet]:
         WHOLE_SET: StructureSet("whole", lambda: load_patients(data.test)),
         DRAWN_CORE: StructureSet("core", lambda: drawn_patients(data.test)),
         DRAWN_POST_ALONE: StructureSet("core", lambda: drawn_patients(data.test, post_alone=True)),
-        BRISC_CORE: StructureSet("core", lambda: brisc_slices(data.brisc, "validation")),
+        BRISC_CORE: StructureSet("core", lambda: brisc_slices(data.brisc, "validation") if data.brisc else iter(())),
         VOLUMES_CORE: StructureSet("core", lambda: volume_patients(data.volumes, "core")),
         VOLUMES_WHOLE: StructureSet("whole", lambda: volume_patients(data.volumes, "whole")),
         STUDIES_CORE: StructureSet("core", lambda: volume_patients(data.test_studies, "core")),
@@ -133,7 +136,9 @@ def structure_sets(data: StructureData) -> dict[str, StructureSet]:
 
 
 def evaluate_structures(network: str, predictor: Predictor, data: StructureData) -> dict[str, EvaluationResult]:
-    """Evaluate a model on every set of studies; the two sets of test patients after all `CORRUPTIONS` too.
+    """Evaluate a model on every set of studies; the test patients of each structure after all `CORRUPTIONS` too.
+
+    Those are the gliomas, as they are and with drawn metastases; without gliomas, the test studies.
 
     Args:
         network: the model's name, for the record.
@@ -146,8 +151,9 @@ def evaluate_structures(network: str, predictor: Predictor, data: StructureData)
     Raises:
         DatasetError: a file has changed or gone.
     """
+    corrupted = (WHOLE_SET, DRAWN_CORE) if data.test else (STUDIES_CORE, STUDIES_WHOLE)
     results = {
-        name: evaluate_model(network, predictor, one.studies(), CORRUPTIONS if name in (WHOLE_SET, DRAWN_CORE) else {})
+        name: evaluate_model(network, predictor, one.studies(), CORRUPTIONS if name in corrupted else {})
         for name, one in structure_sets(data).items()
     }
     return {name: result for name, result in results.items() if result.patients}

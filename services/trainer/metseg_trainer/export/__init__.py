@@ -8,7 +8,7 @@
 """
 
 from metseg_trainer.export.frontier import compare_variants
-from metseg_trainer.export.model_card import MARKDOWN, describe_data, describe_structure_data
+from metseg_trainer.export.model_card import KNOWN_CORES, MARKDOWN, describe_data, describe_structure_data
 from metseg_trainer.export.model_selection import format_frontier
 from metseg_trainer.export.onnx_export import sequence_classifier_to_onnx
 from metseg_trainer.export.out_of_distribution import update_card
@@ -17,6 +17,7 @@ from metseg_trainer.export.publish import export_winner, publish_version
 from metseg_trainer.export.structures import ExportedStructures, export_structures, read_whole
 
 __all__ = [
+    "KNOWN_CORES",
     "MARKDOWN",
     "ExportedStructures",
     "PromotionPolicy",

@@ -1,9 +1,10 @@
 """The model card: a version's training data, performance and limits of use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import jinja2
@@ -28,7 +29,15 @@ from metseg_trainer.evaluation import EMPTY_CONVENTION
 from metseg_trainer.networks import SegmentationNetwork
 from metseg_trainer.training import Plan, git_revision, packages
 
-__all__ = ["MARKDOWN", "CardFigures", "describe_data", "describe_structure_data", "make_card", "save_card"]
+__all__ = [
+    "KNOWN_CORES",
+    "MARKDOWN",
+    "CardFigures",
+    "describe_data",
+    "describe_structure_data",
+    "make_card",
+    "save_card",
+]
 
 MARKDOWN = "model-card.md"
 REVIEWED = "reviewed studies of a deployment"
@@ -162,6 +171,7 @@ def describe_structure_data(
     studies: Sequence[Patient],
     split: Split,
     slices: Mapping[str, Sequence[BriscSlice]],
+    inherited: Sequence[DataCard],
 ) -> DataCard:
     """Describe the data that core and whole were trained on, without naming a patient.
 
@@ -170,25 +180,37 @@ def describe_structure_data(
         studies: whose core is known.
         split: of all of them.
         slices: of BRISC, whose core is known, by side; each counts as a separate patient, since none is named.
+        inherited: the data of the versions whose networks are contained or were trained further.
 
     Returns:
-        The description; the strictest licence of all sources holds.
+        The description; the strictest licence of all sources holds. Counts are without inherited data.
     """
-    name, licence, citations = _source(gliomas)
+    sources = [_source(gliomas)] if gliomas else []
     if studies:
-        name, licence = f"{name}; {KNOWN_CORES}", f"{licence}; of {KNOWN_CORES}, as their owner states"
+        sources.append((KNOWN_CORES, f"of {KNOWN_CORES}, as their owner states", []))
+    if slices:
+        sources.append(("BRISC 2025 (tumour on post-contrast T1, CC BY 4.0)", "", BRISC_CITATIONS))
+    if slices or gliomas:
+        sources.append((DRAWN, "", []))
+    sources += [(data.name.replace(f" and {DRAWN}", f"; {DRAWN}"), data.licence, data.citations) for data in inherited]
+    names, licences, citations = zip(*sources, strict=True)
     patients = [*gliomas, *studies]
     per_patient = {patient.id: len(patient.slices) for patient in patients}
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
     return DataCard(
-        name=f"{name}; BRISC 2025 (tumour on post-contrast T1, CC BY 4.0) and {DRAWN}",
-        licence=licence,
-        citations=[*citations, *BRISC_CITATIONS],
+        name="; ".join(_distinct("; ".join(names).split("; "))),
+        licence="; ".join(_distinct("; ".join(licences).split("; "))),
+        citations=_distinct(chain.from_iterable(citations)),
         patients={side: len(ids) + len(slices.get(side, ())) for side, ids in sides.items()},
         slices={side: sum(per_patient[id] for id in ids) + len(slices.get(side, ())) for side, ids in sides.items()},
         sha256=sha256(f"{fingerprint(patients)} {slices!r}".encode()).hexdigest(),
         split_sha256=split_sha256(split),
     )
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    """Without repeated and empty ones, in order."""
+    return [value for value in dict.fromkeys(values) if value]
 
 
 def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:
@@ -201,7 +223,7 @@ def _source(patients: Sequence[Patient]) -> tuple[str, str, list[str]]:
 
 def _limits(data: DataCard) -> list[str]:
     has_reviewed = REVIEWED in data.name
-    if data.licence.startswith("CC BY-NC-SA 4.0"):
+    if "CC BY-NC-SA 4.0" in data.licence:
         learned = ["the FLAIR abnormality of adult lower-grade gliomas"]
         learned += ["other tumours on post-contrast T1"] if "BRISC" in data.name else []
         learned += ["metastases that were drawn into real heads"] if DRAWN in data.name else []

@@ -153,8 +153,8 @@ def compare_structures(results: Mapping[str, EvaluationResult], data: StructureD
         for structure in (one for one in STRUCTURES if one in champion.operating_points):
             chosen = {name: one.studies() for name, one in sets.items() if one.structure == structure}
             old = {name: evaluate_model(champion.card.version, champion, one, {}) for name, one in chosen.items()}
-            pairs = [(results[name], one) for name, one in old.items() if one.patients]
-            compared += _on_sets(structure, pairs, reviewed)
+            if pairs := [(results[name], one) for name, one in old.items() if one.patients]:
+                compared += _on_sets(structure, pairs, reviewed)
         return compared
 
     return compare

@@ -3,20 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metseg.contracts import STRUCTURES, DataCard, FullPrecision, ModelCard, OperatingPoint, Structure, Variant
+from metseg.contracts import DataCard, FullPrecision, ModelCard, OperatingPoint, Structure, Variant
 from metseg.imaging import Float32Array, Preprocessor, Volume
 from metseg.inference import OnnxPredictor
 from metseg.registry import FULL_PRECISION_MODEL, MODEL, read_card
 from metseg_trainer.data import Patient, load_patient
 from metseg_trainer.data.structures import PREPROCESSING, read_brisc_index, read_brisc_slice
 from metseg_trainer.evaluation import (
+    STUDIES_WHOLE,
     WHOLE_SET,
+    EvaluationPatient,
     EvaluationResult,
     StructureData,
     TorchPredictor,
@@ -25,6 +27,7 @@ from metseg_trainer.evaluation import (
     evaluate_model,
     evaluate_structures,
     load_patients,
+    volume_patients,
 )
 from metseg_trainer.export.composition import compose_structures, extract_whole
 from metseg_trainer.export.model_card import CardFigures, make_card, save_card
@@ -77,7 +80,7 @@ def export_structures(
     Args:
         network: of the core, with one output.
         whole: the folder of a version whose model of the whole is taken: at half the resolution, or made by this
-            function.
+            function. Its operating point of the whole is kept if no validation study shows a whole.
         folder: for the files; exists.
         data: what it is evaluated on.
         train: glioma patients, and studies whose core is known, that it was trained on.
@@ -92,16 +95,17 @@ def export_structures(
         DatasetError: a file of a patient has changed or gone.
     """
     core = to_onnx(network)
-    _verify(core, network, described, data.test)
+    points: dict[Structure, OperatingPoint] = {
+        "core": OperatingPoint(mirrored_from=MIRRORED_FROM), "whole": read_card(whole).operating_points["whole"],
+    }  # fmt: skip
+    _verify(core, network, described, [*data.test, *data.test_studies])
     exact = compose_structures(core, read_whole(whole, FULL_PRECISION_MODEL))
-    source = OnnxPredictor(_draft(network, exact, described), exact, torch.get_num_threads())
-    source = _at_chosen_points(source, exact, data)
+    source = _at_chosen_points(_draft(network, exact, described, points), exact, data)
     small = to_int8(core, [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)])
     small = compose_structures(small, read_whole(whole, MODEL))
-    served = OnnxPredictor(_draft(network, small, described), small, torch.get_num_threads())
-    served = _at_chosen_points(served, small, data)
+    served = _at_chosen_points(_draft(network, small, described, points), small, data)
     exact_dice, dice = _dice(source, data), _dice(served, data)
-    loss = max(exact_dice[structure] - dice[structure] for structure in STRUCTURES)
+    loss = max(exact_dice[structure] - dice[structure] for structure in dice)
     models = {MODEL: small, FULL_PRECISION_MODEL: exact}
     update: dict[str, Any] = {
         "variant": Variant(precision="int8", dice_loss=loss),
@@ -143,7 +147,7 @@ def read_whole(folder: Path, name: str = MODEL) -> bytes:
 
 
 def _draft(
-    network: SegmentationNetwork, model: bytes, described: DataCard, structures: Sequence[Structure] = STRUCTURES
+    network: SegmentationNetwork, model: bytes, described: DataCard, points: Mapping[Structure, OperatingPoint]
 ) -> ModelCard:
     """The card of an exported network before anything was measured."""
     created_at = datetime.now(UTC)
@@ -153,7 +157,7 @@ def _draft(
         network=network,
         model=model,
         preprocessing=PREPROCESSING,
-        points={one: OperatingPoint(mirrored_from=MIRRORED_FROM if one == "core" else None) for one in structures},
+        points=points,
         data=described,
         figures=CardFigures(),
     )
@@ -161,49 +165,55 @@ def _draft(
 
 def _verify(model: bytes, network: SegmentationNetwork, described: DataCard, patients: Sequence[Patient]) -> None:
     """Compare an exported network with the original on the middle slices of some patients."""
-    card = _draft(network, model, described, ("whole",))  # a card of one map needs that name
+    card = _draft(network, model, described, {"whole": OperatingPoint()})  # a card of one map needs that name
     exported, trained = OnnxPredictor(card, model, torch.get_num_threads()), TorchPredictor(network, PREPROCESSING)
     preprocessor = Preprocessor(PREPROCESSING)
     volumes = (load_patient(patient)[0] for patient in islice(patients, VERIFIED_SLICES))
     verify_export(exported, trained, [middle_slice(preprocessor.prepare(volume)) for volume in volumes])
 
 
-def _brisc_inputs(folder: Path) -> Iterator[Float32Array]:
+def _brisc_inputs(folder: Path | None) -> Iterator[Float32Array]:
     """Model inputs of post-contrast T1 alone."""
+    if folder is None:
+        return
     for row in read_brisc_index(folder, "train")[::BRISC_STRIDE]:
         volume, _ = read_brisc_slice(folder, row.name)
         yield middle_slice(Preprocessor(PREPROCESSING).prepare(volume))
 
 
-def _axial_slices(folder: Path, side: str) -> Iterator[Volume]:
-    return (read_brisc_slice(folder, row.name)[0] for row in read_brisc_index(folder, side) if row.plane == "axial")
+def _axial_slices(folder: Path | None, side: str) -> Iterator[Volume]:
+    return (one.volume for one in brisc_slices(folder, side)) if folder else iter(())
 
 
-def _at_chosen_points(predictor: OnnxPredictor, model: bytes, data: StructureData) -> OnnxPredictor:
+def _at_chosen_points(card: ModelCard, model: bytes, data: StructureData) -> OnnxPredictor:
     """The model at the operating points that the validation patients choose."""
-    points = choose_structure_points(predictor, data.validation, data.validation_studies)
-    card = predictor.card.model_copy(update={"operating_points": points})
-    return OnnxPredictor(card, model, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    points = choose_structure_points(OnnxPredictor(card, model, threads), data.validation, data.validation_studies)
+    return OnnxPredictor(card.model_copy(update={"operating_points": points}), model, threads)
 
 
 def _dice(predictor: OnnxPredictor, data: StructureData) -> dict[Structure, float]:
-    """Mean Dice by structure: of the whole on validation patients, of the core on slices of BRISC's training side.
+    """Mean Dice by structure where it is known: on validation patients; of the core on slices of BRISC's training side.
 
     Drawn metastases of a few validation patients do not show so small a difference, and the validation side of BRISC
     chooses nothing. That the core was trained on these slices matters little where only the arithmetic differs.
+    Without BRISC, the core is compared on the validation studies.
     """
-    patients = {
-        "core": islice(brisc_slices(data.brisc, "train"), COMPARED_SLICES),
-        "whole": load_patients(data.validation),
+    studies = data.validation_studies
+    patients: dict[Structure, Iterator[EvaluationPatient]] = {
+        "core": islice(brisc_slices(data.brisc, "train"), COMPARED_SLICES)
+        if data.brisc
+        else volume_patients(studies, "core"),
+        "whole": chain(load_patients(data.validation), volume_patients(studies, "whole")),
     }
-    return {structure: evaluate_model("", predictor, patients[structure], {}).summary.mean for structure in STRUCTURES}
+    results = {structure: evaluate_model("", predictor, one, {}) for structure, one in patients.items()}
+    return {structure: result.summary.mean for structure, result in results.items() if result.patients}
 
 
 def _figures(title: str, results: Mapping[str, EvaluationResult]) -> dict[str, Any]:
-    """The fields of a card that hold figures."""
-    whole = results[WHOLE_SET]
-    return {
-        "figures": {title: whole.summary},
-        "evaluation": {title: whole.card()},
-        "further_evaluation": {name: result.card() for name, result in results.items() if result is not whole},
-    }
+    """The fields of a card that hold figures: first those of the whole, if that is known of test patients."""
+    first = next((name for name in (WHOLE_SET, STUDIES_WHOLE) if name in results), None)
+    further = {"further_evaluation": {name: result.card() for name, result in results.items() if name != first}}
+    if first is None:
+        return further
+    return {"figures": {title: results[first].summary}, "evaluation": {title: results[first].card()}, **further}

@@ -1,12 +1,12 @@
 """The report of a network of the core, joined with one of the whole: each set of studies on its structure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metseg.contracts import DISCLAIMER, Evaluation, ModelCard
-from metseg_trainer.evaluation import EMPTY_CONVENTION, WHOLE_SET
+from metseg_trainer.evaluation import EMPTY_CONVENTION
 from metseg_trainer.networks import network_title
 from metseg_trainer.reporting import charts
 from metseg_trainer.reporting.examples import Example, example_panels
@@ -56,7 +56,7 @@ def write_structure_reports(folder: Path, report: StructureReport) -> None:
 def _page(report: StructureReport, *, anonymous: bool) -> str:
     titles = {name: network_title(name) for name in report.cards}
     styles = {name: charts.style_of(index) for index, name in enumerate(report.cards)}
-    by_set = {name: _evaluations(card) for name, card in report.cards.items()}
+    by_set = {name: _evaluations(card, report.dice[name]) for name, card in report.cards.items()}
     sets = [
         _set(report, name, number, styles, {one: found[name] for one, found in by_set.items() if name in found})
         | {"examples": [] if anonymous else _examples(report, name, titles, styles)}
@@ -77,9 +77,9 @@ def _page(report: StructureReport, *, anonymous: bool) -> str:
     )
 
 
-def _evaluations(card: ModelCard) -> dict[str, Evaluation]:
-    """The figures of a version by set of studies, those of the whole first."""
-    return {WHOLE_SET: next(iter(card.evaluation.values())), **card.further_evaluation}
+def _evaluations(card: ModelCard, sets: Iterable[str]) -> dict[str, Evaluation]:
+    """The figures of a version by set of studies; of the one without further figures they are the card's first."""
+    return {name: card.further_evaluation.get(name) or card.evaluation[card.network] for name in sets}
 
 
 def _set(

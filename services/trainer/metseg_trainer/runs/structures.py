@@ -23,7 +23,6 @@ from metseg_trainer.data import (
 )
 from metseg_trainer.data.structures import prepare_brisc, prepare_lgg, prepare_studies, read_brisc_index
 from metseg_trainer.evaluation import (
-    WHOLE_SET,
     EvaluationResult,
     StructureData,
     compare_networks,
@@ -31,6 +30,7 @@ from metseg_trainer.evaluation import (
     structure_sets,
 )
 from metseg_trainer.export import (
+    KNOWN_CORES,
     MARKDOWN,
     ExportedStructures,
     PromotionPolicy,
@@ -70,9 +70,9 @@ def run_structures(
     config: StructureTrainingConfig,
     folder: Path,
     *,
-    lgg: Path,
-    brisc: Path,
     whole: Path,
+    lgg: Path | None = None,
+    brisc: Path | None = None,
     studies: Path | None = None,
     reviewed: Path | None = None,
     brats: Path | None = None,
@@ -83,19 +83,20 @@ def run_structures(
 ) -> str:
     """Prepare, train, export and evaluate a network of the core, publish it and promote it if it is better.
 
-    The test patients of LGG are used for figures, and to compare with the champion, alone.
+    Of `lgg`, `brisc`, `studies` and `reviewed` any may be left out, but not all of those with patients to validate and
+    test on: BRISC alone is refused. Test patients are used for figures, and to compare with the champion, alone.
 
     Args:
         network: a key of `NETWORKS`.
         config: how it is trained.
         folder: for the stores, which networks share, and for a folder of each network with its checkpoint, model,
             card and figures.
+        whole: the folder of a version whose model of the whole the exported one contains.
         lgg: the glioma patients, in a layout that `run` reads.
         brisc: the folder of BRISC.
-        whole: the folder of a version whose model of the whole the exported one contains.
-        studies: studies of volumes whose core is known, to train, validate and test on; None leaves that out.
+        studies: studies of volumes whose core is known, to train, validate and test on.
         reviewed: the same, as `fetch_reviewed` wrote them.
-        brats: studies of volumes, as `run` reads them, to evaluate both structures on; None leaves that out.
+        brats: studies of volumes, as `run` reads them, to evaluate both structures on.
         start: folder of a version of this command whose network of the core is trained further; None: random weights.
         resume: continue from the network's checkpoint.
         policy: whether the version replaces the champion.
@@ -105,8 +106,9 @@ def run_structures(
         The table of figures, how the network compares with others that are in `folder`, and whether it was promoted.
 
     Raises:
-        NotFound: `whole` holds no card.
-        DatasetError: a folder cannot be used, or the network has a checkpoint and `resume` is not set, or the reverse.
+        NotFound: `whole` or `start` holds no card.
+        DatasetError: no patients are named, a folder cannot be used, or the network has a checkpoint and `resume` is
+            not set, or the reverse.
         TrainingFailed: see `train_structures`.
         DatasetError: `start` was trained on patients that this training is evaluated on.
         ModelRejected: the export does not compute what the network does, or see `read_whole`.
@@ -117,18 +119,19 @@ def run_structures(
     if (place / CHECKPOINT).exists() != resume:
         wrong = "has no checkpoint to resume" if resume else "has a checkpoint already; add --resume to continue it"
         raise DatasetError(f"{place} {wrong}.")
+    if not (lgg or studies or reviewed):
+        raise DatasetError("Name patients to train, validate and test on: --studies, --lgg or both.")
     # What is missing is found before training.
     read_whole(whole)
-    index = {side: read_brisc_index(brisc, side) for side in BRISC_SIDES}
+    index = {side: read_brisc_index(brisc, side) for side in BRISC_SIDES} if brisc else {}
     volumes = scan_folder(brats)[0] if brats else []
-    gliomas, audit = scan_folder(lgg)
-    print(audit.text())
-    split = split_patients(gliomas, config.seed)
+    gliomas, split = _gliomas(lgg, config.seed)
     known, known_split = _known_cores(studies, reviewed, config.seed)
     if start is not None:
         _check_start(start, split, known_split)
     train, validation, test = _sides(gliomas, split)
     known_train, known_validation, known_test = _sides(known, known_split)
+    inherited = [read_card(version).data for version in (whole, start) if version is not None]
     stores = folder / "stores"
     place.mkdir(parents=True, exist_ok=True)
     write_split(Split.joined([split, known_split]), place / SPLIT)
@@ -140,10 +143,12 @@ def run_structures(
     data = StructureData(validation, test, brisc, volumes, known_validation, known_test)
     exported = export_structures(
         load_network(place / CHECKPOINT), whole, place, data=data, train=[*train, *known_train],
-        described=describe_structure_data(gliomas, known, Split.joined([split, known_split]), index),
+        described=describe_structure_data(gliomas, known, Split.joined([split, known_split]), index, inherited),
     )  # fmt: skip
     (place / FIGURES).write_text(json.dumps(_dice(exported.results), indent=1) + "\n")
     unseen = {exported.card.data.split_sha256, split_sha256(split)}  # the latter: of one without other studies
+    if not gliomas:
+        unseen |= {data.split_sha256 for data in inherited if KNOWN_CORES not in data.name}
     compare = compare_structures(exported.results, data)
     decision = decide_promotion(exported.card, policy, store, compare, unseen=unseen)
     comparisons = _comparisons(folder, network)
@@ -185,10 +190,23 @@ def _report(
 
 
 def _siblings(place: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Dice by set and study of the other networks in the folder whose gliomas are the same."""
-    own = json.loads((place / FIGURES).read_text())[WHOLE_SET].keys()
+    """Dice by set and study of the other networks in the folder that were evaluated on the same studies."""
     found = {path.parent.name: json.loads(path.read_text()) for path in sorted(place.parent.glob(f"*/{FIGURES}"))}
-    return {name: dice for name, dice in found.items() if name != place.name and dice[WHOLE_SET].keys() == own}
+    own = _studies_by_set(found.pop(place.name))
+    return {name: dice for name, dice in found.items() if _studies_by_set(dice) == own}
+
+
+def _studies_by_set(dice: Mapping[str, Mapping[str, float]]) -> dict[str, set[str]]:
+    return {name: set(studies) for name, studies in dice.items()}
+
+
+def _gliomas(folder: Path | None, seed: int) -> tuple[list[Patient], Split]:
+    """The glioma patients and their sides."""
+    if folder is None:
+        return [], Split((), (), ())
+    patients, audit = scan_folder(folder)
+    print(audit.text())
+    return patients, split_patients(patients, seed)
 
 
 def _known_cores(folder: Path | None, reviewed: Path | None, seed: int) -> tuple[list[Patient], Split]:
@@ -206,14 +224,22 @@ def _known_cores(folder: Path | None, reviewed: Path | None, seed: int) -> tuple
 def _check_start(start: Path, gliomas: Split, known: Split) -> None:
     """Refuse a start that was trained on patients of the test or validation side.
 
-    A version that was published, such as the starter model, names no patients; its card has the hash of its split.
+    A version that was published, such as the starter model, names no patients; its card has the hash of its split, and
+    says whether it learned from studies of a site.
     """
     if not (start / CHECKPOINT).is_file():
         raise DatasetError(f"{start} holds no {CHECKPOINT}, the weights to start from.")
     if (start / SPLIT).exists():
         check_unseen(start, Split.joined([gliomas, known]))
-    elif read_card(start).data.split_sha256 != split_sha256(gliomas):
+        return
+    data = read_card(start).data
+    if gliomas.test and data.split_sha256 != split_sha256(gliomas):
         raise DatasetError(f"The version in {start} was trained with other glioma patients; name those as --lgg.")
+    if not gliomas.test and KNOWN_CORES in data.name:
+        raise DatasetError(
+            f"The version in {start} was trained on studies of patients whom it does not name, so this training could "
+            f"test it on them; start from the folder of its training, which has {SPLIT}."
+        )
 
 
 def _sides(patients: Sequence[Patient], split: Split) -> Iterator[list[Patient]]:

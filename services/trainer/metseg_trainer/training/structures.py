@@ -64,7 +64,7 @@ def train_structures(
 
     Raises:
         InvalidParameter: the samples do not fill a batch.
-        DatasetError: no slice shows enough of a head.
+        DatasetError: no slice of a source has post-contrast T1 and shows enough of a head.
         TrainingFailed: the loss is not finite, a checkpoint is of another network or configuration, or a resource of
             the machine is exhausted; the last checkpoint is complete.
         KeyboardInterrupt: the training was asked to stop, and has left a checkpoint.

@@ -21,8 +21,8 @@ class StructureSamplingConfig:
     """Which slices are drawn, with which sequences and lesions; all values are shares.
 
     Attributes:
-        studies: of the samples, from studies whose core is known, where there are any.
-        lgg: of the other samples, from the glioma patients; the rest is from BRISC.
+        studies: of the samples, from studies whose core is known, where there are any; all without other sources.
+        lgg: of the other samples, from the glioma patients; the rest is from BRISC. A source that is missing has none.
         axial: of BRISC's samples.
         tumour: of LGG's samples and of the studies', slices that show the tumour.
         drawn_lgg: of LGG's samples, with drawn metastases, from the slices that show enough brain.

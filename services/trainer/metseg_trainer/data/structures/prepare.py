@@ -58,7 +58,7 @@ def prepare_lgg(patients: Sequence[Patient], folder: Path) -> Sequence[StoredStu
         DatasetError: a file of a patient has changed or gone.
     """
     bar = tqdm(patients, desc="Preparing LGG", unit="patient", disable=None)
-    return _prepared(folder, "lgg", fingerprint(patients), map(_lgg_study, bar))
+    return _prepared(folder, "lgg", fingerprint(patients), map(_lgg_study, bar)) if patients else []
 
 
 def prepare_studies(patients: Sequence[Patient], folder: Path) -> Sequence[StoredStudy]:
@@ -79,11 +79,11 @@ def prepare_studies(patients: Sequence[Patient], folder: Path) -> Sequence[Store
     return _prepared(folder, "studies", f"{fingerprint(patients)} {meanings}", map(_study, bar)) if patients else []
 
 
-def prepare_brisc(brisc: Path, folder: Path) -> Sequence[StoredStudy]:
+def prepare_brisc(brisc: Path | None, folder: Path) -> Sequence[StoredStudy]:
     """The training side of BRISC: core is known, whole is not.
 
     Args:
-        brisc: the data set's folder.
+        brisc: the data set's folder; None without it.
         folder: for the store, which is reused if it was made from the same index.
 
     Returns:
@@ -92,6 +92,8 @@ def prepare_brisc(brisc: Path, folder: Path) -> Sequence[StoredStudy]:
     Raises:
         DatasetError: the index or a file cannot be read, or no slice can be used.
     """
+    if brisc is None:
+        return []
     rows = read_brisc_index(brisc, "train")
     bar = tqdm(rows, desc="Preparing BRISC", unit="slice", disable=None)
     studies = _prepared(folder, "brisc", repr(rows), _brisc_studies(brisc, bar))

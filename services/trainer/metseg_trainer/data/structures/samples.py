@@ -43,7 +43,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         lgg: studies of glioma patients; those without post-contrast T1, whose core is unknown, are left out.
-        brisc: single slices.
+        brisc: single slices. Of the three sources some may be empty.
         studies: whose core is known; those without post-contrast T1 are left out.
         sampling: which slices are drawn.
         augmentation: how they are changed.
@@ -51,7 +51,7 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: of all draws.
 
     Raises:
-        DatasetError: no slice shows enough of a head.
+        DatasetError: no slice of a source has post-contrast T1 and shows enough of a head.
     """
 
     def __init__(
@@ -66,17 +66,21 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
         seed: int,
     ) -> None:
         self._sampling, self._seed, self._patch_size = sampling, seed, patch_size
-        places = _places(lgg)
+        places, with_post = _places(lgg), _places(studies)
+        slices = [study for study in brisc if _shows_head(study.flags[0])]
         self._tumour, self._clear = _by_tumour(places, store.WHOLE)
-        self._with_core, self._without_core = _by_tumour(_places(studies), store.CORE)
+        self._with_core, self._without_core = _by_tumour(with_post, store.CORE)
         self._brain = [place for place in places if _shows_brain(*place)]
-        brisc = [study for study in brisc if _shows_head(study.flags[0])]
-        self._axial = [(study, 0) for study in brisc if study.source == "brisc-axial"]
+        self._axial = [(study, 0) for study in slices if study.source == "brisc-axial"]
         self._axial_brain = [place for place in self._axial if _shows_brain(*place)]
-        self._other = [(study, 0) for study in brisc if study.source != "brisc-axial"]
-        if not places or not brisc:
-            raise DatasetError(f"No slice of {'BRISC' if places else 'LGG'} shows enough of a head to train on.")
-        self._palette = Palette(sampling, find_donors(brisc))
+        self._other = [(study, 0) for study in slices if study.source != "brisc-axial"]
+        sources = {"LGG": (lgg, places), "BRISC": (brisc, slices), "the studies": (studies, with_post)}
+        for name, (given, usable) in sources.items():
+            if given and not usable:
+                raise DatasetError(f"No slice of {name} has post-contrast T1 and shows enough of a head to train on.")
+        self._of_studies = _share(sampling.studies, with_post, [*places, *slices])
+        self._of_lgg = _share(sampling.lgg, places, slices)
+        self._palette = Palette(sampling, find_donors(slices))
         self._augment = Augmentation(patch_size, augmentation)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
@@ -97,10 +101,10 @@ class StructureDataset(Dataset[tuple[Tensor, Tensor]]):
     def _draw(self, random: Random) -> tuple[Place, bool]:
         """A slice, and whether metastases are drawn into it."""
         config = self._sampling
-        if (self._with_core or self._without_core) and random.random() < config.studies:
+        if self._of_studies and random.random() < self._of_studies:
             prefer = random.random() < config.tumour
             return _choice(_first(self._with_core, self._without_core, prefer=prefer), random), False
-        if random.random() < config.lgg:
+        if random.random() < self._of_lgg:
             if self._brain and random.random() < config.drawn_lgg:
                 return _choice(self._brain, random), True
             return _choice(_first(self._tumour, self._clear, prefer=random.random() < config.tumour), random), False
@@ -130,6 +134,11 @@ def _places(studies: Sequence[StoredStudy]) -> list[Place]:
     """All slices with enough of a head, of studies with post-contrast T1."""
     known = [study for study in studies if study.present[POST]]
     return [(study, index) for study in known for index, flags in enumerate(study.flags) if _shows_head(flags)]
+
+
+def _share(wanted: float, own: Sequence[object], others: Sequence[object]) -> float:
+    """The share of the samples from a source: all if there are no others, none if it is empty."""
+    return (wanted if others else 1.0) if own else 0.0
 
 
 def _by_tumour(places: Sequence[Place], bit: int) -> tuple[list[Place], list[Place]]:

@@ -77,9 +77,19 @@ def test_patches_have_the_requested_size_and_are_finite():
         assert np.isfinite(patch.numpy()).all()
 
 
-@pytest.mark.parametrize("empty", [0, 1])
-def test_a_data_set_without_heads_is_refused(empty):
-    studies = list(stored_studies())
-    studies[empty] = []
-    with pytest.raises(DatasetError, match="No slice of"):
+@pytest.mark.parametrize(("source", "name"), [(0, "LGG"), (1, "BRISC")])
+def test_a_source_without_heads_is_refused(source, name):
+    studies = stored_studies()
+    for study in studies[source]:
+        study.flags[...] &= ~np.uint8(store.HEAD)
+    with pytest.raises(DatasetError, match=f"No slice of {name}"):
         StructureDataset(*studies, CONFIG, augmentation=AUGMENTATION, patch_size=(96, 96), seed=0)
+
+
+@pytest.mark.parametrize("source", [0, 1])
+def test_a_source_that_is_left_out_leaves_all_samples_to_the_other(source):
+    studies: list[list] = [[], []]
+    studies[source] = list(stored_studies()[source])
+    dataset = StructureDataset(*studies, CONFIG, augmentation=AUGMENTATION, patch_size=(96, 96), seed=0)
+    shown = {tuple(bool(channel.any()) for channel in patch) for patch, _ in (dataset[number] for number in range(20))}
+    assert ((True, True, True) in shown) == (source == 0), "BRISC shows post-contrast T1 alone"
