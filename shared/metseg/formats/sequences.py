@@ -6,7 +6,7 @@ onto its grid, after a rigid registration if asked for. A volume on the same gri
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -39,6 +39,7 @@ __all__ = [
     "UNUSED_CHOICE",
     "SequenceImage",
     "VolumeGeometry",
+    "allocate_channels",
     "assemble_volume",
     "check_geometry",
     "check_volume_size",
@@ -125,25 +126,48 @@ def missing_sequence_warning(role: Role, substitute: Role) -> str:
     return f"No series is known to be {name}; a copy of the {copied} series is used instead."
 
 
-def study_size(geometries: Sequence[VolumeGeometry], reference: VolumeGeometry, itemsize: int) -> StudySize:
+def study_size(
+    geometries: Sequence[VolumeGeometry], reference: VolumeGeometry, dtypes: Sequence["np.dtype[Any]"]
+) -> StudySize:
     """What decides how much memory a study of volumes takes.
 
     Args:
         geometries: of its sequences.
         reference: of the one whose grid the study has.
-        itemsize: bytes of a value, the largest of all sequences.
+        dtypes: of the values of each sequence.
 
     Returns:
         Its size.
     """
+    is_copied = len(geometries) > 1 and not _fit_in_place(geometries, dtypes)
     return StudySize(
         reference.shape,
-        itemsize,
-        decoded=len(geometries),
+        max(dtype.itemsize for dtype in dtypes),
+        decoded=len(geometries) if is_copied else 0,
         channels=1 if len(geometries) == 1 else len(ROLES),
         spacing_mm=reference.spacing_mm,
         resampled=not all(each.matches(reference) for each in geometries),
     )
+
+
+def allocate_channels(geometries: Sequence[VolumeGeometry], dtypes: Sequence["np.dtype[Any]"]) -> Array | None:
+    """Where several sequences can be read in place, so that none is copied.
+
+    Args:
+        geometries: of the sequences.
+        dtypes: of the values of each sequence.
+
+    Returns:
+        (slice, row, column, channel), to be filled; None for a single sequence, which needs no copy, and where one must
+        be resampled or converted.
+    """
+    if len(geometries) == 1 or not _fit_in_place(geometries, dtypes):
+        return None
+    return np.empty((*geometries[0].shape, len(ROLES)), dtypes[0])
+
+
+def _fit_in_place(geometries: Sequence[VolumeGeometry], dtypes: Sequence["np.dtype[Any]"]) -> bool:
+    return len(set(dtypes)) == 1 and all(each.matches(geometries[0]) for each in geometries)
 
 
 def check_volume_size(shape: Shape, limits: Limits) -> None:

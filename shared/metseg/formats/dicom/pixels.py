@@ -37,7 +37,7 @@ from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, read_with_pixels, tra
 from metseg.formats.dicom.stacks import Stack
 from metseg.imaging import Array, Mask
 
-__all__ = ["SUPPORTED_SYNTAXES", "decode_stack", "itemsize"]
+__all__ = ["SUPPORTED_SYNTAXES", "decode_stack", "output_dtype"]
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 DECODERS: Mapping[UID, str] = {
@@ -63,29 +63,28 @@ FRAME_HEADERS = frozenset([*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 
 MAX_MARKERS = 64
 
 
-def decode_stack(stack: Stack) -> Array:
-    """Decode a stack, (frame, row, column): as stored where nothing rescales the values, else in float32.
+def decode_stack(stack: Stack, values: Array) -> None:
+    """Decode a stack; padding, which the header declares, and the slices of a gap get the lowest value of the others.
 
-    Padding, which the header declares, and the slices of a gap get the lowest value of the others.
+    Args:
+        stack: of frames.
+        values: where they are written, (frame, row, column), so that no second copy is in memory; of the stack's shape
+            and `output_dtype`, such as a view of an array in canonical order.
 
     Raises:
-        UnreadableImage: a file is damaged, or its pixels have another size than its header declares.
+        UnreadableImage: a file is damaged, or its pixels have another size or type than its header declares.
         UnsupportedFormat: the transfer syntax is not supported.
     """
-    values: Array | None = None
     padding: dict[int, Mask] = {}
     for instance, frames in _group_by_file(stack).items():
         for index, frame, stored, padded in _decode_frames(instance, frames):
-            if values is None:
-                values = np.zeros(stack.shape, _output_dtype(stack, stored.dtype))
+            if values.dtype.kind != "f" and not np.can_cast(stored.dtype, values.dtype):
+                raise UnreadableImage(DAMAGED_PIXELS)
             with np.errstate(over="ignore", invalid="ignore"):  # overflow is refused later as not finite
                 values[index] = _rescale(stored, frame, instance.inverted, values.dtype)
             if padded is not None:
                 padding[index] = padded
-    if values is None:
-        raise UnreadableImage(DAMAGED_PIXELS)
     _fill(values, padding, stack.indices)
-    return values
 
 
 def _fill(values: Array, padding: Mapping[int, Mask], indices: Sequence[int]) -> None:
@@ -154,13 +153,9 @@ def _as_stored(value: object, dtype: np.dtype[Any]) -> int | None:
     return number - modulus if dtype.kind == "i" and number >= modulus // 2 else number
 
 
-def itemsize(stack: Stack) -> int:
-    """Bytes of a decoded value at most, by the headers."""
-    stored = {f"{'i' if each.instance.signed else 'u'}{each.instance.bits // 8}" for each in stack.members}
-    return max(_output_dtype(stack, np.dtype(each)).itemsize for each in stored)
-
-
-def _output_dtype(stack: Stack, stored: np.dtype[Any]) -> np.dtype[Any]:
+def output_dtype(stack: Stack) -> np.dtype[Any]:
+    """The type of a stack's values: uint8 or uint16 where headers say that these are stored unscaled, else float32."""
+    stored = np.result_type(*(f"{'iu'[not one.instance.signed]}{one.instance.bits // 8}" for one in stack.members))
     unscaled = all(member.frame.slope == 1 and member.frame.intercept == 0 for member in stack.members)
     inverted = any(member.instance.inverted for member in stack.members)
     unsigned = stored in (np.uint8, np.uint16)

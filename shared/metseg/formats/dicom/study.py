@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from metseg.errors import (
 )
 from metseg.formats.dicom.completeness import check_coverage, check_repetitions, check_whole
 from metseg.formats.dicom.instances import Instance, read_instance
-from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack, itemsize
+from metseg.formats.dicom.pixels import SUPPORTED_SYNTAXES, decode_stack, output_dtype
 from metseg.formats.dicom.roles import ChosenStack, choose_for_field, choose_stacks
 from metseg.formats.dicom.source_headers import read_source_images
 from metseg.formats.dicom.stacks import Stack, group_stacks
@@ -26,6 +27,7 @@ from metseg.formats.sequences import (
     UNUSED_CHOICE,
     SequenceImage,
     VolumeGeometry,
+    allocate_channels,
     assemble_volume,
     check_geometry,
     check_volume_size,
@@ -33,7 +35,16 @@ from metseg.formats.sequences import (
     study_size,
 )
 from metseg.formats.study import StudyFile, Subject
-from metseg.imaging import ROLES, StudySize, Volume, canonical_affine, canonical_grid, spacing_mm_of, to_canonical
+from metseg.imaging import (
+    ROLES,
+    Array,
+    StudySize,
+    Volume,
+    canonical_affine,
+    canonical_grid,
+    from_canonical,
+    spacing_mm_of,
+)
 from metseg.settings import Limits
 
 __all__ = ["DicomStudyReader", "open_study"]
@@ -64,9 +75,7 @@ class DicomStudyReader:
     @property
     def size(self) -> StudySize:
         """What decides how much memory the study takes."""
-        geometries = [_geometry(choice.stack) for choice in self.chosen.values()]
-        largest = max(itemsize(choice.stack) for choice in self.chosen.values())
-        return study_size(geometries, _geometry(self.reference), largest)
+        return study_size(self._geometries, _geometry(self.reference), self._dtypes)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -84,10 +93,24 @@ class DicomStudyReader:
             UnusableImage: as in `sequences.assemble_volume`.
             MixedSizes: the same.
         """
-        images = {role: _read_sequence(choice) for role, choice in self.chosen.items()}
-        names = _names(self.reference)
-        volume = assemble_volume(images, names, self.source, warnings=self.warnings, align=align, threads=threads)
+        channels = allocate_channels(self._geometries, self._dtypes)
+        images = {
+            role: _read_sequence(choice, None if channels is None else channels[..., ROLES.index(role)])
+            for role, choice in self.chosen.items()
+        }
+        volume = assemble_volume(
+            images, _names(self.reference), self.source, warnings=self.warnings, align=align, threads=threads,
+            channels=channels,
+        )  # fmt: skip
         return replace(volume, origin=read_source_images(self.reference))
+
+    @property
+    def _geometries(self) -> list[VolumeGeometry]:
+        return [_geometry(choice.stack) for choice in self.chosen.values()]
+
+    @property
+    def _dtypes(self) -> list[np.dtype[Any]]:
+        return [output_dtype(choice.stack) for choice in self.chosen.values()]
 
 
 def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> DicomStudyReader:
@@ -210,14 +233,14 @@ def _geometry(stack: Stack) -> VolumeGeometry:
     return VolumeGeometry((slices, rows, columns), spacing_mm_of(affine), affine, grid)
 
 
-def _read_sequence(choice: ChosenStack) -> SequenceImage:
+def _read_sequence(choice: ChosenStack, place: Array | None) -> SequenceImage:
+    """Read one stack, to its place if it has one."""
     geometry = _geometry(choice.stack)
-    voxels = decode_stack(choice.stack).transpose(2, 1, 0)
+    pixels = np.empty(geometry.shape, output_dtype(choice.stack)) if place is None else place
+    decode_stack(choice.stack, from_canonical(pixels, geometry.grid).transpose(2, 1, 0))
     frames, rows, columns = choice.stack.shape
     description = f"{frames} slices of {rows} x {columns} pixels, identified by {choice.role_source}"
-    return SequenceImage(
-        np.ascontiguousarray(to_canonical(voxels, geometry.grid)), geometry, description, choice.identified_by
-    )
+    return SequenceImage(pixels, geometry, description, choice.identified_by)
 
 
 def _names(stack: Stack) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from metseg.formats.sequences import (
     UNUSED_CHOICE,
     SequenceImage,
     VolumeGeometry,
+    allocate_channels,
     assemble_volume,
     check_geometry,
     check_volume_size,
@@ -112,8 +113,8 @@ class VolumeStudyReader:
     def size(self) -> StudySize:
         """What decides how much memory the study takes."""
         sequences = self.sequences.values()
-        itemsize = max(output_dtype(each.header).itemsize for each in sequences)
-        return study_size([each.geometry for each in sequences], self._reference.geometry, itemsize)
+        dtypes = [output_dtype(each.header) for each in sequences]
+        return study_size([each.geometry for each in sequences], self._reference.geometry, dtypes)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -131,7 +132,10 @@ class VolumeStudyReader:
             MixedSizes: the same.
         """
         warnings = list(self.warnings)
-        channels = self._allocate_channels()
+        sequences = self.sequences.values()
+        channels = allocate_channels(
+            [each.geometry for each in sequences], [output_dtype(each.header) for each in sequences]
+        )
         images = {
             role: _read_sequence(sequence, warnings, None if channels is None else channels[..., ROLES.index(role)])
             for role, sequence in self.sequences.items()
@@ -147,15 +151,6 @@ class VolumeStudyReader:
     def _reference(self) -> _Sequence:
         """The sequence whose grid the study has."""
         return self.sequences[reference_role(list(self.sequences))]
-
-    def _allocate_channels(self) -> Array | None:
-        """Where several sequences can be read in place, so that none is copied; None where one must be resampled."""
-        sequences = list(self.sequences.values())
-        dtypes = {output_dtype(each.header) for each in sequences}
-        geometry = self._reference.geometry
-        if len(sequences) == 1 or len(dtypes) > 1 or not all(each.geometry.matches(geometry) for each in sequences):
-            return None
-        return np.empty((*geometry.shape, len(ROLES)), dtypes.pop())
 
 
 def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> VolumeStudyReader:

@@ -1,6 +1,7 @@
 """DICOM series to a volume, and the segmentation back onto their frames."""
 
 import io
+import tracemalloc
 
 import highdicom
 import numpy as np
@@ -49,6 +50,27 @@ def test_a_study_of_three_series_is_read_as_scanned(phantom, files):
     assert volume.spacing_mm == pytest.approx(phantom.volume.spacing_mm)
     assert set(volume.sequences) == {"pre", "flair", "post"}
     assert volume.warnings == ()
+
+
+@pytest.mark.parametrize("roles", [("flair",), ("pre", "flair", "post")])
+def test_no_second_copy_of_the_pixels_is_made(roles):
+    """Frames are decoded to their place in the volume, whatever the order of its axes."""
+    ramp = np.random.default_rng(1).integers(0, 4000, (40, 192, 192), dtype=np.uint16)
+    affine = np.diag([-1.0, -1.0, 3.0, 1.0])
+    files = {f"{role}-{name}": content for role in roles for name, content in one_series(ramp, affine, role).items()}
+    volume_of(files)  # imports and caches
+    sent = uploads({"study.zip": zipped(files)})
+    tracemalloc.start()
+    volume = read_volume(sent, LIMITS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    headers = 10_000 * len(files)
+    assert peak < 1.3 * len(roles) * ramp.nbytes + headers
+    assert all(np.array_equal(volume.pixels[..., channel], ramp) for channel in range(3))
+
+
+def one_series(pixels, affine, role):
+    return series_files(pixels, affine, SERIES_PARAMETERS[role])
 
 
 def test_headers_give_the_size_of_a_study(files):
