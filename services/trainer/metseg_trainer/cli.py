@@ -21,6 +21,7 @@ from metseg_trainer.runs import (
     CHAMPION,
     REVIEWED,
     RunOutcome,
+    StructureSources,
     compare_runs,
     cross_validate,
     execute_plan,
@@ -269,15 +270,16 @@ def _split_by(options: argparse.Namespace) -> str:
 def _structures(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads or cpu_quota())
     config = StructureTrainingConfig(samples_per_epoch=options.samples, base_width=options.base_width)
-    studies, is_reviewed = _named_folder("--studies", options.studies), REVIEWED in options.studies
-    store = _store()
+    is_reviewed, store = REVIEWED in options.studies, _store()
+    sources = StructureSources(
+        lgg=options.lgg, brisc=options.brisc, studies=_named_folder("--studies", options.studies),
+        reviewed=options.out / REVIEWED if is_reviewed else None, brats=options.brats,
+    )  # fmt: skip
     with resource_errors_translated(options.out):
         if is_reviewed:
             _fetch_reviewed(store, options.out)
         table = run_structures(
-            options.network, config, options.out,
-            lgg=options.lgg, brisc=options.brisc, whole=_version_folder(options.whole, options.out, store),
-            studies=studies, reviewed=options.out / REVIEWED if is_reviewed else None, brats=options.brats,
+            options.network, config, options.out, sources, whole=_version_folder(options.whole, options.out, store),
             start=None if options.start is None else _version_folder(options.start, options.out, store),
             resume=options.resume, policy=options.promote, store=store,
         )  # fmt: skip

@@ -121,7 +121,7 @@ def test_studies_with_a_known_core_are_trained_validated_and_tested_on(folders, 
     split = read_split(place / "split.json")
     write_split(replace(split, train=split.test), place / "split.json")
     assert command(folders, tmp_path / "from tested", *further, str(place)) == 1
-    assert "2 patients that this one is evaluated on" in capsys.readouterr().err, "a glioma and a study"
+    assert "that this one is evaluated on: 2" in capsys.readouterr().err, "a glioma and a study"
     assert command(folders, tmp_path / "from starter", *further, "infra/starter-model") == 1
     assert "trained with other glioma patients" in capsys.readouterr().err
 
@@ -236,4 +236,4 @@ def test_a_version_is_registered_and_promoted_if_it_is_better(folders, tmp_path,
     write_split(replace(from_tested, train=from_tested.test), fine_tuned / "champion" / "split.json")
     shutil.rmtree(place)
     assert command(folders, fine_tuned, *further) == 1
-    assert "1 patients that this one is evaluated on" in capsys.readouterr().err
+    assert "that this one is evaluated on: 1" in capsys.readouterr().err

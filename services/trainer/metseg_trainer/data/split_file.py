@@ -75,4 +75,4 @@ def check_unseen(start: Path, split: Split) -> None:
     """
     learned = set(read_split(start / SPLIT).train)
     if overlap := learned & {*split.test, *split.validation}:
-        raise DatasetError(f"The run in {start} was trained on {len(overlap)} patients that this one is evaluated on.")
+        raise DatasetError(f"The run in {start} was trained on patients that this one is evaluated on: {len(overlap)}.")

@@ -35,6 +35,9 @@ def choose_operating_point(
     Args:
         studies: of each validation patient its probability map, its true mask, and the volume of a voxel in mm3.
         otherwise: the point without any study; None: the default.
+
+    Returns:
+        The point.
     """
     scores: dict[tuple[float, float], list[float]] = {}
     for probability, truth, voxel_mm3 in studies:

@@ -109,7 +109,7 @@ def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float],
     figures = (
         f"difference of mean patient Dice {differences.mean():+.3f} ({titles[0]} less {titles[1]}), 95% interval "
         f"{interval.low:+.3f} to {interval.high:+.3f}, Wilcoxon p = {p:.3f}, effect size {effect:+.2f}, "
-        f"{len(differences)} patients"
+        f"{len(differences)} patient{'' if len(differences) == 1 else 's'}"
     )
     words = f"{ahead} is better by more than chance: " if significant else "Neither network is shown to be better: "
     return Comparison(

@@ -2,7 +2,7 @@
 
 - `planning`: the networks and data of a run, recorded in its folder.
 - `run`: the steps; `cross_validation`: the same in folds or by site.
-- `structures`: the training of core and whole; `champion`: the version in service, to start from.
+- `structures`: the training of core and whole, on `structure_data`; `champion`: the version in service, to start from.
 - `sequences`: the training of the classifier that recognises the sequence of a grey image.
 - `run_store`: the record of a run in the store, and comparisons of runs.
 - `locks`: several processes in one folder.
@@ -14,6 +14,7 @@ from metseg_trainer.runs.planning import REVIEWED, load_plan, make_plan
 from metseg_trainer.runs.run import RunOutcome, execute_plan, finish_without_model, train
 from metseg_trainer.runs.run_store import PREPARED, compare_runs, format_runs, list_runs
 from metseg_trainer.runs.sequences import run_sequences
+from metseg_trainer.runs.structure_data import StructureSources
 from metseg_trainer.runs.structures import run_structures
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "PREPARED",
     "REVIEWED",
     "RunOutcome",
+    "StructureSources",
     "compare_runs",
     "cross_validate",
     "execute_plan",
