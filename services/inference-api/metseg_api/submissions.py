@@ -63,7 +63,8 @@ def submit(
         caller: who submits.
         idempotency_key: None: the submission is always a new job.
         request_id: of the HTTP request, for logs.
-        admitted: False: admission was left out for a replay, and is made up for if this is a new job after all.
+        admitted: False: admission was left out for a replay, and is made up for if this is a new job after all. True:
+            no job held the key before the upload; one that was accepted meanwhile is noticed when this one is queued.
 
     Returns:
         The new job, or the earlier one with this idempotency key of this caller.
@@ -76,9 +77,9 @@ def submit(
     uploads, options = _parse(form)
     key, uploaded = _hash_key(caller, idempotency_key), [_fingerprint(upload) for upload in uploads]
     digest = _digest(options, uploaded)
-    if key is not None and (holder := gateway.jobs.key_holder(key, digest)):
-        return gateway.jobs.get(holder)
-    if not admitted:
+    if key is not None and not admitted:
+        if holder := gateway.jobs.key_holder(key, digest):
+            return gateway.jobs.get(holder)
         admit(gateway, caller, 0)
     study = formats.inspect_upload(uploads, gateway.settings.limits, options.sequence)
     _check_memory(gateway, study, options)
