@@ -38,8 +38,8 @@ def remote(gateway):
 def finished(gateway):
     """Submits a study of a phantom and finishes it as a worker does; the job's id and the phantom's answer."""
 
-    def finish(seed=0, patient=None):
-        head = phantom.head(seed, slices=8, size_px=64, lesions=2)
+    def finish(seed=0, patient=None, size_px=64):
+        head = phantom.head(seed, slices=8, size_px=size_px, lesions=2)
         answer = job_that_found(head.volume, head.mask)
         fields = {} if patient is None else {"patient": patient}
         job_id = gateway.submit(png(), **fields).raise_for_status().json()["id"]
@@ -155,7 +155,7 @@ def test_the_core_is_learned_further_from_the_champion_on_reviewed_studies(
     assert command(folders, configured / "first", "--promote", "always") == 0
     first = Registry(gateway.store).champion().version
     for seed in range(4):
-        remote.put_review(finished(seed, patient=f"ward-{seed}")[0], ALLOWED, 0)
+        remote.put_review(finished(seed, patient=f"ward-{seed}", size_px=160)[0], ALLOWED, 0)
     capsys.readouterr()
     options = ["--studies", "reviewed", "--whole", "champion", "--start", "champion"]
     assert command(folders, configured / "second", *options) == 0, capsys.readouterr().err
