@@ -127,9 +127,11 @@ def test_studies_with_a_known_core_are_trained_validated_and_tested_on(folders, 
 
 
 def test_a_site_trains_on_its_own_studies_alone(folders, tmp_path, capsys):
-    write_phantoms(tmp_path / "mets", patients=4, slices=8, size_px=128, layout="brats")
+    write_phantoms(tmp_path / "mets", patients=5, slices=8, size_px=128, layout="brats")
+    next((tmp_path / "mets").rglob("*-t1c.nii.gz")).unlink()
     own = ["structures", "--samples", "16", "--base-width", "2", "--threads", "1", "--studies", str(tmp_path / "mets")]
     assert main([*own, "--whole", str(folders / "whole"), "--out", str(tmp_path / "out")]) == 0
+    assert "no post-contrast T1, without which a core cannot be seen" in capsys.readouterr().out
     place = tmp_path / "out" / "attention-unet"
     figures = json.loads((place / "figures.json").read_text())
     assert figures.keys() == {"test studies, core", "test studies, whole"}

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from metseg import formats
 from metseg.contracts import Structure
 from metseg.errors import DatasetError
-from metseg.imaging import Volume
+from metseg.imaging import POST, Volume
 from metseg.parallel import cpu_quota, parallel_map
 from metseg_trainer.data.audit import Audit, structure_counts
 from metseg_trainer.data.dataset import Patient, VolumeSlice
@@ -42,6 +42,9 @@ class _Auditor:
             return None
         self._count(files, read)
         truth = read.truth.of(self.structure)
+        if self.structure == "core" and truth is not None and not read.volume.present[POST]:
+            self.unusable.append((files.id, "it has no post-contrast T1, without which a core cannot be seen"))
+            return None
         if truth is None:
             if read.truth.core is not None:
                 self.core_only.append(files.id)
