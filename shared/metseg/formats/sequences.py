@@ -4,9 +4,9 @@ The FLAIR is the reference, or else the post-contrast volume, or else the pre-co
 onto its grid, after a rigid registration if asked for. A volume on the same grid is not changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -37,9 +37,10 @@ __all__ = [
     "GREY_WARNING",
     "REFERENCE_ORDER",
     "UNUSED_CHOICE",
+    "Layout",
     "SequenceImage",
     "VolumeGeometry",
-    "allocate_channels",
+    "allocate",
     "assemble_volume",
     "check_geometry",
     "check_volume_size",
@@ -107,6 +108,10 @@ class SequenceImage:
     identified_by: IdentifiedBy | None
 
 
+Layout = Mapping[Role | None, tuple[VolumeGeometry, "np.dtype[Any]"]]
+"""Geometry and type of the values of each sequence of a study, by role, or of a single one by None."""
+
+
 def reference_role(roles: Sequence[Role | None]) -> Role | None:
     """The role of the reference sequence: the one whose grid the study has."""
     return next(role for role in (None, *REFERENCE_ORDER) if role in roles)
@@ -126,19 +131,17 @@ def missing_sequence_warning(role: Role, substitute: Role) -> str:
     return f"No series is known to be {name}; a copy of the {copied} series is used instead."
 
 
-def study_size(
-    geometries: Sequence[VolumeGeometry], reference: VolumeGeometry, dtypes: Sequence["np.dtype[Any]"]
-) -> StudySize:
+def study_size(layout: Layout) -> StudySize:
     """What decides how much memory a study of volumes takes.
 
     Args:
-        geometries: of its sequences.
-        reference: of the one whose grid the study has.
-        dtypes: of the values of each sequence.
+        layout: of the study.
 
     Returns:
         Its size.
     """
+    reference, _ = layout[reference_role(list(layout))]
+    geometries, dtypes = zip(*layout.values(), strict=True)
     is_copied = len(geometries) > 1 and not _fit_in_place(geometries, dtypes)
     return StudySize(
         reference.shape,
@@ -150,20 +153,33 @@ def study_size(
     )
 
 
-def allocate_channels(geometries: Sequence[VolumeGeometry], dtypes: Sequence["np.dtype[Any]"]) -> Array | None:
-    """Where several sequences can be read in place, so that none is copied.
+class Places(NamedTuple):
+    """Arrays to read the sequences of a study into.
+
+    Attributes:
+        by_role: (slice, row, column) for each sequence, not filled.
+        channels: (slice, row, column, channel), of which they are parts, so that none is copied; None for a single
+            sequence, which needs no copy, and where one must be resampled or converted.
+    """
+
+    by_role: dict[Role | None, Array]
+    channels: Array | None
+
+
+def allocate(layout: Layout) -> Places:
+    """A place for each sequence.
 
     Args:
-        geometries: of the sequences.
-        dtypes: of the values of each sequence.
+        layout: of the study.
 
     Returns:
-        (slice, row, column, channel), to be filled; None for a single sequence, which needs no copy, and where one must
-        be resampled or converted.
+        The places.
     """
-    if len(geometries) == 1 or not _fit_in_place(geometries, dtypes):
-        return None
-    return np.empty((*geometries[0].shape, len(ROLES)), dtypes[0])
+    geometries, dtypes = zip(*layout.values(), strict=True)
+    if len(layout) == 1 or not _fit_in_place(geometries, dtypes):
+        return Places({role: np.empty(geometry.shape, dtype) for role, (geometry, dtype) in layout.items()}, None)
+    channels = np.empty((*geometries[0].shape, len(ROLES)), dtypes[0])
+    return Places({role: channels[..., ROLES.index(role)] for role in cast(Iterable[Role], layout)}, channels)
 
 
 def _fit_in_place(geometries: Sequence[VolumeGeometry], dtypes: Sequence["np.dtype[Any]"]) -> bool:

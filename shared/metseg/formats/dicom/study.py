@@ -3,9 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 from metseg.contracts import Align, Grid, Role
 from metseg.errors import (
@@ -25,9 +22,10 @@ from metseg.formats.dicom.subject import read_subject
 from metseg.formats.names import file_stem, page_stems, unique_names
 from metseg.formats.sequences import (
     UNUSED_CHOICE,
+    Layout,
     SequenceImage,
     VolumeGeometry,
-    allocate_channels,
+    allocate,
     assemble_volume,
     check_geometry,
     check_volume_size,
@@ -75,7 +73,7 @@ class DicomStudyReader:
     @property
     def size(self) -> StudySize:
         """What decides how much memory the study takes."""
-        return study_size(self._geometries, _geometry(self.reference), self._dtypes)
+        return study_size(self._layout)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -93,24 +91,17 @@ class DicomStudyReader:
             UnusableImage: as in `sequences.assemble_volume`.
             MixedSizes: the same.
         """
-        channels = allocate_channels(self._geometries, self._dtypes)
-        images = {
-            role: _read_sequence(choice, None if channels is None else channels[..., ROLES.index(role)])
-            for role, choice in self.chosen.items()
-        }
+        places = allocate(self._layout)
+        images = {role: _read_sequence(choice, places.by_role[role]) for role, choice in self.chosen.items()}
         volume = assemble_volume(
             images, _names(self.reference), self.source, warnings=self.warnings, align=align, threads=threads,
-            channels=channels,
+            channels=places.channels,
         )  # fmt: skip
         return replace(volume, origin=read_source_images(self.reference))
 
     @property
-    def _geometries(self) -> list[VolumeGeometry]:
-        return [_geometry(choice.stack) for choice in self.chosen.values()]
-
-    @property
-    def _dtypes(self) -> list[np.dtype[Any]]:
-        return [output_dtype(choice.stack) for choice in self.chosen.values()]
+    def _layout(self) -> Layout:
+        return {role: (_geometry(one.stack), output_dtype(one.stack)) for role, one in self.chosen.items()}
 
 
 def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> DicomStudyReader:
@@ -233,10 +224,9 @@ def _geometry(stack: Stack) -> VolumeGeometry:
     return VolumeGeometry((slices, rows, columns), spacing_mm_of(affine), affine, grid)
 
 
-def _read_sequence(choice: ChosenStack, place: Array | None) -> SequenceImage:
-    """Read one stack, to its place if it has one."""
+def _read_sequence(choice: ChosenStack, pixels: Array) -> SequenceImage:
+    """Read one stack to its place."""
     geometry = _geometry(choice.stack)
-    pixels = np.empty(geometry.shape, output_dtype(choice.stack)) if place is None else place
     decode_stack(choice.stack, from_canonical(pixels, geometry.grid).transpose(2, 1, 0))
     frames, rows, columns = choice.stack.shape
     description = f"{frames} slices of {rows} x {columns} pixels, identified by {choice.role_source}"

@@ -16,9 +16,10 @@ from metseg.formats.nifti import header as nifti
 from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, role_from_name, sequence_from_name
 from metseg.formats.sequences import (
     UNUSED_CHOICE,
+    Layout,
     SequenceImage,
     VolumeGeometry,
-    allocate_channels,
+    allocate,
     assemble_volume,
     check_geometry,
     check_volume_size,
@@ -112,9 +113,7 @@ class VolumeStudyReader:
     @property
     def size(self) -> StudySize:
         """What decides how much memory the study takes."""
-        sequences = self.sequences.values()
-        dtypes = [output_dtype(each.header) for each in sequences]
-        return study_size([each.geometry for each in sequences], self._reference.geometry, dtypes)
+        return study_size(self._layout)
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -132,20 +131,20 @@ class VolumeStudyReader:
             MixedSizes: the same.
         """
         warnings = list(self.warnings)
-        sequences = self.sequences.values()
-        channels = allocate_channels(
-            [each.geometry for each in sequences], [output_dtype(each.header) for each in sequences]
-        )
+        places = allocate(self._layout)
         images = {
-            role: _read_sequence(sequence, warnings, None if channels is None else channels[..., ROLES.index(role)])
-            for role, sequence in self.sequences.items()
+            role: _read_sequence(sequence, warnings, places.by_role[role]) for role, sequence in self.sequences.items()
         }
         names = tuple(
             page_stems(f"{file_stem(self._reference.opened.file.name).removesuffix(SUFFIX)}.x", self.shape[0])
         )
         return assemble_volume(
-            images, names, self.source, warnings=warnings, align=align, threads=threads, channels=channels
+            images, names, self.source, warnings=warnings, align=align, threads=threads, channels=places.channels
         )
+
+    @property
+    def _layout(self) -> Layout:
+        return {role: (each.geometry, output_dtype(each.header)) for role, each in self.sequences.items()}
 
     @property
     def _reference(self) -> _Sequence:
@@ -347,10 +346,9 @@ def _is_contradictory(header: VolumeHeader) -> bool:
     return bool((np.abs(sizes / by_affine - 1) > MAX_SIZE_DIFFERENCE).any())
 
 
-def _read_sequence(sequence: _Sequence, warnings: list[str], place: Array | None) -> SequenceImage:
-    """Read one volume, to its place if it has one; adds a warning where its values had to be changed."""
+def _read_sequence(sequence: _Sequence, warnings: list[str], pixels: Array) -> SequenceImage:
+    """Read one volume to its place; adds a warning where its values had to be changed."""
     geometry = sequence.geometry
-    pixels = np.empty(geometry.shape, output_dtype(sequence.header)) if place is None else place
     with sequence.opened.voxels.open() as stream:
         read_voxels(stream, sequence.header, sequence.volume, from_canonical(pixels, geometry.grid))
     if _replace_missing(pixels):
