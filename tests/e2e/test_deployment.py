@@ -204,6 +204,20 @@ def test_the_worker_survives_all_bad_input(
     assert deployment.restarts("worker") == before
 
 
+def test_a_site_trains_the_starter_further_on_its_own_studies(deployment: Deployment, client: Client) -> None:
+    """The command of the README; the registry of a new deployment has the weights to start from."""
+    before = {card.version for card in client.models().models}
+    trainer = ["run", "--rm", "-T", "trainer"]
+    deployment.compose(*trainer, "phantom", "/runs/mets", "--patients", "3", "--layout", "brats", timeout_s=300)
+    options = ["--whole", "champion", "--start", "champion", "--samples", "8", "--promote", "never"]
+    out = deployment.compose(
+        *trainer, "structures", "--studies", "/runs/mets", *options, "--out", "/runs/ours", timeout_s=900
+    )
+    assert "test studies, core" in out and "Promotion was set to `never`" in out
+    [new] = {card.version for card in client.models().models} - before
+    assert "studies with a known core" in client.model(new).data.name
+
+
 def test_the_trainer_promotes_a_new_model_without_a_restart(
     deployment: Deployment, client: Client, whole: list[tuple[str, bytes]]
 ) -> None:
