@@ -15,16 +15,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+import httpx
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 from tests.bench.bench_page import TIMEOUT_MS, WEBGL, browser_path, volumes
 from tests.bench.site import ROOT, site
 from tests.pages import serving_page
 
-from metseg.client import Client
 from metseg.imaging import encode_png
 from metseg.phantom import head
 from metseg.phantom.dicom import study_files
@@ -36,6 +37,9 @@ PICTURE = f"""() => {{
 }}"""
 READY = f"() => {VIEWER}?.dataset.ready === 'true'"
 LAYERS = ("mask", "probability", "pre", "flair", "post")
+UPLOADS = ("/submissions/", "/upload_file/")
+"""In the addresses of uploads: of the page's own uploader, and of Streamlit's."""
+MOMENTS = ("created", "started", "finished")
 POLL_MS = 20
 
 
@@ -99,7 +103,7 @@ class Visit:
         return [end for url, _, end in self.requests if any(word in url for word in words)]
 
 
-def visit(browser: Browser, url: str, gateway: Client, files: list[Path]) -> dict[str, float]:
+def visit(browser: Browser, url: str, gateway: httpx.Client, files: list[Path]) -> dict[str, float]:
     """Submit files on the page and wait for the result; returns the time of each part, after the choice of files."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(TIMEOUT_MS)
@@ -109,8 +113,7 @@ def visit(browser: Browser, url: str, gateway: Client, files: list[Path]) -> dic
     page.goto(url)
     button = page.get_by_role("button", name="Find lesions")
     expect(button).to_be_visible(timeout=TIMEOUT_MS)
-    uploader = page.get_by_label("Folder" if files[0].is_dir() else "Files", exact=True)
-    uploader.wait_for(state="attached", timeout=TIMEOUT_MS)
+    uploader = chooser(page, folder=files[0].is_dir())
     page.wait_for_timeout(500)
     chosen = time.time()
     uploader.set_input_files([str(path) for path in files])
@@ -124,7 +127,7 @@ def visit(browser: Browser, url: str, gateway: Client, files: list[Path]) -> dic
         page.locator(".viewer .stage").press(key)
     seen.when_fetched(layers)
     times["all layers"] = max(seen.ended("/volumes/"))
-    times["uploads"] = max(seen.ended("/submissions/"))
+    times["uploads"] = max(seen.ended(*UPLOADS))
     times |= server_times(gateway, parse_qs(urlsplit(page.url).query)["job"][0])
     for layer in layers:
         times[f"layer {layer}"] = max(seen.ended(f"/{layer}"))
@@ -132,24 +135,40 @@ def visit(browser: Browser, url: str, gateway: Client, files: list[Path]) -> dic
     return {name: at - chosen for name, at in sorted(times.items(), key=lambda each: each[1])}
 
 
-def server_times(gateway: Client, job_id: str) -> dict[str, float]:
-    """When the parts of a job ended on the server."""
-    job, result = gateway.job(job_id), gateway.result(job_id)
-    assert job.started_at is not None
-    assert job.finished_at is not None
-    times = {"job created": job.created_at.timestamp(), "job started": job.started_at.timestamp()}
-    at = times["job started"]
-    for phase, seconds in result.durations_s.items():
+def chooser(page: Page, *, folder: bool) -> Locator:
+    """The field for files, or for a folder; Streamlit's uploader, which earlier releases have, is one of both."""
+    switch = page.get_by_text("Upload a whole folder")
+    if not switch.count():
+        uploader = page.get_by_label("Folder" if folder else "Files", exact=True)
+    else:
+        if folder:
+            switch.click()
+            page.wait_for_timeout(1000)
+        uploader = page.locator("input[type=file]").first
+    uploader.wait_for(state="attached", timeout=TIMEOUT_MS)
+    return uploader
+
+
+def server_times(gateway: httpx.Client, job_id: str) -> dict[str, float]:
+    """When the parts of a job ended on the server, over plain HTTP, which every release understands."""
+    job, result = (gateway.get(f"/v1/jobs/{job_id}{path}").raise_for_status().json() for path in ("", "/result"))
+    created, at, stored = (datetime.fromisoformat(job[f"{name}_at"]).timestamp() for name in MOMENTS)
+    times = {"job created": created, "job started": at}
+    for phase, seconds in result["durations_s"].items():
         at += seconds
         times[f"job {phase}"] = at
-    return times | {"job stored": job.finished_at.timestamp()}
+    return times | {"job stored": stored}
 
 
 @contextmanager
-def deployment(folder: Path, tree: Path) -> Iterator[tuple[str, Client]]:
+def deployment(folder: Path, tree: Path) -> Iterator[tuple[str, httpx.Client]]:
     """The page's URL and a client of its gateway."""
     folder.mkdir()
-    with site(folder, tree=tree) as here, serving_page(here.url, tree) as url, Client(here.url) as client:
+    with (
+        site(folder, tree=tree) as here,
+        serving_page(here.url, tree) as url,
+        httpx.Client(base_url=here.url) as client,
+    ):
         yield url, client
 
 

@@ -1,6 +1,5 @@
 """Other projects' servers around the same model and preprocessing, each with its own packages."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from tests.bench.site import ROOT, environment
 from tests.overlay import python_with
 from tests.servers import free_ports, wait_until
 
@@ -47,14 +47,14 @@ class Other:
 
 
 @contextmanager
-def serving(title: str, folder: Path) -> Iterator[Other]:
-    """A server of one of `OTHERS`, for the length of the block.
+def serving(title: str, folder: Path, tree: Path = ROOT) -> Iterator[Other]:
+    """A server of one of `OTHERS` around the loop of a checkout, for the length of the block.
 
     Raises:
         RuntimeError: it ended at once; the message has its output.
     """
     [port] = free_ports(1)
-    environment = os.environ | {"PYTHONPATH": ".", "BENTOML_DO_NOT_TRACK": "true"}
+    variables = environment(tree) | {"BENTOML_DO_NOT_TRACK": "true"}
     python = python_with(*OTHERS[title])
     commands = {
         "LitServe": [*python, "-m", "tests.bench.serve_litserve", str(port)],
@@ -64,7 +64,7 @@ def serving(title: str, folder: Path) -> Iterator[Other]:
         ],
     }
     with (folder / f"{title}.log").open("wb") as log:
-        process = subprocess.Popen(commands[title], env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(commands[title], cwd=tree, env=variables, stdout=log, stderr=log)
         here = Other(f"http://127.0.0.1:{port}", psutil.Process(process.pid))
         try:
             wait_until(lambda: process.poll() is not None or here.answers(), START_S)

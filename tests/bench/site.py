@@ -18,7 +18,7 @@ from tests.servers import free_ports, redis_server, s3_server, wait_until
 
 from metseg.parallel import cpu_quota
 
-__all__ = ["Site", "site"]
+__all__ = ["ROOT", "Site", "environment", "site"]
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
@@ -60,6 +60,12 @@ def _status_kib(pid: int, field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
+def environment(tree: Path) -> dict[str, str]:
+    """The variables with which Python imports the code of a checkout."""
+    paths = (".", "shared", "services/inference-api", "services/worker")
+    return os.environ | {"PYTHONPATH": os.pathsep.join(str(tree / path) for path in paths)}
+
+
 @contextmanager
 def site(folder: Path, workers: int = 1, tree: Path = ROOT) -> Iterator[Site]:
     """A running deployment with the starter model, for the length of the block.
@@ -75,14 +81,12 @@ def site(folder: Path, workers: int = 1, tree: Path = ROOT) -> Iterator[Site]:
     with ExitStack() as stack:
         redis, s3 = stack.enter_context(redis_server(folder)), stack.enter_context(s3_server(folder))
         [port] = free_ports(1)
-        paths = ("shared", "services/inference-api", "services/worker")
-        environment = os.environ | redis.environment() | s3.environment() | LIMITS
-        environment["PYTHONPATH"] = os.pathsep.join(str(tree / path) for path in paths)
-        environment["METSEG_THREADS"] = str(max(1, cpu_quota() // workers))
+        variables = environment(tree) | redis.environment() | s3.environment() | LIMITS
+        variables["METSEG_THREADS"] = str(max(1, cpu_quota() // workers))
         subprocess.run(
             [sys.executable, "-m", "metseg_worker.setup"],
             cwd=tree,
-            env=environment,
+            env=variables,
             check=True,
             stderr=subprocess.DEVNULL,
         )
@@ -95,7 +99,7 @@ def site(folder: Path, workers: int = 1, tree: Path = ROOT) -> Iterator[Site]:
         for name, command in commands:
             log = stack.enter_context((folder / f"{name}.log").open("ab"))
             started = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=tree, env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", *command], cwd=tree, env=variables, stdout=log, stderr=log
             )
             stack.callback(_end, started)
             processes.setdefault(name, []).append(psutil.Process(started.pid))

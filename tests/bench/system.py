@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tests.bench import page
 from tests.bench.others import OTHERS, serving
-from tests.bench.site import Site, site
+from tests.bench.site import ROOT, Site, environment, site
 from tests.bench.studies import SLICES, study_file
 
 from metseg.client import Client
 
-__all__ = ["AT_ONCE", "at_once", "system"]
+__all__ = ["AT_ONCE", "JOBS", "Contestant", "at_once", "looping", "system"]
 
 AT_ONCE = 4
 JOBS = 3 * AT_ONCE
@@ -56,8 +56,8 @@ def system(here: Site, client: Client, options: argparse.Namespace, folder: Path
     on = page.machine()
     study = study_file(SLICES, 5)
     with ExitStack() as stack:
-        by_name = {BARE: stack.enter_context(_loop(BARE, "bare", study, folder))}
-        by_name[WHOLE] = stack.enter_context(_loop(WHOLE, "whole", study, folder))
+        by_name = {BARE: stack.enter_context(looping(BARE, "bare", study, folder))}
+        by_name[WHOLE] = stack.enter_context(looping(WHOLE, "whole", study, folder))
         by_name[OURS] = _ours(here, client, study)
         two = stack.enter_context(site(folder / "two", workers=2))
         by_name[TWO] = _ours(two, stack.enter_context(Client(two.url)), study)
@@ -94,12 +94,13 @@ def at_once(one: Callable[[], object]) -> Callable[[], float]:
 
 
 @contextmanager
-def _loop(title: str, module: str, study: tuple[str, bytes], folder: Path) -> Iterator[Contestant]:
-    """A loop without services, in a separate process."""
+def looping(title: str, module: str, study: tuple[str, bytes], folder: Path, tree: Path = ROOT) -> Iterator[Contestant]:
+    """A loop without services, in a separate process, with the code of a checkout."""
     name, content = study
     (folder / name).write_bytes(content)
     command = [sys.executable, "-m", f"tests.bench.{module}", str(folder / name), str(folder / module)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loop:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tree, env=environment(tree), text=True, **pipes) as loop:
         assert loop.stdin is not None and loop.stdout is not None
         assert loop.stdout.readline() == "ready\n"
         spent = [0.0]
