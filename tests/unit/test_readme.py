@@ -15,7 +15,7 @@ import yaml
 from tests.bench import bench_peers, bench_recipe
 
 from metseg import errors
-from metseg.contracts import ModelCard
+from metseg.contracts import MetricSummary, ModelCard
 from metseg.settings import CONSTANTS, Settings
 from metseg_api.app import create_app
 from metseg_trainer import cli
@@ -59,6 +59,10 @@ def tables(page: Path) -> Iterator[list[list[str]]]:
 def row_of(page: Path, first: str) -> list[str]:
     [row] = [row for table in tables(page) for row in table if row[0] == first]
     return row
+
+
+def with_interval(measure: MetricSummary) -> str:
+    return f"{measure.mean:.3f} ({measure.mean_interval.low:.3f} to {measure.mean_interval.high:.3f})"
 
 
 def anchors(page: Path) -> set[str]:
@@ -111,8 +115,7 @@ def test_the_readme_quotes_the_starter_models_figures():
         ("whole, 3 volumes of BraTS 2013", further["volumes, whole"]),
     ):
         dice = evaluation.measures["dice"]
-        low, high = dice.mean_interval.low, dice.mean_interval.high
-        assert row_of(README, first)[1:3] == [f"{dice.mean:.3f} ({low:.3f} to {high:.3f})", f"{dice.median:.3f}"]
+        assert row_of(README, first)[1:3] == [with_interval(dice), f"{dice.median:.3f}"]
         assert f" {dice.patients} " in first
     name = "drawn metastases, core"
     drawn = [further[name].lesions, further[f"{name}, post-contrast T1 alone"].lesions]
@@ -123,6 +126,17 @@ def test_the_readme_quotes_the_starter_models_figures():
     assert row_of(README, "false positives per patient")[1:3] == [f"{one.false_positives.mean:.1f}" for one in drawn]
     false = further["volumes, core"].lesions.false_positives.mean
     assert f"{false:.0f} per volume of 155 slices" in " ".join(prose(README).split())
+
+
+def test_the_evaluation_page_quotes_how_robust_the_starter_model_is():
+    card = ModelCard.model_validate_json((ROOT / "infra/starter-model/card.json").read_bytes())
+    whole, core = card.evaluation[card.network], card.further_evaluation["drawn metastases, core"]
+    [table] = [table for table in tables(EVALUATION) if table[0][0] == "as they are"]
+    quoted = {title: cells for title, *cells in table}
+    assert quoted["as they are"] == [with_interval(one.measures["dice"]) for one in (whole, core)]
+    for title, measure in whole.robustness.items():
+        assert quoted[title][0] == with_interval(measure)
+        assert quoted[title][1] == (with_interval(core.robustness[title]) if title in core.robustness else "–")
 
 
 def test_the_leak_of_a_split_by_slice_is_what_the_runs_wrote():

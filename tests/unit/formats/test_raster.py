@@ -21,6 +21,7 @@ from tests.unit.pictures import (
 
 from metseg.errors import UnsupportedFormat
 from metseg.formats import inspect_upload, read_volume
+from metseg.formats.raster.study import COLOUR_JPEG_WARNING
 
 SIDES = st.integers(16, 40)
 
@@ -107,6 +108,16 @@ def test_a_jpeg_decodes_as_pillow_shows_it(mode):
     np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
+@pytest.mark.parametrize(
+    ("pixels", "format", "warned"),
+    [(noise(20, 24, 3), "JPEG", True), (noise(20, 24), "JPEG", False), (noise(20, 24, 3), "PNG", False)],
+    ids=["colour JPEG", "grey JPEG", "colour PNG"],
+)
+def test_only_a_jpeg_in_colour_has_the_warning_that_its_sequences_mix(pixels, format, warned):
+    volume = read_volume([upload(pillow(pixels, format))], LIMITS)
+    assert (COLOUR_JPEG_WARNING in volume.warnings) is warned
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_jpeg_is_rotated_by_its_exif_orientation(orientation):
     exif = Image.Exif()
@@ -131,8 +142,8 @@ def test_a_tiff_of_any_depth_is_rotated_by_its_orientation_tag(orientation, dtyp
 def test_a_rotated_image_has_a_warning():
     exif = Image.Exif()
     exif[0x0112] = 6
-    [warning] = read_volume([upload(pillow(noise(20, 36, 3), "JPEG", exif=exif))], LIMITS).warnings
-    assert "orientation" in warning
+    volume = read_volume([upload(pillow(noise(20, 36, 3), "JPEG", exif=exif))], LIMITS)
+    assert any("orientation" in warning for warning in volume.warnings)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ from metseg.settings import Limits
 
 __all__ = ["RasterStudyReader", "open_study"]
 
+COLOUR_JPEG_WARNING = (
+    "The slices are JPEGs in colour. JPEG stores colours coarsely, so the sequences mix and small tumour cores get "
+    "lost; send PNG, TIFF, DICOM or volumes."
+)
+
 
 @dataclass(frozen=True)
 class RasterStudyReader:
@@ -84,8 +89,10 @@ class RasterStudyReader:
         for target, page in zip(pixels, series.decode(), strict=True):
             target[...] = page if page.ndim == 3 else page[..., np.newaxis]
         if not all(map(_is_grey, pixels)):
-            identified = dict.fromkeys(ROLES, IdentifiedSequence(by="place"))
-            return pixels, [] if self.stated is None else [UNUSED_CHOICE], identified
+            warnings = [] if self.stated is None else [UNUSED_CHOICE]
+            if any(file.kind == "jpeg" for file in series.files):
+                warnings.append(COLOUR_JPEG_WARNING)
+            return pixels, warnings, dict.fromkeys(ROLES, IdentifiedSequence(by="place"))
         if self.stated is not None:
             return pixels, [GREY_WARNING], {self.stated: IdentifiedSequence(by="stated")}
         named = role_of_slices([file.name for file in series.files])
