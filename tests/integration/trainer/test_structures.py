@@ -22,6 +22,7 @@ from metseg_trainer.data import read_split, write_phantoms, write_split
 from metseg_trainer.export import read_whole
 from metseg_trainer.export.onnx_export import to_onnx
 from metseg_trainer.networks import create_network
+from metseg_trainer.reporting import structures_markdown
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,25 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
         assert whole(np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 1, 32, 32)
     assert command(folders, tmp_path, "--resume") == 0
     assert json.loads((tmp_path / "attention-unet" / "figures.json").read_text()) == figures
+
+
+def test_two_networks_are_compared_on_each_set(folders, tmp_path, capsys):
+    assert command(folders, tmp_path, "--network", "attention-unet") == 0
+    assert command(folders, tmp_path, "--network", "nested-unet") == 0
+    place, printed = tmp_path / "nested-unet", capsys.readouterr().out
+    content = json.loads((place / "results.json").read_text())
+    assert {one["title"] for one in content["networks"]} == {"Attention U-Net", "Nested U-Net (U-Net++)"}
+    assert [one["patches"] for one in content["networks"]] == [16, 16]
+    assert "PHANTOM" not in (place / "results.json").read_text()
+
+    tables, report = structures_markdown(place / "results.json"), (place / "report.html").read_text()
+    assert len(content["comparisons"]) == len(content["networks"][0]["sets"])
+    for words in content["comparisons"]:
+        name, difference = words.split(": ", 1)
+        assert difference in tables and words in printed and f"| {name[0].upper()}{name[1:]}: " in tables
+        for network in content["networks"]:
+            mean = network["sets"][name]["measures"]["dice"]["mean"]
+            assert f"{mean:.3f} (" in tables and f"{mean:.3f}" in report
 
 
 def test_studies_with_a_known_core_are_trained_validated_and_tested_on(folders, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The results of a run as JSON, with and without patients' names, and as the tables of the README."""
+"""The results of a run as JSON, with and without patients' names, and as the tables of the documents."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,14 @@ from metseg_trainer.evaluation import RunEvaluation
 from metseg_trainer.reporting.run_record import RunRecord, network_rows
 from metseg_trainer.training import BY_PATIENT, BY_SLICE
 
-__all__ = ["PATIENTS", "RESULTS", "results_markdown", "write_patient_results", "write_results"]
+__all__ = [
+    "PATIENTS",
+    "RESULTS",
+    "results_markdown",
+    "structures_markdown",
+    "write_patient_results",
+    "write_results",
+]
 
 RESULTS = "results.json"
 PATIENTS = "patients.json"
@@ -89,6 +96,30 @@ def results_markdown(path: Path) -> str:
     )
     words = [content["comparison"]["words"]] if content["comparison"] else []
     return "\n\n".join([*tables, *words, note]) + "\n"
+
+
+def structures_markdown(path: Path) -> str:
+    """The tables of a results.json of networks of the core: one for each set of studies."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    networks = content["networks"]
+    blocks = [
+        f"{one['title']}: {one['parameters']:,} parameters, {one['patches']:,} patches in training." for one in networks
+    ]
+    for name in networks[0]["sets"]:
+        rows = [{"title": one["title"], "winner": False, "evaluation": one["sets"][name]} for one in networks]
+        dice = [one["evaluation"]["measures"]["dice"] for one in rows]
+        cells = {
+            "Dice, mean": [_with_interval(one["mean"], one["mean_interval"]) for one in dice],
+            "median": [f"{one['median']:.3f}" for one in dice],
+            "lowest": [f"{one['evaluation']['lowest']:.3f}" for one in rows],
+            **_lesion_rows(rows, "evaluation"),
+        }
+        title = f"{name[0].upper()}{name[1:]}: {dice[0]['patients']}"
+        blocks += [
+            _table(title, rows, cells),
+            *(words for words in content["comparisons"] if words.startswith(f"{name}: ")),
+        ]
+    return "\n\n".join(blocks) + "\n"
 
 
 def _table(corner: str, networks: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[str]]) -> str:

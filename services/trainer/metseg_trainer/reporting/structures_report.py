@@ -1,10 +1,12 @@
 """The report of a network of the core, joined with one of the whole: each set of studies on its structure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metseg.atomic_io import atomic_write_bytes
 from metseg.contracts import DISCLAIMER, Evaluation, ModelCard
 from metseg_trainer.evaluation import EMPTY_CONVENTION
 from metseg_trainer.networks import network_title
@@ -13,7 +15,7 @@ from metseg_trainer.reporting.examples import Example, example_panels
 from metseg_trainer.reporting.report import ANONYMOUS_REPORT, REPORT
 from metseg_trainer.reporting.templates import render
 
-__all__ = ["StructureReport", "write_structure_reports"]
+__all__ = ["StructureReport", "write_structure_reports", "write_structure_results"]
 
 MAX_ROWS = 60
 """Of studies that are shown one by one."""
@@ -29,7 +31,7 @@ class StructureReport:
         dice: by network, set of studies, and study.
         comparisons: of the networks by set, in sentences.
         verdict: whether the version was promoted, in sentences.
-        configuration: of the training.
+        configurations: of the trainings, by network.
         examples: studies to show, by set.
     """
 
@@ -38,8 +40,18 @@ class StructureReport:
     dice: Mapping[str, Mapping[str, Mapping[str, float]]]
     comparisons: Sequence[str]
     verdict: str
-    configuration: Mapping[str, Any]
+    configurations: Mapping[str, Mapping[str, Any]]
     examples: Mapping[str, Sequence[Example]]
+
+    @property
+    def patches(self) -> dict[str, int]:
+        """How many patches each network learned from in its training."""
+        return {name: one["epochs"] * one["samples_per_epoch"] for name, one in self.configurations.items()}
+
+    def evaluations(self, network: str) -> dict[str, Evaluation]:
+        """The figures of a network by set of studies; of the one without further figures they are the card's first."""
+        card = self.cards[network]
+        return {name: card.further_evaluation.get(name) or card.evaluation[card.network] for name in self.dice[network]}
 
 
 def write_structure_reports(folder: Path, report: StructureReport) -> None:
@@ -53,10 +65,34 @@ def write_structure_reports(folder: Path, report: StructureReport) -> None:
         (folder / name).write_text(_page(report, anonymous=anonymous), encoding="utf-8")
 
 
+def write_structure_results(path: Path, report: StructureReport) -> None:
+    """Write the figures by set of studies as JSON, without names of studies.
+
+    Args:
+        path: of the file.
+        report: the networks, and how they compare.
+    """
+    networks = [
+        {
+            "title": card.network,
+            "version": card.version,
+            "parameters": card.parameters,
+            "patches": report.patches[name],
+            "sets": {
+                title: {"lowest": min(report.dice[name][title].values()), **evaluation.model_dump()}
+                for title, evaluation in report.evaluations(name).items()
+            },
+        }
+        for name, card in report.cards.items()
+    ]
+    content = {"networks": networks, "comparisons": report.comparisons}
+    atomic_write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
 def _page(report: StructureReport, *, anonymous: bool) -> str:
     titles = {name: network_title(name) for name in report.cards}
     styles = {name: charts.style_of(index) for index, name in enumerate(report.cards)}
-    by_set = {name: _evaluations(card, report.dice[name]) for name, card in report.cards.items()}
+    by_set = {name: report.evaluations(name) for name in report.cards}
     sets = [
         _set(report, name, number, styles, {one: found[name] for one, found in by_set.items() if name in found})
         | {"examples": [] if anonymous else _examples(report, name, titles, styles)}
@@ -71,15 +107,11 @@ def _page(report: StructureReport, *, anonymous: bool) -> str:
         sets=sets,
         comparisons=report.comparisons,
         verdict=report.verdict,
-        configuration=report.configuration,
+        patches=report.patches,
+        configuration=report.configurations[report.network],
         convention=EMPTY_CONVENTION,
         disclaimer=DISCLAIMER,
     )
-
-
-def _evaluations(card: ModelCard, sets: Iterable[str]) -> dict[str, Evaluation]:
-    """The figures of a version by set of studies; of the one without further figures they are the card's first."""
-    return {name: card.further_evaluation.get(name) or card.evaluation[card.network] for name in sets}
 
 
 def _set(

@@ -33,9 +33,11 @@ from metseg_trainer.export import (
 from metseg_trainer.networks import network_title
 from metseg_trainer.reporting import (
     ANONYMOUS_REPORT,
+    RESULTS,
     StructureReport,
     pick_structure_examples,
     write_structure_reports,
+    write_structure_results,
 )
 from metseg_trainer.runs.run_store import upload_run
 from metseg_trainer.runs.structure_data import (
@@ -122,6 +124,7 @@ def run_structures(
     comparisons = _comparisons(folder, network)
     report = _report(network, place, exported, data, comparisons=comparisons, verdict=decision.reason)
     write_structure_reports(place, report)
+    write_structure_results(place / RESULTS, report)
     if store is not None:
         upload_run(place, store, name=exported.card.version)
         publish_version(store, exported.card, _version_files(place), promote=decision.promote)
@@ -175,8 +178,8 @@ def _report(
         for name, scores in dice[network].items()
     }
     cards = {network: exported.card} | {name: read_card(place.parent / name) for name in dice if name != network}
-    configuration = json.loads((place / CONFIG).read_text())
-    return StructureReport(network, cards, dice, comparisons, verdict, configuration, examples)
+    configurations = {name: json.loads((place.parent / name / CONFIG).read_text()) for name in dice}
+    return StructureReport(network, cards, dice, comparisons, verdict, configurations, examples)
 
 
 def _siblings(place: Path) -> dict[str, dict[str, dict[str, float]]]:
