@@ -29,6 +29,7 @@ TITLES = {
     "growth": "Growth",
     "scale": "Scale",
     "engines": "Engines",
+    "nnunet": "nnU-Net",
     "training": "Training",
 }
 
