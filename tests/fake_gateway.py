@@ -277,7 +277,7 @@ def app(gateway: FakeGateway) -> FastAPI:
     @api.get("/v1/jobs/{job_id}/probability")
     def probability(job_id: str, format: str = "nifti") -> Response:
         study = gateway.finished_study(job_id)
-        return Response(write_probability(study.probability, format, spacing_mm=study.spacing_mm))
+        return Response(write_probability(study.probability, format, names=study.names, spacing_mm=study.spacing_mm))
 
     @api.get("/v1/jobs/{job_id}/slice/{index}")
     def pixels(job_id: str, index: int) -> Response:
