@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from tests.bench import page
+from tests.bench.studies import volume_files
 from tests.bench.whole import Whole
 from tests.unit.volumes import nifti
 
@@ -27,11 +27,12 @@ from metseg import phantom
 from metseg.parallel import cpu_quota
 
 CASE, DATASET = "mets_0001", "Dataset001_Metastases"
-SEQUENCES = ("t1n", "t2f", "t1c")
 LABELS = np.array([0, 2, 1, 2], np.uint8)
 """A phantom's labels as 1, oedema, and 2, the core."""
 OURS = "ours as served: core at 0.9 mm, whole at 1.8 mm, pictures and figures"
 PLAN = "nnU-Net, 3d_fullres, without mirroring"
+
+Files = Sequence[tuple[str, bytes]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         head = phantom.head(5, slices=155, size_px=240, spacing_mm=(1.0, 1.0, 1.0))
-        study = [_volume(plane, head) for plane in np.moveaxis(head.volume.pixels, -1, 0)]
-        plan, predict = _planned(folder, study, _volume(LABELS[head.labels], head))
+        study = volume_files(head.volume.pixels, head.volume.affine)
+        labels = nifti(LABELS[head.labels].transpose(2, 1, 0), head.volume.affine)
+        plan, predict = _planned(folder, study, labels)
         calls = {OURS: _ours(folder, study), PLAN: predict}
         seconds: dict[str, list[float]] = {title: [] for title in calls}
         calls[OURS]()  # warms up
@@ -70,18 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page.keep("nnunet", on, {"head": columns, "cells": cells, "notes": notes}, seconds)
 
 
-def _ours(folder: Path, study: Sequence[bytes]) -> Callable[[], object]:
+def _ours(folder: Path, study: Files) -> Callable[[], object]:
     """The worker's own code on the study."""
     whole = Whole(folder / "ours")
-    request = whole.upload([(f"{name}.nii.gz", volume) for name, volume in zip(SEQUENCES, study, strict=True)])
+    request = whole.upload(study)
     return lambda: whole(request)
 
 
-def _volume(voxels: npt.NDArray[np.uint8], head: phantom.Phantom) -> bytes:
-    return nifti(voxels.transpose(2, 1, 0), head.volume.affine)
-
-
-def _planned(folder: Path, study: Sequence[bytes], labels: bytes) -> tuple[dict[str, Any], Callable[[], object]]:
+def _planned(folder: Path, study: Files, labels: bytes) -> tuple[dict[str, Any], Callable[[], object]]:
     """nnU-Net's plan for a data set of this study, and its prediction of it."""
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(folder / name)
@@ -96,7 +94,7 @@ def _planned(folder: Path, study: Sequence[bytes], labels: bytes) -> tuple[dict[
     plans = PlansManager(ExperimentPlanner(DATASET).plan_experiment())
     configuration = plans.get_configuration("3d_fullres")
     outputs = plans.get_label_manager(described).num_segmentation_heads
-    network = nnUNetTrainer.build_network_architecture(plans, configuration, len(SEQUENCES), outputs, False)
+    network = nnUNetTrainer.build_network_architecture(plans, configuration, len(study), outputs, False)
     predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
     predictor.manual_initialization(
         network, plans, configuration, [network.state_dict()], described, "nnUNetTrainer", None
@@ -105,14 +103,14 @@ def _planned(folder: Path, study: Sequence[bytes], labels: bytes) -> tuple[dict[
     return configuration.configuration, lambda: predictor.predict_from_files_sequential(images, str(folder))
 
 
-def _write_dataset(folder: Path, study: Sequence[bytes], labels: bytes) -> dict[str, Any]:
+def _write_dataset(folder: Path, study: Files, labels: bytes) -> dict[str, Any]:
     """Write the study as a data set of nnU-Net; returns its description."""
-    files = {f"imagesTr/{CASE}_{channel:04d}.nii.gz": volume for channel, volume in enumerate(study)}
+    files = {f"imagesTr/{CASE}_{channel:04d}.nii.gz": content for channel, (_, content) in enumerate(study)}
     for name, content in {**files, f"labelsTr/{CASE}.nii.gz": labels}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     described = {
-        "channel_names": {str(channel): name for channel, name in enumerate(SEQUENCES)},
+        "channel_names": {str(channel): name.removesuffix(".nii.gz") for channel, (name, _) in enumerate(study)},
         "labels": {"background": 0, "oedema": 1, "core": 2},
         "numTraining": 1,
         "file_ending": ".nii.gz",

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 from playwright.sync_api import Page, Playwright, expect, sync_playwright
+from tests.bench.studies import volume_files
 from tests.fake_gateway import FakeGateway, serving
 from tests.fake_study import FakeStudy
 from tests.hospital import hospital
 from tests.pages import serving_page
 from tests.servers import redis_server
-from tests.unit.volumes import nifti
 
 from metseg.contracts import ModelCard
 from metseg.imaging import encode_png
@@ -89,12 +89,10 @@ def response_time(page: Page) -> float:
 def volumes(folder: Path, slices: int) -> list[Path]:
     """A phantom as three NIfTI volumes of 240 x 240 pixels per slice, with isotropic voxels of 1 mm."""
     volume = head(47, slices=slices, size_px=240, spacing_mm=(1.0, 1.0, 1.0)).volume
-    paths = []
-    for channel, name in enumerate(("t1", "flair", "t1c")):
-        voxels = volume.pixels[..., channel].transpose(2, 1, 0).astype(np.int16)
-        paths.append(folder / f"{name}.nii.gz")
-        paths[-1].write_bytes(nifti(voxels, volume.affine))
-    return paths
+    files = {folder / name: content for name, content in volume_files(volume.pixels, volume.affine)}
+    for path, content in files.items():
+        path.write_bytes(content)
+    return list(files)
 
 
 def whole_study(playwright: Playwright, folder: Path, slices: int) -> None:

@@ -19,18 +19,16 @@ from typing import Any
 import httpx
 import numpy as np
 from tests.bench import page
-from tests.bench.others import OTHERS, serving
-from tests.bench.site import Site, site
-from tests.bench.studies import SLICES, study_file
-from tests.bench.system import Contestant, at_once, looping
+from tests.bench.others import OTHERS
+from tests.bench.site import site
+from tests.bench.studies import SLICES, study_file, volume_files
+from tests.bench.system import Contestant, at_once, enter_others, looping
 from tests.markdown_tables import rows
-from tests.unit.volumes import nifti
 
 from metseg.phantom import head
 
 BARE, ONE, TWO = "bare loop", "one worker", "two workers"
 ANSWER_S = 600.0
-VOLUMES = ("t1", "flair", "t1c")
 
 Files = Sequence[tuple[str, bytes]]
 
@@ -39,7 +37,6 @@ Files = Sequence[tuple[str, bytes]]
 class Release:
     """A checkout, running."""
 
-    here: Site
     http: httpx.Client
     contestants: dict[str, Contestant]
 
@@ -74,14 +71,11 @@ def _started(stack: ExitStack, folder: Path, tree: Path) -> Release:
     study = study_file(SLICES, 5)
     here, two = (stack.enter_context(site(folder / str(workers), workers, tree)) for workers in (1, 2))
     contestants = {BARE: stack.enter_context(looping(BARE, "bare", study, folder, tree))}
-    for name, place in ((ONE, here), (TWO, two)):
-        http = stack.enter_context(httpx.Client(base_url=place.url, timeout=ANSWER_S))
+    gateways = [stack.enter_context(httpx.Client(base_url=place.url, timeout=ANSWER_S)) for place in (here, two)]
+    for name, place, http in zip((ONE, TWO), (here, two), gateways, strict=True):
         contestants[name] = Contestant(at_once(lambda http=http: _segment(http, [study])), place.cpu_s)
-    for title in OTHERS:
-        other = stack.enter_context(serving(title, folder, tree))
-        segment = at_once(lambda other=other: other.segment(study))
-        contestants[title] = Contestant(segment, lambda other=other, title=title: {title: other.cpu_s()})
-    return Release(here, stack.enter_context(httpx.Client(base_url=here.url, timeout=ANSWER_S)), contestants)
+    contestants |= enter_others(stack, study, folder, tree)
+    return Release(gateways[0], contestants)
 
 
 def _segment(http: httpx.Client, files: Files) -> dict[str, Any]:
@@ -149,10 +143,7 @@ def large_study() -> Files:
     volume = head(47, slices=100, size_px=512, spacing_mm=(1.6, 0.45, 0.45)).volume
     pixels = np.repeat(volume.pixels, 4, axis=0)
     affine = volume.affine @ np.diag([1, 1, 0.25, 1])
-    return [
-        (f"{name}.nii.gz", nifti(pixels[..., channel].transpose(2, 1, 0).astype(np.int16), affine))
-        for channel, name in enumerate(VOLUMES)
-    ]
+    return volume_files(pixels, affine)
 
 
 def _add(columns: dict[str, dict[str, str]], more: Mapping[str, Mapping[str, str]]) -> None:

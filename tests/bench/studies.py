@@ -1,4 +1,4 @@
-"""Studies that benches upload: phantoms and noise, as ZIPs of PNGs."""
+"""Studies that benches upload: phantoms and noise as ZIPs of PNGs, phantoms as NIfTI volumes."""
 
 import io
 import zipfile
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+from tests.unit.volumes import nifti
 
 from metseg import phantom
 from metseg.imaging import encode_png
 
-__all__ = ["SLICES", "archive", "heavy", "study_file"]
+__all__ = ["SLICES", "archive", "heavy", "study_file", "volume_files"]
 
 SLICES = 30
 """Slices of the usual study."""
@@ -33,6 +34,15 @@ def heavy(megabytes: int) -> bytes:
 def study_file(slices: int, seed: int) -> tuple[str, bytes]:
     """A file as `Client.submit` accepts it."""
     return "study.zip", archive(slices, 256, seed)
+
+
+def volume_files(pixels: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]) -> list[tuple[str, bytes]]:
+    """Three NIfTI volumes of 16 bits, from (slice, row, column, channel), as `Client.submit` accepts them."""
+    names = ("t1", "flair", "t1c")
+    return [
+        (f"{name}.nii.gz", nifti(pixels[..., channel].transpose(2, 1, 0).astype(np.int16), affine))
+        for channel, name in enumerate(names)
+    ]
 
 
 def _packed(slices: Iterable[npt.NDArray[np.uint8]]) -> bytes:

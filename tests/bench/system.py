@@ -17,7 +17,7 @@ from tests.bench.studies import SLICES, study_file
 
 from metseg.client import Client
 
-__all__ = ["AT_ONCE", "JOBS", "Contestant", "at_once", "looping", "system"]
+__all__ = ["AT_ONCE", "JOBS", "Contestant", "at_once", "enter_others", "looping", "system"]
 
 AT_ONCE = 4
 JOBS = 3 * AT_ONCE
@@ -61,14 +61,23 @@ def system(here: Site, client: Client, options: argparse.Namespace, folder: Path
         by_name[OURS] = _ours(here, client, study)
         two = stack.enter_context(site(folder / "two", workers=2))
         by_name[TWO] = _ours(two, stack.enter_context(Client(two.url)), study)
-        for title in OTHERS:
-            other = stack.enter_context(serving(title, folder))
-            segment = at_once(lambda other=other: other.segment(study))
-            by_name[title] = Contestant(segment, lambda other=other, title=title: {title: other.cpu_s()})
+        by_name |= enter_others(stack, study, folder)
         for turn in range(options.rounds + 1):
             for contestant in by_name.values():
                 contestant.turn(counts=turn > 0)
     page.keep("system", on, _table(by_name, options.rounds), {name: _figures(each) for name, each in by_name.items()})
+
+
+def enter_others(stack: ExitStack, study: tuple[str, bytes], folder: Path, tree: Path = ROOT) -> dict[str, Contestant]:
+    """Start other projects' servers around the loop of a checkout; they end with the stack."""
+    servers = {title: stack.enter_context(serving(title, folder, tree)) for title in OTHERS}
+    return {
+        title: Contestant(
+            at_once(lambda server=server: server.segment(study)),
+            lambda server=server, title=title: {title: server.cpu_s()},
+        )
+        for title, server in servers.items()
+    }
 
 
 def _ours(here: Site, client: Client, study: tuple[str, bytes]) -> Contestant:
