@@ -1,6 +1,5 @@
 """The voxels of a volume, read forwards and plane by plane, so that no more is decompressed than needed."""
 
-import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from os import SEEK_END
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from isal import igzip, isal_zlib
 
 from metseg.errors import UnreadableImage
 from metseg.formats.volumes.header import Compression, VolumeHeader
@@ -16,7 +16,8 @@ from metseg.settings import MIB
 
 __all__ = ["open_content", "output_dtype", "read_voxels"]
 
-DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error)
+ISAL_ERROR: type[Exception] = cast(type[Exception], isal_zlib.IsalError)
+DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error, ISAL_ERROR)
 ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 CHUNK_BYTES = 2**16
 
@@ -82,7 +83,7 @@ def open_content(stream: BinaryIO, start: int, compression: Compression | None) 
     elif compression == "zlib":
         yield cast(BinaryIO, _ZlibStream(stream))
     else:
-        with gzip.GzipFile(fileobj=stream, mode="rb") as plain:
+        with igzip.IGzipFile(fileobj=stream, mode="rb") as plain:  # type: ignore[no-untyped-call]
             yield cast(BinaryIO, plain)
 
 
