@@ -1,6 +1,7 @@
 """A fake study: the phantom that a fake gateway answers with, as a model would have segmented it."""
 
 import gzip
+from collections.abc import Callable
 from copy import copy
 
 import nibabel
@@ -9,7 +10,7 @@ from scipy import ndimage
 from tests.segmentations import measured_structures
 
 from metseg import phantom
-from metseg.contracts import ModelCard, Result, Review, ReviewStamp
+from metseg.contracts import ModelCard, OperatingPoint, Result, Review, ReviewStamp
 from metseg.imaging import Volume, lesions, select_components
 from metseg.results.previews import INTERVAL_S, Previews
 from metseg.results.review import ModelAnswer, ReviewedAnswer, StoredProbability, apply_review
@@ -53,12 +54,12 @@ class FakeStudy:
 
     def preview(self, done: int) -> bytes:
         """The preview that a worker stores when `done` slices are finished."""
-        kept: list[bytes] = []
-        seconds = iter([0.0] * done + [INTERVAL_S] * 2)
-        previews = Previews(Volume(self.pixels, self.names), "whole", THRESHOLD, kept.append, lambda: next(seconds))
+        draws: list[Callable[[], bytes]] = []
+        seconds, point = iter([0.0] * done + [INTERVAL_S] * 2), OperatingPoint(threshold=THRESHOLD)
+        previews = Previews(Volume(self.pixels, self.names), "whole", point, draws.append, lambda: next(seconds))
         for index in range(done):
             previews(index, self.probability[index])
-        return kept[0]
+        return draws[0]()
 
     def result(self, job_id: str, card: ModelCard) -> Result:
         found = lesions.measure(self.mask, self.spacing_mm, self.probability)

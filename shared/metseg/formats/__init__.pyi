@@ -11,6 +11,8 @@ from .reader import Inspection as Inspection
 from .reader import inspect_upload as inspect_upload
 from .reader import read_volume as read_volume
 from .roles import role_from_name as role_from_name
+from .sniff import HEAD_BYTES as HEAD_BYTES
+from .sniff import detect_kind as detect_kind
 from .study import Subject as Subject
 from .study import Upload as Upload
 from .writers import PROBABILITIES as PROBABILITIES

@@ -8,11 +8,11 @@ import numpy as np
 from metseg.contracts import IdentifiedSequence, Role
 from metseg.errors import InvalidParameter
 from metseg.formats.sequences import missing_sequence_warning, reference_role
-from metseg.imaging import ROLES, SEQUENCE_NAMES, Volume
+from metseg.imaging import MISSING_SEQUENCE, ROLES, SEQUENCE_NAMES, Volume
 
 __all__ = ["exchange_sequences"]
 
-MISSING = frozenset(missing_sequence_warning(role, other) for role in ROLES for other in ROLES)
+WARNINGS = frozenset(map(missing_sequence_warning, ROLES))
 
 
 def exchange_sequences(volume: Volume, exchanged: Mapping[Role, Role]) -> Volume:
@@ -43,24 +43,24 @@ def exchange_sequences(volume: Volume, exchanged: Mapping[Role, Role]) -> Volume
         page[...] = page[..., order]
     pre, flair, post = (role in taken_for for role in ROLES)
     stated = IdentifiedSequence(by="stated")
-    missing = [missing_sequence_warning(role, base) for role in ROLES if role not in taken_for]
+    missing = [missing_sequence_warning(role) for role in ROLES if role not in taken_for]
     return replace(
         volume,
         pixels=pixels,
         present=(pre, flair, post),
         identified={role: volume.identified[old] if role == old else stated for role, old in taken_for.items()},
-        sequences={role: _describe(volume, role, taken_for, base) for role in ROLES} if volume.sequences else {},
+        sequences={role: _describe(volume, role, taken_for) for role in ROLES} if volume.sequences else {},
         alignment=tuple(
             each.model_copy(update={"role": exchanged.get(each.role, each.role)}) for each in volume.alignment
         ),
-        warnings=(*(each for each in volume.warnings if each not in MISSING), *missing),
+        warnings=(*(each for each in volume.warnings if each not in WARNINGS), *missing),
     )
 
 
-def _describe(volume: Volume, role: Role, taken_for: Mapping[Role, Role], base: Role) -> str:
+def _describe(volume: Volume, role: Role, taken_for: Mapping[Role, Role]) -> str:
     """What a channel was made from."""
     if role not in taken_for:
-        return f"missing, replaced by {SEQUENCE_NAMES[base]}"
+        return MISSING_SEQUENCE
     old = taken_for[role]
     change = "" if old == role else f", taken for {SEQUENCE_NAMES[old]} at first"
     return f"{volume.sequences[old]}{change}"

@@ -15,6 +15,7 @@ from metseg.errors import MixedSizes, UnusableImage
 from metseg.formats.limits import check_sides, check_slice_pixels, check_stack
 from metseg.imaging import (
     CHANNELS,
+    MISSING_SEQUENCE,
     ROLES,
     SEQUENCE_NAMES,
     Affine,
@@ -117,18 +118,16 @@ def reference_role(roles: Sequence[Role | None]) -> Role | None:
     return next(role for role in (None, *REFERENCE_ORDER) if role in roles)
 
 
-def missing_sequence_warning(role: Role, substitute: Role) -> str:
+def missing_sequence_warning(role: Role) -> str:
     """The warning that a sequence is missing.
 
     Args:
         role: of the missing sequence.
-        substitute: the role of the one that is copied instead.
 
     Returns:
         One sentence.
     """
-    name, copied = SEQUENCE_NAMES[role], SEQUENCE_NAMES[substitute]
-    return f"No series is known to be {name}; a copy of the {copied} series is used instead."
+    return f"No series is known to be {SEQUENCE_NAMES[role]}; the study is read without it."
 
 
 def study_size(layout: Layout) -> StudySize:
@@ -294,7 +293,7 @@ def _identified(images: Mapping[Role | None, SequenceImage]) -> dict[Role, Ident
 def _origin(role: Role, images: Mapping[Role | None, SequenceImage], role_of_reference: Role | None) -> str:
     """What a channel was made from."""
     if role not in images and role_of_reference is not None:
-        return f"missing, replaced by {SEQUENCE_NAMES[role_of_reference]}"
+        return MISSING_SEQUENCE
     return images[role if role in images else None].description
 
 
@@ -307,7 +306,7 @@ def _register_sequences(
     for role, name in SEQUENCE_NAMES.items():
         if role not in images:
             channels[role] = images[reference].pixels
-            warnings.append(missing_sequence_warning(role, reference))
+            warnings.append(missing_sequence_warning(role))
         elif images[role].geometry.matches(images[reference].geometry):
             channels[role] = images[role].pixels
         else:

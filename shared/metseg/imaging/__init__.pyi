@@ -11,6 +11,7 @@ from .arrays import Spacing as Spacing
 from .arrays import UInt8Array as UInt8Array
 from .channels import CHANNELS as CHANNELS
 from .channels import FLAIR as FLAIR
+from .channels import MISSING_SEQUENCE as MISSING_SEQUENCE
 from .channels import POST as POST
 from .channels import PRE as PRE
 from .channels import ROLES as ROLES
@@ -27,6 +28,7 @@ from .components import label_components as label_components
 from .components import label_lesions as label_lesions
 from .components import label_slices as label_slices
 from .components import select_components as select_components
+from .components import threshold_levels as threshold_levels
 from .foreground import bounding_box as bounding_box
 from .foreground import foreground_mask as foreground_mask
 from .head_crop import crop_or_pad as crop_or_pad

@@ -5,7 +5,17 @@ import numpy as np
 from metseg.contracts import Role
 from metseg.imaging.arrays import Array
 
-__all__ = ["CHANNELS", "FLAIR", "POST", "PRE", "ROLES", "SEQUENCE_NAMES", "Present", "present_sequences"]
+__all__ = [
+    "CHANNELS",
+    "FLAIR",
+    "MISSING_SEQUENCE",
+    "POST",
+    "PRE",
+    "ROLES",
+    "SEQUENCE_NAMES",
+    "Present",
+    "present_sequences",
+]
 
 Present = tuple[bool, bool, bool]
 """Which of pre, FLAIR and post a study has."""
@@ -16,6 +26,8 @@ ROLES: tuple[Role, ...] = tuple(SEQUENCE_NAMES)
 CHANNELS = tuple(SEQUENCE_NAMES.values())
 PRE, FLAIR, POST = range(len(ROLES))
 """The channel of each sequence."""
+MISSING_SEQUENCE = "missing"
+"""In place of what a channel was made from."""
 
 
 def present_sequences(pixels: Array) -> Present:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from metseg.imaging.arrays import LabelMap, Mask, Shape, Spacing, UInt8Array
+from metseg.imaging.arrays import Float32Array, LabelMap, Mask, Shape, Spacing, UInt8Array
 from metseg.imaging.foreground import bounding_box
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "label_lesions",
     "label_slices",
     "select_components",
+    "threshold_levels",
 ]
 
 Region = tuple[slice, slice, slice]
@@ -115,6 +116,22 @@ def label_slices(components: Sequence[Component], shape: Shape) -> Iterator[Labe
             if slices.start <= index < slices.stop:
                 labels[rows, columns][component[index - slices.start]] = number
         yield labels
+
+
+def threshold_levels(probability: Float32Array, threshold: float, seed_threshold: float) -> UInt8Array:
+    """Compare a map with both thresholds.
+
+    Args:
+        probability: float32 in [0, 1], of any shape.
+        threshold: from which a voxel may belong to the mask.
+        seed_threshold: from which it is a seed; if lower than `threshold`, all of them are.
+
+    Returns:
+        Levels for `select_components`, of the same shape.
+    """
+    levels: UInt8Array = (probability >= threshold).view(np.uint8)
+    levels += levels * (probability >= seed_threshold)
+    return levels
 
 
 def select_components(levels: UInt8Array, min_voxels: float = 0) -> Mask:

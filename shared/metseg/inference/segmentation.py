@@ -10,6 +10,7 @@ import numpy as np
 
 from metseg.contracts import Lesion, OperatingPoint, OutOfDistribution, Preprocessing, Structure
 from metseg.imaging import (
+    FLAIR,
     POST,
     Array,
     Float32Array,
@@ -23,6 +24,7 @@ from metseg.imaging import (
     label_lesions,
     lesions,
     select_components,
+    threshold_levels,
 )
 from metseg.parallel import parallel_map
 
@@ -48,6 +50,10 @@ MODEL_WITHOUT_CORE = (
 STUDY_WITHOUT_CORE = (
     "Without post-contrast T1 the tumour itself cannot be outlined; so what is outlined and measured is the FLAIR "
     "abnormality, and no target lesion is proposed."
+)
+
+STUDY_WITHOUT_FLAIR = (
+    "Without FLAIR the abnormality around the tumour is hardly visible; its outline and its volume are unreliable."
 )
 
 MAX_SLICE_DISTANCE_MM = 3.0
@@ -210,7 +216,7 @@ def segment(
         structures,
         structure,
         _measure(structures, structure, volume),
-        (*volume.warnings, *_structure_warnings(structure, predictor), *_distance_warnings(volume)),
+        (*volume.warnings, *_structure_warnings(structure, volume, predictor), *_distance_warnings(volume)),
         model_input,
     )
 
@@ -267,8 +273,7 @@ class _StructureBuilder:
     def add(self, index: int) -> Float32Array:
         """Take the next slice, whose map is done, and return that map, (row, column)."""
         slice_map = self._probability.slice(index)
-        np.greater_equal(slice_map, self._point.threshold, out=self._levels[index].view(np.bool_))
-        self._levels[index] += self._levels[index] * (slice_map >= self._point.seed_threshold)
+        self._levels[index] = threshold_levels(slice_map, self._point.threshold, self._point.seed_threshold)
         return slice_map
 
     def build(self, voxel_mm3: float) -> StructureMap:
@@ -288,10 +293,11 @@ def _measure(structures: Mapping[Structure, StructureMap], structure: Structure,
     return lesions.measure_surroundings(measured, labels, structures["whole"].mask, spacing_mm)
 
 
-def _structure_warnings(structure: Structure, predictor: Predictor) -> list[str]:
+def _structure_warnings(structure: Structure, volume: Volume, predictor: Predictor) -> list[str]:
+    warnings = [] if volume.present[FLAIR] else [STUDY_WITHOUT_FLAIR]
     if structure == "core":
-        return []
-    return [STUDY_WITHOUT_CORE if "core" in predictor.operating_points else MODEL_WITHOUT_CORE]
+        return warnings
+    return [STUDY_WITHOUT_CORE if "core" in predictor.operating_points else MODEL_WITHOUT_CORE, *warnings]
 
 
 def _distance_warnings(volume: Volume) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from metseg.contracts import IdentifiedSequence, Role
 from metseg.errors import UnknownSequence
-from metseg.imaging import FLAIR, ROLES, SEQUENCE_NAMES, Array, Volume
+from metseg.imaging import FLAIR, MISSING_SEQUENCE, ROLES, SEQUENCE_NAMES, Array, Volume
 from metseg.inference.sequence_model import SEQUENCE_CLASSES, SequenceClass, SequenceModel, extract_head
 
 __all__ = ["Recognition", "identify_sequence", "recognise_sequence"]
@@ -106,9 +106,7 @@ def identify_sequence(volume: Volume) -> Volume:
 def _with_sequence(volume: Volume, role: Role, probability: float) -> Volume:
     percent = f"{min(100 * probability, 99.9):.3g} %"
     sequences = {
-        each: f"{source}, recognised by its pixels ({percent})"
-        if each == role
-        else f"missing, replaced by {SEQUENCE_NAMES[role]}"
+        each: f"{source}, recognised by its pixels ({percent})" if each == role else MISSING_SEQUENCE
         for each, source in volume.sequences.items()
     }
     warning = (
@@ -146,6 +144,8 @@ def _refusal(found: Recognition) -> str:
         return f"The image looks like a mask: it has only {found.labels} different values."
     if found.likeliest == "t2" and found.is_certain:
         return "The image looks like a T2, which the model does not use."
+    if found.likeliest == "other" and found.is_certain:
+        return "The image looks like none of the sequences that the model uses."
     if t1 > MIN_T1_PROBABILITY:
         return "The image looks like a T1, but it is not clear whether a contrast agent was given."
     return "It is not clear which sequence the image is."

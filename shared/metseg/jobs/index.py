@@ -25,11 +25,14 @@ from metseg.jobs.redis_connection import (
     lease_key,
     progress_key,
     text,
+    watched_key,
 )
 
 __all__ = ["SLICES_PER_PLACE", "IndexCoverage", "JobIndex", "JobSnapshot", "QueueLoad", "QueueStatus", "places_of"]
 
 SLICES_PER_PLACE: Final = 64
+WATCHED_S: Final = 5
+"""A page asks for a preview each second."""
 
 INDEX: Final = f"{PREFIX}index"  # sorted set: ids of all jobs; they sort by time
 COMPLETE: Final = f"{PREFIX}index-complete"  # exists unless the index was lost
@@ -162,6 +165,16 @@ class JobIndex:
         pipe.srem(OPEN, job_id).hdel(_open_of(owner_of(job_id)), job_id)
         pipe.zrem(WAITING, job_id).delete(progress_key(job_id))
         return pipe.publish(finished_channel(job_id), "1")
+
+    def watch(self, job_id: str) -> None:
+        """Have previews of a running job drawn for the next seconds."""
+        with self._redis.errors():
+            self._redis.client.set(watched_key(job_id), "1", ex=WATCHED_S)
+
+    def is_watched(self, job_id: str) -> bool:
+        """Whether somebody asked for a preview of a job within the last seconds."""
+        with self._redis.errors():
+            return bool(self._redis.client.exists(watched_key(job_id)))
 
     def is_open(self, job_id: str) -> bool:
         """Whether a job is known and not final, so that its end or its deletion will be notified."""

@@ -17,7 +17,7 @@ from metseg.inference import (
 )
 from metseg.jobs.inputs import JobInputs
 from metseg.parallel import in_background, memory_limit_bytes
-from metseg.results import Previews, build_artefacts, build_result, render_slices
+from metseg.results import OnPreview, Previews, build_artefacts, build_result, render_slices
 from metseg.settings import Limits
 
 __all__ = ["process"]
@@ -29,7 +29,7 @@ def process(
     limits: Limits,
     on_progress: Callable[[int, int], None],
     *,
-    on_preview: Callable[[bytes], None] | None = None,
+    on_preview: OnPreview | None = None,
 ) -> tuple[Result, Mapping[str, bytes]]:
     """Segment the study of a request.
 
@@ -38,7 +38,7 @@ def process(
         inputs: of the request; its files are closed once they are read.
         limits: of one submission.
         on_progress: called after each slice with the number of slices done and in all; an exception stops the work.
-        on_preview: called once a second with a PNG of the slices that are done.
+        on_preview: called once a second; see `Previews`.
 
     Returns:
         The result, and the artefacts by name.
@@ -60,7 +60,7 @@ def process(
     clock.lap("read")
     points = choose_operating_points(volume, predictor, request.threshold)
     structure = measured_structure(points)
-    previews = None if on_preview is None else Previews(volume, structure, points[structure].threshold, on_preview)
+    previews = None if on_preview is None else Previews(volume, structure, points[structure], on_preview)
     probabilities = {one: formats.ProbabilityWriter(volume.shape, volume.spacing_mm, volume.affine) for one in points}
 
     def on_slice(index: int, slice_maps: Mapping[Structure, Float32Array]) -> None:

@@ -107,6 +107,11 @@ def progress_key(job_id: str) -> str:
     return f"{PREFIX}{job_id}:progress"
 
 
+def watched_key(job_id: str) -> str:
+    """Exists while somebody looks at the previews of a job."""
+    return f"{PREFIX}{job_id}:watched"
+
+
 def finished_channel(job_id: str) -> str:
     """Where the end of a job is published."""
     return f"{PREFIX}{job_id}:finished"

@@ -121,14 +121,18 @@ class JobRunner:
             self.release(job_id)
             raise Cancelled("The job was cancelled or taken over.")
 
-    def put_preview(self, job_id: str, png: bytes) -> None:
-        """Store an image of a running job's slices so far; nothing is left of it where the job was deleted.
+    def put_preview(self, job_id: str, draw: Callable[[], bytes]) -> None:
+        """Store an image of a running job's slices so far, if somebody looks at them.
+
+        Nothing is left of it where the job was deleted.
 
         Args:
             job_id: of the job.
-            png: the image.
+            draw: makes the image, a PNG.
         """
-        self._store.put_preview(job_id, png)
+        with suppress(QueueUnavailable):
+            if self._index.is_watched(job_id):
+                self._store.put_preview(job_id, draw())
 
     def finish(self, job_id: str, result: Result | FollowUpResult, artefacts: Mapping[str, bytes]) -> None:
         """Write the result of a started job, whole and once.

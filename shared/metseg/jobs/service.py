@@ -209,7 +209,12 @@ class JobService:
         return self._store.request(job_id)
 
     def preview(self, job_id: str) -> bytes:
-        """A PNG of the latest slice of a job that runs; NotFound where it has none (yet)."""
+        """A PNG of the latest slice of a job that runs; NotFound where it has none (yet).
+
+        It is drawn because it is asked for, so the first call of a client finds none.
+        """
+        with suppress(QueueUnavailable):
+            self._index.watch(job_id)
         return self._store.preview(job_id)
 
     def result(self, job_id: str, *, reviewed: bool = True) -> Result:

@@ -1,20 +1,30 @@
 """Previews of a job while it runs: the latest slice that is done, and a contact sheet of those before it.
 
-A job of a second or less has no preview and no cost. A longer one draws one image per second. The sheet shows some of
-the slices of a large study, so that it never costs more than `MAX_TILES` small slices.
+A job of a second or less has no preview. A longer one can have one image per second, drawn if somebody looks at it. The
+sheet shows some of the slices of a large study, so that it never costs more than `MAX_TILES` small slices.
 """
 
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from metseg.contracts import Structure
-from metseg.imaging import Float32Array, Mask, UInt8Array, Volume, rendering
+from metseg.contracts import OperatingPoint, Structure
+from metseg.imaging import (
+    Float32Array,
+    UInt8Array,
+    Volume,
+    rendering,
+    select_components,
+    threshold_levels,
+)
 from metseg.results.exports import outline_slice, outlined_channel
 
-__all__ = ["INTERVAL_S", "Previews"]
+__all__ = ["INTERVAL_S", "OnPreview", "Previews"]
+
+OnPreview = Callable[[Callable[[], bytes]], None]
+"""Takes what draws a preview, a PNG."""
 
 INTERVAL_S = 1.0
 HEIGHT_PX, SHEET_PX, GAP_PX = 480, 640, 4
@@ -28,8 +38,10 @@ class Previews:
     Args:
         volume: the study.
         structure: that is outlined, on the sequence that defines it.
-        threshold: from which a pixel is marked.
-        on_preview: called with each preview, a PNG: the latest slice on the left, those so far on the right, in order.
+        point: how its mask is made. A component is outlined in slices where its seed lies; how large it is, is known
+            at the end alone.
+        on_preview: called each second with a function that draws a PNG: the latest slice on the left, those so far on
+            the right, in order. It may be called until the next slice is taken.
         clock: returns seconds.
     """
 
@@ -37,42 +49,47 @@ class Previews:
         self,
         volume: Volume,
         structure: Structure,
-        threshold: float,
-        on_preview: Callable[[bytes], None],
+        point: OperatingPoint,
+        on_preview: OnPreview,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._volume, self._threshold, self._on_preview, self._clock = volume, threshold, on_preview, clock
+        self._volume, self._point, self._on_preview, self._clock = volume, point, on_preview, clock
         self._channel = outlined_channel(structure)
         self._last_s = clock()
         self._window: tuple[float, float] | None = None
         self._sheet = _ContactSheet(len(volume.pixels))
         self._pending: list[tuple[int, UInt8Array]] = []
-        """Slices that are done and not drawn yet, each with its mask as packed bits."""
+        """Slices that are done and not drawn yet, each with its levels in two bits per pixel."""
 
     def __call__(self, index: int, probability: Float32Array) -> None:
-        """Take a slice that is done; draw a preview if the last one is a second old.
+        """Take a slice that is done; offer a preview if the last one is a second old.
 
         Args:
             index: of the slice.
             probability: its map, (row, column).
         """
-        marked = probability >= self._threshold
+        levels = threshold_levels(probability, self._point.threshold, self._point.seed_threshold)
         if self._sheet.has_tile(index):
-            self._pending.append((index, np.packbits(marked)))
+            self._pending.append((index, np.packbits([levels > 0, levels > 1])))
         if self._clock() - self._last_s < INTERVAL_S:
             return
-        for pending, bits in self._pending:
-            mask = np.unpackbits(bits, count=marked.size).reshape(marked.shape).astype(bool)
-            self._sheet.put(pending, self._draw(pending, mask, self._sheet.side_px, 1))
-        self._pending.clear()
-        latest = _pad_to_square(self._draw(index, marked, HEIGHT_PX, 2), HEIGHT_PX)
-        self._on_preview(rendering.encode_png(np.concatenate([latest, self._sheet.pixels], axis=1)))
+        self._on_preview(partial(self._picture, index, levels))
         self._last_s = self._clock()
 
-    def _draw(self, index: int, mask: Mask, side_px: int, line_px: int) -> UInt8Array:
+    def _picture(self, index: int, levels: UInt8Array) -> bytes:
+        """A PNG of a slice and of those before it."""
+        for pending, bits in self._pending:
+            unpacked = np.unpackbits(bits, count=2 * levels.size).reshape(2, *levels.shape).sum(axis=0, dtype=np.uint8)
+            self._sheet.put(pending, self._draw(pending, unpacked, self._sheet.side_px, 1))
+        self._pending.clear()
+        latest = _pad_to_square(self._draw(index, levels, HEIGHT_PX, 2), HEIGHT_PX)
+        return rendering.encode_png(np.concatenate([latest, self._sheet.pixels], axis=1))
+
+    def _draw(self, index: int, levels: UInt8Array, side_px: int, line_px: int) -> UInt8Array:
         if self._window is None:
             self._window = rendering.estimate_window(rendering.channel_values(self._volume, self._channel))
         pixels = rendering.apply_window(self._volume.pixels[index, ..., self._channel], *self._window)
+        [mask] = select_components(levels[np.newaxis])
         return outline_slice(pixels, mask, self._volume.spacing_mm, side_px, line_px)
 
 

@@ -87,27 +87,41 @@ def test_only_a_running_job_has_a_preview(gateway):
     assert "queued" in problem(gateway.http.get(path), 404, "not-found")
     assert begin(gateway.runner, job.id) is not None
     problem(gateway.http.get(path), 404, "not-found")
-    gateway.runner.put_preview(job.id, png(6))
+    gateway.runner.put_preview(job.id, lambda: png(6))
     response = gateway.http.get(path)
     assert (response.content, response.headers["Cache-Control"]) == (png(6), "no-store")
+
+
+def test_no_preview_is_drawn_that_nobody_looks_at(gateway):
+    job = gateway.accepted(png(4))
+    assert begin(gateway.runner, job.id) is not None
+    drawn: list[bytes] = []
+    gateway.runner.put_preview(job.id, lambda: drawn.append(png(6)) or png(6))
+    assert not drawn and f"jobs/{job.id}/glimpse.png" not in gateway.job_keys()
+    problem(gateway.http.get(f"/v1/jobs/{job.id}/glimpse"), 404, "not-found")
+    gateway.runner.put_preview(job.id, lambda: png(6))
+    assert gateway.http.get(f"/v1/jobs/{job.id}/glimpse").content == png(6)
 
 
 def test_a_preview_does_not_outlive_its_job(gateway):
     for late in (False, True):  # late: of a worker whose job another one has ended meanwhile
         job = gateway.accepted(png(9))
         assert begin(gateway.runner, job.id) is not None
-        gateway.runner.put_preview(job.id, png(8))
+        gateway.http.get(f"/v1/jobs/{job.id}/glimpse")
+        gateway.runner.put_preview(job.id, lambda: png(8))
+        assert f"jobs/{job.id}/glimpse.png" in gateway.job_keys()
         gateway.runner.fail(job.id, Problem.of(ProcessingFailed("It failed.")))
         if late:
-            gateway.runner.put_preview(job.id, png(8))
+            gateway.runner.put_preview(job.id, lambda: png(8))
         assert not [key for key in gateway.job_keys() if job.id in key and key.endswith(".png") and "input" not in key]
 
 
 def test_a_preview_of_a_job_that_is_deleted_meanwhile_is_not_kept(gateway):
     job = gateway.accepted(png(7))
     assert begin(gateway.runner, job.id) is not None
+    gateway.http.get(f"/v1/jobs/{job.id}/glimpse")
     gateway.http.delete(f"/v1/jobs/{job.id}")
-    gateway.runner.put_preview(job.id, png(8))
+    gateway.runner.put_preview(job.id, lambda: png(8))
     assert not [key for key in gateway.job_keys() if job.id in key]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from metseg import formats
 from metseg.errors import InvalidParameter
-from metseg.imaging import ROLES
+from metseg.imaging import MISSING_SEQUENCE, ROLES
 from metseg.settings import Limits
 
 LEVELS = {"pre": 40, "flair": 90, "post": 160}
@@ -45,7 +45,7 @@ def test_a_missing_sequence_is_another_one_afterwards():
     assert not wrong.present[2]
     right = formats.exchange_sequences(wrong, {"pre": "post"})
     assert levels(right) == {"pre": LEVELS["flair"], "flair": LEVELS["flair"], "post": LEVELS["post"]}
-    assert right.present == (False, True, True) and right.sequences["pre"].startswith("missing, replaced by FLAIR")
+    assert right.present == (False, True, True) and right.sequences["pre"] == MISSING_SEQUENCE
     assert set(right.warnings) == set(read(["flair", "post"]).warnings)
 
 

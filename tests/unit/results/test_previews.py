@@ -9,6 +9,7 @@ from PIL import Image
 from tests.unit.inference.test_segmentation import Bright
 
 from metseg import phantom
+from metseg.contracts import OperatingPoint
 from metseg.imaging import Volume
 from metseg.imaging.rendering import LESION_RGB
 from metseg.inference import segment
@@ -32,7 +33,9 @@ def previewed(volume, threshold=0.5):
     """A preview after each slice, and the result."""
     ticks = iter(np.arange(0, 1000, INTERVAL_S))
     kept: list[bytes] = []
-    previews = Previews(volume, "whole", threshold, kept.append, lambda: next(ticks))
+    previews = Previews(
+        volume, "whole", OperatingPoint(threshold=threshold), lambda draw: kept.append(draw()), lambda: next(ticks)
+    )
     found = segment(volume, Bright(), threshold, on_slice=lambda index, maps: previews(index, maps["whole"]))
     return [pixels_of(picture) for picture in kept], np.asarray(found.probability) >= threshold
 
@@ -48,6 +51,22 @@ def test_each_preview_outlines_the_results_lesions_in_that_slice(head):
         assert not (line & large).any(), "an outline covers no lesion"
         grown = cv2.dilate(large.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))) > 0
         np.testing.assert_array_equal(line, grown & ~large)
+
+
+def test_only_what_reaches_the_seed_threshold_is_outlined(head):
+    """As in the result, where what is only probable enough to be part of a lesion is none of its own."""
+    kept: list[bytes] = []
+    seconds = iter([0.0, *[INTERVAL_S] * 9])
+    point = OperatingPoint(threshold=0.5, seed_threshold=0.9)
+    previews = Previews(head.volume, "core", point, lambda draw: kept.append(draw()), lambda: next(seconds))
+    probability = np.zeros(head.volume.shape[1:], np.float32)
+    probability[30:40, 20:30], probability[30:40, 60:70], probability[35, 65] = 0.8, 0.8, 0.95
+    previews(0, probability)
+    [picture] = kept
+    line, scale = coloured(pixels_of(picture)[:, :HEIGHT_PX]), HEIGHT_PX // head.volume.shape[1]
+    assert not line[:, : 45 * scale].any() and line[:, 45 * scale :].any()
+    [tile, *_] = tiles(pixels_of(picture), 240, 2, 4)
+    assert not coloured(tile)[:, :110].any() and coloured(tile)[:, 110:].any()
 
 
 def tiles(pixels: np.ndarray, pitch: int, across: int, count: int) -> list[np.ndarray]:
@@ -81,7 +100,7 @@ def test_every_number_of_slices_fits_the_sheet(slices):
     )
     kept: list[bytes] = []
     seconds = iter([0.0] * slices + [INTERVAL_S] * 2)
-    previews = Previews(volume, "whole", 0.5, kept.append, lambda: next(seconds))
+    previews = Previews(volume, "whole", OperatingPoint(), lambda draw: kept.append(draw()), lambda: next(seconds))
     for index in range(slices):
         previews(index, np.zeros((16, 16), np.float32))
     [picture] = kept
@@ -90,15 +109,26 @@ def test_every_number_of_slices_fits_the_sheet(slices):
 
 def test_a_quick_job_has_no_preview(head):
     asked: list[int] = []
-    previews = Previews(head.volume, "whole", 0.5, lambda picture: asked.append(len(picture)), clock=lambda: 0.0)
+    previews = Previews(
+        head.volume, "whole", OperatingPoint(), lambda draw: asked.append(len(draw())), clock=lambda: 0.0
+    )
     segment(head.volume, Bright(), on_slice=lambda index, maps: previews(index, maps["whole"]))
     assert asked == []
+
+
+def test_previews_that_nobody_wanted_are_in_the_next_one(head):
+    draws = []
+    seconds = iter(np.arange(0, 1000, INTERVAL_S))
+    previews = Previews(head.volume, "whole", OperatingPoint(), draws.append, lambda: next(seconds))
+    for index in range(len(head.volume.pixels)):
+        previews(index, np.zeros(head.volume.shape[1:], np.float32))
+    assert not any((tile == EMPTY_TILE).all() for tile in tiles(pixels_of(draws[-1]()), 240, 2, 4))
 
 
 def test_previews_are_a_second_apart(head):
     now = 0.0
     kept: list[bytes] = []
-    previews = Previews(head.volume, "whole", 0.5, kept.append, clock=lambda: now)
+    previews = Previews(head.volume, "whole", OperatingPoint(), lambda draw: kept.append(draw()), clock=lambda: now)
     blank = np.zeros(head.volume.shape[1:], np.float32)
     for index in (0, 1, 2, 3, 0, 1, 2, 3):
         now += INTERVAL_S / 4

@@ -96,7 +96,10 @@ def _slices(job: StoredJob) -> Iterator[bytes]:
     responses={**problem_responses(NotFound), **file_responses("image/png")},
 )
 def glimpse(gateway: CurrentGateway, job_id: JobId) -> Response:
-    """The latest slice that is done and those before it, as a PNG with contours; updated every second."""
+    """The latest slice that is done and those before it, as a PNG with contours.
+
+    It is drawn each second while somebody asks for it; so the first call finds none.
+    """
     status = gateway.jobs.get(job_id).status
     if status is not JobStatus.RUNNING:
         raise NotFound(f"The job is {status}; only a running job has a preview.")

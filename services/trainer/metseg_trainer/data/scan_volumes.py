@@ -9,7 +9,7 @@ from tqdm import tqdm
 from metseg import formats
 from metseg.contracts import Structure
 from metseg.errors import DatasetError
-from metseg.imaging import POST, Volume
+from metseg.imaging import MISSING_SEQUENCE, POST, Volume
 from metseg.parallel import cpu_quota, parallel_map
 from metseg_trainer.data.audit import Audit, structure_counts
 from metseg_trainer.data.dataset import Patient, VolumeSlice
@@ -140,7 +140,7 @@ def _sequences(files: VolumeFiles, read: StudyVolume) -> list[str]:
         return [role for role in files.images if role is not None]
     if any(remark.startswith("The upload is grey") for remark in read.remarks):
         return ["one of an unknown kind"]
-    return [role for role, origin in read.volume.sequences.items() if not origin.startswith("missing")]
+    return [role for role, origin in read.volume.sequences.items() if origin != MISSING_SEQUENCE]
 
 
 def _grid(volume: Volume) -> str:

@@ -134,7 +134,7 @@ def _read_by_role(study: Mapping[Role, RasterSeries]) -> tuple[Array, list[str]]
     warnings = []
     for channel, role in enumerate(ROLES):
         if role not in study:
-            warnings.append(missing_sequence_warning(role, base))
+            warnings.append(missing_sequence_warning(role))
             continue
         in_colour = False
         for target, page in zip(pixels, study[role].decode(), strict=True):

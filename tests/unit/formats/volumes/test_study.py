@@ -22,6 +22,7 @@ from metseg.errors import (
     UnusableImage,
 )
 from metseg.formats import inspect_upload, read_volume
+from metseg.imaging import MISSING_SEQUENCE
 
 PIXELS = skull()
 GREY = PIXELS[..., 1]
@@ -109,7 +110,7 @@ def test_a_missing_sequence_is_replaced():
     volume = volume_of(*study(flair=nifti(GREY), t1c=nifti(PIXELS[..., 2])))
     assert np.array_equal(volume.pixels[..., 0], volume.pixels[..., 1])
     assert any("known to be pre-contrast" in warning for warning in volume.warnings)
-    assert volume.sequences["pre"] == "missing, replaced by FLAIR"
+    assert volume.sequences["pre"] == MISSING_SEQUENCE
 
 
 def test_a_volume_that_is_left_out_is_named():
