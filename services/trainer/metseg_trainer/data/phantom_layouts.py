@@ -30,6 +30,13 @@ def _brats(folder: Path, number: int, head: Phantom) -> None:
     _save(head.labels, head, folder / case / f"{case}-seg.nii.gz")
 
 
+def _brats_paediatric(folder: Path, number: int, head: Phantom) -> None:
+    """`BraTS-PED-00001-000/BraTS-PED-00001-000-t1c.nii.gz` and so on; 1 enhances, 3 is cyst, 4 is oedema."""
+    case = f"BraTS-PED-{number:05d}-000"
+    _volumes(head, folder / case / f"{case}-", {"pre": "t1n", "post": "t1c", "flair": "t2f"})
+    _save(np.array([0, 3, 4, 1], np.uint8)[head.labels], head, folder / case / f"{case}-seg.nii.gz")
+
+
 def _brats2021(folder: Path, number: int, head: Phantom) -> None:
     """`BraTS2021_00001/BraTS2021_00001_t1ce.nii.gz` and so on; enhancing tumour is 4."""
     case = f"BraTS2021_{number:05d}"
@@ -117,6 +124,13 @@ def _brainmetshare(folder: Path, number: int, head: Phantom) -> None:
     _slices(core, folder / f"Mets_{number:03d}" / "seg")
 
 
+def _images_and_masks(folder: Path, number: int, head: Phantom) -> None:
+    """`train/images/patient_001/000.png` and so on in colour, `train/masks/patient_001/000.png` of the whole."""
+    subset, patient = folder / "train", f"patient_{number:03d}"
+    _slices(head.volume.pixels, subset / "images" / patient)
+    _slices(head.mask.astype(np.uint8) * np.uint8(255), subset / "masks" / patient)
+
+
 def _slices(pixels: Pixels, folder: Path) -> None:
     folder.mkdir(parents=True)
     for index, one in enumerate(pixels):
@@ -124,7 +138,9 @@ def _slices(pixels: Pixels, folder: Path) -> None:
 
 
 LAYOUT_WRITERS: dict[str, Callable[[Path, int, Phantom], None]] = {
+    "images-and-masks": _images_and_masks,
     "brats": _brats,
+    "brats-ped": _brats_paediatric,
     "brats2021": _brats2021,
     "brats2013": _brats2013,
     "nnunet": _nnunet,

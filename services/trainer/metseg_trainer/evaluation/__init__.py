@@ -8,7 +8,7 @@
 - `evaluate`, `result`: one model; `evaluate_run`: all networks of a run, at their `operating_point`.
 """
 
-from metseg_trainer.evaluation.corruptions import CORRUPTIONS, show_alone
+from metseg_trainer.evaluation.corruptions import CORRUPTIONS, show_only
 from metseg_trainer.evaluation.evaluate import evaluate_model
 from metseg_trainer.evaluation.evaluate_run import RunEvaluation, evaluate_networks, load_predictor, merge_evaluations
 from metseg_trainer.evaluation.masks import EMPTY_CONVENTION, dice
@@ -54,7 +54,7 @@ __all__ = [
     "load_predictor",
     "measure",
     "merge_evaluations",
-    "show_alone",
+    "show_only",
     "structure_sets",
     "volume_patients",
 ]

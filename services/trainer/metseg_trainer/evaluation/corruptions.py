@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from metseg.imaging import CHANNELS, FLAIR, POST, Mask, Present, UInt8Array, Volume
+from metseg.imaging import FLAIR, POST, PRE, Mask, Present, UInt8Array, Volume
 from metseg_trainer.data import brain_mask, strip_skull
 
-__all__ = ["CORRUPTIONS", "SINGLE_SLICES", "SINGLE_SLICES_TITLE", "Corruption", "show_alone"]
+__all__ = ["CORRUPTIONS", "SINGLE_SLICES", "SINGLE_SLICES_TITLE", "Corruption", "show_only"]
 
 VolumeAndTruth = tuple[Volume, Mask]
 
@@ -38,26 +38,29 @@ def _eight_bits(volume: Volume) -> UInt8Array:
     return np.asarray(np.rint((pixels.astype(np.float32) - low) / (high - low) * 255), np.uint8)
 
 
-def show_alone(volume: Volume, channel: int) -> Volume:
-    """One sequence in all channels, as a grey upload is read.
+def show_only(volume: Volume, *channels: int) -> Volume:
+    """Some sequences, with the first of FLAIR, post- and pre-contrast T1 among them in place of the others.
+
+    That is how a study without the others, such as a grey upload, is read.
 
     Args:
         volume: a study.
-        channel: of the sequence.
+        channels: of the sequences.
 
     Returns:
-        A study of that sequence; one without it is unchanged.
+        A study of these sequences; one without any of them is unchanged.
     """
-    if not volume.present[channel]:
-        return volume
-    pre, flair, post = (channel == each for each in range(len(CHANNELS)))
+    pre, flair, post = (each in channels and is_present for each, is_present in enumerate(volume.present))
     present: Present = (pre, flair, post)
-    pixels = np.repeat(volume.pixels[..., channel : channel + 1], len(CHANNELS), axis=-1)
-    return replace(volume, pixels=pixels, present=present)
+    if not any(present):
+        return volume
+    copied = next(channel for channel in (FLAIR, POST, PRE) if present[channel])
+    order = [channel if is_present else copied for channel, is_present in enumerate(present)]
+    return replace(volume, pixels=volume.pixels[..., order], present=present)
 
 
-def _alone(channel: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
-    return show_alone(volume, channel), truth
+def _only(*channels: int) -> Callable[[Volume, Mask], VolumeAndTruth]:
+    return lambda volume, truth: (show_only(volume, *channels), truth)
 
 
 def _jpeg(quality: int, volume: Volume, truth: Mask) -> VolumeAndTruth:
@@ -117,8 +120,12 @@ def _stripped(volume: Volume, truth: Mask) -> VolumeAndTruth:
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "flair-only": Corruption("FLAIR alone, grey", partial(_alone, FLAIR)),
-    "post-only": Corruption("post-contrast T1 alone, grey", partial(_alone, POST)),
+    "flair-only": Corruption("FLAIR alone, grey", _only(FLAIR)),
+    "post-only": Corruption("post-contrast T1 alone, grey", _only(POST)),
+    "pre-only": Corruption("pre-contrast T1 alone, grey", _only(PRE)),
+    "flair-and-post": Corruption("FLAIR and post-contrast T1", _only(FLAIR, POST)),
+    "pre-and-post": Corruption("pre- and post-contrast T1", _only(PRE, POST)),
+    "pre-and-flair": Corruption("pre-contrast T1 and FLAIR", _only(PRE, FLAIR)),
     "jpeg-75": Corruption("JPEG, quality 75", partial(_jpeg, 75)),
     "512-px": Corruption("512 x 512 pixels", partial(_resized, 512)),
     "180-px": Corruption("180 x 180 pixels", partial(_resized, 180)),

@@ -51,12 +51,13 @@ class LesionwiseMetrics:
     Attributes:
         lesions: of the truth.
         false_positives_mm: long diameters of the predicted components that touch no true lesion.
-        false_on_vessels: how many of those are half or more on vessels and other enhancing structures.
+        false_on_vessels: how many of those are half or more on vessels and other enhancing structures; None where these
+            are not known.
     """
 
     lesions: tuple[TrueLesion, ...]
     false_positives_mm: tuple[float, ...]
-    false_on_vessels: int = 0
+    false_on_vessels: int | None = None
 
     @property
     def dice(self) -> float:
@@ -129,12 +130,11 @@ def match_lesions(
     excused = truth > 0 if unknown is None else (truth > 0) | unknown
     touching = set(np.unique(components[excused]).tolist())
     false_ones = [number for number in range(1, len(sizes)) if number not in touching]
-    on_vessels = np.zeros_like(sizes) if vessels is None else np.bincount(components[vessels], minlength=len(sizes))
-    return LesionwiseMetrics(
-        lesions,
-        tuple(_diameters(components, spacing_mm, false_ones)),
-        sum(2 * int(on_vessels[number]) >= int(sizes[number]) for number in false_ones),
-    )
+    on_vessels = None
+    if vessels is not None:
+        voxels = np.bincount(components[vessels], minlength=len(sizes))
+        on_vessels = sum(2 * int(voxels[number]) >= int(sizes[number]) for number in false_ones)
+    return LesionwiseMetrics(lesions, tuple(_diameters(components, spacing_mm, false_ones)), on_vessels)
 
 
 def diameter_stratum(diameter_mm: float) -> str:

@@ -93,7 +93,7 @@ class EvaluationResult:
                 "false positives": measure([float(len(by.false_positives_mm)) for by in results]),
             }
         )
-        on_vessels = sum(by.false_on_vessels for by in results)
+        on_vessels = [by.false_on_vessels for by in results if by.false_on_vessels is not None]
         return LesionMetrics(
             by_diameter=_detections(lesions, lambda one: one.diameter_mm, diameter_stratum),
             by_volume=_detections(lesions, lambda one: one.volume_mm3, volume_class),
@@ -102,7 +102,7 @@ class EvaluationResult:
             false_positives=known["false positives"],
             brats_dice=measure([one.dice for one in brats]),
             brats_surface_dice=measure([one.surface_dice for one in brats]),
-            false_positives_on_vessels=on_vessels / false_positives if false_positives else None,
+            false_positives_on_vessels=sum(on_vessels) / false_positives if on_vessels and false_positives else None,
         )
 
     def _subgroups(self) -> dict[str, dict[str, MetricSummary]]:

@@ -11,7 +11,7 @@ import numpy as np
 from metseg.contracts import Structure
 from metseg.errors import DatasetError
 from metseg.imaging import POST, Mask, Present, Spacing, Volume
-from metseg_trainer.data import Patient, brain_mask, load_patient, read_study, spacing_or_assumed_mm
+from metseg_trainer.data import Patient, brain_mask, enhancing_mask, load_patient, read_study, spacing_or_assumed_mm
 from metseg_trainer.data.structures import (
     BRAIN,
     WHOLE,
@@ -104,7 +104,8 @@ def _draw_into(
 ) -> EvaluationPatient | None:
     """A patient with metastases; None if the study shows too little brain."""
     spacing_mm = spacing_or_assumed_mm(volume)
-    flags = (brain_mask(volume) * BRAIN + glioma * WHOLE).astype(np.uint8)
+    brain = brain_mask(volume)
+    flags = (brain * BRAIN + glioma * WHOLE).astype(np.uint8)
     pixels = volume.pixels * np.array(present, np.uint8)
     canvases = {
         index: canvas
@@ -128,7 +129,16 @@ def _draw_into(
         unknown[index] |= cv2.dilate(canvas.unknown.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     shown = replace(volume, pixels=_copy_into_missing(pixels, present), present=present)
     return EvaluationPatient(
-        patient.id, patient.site, shown, labels > 0, spacing_mm, "core", unknown, labels, tuple(diameters)
+        id=patient.id,
+        site=patient.site,
+        volume=shown,
+        truth=labels > 0,
+        spacing_mm=spacing_mm,
+        structure="core",
+        unknown=unknown,
+        labels=labels,
+        diameters_mm=tuple(diameters),
+        vessels=enhancing_mask(volume, brain),
     )
 
 

@@ -28,7 +28,7 @@ from metseg.imaging import ROLES, Float64Array, Preprocessor, Volume
 from metseg.inference import FEATURES, FEATURES_REVISION, extract_features, flip_ratio, mahalanobis_distance
 from metseg.registry import read_card
 from metseg_trainer.data import Patient, fingerprint, load_patient, split_patients, split_sha256
-from metseg_trainer.evaluation import CORRUPTIONS, show_alone
+from metseg_trainer.evaluation import CORRUPTIONS, show_only
 from metseg_trainer.export.model_card import save_card
 
 __all__ = ["build_reference", "oas_covariance", "reference_from_patients", "update_card"]
@@ -176,7 +176,7 @@ def _by_sequence(volume: Volume, preprocessing: Preprocessing) -> dict[Role, _Fe
 
 
 def _features(volume: Volume, role: Role, preprocessing: Preprocessing) -> _Features:
-    alone = show_alone(volume, ROLES.index(role))
+    alone = show_only(volume, ROLES.index(role))
     first, stop = (round(end * len(volume.names)) for end in INNER)
     slices = islice((volume if role == "flair" else alone).single_slices(), first, max(stop, first + 1))
     single = [_described(one, role, preprocessing) for one in slices if one is not None]

@@ -172,6 +172,16 @@ def test_a_structure_set_without_its_series_is_refused(dicom):
     assert "structures.dcm was drawn on a series that is not in the folder" in refused(dicom)
 
 
+def test_dicom_without_a_preamble_is_read(dicom):
+    """Old scanners and dumps of networks write the data set alone."""
+    for path in dicom.rglob("*.dcm"):
+        if path.name != "structures.dcm":
+            content = path.read_bytes()
+            meta_bytes = int.from_bytes(content[140:144], "little")
+            path.write_bytes(content[144 + meta_bytes :])
+    assert scan_folder(dicom)[1].structures == {"core and whole": 1}
+
+
 def test_dicom_studies_are_named_after_folders_not_patients(dicom):
     patients, audit = scan_folder(dicom)
     assert [patient.id for patient in patients] == ["patient_001"]

@@ -38,6 +38,7 @@ NNUNET = "nnU-Net or Medical Segmentation Decathlon"
 LAYOUTS = [
     # phantom, title, known structures, labels, sequences, left out
     ("brats", "BraTS", "core and whole", {"1", "2", "3"}, {"pre", "flair", "post"}, {"T2"}),
+    ("brats-ped", "BraTS", "core and whole", {"1", "3", "4"}, {"pre", "flair", "post"}, set()),
     ("brats2021", "BraTS", "core and whole", {"1", "2", "4"}, {"pre", "flair", "post"}, set()),
     ("brats2013", "BraTS", "core and whole", {"1", "2", "4"}, {"flair", "post"}, set()),
     ("nnunet", NNUNET, "core and whole", {"1", "2", "3"}, {"pre", "flair", "post"}, {"T2"}),
@@ -76,6 +77,16 @@ def test_a_layout_has_the_voxels_that_were_drawn(phantoms, layout):
         core = read_study(patient.files).truth.core
         assert 0 < core.sum() < mask.sum()
         assert not (core & ~mask).any()
+
+
+def test_folders_of_images_and_masks_have_the_whole_that_was_drawn(phantoms):
+    drawn, _ = scan_folder(phantoms("public"))
+    patients, audit = scan_folder(phantoms("images-and-masks"))
+    assert (audit.patients, audit.slices, audit.structures) == (3, 24, {"whole": 3})
+    for original, patient in zip(drawn, patients, strict=True):
+        assert patient.subset == "train"
+        for ours, expected in zip(load_patient(patient), load_patient(original), strict=True):
+            assert np.array_equal(getattr(ours, "pixels", ours), getattr(expected, "pixels", expected))
 
 
 def test_brainmetshare_has_cores_with_unknown_whole(phantoms):
@@ -207,7 +218,7 @@ def test_a_missing_sequence_is_reported(tmp_path):
     case(tmp_path, sequences=("t1c", "t2f"))
     _, audit = scan_folder(tmp_path)
     assert audit.sequences == {"flair": 1, "post": 1}
-    assert list(audit.remarks) == ["No series is known to be pre-contrast; a copy of the FLAIR series is used instead"]
+    assert list(audit.remarks) == ["No series is known to be pre-contrast; the study is read without it"]
 
 
 def test_a_missing_dicom_series_is_said(phantoms, tmp_path):

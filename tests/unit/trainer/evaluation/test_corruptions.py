@@ -29,9 +29,21 @@ def test_truth_is_unchanged_if_the_head_does_not_move(head, key):
     assert np.array_equal(CORRUPTIONS[key].apply(head.volume, head.mask)[1], head.mask)
 
 
-def test_flair_replaces_all_sequences(head):
-    volume, _ = CORRUPTIONS["flair-only"].apply(head.volume, head.mask)
-    assert all(np.array_equal(volume.pixels[..., channel], head.volume.pixels[..., 1]) for channel in range(3))
+@pytest.mark.parametrize(
+    ("key", "present", "channels"),
+    [
+        ("flair-only", (False, True, False), [1, 1, 1]),
+        ("post-only", (False, False, True), [2, 2, 2]),
+        ("pre-only", (True, False, False), [0, 0, 0]),
+        ("flair-and-post", (False, True, True), [1, 1, 2]),
+        ("pre-and-post", (True, False, True), [0, 2, 2]),
+        ("pre-and-flair", (True, True, False), [0, 1, 1]),
+    ],
+)
+def test_a_study_of_some_sequences_has_one_of_them_in_place_of_the_others(head, key, present, channels):
+    volume, _ = CORRUPTIONS[key].apply(head.volume, head.mask)
+    assert volume.present == present
+    assert np.array_equal(volume.pixels, head.volume.pixels[..., channels])
 
 
 @pytest.mark.parametrize(("key", "side"), [("512-px", 512), ("180-px", 180)])

@@ -113,6 +113,9 @@ def test_the_card_has_every_metric_and_no_name():
     assert card.lesions.brats_surface_dice is None
     assert card.lesions.false_positives.mean == 1
     assert card.lesions.false_positives_on_vessels == 1
+    for id, one in result.patients.items():
+        result.patients[id] = replace(one, lesions=replace(one.lesions, false_on_vessels=None))
+    assert result.card().lesions.false_positives_on_vessels is None
     assert card.subgroups["site"]["A"].patients == 3
     text = card.model_dump_json()
     assert not any(name in text for name in ("anna", "ben", "carl"))

@@ -68,6 +68,7 @@ def test_a_false_lesion_half_on_a_vessel_is_counted_as_such():
     predicted, vessels = at((1, 3, 1, 5), (10, 14, 10, 14)), at((1, 3, 1, 3), (10, 11, 10, 11))
     figures = match_lesions(predicted, nothing, MM, vessels=vessels)
     assert (len(figures.false_positives_mm), figures.false_on_vessels) == (2, 1)
+    assert match_lesions(predicted, nothing, MM).false_on_vessels is None
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_metastases_are_drawn_alike_each_time_and_the_missing_sequences_are_copi
         assert np.array_equal(one.volume.pixels, other.volume.pixels)
         assert one.labels.max() == len(one.diameters_mm) > 0
         assert min(one.diameters_mm) >= 3
+        assert one.vessels.any() and one.vessels.mean() < 0.2
     assert all(one.missing_sequences == ("pre-contrast", "FLAIR") for one in alone)
     pixels = alone[0].volume.pixels
     assert np.array_equal(pixels[..., 0], pixels[..., 2])

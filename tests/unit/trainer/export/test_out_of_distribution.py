@@ -14,7 +14,7 @@ from metseg.inference import FEATURES, FEATURES_REVISION, detect_out_of_distribu
 from metseg.inference.out_of_distribution import FLIPPED_ORDER
 from metseg_trainer.cli import main
 from metseg_trainer.data import fingerprint, scan_folder, split_patients, split_sha256, write_phantoms
-from metseg_trainer.evaluation import show_alone
+from metseg_trainer.evaluation import show_only
 from metseg_trainer.export import update_card
 from metseg_trainer.export.out_of_distribution import _held_out_turns, _reference, build_reference, oas_covariance
 
@@ -52,22 +52,22 @@ def test_heads_upside_down_are_flagged_as_such(card):
 
 @pytest.mark.parametrize("channel", range(3))
 def test_a_sequence_alone_is_compared_with_its_like(card, channel):
-    scores = [asked(show_alone(head(seed), channel), card) for seed in range(40, 46)]
+    scores = [asked(show_only(head(seed), channel), card) for seed in range(40, 46)]
     assert sum(one.unlike for one in scores) <= 1
     for seed in range(40, 43):
-        volume = show_alone(head(seed), channel)
+        volume = show_only(head(seed), channel)
         assert "upside down" in asked(replace(volume, pixels=volume.pixels[:, ::-1].copy()), card).words
 
 
 def test_without_a_reference_of_a_sequence_that_was_given_there_is_no_score(card):
     flair_alone = card.model_copy(update={"sequences": {"flair": card.sequences["flair"]}})
-    assert asked(show_alone(head(40), POST), flair_alone) is None
+    assert asked(show_only(head(40), POST), flair_alone) is None
     assert asked(head(40), flair_alone) == asked(head(40), card)
 
 
 def test_single_slices_of_another_data_set_take_part_in_the_reference_of_post_contrast():
     def others(first):
-        return (show_alone(head(seed).part(slice(4, 5)), POST) for seed in range(first, first + 5))
+        return (show_only(head(seed).part(slice(4, 5)), POST) for seed in range(first, first + 5))
 
     sides = [[head(seed) for seed in range(first, first + 4)] for first in (0, 20)]
     alone, together = (

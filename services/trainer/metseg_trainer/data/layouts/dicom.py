@@ -16,13 +16,13 @@ from typing import Any
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from metseg.formats import HEAD_BYTES, detect_kind
 from metseg_trainer.data.layouts.files import Case, Cases, list_files, subset_of
 from metseg_trainer.data.layouts.structure_names import labels_from_names, structure_from_name
 from metseg_trainer.data.layouts.studies import FolderContents, ImageFiles, Label, StructureLabels, TruthFiles
 
 __all__ = ["find_dicom"]
 
-MAGIC, MAGIC_OFFSET = b"DICM", 128
 HEADERS = [
     "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ReferencedSeriesSequence", "SegmentSequence",
     "ReferencedFrameOfReferenceSequence", "StructureSetROISequence",
@@ -58,10 +58,10 @@ def find_dicom(folder: Path) -> FolderContents | None:
 def _header(path: Path) -> Any | None:  # noqa: ANN401 (pydicom's elements have no useful type)
     """The header of a DICOM file; None for any other file."""
     with path.open("rb") as file:
-        if file.read(MAGIC_OFFSET + len(MAGIC))[MAGIC_OFFSET:] != MAGIC:
+        if detect_kind(file.read(HEAD_BYTES)) != "dicom":
             return None
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADERS)
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADERS, force=True)
     except (InvalidDicomError, OSError, ValueError):
         return None
 
