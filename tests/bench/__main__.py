@@ -1,4 +1,4 @@
-"""`make bench`: speed, services and growth, each in a separate process, into docs/performance.md.
+"""`make bench`: speed, services and growth, each in a separate process, into docs/appendix-benchmarks.md.
 
     python -m tests.bench [--only model volume system latency memory growth] [--data FOLDER] [--rounds N]
 

@@ -1,4 +1,4 @@
-"""docs/performance.md: the measurements of `make bench`, kept in one file and shown as tables."""
+"""docs/appendix-benchmarks.md: the measurements of `make bench`, kept in one file and shown as tables."""
 
 import json
 import os
