@@ -1,5 +1,6 @@
 """The script that Streamlit runs to draw the page: layout, sidebar, and the choice of view."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import streamlit as st
@@ -9,6 +10,7 @@ from metseg.contracts import DISCLAIMER, KeyInfo, ModelCard
 from metseg_ui.components import problems
 from metseg_ui.panels import examples, jobs, model_info, submission, upload
 from metseg_ui.state import gateway, sessions, url_state
+from metseg_ui.state.gateway import JobState
 from metseg_ui.views import admin, follow_up, history, scan, sign_in, welcome
 
 STYLE = """<style>
@@ -48,39 +50,40 @@ def main() -> None:
             problems.show(problem)
         return
     sessions.current().accepted = True
+    states = gateway.job_states(url_state.job_ids())
     with st.sidebar:
-        _sidebar(card, key_info)
-    _main_area(key_info)
+        _sidebar(card, key_info, states)
+    _main_area(key_info, states)
 
 
-def _main_area(key_info: KeyInfo) -> None:
+def _main_area(key_info: KeyInfo, states: Mapping[str, JobState]) -> None:
     view, job_id = url_state.current_view(), url_state.selected()
     if view == url_state.ADMIN and key_info.is_admin:
         problems.render_safely(admin.render)
     elif view == url_state.HISTORY and history.is_available(key_info):
-        problems.render_safely(partial(history.render, key_info))
+        problems.render_safely(partial(history.render, key_info, states))
     elif view == url_state.FOLLOW_UP:
-        problems.render_safely(partial(follow_up.render, key_info))
+        problems.render_safely(partial(follow_up.render, key_info, states))
     elif job_id is None:
         welcome.render()
     else:
-        problems.render_safely(partial(scan.render, job_id))
+        problems.render_safely(partial(scan.render, job_id, states[job_id]))
 
 
 def _brand() -> None:
     st.markdown("### :material/neurology: metseg")
 
 
-def _sidebar(card: ModelCard | None, key_info: KeyInfo) -> None:
+def _sidebar(card: ModelCard | None, key_info: KeyInfo, states: Mapping[str, JobState]) -> None:
     _brand()
     _navigation(key_info)
     upload.render(card)
-    if url_state.job_ids():
+    if states:
         with st.expander("Example scans"):
             examples.render_buttons()
         st.markdown("**Opened scans**")
         with st.container(key="jobs", gap=None):
-            jobs.render_list()
+            jobs.render_list(states)
     model_info.render_summary(card)
     sign_in.render_sign_out()
 

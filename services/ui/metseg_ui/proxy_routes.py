@@ -5,7 +5,7 @@ Submissions, volumes and downloads are streamed through in chunks, so that no st
 
 import hashlib
 import mimetypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import cache, partial
 from http import HTTPStatus
@@ -21,8 +21,8 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from metseg.client import RemoteProblem, VolumeLayer
-from metseg.contracts import is_job_id, is_model_version
+from metseg.client import Client, RemoteProblem, VolumeLayer
+from metseg.contracts import FollowUp, Job, is_job_id, is_model_version
 from metseg.errors import InvalidParameter
 from metseg.results.exports import EXPORTS, Export, find_export
 from metseg_ui.state import sessions
@@ -248,14 +248,23 @@ def _saved_as(id: str, file_name: str) -> dict[str, str]:
 
 async def wait(request: Request) -> Response:
     """The state of a job, once it has ended or after some seconds."""
-    client, job_id = sessions.client_for(request.path_params["token"]), request.path_params["job"]
-    if client is None or not is_job_id(job_id):
+    return await _wait(request, request.path_params["job"], Client.job)
+
+
+async def wait_for_follow_up(request: Request) -> Response:
+    """The state of a follow-up, once it has ended or after some seconds."""
+    return await _wait(request, request.path_params["follow_up"], Client.follow_up)
+
+
+async def _wait(request: Request, id: str, read: Callable[[Client, str, float], Job | FollowUp]) -> Response:
+    client = sessions.client_for(request.path_params["token"])
+    if client is None or not is_job_id(id):
         return _not_found()
     try:
-        job = await to_thread.run_sync(partial(client.job, job_id, WAIT_S), limiter=_threads(MAX_WAITS))
+        found = await to_thread.run_sync(partial(read, client, id, WAIT_S), limiter=_threads(MAX_WAITS))
     except RemoteProblem as problem:
         return _refusal(problem)
-    return JSONResponse({"status": job.status, "final": job.status.final}, headers=PRIVATE)
+    return JSONResponse({"status": found.status, "final": found.status.final}, headers=PRIVATE)
 
 
 @cache
@@ -322,6 +331,7 @@ ROUTES = (
     Route("/exports/{token}/{job}/{name}", export),
     Route("/follow-ups/{token}/{follow_up}/{name}", follow_up_file),
     Route("/waits/{token}/{job}", wait),
+    Route("/waits/{token}/follow-ups/{follow_up}", wait_for_follow_up),
     Route("/reports/{token}/{version}", report),
     Route("/overlays/{token}/{job}/{index:int}", overlay),
 )

@@ -3,7 +3,8 @@
 import json
 
 import numpy as np
-from tests.integration.page.visitor import has_button, metrics, page_text, press, submit_jobs
+from tests.fake_gateway import FOLLOW_UP_ID
+from tests.integration.page.visitor import has_button, metrics, page_text, press, run, submit_jobs, watched
 
 from metseg.contracts import FollowedStudy, FollowUpResult, LesionTrack, ResponseProposal, TrackMeasurement
 
@@ -66,6 +67,9 @@ def test_the_view_waits_for_a_comparison_that_runs(page, gateway):
     jobs = submit_jobs(gateway, 2)
     at = press(page(*jobs, view="follow-up"), "Compare")
     assert "Comparing the scans: running" in page_text(at)
+    assert watched(at).endswith(f"/follow-ups/{FOLLOW_UP_ID}")
+    gateway.followed_result = _result(jobs)
+    assert metrics(run(at)) and watched(at) is None
 
 
 def test_one_scan_has_nothing_to_be_compared_with(page, gateway):

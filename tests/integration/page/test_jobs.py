@@ -1,7 +1,9 @@
 """Jobs on the page: progress, failure, deletion, and the list in the URL."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from tests.integration.page.visitor import (
     has_button,
     listed_jobs,
@@ -16,8 +18,18 @@ from tests.integration.page.visitor import (
     watched,
 )
 
-from metseg.errors import ProcessingFailed
+from metseg.errors import ProcessingFailed, StoreUnavailable
 from metseg_ui.state import gateway as page_gateway
+
+
+def job_buttons(at):
+    """The buttons of the list of jobs."""
+    return [button for button in at.sidebar.button if (button.key or "").startswith("job-")]
+
+
+def statuses(at):
+    """The states in that list."""
+    return [re.search(r":small\[(.*)\]", button.label)[1] for button in job_buttons(at)]
 
 
 def test_a_job_is_polled_until_it_is_finished(page, gateway):
@@ -54,12 +66,34 @@ def test_a_final_job_is_not_fetched_again(page, gateway):
     assert gateway.requests[before:] == []
 
 
+@pytest.mark.parametrize("view", [None, "history", "follow-up"])
+@pytest.mark.parametrize("running_s", [0, 3600])
+def test_one_request_refreshes_all_jobs(page, gateway, monkeypatch, running_s, view):
+    monkeypatch.setattr(page_gateway, "FINAL_JOB_S", 0.0)
+    gateway.running_s = running_s
+    at = page(*submit_jobs(gateway, 20), view=view)
+    gateway.requests.clear()
+    run(at)
+    states = [call for call in gateway.requests if re.fullmatch("GET /v1/jobs(/[0-9a-f]+)?", call)]
+    assert states == ["GET /v1/jobs"]
+
+
+def test_deleted_jobs_are_told_from_those_of_which_the_gateway_says_nothing(page, gateway):
+    kept, deleted, running = submit_jobs(gateway, 3)
+    gateway.accepted_at[kept] -= timedelta(hours=2)
+    gateway.running_s = 3600
+    del gateway.accepted_at[deleted]
+    at = page(kept, deleted, running)
+    assert statuses(at) == ["Done", "No longer available", "Slice 0 of 8"]
+    gateway.outage = StoreUnavailable("The object store does not answer; try again in a minute.")
+    assert statuses(run(at)) == ["Done", "Status unknown", "Status unknown"]
+    assert viewer_data(at)["job"] == kept
+
+
 def test_a_reload_lists_the_same_jobs_and_shows_the_selected_one(page, gateway):
     first, second, third = submit_jobs(gateway, 3)
     at = page(third, second, first, show=first)
-    assert [button.key for button in at.sidebar.button if (button.key or "").startswith("job-")] == [
-        f"job-{job}" for job in (third, second, first)
-    ]
+    assert [button.key for button in job_buttons(at)] == [f"job-{job}" for job in (third, second, first)]
     assert viewer_data(at)["job"] == first
 
 

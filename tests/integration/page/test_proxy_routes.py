@@ -13,10 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 from starlette.applications import Starlette
-from tests.fake_gateway import FakeGateway, listening, serving
+from tests.fake_gateway import FOLLOW_UP_ID, FakeGateway, listening, serving
 from tests.fake_study import FakeStudy
 
-from metseg.contracts import KeyInfo
+from metseg.contracts import FollowUpResult, KeyInfo
 from metseg.errors import QueueFull, StoreUnavailable
 from metseg.imaging import encode_png
 from metseg.results.exports import EXPORTS, find_export
@@ -232,6 +232,17 @@ def test_a_browser_hears_of_the_end_of_a_job_when_it_ends(browser, gateway, sess
     assert time.monotonic() - began > 1
 
 
+def test_a_browser_hears_of_the_end_of_a_follow_up(browser, gateway, session):
+    path = f"/waits/{session.token}/follow-ups/{FOLLOW_UP_ID}"
+    assert browser.get(path).json() == {"status": "running", "final": False}
+    gateway.followed_result = FollowUpResult(structure="core", studies=[], tracks=[], warnings=[], durations_s={})
+    try:
+        assert browser.get(path).json() == {"status": "succeeded", "final": True}
+    finally:
+        gateway.followed_result = None
+    assert gateway.requests[-1] == f"GET /v1/followups/{FOLLOW_UP_ID}"
+
+
 def test_a_wait_ends_after_some_seconds_even_if_the_job_does_not(browser, gateway, session, monkeypatch):
     monkeypatch.setattr(proxy_routes, "WAIT_S", 0.2)
     gateway.running_s = 3600
@@ -247,6 +258,8 @@ def test_only_an_existing_session_may_wait_and_only_for_a_job(browser, gateway, 
     before = len(gateway.requests)
     assert browser.get(f"/waits/guessed/{job}").status_code == 404
     assert browser.get(f"/waits/{session.token}/models").status_code == 404
+    assert browser.get(f"/waits/guessed/follow-ups/{FOLLOW_UP_ID}").status_code == 404
+    assert browser.get(f"/waits/{session.token}/follow-ups/models").status_code == 404
     assert gateway.requests[before:] == []
     gateway.accepted_at.clear()
     assert browser.get(f"/waits/{session.token}/{job}").status_code == 404

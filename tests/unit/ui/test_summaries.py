@@ -11,6 +11,7 @@ from tests.segmentations import measured_structures
 from metseg.contracts import (
     DiceSummary,
     Evaluation,
+    IdentifiedSequence,
     Interval,
     LesionMetrics,
     MetricSummary,
@@ -18,7 +19,7 @@ from metseg.contracts import (
     Result,
     ReviewStamp,
 )
-from metseg.imaging import lesions
+from metseg.imaging import ROLES, lesions
 from metseg_ui.panels import comparison
 from metseg_ui.text import messages, summaries
 
@@ -52,12 +53,6 @@ def mask() -> np.ndarray:
     mask[1, 10:20, 10:20] = mask[2, 10:22, 10:20] = True
     mask[3, 40, 30:32] = True
     return mask
-
-
-@pytest.fixture
-def pixels() -> np.ndarray:
-    """A slice with constant channels of 50, 100 and 150."""
-    return np.broadcast_to(np.array([50, 100, 150], np.uint8), (*SHAPE[1:], 3)).copy()
 
 
 def test_sizes_are_in_millimetres_if_the_spacing_is_known_else_in_pixels(mask):
@@ -123,9 +118,13 @@ def test_one_lesion_is_singular(mask):
     assert messages.counted(1, "file") == "1 file" and messages.counted(1024, "slice") == "1,024 slices"
 
 
-def test_a_grey_upload_has_one_sequence(pixels):
-    assert summaries.sequences(pixels) == ("Pre", "FLAIR", "Post")
-    assert summaries.sequences(np.repeat(pixels[..., :1], 3, axis=2)) == ("Image",)
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [(["post"], ("Image",)), (["flair", "post"], ("Pre", "FLAIR", "Post")), (ROLES, ("Pre", "FLAIR", "Post"))],
+)
+def test_only_a_single_grey_image_has_one_sequence(mask, roles, expected):
+    identified = dict.fromkeys(roles, IdentifiedSequence(by="name"))
+    assert summaries.sequences(result(mask).model_copy(update={"identified": identified})) == expected
 
 
 @pytest.mark.parametrize(

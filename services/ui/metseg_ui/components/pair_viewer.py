@@ -117,7 +117,7 @@ def _study_data(result: FollowUpResult, side: Side) -> dict[str, Any]:
 
 def _channels(job_ids: Sequence[str]) -> list[tuple[str, str]]:
     """The sequences that both scans have, each with its name; post-contrast T1 first, which RANO-BM measures."""
-    names = [summaries.sequences(gateway.slice_pixels(job, gateway.result(job).shape[0] // 2)) for job in job_ids]
+    names = [summaries.sequences(gateway.result(job)) for job in job_ids]
     if any(len(each) == 1 for each in names):
         return [("post", "Scan")]  # a grey image is in all channels
     return list(zip(reversed(ROLES), reversed(names[0]), strict=True))

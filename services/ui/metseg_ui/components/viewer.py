@@ -137,7 +137,7 @@ def _slice_key(job_id: str) -> str:
 def _component_data(job_id: str, result: Result, compared_job_id: str | None) -> dict[str, Any]:
     token = sessions.current().token
     index = current_slice(job_id, result)
-    names = summaries.sequences(gateway.slice_pixels(job_id, index))
+    names = summaries.sequences(result)
     layers, rule = ROLES if len(names) > 1 else (GREY_LAYER,), result.structures[result.structure]
     return {
         "script": module_path("mount.js"),

@@ -10,10 +10,11 @@ from metseg.client import Client
 from metseg.contracts import Job, JobStatus, Lesion, ModelPage, Result
 from metseg.formats import read_mask
 from metseg.imaging import Mask
+from metseg_ui.components import job_watcher
 from metseg_ui.state import gateway, sessions
 from metseg_ui.text import messages
 
-POLL_S = 1.0
+POLL_S = 3.0
 
 
 class Agreement(NamedTuple):
@@ -98,6 +99,9 @@ def _choose(job_id: str, result: Result, models: ModelPage) -> None:
 
 
 def _wait(job: Job) -> None:
+    """Show the progress, also where the browser cannot wait for the end."""
+    job_watcher.render(job.id)
+
     @st.fragment(run_every=POLL_S)
     def poll() -> None:
         latest = gateway.job(job.id)

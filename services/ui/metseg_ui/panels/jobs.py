@@ -1,10 +1,14 @@
 """The reader's jobs: their list in the sidebar, the progress of one, and its deletion."""
 
+from collections.abc import Mapping
+from itertools import count
+
 import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.contracts import Job, JobStatus
 from metseg_ui.state import gateway, url_state
+from metseg_ui.state.gateway import JobState
 from metseg_ui.text import messages
 
 POLL_S = 1.0
@@ -17,16 +21,33 @@ ICONS = {
 }
 
 
-def render_list() -> None:
-    """The list of jobs; it polls the gateway every second until all of them are final."""
-    job_ids = url_state.job_ids()
-    pending = not all(_is_final(_fetch(job_id)) for job_id in job_ids)
-    st.fragment(_list, run_every=POLL_S if pending else None)(job_ids, pending)
+def render_list(states: Mapping[str, JobState]) -> None:
+    """The list of jobs; it polls the gateway every second until all of them are final.
+
+    Args:
+        states: of the jobs, as the rest of the page shows them; it is drawn again when one of them ends.
+    """
+    runs = count()
+
+    @st.fragment(run_every=None if all(map(_is_final, states.values())) else POLL_S)
+    def draw() -> None:
+        latest = gateway.job_states(list(states)) if next(runs) else states
+        _list(latest)
+        if any(_is_final(latest[job_id]) and not _is_final(state) for job_id, state in states.items()):
+            st.rerun()  # its result can be shown, and the polling may stop
+
+    draw()
 
 
 def render_progress(job: Job) -> None:
     """The progress of a job, refreshed every second until `render_list` sees that the job is final."""
-    st.fragment(_progress, run_every=POLL_S)(job)
+    runs = count()
+
+    @st.fragment(run_every=POLL_S)
+    def draw() -> None:
+        _progress(job, is_current=next(runs) == 0)
+
+    draw()
 
 
 def confirm_deletion(job: Job) -> None:
@@ -38,21 +59,12 @@ def confirm_deletion(job: Job) -> None:
         st.rerun()
 
 
-def _fetch(job_id: str) -> Job | RemoteProblem:
-    """The state of a job, or why it is unknown."""
-    try:
-        return gateway.job(job_id)
-    except RemoteProblem as problem:
-        return problem
-
-
-def _is_final(state: Job | RemoteProblem) -> bool:
+def _is_final(state: JobState) -> bool:
     return gateway.is_not_found(state) if isinstance(state, RemoteProblem) else state.status.final
 
 
-def _list(job_ids: list[str], pending: bool) -> None:
+def _list(states: Mapping[str, JobState]) -> None:
     selected = url_state.selected()
-    states = {job_id: _fetch(job_id) for job_id in job_ids}
     for job_id, state in states.items():
         clicked = st.button(
             f"{_name(state)}  \n:small[{_status_text(state)}]",
@@ -65,34 +77,24 @@ def _list(job_ids: list[str], pending: bool) -> None:
         )
         if clicked:
             st.rerun()  # the click reran this fragment only, and the selected scan is drawn outside it
-    _rerun_when_one_finishes(states, pending)
 
 
-def _name(state: Job | RemoteProblem) -> str:
+def _name(state: JobState) -> str:
     if isinstance(state, Job):
         return messages.display_name(state)
     return "Scan"
 
 
-def _status_text(state: Job | RemoteProblem) -> str:
+def _status_text(state: JobState) -> str:
     if isinstance(state, RemoteProblem):
         return "No longer available" if gateway.is_not_found(state) else "Status unknown"
     return messages.status_text(state)
 
 
-def _rerun_when_one_finishes(states: dict[str, Job | RemoteProblem], pending: bool) -> None:
-    """Draw the whole page when a job ends: its result can be shown, and the polling may stop."""
-    final = {job_id for job_id, state in states.items() if _is_final(state)}
-    before: set[str] | None = st.session_state.get("final_ids")
-    st.session_state["final_ids"] = final
-    if pending and before is not None and final - before:
-        st.rerun()
-
-
-def _progress(job: Job) -> None:
+def _progress(job: Job, *, is_current: bool) -> None:
     preview = None
     try:
-        job = gateway.job(job.id)
+        job = job if is_current else gateway.job(job.id)
         preview = gateway.preview(job.id) if job.status is JobStatus.RUNNING else None
     except RemoteProblem as problem:
         st.warning(f"{messages.problem_text(problem)} Retrying …", icon=":material/cloud_off:")

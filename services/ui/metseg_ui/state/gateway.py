@@ -1,13 +1,10 @@
 """Calls to the gateway, cached as long as their answers cannot change, separately for each API key."""
 
-import io
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-import numpy as np
 import streamlit as st
-from PIL import Image
 
 from metseg.client import Attachment, Client, RemoteProblem
 from metseg.contracts import (
@@ -16,6 +13,7 @@ from metseg.contracts import (
     ListedJob,
     ModelPage,
     Overview,
+    Problem,
     Result,
     Review,
     ReviewRecord,
@@ -23,11 +21,13 @@ from metseg.contracts import (
     SequenceChoice,
 )
 from metseg.errors import NotFound, Unauthorised
-from metseg.imaging import UInt8Array
 from metseg_ui.state import sessions
 
 HISTORY_PAGE_SIZE = 50
 FINAL_JOB_S = 10.0
+
+JobState = ListedJob | RemoteProblem
+"""A job with the summary of its result, or why its state is unknown."""
 
 
 def client() -> Client:
@@ -113,52 +113,56 @@ def store_review(job_id: str, review: Review | None, replaces: int) -> None:
     Raises:
         RemoteProblem: it was not stored, for example since another reader was faster.
     """
-    st.session_state.get("reviews", {}).pop(job_id, None)
+    for kept in ("final_jobs", "reviews"):
+        st.session_state.get(kept, {}).pop(job_id, None)
     if review is None:
         client().withdraw_review(job_id, replaces)
     else:
         client().put_review(job_id, review, replaces)
 
 
-def slice_pixels(job_id: str, index: int) -> UInt8Array:
-    """A slice for display.
-
-    Args:
-        job_id: of a job that succeeded.
-        index: of the slice, from 0.
-
-    Returns:
-        uint8, (row, column, channel).
-    """
-    session = sessions.current()
-    png = _slice(session.cache_key, job_id, index, session.client)
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _slice(cache_key: str, job_id: str, index: int, _client: Client) -> bytes:
-    return _client.slice(job_id, index)
-
-
-def job(job_id: str) -> Job:
-    """The state of a job; a final state is kept for some seconds, since another reader may delete the job.
+def job(job_id: str) -> ListedJob:
+    """The state of a job, as in `job_states`.
 
     Raises:
-        RemoteProblem: the gateway does not answer, or has no such job; nothing of that is then kept.
+        RemoteProblem: the gateway does not answer, or has no such job.
     """
-    final: dict[str, tuple[float, Job]] = st.session_state.setdefault("final_jobs", {})
-    fetched_at, kept = final.get(job_id, (0.0, None))
-    if kept is not None and time.monotonic() - fetched_at < FINAL_JOB_S:
-        return kept
+    state = job_states([job_id])[job_id]
+    if isinstance(state, RemoteProblem):
+        raise state
+    return state
+
+
+def job_states(job_ids: Sequence[str]) -> dict[str, JobState]:
+    """The states of jobs, in that order, by one request for all that are not kept.
+
+    A final state is kept for some seconds, since another reader may delete the job; nothing is kept of a deleted one.
+    """
+    final: dict[str, tuple[float, ListedJob]] = st.session_state.setdefault("final_jobs", {})
+    now = time.monotonic()
+    kept = {job_id: final[job_id][1] for job_id in job_ids if job_id in final and now - final[job_id][0] < FINAL_JOB_S}
+    missing = [job_id for job_id in job_ids if job_id not in kept]
     try:
-        fetched = client().job(job_id)
+        fetched = {job.id: job for job in client().existing_jobs(missing)}
     except RemoteProblem as problem:
-        if is_not_found(problem):
-            _forget(job_id)
-        raise
-    if fetched.status.final:
-        final[job_id] = (time.monotonic(), fetched)
-    return fetched
+        return {job_id: kept.get(job_id, problem) for job_id in job_ids}
+    final.update((job.id, (now, job)) for job in fetched.values() if job.status.final)
+    for job_id in set(missing) - set(fetched):
+        _forget(job_id)
+    known, deleted = kept | fetched, RemoteProblem(Problem.of(NotFound("There is no such job.")))
+    return {job_id: known.get(job_id, deleted) for job_id in job_ids}
+
+
+def existing_jobs(states: Mapping[str, JobState]) -> list[ListedJob]:
+    """The jobs of `job_states`; those that were deleted are left out.
+
+    Raises:
+        RemoteProblem: the gateway did not answer.
+    """
+    for state in states.values():
+        if isinstance(state, RemoteProblem) and not is_not_found(state):
+            raise state
+    return [state for state in states.values() if isinstance(state, ListedJob)]
 
 
 def _forget(job_id: str) -> None:
@@ -167,7 +171,6 @@ def _forget(job_id: str) -> None:
         st.session_state.get(kept, {}).pop(job_id, None)
     _result.clear()
     _own_result.clear()
-    _slice.clear()
 
 
 def preview(job_id: str) -> bytes | None:
@@ -178,11 +181,6 @@ def preview(job_id: str) -> bytes | None:
         if problem.type != NotFound.type:
             raise
         return None
-
-
-def existing_jobs(job_ids: Sequence[str]) -> list[ListedJob]:
-    """Jobs with the summaries of their results; those that were deleted are left out."""
-    return client().existing_jobs(job_ids)
 
 
 def history(cursor: str | None, *, everyone: bool) -> tuple[list[ListedJob], str | None]:

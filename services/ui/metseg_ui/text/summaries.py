@@ -1,9 +1,7 @@
 """Table rows, figures and sentences about results and models."""
 
-import numpy as np
-
 from metseg.contracts import FINDINGS, IdentifiedBy, Lesion, ModelCard, Result, ResultSummary
-from metseg.imaging import CHANNELS, UInt8Array
+from metseg.imaging import CHANNELS
 from metseg_ui.text import messages
 from metseg_ui.text.messages import counted, plural
 
@@ -19,9 +17,9 @@ MIN_ROUNDED_LENGTH = 9.95
 """Longer lengths, in mm or px, are shown without decimals."""
 
 
-def sequences(pixels: UInt8Array) -> tuple[str, ...]:
-    """The sequences that a slice (row, column, channel) contains: one if a grey image was copied to all channels."""
-    if all(np.array_equal(pixels[:, :, 0], pixels[:, :, other]) for other in (1, 2)):
+def sequences(result: Result) -> tuple[str, ...]:
+    """The names of the channels of a study: one if a single grey image was copied to all of them."""
+    if len(result.identified) == 1:
         return ("Image",)
     return tuple(name.removesuffix("-contrast").replace("p", "P", 1) for name in CHANNELS)
 

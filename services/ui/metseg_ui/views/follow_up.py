@@ -1,19 +1,20 @@
 """Two or more scans of a patient: the choice of scans, the progress of their comparison, and its result."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import streamlit as st
 
 from metseg.client import RemoteProblem
 from metseg.contracts import MAX_STUDIES, Job, JobStatus, KeyInfo
-from metseg_ui.components import problems
+from metseg_ui.components import job_watcher, problems
 from metseg_ui.panels import follow_up_result
 from metseg_ui.state import gateway, url_state
+from metseg_ui.state.gateway import JobState
 from metseg_ui.text import messages
 from metseg_ui.views import history
 
-POLL_S = 1.0
+POLL_S = 3.0
 MIN_SCANS = 2
 BY_HAND = ""
 
@@ -23,10 +24,15 @@ def is_available(key_info: KeyInfo) -> bool:
     return len(url_state.job_ids()) >= MIN_SCANS or (key_info.name is not None and history.is_available(key_info))
 
 
-def render(key_info: KeyInfo) -> None:
-    """Let the reader choose scans, wait for their comparison, and show it."""
+def render(key_info: KeyInfo, states: Mapping[str, JobState]) -> None:
+    """Let the reader choose scans, wait for their comparison, and show it.
+
+    Args:
+        key_info: of the reader.
+        states: of the scans that are open.
+    """
     st.markdown("## Follow-up")
-    finished = {job.id: job for job in _jobs(key_info) if job.status is JobStatus.SUCCEEDED}
+    finished = {job.id: job for job in _jobs(key_info, states) if job.status is JobStatus.SUCCEEDED}
     if len(finished) < MIN_SCANS:
         st.info("A follow-up needs two or more finished scans of one patient.", icon=":material/info:")
         return
@@ -39,12 +45,12 @@ def render(key_info: KeyInfo) -> None:
         _render(follow_up_id)
 
 
-def _jobs(key_info: KeyInfo) -> list[Job]:
+def _jobs(key_info: KeyInfo, states: Mapping[str, JobState]) -> list[Job]:
     """The scans that are open, and the latest of this key."""
     listed: Sequence[Job] = ()
     if key_info.name is not None and history.is_available(key_info):
         listed, _ = gateway.history(None, everyone=False)
-    return [*gateway.existing_jobs(url_state.job_ids()), *listed]
+    return [*gateway.existing_jobs(states), *listed]
 
 
 def _choose(jobs: Sequence[Job]) -> list[str]:
@@ -108,6 +114,9 @@ def _render(follow_up_id: str) -> None:
 
 
 def _wait(follow_up_id: str) -> None:
+    """Show the state, also where the browser cannot wait for the end."""
+    job_watcher.render_follow_up(follow_up_id)
+
     @st.fragment(run_every=POLL_S)
     def poll() -> None:
         latest = gateway.client().follow_up(follow_up_id)

@@ -3,7 +3,7 @@
 Without API keys nobody has a name, so the reader's own scans are those of the session, which its URL lists.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -11,6 +11,7 @@ from metseg.contracts import KeyInfo, ListedJob
 from metseg.settings import settings
 from metseg_ui.panels import jobs
 from metseg_ui.state import gateway, sessions, url_state
+from metseg_ui.state.gateway import JobState
 from metseg_ui.text import messages, summaries
 
 TITLE = "Your scans"
@@ -24,15 +25,20 @@ def is_available(key_info: KeyInfo) -> bool:
     return key_info.name is None or sessions.current().signed_in or not settings().api_key.get_secret_value()
 
 
-def render(key_info: KeyInfo) -> None:
-    """The list, one page at a time."""
+def render(key_info: KeyInfo, states: Mapping[str, JobState]) -> None:
+    """The list, one page at a time.
+
+    Args:
+        key_info: of the reader.
+        states: of the jobs in the URL.
+    """
     st.markdown(f"## {TITLE}")
     has_name, everyone = key_info.name is not None, False
     if key_info.is_admin:
         help_text = ADMIN_HELP if has_name else EVERYONE_HELP
         everyone = st.toggle("Show the scans of everyone", key="everyone", help=help_text, on_change=_first_page)
     if not has_name and not everyone:
-        _render_rows(gateway.existing_jobs(url_state.job_ids()))
+        _render_rows(gateway.existing_jobs(states))
         return
     cursors: list[str | None] = st.session_state.setdefault("history_cursors", [None])
     listed, next_cursor = gateway.history(cursors[-1], everyone=everyone)

@@ -10,16 +10,23 @@ from metseg.errors import UnknownSequence
 from metseg_ui.components import job_watcher, problems, viewer
 from metseg_ui.panels import comparison, jobs, results, sequence_choice
 from metseg_ui.state import gateway, url_state
+from metseg_ui.state.gateway import JobState
 from metseg_ui.text import messages
 
 
-def render(job_id: str) -> None:
-    """Show a job in whatever state it is."""
-    try:
-        job = gateway.job(job_id)
-    except RemoteProblem as problem:
-        if not gateway.is_not_found(problem):
-            raise
+def render(job_id: str, job: JobState) -> None:
+    """Show a job in whatever state it is.
+
+    Args:
+        job_id: of the job.
+        job: its state.
+
+    Raises:
+        RemoteProblem: the gateway did not answer.
+    """
+    if isinstance(job, RemoteProblem):
+        if not gateway.is_not_found(job):
+            raise job
         _show_missing(job_id)
         return
     _header(job)
