@@ -121,6 +121,7 @@ def test_a_follow_up_is_no_job_and_goes_without_its_studies(gateway, visits):
     page = JobPage.model_validate(gateway.http.get("/v1/jobs", params={"limit": 100}).json())
     assert queued not in {job.id for job in page.jobs}
     problem(gateway.http.get(f"/v1/jobs/{queued}"), 404, "not-found")
+    assert gateway.http.get("/v1/jobs", params={"id": [queued]}).json()["jobs"] == []
     problem(gateway.http.get(f"/v1/followups/{visits[0]}"), 404, "not-found")
     problem(_submit(gateway, [visits[0], queued]), 422, "invalid-parameter")
     assert gateway.http.delete(f"/v1/followups/{queued}").status_code == 204

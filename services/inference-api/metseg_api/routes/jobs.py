@@ -8,7 +8,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Body, Header, Query, Request, Response, status
 
-from metseg.contracts import Job, JobPage, Resubmission, is_job_id
+from metseg.contracts import Job, JobPage, Resubmission
 from metseg.errors import (
     ArchiveBomb,
     BadArchive,
@@ -41,7 +41,7 @@ from metseg_api.gateway import CurrentGateway, Gateway
 from metseg_api.multipart import MultipartForm, announced_bytes, receive_form
 from metseg_api.openapi import IDEMPOTENCY_KEY_DESCRIPTION, JOB, JOB_ID, UPLOAD, example_response, problem_responses
 from metseg_api.resubmit import resubmit
-from metseg_api.routes.paths import JobId
+from metseg_api.routes.paths import JobId, may_see_job
 from metseg_api.submissions import check_idempotency_key
 from metseg_api.waiting import Wait, wait_for_end
 
@@ -138,7 +138,7 @@ def page(
     if everyone:
         caller.require("admin")
     if id is not None:
-        return JobPage(jobs=gateway.jobs.existing(each for each in id if is_job_id(each) and caller.may_see(each)))
+        return JobPage(jobs=gateway.jobs.existing(each for each in id if may_see_job(caller, each)))
     return gateway.jobs.page(limit, cursor, None if everyone else caller.own_tag)
 
 

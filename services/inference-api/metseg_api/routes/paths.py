@@ -6,18 +6,23 @@ from fastapi import Depends, Path, Query
 
 from metseg.contracts import FOLLOW_UP_DIGIT, is_follow_up_id, is_job_id, is_model_version
 from metseg.errors import NotFound
-from metseg_api.auth import CurrentCaller
+from metseg_api.auth import Caller, CurrentCaller
 from metseg_api.openapi import JOB_ID, VERSION
 from metseg_api.stored_job import JobView
 
 FOLLOW_UP_ID = f"{JOB_ID[:12]}{FOLLOW_UP_DIGIT}{JOB_ID[13:]}"
 
 
+def may_see_job(caller: Caller, job_id: str) -> bool:
+    """Whether this is the id of a job, not of a follow-up, and of one that the caller may see if it exists."""
+    return is_job_id(job_id) and not is_follow_up_id(job_id) and caller.may_see(job_id)
+
+
 async def _job_id(
     job_id: Annotated[str, Path(description="from the response to the submission", examples=[JOB_ID])],
     caller: CurrentCaller,
 ) -> str:
-    if not is_job_id(job_id) or is_follow_up_id(job_id) or not caller.may_see(job_id):
+    if not may_see_job(caller, job_id):
         raise NotFound("There is no such job.")
     return job_id
 
