@@ -14,7 +14,15 @@ FOLLOW_UP_ID = f"{JOB_ID[:12]}{FOLLOW_UP_DIGIT}{JOB_ID[13:]}"
 
 
 def may_see_job(caller: Caller, job_id: str) -> bool:
-    """Whether this is the id of a job, not of a follow-up, and of one that the caller may see if it exists."""
+    """Whether a caller may see a job, if it exists.
+
+    Args:
+        caller: of the request.
+        job_id: any text; that of a follow-up is not a job's.
+
+    Returns:
+        Whether it is a job's id, and one of the caller's.
+    """
     return is_job_id(job_id) and not is_follow_up_id(job_id) and caller.may_see(job_id)
 
 
