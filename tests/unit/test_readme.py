@@ -15,19 +15,20 @@ import yaml
 from tests.bench import bench_peers, bench_recipe
 
 from metseg import errors
-from metseg.contracts import MetricSummary, ModelCard
+from metseg.contracts import Evaluation, MetricSummary, ModelCard
 from metseg.settings import CONSTANTS, Settings
 from metseg_api.app import create_app
 from metseg_trainer import cli
 from metseg_trainer.export import format_frontier
 from metseg_trainer.networks import NETWORKS, NestedUNet, create_network
-from metseg_trainer.reporting import results_markdown
+from metseg_trainer.reporting import results_markdown, structures_markdown
 from metseg_trainer.training import PRESETS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 STARTER = ROOT / "infra/starter-model/results.json"
+CORE = ROOT / "docs/results/core.json"
 EVALUATION = ROOT / "docs/evaluation.md"
 PUBLISHED = "http://127.0.0.1:8000"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -103,6 +104,26 @@ def test_the_readmes_checks_are_what_ci_runs():
 def test_result_tables_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
     [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(page), re.DOTALL)
     assert block == results_markdown(results)
+
+
+def test_the_tables_of_the_core_are_those_that_the_comparison_wrote():
+    [block] = re.findall(r"<!-- core -->\n(.*?)<!-- /core -->", text(EVALUATION), re.DOTALL)
+    assert block == structures_markdown(CORE)
+
+
+def test_the_readme_quotes_the_comparison_of_the_core():
+    networks = [one["sets"] for one in json.loads(CORE.read_text())["networks"]]
+    drawn, brisc = (
+        [Evaluation.model_validate(sets[name]) for sets in networks]
+        for name in ("drawn metastases, core", "BRISC axial validation slices, core")
+    )
+    for first, cards in (("drawn metastases, Dice", drawn), ("BRISC, Dice", brisc)):
+        assert row_of(README, first)[1:3] == [with_interval(one.measures["dice"]) for one in cards]
+    strata = ("below 6 mm", "6 to 10 mm", "10 to 20 mm")
+    assert row_of(README, "drawn metastases, found by size as above; false positives")[1:3] == [
+        f"{', '.join(f'{one.by_diameter[size].sensitivity:.2f}' for size in strata)}; {one.false_positives.mean:.1f}"
+        for one in (card.lesions for card in drawn)
+    ]
 
 
 def test_the_readme_quotes_the_starter_models_figures():
