@@ -19,6 +19,8 @@ __all__ = ["main", "retry_until_available", "seed"]
 
 STARTER = Path("infra/starter-model")
 """Relative to the code, in the repository as in the image."""
+OTHER_NETWORK = "other-network"
+"""Folder in it with a version of the other network, which serves nothing but adds a view to the uncertainty of jobs."""
 FILES = (MODEL, FULL_PRECISION_MODEL, REPORT, CHECKPOINT)
 PAUSE_S = 0.5
 
@@ -70,32 +72,42 @@ def retry_until_available(step: Callable[[], None], timeout_s: float) -> None:
 
 
 def seed(registry: Registry, folder: Path) -> None:
-    """Publish the starter model if its version is new, and promote it if no version serves yet.
+    """Publish the starter models whose versions are new, and promote the first if no version serves yet.
 
-    It also replaces an earlier version of the same model, whose card lacks this out-of-distribution reference.
+    The first also replaces an earlier version of the same model, whose card lacks this out-of-distribution reference.
+    The second is of the other network and is never promoted.
 
     Args:
         registry: of the store.
-        folder: with the model and its card.
+        folder: with the model and its card, and with the folder of the other one.
 
     Raises:
-        ModelRejected: the card cannot be read, or the folder's model is not the one that it describes.
+        ModelRejected: a card cannot be read, or a folder's model is not the one that it describes.
     """
+    card = _publish(registry, folder)
+    if card is None:
+        log.warning("no starter model: no version serves until one is trained or promoted")
+        return
+    _publish(registry, folder / OTHER_NETWORK)
+    champion = registry.champion()
+    if champion is None or (champion.sha256 == card.sha256 and _older(registry, champion.version, card)):
+        registry.promote(card.version)
+        log.info("starter model promoted", extra={"model": card.version})
+
+
+def _publish(registry: Registry, folder: Path) -> ModelCard | None:
+    """Publish the model of a folder if its version is new; returns its card, None without a model."""
     try:
         card = read_card(folder)
     except NotFound:
-        log.warning("no starter model: no version serves until one is trained or promoted")
-        return
+        return None
     files = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
     try:
         registry.publish(card, files)
         log.info("starter model published", extra={"model": card.version})
     except Conflict:
         log.info("starter model exists already", extra={"model": card.version})
-    champion = registry.champion()
-    if champion is None or (champion.sha256 == card.sha256 and _older(registry, champion.version, card)):
-        registry.promote(card.version)
-        log.info("starter model promoted", extra={"model": card.version})
+    return card
 
 
 def _older(registry: Registry, version: str, card: ModelCard) -> bool:

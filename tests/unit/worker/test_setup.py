@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from tests.models import VERSION, familiarity_card, tiny_card, tiny_model
+from tests.models import STARTER, VERSION, familiarity_card, tiny_card, tiny_model
 
 from metseg.errors import StoreUnavailable
 from metseg.registry import Registry
@@ -48,6 +48,27 @@ def test_the_starter_model_is_published_whole_and_promoted(folder, starter):
     registry = Registry(LocalFolderStore(folder))
     assert registry.champion().version == VERSION
     assert registry.file(VERSION, "report.html") == b"<html>"
+
+
+def test_the_other_network_is_published_and_not_promoted(folder, starter):
+    other, model = starter / setup.OTHER_NETWORK, tiny_model(3.0)
+    other.mkdir()
+    (other / "model.onnx").write_bytes(model)
+    card = tiny_card(model, "20260303-000000-other").model_copy(update={"network": "nested-unet"})
+    (other / "card.json").write_text(card.model_dump_json())
+    for _ in range(2):
+        assert run(starter) == 0
+        registry = Registry(LocalFolderStore(folder))
+        assert registry.champion().version == VERSION
+        assert {one.version for one in registry.versions()} == {VERSION, "20260303-000000-other"}
+
+
+def test_the_starter_folder_has_a_version_of_each_network(folder):
+    assert run(STARTER) == 0
+    registry = Registry(LocalFolderStore(folder))
+    [other] = [one for one in registry.versions() if one.version != registry.champion().version]
+    assert other.network != registry.card(registry.champion().version).network
+    assert registry.load(other.version)[0].operating_points.keys() == {"core", "whole"}
 
 
 def test_a_second_run_changes_nothing(folder, starter):
