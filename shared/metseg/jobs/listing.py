@@ -5,7 +5,7 @@ alone; what has not ended has its state below `open/`.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import groupby, islice, takewhile
 
@@ -84,12 +84,13 @@ class JobListing:
             end, end_ms, span_ms = start, end_ms - span_ms, span_ms * SPAN_GROWTH
         raise StoreUnavailable("The list of jobs cannot be read without the queue; try again later.")
 
-    def expired(self, days: int, now: datetime) -> dict[str, list[str]]:
+    def expired(self, days: int, now: datetime, renew: Callable[[], None]) -> dict[str, list[str]]:
         """The oldest jobs that have expired, since they have not changed for long, and uploads that were abandoned.
 
         Args:
             days: after which a job expires; an upload that was never accepted expires after one.
             now: the store's time.
+            renew: called between requests to the store, to renew a lock.
 
         Returns:
             The keys of each one's objects by its id, first the one that was last changed first; `MAX_LISTED` objects
@@ -97,9 +98,12 @@ class JobListing:
         """
         expires = now - timedelta(days=days)
         found = [(job_id, infos, expires) for job_id, infos in self._created_before(expires)]
+        renew()
         for info in self._open():
-            if info.modified < now - ABANDONED and not self._jobs.exists(job_id := _open_id(info)):
-                found.append((job_id, [*self._objects.list(self._jobs.key(job_id, "")), info], now - ABANDONED))
+            if info.modified < now - ABANDONED:
+                renew()
+                if not self._jobs.exists(job_id := _open_id(info)):
+                    found.append((job_id, [*self._objects.list(self._jobs.key(job_id, "")), info], now - ABANDONED))
         changes = [(max(info.modified for info in infos), job_id, infos, limit) for job_id, infos, limit in found]
         expired = sorted((changed, job_id, infos) for changed, job_id, infos, limit in changes if changed < limit)
         return {job_id: [info.key for info in infos] for _, job_id, infos in expired}

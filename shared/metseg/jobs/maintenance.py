@@ -96,7 +96,7 @@ class Maintenance:
     def _expire(self, renew: Callable[[], None]) -> int:
         self._objects.check()
         clock = self._clock.read()
-        expired = self._listing.expired(self._job_days, clock.now)
+        expired = self._listing.expired(self._job_days, clock.now, renew)
         if not clock.steady:
             if clock.jumped:
                 self._tombstones.clear()

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from metseg.errors import UploadInterrupted
 
 CHUNK_BYTES = 2**20
-MAX_REMOVED = 200
+MAX_REMOVED = 300
 """Objects that one request deletes. A server deletes them one by one, and has to answer in time."""
 KEY_DAYS = 2
 """After which `keys/` expires; readers check the age of a key to the second."""

@@ -13,6 +13,8 @@ from metseg.contracts import JobStatus
 from metseg.errors import NotFound, StoreUnavailable
 from metseg.jobs.expiry import CLOCK, MIN_BATCH, QUIET, TOMBSTONES
 from metseg.jobs.idempotency import IdempotencyKeys
+from metseg.jobs.listing import JobListing
+from metseg.jobs.store import JobStore
 from metseg.storage import LocalFolderStore
 
 HOUR_S = 3600
@@ -88,6 +90,16 @@ def test_an_abandoned_upload_is_deleted_after_a_day(old):
     an_hour_later(old)
     assert maintenance.expire() == 1
     assert (old.keys(abandoned.id), old.keys(under_way.id)) == ([], ["input/0000", "open/ID"])
+
+
+def test_the_lock_is_renewed_while_open_jobs_are_looked_at(old):
+    """Otherwise a second worker would begin the same expiry where many jobs are open."""
+    for _ in range(4):
+        age(old, upload(old.service()).id, 1.1)
+    renewals: list[float] = []
+    listing = JobListing(old.store, JobStore(old.store))
+    found = listing.expired(7, datetime.now(UTC), lambda: renewals.append(time.monotonic()))
+    assert len(found) == 4 and len(renewals) > 4
 
 
 def test_no_recent_job_expires(old):
