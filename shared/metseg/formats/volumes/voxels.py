@@ -17,7 +17,7 @@ from metseg.settings import MIB
 __all__ = ["open_content", "output_dtype", "read_voxels"]
 
 ISAL_ERROR: type[Exception] = cast(type[Exception], isal_zlib.IsalError)
-DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error, ISAL_ERROR)
+DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error)
 ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 CHUNK_BYTES = 2**16
 
@@ -75,7 +75,7 @@ def open_content(stream: BinaryIO, start: int, compression: Compression | None) 
         compression: of the content.
 
     Yields:
-        A stream that can be read forwards.
+        A stream that can be read forwards; a damaged one raises zlib.error, OSError or EOFError.
     """
     stream.seek(start)
     if compression is None:
@@ -83,8 +83,11 @@ def open_content(stream: BinaryIO, start: int, compression: Compression | None) 
     elif compression == "zlib":
         yield cast(BinaryIO, _ZlibStream(stream))
     else:
-        with igzip.IGzipFile(fileobj=stream, mode="rb") as plain:  # type: ignore[no-untyped-call]
-            yield cast(BinaryIO, plain)
+        try:
+            with igzip.IGzipFile(fileobj=stream, mode="rb") as plain:  # type: ignore[no-untyped-call]
+                yield cast(BinaryIO, plain)
+        except ISAL_ERROR as error:
+            raise zlib.error(str(error)) from error
 
 
 class _ZlibStream:
