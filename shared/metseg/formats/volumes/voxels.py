@@ -75,7 +75,10 @@ def open_content(stream: BinaryIO, start: int, compression: Compression | None) 
         compression: of the content.
 
     Yields:
-        A stream that can be read forwards; a damaged one raises zlib.error, OSError or EOFError.
+        A stream that can be read forwards; OSError, EOFError or zlib.error where it is damaged.
+
+    Raises:
+        zlib.error: what is read within the block is damaged.
     """
     stream.seek(start)
     if compression is None:
