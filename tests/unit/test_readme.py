@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -93,22 +93,18 @@ def test_the_readmes_checks_are_what_ci_runs():
 
 
 @pytest.mark.parametrize(
-    ("page", "name", "results"),
+    ("name", "results", "markdown"),
     [
-        (EVALUATION, "starter", STARTER),
-        (EVALUATION, "results", ROOT / "docs/results/comparison.json"),
-        (EVALUATION, "folds", ROOT / "docs/results/folds.json"),
-        (EVALUATION, "sites", ROOT / "docs/results/sites.json"),
+        ("starter", STARTER, results_markdown),
+        ("core", CORE, structures_markdown),
+        ("results", ROOT / "docs/results/comparison.json", results_markdown),
+        ("folds", ROOT / "docs/results/folds.json", results_markdown),
+        ("sites", ROOT / "docs/results/sites.json", results_markdown),
     ],
 )
-def test_result_tables_are_those_that_a_run_wrote(page: Path, name: str, results: Path):
-    [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(page), re.DOTALL)
-    assert block == results_markdown(results)
-
-
-def test_the_tables_of_the_core_are_those_that_the_comparison_wrote():
-    [block] = re.findall(r"<!-- core -->\n(.*?)<!-- /core -->", text(EVALUATION), re.DOTALL)
-    assert block == structures_markdown(CORE)
+def test_result_tables_are_those_that_a_run_wrote(name: str, results: Path, markdown: Callable[[Path], str]):
+    [block] = re.findall(rf"<!-- {name}\b[^>]*-->\n(.*?)<!-- /{name} -->", text(EVALUATION), re.DOTALL)
+    assert block == markdown(results)
 
 
 def test_the_readme_quotes_the_comparison_of_the_core():

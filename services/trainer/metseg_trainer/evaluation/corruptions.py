@@ -56,7 +56,7 @@ def show_only(volume: Volume, *channels: int) -> Volume:
         return volume
     copied = next(channel for channel in (FLAIR, POST, PRE) if present[channel])
     order = [channel if is_present else copied for channel, is_present in enumerate(present)]
-    return replace(volume, pixels=volume.pixels[..., order], present=present)
+    return replace(volume, pixels=volume.pixels.take(order, axis=-1), present=present)
 
 
 def _only(*channels: int) -> Callable[[Volume, Mask], VolumeAndTruth]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from metseg.contracts import Structure
 from metseg.errors import DatasetError
-from metseg.imaging import POST, Mask, Present, Spacing, Volume
+from metseg.imaging import FLAIR, POST, PRE, Mask, Present, Spacing, Volume
 from metseg_trainer.data import Patient, brain_mask, enhancing_mask, load_patient, read_study, spacing_or_assumed_mm
 from metseg_trainer.data.structures import (
     BRAIN,
@@ -23,6 +23,7 @@ from metseg_trainer.data.structures import (
     read_brisc_slice,
     render_slice,
 )
+from metseg_trainer.evaluation.corruptions import show_only
 from metseg_trainer.evaluation.patients import EvaluationPatient
 
 __all__ = ["brisc_slices", "drawn_patients", "volume_patients"]
@@ -127,7 +128,7 @@ def _draw_into(
     for index, canvas in canvases.items():
         pixels[index] = np.rint(canvas.pixels.clip(0, 255))
         unknown[index] |= cv2.dilate(canvas.unknown.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    shown = replace(volume, pixels=_copy_into_missing(pixels, present), present=present)
+    shown = show_only(replace(volume, pixels=pixels, present=present), PRE, FLAIR, POST)
     return EvaluationPatient(
         id=patient.id,
         site=patient.site,
@@ -140,12 +141,6 @@ def _draw_into(
         diameters_mm=tuple(diameters),
         vessels=enhancing_mask(volume, brain),
     )
-
-
-def _copy_into_missing(pixels: np.ndarray, present: Present) -> np.ndarray:
-    """The pixels with a copy of a present sequence in place of each missing one, as in serving."""
-    channels = [channel if has else present.index(True) for channel, has in enumerate(present)]
-    return np.ascontiguousarray(pixels[..., channels])
 
 
 def _draw(canvases: dict[int, Canvas], diameter_mm: float, between_mm: float, present: Present, random: Random) -> bool:
