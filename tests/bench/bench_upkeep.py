@@ -32,7 +32,7 @@ DAY_S = 86400
 JOB_DAYS = 7
 EXPIRED = 600
 """As many as expire in an hour where 100,000 jobs are stored for seven days."""
-OBJECTS = ["request.json", "end.json", "input/0000", *(f"results/{'0' * 32}/{number}" for number in range(6))]
+OBJECTS = ["request.json", "end.json", "input/0000", f"results/{'0' * 32}"]
 WAITING = 20
 LISTED = 40
 FILLERS = 4

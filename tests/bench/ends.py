@@ -54,10 +54,10 @@ def checked(store: ObjectStore, client: Client, ids: Sequence[str], until: float
     found = []
     for job, first_end in zip(jobs, before, strict=True):
         end = _end_of(store, job.id)
-        folders = {info.key.split("/")[3] for info in store.list(f"jobs/{job.id}/results/")}
+        attempts = sum(1 for _ in store.list(f"jobs/{job.id}/results/"))
         finished_at = job.finished_at.timestamp() if job.finished_at else None
         intact = job.status is not JobStatus.SUCCEEDED or _intact(store, job.id, json.loads(end), masks)
-        found.append(Checked(job.status, finished_at, max(1, len(folders)) + (end != first_end), intact))
+        found.append(Checked(job.status, finished_at, max(1, attempts) + (end != first_end), intact))
     return found
 
 
@@ -78,9 +78,9 @@ def _end_of(store: ObjectStore, job_id: str) -> bytes:
 
 def _intact(store: ObjectStore, job_id: str, end: dict[str, Any], masks: set[str]) -> bool:
     """Whether a job's artefacts have the digests of its end, and its mask is the only one in `masks`."""
-    for name, digest in end["digests"].items():
-        content = store.get(f"jobs/{job_id}/{end['results']}/{name}")
-        if hashlib.sha256(content).hexdigest() != digest["sha256"]:
+    for name, artefact in end["digests"].items():
+        content = store.get(f"jobs/{job_id}/{end['results']}", artefact["first"], artefact["size"])
+        if hashlib.sha256(content).hexdigest() != artefact["sha256"]:
             return False
         if name == MASK:
             masks.add(hashlib.sha256(gzip.decompress(content)).hexdigest())

@@ -35,9 +35,8 @@ DAY_S = 86400
 LEASE_TTL_S = 0.6
 TIMEOUT_S = 0.5
 ARTEFACTS = {"mask.nii.gz": b"mask", "probability.nii.gz": b"png"}
-RESULTS = [f"results/{name}" for name in ("mask.nii.gz", "probability.nii.gz", "result.json")]
-WHOLE = ["end.json", "input/0000", "request.json", *RESULTS]
-"""The store's objects of a job that succeeded, without the attempt's folder."""
+WHOLE = ["end.json", "input/0000", "request.json", "results/TOKEN"]
+"""The store's objects of a job that succeeded."""
 PROBLEM = Problem.of(BadInput("It cannot be read."))
 
 in_a_folder = pytest.mark.parametrize("store", ["directory"], indirect=True)
@@ -87,7 +86,7 @@ class Deployment:
         """The store's objects of a job, whichever attempt wrote its results."""
         found = [info.key.removeprefix(f"jobs/{job_id}/") for info in self.store.list(f"jobs/{job_id}/")]
         found += [info.key.replace(job_id, "ID") for info in self.store.list(f"open/{job_id}")]
-        return [re.sub(r"^results/[0-9a-f]{32}/", "results/", key) for key in found]
+        return [re.sub(r"^results/[0-9a-f]{32}$", "results/TOKEN", key) for key in found]
 
 
 def end(runner: JobRunner) -> None:
@@ -149,19 +148,18 @@ def result_of(job_id: str, model: str = "20260101-000000-tiny") -> Result:
 
 
 class Interfering:
-    """A store that calls a function just before, or just after, an object of this folder and name is written."""
+    """A store that calls a function just before, or just after, an object with this in its key is written."""
 
     def __init__(
         self,
         store: ObjectStore,
-        name: str = "",
+        part_of_key: str,
         *,
-        folder: str = "",
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
     ):
         self._store, self._before, self._after = store, before, after
-        self._concerns = lambda key: key.startswith(folder) and key.endswith(name)
+        self._concerns = lambda key: part_of_key in key
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)

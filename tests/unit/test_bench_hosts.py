@@ -13,10 +13,11 @@ from tests.bench.worker_log import Attempt, attempts, queued_again
 
 from metseg.contracts import Job, JobStatus
 from metseg.jobs import new_job_id
-from metseg.jobs.store import Digest, JobStore, results_folder
+from metseg.jobs.store import JobStore
 from metseg.storage import LocalFolderStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RESULTS = f"results/{'0' * 32}"
 
 
 def _line(second: int, message: str, **extra: str) -> str:
@@ -92,9 +93,9 @@ def _job(status: JobStatus = JobStatus.SUCCEEDED) -> Job:
 
 def _end(store: LocalFolderStore, mask: bytes = b"mask") -> Job:
     """A job that succeeded."""
-    job, folder, content = _job(), results_folder("0" * 32), gzip.compress(mask)
-    store.put(f"jobs/{job.id}/{folder}/{ends.MASK}", content)
-    JobStore(store).put_end(job, folder, {ends.MASK: Digest.of(content)})
+    job, jobs = _job(), JobStore(store)
+    written = jobs.put_results(job.id, RESULTS, job, {ends.MASK: gzip.compress(mask)})
+    jobs.put_end(job, RESULTS, written)
     return job
 
 
@@ -109,13 +110,14 @@ def test_a_job_without_an_end_is_lost(store, check):
 
 def test_results_of_two_attempts_are_noticed(store, check):
     job = _end(store)
-    store.put(f"jobs/{job.id}/{results_folder('1' * 32)}/{ends.MASK}", b"of another attempt")
+    store.put(f"jobs/{job.id}/results/{'1' * 32}", b"of another attempt")
     assert check(job)["two results"] == 1
 
 
 def test_an_artefact_unlike_its_digest_is_damaged(store, check):
     job = _end(store)
-    store.put(f"jobs/{job.id}/{results_folder('0' * 32)}/{ends.MASK}", gzip.compress(b"other"))
+    key = f"jobs/{job.id}/{RESULTS}"
+    store.put(key, store.get(key)[:-1] + b"x")
     assert check(job)["damaged"] == 1
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from metseg.contracts import FollowUp, FollowUpResult, FollowUpSubmission, Job, JobStatus, Request, is_follow_up_id
 from metseg.errors import InvalidParameter, NotFound
 from metseg.followup import check_comparable
-from metseg.jobs import hash_key, new_follow_up_id, parse_record
+from metseg.jobs import RESULT, hash_key, new_follow_up_id, parse_record, read_artefact
 from metseg_api.admission import admit
 from metseg_api.auth import Caller
 from metseg_api.gateway import Gateway
@@ -85,7 +85,7 @@ def describe_follow_up(gateway: Gateway, job: Job) -> FollowUp:
     result = None
     if job.status is JobStatus.SUCCEEDED:
         stored = gateway.jobs.results(job.id, reviewed=False)
-        result = parse_record(FollowUpResult, gateway.store.get(stored.key("result.json")))
+        result = parse_record(FollowUpResult, read_artefact(gateway.store, stored, RESULT))
     return FollowUp(
         id=job.id,
         status=job.status,

@@ -128,7 +128,7 @@ def _training_copy(gateway: Gateway, job: StoredJob, record: ReviewRecord, made:
         return
     names: dict[Structure, str] = {"core": MASK, "whole": WHOLE_MASK} if result.structure == "core" else {"whole": MASK}
     masks = {structure: made.artefacts[name] for structure, name in names.items()}
-    training.deposit(job.job_id, record.number, job.results.key(SLICE_ARCHIVE), masks)
+    training.deposit(job.job_id, record.number, job.results.part(SLICE_ARCHIVE), masks)
     try:
         yield
     except MetsegError:

@@ -12,7 +12,7 @@ from metseg.formats import StoredSlices
 from metseg.jobs import Results
 from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import FinishedJob
-from metseg.storage import ObjectInfo, RangedFile
+from metseg.storage import ObjectPart, RangedFile
 from metseg_api.gateway import Gateway
 
 __all__ = ["JobView", "StoredJob"]
@@ -64,8 +64,8 @@ class StoredJob(FinishedJob):
         """Where its artefacts are; NotFound, NotFinished."""
         return self._gateway.jobs.results(self.job_id, reviewed=self._view.reviewed)
 
-    def stat(self, name: str) -> ObjectInfo:
-        """The metadata of an artefact; NotFound."""
+    def stat(self, name: str) -> tuple[ObjectPart, str]:
+        """Where in the store an artefact is, and its entity tag; NotFound."""
         return self._gateway.jobs.stat(self.results, name)
 
     @cached_property
@@ -113,4 +113,5 @@ class StoredJob(FinishedJob):
         return SliceArchive(self._open(SLICE_ARCHIVE, self._read_ahead_bytes))
 
     def _open(self, name: str, read_ahead_bytes: int) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(RangedFile(self._gateway.store, self.stat(name), read_ahead_bytes)))
+        part, _ = self.stat(name)
+        return cast(BinaryIO, io.BufferedReader(RangedFile(self._gateway.store, part, read_ahead_bytes)))

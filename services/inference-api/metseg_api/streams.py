@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from metseg.errors import ProcessingFailed
-from metseg.jobs import Digest
+from metseg.jobs import Artefact
 from metseg.results.exports import Export, Writer, renderer_revision
 from metseg_api import spool
 from metseg_api.gateway import Gateway
@@ -129,15 +129,15 @@ async def stored_response(gateway: Gateway, request: Request, file: File) -> Res
     """
 
     def respond() -> Response:
-        info, digest = file.job.stat(file.source), file.job.results.digests.get(file.source)
-        headers = file_headers(file, info.etag)
-        if digest is not None:
-            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(digest.sha256)).decode()}:"
+        (part, etag), artefact = file.job.stat(file.source), file.job.results.artefact(file.source)
+        headers = file_headers(file, etag)
+        if artefact is not None:
+            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(artefact.sha256)).decode()}:"
         if is_current(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        headers["Content-Length"] = str(info.size)
-        content = gateway.store.stream(info.key)
-        return ChunkedResponse(content if digest is None else _verified(content, digest), headers, file.media_type)
+        headers["Content-Length"] = str(part.count)
+        content = gateway.store.stream(*part)
+        return ChunkedResponse(content if artefact is None else _verified(content, artefact), headers, file.media_type)
 
     return await to_thread.run_sync(respond)
 
@@ -190,7 +190,7 @@ async def converted_response(
 
 
 @contextmanager
-def _verified(source: AbstractContextManager[Iterator[bytes]], digest: Digest) -> Iterator[Iterator[bytes]]:
+def _verified(source: AbstractContextManager[Iterator[bytes]], artefact: Artefact) -> Iterator[Iterator[bytes]]:
     """The chunks of an artefact; the last one is held back unless all of them are what was written."""
 
     def verify(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -200,7 +200,7 @@ def _verified(source: AbstractContextManager[Iterator[bytes]], digest: Digest) -
                 yield last
             sha256.update(chunk)
             last = chunk
-        if sha256.hexdigest() != digest.sha256:
+        if sha256.hexdigest() != artefact.sha256:
             raise ProcessingFailed.damaged_result()
         yield last
 
@@ -231,7 +231,8 @@ def rendered_etag(job: StoredJob, source: str, name: str) -> str:
         Another one for another source, another review, another name, or another release.
     """
     review = f"-{job.results.review}" if job.results.review else ""
-    return f"{job.stat(source).etag}-{renderer_revision()}{review}-{name}"
+    _, etag = job.stat(source)
+    return f"{etag}-{renderer_revision()}{review}-{name}"
 
 
 def file_headers(file: File, etag: str) -> dict[str, str]:

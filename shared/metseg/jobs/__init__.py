@@ -21,9 +21,9 @@ twice, late, or for nothing.
 | accepted: the job exists | `request.json` | `JobService.submit` |
 | running, attempts | `open/{id}`, deleted when the job has ended | the `JobRunner` that has the lease |
 | preview of a running job | `glimpse.png` | the same |
-| results of an attempt | `results/TOKEN/...` | the same; each attempt has a folder |
+| result and artefacts of an attempt | `results/TOKEN` | the same; each attempt has an object |
 | succeeded or failed, which results count | `end.json` | the first `JobRunner` that creates it, or `Maintenance` |
-| reviews, the newest in force | `reviews/NUMBER`, files `reviewed/TOKEN/...` | the first `JobReviews` to create it |
+| reviews, the newest in force | `reviews/NUMBER`, files `reviewed/TOKEN` | the first `JobReviews` to create it |
 | deleted | none; `request.json` goes first | `JobService.delete`, `Maintenance.expire`, the bucket's lifecycle rule |
 
 Copies of reviewed studies that may be used for training are below `training/` (`TrainingStudies`).

@@ -1,5 +1,9 @@
 from .agreements import JobAgreements as JobAgreements
 from .agreements import WeeklyAgreement as WeeklyAgreement
+from .artefacts import RESULT as RESULT
+from .artefacts import Artefact as Artefact
+from .artefacts import Results as Results
+from .artefacts import read_artefact as read_artefact
 from .broker import PROBE_TASK as PROBE_TASK
 from .broker import QUEUE as QUEUE
 from .broker import SEGMENT_TASK as SEGMENT_TASK
@@ -31,8 +35,6 @@ from .reviews import JobReviews as JobReviews
 from .runner import MAX_ATTEMPTS as MAX_ATTEMPTS
 from .runner import JobRunner as JobRunner
 from .service import JobService as JobService
-from .store import Digest as Digest
-from .store import Results as Results
 from .store import parse_record as parse_record
 from .training_studies import TRAINING_SLICES as TRAINING_SLICES
 from .training_studies import TrainingStudies as TrainingStudies

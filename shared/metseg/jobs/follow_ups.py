@@ -8,12 +8,13 @@ from io import BytesIO
 import numpy as np
 
 from metseg.contracts import FollowUpResult, Request, Result
-from metseg.errors import NotComparable, NotFinished, ProcessingFailed
+from metseg.errors import NotComparable, NotFinished
 from metseg.followup import TimePoint, check_comparable, compare_studies
 from metseg.formats import StoredSlices
 from metseg.imaging import CHANNELS, ROLES, Affine, Array, LabelMap, Present, Shape, decode_slice, present_sequences
+from metseg.jobs.artefacts import RESULT, Results, read_artefact
 from metseg.jobs.reviews import JobReviews
-from metseg.jobs.store import Digest, JobStore, Results, parse_record
+from metseg.jobs.store import JobStore, parse_record
 from metseg.results import SLICE_ARCHIVE, SliceArchive
 from metseg.results.exports import LESIONS
 from metseg.storage import ObjectStore
@@ -71,7 +72,7 @@ class _StudyReader:
 
     def result(self, results: Results) -> Result:
         """The figures of a study."""
-        return parse_record(Result, self._objects.get(results.key("result.json")))
+        return parse_record(Result, read_artefact(self._objects, results, RESULT))
 
     def read(self, result: Result, results: Results, taken_on: date | None) -> TimePoint:
         """A study with its pixels.
@@ -84,17 +85,11 @@ class _StudyReader:
         Returns:
             The study at its date.
         """
-        labels, affine = _read_labels(self._artefact(results, LESIONS))
+        labels, affine = _read_labels(read_artefact(self._objects, results, LESIONS))
         if affine is None:
             raise NotComparable("A study has no position in the patient; nothing was compared.")
-        pixels = _read_slices(self._artefact(results, SLICE_ARCHIVE), result.shape)
+        pixels = _read_slices(read_artefact(self._objects, results, SLICE_ARCHIVE), result.shape)
         return TimePoint(result, labels, pixels, _present(result, pixels), affine, taken_on)
-
-    def _artefact(self, results: Results, name: str) -> bytes:
-        content = self._objects.get(results.key(name))
-        if name in results.digests and results.digests[name] != Digest.of(content):
-            raise ProcessingFailed.damaged_result()
-        return content
 
 
 def _read_labels(content: bytes) -> tuple[LabelMap, Affine | None]:

@@ -1,7 +1,7 @@
 """The reviews of jobs in the object store.
 
     jobs/{id}/reviews/000001   a review, or a return to the model's own answer; written once
-    jobs/{id}/reviewed/TOKEN/  result.json and the artefacts that a review replaces
+    jobs/{id}/reviewed/TOKEN   result.json and the artefacts that a review replaces
 
 The newest of the numbered records is in force. Its number is not reused: of two readers who replace the same review,
 the first to create the next record has done so (`ObjectStore.create`), and the other is refused. A review's files are
@@ -10,29 +10,31 @@ written before its record, so that a record never refers to what is not there.
 
 import uuid
 from collections.abc import Mapping
-from functools import partial
 
 from pydantic import Field
 
 from metseg.contracts import Contract, Result, ResultSummary, ReviewHistory, ReviewRecord
 from metseg.errors import NotFound, ReviewedMeanwhile
-from metseg.jobs.store import Digest, JobStore, Results, parse_record
-from metseg.parallel import parallel_map, run_all
+from metseg.jobs.artefacts import Artefact, ArtefactSet, Results
+from metseg.jobs.store import JobStore, parse_record
+from metseg.parallel import parallel_map
 from metseg.storage import ObjectStore
 
 __all__ = ["MEANWHILE", "JobReviews"]
 
 MAX_REVIEWS = 999_999
 MEANWHILE = "Someone else has reviewed this job meanwhile; read their review before you replace it."
-MAX_CONCURRENT_READS = MAX_CONCURRENT_WRITES = 4
+MAX_CONCURRENT_READS = 4
 
 
 class _StoredReview(Contract):
     """A record, and where the files of its review are."""
 
     record: ReviewRecord
-    folder: str | None = Field(default=None, description="below the job; None: the model's own answer is in force")
-    digests: dict[str, Digest] = Field(default_factory=dict, description="of the artefacts in it, by name")
+    folder: str | None = Field(
+        default=None, description="the object of its files, below the job; None: the model's own answer is in force"
+    )
+    digests: dict[str, Artefact] = Field(default_factory=dict, description="the artefacts in it, by name")
     summary: ResultSummary | None = Field(default=None, description="of its result")
 
 
@@ -89,9 +91,8 @@ class JobReviews:
         stored = self._newest(job_id)
         if stored is None or stored.folder is None:
             return own
-        digests = {**own.digests, **stored.digests}
-        prefix = self._jobs.key(job_id, f"{stored.folder}/")
-        return Results(own.prefix, digests, stored.record.number, prefix, stored.summary)
+        reviewed = ArtefactSet(self._jobs.key(job_id, stored.folder), stored.digests)
+        return Results(own.own, stored.record.number, reviewed, stored.summary)
 
     def add(self, job_id: str, record: ReviewRecord, result: Result | None, artefacts: Mapping[str, bytes]) -> None:
         """Store a review, which is then in force.
@@ -106,10 +107,11 @@ class JobReviews:
             ReviewedMeanwhile: there is a review of this number; nothing is left of this one.
             NotFound: the job was deleted meanwhile.
         """
-        folder = None if result is None else self._write(job_id, result, artefacts)
-        digests = {name: Digest.of(content) for name, content in artefacts.items()}
-        summary = None if result is None else result.summary
-        stored = _StoredReview(record=record, folder=folder, digests=digests, summary=summary)
+        stored = _StoredReview(record=record)
+        if result is not None:
+            name = f"reviewed/{uuid.uuid4().hex}"
+            written = self._jobs.put_results(job_id, name, result, artefacts)
+            stored = _StoredReview(record=record, folder=name, digests=written, summary=result.summary)
         created = self._objects.create(
             self._jobs.key(job_id, _name(record.number)),
             stored.model_dump_json().encode(),
@@ -118,19 +120,9 @@ class JobReviews:
         if not self._jobs.still_exists(job_id):
             raise NotFound("There is no such job.")
         if not created:
-            if folder is not None:
-                self._objects.delete(self._jobs.key(job_id, folder))
+            if stored.folder is not None:
+                self._objects.delete(self._jobs.key(job_id, stored.folder))
             raise ReviewedMeanwhile(MEANWHILE)
-
-    def _write(self, job_id: str, result: Result, artefacts: Mapping[str, bytes]) -> str:
-        """Write the files of a review; returns their folder, below the job."""
-        folder = f"reviewed/{uuid.uuid4().hex}"
-        writes = [partial(self._jobs.put_result, job_id, result, folder)]
-        writes += [
-            partial(self._jobs.put_artefact, job_id, f"{folder}/{name}", content) for name, content in artefacts.items()
-        ]
-        run_all(writes, MAX_CONCURRENT_WRITES)
-        return folder
 
     def _newest(self, job_id: str) -> _StoredReview | None:
         keys = self._keys(job_id)

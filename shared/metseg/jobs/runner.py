@@ -7,24 +7,22 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from types import MappingProxyType
 
 from metseg.contracts import FollowUpResult, Job, JobStatus, Problem, Progress, Request, Result, ResultSummary
 from metseg.errors import Cancelled, NotFound, PoisonedInput, QueueUnavailable, StoreUnavailable, UnreadableRecord
+from metseg.jobs.artefacts import Artefact
 from metseg.jobs.index import JobIndex
 from metseg.jobs.lease import Lease, LeaseTable
 from metseg.jobs.metrics import JobMetrics
-from metseg.jobs.store import Digest, JobStore, results_folder
-from metseg.parallel import in_background, run_all
+from metseg.jobs.store import JobStore
+from metseg.parallel import in_background
 
 __all__ = ["MAX_ATTEMPTS", "JobRunner"]
 
 MAX_ATTEMPTS = 3
 STORE_WAIT_S = 60.0
 RETRY_EVERY_S = 1.0
-MAX_CONCURRENT_WRITES = 4
-"""With more, the store's disk is the limit, not the network."""
 
 log = logging.getLogger(__name__)
 
@@ -146,16 +144,10 @@ class JobRunner:
         """
 
         def write(job: Job) -> None:
-            folder = results_folder(uuid.uuid4().hex)
-            writes = [partial(self._store.put_result, job_id, result, folder)]
-            writes += [
-                partial(self._store.put_artefact, job_id, f"{folder}/{name}", content)
-                for name, content in artefacts.items()
-            ]
-            run_all(writes, MAX_CONCURRENT_WRITES)
-            digests = {name: Digest.of(content) for name, content in artefacts.items()}
+            name = f"results/{uuid.uuid4().hex}"
+            written = self._store.put_results(job_id, name, result, artefacts)
             model, summary = (result.model_version, result.summary) if isinstance(result, Result) else (None, None)
-            if self._end(job, JobStatus.SUCCEEDED, folder, digests, summary, model_version=model):
+            if self._end(job, JobStatus.SUCCEEDED, name, written, summary, model_version=model):
                 self._metrics.record_success(model, result.durations_s)
 
         self._end_ours(job_id, write)
@@ -251,13 +243,13 @@ class JobRunner:
         job: Job,
         status: JobStatus,
         results: str | None = None,
-        digests: Mapping[str, Digest] = MappingProxyType({}),
+        artefacts: Mapping[str, Artefact] = MappingProxyType({}),
         summary: ResultSummary | None = None,
         **changes: object,
     ) -> bool:
         """Write how a job ended; False where it had ended before."""
         last = job.model_copy(update={"status": status, "finished_at": datetime.now(UTC), **changes})
-        ours = self._store.put_end(last, results, digests, summary)
+        ours = self._store.put_end(last, results, artefacts, summary)
         if not ours:
             log.warning("job %s had ended before; this end is dropped", job.id)
         with suppress(QueueUnavailable):

@@ -16,6 +16,7 @@ from metseg.errors import (
     UnreadableRecord,
 )
 from metseg.jobs.agreements import JobAgreements
+from metseg.jobs.artefacts import RESULT, Results, read_artefact
 from metseg.jobs.broker import JobQueue
 from metseg.jobs.idempotency import IdempotencyKeys
 from metseg.jobs.index import JobIndex, QueueLoad, QueueStatus
@@ -27,11 +28,11 @@ from metseg.jobs.rate_limit import RateLimiter
 from metseg.jobs.redis_connection import RedisConnection
 from metseg.jobs.reviews import JobReviews
 from metseg.jobs.site_secret import SiteSecret
-from metseg.jobs.store import JobStore, Results, parse_record
+from metseg.jobs.store import JobStore, parse_record
 from metseg.jobs.training_studies import TrainingStudies
 from metseg.jobs.workers import WorkerRegistry
 from metseg.parallel import run_all
-from metseg.storage import ObjectInfo, ObjectStore
+from metseg.storage import ObjectPart, ObjectStore
 
 __all__ = ["JobService"]
 
@@ -236,7 +237,7 @@ class JobService:
 
     def read_result(self, results: Results) -> Result:
         """The figures of certain results; UnreadableRecord where this release cannot read them."""
-        return parse_record(Result, self._objects.get(results.key("result.json")))
+        return parse_record(Result, read_artefact(self._objects, results, RESULT))
 
     def results(self, job_id: str, *, reviewed: bool = True) -> Results:
         """Where a job's artefacts are in the store, and what they must be.
@@ -258,41 +259,26 @@ class JobService:
             raise NotFinished(f"The job is {status}, so it has no results{'' if status.final else ' yet'}.")
         return self.reviews.reviewed(job_id, results) if reviewed else results
 
-    def stat(self, results: Results, name: str) -> ObjectInfo:
-        """The metadata of an artefact in the store.
+    def stat(self, results: Results, name: str) -> tuple[ObjectPart, str]:
+        """Where in the store an artefact is.
 
         Args:
             results: that it belongs to.
             name: of the artefact.
 
         Returns:
-            The metadata.
+            Its part of an object, of known length, and its entity tag.
 
         Raises:
             NotFound: there is no such artefact.
             ProcessingFailed: it is not as long as it was when it was written.
         """
-        info = self._objects.stat(results.key(name))
-        digest = results.digests.get(name)
-        if digest is not None and digest.size != info.size:
+        part, artefact = results.part(name), results.artefact(name)
+        info = self._objects.stat(part.key)
+        count = info.size - part.first if part.count is None else min(info.size - part.first, part.count)
+        if artefact is not None and artefact.size != count:
             raise ProcessingFailed.damaged_result()
-        return info
-
-    def artefact_key(self, job_id: str, name: str) -> str:
-        """The key of an artefact in the store.
-
-        Args:
-            job_id: of a job that succeeded.
-            name: of the artefact.
-
-        Returns:
-            Its key.
-
-        Raises:
-            NotFound: there is no such job.
-            NotFinished: it has not succeeded, or not yet.
-        """
-        return self.results(job_id).key(name)
+        return part._replace(count=count), f"{info.etag}-{name}"
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable.

@@ -2,14 +2,14 @@
 
     jobs/{id}/input/0000 ...   as uploaded
     jobs/{id}/request.json     as accepted
-    jobs/{id}/results/TOKEN/   result.json and the artefacts of one attempt
+    jobs/{id}/results/TOKEN    result.json and the artefacts of one attempt, see `metseg.jobs.artefacts`
     jobs/{id}/end.json         its last state, and which attempt's results count; written once
     jobs/{id}/reviews/000001   what readers changed, see `metseg.jobs.reviews`; written once each
-    jobs/{id}/reviewed/TOKEN/  result.json and the artefacts of one review
+    jobs/{id}/reviewed/TOKEN   result.json and the artefacts of one review
     open/{id}                  its state until it ends
 
-Two workers may finish the same job. Each writes into a separate folder, and the first to write `end.json` has ended
-the job. The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
+Two workers may finish the same job. Each writes a separate object, and the first to write `end.json` has ended the job.
+The store decides that (`ObjectStore.create`), so it holds whatever Redis has forgotten.
 
 A job exists from the moment its request is written, which is after everything that it needs, until its request is
 deleted, which is before all the rest. After each write into a job the writer checks that it still exists, and otherwise
@@ -20,79 +20,35 @@ A job whose state cannot be read is shown as failed. Nothing is written for that
 as it is.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, Self, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
 from metseg.contracts import Contract, InputFile, Job, JobStatus, Problem, Request, ResultSummary, is_job_id
 from metseg.errors import NotFound, StoreUnavailable, UnreadableRecord
+from metseg.jobs.artefacts import Artefact, ArtefactSet, Results, put_artefacts
 from metseg.parallel import parallel_map
-from metseg.results import SLICE_ARCHIVE
-from metseg.results.exports import PROBABILITY, SOURCE_HEADERS, UNCERTAINTY, WHOLE_PROBABILITY
 from metseg.storage import ObjectStore
 
-__all__ = ["OPEN", "ROOT", "Digest", "JobStore", "Results", "parse_record", "results_folder"]
+__all__ = ["OPEN", "ROOT", "JobStore", "parse_record"]
 
 Record = TypeVar("Record", bound=Contract)
 
 PREVIEW = "glimpse.png"
-UNREVIEWED = frozenset({PROBABILITY, WHOLE_PROBABILITY, UNCERTAINTY, SLICE_ARCHIVE, SOURCE_HEADERS})
-"""Artefacts that no review changes."""
 ROOT = "jobs/"
 OPEN = "open/"
-
-
-class Digest(Contract):
-    """What an artefact must be, byte for byte."""
-
-    size: int = Field(ge=0)
-    sha256: str
-
-    @classmethod
-    def of(cls, content: bytes) -> Self:
-        """The digest of this content."""
-        return cls(size=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
-class Results(NamedTuple):
-    """The results of a job that succeeded.
-
-    Attributes:
-        prefix: of the keys of the model's own artefacts in the store.
-        digests: of the artefacts by name.
-        review: the number of the review that they show; 0 if they are the model's own.
-        reviewed_prefix: of the keys of the artefacts that the review replaces; None if there is none.
-        summary: of the result; None for a follow-up.
-    """
-
-    prefix: str
-    digests: Mapping[str, Digest]
-    review: int = 0
-    reviewed_prefix: str | None = None
-    summary: ResultSummary | None = None
-
-    def key(self, name: str) -> str:
-        """The key of an artefact in the store; what depends on the masks is never the model's in a reviewed state."""
-        is_own = self.reviewed_prefix is None or name in UNREVIEWED
-        return f"{self.prefix if is_own else self.reviewed_prefix}{name}"
 
 
 class _End(Contract):
     """How a job ended."""
 
     job: Job
-    results: str | None = Field(default=None, description="the folder of the results that count")
-    digests: dict[str, Digest] = Field(default_factory=dict, description="of the artefacts in it, by name")
+    results: str | None = Field(default=None, description="the object of the results that count, below the job")
+    digests: dict[str, Artefact] = Field(default_factory=dict, description="the artefacts in it, by name")
     summary: ResultSummary | None = Field(default=None, description="of the result; None for a follow-up")
-
-
-def results_folder(token: str) -> str:
-    """Where an attempt writes its results, below its job."""
-    return f"results/{token}"
 
 
 class JobStore:
@@ -136,7 +92,7 @@ class JobStore:
             return state, None
         if state.results is None:
             return state.job, None
-        return state.job, Results(self.key(job_id, f"{state.results}/"), state.digests, summary=state.summary)
+        return state.job, Results(ArtefactSet(self.key(job_id, state.results), state.digests), summary=state.summary)
 
     def job_and_request(self, job_id: str) -> tuple[Job, Request]:
         """A job's state and its request, read concurrently; NotFound, UnreadableRecord where the request is."""
@@ -250,45 +206,41 @@ class JobStore:
         if self.still_exists(job_id) and self._has_ended(job_id):
             self._store.remove([self.key(job_id, PREVIEW)])
 
-    def put_artefact(self, job_id: str, name: str, content: bytes) -> None:
-        """Write an artefact of an attempt; `put_end` and `clean_up` must follow.
+    def put_results(
+        self, job_id: str, name: str, result: Contract, artefacts: Mapping[str, bytes]
+    ) -> dict[str, Artefact]:
+        """Write the result and the artefacts of an attempt or a review; `put_end` and `clean_up`, or a record, follow.
 
         Args:
             job_id: of the job.
-            name: with the folder of the attempt.
-            content: of the artefact.
-        """
-        self._store.put(self.key(job_id, name), content)
-
-    def put_result(self, job_id: str, result: Contract, folder: str) -> None:
-        """Write the result of an attempt; `put_end` and `clean_up` must follow.
-
-        Args:
-            job_id: of the job.
+            name: of the object, below the job.
             result: of the attempt.
-            folder: of the attempt.
+            artefacts: by name.
+
+        Returns:
+            What was written, by name.
         """
-        self._write(self.key(job_id, f"{folder}/result.json"), result)
+        return put_artefacts(self._store, self.key(job_id, name), result, artefacts)
 
     def put_end(
         self,
         job: Job,
         results: str | None = None,
-        digests: Mapping[str, Digest] = MappingProxyType({}),
+        artefacts: Mapping[str, Artefact] = MappingProxyType({}),
         summary: ResultSummary | None = None,
     ) -> bool:
         """Write how a job ended, unless it had ended before; `clean_up` must follow.
 
         Args:
             job: its last state.
-            results: the folder that this attempt wrote.
-            digests: of the artefacts in it, by name.
+            results: the object that this attempt wrote, below the job.
+            artefacts: in it, by name.
             summary: of the result; None for a follow-up.
 
         Returns:
             Whether this is how it ended.
         """
-        content = _End(job=job, results=results, digests=dict(digests), summary=summary).model_dump_json().encode()
+        content = _End(job=job, results=results, digests=dict(artefacts), summary=summary).model_dump_json().encode()
         return self._store.create(self.key(job.id, "end.json"), content, content_type="application/json")
 
     def clean_up(self, job_id: str, unwanted: str | None) -> None:
@@ -296,7 +248,7 @@ class JobStore:
 
         Args:
             job_id: of the job.
-            unwanted: the folder of an attempt whose results do not count.
+            unwanted: the results of an attempt that do not count, below the job.
         """
         if not self.still_exists(job_id):
             return

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from metseg.contracts import Contract, Role, Structure
 from metseg.jobs.site_secret import SiteSecret
-from metseg.storage import ObjectStore
+from metseg.storage import ObjectPart, ObjectStore
 
 __all__ = ["TRAINING_SLICES", "TrainingStudies", "TrainingStudy"]
 
@@ -57,17 +57,17 @@ class TrainingStudies:
         self._objects = objects
         self._secret = SiteSecret(objects, _SECRET)
 
-    def deposit(self, job_id: str, review: int, slices_key: str, masks: Mapping[Structure, bytes]) -> None:
+    def deposit(self, job_id: str, review: int, slices: ObjectPart, masks: Mapping[Structure, bytes]) -> None:
         """Copy the files of a study; `release` or `discard` must follow.
 
         Args:
             job_id: of the job.
             review: number of the review that allows it.
-            slices_key: of the archive of its slices.
+            slices: where the archive of its slices is.
             masks: by structure, NIfTI.
         """
         folder = _folder(self._pseudonym("case", job_id), review)
-        with TemporaryFile() as copy, self._objects.stream(slices_key) as chunks:
+        with TemporaryFile() as copy, self._objects.stream(*slices) as chunks:
             for chunk in chunks:
                 copy.write(chunk)
             copy.seek(0)

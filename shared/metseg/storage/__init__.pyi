@@ -1,5 +1,6 @@
 from .base import KEY_DAYS as KEY_DAYS
 from .base import ObjectInfo as ObjectInfo
+from .base import ObjectPart as ObjectPart
 from .base import ObjectStore as ObjectStore
 from .factory import open_store as open_store
 from .local_folder import LocalFolderStore as LocalFolderStore

@@ -28,6 +28,20 @@ class ObjectInfo(NamedTuple):
     modified: datetime
 
 
+class ObjectPart(NamedTuple):
+    """A part of an object.
+
+    Attributes:
+        key: of the object.
+        first: offset of the part, bytes.
+        count: length of the part, bytes, at least 1; None: to the end of the object.
+    """
+
+    key: str
+    first: int = 0
+    count: int | None = None
+
+
 class ObjectStore(Protocol):
     """Objects under keys of `[a-z0-9._/-]`; any other key is a ValueError.
 
@@ -71,19 +85,13 @@ class ObjectStore(Protocol):
             StoreUnavailable: the store failed; the object may or may not have been written.
         """
 
-    def get(self, key: str) -> bytes:
-        """The whole object; NotFound."""
-
-    def stream(self, key: str) -> AbstractContextManager[Iterator[bytes]]:
-        """The object in chunks; NotFound on entering."""
-
-    def read(self, key: str, first: int, count: int) -> bytes:
-        """A part of an object, which has to be within it.
+    def get(self, key: str, first: int = 0, count: int | None = None) -> bytes:
+        """An object or a part of it (`ObjectPart`), as far as the object has it.
 
         Args:
             key: of the object.
             first: offset, bytes.
-            count: length, bytes.
+            count: length, bytes, at least 1; None: to the end.
 
         Returns:
             The bytes.
@@ -91,6 +99,9 @@ class ObjectStore(Protocol):
         Raises:
             NotFound: there is no such object.
         """
+
+    def stream(self, key: str, first: int = 0, count: int | None = None) -> AbstractContextManager[Iterator[bytes]]:
+        """An object or a part of it, as `get` returns it, in chunks; NotFound on entering."""
 
     def stat(self, key: str) -> ObjectInfo:
         """The metadata of the object; NotFound."""

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -105,31 +106,27 @@ class LocalFolderStore(ObjectStore):
             os.close(descriptor)
 
     @override
-    def get(self, key: str) -> bytes:
-        """The whole object; NotFound."""
-        with self._read_errors(key):
-            return self._path(key).read_bytes()
-
-    @override
-    @contextlib.contextmanager
-    def stream(self, key: str) -> Iterator[Iterator[bytes]]:
-        """The object in chunks; NotFound on entering."""
-        with self._read_errors(key):
-            file = self._path(key).open("rb")
-        with file:
-            yield self._chunks(key, file)
-
-    def _chunks(self, key: str, file: BinaryIO) -> Iterator[bytes]:
-        with self._read_errors(key):
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
-
-    @override
-    def read(self, key: str, first: int, count: int) -> bytes:
+    def get(self, key: str, first: int = 0, count: int | None = None) -> bytes:
         """See ObjectStore."""
         with self._read_errors(key), self._path(key).open("rb") as file:
             file.seek(first)
             return file.read(count)
+
+    @override
+    @contextlib.contextmanager
+    def stream(self, key: str, first: int = 0, count: int | None = None) -> Iterator[Iterator[bytes]]:
+        """See ObjectStore."""
+        with self._read_errors(key):
+            file = self._path(key).open("rb")
+            file.seek(first)
+        with file:
+            yield self._chunks(key, file, math.inf if count is None else count)
+
+    def _chunks(self, key: str, file: BinaryIO, left: float) -> Iterator[bytes]:
+        with self._read_errors(key):
+            while chunk := file.read(int(min(left, CHUNK_BYTES))):
+                left -= len(chunk)
+                yield chunk
 
     @override
     def stat(self, key: str) -> ObjectInfo:

@@ -105,28 +105,26 @@ class S3Store(ObjectStore):
         return True
 
     @override
-    def get(self, key: str) -> bytes:
-        """The whole object; NotFound."""
-        with self.stream(key) as chunks:
-            return b"".join(chunks)
-
-    @override
-    def read(self, key: str, first: int, count: int) -> bytes:
+    def get(self, key: str, first: int = 0, count: int | None = None) -> bytes:
         """See ObjectStore."""
-        with self._opened(key, first, count) as chunks:
+        with self.stream(key, first, count) as chunks:
             return b"".join(chunks)
 
     @override
-    def stream(self, key: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
-        """The object in chunks; NotFound on entering."""
-        return self._opened(key, 0, 0)
-
     @contextlib.contextmanager
-    def _opened(self, key: str, first: int, count: int) -> Iterator[Iterator[bytes]]:
-        """The bytes of an object from offset `first`, `count` of them or all."""
+    def stream(self, key: str, first: int = 0, count: int | None = None) -> Iterator[Iterator[bytes]]:
+        """See ObjectStore."""
         check_key(key)
         with _s3_errors(key):
-            response = self._client.get_object(self._bucket, key, offset=first, length=count)
+            try:
+                response = self._client.get_object(self._bucket, key, offset=first, length=count or 0)
+            except S3Error as error:
+                if error.code != "InvalidRange":  # the object ends before the part
+                    raise
+                response = None
+        if response is None:
+            yield iter(())
+            return
         try:
             yield self._chunks(key, response)
         finally:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 from tests.gateways import begin, png, problem, result
+from tests.stored_results import cut, flip_a_bit, put_artefacts, stored_artefact
 
 from metseg.client import Client, RemoteProblem
 from metseg.contracts import Problem, Result
@@ -50,7 +51,7 @@ def test_the_nifti_mask_is_the_object_in_the_store(gateway, done):
     assert response.headers["Content-Type"] == "application/gzip"
     assert response.headers["Content-Disposition"].endswith('_mask.nii.gz"')
     assert int(response.headers["Content-Length"]) == len(response.content)
-    assert response.content == gateway.store.get(gateway.jobs.artefact_key(done.path.split("/")[-1], "whole.nii.gz"))
+    assert response.content == stored_artefact(gateway.jobs, done.path.split("/")[-1], "whole.nii.gz")
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(response.content))
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, done.mask)
 
@@ -82,19 +83,14 @@ def test_a_stored_file_comes_with_its_checksum(gateway, done):
 def test_a_truncated_result_is_an_error_not_a_shorter_file(gateway, done, path):
     job = gateway.accepted(png(1), png(2), png(3))
     gateway.succeed(job.id, done.mask, NAMES)
-    for name in ("whole.nii.gz", "mask.nii.gz"):
-        key = gateway.jobs.artefact_key(job.id, name)
-        gateway.store.put(key, gateway.store.get(key)[:-20])
+    cut(gateway.jobs, job.id, "mask.nii.gz")
     problem(gateway.http.get(f"/v1/jobs/{job.id}/{path}"), 500, "processing-failed")
 
 
 def test_a_changed_result_is_cut_not_completed(gateway, done):
     job = gateway.accepted(png(1), png(2), png(3))
     gateway.succeed(job.id, done.mask, NAMES)
-    key = gateway.jobs.artefact_key(job.id, "whole.nii.gz")
-    content = bytearray(gateway.store.get(key))
-    content[len(content) // 2] ^= 1
-    gateway.store.put(key, bytes(content))
+    flip_a_bit(gateway.jobs, job.id, "whole.nii.gz")
     with pytest.raises(httpx.RemoteProtocolError):
         gateway.http.get(f"/v1/jobs/{job.id}/mask")
 
@@ -136,8 +132,8 @@ def test_uncertainty_is_returned_if_requested(gateway, done):
     job_id = gateway.accepted(png(1), png(2), png(3)).id
     gateway.succeed(job_id, done.mask, NAMES)
     spread = np.where(done.mask, 0.5, 0).astype(np.float32)
-    key = gateway.jobs.artefact_key(job_id, "uncertainty.nii.gz")
-    gateway.store.put(key, write_probability(spread, "nifti"))
+    stored = write_probability(spread, "nifti")
+    put_artefacts(gateway.jobs, job_id, {"uncertainty.nii.gz": stored})
     address = f"/v1/jobs/{job_id}/uncertainty"
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(gateway.http.get(address).content))
     np.testing.assert_allclose(image.get_fdata().T, spread, atol=1e-4)
@@ -146,7 +142,7 @@ def test_uncertainty_is_returned_if_requested(gateway, done):
     assert Image.open(io.BytesIO(gateway.http.get(f"{address}?format=tiff").content)).n_frames == len(NAMES)
     assert "tiff" in problem(gateway.http.get(f"{address}?format=png"), 406, "not-available")
     with Client(str(gateway.http.base_url)) as client:
-        assert client.uncertainty(job_id) == gateway.store.get(key)
+        assert client.uncertainty(job_id) == stored
 
 
 @pytest.mark.parametrize(
@@ -176,7 +172,7 @@ def test_a_report_outlives_its_model(gateway):
     job = gateway.accepted()
     gateway.succeed(job.id, np.eye(32, dtype=bool)[np.newaxis], ("slice_0",))
     figures = gateway.jobs.result(job.id).model_copy(update={"model_version": "20200101-000000-gone"})
-    gateway.store.put(gateway.jobs.artefact_key(job.id, "result.json"), figures.model_dump_json().encode())
+    put_artefacts(gateway.jobs, job.id, {"result.json": figures.model_dump_json().encode()})
     assert "no longer there" in gateway.http.get(f"/v1/jobs/{job.id}/report").text
 
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageSequence
 from tests.gateways import begin, png, problem
 from tests.reviews import SHAPE, THREE, answered, ball_probability, runs_of
 from tests.slice_archives import archived
+from tests.stored_results import split_into_objects
 
 from metseg.contracts import Result, ResultSummary, ReviewHistory, ReviewRecord
 from metseg.results import SLICE_ARCHIVE
@@ -194,6 +195,23 @@ def test_of_two_readers_at_once_one_is_refused(gateway, study):
     assert sorted(statuses) == [200, 412, 412, 412]
     folders = {key.split("/")[3] for key in gateway.job_keys() if f"{study.path[9:]}/reviewed/" in key}
     assert len(folders) == 1, "nothing is left of the refused reviews"
+
+
+def test_results_and_reviews_that_earlier_releases_stored_are_read(gateway, study):
+    study.reject(1).raise_for_status()
+    names = ("result", "mask", "probability", "lesions", "overlay/3", "volume/flair")
+
+    def seen() -> list[bytes]:
+        modes = [(name, reviewed) for name in names for reviewed in ("true", "false")]
+        return [study.get(name, reviewed=reviewed).raise_for_status().content for name, reviewed in modes]
+
+    before = seen()
+    split_into_objects(gateway.jobs, study.own.job_id)
+    assert seen() == before
+    study.reject(2).raise_for_status()
+    assert len(study.result().lesions) == 2
+    study.delete().raise_for_status()
+    assert study.result() == study.own
 
 
 def test_deleting_a_review_returns_to_the_models_own_answer(study):

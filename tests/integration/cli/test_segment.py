@@ -10,6 +10,7 @@ from tests.gateways import begin
 from tests.hospital import hospital, started, study
 from tests.models import VERSION
 from tests.servers import free_ports, wait_until
+from tests.stored_results import stored_artefact
 
 from metseg.cli.backend import ServerBackend
 from metseg.cli.formats import DEFAULT
@@ -51,9 +52,8 @@ def test_each_study_has_its_own_results_folder(server, studies, tmp_path, capsys
     for path in studies:
         folder = tmp_path / "out" / path.name
         result = Result.model_validate_json((folder / "result.json").read_bytes())
-        assert (folder / "mask.nii.gz").read_bytes() == server.gateway.store.get(
-            server.gateway.jobs.artefact_key(result.job_id, "whole.nii.gz")
-        )
+        stored = stored_artefact(server.gateway.jobs, result.job_id, "whole.nii.gz")
+        assert (folder / "mask.nii.gz").read_bytes() == stored
         assert {each.name for each in folder.iterdir()} == {
             *(EXPORTS[name].file_name for name in FORMATS), "result.json", "job.json",
         }  # fmt: skip

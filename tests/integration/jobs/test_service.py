@@ -70,7 +70,7 @@ def test_an_unknown_job_is_not_found_by_any_call(jobs, job_id):
 
 def test_an_invalid_id_makes_no_key(jobs):
     with pytest.raises(NotFound):
-        jobs.artefact_key("../models", "champion.json")
+        jobs.results("../models")
     with pytest.raises(NotFound):
         jobs.input_key("x", 0)
 
@@ -131,7 +131,7 @@ def away() -> None:
 
 @pytest.mark.parametrize("folder", ["jobs", "open"])
 def test_an_incomplete_upload_makes_no_job(here, folder, maintenance):
-    jobs = here.service(Interfering(here.store, folder=folder, before=away))
+    jobs = here.service(Interfering(here.store, folder, before=away))
     with pytest.raises(StoreUnavailable):
         upload(jobs)
     assert list(here.store.list(f"{folder}/")) == []

@@ -6,6 +6,7 @@ import time
 import pytest
 from tests.gateways import begin
 from tests.integration.deployments import LEASE_TTL_S, in_a_folder, result_of, submit
+from tests.stored_results import put_artefacts
 
 from metseg.contracts import JobStatus
 from metseg.errors import NotFound, UnreadableRecord
@@ -66,7 +67,7 @@ def test_a_job_without_a_request_is_in_no_list(here, jobs, job, maintenance):
 def test_an_unreadable_result_is_reported_as_such(here, jobs, worker, job):
     begin(worker, job.id)
     worker.finish(job.id, result_of(job.id), {})
-    here.store.put(jobs.artefact_key(job.id, "result.json"), b"{")
+    put_artefacts(jobs, job.id, {"result.json": b"{"})
     with pytest.raises(UnreadableRecord):
         jobs.result(job.id)
 

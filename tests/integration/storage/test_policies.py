@@ -18,7 +18,7 @@ from metseg.jobs import JobFactory, TrainingStudies
 from metseg.jobs.store import JobStore
 from metseg.registry import Registry
 from metseg.settings import Settings
-from metseg.storage import S3Store, open_store
+from metseg.storage import ObjectPart, S3Store, open_store
 from metseg_worker.store_users import SERVICES, policy, write_keys
 
 USERS = (*SERVICES, "setup")
@@ -138,7 +138,7 @@ def test_a_key_can_read_only_its_services_patients(server, store, service, key):
 def test_the_trainer_reads_the_copies_that_the_gateway_writes_and_not_the_secret_of_their_names(store):
     store("gateway").put(f"{JOB}/slices.zip", b"slices")
     written, read = TrainingStudies(store("gateway")), TrainingStudies(store("trainer"))
-    written.deposit("job", 1, f"{JOB}/slices.zip", {"whole": b"mask"})
+    written.deposit("job", 1, ObjectPart(f"{JOB}/slices.zip"), {"whole": b"mask"})
     description = {"review": 1, "model_version": VERSION, "roles": ["flair"], "structures": ["whole"]}
     written.release("job", "ward-7", description)
     [study] = read.studies()

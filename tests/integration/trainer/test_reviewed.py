@@ -15,6 +15,7 @@ from metseg.contracts import LesionDecision, Review
 from metseg.errors import DatasetError
 from metseg.jobs import TrainingStudies
 from metseg.registry import Registry
+from metseg.storage import ObjectPart
 from metseg_trainer.cli import main
 from metseg_trainer.data import fetch_reviewed, load_patient, read_split, scan_folder
 
@@ -115,7 +116,7 @@ def test_what_no_reader_allowed_is_not_there(gateway, remote, finished, tmp_path
 def test_studies_that_were_only_deposited_are_no_studies(store):
     training = TrainingStudies(store)
     store.put("jobs/slices.zip", b"slices")
-    training.deposit("job", 1, "jobs/slices.zip", {"whole": b"mask"})
+    training.deposit("job", 1, ObjectPart("jobs/slices.zip"), {"whole": b"mask"})
     assert list(training.studies()) == []
     training.discard("job", 1)
     assert list(store.list("training/")) == []

@@ -14,6 +14,7 @@ import pytest
 from tests.integration.studies import phantom_files, submit
 from tests.models import VERSION, tiny_card, tiny_model
 from tests.servers import wait_until
+from tests.stored_results import stored_artefact
 
 from metseg.contracts import JobStatus
 from metseg.errors import StoreUnavailable
@@ -118,7 +119,7 @@ def test_the_mask_equals_the_pipelines_pixel_for_pixel(deployment):
     volume, model = head(7, slices=6, size_px=128).volume, tiny_model(1.5)
     volume = type(volume)(volume.pixels, volume.names)  # a PNG stores no spacing
     expected = segment(volume, OnnxPredictor(tiny_card(model), model, threads=1)).mask
-    mask = read_mask(deployment.store.get(deployment.jobs.artefact_key(job.id, "mask.nii.gz")))
+    mask = read_mask(stored_artefact(deployment.jobs, job.id, "mask.nii.gz"))
     assert job.status is JobStatus.SUCCEEDED
     assert expected.any()
     assert np.array_equal(mask, expected)

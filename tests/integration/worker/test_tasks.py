@@ -78,11 +78,10 @@ class Flaky:
 def test_a_job_ends_with_its_result_and_artefacts(context, jobs, job):
     run_job(context, job.id)
     result = jobs.result(job.id)
-    names = {info.key.split("/", 4)[-1] for info in context.store.list(f"jobs/{job.id}/results/")}
     assert jobs.get(job.id).status is JobStatus.SUCCEEDED
     assert (result.model_version, result.shape) == (VERSION, (3, 128, 128))
     assert set(result.durations_s) >= {"read", "predict", "report"}
-    assert names == {
+    assert set(jobs.results(job.id).own.artefacts) == {
         "mask.nii.gz", "probability.nii.gz", "whole.nii.gz", "whole_probability.nii.gz", "labels.nii.gz",
         "lesions.nii.gz", "slices.zip", "result.json",
     }  # fmt: skip
