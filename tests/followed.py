@@ -48,7 +48,6 @@ def outcome(job_id: str, visit: Visit) -> tuple[Result, dict[str, bytes]]:
     return result, {
         "mask.nii.gz": mask,
         "whole.nii.gz": mask,
-        "labels.nii.gz": mask,
         "probability.nii.gz": probability,
         "whole_probability.nii.gz": probability,
         "lesions.nii.gz": formats.write_labels(labels, labels.shape, int(labels.max()), *place.values()),

@@ -71,7 +71,6 @@ class Gateway:
             "probability.nii.gz": formats.write_probability(probability, "nifti"),
             "whole.nii.gz": formats.write_mask(mask, names, "nifti"),
             "whole_probability.nii.gz": formats.write_probability(probability, "nifti"),
-            "labels.nii.gz": formats.write_mask(mask.astype(np.uint8), names, "nifti"),
             "lesions.nii.gz": formats.write_mask(mask.astype(np.uint8), names, "nifti"),
             SLICE_ARCHIVE: archived(png(index, *mask.shape[1:]) for index in range(len(mask))),
         }

@@ -26,14 +26,14 @@ def put_artefacts(jobs: JobService, job_id: str, changed: dict[str, bytes]) -> N
 def cut(jobs: JobService, job_id: str, name: str) -> None:
     """Let the object of a job's artefacts end before the end of this one."""
     part = jobs.results(job_id).part(name)
-    jobs._objects.put(part.key, jobs._objects.get(part.key, 0, part.first + part.count - 20))
+    jobs._objects.put(part.key, jobs._objects.get(part.key, 0, part.first + part.size - 20))
 
 
 def flip_a_bit(jobs: JobService, job_id: str, name: str) -> None:
     """Change a bit in the middle of an artefact."""
     part = jobs.results(job_id).part(name)
     content = bytearray(jobs._objects.get(part.key))
-    content[part.first + part.count // 2] ^= 1
+    content[part.first + part.size // 2] ^= 1
     jobs._objects.put(part.key, bytes(content))
 
 

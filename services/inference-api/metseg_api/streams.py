@@ -105,7 +105,8 @@ async def export_response(
             return export.source, export.is_stored
         result = job.result()
         keeps_grid = result.grid is None or result.grid.nifti is None  # a NIfTI upload gets its own grid back
-        return export.source_of(result), export.format == "nifti" and keeps_grid
+        is_of_one = export.structure != "labels"  # which is made of two masks
+        return export.source_of(result), export.format == "nifti" and keeps_grid and is_of_one
 
     source, is_stored = await to_thread.run_sync(look_up)
     file = File.of(job, export, source)
@@ -135,7 +136,7 @@ async def stored_response(gateway: Gateway, request: Request, file: File) -> Res
             headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(artefact.sha256)).decode()}:"
         if is_current(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        headers["Content-Length"] = str(part.count)
+        headers["Content-Length"] = str(part.size)
         content = gateway.store.stream(*part)
         return ChunkedResponse(content if artefact is None else _verified(content, artefact), headers, file.media_type)
 

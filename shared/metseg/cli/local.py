@@ -148,13 +148,13 @@ class _SingleModelStore(LocalFolderStore):
         self._prefix = f"{MODELS}{card.version}/"
         self._champion = Champion(version=card.version, sha256=card.sha256, promoted_at=card.created_at)
 
-    def get(self, key: str) -> bytes:
-        """The whole object; NotFound."""
+    def get(self, key: str, first: int = 0, size: int | None = None) -> bytes:
+        """See ObjectStore."""
         if key == CHAMPION:
             return self._champion.model_dump_json().encode()
         if not key.startswith(self._prefix):
             raise NotFound(f"There is no object {key}.")
-        return super().get(key.removeprefix(self._prefix))
+        return super().get(key.removeprefix(self._prefix), first, size)
 
     def check(self) -> None:
         """Nothing: the folder is no store that was prepared, and is only read."""

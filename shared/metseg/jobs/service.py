@@ -267,7 +267,7 @@ class JobService:
             name: of the artefact.
 
         Returns:
-            Its part of an object, of known length, and its entity tag.
+            Its part of an object, of known size, and its entity tag.
 
         Raises:
             NotFound: there is no such artefact.
@@ -275,10 +275,11 @@ class JobService:
         """
         part, artefact = results.part(name), results.artefact(name)
         info = self._objects.stat(part.key)
-        count = info.size - part.first if part.count is None else min(info.size - part.first, part.count)
-        if artefact is not None and artefact.size != count:
+        stored = info.size - part.first
+        size = stored if part.size is None else min(stored, part.size)
+        if artefact is not None and artefact.size != size:
             raise ProcessingFailed.damaged_result()
-        return part._replace(count=count), f"{info.etag}-{name}"
+        return part._replace(size=size), f"{info.etag}-{name}"
 
     def delete(self, job_id: str) -> None:
         """Cancel a job if it waits or runs, and delete all of it; NotFound, StoreUnavailable.

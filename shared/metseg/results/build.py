@@ -112,10 +112,9 @@ def build_artefacts(
     """Build the files that the store keeps of a job.
 
     `mask.nii.gz` and `probability.nii.gz` are those of the lesions, in the size and position of the upload. Where these
-    are of the core, `whole.nii.gz` and `whole_probability.nii.gz` are those of the whole, and `labels.nii.gz` is 1 in
-    the core and 2 in the rest of the whole. `lesions.nii.gz` has the number of each lesion. `slices.zip` has a PNG of
-    each slice, with the sequences as colours, or in grey where there is only one. `uncertainty.nii.gz` exists where
-    asked for.
+    are of the core, `whole.nii.gz` and `whole_probability.nii.gz` are those of the whole. `lesions.nii.gz` has the
+    number of each lesion. `slices.zip` has a PNG of each slice, with the sequences as colours, or in grey where there
+    is only one. `uncertainty.nii.gz` exists where asked for.
 
     Args:
         volume: what was uploaded.

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from metseg.contracts import Structure
 from metseg.formats import write_labels, write_mask
-from metseg.imaging import Affine, Component, Mask, Spacing, UInt8Array, label_slices
-from metseg.results.exports import LABELS, LESIONS, MASK, WHOLE_MASK
+from metseg.imaging import Affine, Component, Mask, Spacing, label_slices
+from metseg.results.exports import LESIONS, MASK, WHOLE_MASK
 
 __all__ = ["write_mask_artefacts"]
 
@@ -18,7 +16,7 @@ def write_mask_artefacts(
     spacing_mm: Spacing | None,
     affine: Affine | None,
 ) -> dict[str, bytes]:
-    """Write the masks of the structures, the number of each lesion and, where the core is known, the label map.
+    """Write the masks of the structures and the number of each lesion.
 
     Args:
         masks: bool, (slice, row, column), of one shape; the lesions are of the core where there is one.
@@ -31,7 +29,7 @@ def write_mask_artefacts(
     """
     core, whole = masks.get("core"), masks["whole"]
 
-    def write(mask: Mask | UInt8Array) -> bytes:
+    def write(mask: Mask) -> bytes:
         return write_mask(mask, (), "nifti", spacing_mm=spacing_mm, affine=affine)
 
     slices, rows, columns = whole.shape
@@ -39,5 +37,4 @@ def write_mask_artefacts(
     lesions = write_labels(label_slices(components, shape), shape, len(components), spacing_mm, affine)
     if core is None:
         return {MASK: write(whole), LESIONS: lesions}
-    labels = np.where(core, np.uint8(1), 2 * whole.view(np.uint8))
-    return {MASK: write(core), WHOLE_MASK: write(whole), LESIONS: lesions, LABELS: write(labels)}
+    return {MASK: write(core), WHOLE_MASK: write(whole), LESIONS: lesions}

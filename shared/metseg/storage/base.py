@@ -34,12 +34,12 @@ class ObjectPart(NamedTuple):
     Attributes:
         key: of the object.
         first: offset of the part, bytes.
-        count: length of the part, bytes, at least 1; None: to the end of the object.
+        size: of the part, bytes, at least 1; None: to the end of the object.
     """
 
     key: str
     first: int = 0
-    count: int | None = None
+    size: int | None = None
 
 
 class ObjectStore(Protocol):
@@ -85,13 +85,13 @@ class ObjectStore(Protocol):
             StoreUnavailable: the store failed; the object may or may not have been written.
         """
 
-    def get(self, key: str, first: int = 0, count: int | None = None) -> bytes:
+    def get(self, key: str, first: int = 0, size: int | None = None) -> bytes:
         """An object or a part of it (`ObjectPart`), as far as the object has it.
 
         Args:
             key: of the object.
             first: offset, bytes.
-            count: length, bytes, at least 1; None: to the end.
+            size: bytes, at least 1; None: to the end.
 
         Returns:
             The bytes.
@@ -100,7 +100,7 @@ class ObjectStore(Protocol):
             NotFound: there is no such object.
         """
 
-    def stream(self, key: str, first: int = 0, count: int | None = None) -> AbstractContextManager[Iterator[bytes]]:
+    def stream(self, key: str, first: int = 0, size: int | None = None) -> AbstractContextManager[Iterator[bytes]]:
         """An object or a part of it, as `get` returns it, in chunks; NotFound on entering."""
 
     def stat(self, key: str) -> ObjectInfo:

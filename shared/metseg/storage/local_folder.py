@@ -106,21 +106,21 @@ class LocalFolderStore(ObjectStore):
             os.close(descriptor)
 
     @override
-    def get(self, key: str, first: int = 0, count: int | None = None) -> bytes:
+    def get(self, key: str, first: int = 0, size: int | None = None) -> bytes:
         """See ObjectStore."""
         with self._read_errors(key), self._path(key).open("rb") as file:
             file.seek(first)
-            return file.read(count)
+            return file.read(size)
 
     @override
     @contextlib.contextmanager
-    def stream(self, key: str, first: int = 0, count: int | None = None) -> Iterator[Iterator[bytes]]:
+    def stream(self, key: str, first: int = 0, size: int | None = None) -> Iterator[Iterator[bytes]]:
         """See ObjectStore."""
         with self._read_errors(key):
             file = self._path(key).open("rb")
             file.seek(first)
         with file:
-            yield self._chunks(key, file, math.inf if count is None else count)
+            yield self._chunks(key, file, math.inf if size is None else size)
 
     def _chunks(self, key: str, file: BinaryIO, left: float) -> Iterator[bytes]:
         with self._read_errors(key):

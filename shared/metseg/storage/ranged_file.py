@@ -15,12 +15,12 @@ class RangedFile(Seekable):
 
     Args:
         store: holds the object.
-        part: of the object, which must not change; its length has to be known.
+        part: of the object, which must not change; its size has to be known.
         read_ahead_bytes: fetched at a time at least, up to the end of the part.
     """
 
     def __init__(self, store: ObjectStore, part: ObjectPart, read_ahead_bytes: int = READ_AHEAD_BYTES) -> None:
-        super().__init__(part.count or 0)
+        super().__init__(part.size or 0)
         self._store, self._part = store, part
         self._read_ahead_bytes = read_ahead_bytes
         self._start, self._block = 0, b""

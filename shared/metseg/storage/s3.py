@@ -105,19 +105,19 @@ class S3Store(ObjectStore):
         return True
 
     @override
-    def get(self, key: str, first: int = 0, count: int | None = None) -> bytes:
+    def get(self, key: str, first: int = 0, size: int | None = None) -> bytes:
         """See ObjectStore."""
-        with self.stream(key, first, count) as chunks:
+        with self.stream(key, first, size) as chunks:
             return b"".join(chunks)
 
     @override
     @contextlib.contextmanager
-    def stream(self, key: str, first: int = 0, count: int | None = None) -> Iterator[Iterator[bytes]]:
+    def stream(self, key: str, first: int = 0, size: int | None = None) -> Iterator[Iterator[bytes]]:
         """See ObjectStore."""
         check_key(key)
         with _s3_errors(key):
             try:
-                response = self._client.get_object(self._bucket, key, offset=first, length=count or 0)
+                response = self._client.get_object(self._bucket, key, offset=first, length=size or 0)
             except S3Error as error:
                 if error.code != "InvalidRange":  # the object ends before the part
                     raise

@@ -82,7 +82,7 @@ def test_a_job_ends_with_its_result_and_artefacts(context, jobs, job):
     assert (result.model_version, result.shape) == (VERSION, (3, 128, 128))
     assert set(result.durations_s) >= {"read", "predict", "report"}
     assert set(jobs.results(job.id).own.artefacts) == {
-        "mask.nii.gz", "probability.nii.gz", "whole.nii.gz", "whole_probability.nii.gz", "labels.nii.gz",
+        "mask.nii.gz", "probability.nii.gz", "whole.nii.gz", "whole_probability.nii.gz",
         "lesions.nii.gz", "slices.zip", "result.json",
     }  # fmt: skip
 

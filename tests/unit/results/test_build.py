@@ -160,7 +160,6 @@ def drawn(volume):
 def test_artefacts_include_maps_and_an_image_per_slice(head):
     kept = build.build_artefacts(head.volume, segmented(head))
     assert sorted(kept) == [
-        "labels.nii.gz",
         "lesions.nii.gz",
         "mask.nii.gz",
         "probability.nii.gz",

@@ -254,8 +254,6 @@ def test_the_files_hold_the_reviewed_masks_on_the_grid_of_the_study():
     files = build_review_artefacts(found)
     np.testing.assert_array_equal(read_mask(files["mask.nii.gz"]), found.masks["core"])
     np.testing.assert_array_equal(read_mask(files["whole.nii.gz"]), found.masks["whole"])
-    labels = np.asarray(nifti(files["labels.nii.gz"]).dataobj).T
-    np.testing.assert_array_equal(labels, np.where(found.masks["core"], 1, 2 * found.masks["whole"]))
     numbers = np.asarray(nifti(files["lesions.nii.gz"]).dataobj).T
     np.testing.assert_array_equal(numbers == 2, lesion_mask(found, 2))
     own = nifti(artefacts["mask.nii.gz"])

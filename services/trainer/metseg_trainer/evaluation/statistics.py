@@ -16,6 +16,8 @@ RESAMPLES = 10_000
 SEED = 2026
 CONFIDENCE = 0.95
 SIGNIFICANT_P = 0.05
+SMALLEST_P = 0.0005
+"""Of three decimals that are not all 0."""
 
 Statistic = Literal["mean", "median"]
 
@@ -108,7 +110,7 @@ def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float],
     ahead = titles[0] if differences.mean() > 0 else titles[1]
     figures = (
         f"difference of mean patient Dice {differences.mean():+.3f} ({titles[0]} less {titles[1]}), 95% interval "
-        f"{interval.low:+.3f} to {interval.high:+.3f}, Wilcoxon p = {p:.3f}, effect size {effect:+.2f}, "
+        f"{interval.low:+.3f} to {interval.high:+.3f}, Wilcoxon {_p_words(p)}, effect size {effect:+.2f}, "
         f"{len(differences)} patient{'' if len(differences) == 1 else 's'}"
     )
     words = f"{ahead} is better by more than chance: " if significant else "Neither network is shown to be better: "
@@ -122,6 +124,10 @@ def compare_networks(titles: tuple[str, str], scores: tuple[Mapping[str, float],
         winner=ahead if significant else None,
         words=f"{words}{figures}.",
     )
+
+
+def _p_words(p: float) -> str:
+    return "p < 0.001" if p < SMALLEST_P else f"p = {p:.3f}"
 
 
 def _signed_ranks(differences: Float64Array) -> tuple[float, float]:

@@ -2,7 +2,6 @@ from .animation import render_animation as render_animation
 from .captures import write_captures as write_captures
 from .contours import outline_slice as outline_slice
 from .contours import outlined_channel as outlined_channel
-from .finished_job import LABELS as LABELS
 from .finished_job import LESIONS as LESIONS
 from .finished_job import MASK as MASK
 from .finished_job import PROBABILITY as PROBABILITY
@@ -12,6 +11,7 @@ from .finished_job import WHOLE_MASK as WHOLE_MASK
 from .finished_job import WHOLE_PROBABILITY as WHOLE_PROBABILITY
 from .finished_job import FinishedJob as FinishedJob
 from .maps import copy_artefact as copy_artefact
+from .maps import export_label_map as export_label_map
 from .maps import export_mask as export_mask
 from .maps import export_probability as export_probability
 from .maps import export_uncertainty as export_uncertainty

@@ -13,8 +13,6 @@ WHOLE_MASK, WHOLE_PROBABILITY = "whole.nii.gz", "whole_probability.nii.gz"
 UNCERTAINTY = "uncertainty.nii.gz"
 SOURCE_HEADERS = "source.zip"
 """The headers of a DICOM study that its results refer to."""
-LABELS = "labels.nii.gz"
-"""1 in the core, 2 in the rest of the whole; where the core is known."""
 LESIONS = "lesions.nii.gz"
 """The number of the lesion at each voxel, 0 elsewhere."""
 

@@ -1,6 +1,7 @@
 """Masks, probability and uncertainty maps in the format that is asked for."""
 
 import shutil
+from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
@@ -12,9 +13,10 @@ from metseg.formats import (
     ArtefactFormat,
     StoredSlices,
     restore_uploaded_grid,
+    write_mask,
     write_slices,
 )
-from metseg.results.exports.finished_job import MASK, PROBABILITY, UNCERTAINTY, FinishedJob
+from metseg.results.exports.finished_job import MASK, PROBABILITY, UNCERTAINTY, WHOLE_MASK, FinishedJob
 
 CHUNK_BYTES = 2**20
 
@@ -29,6 +31,27 @@ def export_mask(job: FinishedJob, target: BinaryIO, format: ArtefactFormat, sour
         source: the artefact.
     """
     _export(job, source, target, format, MASK_SUFFIX)
+
+
+def export_label_map(job: FinishedJob, target: BinaryIO) -> None:
+    """Write which structure each voxel belongs to: 1 in the core, 2 in the rest of the whole.
+
+    Args:
+        job: a finished job whose core is known.
+        target: where a NIfTI file is written, with the grid of the upload.
+    """
+    with job.open_artefact(MASK) as core, job.open_artefact(WHOLE_MASK) as whole:
+        stored = StoredSlices(core)
+        labels = 2 * StoredSlices(whole).read_all(np.uint8)
+        for labelled, one in zip(labels, stored, strict=True):
+            labelled[one != 0] = 1
+    spacing_mm = job.result().spacing_mm
+    content = BytesIO(write_mask(labels, (), "nifti", spacing_mm=spacing_mm, affine=stored.affine))
+    grid = job.result().grid
+    if grid is None or grid.nifti is None:
+        shutil.copyfileobj(content, target)
+    else:
+        restore_uploaded_grid(content, grid, target)
 
 
 def export_probability(job: FinishedJob, target: BinaryIO, format: ArtefactFormat, source: str = PROBABILITY) -> None:

@@ -12,7 +12,6 @@ from metseg.contracts import Result, Structure
 from metseg.errors import InvalidParameter, NoCore
 from metseg.results import exports
 from metseg.results.exports.finished_job import (
-    LABELS,
     LESIONS,
     MASK,
     PROBABILITY,
@@ -123,7 +122,7 @@ class Export:
             )
         if self.structure == "whole" and result.structure == "core":
             return WHOLE[self.source]
-        return {"labels": LABELS, "lesions": LESIONS}.get(str(self.structure), self.source)
+        return self.source
 
 
 def _mask(
@@ -134,11 +133,21 @@ def _mask(
     file_name: str,
     *,
     of: MaskStructure = DEFAULT_STRUCTURE,
+    source: str = MASK,
 ) -> Export:
     def write(job: FinishedJob, target: BinaryIO) -> None:
         exports.export_mask(job, target, format, export.source_of(job.result()))
 
-    export = Export(name, title, "mask", format, media_type, file_name, write, structure=of)
+    export = Export(name, title, "mask", format, media_type, file_name, write, source, of)
+    return export
+
+
+def _label_map() -> Export:
+    def write(job: FinishedJob, target: BinaryIO) -> None:
+        export.source_of(job.result())
+        exports.export_label_map(job, target)
+
+    export = Export("labels", "Label map, NIfTI", "mask", "nifti", GZIP, "labels.nii.gz", write, structure="labels")
     return export
 
 
@@ -193,8 +202,8 @@ _EXPORTS = (
     _mask("core-zip", "Core masks, ZIP", "zip", ZIP, "core_masks.zip", of=CORE),
     _mask("core-png", "Core mask, PNG", "png", PNG, "core.png", of=CORE),
     _mask("core-tiff", "Core mask, TIFF", "tiff", TIFF, "core.tiff", of=CORE),
-    _mask("labels", "Label map, NIfTI", "nifti", GZIP, LABELS, of="labels"),
-    _mask("lesion-numbers", "Lesion numbers, NIfTI", "nifti", GZIP, LESIONS, of="lesions"),
+    _label_map(),
+    _mask("lesion-numbers", "Lesion numbers, NIfTI", "nifti", GZIP, LESIONS, of="lesions", source=LESIONS),
     _dicom("dicom-seg", "Mask, DICOM SEG", "mask", "dicom-seg", "segmentation.dcm"),
     _structure_set(),
     _dicom("structured-report", "Measurements, DICOM SR", "structured-report", None, "report.dcm"),

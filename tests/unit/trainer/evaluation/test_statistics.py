@@ -45,6 +45,7 @@ def test_a_network_that_is_always_better_wins():
     assert found.effect_size == pytest.approx(1)
     assert found.words.startswith("A is better by more than chance")
     assert compare_networks(("A", "B"), (named(SCORES), named(SCORES + 0.05))).winner == "B"
+    assert "p < 0.001" in found.words, "no p is 0"
 
 
 def test_a_difference_explained_by_chance_has_no_winner():
