@@ -30,7 +30,7 @@ from metseg.formats.sniff import Kind
 from metseg.formats.study import UNKNOWN_SUBJECT, StudyFile, Subject
 from metseg.formats.volumes import metaimage, nrrd
 from metseg.formats.volumes.header import VolumeHeader, is_plausible
-from metseg.formats.volumes.voxels import output_dtype, read_voxels
+from metseg.formats.volumes.voxels import NegativeVoxels, output_dtype, read_voxels
 from metseg.imaging import (
     CHANNELS,
     ROLES,
@@ -112,8 +112,8 @@ class VolumeStudyReader:
 
     @property
     def size(self) -> StudySize:
-        """What decides how much memory the study takes."""
-        return study_size(self._layout)
+        """What decides how much memory the study takes at most."""
+        return study_size(self._layout(negative=True))
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -130,8 +130,15 @@ class VolumeStudyReader:
             UnusableImage: as in `sequences.assemble_volume`.
             MixedSizes: the same.
         """
+        try:
+            return self._read(align, threads, negative=False)
+        except NegativeVoxels:
+            return self._read(align, threads, negative=True)
+
+    def _read(self, align: Align, threads: int, *, negative: bool) -> Volume:
+        """Read the pixels; NegativeVoxels where there are such, and they were not expected."""
         warnings = list(self.warnings)
-        places = allocate(self._layout)
+        places = allocate(self._layout(negative=negative))
         images = {
             role: _read_sequence(sequence, warnings, places.by_role[role]) for role, sequence in self.sequences.items()
         }
@@ -142,9 +149,10 @@ class VolumeStudyReader:
             images, names, self.source, warnings=warnings, align=align, threads=threads, channels=places.channels
         )
 
-    @property
-    def _layout(self) -> Layout:
-        return {role: (each.geometry, output_dtype(each.header)) for role, each in self.sequences.items()}
+    def _layout(self, *, negative: bool) -> Layout:
+        return {
+            role: (each.geometry, output_dtype(each.header, negative=negative)) for role, each in self.sequences.items()
+        }
 
     @property
     def _reference(self) -> _Sequence:

@@ -14,12 +14,16 @@ from metseg.formats.volumes.header import Compression, VolumeHeader
 from metseg.imaging import Array
 from metseg.settings import MIB
 
-__all__ = ["open_content", "output_dtype", "read_voxels"]
+__all__ = ["NegativeVoxels", "open_content", "output_dtype", "read_voxels"]
 
 ISAL_ERROR: type[Exception] = cast(type[Exception], isal_zlib.IsalError)
 DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error)
 ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 CHUNK_BYTES = 2**16
+
+
+class NegativeVoxels(Exception):
+    """A volume was to be read as whole numbers from 0 on, and has others."""
 
 
 def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Array) -> None:
@@ -34,9 +38,10 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Arr
 
     Raises:
         UnreadableImage: the file is damaged or cut off.
+        NegativeVoxels: `voxels` cannot hold a value of the file.
     """
     dtype = header.dtype
-    scaled = _is_scaled(header)
+    scaled, must_be_positive = _is_scaled(header), dtype.kind == "i" and voxels.dtype.kind == "u"
     columns, rows, planes = header.shape
     plane_bytes = columns * rows * dtype.itemsize
     start = header.start if header.start >= 0 else stream.seek(0, SEEK_END) - header.content_bytes
@@ -47,6 +52,8 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Arr
                 stored: Any = np.frombuffer(_read_exactly(content, plane_bytes), dtype).reshape(
                     (columns, rows), order="F"
                 )
+                if must_be_positive and stored.min() < 0:
+                    raise NegativeVoxels
                 with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume
                     voxels[..., index] = stored * header.slope + header.intercept if scaled else stored
             if header.compression is not None:
@@ -55,9 +62,21 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Arr
         raise UnreadableImage(f"A {header.format} file is damaged or cut off; export it again.") from error
 
 
-def output_dtype(header: VolumeHeader) -> "np.dtype[Any]":
-    """The type of a volume's voxels: uint8 or uint16 where the file stores these unscaled, else float32."""
+def output_dtype(header: VolumeHeader, *, negative: bool) -> "np.dtype[Any]":
+    """The type of a volume's voxels: uint8 or uint16 where the file stores these unscaled, else float32.
+
+    Most files of MRI store 16 bits with a sign and have no value below 0: these are uint16 as well.
+
+    Args:
+        header: of the volume.
+        negative: whether a file with a sign is expected to have values below 0.
+
+    Returns:
+        The type.
+    """
     native: np.dtype[Any] = header.dtype.newbyteorder("=")
+    if native == np.int16 and not negative:
+        native = np.dtype(np.uint16)
     return np.dtype(np.float32) if _is_scaled(header) or native not in (np.uint8, np.uint16) else native
 
 
