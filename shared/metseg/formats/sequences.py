@@ -39,6 +39,7 @@ __all__ = [
     "REFERENCE_ORDER",
     "UNUSED_CHOICE",
     "Layout",
+    "NegativeVoxels",
     "SequenceImage",
     "VolumeGeometry",
     "allocate",
@@ -65,6 +66,10 @@ SKEW_DEGREES = 1.0
 """Less is rounding by 32-bit headers and tools, and changes no length by more than a hundredth."""
 MAX_SKEW_DEGREES = 5.0
 """More, within slices, changes lengths by more than a twentieth, and the shape of the head in the model's input."""
+
+
+class NegativeVoxels(Exception):
+    """A study was to be read as whole numbers from 0 on, as nearly all with a sign are, and has others."""
 
 
 @dataclass(frozen=True)

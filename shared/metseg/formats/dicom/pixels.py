@@ -35,6 +35,7 @@ from metseg.formats.dicom.header_values import get_number
 from metseg.formats.dicom.instances import Frame, Instance
 from metseg.formats.dicom.safe_read import DAMAGED_PIXELS, read_with_pixels, translate_errors
 from metseg.formats.dicom.stacks import Stack
+from metseg.formats.sequences import NegativeVoxels
 from metseg.imaging import Array, Mask
 
 __all__ = ["SUPPORTED_SYNTAXES", "decode_stack", "output_dtype"]
@@ -74,17 +75,29 @@ def decode_stack(stack: Stack, values: Array) -> None:
     Raises:
         UnreadableImage: a file is damaged, or its pixels have another size or type than its header declares.
         UnsupportedFormat: the transfer syntax is not supported.
+        NegativeVoxels: `values` cannot hold a value of a file.
     """
     padding: dict[int, Mask] = {}
     for instance, frames in _group_by_file(stack).items():
         for index, frame, stored, padded in _decode_frames(instance, frames):
-            if values.dtype.kind != "f" and not np.can_cast(stored.dtype, values.dtype):
-                raise UnreadableImage(DAMAGED_PIXELS)
+            fitting = stored if values.dtype.kind == "f" else _as_unsigned(stored, padded, values.dtype)
             with np.errstate(over="ignore", invalid="ignore"):  # overflow is refused later as not finite
-                values[index] = _rescale(stored, frame, instance.inverted, values.dtype)
+                values[index] = _rescale(fitting, frame, instance.inverted, values.dtype)
             if padded is not None:
                 padding[index] = padded
     _fill(values, padding, stack.indices)
+
+
+def _as_unsigned(stored: Array, padded: Mask | None, dtype: np.dtype[Any]) -> Array:
+    """Stored values as the unsigned type that they were expected to fit; padding is of no matter."""
+    if (stored.dtype.kind, stored.dtype.itemsize) == ("i", dtype.itemsize):
+        signal = stored if padded is None else stored[~padded]
+        if signal.size and signal.min() < 0:
+            raise NegativeVoxels
+        return stored.astype(dtype)
+    if not np.can_cast(stored.dtype, dtype):
+        raise UnreadableImage(DAMAGED_PIXELS)
+    return stored
 
 
 def _fill(values: Array, padding: Mapping[int, Mask], indices: Sequence[int]) -> None:
@@ -153,11 +166,21 @@ def _as_stored(value: object, dtype: np.dtype[Any]) -> int | None:
     return number - modulus if dtype.kind == "i" and number >= modulus // 2 else number
 
 
-def output_dtype(stack: Stack) -> np.dtype[Any]:
-    """The type of a stack's values: uint8 or uint16 where headers say that these are stored unscaled, else float32."""
+def output_dtype(stack: Stack, *, negative: bool) -> np.dtype[Any]:
+    """The type of a stack's values: uint8 or uint16 where headers say that these are stored unscaled, else float32.
+
+    Args:
+        stack: of frames.
+        negative: whether 16 bits with a sign are expected to have values below 0; if not, they are uint16 as well.
+
+    Returns:
+        The type.
+    """
     stored = np.result_type(*(f"{'iu'[not one.instance.signed]}{one.instance.bits // 8}" for one in stack.members))
     unscaled = all(member.frame.slope == 1 and member.frame.intercept == 0 for member in stack.members)
     inverted = any(member.instance.inverted for member in stack.members)
+    if stored == np.int16 and not negative:
+        stored = np.dtype(np.uint16)
     unsigned = stored in (np.uint8, np.uint16)
     return np.dtype(stored) if unscaled and unsigned and not inverted else np.dtype(np.float32)
 

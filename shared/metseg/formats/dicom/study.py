@@ -23,6 +23,7 @@ from metseg.formats.names import file_stem, page_stems, unique_names
 from metseg.formats.sequences import (
     UNUSED_CHOICE,
     Layout,
+    NegativeVoxels,
     SequenceImage,
     VolumeGeometry,
     allocate,
@@ -72,8 +73,8 @@ class DicomStudyReader:
 
     @property
     def size(self) -> StudySize:
-        """What decides how much memory the study takes."""
-        return study_size(self._layout)
+        """What decides how much memory the study takes at most."""
+        return study_size(self._layout(negative=True))
 
     def read_volume(self, align: Align, threads: int) -> Volume:
         """Read the pixels.
@@ -91,7 +92,14 @@ class DicomStudyReader:
             UnusableImage: as in `sequences.assemble_volume`.
             MixedSizes: the same.
         """
-        places = allocate(self._layout)
+        try:
+            return self._read(align, threads, negative=False)
+        except NegativeVoxels:
+            return self._read(align, threads, negative=True)
+
+    def _read(self, align: Align, threads: int, *, negative: bool) -> Volume:
+        """Read the pixels; NegativeVoxels where there are such, and they were not expected."""
+        places = allocate(self._layout(negative=negative))
         images = {role: _read_sequence(choice, places.by_role[role]) for role, choice in self.chosen.items()}
         volume = assemble_volume(
             images, _names(self.reference), self.source, warnings=self.warnings, align=align, threads=threads,
@@ -99,9 +107,11 @@ class DicomStudyReader:
         )  # fmt: skip
         return replace(volume, origin=read_source_images(self.reference))
 
-    @property
-    def _layout(self) -> Layout:
-        return {role: (_geometry(one.stack), output_dtype(one.stack)) for role, one in self.chosen.items()}
+    def _layout(self, *, negative: bool) -> Layout:
+        return {
+            role: (_geometry(one.stack), output_dtype(one.stack, negative=negative))
+            for role, one in self.chosen.items()
+        }
 
 
 def open_study(files: Sequence[StudyFile], limits: Limits, stated: Role | None = None) -> DicomStudyReader:

@@ -17,6 +17,7 @@ from metseg.formats.roles import UNUSED_SEQUENCES, refuse_unused, role_from_name
 from metseg.formats.sequences import (
     UNUSED_CHOICE,
     Layout,
+    NegativeVoxels,
     SequenceImage,
     VolumeGeometry,
     allocate,
@@ -30,7 +31,7 @@ from metseg.formats.sniff import Kind
 from metseg.formats.study import UNKNOWN_SUBJECT, StudyFile, Subject
 from metseg.formats.volumes import metaimage, nrrd
 from metseg.formats.volumes.header import VolumeHeader, is_plausible
-from metseg.formats.volumes.voxels import NegativeVoxels, output_dtype, read_voxels
+from metseg.formats.volumes.voxels import output_dtype, read_voxels
 from metseg.imaging import (
     CHANNELS,
     ROLES,

@@ -10,20 +10,17 @@ import numpy as np
 from isal import igzip, isal_zlib
 
 from metseg.errors import UnreadableImage
+from metseg.formats.sequences import NegativeVoxels
 from metseg.formats.volumes.header import Compression, VolumeHeader
 from metseg.imaging import Array
 from metseg.settings import MIB
 
-__all__ = ["NegativeVoxels", "open_content", "output_dtype", "read_voxels"]
+__all__ = ["open_content", "output_dtype", "read_voxels"]
 
 ISAL_ERROR: type[Exception] = cast(type[Exception], isal_zlib.IsalError)
 DAMAGE = (OSError, EOFError, ValueError, OverflowError, zlib.error)
 ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 CHUNK_BYTES = 2**16
-
-
-class NegativeVoxels(Exception):
-    """A volume was to be read as whole numbers from 0 on, and has others."""
 
 
 def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Array) -> None:

@@ -80,6 +80,16 @@ def test_12_bit_jpeg_is_refused_with_a_sentence(name):
         volume_of({"x": target.getvalue()})
 
 
+@pytest.mark.parametrize("lowest", [0, -3])
+def test_16_bits_with_a_sign_stay_16_bits_unless_a_value_is_negative(lowest):
+    phantom = head(5, slices=4, size_px=64)
+    pixels = phantom.volume.pixels[..., 1].astype(np.int16) * 50
+    pixels[2, 3, 4] = lowest
+    read = volume_of(series_files(pixels, phantom.volume.affine, SERIES_PARAMETERS["flair"])).pixels
+    assert read.dtype == (np.float32 if lowest < 0 else np.uint16)
+    assert np.array_equal(read[..., 1], pixels)
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 @pytest.mark.parametrize("padding", [{"value": -32768}, {"value": 65535}, {"value": 60000, "limit": 60010}])
 def test_declared_padding_is_background(dtype, padding):
