@@ -114,6 +114,17 @@ def test_two_networks_are_compared_on_each_set(folders, tmp_path, capsys):
     assert [one["patches"] for one in content["networks"]] == [16, 16]
     assert "PHANTOM" not in (place / "results.json").read_text()
 
+    variants = content["variants"]
+    assert [(one["pruning_level"], one["precision"]) for one in variants[:4]] == [
+        (4, "fp32"), (3, "fp32"), (2, "fp32"), (1, "fp32"),
+    ]  # fmt: skip
+    [served] = [one for one in variants if one["served"]]
+    card = ModelCard.model_validate_json((place / "card.json").read_bytes())
+    assert (card.variant.pruning_level, card.variant.precision) == (served["pruning_level"], served["precision"])
+    assert card.parameters == served["parameters"]
+    assert all(one["ms_a_slice"] > 0 and {"core", "whole"} <= one["dice"].keys() for one in variants)
+    assert f"level {served['pruning_level']}, {served['precision']}" in printed
+
     tables, report = structures_markdown(place / "results.json"), (place / "report.html").read_text()
     assert len(content["comparisons"]) == len(content["networks"][0]["sets"])
     for words in content["comparisons"]:

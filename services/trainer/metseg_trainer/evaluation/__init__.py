@@ -16,7 +16,7 @@ from metseg_trainer.evaluation.operating_point import choose_operating_point
 from metseg_trainer.evaluation.patients import EvaluationPatient, implanted_patients, load_patients
 from metseg_trainer.evaluation.result import EvaluationResult
 from metseg_trainer.evaluation.statistics import compare_networks, confidence_interval, highest_mean, measure
-from metseg_trainer.evaluation.structure_patients import brisc_slices, volume_patients
+from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 from metseg_trainer.evaluation.structures import (
     STUDIES_WHOLE,
     WHOLE_SET,
@@ -44,6 +44,7 @@ __all__ = [
     "compare_networks",
     "confidence_interval",
     "dice",
+    "drawn_patients",
     "evaluate_model",
     "evaluate_networks",
     "evaluate_structures",

@@ -6,12 +6,10 @@ test patients only measure it.
 """
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -40,12 +38,12 @@ from metseg_trainer.export.model_selection import (
 )
 from metseg_trainer.export.onnx_export import middle_slice, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
+from metseg_trainer.export.timing import time_in_turns
 from metseg_trainer.export.variants import ExportedVariant, calibration_inputs, export_variants
 from metseg_trainer.training import CONFIG, Plan, preprocessing_of, trained_networks
 
 __all__ = ["compare_variants"]
 
-ROUNDS = 11
 FOLDER, RESULTS = "frontier", "frontier.json"
 
 
@@ -82,7 +80,8 @@ def compare_variants(plan: Plan, others: Sequence[Path], threads: int) -> dict[s
     (plan.folder / FOLDER).mkdir(exist_ok=True)
     validation, test = ([_load(one) for one in side] for side in (plan.validation_patients, plan.test_patients))
     evaluated = [_evaluate(plan, one, validation, test, threads) for one in _variants(plan, others)]
-    times = _time([OnnxPredictor(one.card, one.exported.model, threads) for one in evaluated], validation)
+    predictors = [OnnxPredictor(one.card, one.exported.model, threads) for one in evaluated]
+    times = time_in_turns(predictors, [case.volume for case in validation])
     evaluated = [replace(one, ms_per_slice=ms) for one, ms in zip(evaluated, times, strict=True)]
     record = frontier_record(evaluated, threads)
     _write_selected(plan, evaluated, threads)
@@ -130,21 +129,6 @@ def _middle_slices(cases: Sequence[_Case], preprocessing: Preprocessing) -> list
     """The middle slice of each patient, as a model input."""
     preprocessor = Preprocessor(preprocessing)
     return [middle_slice(preprocessor.prepare(case.volume)) for case in cases]
-
-
-def _time(predictors: Sequence[OnnxPredictor], cases: Sequence[_Case]) -> list[float]:
-    """Median milliseconds per slice; the models take turns, so that other load on the machine affects all alike."""
-    inputs = {one: _middle_slices(cases, one) for one in {predictor.preprocessing for predictor in predictors}}
-    times: list[list[float]] = [[] for _ in predictors]
-    for turn in range(ROUNDS + 1):
-        for predictor, own_times in zip(predictors, times, strict=True):
-            slices = inputs[predictor.preprocessing]
-            started_s = time.perf_counter()
-            for tensor in slices:
-                predictor(tensor)
-            if turn:  # the first call of a session allocates
-                own_times.append(1000 * (time.perf_counter() - started_s) / len(slices))
-    return [median(own_times) for own_times in times]
 
 
 def _card(

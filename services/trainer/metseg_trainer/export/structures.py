@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,34 @@ from metseg_trainer.data.structures import PREPROCESSING, read_brisc_index, read
 from metseg_trainer.evaluation import (
     STUDIES_WHOLE,
     WHOLE_SET,
-    EvaluationPatient,
     EvaluationResult,
     StructureData,
     TorchPredictor,
     brisc_slices,
-    choose_structure_points,
-    evaluate_model,
     evaluate_structures,
-    load_patients,
-    volume_patients,
 )
 from metseg_trainer.export.composition import compose_structures, extract_whole
 from metseg_trainer.export.model_card import CardFigures, make_card, save_card
 from metseg_trainer.export.onnx_export import middle_slice, to_onnx, verify_export
 from metseg_trainer.export.out_of_distribution import reference_from_patients
 from metseg_trainer.export.quantise import to_int8
+from metseg_trainer.export.structure_variants import (
+    StructureVariant,
+    dice_loss,
+    evaluate_variant,
+    keeps_dice,
+    lowest_level,
+    timed,
+    variant_rows,
+)
 from metseg_trainer.export.variants import calibration_inputs
 from metseg_trainer.networks import SegmentationNetwork
 
 __all__ = ["ExportedStructures", "export_structures", "read_whole"]
 
-MAX_DICE_LOSS = 0.005
-"""The 8-bit model is served if its mean Dice of no structure is lower by more."""
 BRISC_STRIDE = 40
 """Every n-th training slice of BRISC takes part in setting the ranges of integers."""
 VERIFIED_SLICES = 8
-COMPARED_SLICES = 200
 MIRRORED_FROM = 0.5
 """The core's probability from which on a slice is predicted twice: false outlines are seldom found on both sides."""
 
@@ -57,11 +58,13 @@ class ExportedStructures:
         card: of the model.
         predictor: the model.
         results: by set of studies; see `evaluate_structures`.
+        variants: what could have been served, as `variant_rows`.
     """
 
     card: ModelCard
     predictor: OnnxPredictor
     results: Mapping[str, EvaluationResult]
+    variants: Sequence[Mapping[str, Any]]
 
 
 def export_structures(
@@ -75,7 +78,8 @@ def export_structures(
 ) -> ExportedStructures:
     """Export a network of the core in 32 and in 8 bits, join it with a model of the whole, evaluate and write both.
 
-    The 8-bit model is served, together with the 32-bit one, unless it loses too much Dice of a structure.
+    The lowest pruning level that loses little Dice is served; so is the 8-bit model, together with the 32-bit one,
+    unless it loses too much Dice of a structure.
 
     Args:
         network: of the core, with one output.
@@ -94,37 +98,63 @@ def export_structures(
         ModelRejected: the export does not compute what the network does, or see `read_whole`.
         DatasetError: a file of a patient has changed or gone.
     """
-    core = to_onnx(network)
-    points: dict[Structure, OperatingPoint] = {
-        "core": OperatingPoint(mirrored_from=MIRRORED_FROM), "whole": read_card(whole).operating_points["whole"],
-    }  # fmt: skip
-    _verify(core, network, described, [*data.test, *data.test_studies])
-    exact = compose_structures(core, read_whole(whole, FULL_PRECISION_MODEL))
-    source = _at_chosen_points(_draft(network, exact, described, points), exact, data)
-    small = to_int8(core, [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)])
-    small = compose_structures(small, read_whole(whole, MODEL))
-    served = _at_chosen_points(_draft(network, small, described, points), small, data)
-    exact_dice, dice = _dice(source, data), _dice(served, data)
-    loss = max(exact_dice[structure] - dice[structure] for structure in dice)
-    models = {MODEL: small, FULL_PRECISION_MODEL: exact}
+    levels = _pruning_levels(network, whole, data, described)
+    source = lowest_level(levels)
+    small = _in_8_bits(source, whole, data, train, described)
+    served = small if keeps_dice(source, small) else source
     update: dict[str, Any] = {
-        "variant": Variant(precision="int8", dice_loss=loss),
-        "full_precision": FullPrecision(sha256=source.card.sha256, operating_points=source.card.operating_points),
-    }
-    if loss > MAX_DICE_LOSS:
-        served, models, update = source, {MODEL: exact}, {}
-    results = evaluate_structures(network.title, served, data)
+        "variant": served.variant.model_copy(update={"dice_loss": dice_loss(levels[0], served)})
+    }  # fmt: skip
+    models = {MODEL: served.model}
+    if served is small:
+        models[FULL_PRECISION_MODEL] = source.model
+        exact = source.predictor.card
+        update["full_precision"] = FullPrecision(sha256=exact.sha256, operating_points=exact.operating_points)
+    results = evaluate_structures(network.title, served.predictor, data)
     update |= _figures(network.title, results)
     post_slices = _axial_slices(data.brisc, "train"), _axial_slices(data.brisc, "validation")
     update["familiarity"] = reference_from_patients(
         train, [*data.validation, *data.validation_studies], PREPROCESSING, post_slices
     )
-    card = served.card.model_copy(update=update)
+    card = served.predictor.card.model_copy(update=update)
     (folder / FULL_PRECISION_MODEL).unlink(missing_ok=True)
     for name, content in models.items():
         (folder / name).write_bytes(content)
     save_card(folder, card)
-    return ExportedStructures(card, served, results)
+    rows = variant_rows(timed([*levels, small], data), served)
+    return ExportedStructures(card, served.predictor, results, rows)
+
+
+def _pruning_levels(
+    network: SegmentationNetwork, whole: Path, data: StructureData, described: DataCard
+) -> list[StructureVariant]:
+    """The network at each pruning level in 32 bits, the whole network first."""
+    levels, points = [], _first_points(whole)
+    for pruned, level in network.pruned_networks():
+        core = to_onnx(pruned)
+        _verify(core, pruned, described, [*data.test, *data.test_studies])
+        model = compose_structures(core, read_whole(whole, FULL_PRECISION_MODEL))
+        draft = _draft(pruned, model, described, points, Variant(pruning_level=level))
+        levels.append(evaluate_variant(pruned, draft, model, data))
+    return levels
+
+
+def _in_8_bits(
+    source: StructureVariant, whole: Path, data: StructureData, train: Sequence[Patient], described: DataCard
+) -> StructureVariant:
+    """A variant in 8-bit integers, whose ranges training patients set."""
+    inputs = [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)]
+    model = compose_structures(to_int8(to_onnx(source.network), inputs), read_whole(whole, MODEL))
+    variant = source.variant.model_copy(update={"precision": "int8"})
+    draft = _draft(source.network, model, described, _first_points(whole), variant)
+    return evaluate_variant(source.network, draft, model, data)
+
+
+def _first_points(whole: Path) -> dict[Structure, OperatingPoint]:
+    """The operating points before any were chosen."""
+    return {
+        "core": OperatingPoint(mirrored_from=MIRRORED_FROM), "whole": read_card(whole).operating_points["whole"],
+    }  # fmt: skip
 
 
 def read_whole(folder: Path, name: str = MODEL) -> bytes:
@@ -147,11 +177,15 @@ def read_whole(folder: Path, name: str = MODEL) -> bytes:
 
 
 def _draft(
-    network: SegmentationNetwork, model: bytes, described: DataCard, points: Mapping[Structure, OperatingPoint]
+    network: SegmentationNetwork,
+    model: bytes,
+    described: DataCard,
+    points: Mapping[Structure, OperatingPoint],
+    variant: Variant,
 ) -> ModelCard:
     """The card of an exported network before anything was measured."""
     created_at = datetime.now(UTC)
-    return make_card(
+    card = make_card(
         version=f"{created_at:%Y%m%d-%H%M%S}-{network.name}-core",
         created_at=created_at,
         network=network,
@@ -161,11 +195,13 @@ def _draft(
         data=described,
         figures=CardFigures(),
     )
+    return card.model_copy(update={"variant": variant})
 
 
 def _verify(model: bytes, network: SegmentationNetwork, described: DataCard, patients: Sequence[Patient]) -> None:
     """Compare an exported network with the original on the middle slices of some patients."""
-    card = _draft(network, model, described, {"whole": OperatingPoint()})  # a card of one map needs that name
+    points: dict[Structure, OperatingPoint] = {"whole": OperatingPoint()}  # a card of one map needs that name
+    card = _draft(network, model, described, points, Variant())
     exported, trained = OnnxPredictor(card, model, torch.get_num_threads()), TorchPredictor(network, PREPROCESSING)
     preprocessor = Preprocessor(PREPROCESSING)
     volumes = (load_patient(patient)[0] for patient in islice(patients, VERIFIED_SLICES))
@@ -183,31 +219,6 @@ def _brisc_inputs(folder: Path | None) -> Iterator[Float32Array]:
 
 def _axial_slices(folder: Path | None, side: str) -> Iterator[Volume]:
     return (one.volume for one in brisc_slices(folder, side)) if folder else iter(())
-
-
-def _at_chosen_points(card: ModelCard, model: bytes, data: StructureData) -> OnnxPredictor:
-    """The model at the operating points that the validation patients choose."""
-    threads = torch.get_num_threads()
-    points = choose_structure_points(OnnxPredictor(card, model, threads), data.validation, data.validation_studies)
-    return OnnxPredictor(card.model_copy(update={"operating_points": points}), model, threads)
-
-
-def _dice(predictor: OnnxPredictor, data: StructureData) -> dict[Structure, float]:
-    """Mean Dice by structure where it is known: on validation patients; of the core on slices of BRISC's training side.
-
-    Drawn metastases of a few validation patients do not show so small a difference, and the validation side of BRISC
-    chooses nothing. That the core was trained on these slices matters little where only the arithmetic differs.
-    Without BRISC, the core is compared on the validation studies.
-    """
-    studies = data.validation_studies
-    patients: dict[Structure, Iterator[EvaluationPatient]] = {
-        "core": islice(brisc_slices(data.brisc, "train"), COMPARED_SLICES)
-        if data.brisc
-        else volume_patients(studies, "core"),
-        "whole": chain(load_patients(data.validation), volume_patients(studies, "whole")),
-    }
-    results = {structure: evaluate_model("", predictor, one, {}) for structure, one in patients.items()}
-    return {structure: result.summary.mean for structure, result in results.items() if result.patients}
 
 
 def _figures(title: str, results: Mapping[str, EvaluationResult]) -> dict[str, Any]:

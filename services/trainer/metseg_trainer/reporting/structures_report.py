@@ -33,6 +33,7 @@ class StructureReport:
         verdict: whether the version was promoted, in sentences.
         configurations: of the trainings, by network.
         examples: studies to show, by set.
+        variants: of the network that could have been served; see `variant_rows`.
     """
 
     network: str
@@ -42,6 +43,7 @@ class StructureReport:
     verdict: str
     configurations: Mapping[str, Mapping[str, Any]]
     examples: Mapping[str, Sequence[Example]]
+    variants: Sequence[Mapping[str, Any]] = ()
 
     @property
     def patches(self) -> dict[str, int]:
@@ -85,7 +87,7 @@ def write_structure_results(path: Path, report: StructureReport) -> None:
         }
         for name, card in report.cards.items()
     ]
-    content = {"networks": networks, "comparisons": report.comparisons}
+    content = {"networks": networks, "variants": report.variants, "comparisons": report.comparisons}
     atomic_write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -109,6 +111,7 @@ def _page(report: StructureReport, *, anonymous: bool) -> str:
         verdict=report.verdict,
         patches=report.patches,
         configuration=report.configurations[report.network],
+        variants=report.variants,
         convention=EMPTY_CONVENTION,
         disclaimer=DISCLAIMER,
     )

@@ -27,6 +27,7 @@ from metseg_trainer.export import (
     compare_structures,
     decide_promotion,
     export_structures,
+    format_variants,
     publish_version,
     read_whole,
 )
@@ -90,7 +91,8 @@ def run_structures(
         store: of the registry; None leaves the version in the folder.
 
     Returns:
-        The table of figures, how the network compares with others that are in `folder`, and whether it was promoted.
+        The table of figures, the variants, how the network compares with others that are in `folder`, and whether it
+        was promoted.
 
     Raises:
         NotFound: `whole` or `start` holds no card.
@@ -128,7 +130,7 @@ def run_structures(
     if store is not None:
         upload_run(place, store, name=exported.card.version)
         publish_version(store, exported.card, _version_files(place), promote=decision.promote)
-    lines = [format_structures(exported.results), *comparisons]
+    lines = [format_structures(exported.results), format_variants(exported.variants), *comparisons]
     return "\n".join([*lines, f"{exported.card.version} was written to {place}. {decision.reason}"])
 
 
@@ -179,7 +181,9 @@ def _report(
     }
     cards = {network: exported.card} | {name: read_card(place.parent / name) for name in dice if name != network}
     configurations = {name: json.loads((place.parent / name / CONFIG).read_text()) for name in dice}
-    return StructureReport(network, cards, dice, comparisons, verdict, configurations, examples)
+    return StructureReport(
+        network, cards, dice, comparisons, verdict, configurations, examples, exported.variants
+    )  # fmt: skip
 
 
 def _siblings(place: Path) -> dict[str, dict[str, dict[str, float]]]:
