@@ -37,7 +37,15 @@ class Artefact(Contract):
 
     @classmethod
     def of(cls, content: bytes, first: int | None = None) -> Self:
-        """The record of this content."""
+        """The record of an artefact.
+
+        Args:
+            content: of the artefact.
+            first: its offset in the object of all artefacts.
+
+        Returns:
+            The record.
+        """
         return cls(size=len(content), sha256=hashlib.sha256(content).hexdigest(), first=first)
 
 

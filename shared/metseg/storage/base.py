@@ -101,7 +101,16 @@ class ObjectStore(Protocol):
         """
 
     def stream(self, key: str, first: int = 0, size: int | None = None) -> AbstractContextManager[Iterator[bytes]]:
-        """An object or a part of it, as `get` returns it, in chunks; NotFound on entering."""
+        """An object or a part of it, as far as the object has it, in chunks; NotFound on entering.
+
+        Args:
+            key: of the object.
+            first: offset, bytes.
+            size: bytes, at least 1; None: to the end.
+
+        Returns:
+            The chunks, within the block.
+        """
 
     def stat(self, key: str) -> ObjectInfo:
         """The metadata of the object; NotFound."""
