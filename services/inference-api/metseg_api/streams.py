@@ -104,9 +104,7 @@ async def export_response(
         if export.structure is None and export.format != "nifti":
             return export.source, export.is_stored
         result = job.result()
-        keeps_grid = result.grid is None or result.grid.nifti is None  # a NIfTI upload gets its own grid back
-        is_of_one = export.structure != "labels"  # which is made of two masks
-        return export.source_of(result), export.format == "nifti" and keeps_grid and is_of_one
+        return export.source_of(result), export.is_copy(result)
 
     source, is_stored = await to_thread.run_sync(look_up)
     file = File.of(job, export, source)

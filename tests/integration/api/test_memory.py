@@ -34,9 +34,10 @@ NOT_OF_THIS_STUDY = {
 }
 AS_PROBABILITY = {"uncertainty?format=tiff", "uncertainty?format=zip"}
 EXPORTED = [each.kind + ("" if each.format is None else f"?format={each.format}") for each in EXPORTS.values()]
+LABELS = "mask?format=nifti&structure=labels"
 PATHS = [
     *(path for path in EXPORTED if path not in NOT_OF_THIS_STUDY | AS_PROBABILITY),
-    *("result", "overlay/5", f"overlay/{SHAPE[0] - 1}", "slice/5"),
+    *(LABELS, "result", "overlay/5", f"overlay/{SHAPE[0] - 1}", "slice/5"),
     *("volume/mask", "volume/flair", "volume/probability"),
 ]
 
@@ -135,7 +136,7 @@ def test_no_request_on_the_largest_study_makes_the_gateway_grow(measured, path):
     assert grown < MAX_GROWTH_MIB
 
 
-@pytest.mark.parametrize("path", ["mask?format=nifti", "probability?format=nifti"])
+@pytest.mark.parametrize("path", ["mask?format=nifti", "probability?format=nifti", LABELS])
 def test_nor_does_the_way_back_to_a_nifti_file(measured, path):
     grown = measured.growth_mib(measured.nifti, path)
     print(f"nifti {path}: {grown:.0f} MiB")

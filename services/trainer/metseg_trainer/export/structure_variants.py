@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from metseg.contracts import ModelCard, Structure, Variant
+from metseg.contracts import ModelCard, Variant
 from metseg.inference import OnnxPredictor
 from metseg_trainer.data import load_patient
 from metseg_trainer.evaluation import (
@@ -53,6 +53,7 @@ class StructureVariant:
 
     Attributes:
         network: of the core, as pruned; a model in 8 bits was made from it.
+        core: the ONNX file of the network alone.
         predictor: the model at its operating points; its card names the variant.
         model: the bytes of the ONNX file.
         dice: mean Dice on validation studies: by structure, and of the core on drawn metastases.
@@ -60,6 +61,7 @@ class StructureVariant:
     """
 
     network: SegmentationNetwork
+    core: bytes
     predictor: OnnxPredictor
     model: bytes
     dice: Mapping[str, float]
@@ -72,12 +74,13 @@ class StructureVariant:
 
 
 def evaluate_variant(
-    network: SegmentationNetwork, draft: ModelCard, model: bytes, data: StructureData
+    network: SegmentationNetwork, core: bytes, draft: ModelCard, model: bytes, data: StructureData
 ) -> StructureVariant:
     """Choose a variant's operating points on the validation studies, and evaluate it on them.
 
     Args:
         network: of the core, as pruned.
+        core: the ONNX file of the network alone.
         draft: the variant's card, with any operating points.
         model: the ONNX file of core and whole.
         data: with the validation studies.
@@ -93,7 +96,7 @@ def evaluate_variant(
     predictor = OnnxPredictor(draft.model_copy(update={"operating_points": points}), model, threads)
     results = {name: evaluate_model("", predictor, one, {}) for name, one in _validation_sets(data).items()}
     dice = {name: result.summary.mean for name, result in results.items() if result.patients}
-    return StructureVariant(network, predictor, model, dice)
+    return StructureVariant(network, core, predictor, model, dice)
 
 
 def _validation_sets(data: StructureData) -> dict[str, Iterator[EvaluationPatient]]:
@@ -104,12 +107,9 @@ def _validation_sets(data: StructureData) -> dict[str, Iterator[EvaluationPatien
     compared. Without BRISC, the core is compared on the validation studies.
     """
     studies = data.validation_studies
-    core: Structure = "core"
-    slices = (
-        islice(brisc_slices(data.brisc, "train"), COMPARED_SLICES) if data.brisc else volume_patients(studies, core)
-    )
+    slices = islice(brisc_slices(data.brisc, "train"), COMPARED_SLICES) if data.brisc else None
     return {
-        core: slices,
+        "core": slices or volume_patients(studies, "core"),
         DRAWN: drawn_patients(data.validation),
         "whole": chain(load_patients(data.validation), volume_patients(studies, "whole")),
     }

@@ -129,13 +129,13 @@ def _pruning_levels(
     network: SegmentationNetwork, whole: Path, data: StructureData, described: DataCard
 ) -> list[StructureVariant]:
     """The network at each pruning level in 32 bits, the whole network first."""
-    levels, points = [], _first_points(whole)
+    levels, model = [], read_whole(whole, FULL_PRECISION_MODEL)
     for pruned, level in network.pruned_networks():
         core = to_onnx(pruned)
         _verify(core, pruned, described, [*data.test, *data.test_studies])
-        model = compose_structures(core, read_whole(whole, FULL_PRECISION_MODEL))
-        draft = _draft(pruned, model, described, points, Variant(pruning_level=level))
-        levels.append(evaluate_variant(pruned, draft, model, data))
+        joined = compose_structures(core, model)
+        draft = _draft(pruned, joined, described, _first_points(whole), Variant(pruning_level=level))
+        levels.append(evaluate_variant(pruned, core, draft, joined, data))
     return levels
 
 
@@ -143,11 +143,11 @@ def _in_8_bits(
     source: StructureVariant, whole: Path, data: StructureData, train: Sequence[Patient], described: DataCard
 ) -> StructureVariant:
     """A variant in 8-bit integers, whose ranges training patients set."""
-    inputs = [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)]
-    model = compose_structures(to_int8(to_onnx(source.network), inputs), read_whole(whole, MODEL))
+    core = to_int8(source.core, [*calibration_inputs(train, PREPROCESSING), *_brisc_inputs(data.brisc)])
+    joined = compose_structures(core, read_whole(whole, MODEL))
     variant = source.variant.model_copy(update={"precision": "int8"})
-    draft = _draft(source.network, model, described, _first_points(whole), variant)
-    return evaluate_variant(source.network, draft, model, data)
+    draft = _draft(source.network, joined, described, _first_points(whole), variant)
+    return evaluate_variant(source.network, core, draft, joined, data)
 
 
 def _first_points(whole: Path) -> dict[Structure, OperatingPoint]:

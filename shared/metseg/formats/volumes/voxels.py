@@ -38,7 +38,7 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Arr
         NegativeVoxels: `voxels` cannot hold a value of the file.
     """
     dtype = header.dtype
-    scaled, must_be_positive = _is_scaled(header), dtype.kind == "i" and voxels.dtype.kind == "u"
+    scaled, refuses_negative = _is_scaled(header), dtype.kind == "i" and voxels.dtype.kind == "u"
     columns, rows, planes = header.shape
     plane_bytes = columns * rows * dtype.itemsize
     start = header.start if header.start >= 0 else stream.seek(0, SEEK_END) - header.content_bytes
@@ -49,7 +49,7 @@ def read_voxels(stream: BinaryIO, header: VolumeHeader, volume: int, voxels: Arr
                 stored: Any = np.frombuffer(_read_exactly(content, plane_bytes), dtype).reshape(
                     (columns, rows), order="F"
                 )
-                if must_be_positive and stored.min() < 0:
+                if refuses_negative and stored.min() < 0:
                     raise NegativeVoxels
                 with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused by Volume
                     voxels[..., index] = stored * header.slope + header.intercept if scaled else stored

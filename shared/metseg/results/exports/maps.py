@@ -13,7 +13,7 @@ from metseg.formats import (
     ArtefactFormat,
     StoredSlices,
     restore_uploaded_grid,
-    write_mask,
+    write_labels,
     write_slices,
 )
 from metseg.results.exports.finished_job import MASK, PROBABILITY, UNCERTAINTY, WHOLE_MASK, FinishedJob
@@ -41,17 +41,10 @@ def export_label_map(job: FinishedJob, target: BinaryIO) -> None:
         target: where a NIfTI file is written, with the grid of the upload.
     """
     with job.open_artefact(MASK) as core, job.open_artefact(WHOLE_MASK) as whole:
-        stored = StoredSlices(core)
-        labels = 2 * StoredSlices(whole).read_all(np.uint8)
-        for labelled, one in zip(labels, stored, strict=True):
-            labelled[one != 0] = 1
-    spacing_mm = job.result().spacing_mm
-    content = BytesIO(write_mask(labels, (), "nifti", spacing_mm=spacing_mm, affine=stored.affine))
-    grid = job.result().grid
-    if grid is None or grid.nifti is None:
-        shutil.copyfileobj(content, target)
-    else:
-        restore_uploaded_grid(content, grid, target)
+        cores, wholes = StoredSlices(core), StoredSlices(whole)
+        labels = (np.where(inner != 0, 1, 2 * outer) for inner, outer in zip(cores, wholes, strict=True))
+        content = write_labels(labels, cores.shape, 2, job.result().spacing_mm, cores.affine)
+    _write_on_uploaded_grid(job, BytesIO(content), target)
 
 
 def export_probability(job: FinishedJob, target: BinaryIO, format: ArtefactFormat, source: str = PROBABILITY) -> None:
@@ -101,7 +94,8 @@ def copy_artefact(job: FinishedJob, target: BinaryIO, name: str) -> None:
 def _export(job: FinishedJob, name: str, target: BinaryIO, format: ArtefactFormat, suffix: str) -> None:
     """A mask or map that is stored as a NIfTI artefact; `suffix` ends the names in a ZIP."""
     if format == "nifti":
-        _export_nifti(job, name, target)
+        with job.open_artefact(name) as stored:
+            _write_on_uploaded_grid(job, stored, target)
         return
     names = [each.name for each in job.result().slices] if format == "zip" else []
     with job.open_artefact(name) as stored:
@@ -110,11 +104,10 @@ def _export(job: FinishedJob, name: str, target: BinaryIO, format: ArtefactForma
         write_slices(shown, slices.shape[0], format, target, names=names, suffix=suffix)
 
 
-def _export_nifti(job: FinishedJob, name: str, target: BinaryIO) -> None:
-    """On the grid of the upload; an upload that was not NIfTI has no grid but the artefact's own."""
+def _write_on_uploaded_grid(job: FinishedJob, stored: BinaryIO, target: BinaryIO) -> None:
+    """A file in NIfTI as it is, unless the upload was NIfTI, too, and has a grid of its own."""
     grid = job.result().grid
     if grid is None or grid.nifti is None:
-        copy_artefact(job, target, name)
-        return
-    with job.open_artefact(name) as stored:
+        shutil.copyfileobj(stored, target, CHUNK_BYTES)
+    else:
         restore_uploaded_grid(stored, grid, target)

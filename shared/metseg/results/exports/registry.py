@@ -109,6 +109,14 @@ class Export:
         margin = {"margin_mm": f"{self.margin_mm:g}"} if self.margin_mm else {}
         return ({} if self.format is None else {"format": self.format}) | structure | margin
 
+    def is_copy(self, result: Result) -> bool:
+        """Whether the file is its source as it is stored in a certain job: one mask or map, on the grid of the study.
+
+        An upload in NIfTI gets its own grid back.
+        """
+        keeps_grid = result.grid is None or result.grid.nifti is None
+        return self.format == "nifti" and self.structure != "labels" and keeps_grid
+
     def source_of(self, result: Result) -> str:
         """The artefact that the file is made of in a certain job.
 

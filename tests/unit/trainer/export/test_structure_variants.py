@@ -18,7 +18,7 @@ def level(number: int, precision: str = "fp32", *, ms: float = 1.0, **dice: floa
     card = SimpleNamespace(variant=SimpleNamespace(pruning_level=number, precision=precision))
     scores = {name.replace("_", " "): mean for name, mean in dice.items()}
     return StructureVariant(
-        SimpleNamespace(parameter_count=10 * number), SimpleNamespace(card=card), b"", scores, ms_per_slice=ms
+        SimpleNamespace(parameter_count=10 * number), b"", SimpleNamespace(card=card), b"", scores, ms_per_slice=ms
     )
 
 
