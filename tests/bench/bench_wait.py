@@ -138,8 +138,10 @@ def visit(browser: Browser, url: str, gateway: httpx.Client, files: list[Path]) 
 def chooser(page: Page, *, folder: bool) -> Locator:
     """The field for files, or for a folder; Streamlit's uploader, which earlier releases have, is one of both."""
     switch = page.get_by_text("Upload a whole folder")
+    own = page.get_by_label("Folder" if folder else "Files", exact=True)
+    switch.or_(own).first.wait_for(state="attached", timeout=TIMEOUT_MS)
     if not switch.count():
-        uploader = page.get_by_label("Folder" if folder else "Files", exact=True)
+        uploader = own
     else:
         if folder:
             switch.click()
