@@ -27,7 +27,8 @@ EVEN_AREA_PX, EVEN_POWER, MAX_WEIGHT = 200, 0.7, 2
 MARGIN_PX = 24
 """Margin around a patch for rotation and scaling."""
 NEAR_LESION_PX = 60
-MIN_HEAD_PX = 2000
+MIN_HEAD_PX = 100
+"""Slices that show less are left out; the first above the head, of which a service sees each study's, are not."""
 MAX_UNKNOWN = 0.1
 """A pixel is known where less than this share of it is unknown."""
 
