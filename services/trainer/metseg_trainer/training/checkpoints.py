@@ -1,5 +1,6 @@
 """Checkpoints, written atomically, and the networks in them."""
 
+import hashlib
 import io
 import pickle
 from collections.abc import Mapping
@@ -13,7 +14,15 @@ from metseg.errors import TrainingFailed
 from metseg.registry import CHECKPOINT
 from metseg_trainer.networks import SegmentationNetwork, create_network
 
-__all__ = ["CHECKPOINT", "load_checkpoint", "load_network", "load_start", "save_checkpoint", "start_weights"]
+__all__ = [
+    "CHECKPOINT",
+    "load_checkpoint",
+    "load_network",
+    "load_start",
+    "sample_seed",
+    "save_checkpoint",
+    "start_weights",
+]
 
 
 def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
@@ -73,6 +82,19 @@ def load_start(path: Path, name: str, base_width: int) -> dict[str, Any]:
         raise TrainingFailed(f"{path} has the weights of another network; start from one of {name}, {base_width} wide.")
     weights: dict[str, Any] = content["ema"]
     return weights
+
+
+def sample_seed(seed: int, start: Path | None) -> int:
+    """The seed of a training's samples: each start has its own, or a training further would draw the same ones again.
+
+    Args:
+        seed: of the configuration.
+        start: see `load_start`; None for random weights.
+
+    Returns:
+        The seed, the same when the training is resumed from the same start.
+    """
+    return seed if start is None else seed ^ int.from_bytes(hashlib.sha256(start.read_bytes()).digest()[:4])
 
 
 def start_weights(path: Path) -> bytes:

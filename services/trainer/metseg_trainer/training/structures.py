@@ -1,6 +1,5 @@
 """Training of a network of the core, where it is known; it can be resumed after any step."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from metseg.errors import InvalidParameter
 from metseg_trainer.data.structures import StoredStudy, StructureDataset, StructureSamplingConfig
 from metseg_trainer.training.batches import remaining_batches
-from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_start, save_checkpoint
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_start, sample_seed, save_checkpoint
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch
 from metseg_trainer.training.losses import core_loss
@@ -60,7 +59,7 @@ def train_structures(
         brisc: single slices, of the training side.
         folder: for the checkpoint (`last.ckpt`).
         studies: whose core is known, of the training side.
-        start: a checkpoint with the initial weights; None: random ones. Each start has its own samples.
+        start: a checkpoint with the initial weights; None: random ones. It sets the samples too.
         checkpoint_every_s: seconds between checkpoints, in addition to the one at the end.
 
     Raises:
@@ -74,7 +73,7 @@ def train_structures(
         raise InvalidParameter(f"{config.samples_per_epoch} samples do not fill a batch of {config.batch_size}.")
     dataset = StructureDataset(
         lgg, brisc, config.structure_sampling, studies=studies,
-        augmentation=config.augmentation, patch_size=config.patch_size, seed=_sample_seed(config.seed, start),
+        augmentation=config.augmentation, patch_size=config.patch_size, seed=sample_seed(config.seed, start),
     )  # fmt: skip
     with resource_errors_translated(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,11 +83,6 @@ def train_structures(
         elif start is not None:
             state.load_weights(load_start(start, network, config.base_width))
         launch(partial(_take_steps, state, dataset, folder / CHECKPOINT, checkpoint_every_s), 1)
-
-
-def _sample_seed(seed: int, start: Path | None) -> int:
-    """Another seed for each start, so that a network that is trained further does not see the same samples again."""
-    return seed if start is None else seed ^ int.from_bytes(hashlib.sha256(start.read_bytes()).digest()[:4])
 
 
 def _take_steps(

@@ -22,7 +22,7 @@ from metseg.errors import InvalidParameter, LossNotFinite
 from metseg_trainer.data import PreparedStudy, SampleDataset, Source
 from metseg_trainer.training import checkpoints
 from metseg_trainer.training.batches import remaining_batches
-from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_start
+from metseg_trainer.training.checkpoints import CHECKPOINT, load_checkpoint, load_start, sample_seed
 from metseg_trainer.training.config import TrainingConfig
 from metseg_trainer.training.distributed import StopSignal, launch, rank
 from metseg_trainer.training.learning_curves import LearningCurves, Row
@@ -113,8 +113,8 @@ class Trainer:
     def __init__(self, task: _Task) -> None:
         self._task, config = task, task.config
         self._dataset = SampleDataset(
-            task.sources, config.sampling, config.augmentation, config.patch_size, config.seed
-        )  # fmt: skip
+            task.sources, config.sampling, config.augmentation, config.patch_size, sample_seed(config.seed, task.start)
+        )
         self._checkpoint = task.folder / CHECKPOINT
         self._state = TrainState(task.network, config, config.total_steps)
         rows: list[Row] = []

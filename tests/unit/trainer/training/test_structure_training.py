@@ -8,6 +8,7 @@ from tests.structures import stored_studies
 
 from metseg.errors import InvalidParameter, TrainingFailed
 from metseg_trainer.training import CHECKPOINT, LossConfig, StructureTrainingConfig, load_network, train_structures
+from metseg_trainer.training.batches import remaining_batches
 from metseg_trainer.training.checkpoints import load_checkpoint
 from metseg_trainer.training.losses import core_loss, dice_bce_loss
 
@@ -84,6 +85,23 @@ def test_another_configuration_is_not_resumed(tmp_path):
 def test_samples_that_do_not_fill_a_batch_are_refused(tmp_path):
     with pytest.raises(InvalidParameter, match="3 samples do not fill a batch of 4"):
         train_structures("attention-unet", replace(CONFIG, samples_per_epoch=3), *stored_studies(), tmp_path)
+
+
+def test_a_network_that_is_trained_further_sees_other_samples(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "metseg_trainer.training.structures.remaining_batches",
+        lambda state, dataset: drawn.append(dataset[0][0]) or remaining_batches(state, dataset),
+    )
+    start = None
+    for name in ("first", "again", "second", "third"):
+        folder = tmp_path / name
+        train_structures("attention-unet", CONFIG, *stored_studies(), folder, start=start)
+        start = None if name == "first" else folder / CHECKPOINT
+    first, again, second, third = drawn
+    assert torch.equal(first, again)
+    assert not torch.equal(second, first)
+    assert not torch.equal(third, second)
 
 
 def test_a_training_starts_from_the_weights_of_another(tmp_path):
