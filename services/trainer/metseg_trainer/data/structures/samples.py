@@ -28,7 +28,7 @@ MARGIN_PX = 24
 """Margin around a patch for rotation and scaling."""
 NEAR_LESION_PX = 60
 MIN_HEAD_PX = 100
-"""Slices that show less are left out; the first above the head, of which a service sees each study's, are not."""
+"""Slices with less head are left out. Those just above the brain have more: service sees them too."""
 MAX_UNKNOWN = 0.1
 """A pixel is known where less than this share of it is unknown."""
 

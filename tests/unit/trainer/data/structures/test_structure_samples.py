@@ -77,6 +77,20 @@ def test_patches_have_the_requested_size_and_are_finite():
         assert np.isfinite(patch.numpy()).all()
 
 
+def test_slices_above_the_brain_are_learned_from():
+    study = stored_head("lgg", (True, True, True), slices=2)
+    scalp = np.zeros(study.flags.shape[1:], np.bool_)
+    scalp[80:105, 70:100] = True
+    study.pixels[0] *= scalp[..., None]
+    study.flags[0] = scalp * store.HEAD
+    sampling = StructureSamplingConfig(drawn_lgg=0.0)
+    dataset = StructureDataset(
+        [study], [], sampling, augmentation=AugmentationConfig(), patch_size=(192, 176), seed=0
+    )  # fmt: skip
+    shown_px = [int((dataset[number][0][2] > dataset[number][0][2].min()).sum()) for number in range(12)]
+    assert min(shown_px) < 5000 < max(shown_px), shown_px
+
+
 @pytest.mark.parametrize(("source", "name"), [(0, "LGG"), (1, "BRISC")])
 def test_a_source_without_heads_is_refused(source, name):
     studies = stored_studies()
