@@ -157,6 +157,22 @@ class ModelCard(Contract):
         """Of the lesions' mask, where the study has the sequences for it."""
         return self.operating_points["core" if "core" in self.operating_points else "whole"].threshold
 
+    def evaluations_of(self, structure: Structure) -> dict[str, Evaluation]:
+        """The version's evaluations of a structure.
+
+        Args:
+            structure: that lesions are of.
+
+        Returns:
+            By set of studies, the most telling first; the name of the test patients as they are is empty.
+        """
+        suffix = f", {structure}"
+        sets = {
+            name.removesuffix(suffix): one for name, one in self.further_evaluation.items() if name.endswith(suffix)
+        }
+        own = {"": self.evaluation[self.network]} if self.network in self.evaluation else {}
+        return own | sets if structure == "whole" else sets or own
+
     def in_full_precision(self) -> "ModelCard":
         """The card for `model-fp32.onnx`.
 

@@ -183,13 +183,17 @@ def test_a_report_keeps_umlauts():
     assert "Müller-Lüdenscheidt größer ß" in Page(made(exports.render_report, job)).text
 
 
-def test_a_report_has_sizes_in_millimetres_and_the_models_evaluation(job):
+@pytest.mark.parametrize("structure", ["core", "whole"])
+def test_a_report_has_sizes_in_millimetres_and_the_models_evaluation(job, structure):
     card = ModelCard.model_validate_json((STARTER / "card.json").read_bytes())
-    figures = job.figures.model_copy(update={"network": card.network})
+    figures = job.figures.model_copy(update={"network": card.network, "structure": structure})
+    gliomas, drawn = card.evaluation[card.network], card.further_evaluation["drawn metastases, core"]
+    dice = (gliomas if structure == "whole" else drawn).measures["dice"]
     [largest, *_] = figures.lesions
     text = Page(made(exports.render_report, replace(job, figures=figures, of_model=card))).text.split("metseg ·")[1]
     assert f"{largest.long_diameter_mm:.1f} {largest.perpendicular_diameter_mm:.1f}" in text
-    assert f"{card.evaluation[figures.network].measures['dice'].mean:.3f}" in text
+    assert f"Dice by patient {dice.mean:.3f}" in text
+    assert ("Tested on drawn metastases" in text) == (structure == "core")
     assert "18 test patients" in text
     assert figures.model_version in text
     assert "Research use only. Not a medical device" in text

@@ -78,6 +78,10 @@ def test_a_model_says_what_it_learned_and_how_often_it_is_wrong(mask):
     further = {"glioma, core": evaluation(2.0, 5), "glioma, whole": evaluation(9.0, 5)}
     evaluated = evaluated.model_copy(update={"further_evaluation": further})
     assert notes(evaluated, core)[1] == "False outlines per patient: 2.0 in 5 test patients (glioma)."
+    whole = core.model_copy(update={"structure": "whole"})
+    assert notes(evaluated, whole)[1] == (
+        "False outlines per patient: 1.4 in 18 test patients; 9.0 in 5 test patients (glioma)."
+    )
 
 
 def evaluation(false_positives: float, patients: int) -> Evaluation:

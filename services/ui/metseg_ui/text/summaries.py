@@ -118,14 +118,10 @@ def model_notes(card: ModelCard, result: Result, *, is_whole_shown: bool) -> lis
     if result.structure == "core":
         outlined = f"tumour cores and{', in teal,' if is_whole_shown else ''} what surrounds them"
     notes = [f"The model outlines {outlined}. {card.limits[0]}" if card.limits else f"The model outlines {outlined}."]
-    suffix = f", {result.structure}"
-    found = {name.removesuffix(suffix): one for name, one in card.further_evaluation.items() if name.endswith(suffix)}
-    if not found and card.network in card.evaluation:
-        found = {"": card.evaluation[card.network]}
     figures = [
         f"{one.lesions.false_positives.mean:.1f} in {counted(one.lesions.false_positives.patients, 'test patient')}"
         + (f" ({name})" if name else "")
-        for name, one in found.items()
+        for name, one in card.evaluations_of(result.structure).items()
     ]
     return [*notes, f"False outlines per patient: {'; '.join(figures)}."] if figures else notes
 

@@ -9,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from metseg.contracts import ModelCard, Result
+from metseg.contracts import ModelCard, Result, Structure
 from metseg.formats import StoredSlices
 from metseg.imaging import Mask, UInt8Array
 from metseg.results.exports.contours import render_contours
@@ -53,7 +53,7 @@ def render_report(job: FinishedJob, target: BinaryIO) -> None:
         rows=result.lesions[:MAX_ROWS],
         more=len(result.lesions) - MAX_ROWS,
         pictures=_pictures(job, result),
-        tested=_tested(card, result.network) if card is not None else [],
+        tested=_tested(card, result.structure) if card is not None else [],
         warnings=result.warnings[:MAX_WARNINGS],
         more_warnings=len(result.warnings) - MAX_WARNINGS,
         known=_known(result),
@@ -144,12 +144,13 @@ def _picture(job: FinishedJob, result: Result, index: int, mask: Mask) -> Pictur
     return Picture(source, index + 1, figures.name, figures.lesions)
 
 
-def _tested(card: ModelCard, network: str) -> Sequence[tuple[str, Any]]:
-    """The test results of the network that found the lesions, each with its name."""
-    evaluation = card.evaluation.get(network)
-    if evaluation is None:
-        summary = card.figures.get(network)
+def _tested(card: ModelCard, structure: Structure) -> Sequence[tuple[str, Any]]:
+    """The test results of the model on the structure that the lesions are of, each with its name."""
+    evaluations = card.evaluations_of(structure)
+    if not evaluations:
+        summary = card.figures.get(card.network)
         return [("Dice by patient", f"{summary.mean:.3f} ({summary.patients} test patients)")] if summary else []
+    [(tested_on, evaluation), *_] = evaluations.items()
     dice = evaluation.measures["dice"]
     interval = f"{dice.mean_interval.low:.3f} to {dice.mean_interval.high:.3f}"
     found = [
@@ -157,6 +158,7 @@ def _tested(card: ModelCard, network: str) -> Sequence[tuple[str, Any]]:
         for size, detection in evaluation.lesions.by_diameter.items()
     ]
     return [
+        *([("Tested on", tested_on)] if tested_on else []),
         ("Dice by patient", f"{dice.mean:.3f} (95% interval {interval}; {dice.patients} test patients)"),
         ("Found", "; ".join(found)),
         ("False lesions per patient", f"{evaluation.lesions.false_positives.mean:.1f}"),
