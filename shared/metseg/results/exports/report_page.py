@@ -154,12 +154,12 @@ def _tested(card: ModelCard, structure: Structure) -> Sequence[tuple[str, Any]]:
     dice = evaluation.measures["dice"]
     interval = f"{dice.mean_interval.low:.3f} to {dice.mean_interval.high:.3f}"
     found = [
-        f"{round(detection.sensitivity * detection.lesions)} of {detection.lesions} lesions of {size}"
+        f"{round(detection.sensitivity * detection.lesions)} of {detection.lesions} ({size})"
         for size, detection in evaluation.lesions.by_diameter.items()
     ]
     return [
         *([("Tested on", tested_on)] if tested_on else []),
         ("Dice by patient", f"{dice.mean:.3f} (95% interval {interval}; {dice.patients} test patients)"),
-        ("Found", "; ".join(found)),
+        ("Lesions found", ", ".join(found)),
         ("False lesions per patient", f"{evaluation.lesions.false_positives.mean:.1f}"),
     ]
