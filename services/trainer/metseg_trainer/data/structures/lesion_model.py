@@ -94,6 +94,7 @@ class DrawnLesion:
         spread: noise in millimetres, of the oedema.
         blur_px: standard deviation of the in-plane point spread function.
         appearance: brightness.
+        rim_variation: standard deviation of the rim's thickness, as a share of it; from about 0.5 on it has gaps.
     """
 
     diameter_mm: float
@@ -108,6 +109,7 @@ class DrawnLesion:
     spread: CosineNoise
     blur_px: float
     appearance: Appearance
+    rim_variation: float = 0.35
 
 
 def draw_diameter_mm(random: Random) -> float:

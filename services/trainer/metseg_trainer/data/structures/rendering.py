@@ -92,7 +92,7 @@ def _inner(
     core = depth_mm > 0
     noise = lesion.inside.at(unit)
     hollow = np.isfinite(lesion.rim_mm)
-    necrosis = depth_mm > lesion.rim_mm * (1 + 0.35 * noise) if hollow else np.zeros_like(core)
+    necrosis = depth_mm > lesion.rim_mm * (1 + lesion.rim_variation * noise).clip(0) if hollow else np.zeros_like(core)
     haemorrhage = (
         core & ~necrosis & (noise > HAEMORRHAGE_NOISE) if lesion.appearance.haemorrhage else np.zeros_like(core)
     )

@@ -22,8 +22,9 @@ CANDIDATES = 8
 """Candidates for a diameter, since a slice is likelier to cut a large lesion."""
 MAX_LESIONS, LESIONS_P = 12, 0.4
 """Lesions in a slice that has any follow a geometric distribution: 2.5 on average."""
-LARGE_P, LARGE_MM = 0.15, (12.0, 50.0)
+LARGE_P, LARGE_MM = 0.12, (12.0, 50.0)
 """Share of the lesions with a uniform diameter in this range: the distribution has too few large, hollow ones."""
+RIM_VARIATION = (0.1, 0.9)
 SLICE_MM = (1.0, 6.0)
 AS_THICK_AS_STUDY_P = 0.4
 DONOR_CONTRAST, DONOR_SIGMA = 0.7, 0.45
@@ -119,7 +120,7 @@ def _draw_lesions(canvas: Canvas, thickness_mm: float, present: Present, palette
         thickness = thickness_mm if random.random() < AS_THICK_AS_STUDY_P else float(random.uniform(*SLICE_MM))
         reach = 0.8 * (diameter + thickness) / 2
         shift = float(random.uniform(-0.5, 0.5)), float(random.uniform(-0.5, 0.5))
-        lesion = draw_lesion(diameter, random)
+        lesion = replace(draw_lesion(diameter, random), rim_variation=float(random.uniform(*RIM_VARIATION)))
         geometry = SliceGeometry(float(random.uniform(-reach, reach)), thickness, canvas.pixel_mm, shift)
         rendered = render_slice(lesion, geometry)
         if donors and random.random() < config.donated:
@@ -130,6 +131,8 @@ def _draw_lesions(canvas: Canvas, thickness_mm: float, present: Present, palette
 
 def _diameter_in_slice_mm(random: Random) -> float:
     """The diameter of a lesion in a slice."""
+    if random.random() < LARGE_P:
+        return float(random.uniform(*LARGE_MM))
     sizes = np.array([draw_diameter_mm(random) for _ in range(CANDIDATES)])
     weights = sizes + 3.0
     return float(random.choice(sizes, p=weights / weights.sum()))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from tests.structures import stored_head
 
 from metseg_trainer.data.structures import Canvas, SliceGeometry, draw_diameter_mm, draw_lesion, render_slice, store
@@ -51,6 +52,16 @@ def test_necrosis_lies_within_the_core():
     rendered = [render_slice(lesion(15.0, seed), SliceGeometry(1.0, 2.0, 0.9)) for seed in range(20)]
     assert any(one.necrosis.max() > 0.5 for one in rendered)
     assert all((one.necrosis <= one.core + 1e-5).all() for one in rendered)
+
+
+@pytest.mark.parametrize(("variation", "gaps"), [(0.1, False), (0.9, True)])
+def test_a_rim_of_much_varying_thickness_has_gaps(variation, gaps):
+    ring = replace(lesion(30.0), rim_mm=3.0, rim_variation=variation)
+    rendered = render_slice(ring, SliceGeometry(0.0, 1.0, 0.9))
+    assert (rendered.necrosis <= rendered.core + 1e-5).all()
+    inside = rendered.core > 0.5
+    edge = inside & ~ndimage.binary_erosion(inside)
+    assert (rendered.necrosis[edge] > 0.4).any() == gaps
 
 
 def test_a_drawn_core_brightens_post_contrast_and_oedema_is_around_it_on_flair():

@@ -70,6 +70,17 @@ def test_pixels_of_small_lesions_weigh_more_and_of_large_ones_as_much_as_others(
     assert min(by_area) < 40 and max(by_area) >= 200
 
 
+def test_some_drawn_lesions_are_larger_than_most_metastases():
+    sampling = StructureSamplingConfig(lgg=1.0, drawn_lgg=1.0, tumour=0.0, stripped=0.0, centred=0.0, donated=0.0)
+    dataset = structure_dataset(sampling, AUGMENTATION, 192)
+    areas = list[float]()
+    for number in range(150):
+        labels, _ = ndimage.label(dataset[number][1][0].numpy() >= 0.5)
+        areas += [int(area) * 0.9**2 for area in np.bincount(labels.ravel())[1:]]
+    disc_of_25_mm = np.pi * 12.5**2
+    assert 0.02 < np.mean(np.array(areas) > disc_of_25_mm) < 0.15, "without them, the share is 0.01"
+
+
 def test_patches_have_the_requested_size_and_are_finite():
     for patch, truth in samples(10):
         assert patch.shape == (3, 96, 96)
