@@ -59,6 +59,7 @@ def test_the_command_prepares_trains_and_evaluates_both_structures(folders, tmp_
         "gliomas, whole",
         "drawn metastases, core",
         "drawn metastases, core, post-contrast T1 alone",
+        "drawn metastases, whole",
         "BRISC axial validation slices, core",
         "volumes, core",
         "volumes, whole",

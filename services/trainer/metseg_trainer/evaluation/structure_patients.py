@@ -1,4 +1,4 @@
-"""Studies whose core is known: BRISC's slices, volumes with a label map, and metastases drawn into glioma patients."""
+"""Studies of which a structure is known: BRISC's slices, volumes with labels, and metastases drawn into gliomas."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -30,6 +30,8 @@ __all__ = ["brisc_slices", "drawn_patients", "volume_patients"]
 
 LESIONS, MIN_DIAMETER_MM = 8, 3.0
 """Metastases drawn into a study."""
+MIN_OEDEMA = 0.5
+"""Strength of drawn oedema from which on a pixel is FLAIR abnormality."""
 POST_ALONE = (False, False, True)
 SINGLE_SLICE_MM: Spacing = (6.0, 0.9, 0.9)
 
@@ -78,12 +80,15 @@ def volume_patients(patients: Iterable[Patient], structure: Structure) -> Iterat
             yield EvaluationPatient(patient.id, patient.site, study.volume, truth, spacing_mm, structure)
 
 
-def drawn_patients(patients: Iterable[Patient], *, post_alone: bool = False) -> Iterator[EvaluationPatient]:
-    """Metastases drawn into glioma patients with post-contrast T1: core is known outside of the glioma.
+def drawn_patients(
+    patients: Iterable[Patient], *, post_alone: bool = False, structure: Structure = "core"
+) -> Iterator[EvaluationPatient]:
+    """Metastases drawn into glioma patients with post-contrast T1: both structures are known outside of the glioma.
 
     Args:
         patients: those without post-contrast T1, or that show too little brain, are left out.
         post_alone: show post-contrast T1 alone; otherwise all sequences that the patient has.
+        structure: that is evaluated; the whole, core and oedema, of those with FLAIR.
 
     Yields:
         Patients; the draws differ between the two forms, but not between calls.
@@ -96,14 +101,16 @@ def drawn_patients(patients: Iterable[Patient], *, post_alone: bool = False) -> 
         if volume.present[POST] and volume.pixels.dtype == np.uint8:
             shown = POST_ALONE if post_alone else volume.present
             digest = hashlib.sha256(f"{patient.id} {shown}".encode()).digest()
-            if drawn := _draw_into(patient, volume, mask, shown, np.random.default_rng([*digest[:4]])):
-                yield drawn
+            drawn = _draw_into(patient, volume, mask, shown, np.random.default_rng([*digest[:4]]))
+            if drawn and (structure == "core" or shown[FLAIR]):
+                core, oedema = drawn
+                yield core if structure == "core" else _with_oedema(core, oedema)
 
 
 def _draw_into(
     patient: Patient, volume: Volume, glioma: Mask, present: Present, random: Random
-) -> EvaluationPatient | None:
-    """A patient with metastases; None if the study shows too little brain."""
+) -> tuple[EvaluationPatient, Mask] | None:
+    """A patient whose core is known, and where oedema is; None if the study shows too little brain."""
     spacing_mm = spacing_or_assumed_mm(volume)
     brain = brain_mask(volume)
     flags = (brain * BRAIN + glioma * WHOLE).astype(np.uint8)
@@ -124,12 +131,13 @@ def _draw_into(
             for index, canvas in canvases.items():
                 new = (canvas.core > before[index]) & (canvas.core >= 0.5) & (labels[index] == 0)
                 labels[index][new] = len(diameters)
-    unknown = glioma.copy()
+    unknown, oedema = glioma.copy(), np.zeros(volume.shape, np.bool_)
     for index, canvas in canvases.items():
         pixels[index] = np.rint(canvas.pixels.clip(0, 255))
+        oedema[index] = canvas.oedema >= MIN_OEDEMA
         unknown[index] |= cv2.dilate(canvas.unknown.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     shown = show_only(replace(volume, pixels=pixels, present=present), PRE, FLAIR, POST)
-    return EvaluationPatient(
+    core = EvaluationPatient(
         id=patient.id,
         site=patient.site,
         volume=shown,
@@ -141,6 +149,12 @@ def _draw_into(
         diameters_mm=tuple(diameters),
         vessels=enhancing_mask(volume, brain),
     )
+    return core, oedema
+
+
+def _with_oedema(core: EvaluationPatient, oedema: Mask) -> EvaluationPatient:
+    """The same patient, of whom the whole is known."""
+    return replace(core, structure="whole", truth=core.truth | oedema, labels=None, diameters_mm=None)
 
 
 def _draw(canvases: dict[int, Canvas], diameter_mm: float, between_mm: float, present: Present, random: Random) -> bool:

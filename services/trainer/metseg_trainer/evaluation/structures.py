@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from metseg.contracts import OperatingPoint, Structure
-from metseg.imaging import Preprocessor, Volume
+from metseg.imaging import Float32Array, Mask, Preprocessor, Volume
 from metseg.inference import Predictor, predict
 from metseg_trainer.data import Patient
 from metseg_trainer.evaluation.candidates import LesionCase
@@ -33,7 +35,7 @@ __all__ = [
 ]
 
 WHOLE_SET, DRAWN_CORE = "gliomas, whole", "drawn metastases, core"
-DRAWN_POST_ALONE = "drawn metastases, core, post-contrast T1 alone"
+DRAWN_POST_ALONE, DRAWN_WHOLE = "drawn metastases, core, post-contrast T1 alone", "drawn metastases, whole"
 BRISC_CORE, VOLUMES_CORE, VOLUMES_WHOLE = "BRISC axial validation slices, core", "volumes, core", "volumes, whole"
 STUDIES_CORE, STUDIES_WHOLE = "test studies, core", "test studies, whole"
 
@@ -75,7 +77,7 @@ def choose_structure_points(
     Args:
         predictor: the model, at any operating points; `mirrored_from` is kept, and so is the point of the whole if no
             study's whole is known.
-        validation: glioma patients: as they are for the whole, with drawn metastases for the core, as studies and as
+        validation: glioma patients: as they are for the whole, with drawn metastases for both, for the core also as
             single slices.
         studies: whose core is known: for the core, as studies and as single slices, and for the whole where they show
             it.
@@ -97,17 +99,23 @@ def choose_structure_points(
         )
         for one in cores
     )
-    wholes = (
-        (predict(one.volume, predictor)["whole"], one.truth, _voxel_mm3(one.volume, predictor))
-        for one in chain(load_patients(validation), volume_patients(studies, "whole"))
+    wholes = chain(
+        load_patients(validation), drawn_patients(validation, structure="whole"), volume_patients(studies, "whole")
     )
     slices = chain(drawn_patients(validation, post_alone=True), volume_patients(studies, "core"))
     core = choose_single_slice_seed(choose_lesion_operating_point(cases), _single_slices(slices, predictor))
     former = predictor.operating_points
     return {
         "core": core.model_copy(update={"mirrored_from": former["core"].mirrored_from}),
-        "whole": choose_operating_point(wholes, otherwise=former["whole"]),
+        "whole": choose_operating_point((_whole_case(one, predictor) for one in wholes), otherwise=former["whole"]),
     }
+
+
+def _whole_case(one: EvaluationPatient, predictor: Predictor) -> tuple[Float32Array, Mask, float]:
+    """Probability and truth of the whole, both absent where the truth is unknown, and the volume of a voxel."""
+    probability, voxel_mm3 = predict(one.volume, predictor)["whole"], _voxel_mm3(one.volume, predictor)
+    known = np.ones_like(one.truth) if one.unknown is None else ~one.unknown
+    return probability * known, one.truth & known, voxel_mm3
 
 
 def _single_slices(patients: Iterable[EvaluationPatient], predictor: Predictor) -> Iterator[LesionCase]:
@@ -127,6 +135,7 @@ def structure_sets(data: StructureData) -> dict[str, StructureSet]:
         WHOLE_SET: StructureSet("whole", lambda: load_patients(data.test)),
         DRAWN_CORE: StructureSet("core", lambda: drawn_patients(data.test)),
         DRAWN_POST_ALONE: StructureSet("core", lambda: drawn_patients(data.test, post_alone=True)),
+        DRAWN_WHOLE: StructureSet("whole", lambda: drawn_patients(data.test, structure="whole")),
         BRISC_CORE: StructureSet("core", lambda: brisc_slices(data.brisc, "validation") if data.brisc else iter(())),
         VOLUMES_CORE: StructureSet("core", lambda: volume_patients(data.volumes, "core")),
         VOLUMES_WHOLE: StructureSet("whole", lambda: volume_patients(data.volumes, "whole")),

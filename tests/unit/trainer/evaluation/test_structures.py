@@ -9,13 +9,14 @@ from tests.structures import write_brisc
 from metseg.contracts import OperatingPoint, Preprocessing
 from metseg.imaging import Volume
 from metseg_trainer.data import scan_folder, write_phantoms
-from metseg_trainer.evaluation import EvaluationPatient, evaluate_model, format_structures
+from metseg_trainer.evaluation import EvaluationPatient, evaluate_model, format_structures, structures
 from metseg_trainer.evaluation.candidates import LesionCase, Peaks, free_response
 from metseg_trainer.evaluation.corruptions import CORRUPTIONS, SINGLE_SLICES
 from metseg_trainer.evaluation.operating_point import (
     choose_lesion_operating_point,
     choose_single_slice_seed,
 )
+from metseg_trainer.evaluation.patients import load_patients
 from metseg_trainer.evaluation.structure_patients import brisc_slices, drawn_patients, volume_patients
 
 
@@ -200,6 +201,49 @@ def test_metastases_are_drawn_alike_each_time_and_the_missing_sequences_are_copi
     assert all(one.missing_sequences == ("pre-contrast", "FLAIR") for one in alone)
     pixels = alone[0].volume.pixels
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_oedema_is_drawn_around_a_core_and_belongs_to_the_whole(tmp_path):
+    write_phantoms(tmp_path, patients=3, slices=8, size_px=160)
+    patients, _ = scan_folder(tmp_path)
+    before = {one.id: one for one in load_patients(patients)}
+    cores, wholes = (list(drawn_patients(patients, structure=structure)) for structure in ("core", "whole"))
+    assert [one.id for one in cores] == [one.id for one in wholes] != []
+    around = brighter = 0
+    for core, whole in zip(cores, wholes, strict=True):
+        assert np.array_equal(core.volume.pixels, whole.volume.pixels)
+        assert whole.structure == "whole" and not (core.truth & ~whole.truth).any()
+        assert whole.unknown[before[whole.id].truth].all(), "the patient's own lesion is not evaluated"
+        oedema = whole.truth & ~core.truth & ~whole.unknown
+        flair = [one.volume.pixels[..., 1].astype(int) for one in (before[whole.id], whole)]
+        around += int(oedema.sum())
+        brighter += int((flair[1] > flair[0])[oedema].sum())
+    assert around > 100 and brighter > 0.95 * around
+    assert not list(drawn_patients(patients, post_alone=True, structure="whole")), "oedema is seen on FLAIR"
+
+
+def test_the_point_of_the_whole_suits_drawn_metastases_too(patient, monkeypatch):
+    class Graded(BrightPost):
+        """A model that is sure of bright FLAIR, and at 0.3 of what is less bright."""
+
+        def __call__(self, tensor):
+            flair = tensor[..., 1]
+            whole = np.where(flair > 2.5, 1.0, 0.3 * (flair > 1)).astype(np.float32)
+            return np.stack([np.zeros_like(whole), whole])
+
+    def shows(brightness: int) -> EvaluationPatient:
+        pixels = patient.volume.pixels.copy()
+        pixels[1:3, 20:40, 20:40, 1], truth = brightness, np.zeros(patient.truth.shape, np.bool_)
+        pixels[1:3, 44:52, 44:52, 1], unknown = 140, truth.copy()
+        truth[1:3, 20:40, 20:40] = unknown[1:3, 44:52, 44:52] = True
+        return replace(patient, volume=replace(patient.volume, pixels=pixels), truth=truth, unknown=unknown)
+
+    drawn = {"core": [], "whole": []}
+    monkeypatch.setattr(structures, "load_patients", lambda patients: [shows(250)])
+    monkeypatch.setattr(structures, "drawn_patients", lambda patients, structure="core", **_: drawn[structure])
+    assert structures.choose_structure_points(Graded(), [])["whole"].threshold == 0.5
+    drawn["whole"] = [shows(110)]
+    assert structures.choose_structure_points(Graded(), [])["whole"].threshold == 0.3
 
 
 def test_the_table_names_each_set_with_its_figures(patient):

@@ -37,11 +37,12 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A slice to draw into: `pixels`, `core`, `unknown` and `taken` change.
+    """A slice to draw into: `pixels`, `core`, `oedema`, `unknown` and `taken` change.
 
     Attributes:
         pixels: float32, (row, column, channel).
         core: float32, (row, column): the share of each pixel that is drawn core.
+        oedema: float32, (row, column): the strength of drawn oedema.
         unknown: bool: where a lesion is invisible.
         taken: bool: where nothing more is drawn.
         smooth: the original pixels, blurred.
@@ -54,6 +55,7 @@ class Canvas:
 
     pixels: Float32Array
     core: Float32Array
+    oedema: Float32Array
     unknown: Mask
     taken: Mask
     smooth: Float32Array
@@ -89,6 +91,7 @@ class Canvas:
         return cls(
             pixels=values,
             core=np.zeros(brain.shape, np.float32),
+            oedema=np.zeros(brain.shape, np.float32),
             unknown=np.zeros(brain.shape, np.bool_),
             taken=near,
             smooth=smooth,
@@ -144,6 +147,7 @@ class Canvas:
         judged = next((channel for channel in (POST, FLAIR) if self.smooth[..., channel].any()), PRE)
         before = self.pixels[box][..., judged].copy()
         self._paint(box, rendered, share, swelling, appearance)
+        np.maximum(self.oedema[box], swelling, out=self.oedema[box])
         return self._record(box, share, np.abs(self.pixels[box][..., judged] - before), judged)
 
     def _white(self, box: tuple[slice, slice]) -> Float32Array:
