@@ -98,11 +98,11 @@ def drawn_patients(
     """
     for patient in patients:
         volume, mask = load_patient(patient)
-        if volume.present[POST] and volume.pixels.dtype == np.uint8:
-            shown = POST_ALONE if post_alone else volume.present
+        shown = POST_ALONE if post_alone else volume.present
+        can_show = volume.present[POST] and (structure == "core" or shown[FLAIR])
+        if can_show and volume.pixels.dtype == np.uint8:
             digest = hashlib.sha256(f"{patient.id} {shown}".encode()).digest()
-            drawn = _draw_into(patient, volume, mask, shown, np.random.default_rng([*digest[:4]]))
-            if drawn and (structure == "core" or shown[FLAIR]):
+            if drawn := _draw_into(patient, volume, mask, shown, np.random.default_rng([*digest[:4]])):
                 core, oedema = drawn
                 yield core if structure == "core" else _with_oedema(core, oedema)
 

@@ -25,6 +25,7 @@ MAX_LESIONS, LESIONS_P = 12, 0.4
 LARGE_P, LARGE_MM = 0.12, (12.0, 50.0)
 """Share of the lesions with a uniform diameter in this range: the distribution has too few large, hollow ones."""
 RIM_VARIATION = (0.1, 0.9)
+"""Range of a lesion's `rim_variation`. Test studies keep its default, so that versions stay comparable."""
 SLICE_MM = (1.0, 6.0)
 AS_THICK_AS_STUDY_P = 0.4
 DONOR_CONTRAST, DONOR_SIGMA = 0.7, 0.45
